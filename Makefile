@@ -1,0 +1,34 @@
+# Everything happens in a virtual environment of its own, made on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: test demo test-oldest clean
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q --cov
+
+demo: $(STAMP)
+	$(BIN)/python examples/first_steps.py
+
+# torch first: a range would take the newest build, with gigabytes of GPU packages
+$(STAMP): constraints.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+# the suite with the lowest versions that setup.cfg allows
+test-oldest: constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -q --upgrade pip
+	.venv-oldest/bin/python -m pip install -q -c constraints-oldest.txt -e . pytest numpydoc matplotlib
+	.venv-oldest/bin/python -m pytest -q
+
+clean:
+	rm -rf $(VENV) .venv-oldest *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,148 @@
+"""Parameters of the estimators, each declared once: type, check, text and default.
+
+A parameter is an annotated class attribute::
+
+    K: Annotated[int, Parameter("int", "Number of components.", whole(1))] = 5
+
+The decorator ``estimator`` makes the explicit ``__init__`` that scikit-learn wants and writes the
+texts into the class docstring. A subclass that changes a default only declares ``K: int = 7``.
+"""
+
+import dataclasses
+import inspect
+import math
+import numbers
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_type_hints
+
+import numpy as np
+
+T = TypeVar("T")
+
+#: A check returns what a value must be where it is not so.
+Check = Callable[[object], str | None]
+
+
+class Parameter(NamedTuple):
+    """What there is to know of a parameter, beside its name and default."""
+
+    kind: str
+    text: str
+    check: Check
+
+
+def whole(low: int) -> Check:
+    """Return a check for an integer of at least ``low``."""
+
+    def check(value: object) -> str | None:
+        good = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= low
+        return None if good else f"an integer of {low} or more"
+
+    return check
+
+
+def real(low: float, high: float = math.inf, *, above: bool = False) -> Check:
+    """Return a check for a finite number from ``low`` (or above it) to below ``high``."""
+
+    def check(value: object) -> str | None:
+        good = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        good = good and (value > low if above else value >= low) and value < high  # type: ignore[operator]
+        bound = f"above {low:g}" if above else f"of {low:g} or more"
+        return (
+            None if good else f"a number {bound}{f' and below {high:g}' if high < math.inf else ''}"
+        )
+
+    return check
+
+
+def one_of(*options: str | bool) -> Check:
+    """Return a check for one of the options."""
+
+    def check(value: object) -> str | None:
+        good = any(value is o if isinstance(o, bool) else value == o for o in options)
+        return None if good else f"one of {', '.join(map(repr, options))}"
+
+    return check
+
+
+def either(*checks: Check) -> Check:
+    """Return a check that one of the checks is passed."""
+
+    def check(value: object) -> str | None:
+        wants = [check(value) for check in checks]
+        return None if None in wants else " or ".join(filter(None, wants))
+
+    return check
+
+
+def none(value: object) -> str | None:
+    """Check for None."""
+    return None if value is None else "None"
+
+
+def a_callable(signature: str) -> Check:
+    """Return a check for a callable, whose signature the message tells."""
+    return lambda value: None if callable(value) else f"a callable {signature}"
+
+
+def anything(value: object) -> str | None:
+    """Check nothing: another place does."""
+    return None
+
+
+def parameters(cls: type) -> dict[str, Parameter]:
+    """Return the declared parameters of an estimator class, in the order of its signature."""
+    found: dict[str, Parameter] = {}
+    for base in reversed(cls.__mro__):
+        hints = get_type_hints(base, include_extras=True) if "__annotations__" in vars(base) else {}
+        for name in vars(base).get("__annotations__", {}):
+            for extra in getattr(hints.get(name), "__metadata__", ()):
+                if isinstance(extra, Parameter):
+                    found[name] = extra
+    return {name: found[name] for name in inspect.signature(cls).parameters}
+
+
+def validate(estimator: object) -> None:
+    """Raise a ValueError that names the first parameter whose value is not what it must be."""
+    for name, parameter in parameters(type(estimator)).items():
+        value = getattr(estimator, name)
+        want = parameter.check(value)
+        if want is not None:
+            raise ValueError(
+                f"Parameter {name!r} of {type(estimator).__name__} must be {want}; got {value!r}."
+            )
+
+
+def _section(cls: type) -> Iterable[str]:
+    signature = inspect.signature(cls).parameters
+    for name, parameter in parameters(cls).items():
+        yield f"{name} : {parameter.kind}, default={signature[name].default!r}"
+        yield textwrap.indent(textwrap.dedent(parameter.text).strip(), "    ")
+
+
+_ATTRIBUTES = """\
+vae_ : torch.nn.Module
+    The fitted model.
+history_ : dict of str to list of float
+    Per epoch: ``"bound"`` (mean over the rows), ``"learning_rate"``, ``"seconds"`` since the start
+    and, where rows are held out, ``"validation_bound"``.
+n_iter_ : int
+    Epochs done.
+validation_score_ : float
+    Bound of the held-out rows for the weights that were kept; NaN where none are held out.
+n_features_in_ : int
+    Number of columns seen at fit.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Their names, where ``X`` had names that are all strings."""
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False)
+def estimator(cls: type[T]) -> type[T]:
+    """Give a class its ``__init__`` and, where ``{parameters}`` stands, its Parameters section."""
+    made: Any = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+    if made.__doc__ and "{parameters}" in made.__doc__:
+        doc = inspect.cleandoc(made.__doc__)
+        doc = doc.replace("{parameters}", "\n".join(_section(made)))
+        made.__doc__ = doc.replace("{attributes}", _ATTRIBUTES)
+    return made

@@ -1,0 +1,66 @@
+"""Density estimation from incomplete tables."""
+
+from typing import Annotated
+
+from sklearn.base import DensityMixin
+
+from ._estimator import BaseVAE
+from ._params import Parameter, estimator, one_of, whole
+from .objectives import METHODS
+
+
+@estimator
+class VAEDensityEstimator(DensityMixin, BaseVAE):
+    r"""Density of rows with holes, by a variational autoencoder.
+
+    ``score_samples`` estimates :math:`\log p(x_{obs})` of each row, ``sample`` draws new rows.
+    Any of the methods of the imputers fits the model; defaults are those for densities, not for
+    point imputations: the scale of the observation model may fall much lower.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : The same model as an imputer.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import VAEDensityEstimator
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> density = VAEDensityEstimator(max_iter=50, random_state=0).fit(X)
+    >>> density.score_samples([[2.0, np.nan], [np.nan, np.nan]]).shape
+    (2,)
+    """
+
+    objective: Annotated[
+        str,
+        Parameter(
+            "str",
+            'Method that fits the model: "MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE" or '
+            '"MissSIWAE".',
+            one_of(*METHODS),
+        ),
+    ] = "MissSIWAE"
+    K: Annotated[
+        int,
+        Parameter(
+            "int", "Components of the posterior mixture, for the methods that have one.", whole(1)
+        ),
+    ] = 5
+    n_draws: int = 1
+    min_scale: float = 0.01
+
+    def _method_name(self) -> str:
+        return self.objective

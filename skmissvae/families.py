@@ -1,0 +1,119 @@
+"""Variational families: modules that turn the encoder's outputs into a Mixture per row."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .distributions import Component, DiagonalNormal, DiagonalStudentT, Mixture
+
+
+class Family(nn.Module, ABC):
+    """A mixture of K diagonal components per row.
+
+    Parameters
+    ----------
+    n_latents : int
+        Number of latents L.
+    n_components : int
+        Number of components K.
+    weights : {"learned", "equal"}
+        Whether each row's weights are outputs of the encoder, or 1 / K.
+    min_scale : float
+        Floor of the scales. It keeps the ratio of distribution function and density finite, on
+        which implicit reparameterisation rests.
+    """
+
+    #: Whether tails are heavier than those of a Normal.
+    heavy_tailed: bool = False
+
+    def __init__(
+        self,
+        n_latents: int,
+        n_components: int = 1,
+        weights: Literal["learned", "equal"] = "learned",
+        min_scale: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        if weights not in ("learned", "equal"):
+            raise ValueError(
+                f"weights of a {type(self).__name__} must be 'learned' or 'equal'; got {weights!r}."
+            )
+        self.n_latents, self.n_components = n_latents, n_components
+        self.weights, self.min_scale = weights, min_scale
+        n_weights = n_components if weights == "learned" else 0
+        self.sizes = [n_components * n_latents, n_components * n_latents, n_weights]
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters P per row."""
+        return sum(self.sizes)
+
+    @abstractmethod
+    def component(self, loc: Tensor, scale: Tensor) -> Component:
+        """Return the components: (B, K, L), (B, K, L) -> batch (B, K), event (L,)."""
+
+    def forward(self, params: Tensor) -> Mixture:
+        """Return q(z | x_obs): (*batch, P) -> batch (*batch, K), event (L,)."""
+        raw_loc, raw_scale, logits = params.split(self.sizes, -1)
+        shape = (self.n_components, self.n_latents)
+        scale = nn.functional.softplus(raw_scale.unflatten(-1, shape)) + self.min_scale
+        if self.weights == "equal":
+            logits = params.new_zeros(*params.shape[:-1], self.n_components)
+        return Mixture(logits.log_softmax(-1), self.component(raw_loc.unflatten(-1, shape), scale))
+
+
+class NormalFamily(Family):
+    """Mixture of diagonal Normals."""
+
+    def component(self, loc: Tensor, scale: Tensor) -> Component:
+        """Return Normal components."""
+        return DiagonalNormal(loc, scale)
+
+
+class StudentTFamily(Family):
+    """Mixture of diagonal Student-t's.
+
+    Parameters
+    ----------
+    n_latents, n_components, weights, min_scale
+        As in Family.
+    df : float
+        Degrees of freedom, above 2; the start value where they are learned.
+    learn_df : bool
+        Whether the degrees of freedom, one per latent, are learned.
+    """
+
+    heavy_tailed = True
+
+    def __init__(
+        self,
+        n_latents: int,
+        n_components: int = 1,
+        weights: Literal["learned", "equal"] = "learned",
+        min_scale: float = 1e-4,
+        *,
+        df: float = 4.0,
+        learn_df: bool = False,
+    ) -> None:
+        super().__init__(n_latents, n_components, weights, min_scale)
+        if not df > 2:
+            raise ValueError(f"df of a StudentTFamily must be above 2; got {df!r}.")
+        raw = torch.tensor(float(df) - 2).expm1().log().expand(n_latents)  # softplus's inverse
+        raw = torch.where(raw.isfinite(), raw, torch.tensor(float(df) - 2))
+        self.raw_df = nn.Parameter(raw.clone(), requires_grad=learn_df)
+
+    def component(self, loc: Tensor, scale: Tensor) -> Component:
+        """Return Student-t components."""
+        return DiagonalStudentT(2 + nn.functional.softplus(self.raw_df), loc, scale)
+
+
+#: Variational families by name; each is called with the numbers of latents and of components.
+POSTERIORS: dict[str, Callable[[int, int], Family]] = {
+    "normal": NormalFamily,
+    "student_t": StudentTFamily,
+}

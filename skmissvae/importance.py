@@ -1,0 +1,153 @@
+"""Conditional expectations and draws given a row's observed cells, by importance sampling.
+
+Draws from q(z | x_obs) are weighted by w = m r and taken in blocks of constant size, so that any
+number of them runs in the memory of one block; sums over blocks are kept in float64 and in a
+fixed order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .model import VAE, Draws
+from .noise import Noise
+
+#: Draws that are held at once. It sets the order of summation, and so the last bits of a result.
+BLOCK = 128
+
+# Stands for the log-weight of a draw that is no number: no weight beside any other draw, equal
+# weights where all are so.
+_NO_WEIGHT = -1e300
+
+
+def blocks(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Iterator[Draws]:
+    """Yield n draws per row in blocks; their masses sum to one over all blocks."""
+    for start in range(0, n, BLOCK):
+        size = min(BLOCK, n - start)
+        draws = vae.draw(x, observed, size, noise, systematic=True)
+        yield draws._replace(log_mass=draws.log_mass + math.log(size / n))
+
+
+def log_weights(draws: Draws) -> Tensor:
+    """Return log m r in float64, rows first: (B, M)."""
+    # rows first and contiguous: a sum over draws is then the same wherever a row stands
+    log_w = (draws.log_mass + draws.log_ratio).double().T.contiguous()
+    return log_w.nan_to_num(nan=_NO_WEIGHT, neginf=_NO_WEIGHT)
+
+
+class _Weights:
+    """Running sums of the weights of B rows, scaled by the largest so far."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.top = like.new_full((like.shape[0],), -math.inf, dtype=torch.float64)
+        self.total, self.squares = torch.zeros_like(self.top), torch.zeros_like(self.top)
+
+    def add(self, log_w: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a block, (B, M); return its weights, (B, M), and the factor of the sums so far."""
+        top = torch.maximum(self.top, log_w.amax(-1))
+        shrink, self.top = (self.top - top).exp(), top
+        w = (log_w - top.unsqueeze(-1)).exp()
+        self.total = shrink * self.total + w.sum(-1)
+        self.squares = shrink.square() * self.squares + w.square().sum(-1)
+        return w, shrink.unsqueeze(-1)
+
+    def ess(self) -> Tensor:
+        """Return (sum w)^2 / sum w^2, (B,)."""
+        return self.total.square() / self.squares
+
+
+class Moments(NamedTuple):
+    """What the weighted draws of a row tell."""
+
+    log_evidence: Tensor  # (B,)   log sum w: importance-weighted estimate of log p(x_obs)
+    ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
+    x: Tensor  # (B, D)   E[x | x_obs]
+    z: Tensor  # (B, L)   E[z | x_obs]
+
+
+def moments(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Moments:
+    """Return evidence, effective sample size and conditional means from n draws per row.
+
+    Parameters
+    ----------
+    vae : VAE
+        The model.
+    x, observed : Tensor of shape (B, D)
+        Rows and what is seen of them.
+    n : int
+        Draws per row.
+    noise : Noise
+        Source of the noise.
+
+    Returns
+    -------
+    Moments
+        In float64.
+    """
+    weights = _Weights(x)
+    sum_x: Tensor = torch.zeros_like(x, dtype=torch.float64)
+    sum_z: Tensor = sum_x.new_zeros(())
+    for draws in blocks(vae, x, observed, n, noise):
+        w, shrink = weights.add(log_weights(draws))
+        sum_x = shrink * sum_x + _weighted_sum(w, draws.columns.mean())
+        sum_z = shrink * sum_z + _weighted_sum(w, draws.z)
+    total = weights.total.unsqueeze(-1)
+    log_evidence = weights.top + weights.total.log()
+    return Moments(log_evidence, weights.ess(), sum_x / total, sum_z / total)
+
+
+def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
+    """Return sum_m w_bm v_mbd: (B, M), (M, B, D) -> (B, D)."""
+    # one product per row, of the same shape for every row
+    per_row = values.nan_to_num().transpose(0, 1)
+    return (w.to(values).unsqueeze(1) @ per_row).squeeze(1).double()
+
+
+def resample(
+    vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise, size: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Draw latents in proportion to their weights from a pool of n (Rubin 1987).
+
+    The pool is never held: each block's winner takes the place of the earlier ones with the
+    probability of its share of the weights so far.
+
+    Parameters
+    ----------
+    vae : VAE
+        The model.
+    x, observed : Tensor of shape (B, D)
+        Rows and what is seen of them.
+    n : int
+        Importance draws in the pool.
+    noise : Noise
+        Source of the noise.
+    size : int
+        Latents to draw, with replacement.
+
+    Returns
+    -------
+    z : Tensor of shape (size, B, L)
+        Latents, approximately from p(z | x_obs).
+    ess : Tensor of shape (B,)
+        Effective sample size of the pool.
+    """
+    n_rows = x.shape[0]
+    weights = _Weights(x)
+    chosen: Tensor | None = None
+    for draws in blocks(vae, x, observed, n, noise):
+        w, _ = weights.add(log_weights(draws))
+        share = (w.sum(-1) / weights.total).unsqueeze(-1)  # (B, 1)
+        u = noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
+        within = w.cumsum(-1)  # (B, M)
+        winner = torch.searchsorted(within, u[..., 0].T.contiguous() * within[:, -1:])  # (B, size)
+        winner = winner.clamp_max(w.shape[1] - 1).T.unsqueeze(-1)  # (size, B, 1)
+        z = draws.z.expand(-1, n_rows, -1).gather(0, winner.expand(-1, -1, draws.z.shape[-1]))
+        replaced = u[..., 1:] < share  # (size, B, 1)
+        chosen = z if chosen is None else torch.where(replaced, z, chosen)
+    assert chosen is not None, "n is at least one"
+    return chosen, weights.ess()

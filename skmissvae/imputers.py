@@ -1,0 +1,516 @@
+"""The imputers: one per method, over one model."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Literal, overload
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import TransformerMixin
+from sklearn.impute import MissingIndicator
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from . import importance
+from ._columns import Floats, Mask
+from ._estimator import BaseVAE
+from ._params import Parameter, estimator, one_of, whole
+from .likelihoods import ColumnDistribution, quantile
+from .model import VAE
+from .noise import KeyedNoise
+
+_N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
+_N_CANDIDATES = 64  # of them, those whose values are tried as modes
+
+_K = Parameter("int", "Components of the posterior mixture.", whole(1))
+
+
+class Imputations(Sequence[Any]):
+    """Completed tables, each made when it is asked for.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the i-th table.
+    n : int
+        Number of tables.
+    """
+
+    def __init__(self, make: Callable[[int], Any], n: int) -> None:
+        self._make, self._n = make, n
+
+    def __len__(self) -> int:
+        """Return the number of tables."""
+        return self._n
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Imputations": ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return a table, the same at every call, or a shorter sequence."""
+        chosen = range(self._n)[index]
+        if isinstance(chosen, range):
+            return Imputations(lambda i: self._make(chosen[i]), len(chosen))
+        return self._make(chosen)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the tables, one in memory at a time."""
+        return (self._make(i) for i in range(self._n))
+
+    def __repr__(self) -> str:
+        """Return what it is."""
+        return f"Imputations(n={self._n})"
+
+
+@estimator
+class BaseImputer(TransformerMixin, BaseVAE):
+    """What the imputers share: completing tables."""
+
+    estimate: Annotated[
+        Literal["auto", "mean", "median", "mode", "draw"],
+        Parameter(
+            '{"auto", "mean", "median", "mode", "draw"}',
+            "What ``transform`` puts into a missing cell: the conditional mean given the row's "
+            "observed cells, by self-normalised importance weights; the conditional median or "
+            'mode; or a draw. "auto" is the mean, and for binary columns the more probable value. '
+            "Read at the call.",
+            one_of("auto", "mean", "median", "mode", "draw"),
+        ),
+    ] = "auto"
+    add_indicator: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether columns that tell what was missing, for each column with holes at fit, are "
+            "put beside the completed ones.",
+            one_of(True, False),
+        ),
+    ] = False
+
+    def _fit_columns(self, table: Floats, observed: Mask) -> None:
+        self.indicator_ = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
+            self.indicator_.fit(np.where(observed, table, np.nan))
+
+    def transform(self, X: Any) -> Any:
+        """Complete a table.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes; new ones as well as those of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            The table without holes; observed cells are those of ``X``, bit for bit. What a row
+            gets does not depend on other rows. ``set_output`` makes it a frame.
+        """
+        table, observed, rows = self._rows(X)
+        supports = np.array(self._table.supports)
+
+        def complete(vae: VAE, x: Tensor, o: Tensor, index: range) -> tuple[Tensor, ...]:
+            if self.estimate in ("auto", "mean"):
+                moments = self._moments(vae, x, o)
+                return moments.x, moments.ess
+            draw = self.estimate == "draw"
+            noise = (
+                KeyedNoise(_seed(self._seed, 1), index, device=x.device)
+                if draw
+                else self._common(x)
+            )
+            size = 1 if draw else _N_RESAMPLED
+            z, ess = importance.resample(vae, x, o, self.n_importance_draws, noise, size)
+            columns = vae.decode(z)
+            if draw:
+                return columns.sample(noise)[0].double(), ess
+            value = _median(columns, supports) if self.estimate == "median" else _mode(columns)
+            binary = torch.as_tensor(supports == "binary", device=x.device)
+            return torch.where(binary, columns.mean().mean(0), value).double(), ess
+
+        x, ess = self._over_chunks(rows, complete)
+        if self.estimate not in ("mean", "draw"):
+            x = np.where(supports == "binary", np.where(x >= 0.5, 1.0, 0.0), x)
+        self._warn_of_poor_weights(ess, rows)
+        return self._finish(self._table.decode(x, table, observed), table, observed)
+
+    def impute(self, X: Any, n_imputations: int = 5, *, random_state: Any = None) -> Imputations:
+        """Complete a table several times, for inference by Rubin's rules.
+
+        Each imputation draws a latent from a fresh pool of ``n_importance_draws`` in proportion
+        to the importance weights (sampling importance resampling), then the missing cells given
+        it. Rows are independent; what a row gets depends on its position, ``random_state`` and
+        the fit alone.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+        n_imputations : int, default=5
+            Number of completed tables.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws; None takes the estimator's own ``random_state``.
+
+        Returns
+        -------
+        Imputations
+            A lazy sequence of tables: data frames where ``X`` is one, arrays otherwise.
+        """
+        if whole(1)(n_imputations):
+            raise ValueError(
+                f"n_imputations must be {whole(1)(n_imputations)}; got {n_imputations!r}."
+            )
+        table, observed, rows = self._rows(X)
+        seed = self._call_seed(random_state)
+        # a later fit makes a new model and a new schema: these stay what they are
+        vae, schema, n_draws = self.vae_, self._table, self.n_importance_draws
+        over_chunks, finish = self._over_chunks, self._finish
+        names = self.get_feature_names_out()
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        poor_weights_told = False
+
+        def make(i: int) -> Any:
+            nonlocal poor_weights_told
+            key = _seed(seed, 2, i)
+
+            def draw(there: VAE, x: Tensor, o: Tensor, numbers: range) -> tuple[Tensor, ...]:
+                noise = KeyedNoise(key, numbers, device=x.device)
+                z, ess = importance.resample(there, x, o, n_draws, noise)
+                return there.decode(z).sample(noise)[0].double(), ess
+
+            x, ess = over_chunks(rows, draw, vae)
+            if not poor_weights_told:
+                self._warn_of_poor_weights(ess, rows)
+                poor_weights_told = True
+            out = finish(schema.decode(x, table, observed), table, observed)
+            return out if index is None else pd.DataFrame(out, index=index, columns=names)
+
+        return Imputations(make, int(n_imputations))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns of ``transform``.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the input's columns; None takes those seen at fit, or x0, x1, ...
+
+        Returns
+        -------
+        ndarray of str objects
+            Names of the kept columns, then of the indicators.
+        """
+        check_is_fitted(self)
+        names = self._names()
+        if input_features is not None:
+            if len(input_features) != len(names):
+                raise ValueError(
+                    f"input_features should have length equal to number of features "
+                    f"({len(names)}), got {len(input_features)}."
+                )
+            if hasattr(self, "feature_names_in_") and list(input_features) != names:
+                raise ValueError("input_features is not equal to feature_names_in_")
+            names = list(input_features)
+        kept = np.asarray(names, dtype=object)[self._table.kept]
+        if self.indicator_ is None:
+            return kept
+        return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
+
+    def _finish(self, out: Floats, table: Floats, observed: Mask) -> Floats:
+        """Put the indicators beside the completed columns."""
+        if self.indicator_ is None:
+            return out
+        missing = self.indicator_.transform(np.where(observed, table, np.nan))
+        return np.hstack([out, missing.astype(out.dtype)])
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _seed(*parts: int) -> int:
+    """Return 64 bits that belong to the parts."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def _median(columns: ColumnDistribution, supports: np.ndarray) -> Tensor:
+    """Return the median of an equal mixture over the first axis: (R, B, D) -> (B, D)."""
+    centre = columns.mean()
+    unit = torch.as_tensor(supports != "real", device=centre.device)
+    # the median of symmetric components lies among their centres
+    low = torch.where(unit, 0.0, centre.amin(0))
+    high = torch.where(unit, 1.0, centre.amax(0))
+    return quantile(columns, 0.5, low, high)
+
+
+def _mode(columns: ColumnDistribution) -> Tensor:
+    """Return the centre of highest density under an equal mixture: (R, B, D) -> (B, D)."""
+    centre = columns.mean()
+    # 0 and 1 are where a continuous Bernoulli has its mode, and candidates like any other elsewhere
+    ends = torch.zeros_like(centre[:2])
+    ends[1] = 1.0
+    candidates = torch.cat([centre[:_N_CANDIDATES], ends])
+    density = torch.stack(
+        [columns.log_prob(value.expand_as(centre)).logsumexp(0) for value in candidates]
+    )
+    return candidates.gather(0, density.argmax(0, keepdim=True)).squeeze(0)
+
+
+@estimator
+class MVAEImputer(BaseImputer):
+    r"""Imputation by a variational autoencoder with a Gaussian posterior, MVAE.
+
+    The model is fitted by the evidence lower bound of the observed cells [1]_,
+
+    .. math:: \sum_s \tfrac1S \log \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad z_s \sim q.
+
+    The simplest of the family and the cheapest to train. Where the posterior given the observed
+    cells has several modes, the mixtures of MissVAEImputer and its kin do better.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSVAEImputer : The same bound with a mixture posterior.
+    MIWAEImputer : The tighter, importance-weighted bound.
+
+    References
+    ----------
+    .. [1] Nazabal, Olmos, Ghahramani and Valera (2020). Handling incomplete heterogeneous data
+       using VAEs. Pattern Recognition 107.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MVAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MVAEImputer(max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    def _method_name(self) -> str:
+        return "MVAE"
+
+
+@estimator
+class MissVAEImputer(BaseImputer):
+    r"""Imputation with a mixture posterior and ancestral draws, MissVAE.
+
+    The posterior of a row is a mixture of K Gaussians; the bound is that of MVAE [1]_,
+
+    .. math:: \sum_s \tfrac1S \log \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad
+              z_s \sim q = \sum_k \pi_k q_k,
+
+    with gradients through the draws by implicit reparameterisation.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSVAEImputer : Stratified draws, with less variance.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissVAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MissVAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[int, _K] = 5
+
+    def _method_name(self) -> str:
+        return "MissVAE"
+
+
+@estimator
+class MissSVAEImputer(BaseImputer):
+    r"""Imputation with a mixture posterior and stratified draws, MissSVAE.
+
+    Draws are taken from every component of the posterior and carry its weight [1]_,
+
+    .. math:: \sum_k \pi_k \sum_s \tfrac1S \log \frac{p(x_{obs}, z_{ks})}{q(z_{ks} | x_{obs})},
+              \quad z_{ks} \sim q_k.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : The tighter, importance-weighted bound.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissSVAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MissSVAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[int, _K] = 5
+    n_draws: int = 1
+
+    def _method_name(self) -> str:
+        return "MissSVAE"
+
+
+@estimator
+class MIWAEImputer(BaseImputer):
+    r"""Imputation with the importance-weighted bound, MIWAE.
+
+    The bound is [1]_
+
+    .. math:: \log \sum_s \tfrac1S \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad z_s \sim q,
+
+    tighter with every draw.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : The same with a mixture posterior.
+
+    References
+    ----------
+    .. [1] Mattei and Frellsen (2019). MIWAE: Deep Generative Modelling and Imputation of
+       Incomplete Data Sets. ICML.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MIWAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MIWAEImputer(max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    def _method_name(self) -> str:
+        return "MIWAE"
+
+
+@estimator
+class MissIWAEImputer(BaseImputer):
+    r"""Imputation with the importance-weighted bound and a mixture posterior, MissIWAE.
+
+    Draws are ancestral, with gradients by implicit reparameterisation [1]_,
+
+    .. math:: \log \sum_s \tfrac1S \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad
+              z_s \sim q = \sum_k \pi_k q_k.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : Stratified draws.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissIWAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MissIWAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[int, _K] = 5
+
+    def _method_name(self) -> str:
+        return "MissIWAE"
+
+
+@estimator
+class MissSIWAEImputer(BaseImputer):
+    r"""Imputation with the importance-weighted bound and stratified draws, MissSIWAE.
+
+    Draws are taken from every component of the posterior and carry its weight [1]_,
+
+    .. math:: \log \sum_k \pi_k \sum_s \tfrac1S \frac{p(x_{obs}, z_{ks})}{q(z_{ks} | x_{obs})},
+              \quad z_{ks} \sim q_k.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MIWAEImputer : The same with a single Gaussian posterior, in less time.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissSIWAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MissSIWAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[int, _K] = 5
+    n_draws: int = 1
+
+    def _method_name(self) -> str:
+        return "MissSIWAE"

@@ -1,0 +1,438 @@
+"""Observation models: modules that turn the decoder's outputs into a distribution per column."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from scipy import special
+from torch import Tensor, nn
+
+from .distributions import normal_log_prob, student_t_log_prob
+from .noise import Noise
+
+_QUANTILE_STEPS = 40  # halvings of the bracket: 1e-12 of its width
+
+
+class ColumnDistribution(ABC):
+    """Distributions of D columns, independent given the latents; batch (*, D)."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x_d | z): (*, D) -> (*, D), not summed: the mask comes after."""
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Return E[x_d | z], (*, D)."""
+
+    @abstractmethod
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws, (*, D)."""
+
+    @abstractmethod
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return P(x_d <= x | z), (*, D)."""
+
+
+class NormalColumns(ColumnDistribution):
+    """Normal columns with location and scale (*, D)."""
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        self.loc, self.scale = loc, scale
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of each cell."""
+        return normal_log_prob(x, self.loc, self.scale)
+
+    def mean(self) -> Tensor:
+        """Return the locations."""
+        return self.loc
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws."""
+        return self.loc + self.scale * noise.normal(*self.loc.shape)
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions."""
+        return torch.special.ndtr((x - self.loc) / self.scale)
+
+
+class StudentTColumns(ColumnDistribution):
+    """Student-t columns with degrees of freedom, location and scale (*, D)."""
+
+    def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
+        self.df, self.loc, self.scale = df, loc, scale
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of each cell."""
+        return student_t_log_prob(x, self.df, self.loc, self.scale)
+
+    def mean(self) -> Tensor:
+        """Return the locations: with more than two degrees of freedom the mean exists."""
+        return self.loc
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws."""
+        half_df = (0.5 * self.df).expand_as(self.loc)
+        mixing = (noise.gamma(half_df) / (0.5 * self.df)).clamp_min(1e-12).rsqrt()
+        return self.loc + self.scale * mixing * noise.normal(*self.loc.shape)
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions, by scipy on the host: torch has none."""
+        standard = ((x - self.loc) / self.scale).cpu().numpy()
+        return torch.as_tensor(special.stdtr(self.df.cpu().numpy(), standard)).to(x)
+
+
+class BernoulliColumns(ColumnDistribution):
+    """Bernoulli columns with logits (*, D)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-probability of each cell."""
+        return x * self.logits - nn.functional.softplus(self.logits)
+
+    def mean(self) -> Tensor:
+        """Return the probabilities of one."""
+        return self.logits.sigmoid()
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws."""
+        return (noise.uniform(*self.logits.shape) < self.mean()).to(self.logits.dtype)
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions."""
+        return torch.where(x < 0, 0.0, torch.where(x < 1, 1 - self.mean(), 1.0))
+
+
+class ContinuousBernoulliColumns(ColumnDistribution):
+    """Continuous Bernoulli columns on [0, 1] with logits (*, D)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+        # its own validation would refuse the zeros that stand for missing cells in other columns
+        self._distribution = torch.distributions.ContinuousBernoulli(
+            logits=logits, validate_args=False
+        )
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of each cell."""
+        return self._distribution.log_prob(x)
+
+    def mean(self) -> Tensor:
+        """Return the means."""
+        return self._distribution.mean
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws, by the quantile function."""
+        return self._distribution.icdf(noise.uniform(*self.logits.shape))
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions."""
+        return self._distribution.cdf(x)
+
+
+class JoinedColumns(ColumnDistribution):
+    """Columns of several kinds side by side.
+
+    Parameters
+    ----------
+    parts : sequence of ColumnDistribution
+        One per kind.
+    columns : sequence of Tensor
+        Indices of the columns of each part.
+    order : Tensor of shape (D,)
+        Where each column of the table stands in the concatenation of the parts.
+    """
+
+    def __init__(
+        self, parts: Sequence[ColumnDistribution], columns: Sequence[Tensor], order: Tensor
+    ) -> None:
+        self.parts, self.columns, self.order = parts, columns, order
+
+    def _join(self, pieces: list[Tensor]) -> Tensor:
+        return torch.cat(pieces, -1).index_select(-1, self.order)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-probability or log-density of each cell."""
+        pairs = zip(self.parts, self.columns, strict=True)
+        return self._join([part.log_prob(x[..., columns]) for part, columns in pairs])
+
+    def mean(self) -> Tensor:
+        """Return the means."""
+        return self._join([part.mean() for part in self.parts])
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws."""
+        return self._join([part.sample(noise) for part in self.parts])
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions."""
+        pairs = zip(self.parts, self.columns, strict=True)
+        return self._join([part.cdf(x[..., columns]) for part, columns in pairs])
+
+
+class Likelihood(nn.Module, ABC):
+    """An observation model of D columns.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns D.
+    min_scale : float
+        Floor of the scale, in standard deviations of the column, for models that have a scale.
+    """
+
+    #: What the table must do with a column before the model sees it.
+    support: Literal["real", "binary", "unit"] = "real"
+
+    def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
+        super().__init__()
+        self.n_columns, self.min_scale = n_columns, min_scale
+
+    @property
+    def supports(self) -> list[str]:
+        """Support of each column: "real", "binary" (0 and 1) or "unit" (0 to 1)."""
+        return [self.support] * self.n_columns
+
+    @property
+    @abstractmethod
+    def n_params(self) -> int:
+        """Number of decoder outputs P."""
+
+    @property
+    def n_inputs(self) -> int:
+        """Width of ``embed``'s outcome."""
+        return self.n_columns
+
+    def embed(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Return what the encoder sees, zero where missing: (B, D), (B, D) -> (B, n_inputs)."""
+        return torch.where(observed, x, 0.0)
+
+    @abstractmethod
+    def forward(self, params: Tensor) -> ColumnDistribution:
+        """Return p(x | z): (*, P) -> batch (*, D)."""
+
+
+class NormalLikelihood(Likelihood):
+    """Normal columns whose scale has a floor.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns D.
+    min_scale : float
+        Floor of the scale, in standard deviations of the column. Without one the likelihood has
+        no upper bound where a column repeats a value.
+    scale : {"decoder", "column"} or float
+        Whether the scale is an output of the decoder, a parameter per column, or fixed and known.
+    """
+
+    def __init__(
+        self,
+        n_columns: int,
+        min_scale: float = 0.01,
+        scale: Literal["decoder", "column"] | float = "decoder",
+    ) -> None:
+        super().__init__(n_columns, min_scale)
+        known = not isinstance(scale, str) and scale > 0
+        if not known and scale not in ("decoder", "column"):
+            raise ValueError(
+                "scale of a NormalLikelihood must be 'decoder', 'column' or a positive number; "
+                f"got {scale!r}."
+            )
+        self.scale = scale
+        if scale == "column":
+            self.raw_scale = nn.Parameter(torch.zeros(n_columns))
+
+    @property
+    def n_params(self) -> int:
+        """Number of decoder outputs P."""
+        return (2 if self.scale == "decoder" else 1) * self.n_columns
+
+    def forward(self, params: Tensor) -> NormalColumns:
+        """Return Normal columns."""
+        if self.scale == "decoder":
+            loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
+            return NormalColumns(loc, nn.functional.softplus(raw_scale) + self.min_scale)
+        if self.scale == "column":
+            return NormalColumns(params, nn.functional.softplus(self.raw_scale) + self.min_scale)
+        return NormalColumns(params, params.new_tensor(self.scale))
+
+
+class StudentTLikelihood(Likelihood):
+    """Student-t columns, for tables with outliers.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns D.
+    min_scale : float
+        Floor of the scale, in standard deviations of the column.
+    df : {"column", "decoder"}
+        Whether the degrees of freedom (above 2) are a parameter per column or outputs of the
+        decoder.
+    """
+
+    def __init__(
+        self,
+        n_columns: int,
+        min_scale: float = 0.01,
+        df: Literal["column", "decoder"] = "column",
+    ) -> None:
+        super().__init__(n_columns, min_scale)
+        if df not in ("column", "decoder"):
+            raise ValueError(
+                f"df of a StudentTLikelihood must be 'column' or 'decoder'; got {df!r}."
+            )
+        self.df = df
+        if df == "column":
+            self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
+
+    @property
+    def n_params(self) -> int:
+        """Number of decoder outputs P."""
+        return (3 if self.df == "decoder" else 2) * self.n_columns
+
+    def forward(self, params: Tensor) -> StudentTColumns:
+        """Return Student-t columns."""
+        n_outputs = 3 if self.df == "decoder" else 2
+        loc, raw_scale, *rest = params.unflatten(-1, (n_outputs, self.n_columns)).unbind(-2)
+        raw_df = rest[0] if rest else self.raw_df
+        scale = nn.functional.softplus(raw_scale) + self.min_scale
+        return StudentTColumns(2 + nn.functional.softplus(raw_df), loc, scale)
+
+
+class BernoulliLikelihood(Likelihood):
+    """Binary columns; any two values, of which the greater is the model's one."""
+
+    support = "binary"
+
+    @property
+    def n_params(self) -> int:
+        """Number of decoder outputs P."""
+        return self.n_columns
+
+    def embed(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Return -1 and 1, so that zero stands for missing alone."""
+        return torch.where(observed, 2 * x - 1, 0.0)
+
+    def forward(self, params: Tensor) -> BernoulliColumns:
+        """Return Bernoulli columns."""
+        return BernoulliColumns(params)
+
+
+class ContinuousBernoulliLikelihood(Likelihood):
+    """Columns with values from 0 to 1, such as grey values of pixels."""
+
+    support = "unit"
+
+    @property
+    def n_params(self) -> int:
+        """Number of decoder outputs P."""
+        return self.n_columns
+
+    def embed(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Return values from -1 to 1."""
+        return torch.where(observed, 2 * x - 1, 0.0)
+
+    def forward(self, params: Tensor) -> ContinuousBernoulliColumns:
+        """Return continuous Bernoulli columns."""
+        return ContinuousBernoulliColumns(params)
+
+
+class JoinedLikelihood(Likelihood):
+    """Observation models of several kinds of columns, side by side.
+
+    Parameters
+    ----------
+    parts : sequence of Likelihood
+        One per kind.
+    columns : sequence of sequence of int
+        Indices of the columns of each part; together each column once.
+    """
+
+    order: Tensor
+
+    def __init__(self, parts: Sequence[Likelihood], columns: Sequence[Sequence[int]]) -> None:
+        joined = [column for part in columns for column in part]
+        super().__init__(len(joined))
+        assert sorted(joined) == list(range(len(joined))), "each column once"
+        self.parts = nn.ModuleList(parts)
+        self.sizes = [part.n_params for part in parts]
+        self._places = [tuple(part) for part in columns]
+        for i, part in enumerate(columns):
+            index = torch.tensor(list(part), dtype=torch.long)
+            self.register_buffer(f"columns_{i}", index, persistent=False)
+        self.register_buffer("order", torch.tensor(joined).argsort(), persistent=False)
+
+    @property
+    def columns(self) -> list[Tensor]:
+        """Indices of the columns of each part."""
+        return [getattr(self, f"columns_{i}") for i in range(len(self._places))]
+
+    @property
+    def supports(self) -> list[str]:
+        """Support of each column."""
+        support = {
+            place: part.support
+            for places, part in zip(self._places, self.parts, strict=True)
+            for place in places
+        }
+        return [str(support[place]) for place in range(self.n_columns)]
+
+    @property
+    def n_params(self) -> int:
+        """Number of decoder outputs P."""
+        return sum(self.sizes)
+
+    @property
+    def n_inputs(self) -> int:
+        """Width of ``embed``'s outcome."""
+        return sum(part.n_inputs for part in self.parts)  # type: ignore[misc]
+
+    def embed(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Return the parts' embeddings, one after the other."""
+        pairs = zip(self.parts, self.columns, strict=True)
+        return torch.cat([part.embed(x[:, c], observed[:, c]) for part, c in pairs], -1)  # type: ignore[operator]
+
+    def forward(self, params: Tensor) -> JoinedColumns:
+        """Return the parts' columns in the table's order."""
+        pairs = zip(self.parts, params.split(self.sizes, -1), strict=True)
+        return JoinedColumns([part(piece) for part, piece in pairs], self.columns, self.order)
+
+
+def quantile(columns: ColumnDistribution, q: float, low: Tensor, high: Tensor) -> Tensor:
+    """Return the q-quantile of an equal mixture of distributions, by bisection.
+
+    Parameters
+    ----------
+    columns : ColumnDistribution
+        Batch (R, B, D); the mixture is over R.
+    q : float
+        Probability.
+    low, high : Tensor of shape (B, D)
+        A bracket of the quantile.
+
+    Returns
+    -------
+    Tensor of shape (B, D)
+        The smallest value (to the bracket's width times 1e-12) whose probability is at least q.
+    """
+    for _ in range(_QUANTILE_STEPS):
+        middle = 0.5 * (low + high)
+        below = columns.cdf(middle.expand(columns.mean().shape)).mean(0) < q
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return high
+
+
+#: Observation models by name; each is called with the number of columns and the scale's floor.
+LIKELIHOODS: dict[str, Callable[[int, float], Likelihood]] = {
+    "normal": NormalLikelihood,
+    "student_t": StudentTLikelihood,
+    "bernoulli": BernoulliLikelihood,
+    "continuous_bernoulli": ContinuousBernoulliLikelihood,
+}

@@ -1,0 +1,139 @@
+"""The variational autoencoder: the one place that joins networks, family, prior and likelihood."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .distributions import Mixture
+from .families import Family
+from .likelihoods import ColumnDistribution, Likelihood
+from .noise import Noise
+from .priors import Prior
+
+Gradient = Literal["stl", "dreg", "plain"]
+
+# What the encoder sees of an outlier, in standard deviations: more would tell it nothing and can
+# overflow float32. The likelihood sees the value itself.
+_ENCODER_LIMIT = 100.0
+
+
+class Draws(NamedTuple):
+    """Weighted draws from q(z | x_obs), M per row."""
+
+    z: Tensor  # (M, B, L)
+    log_mass: Tensor  # (M, B)   exp(log_mass) sums to one over M
+    log_ratio: Tensor  # (M, B)   log p(x_obs, z) - log q(z | x_obs)
+    columns: ColumnDistribution  # (M, B, D)   p(x | z)
+
+
+class VAE(nn.Module):
+    """Variational autoencoder of rows with holes.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps the embedded cells and the mask, (B, n_inputs + D), to the family's parameters.
+    decoder : nn.Module
+        Maps latents (*, L) to the likelihood's parameters.
+    prior : Prior
+        Distribution of the latents.
+    family : Family
+        Turns the encoder's outputs into the posterior.
+    likelihood : Likelihood
+        Turns the decoder's outputs into distributions of the columns.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: Prior,
+        family: Family,
+        likelihood: Likelihood,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.prior, self.family, self.likelihood = prior, family, likelihood
+
+    def posterior(self, x: Tensor, observed: Tensor) -> Mixture:
+        """Return q(z | x_obs): (B, D), (B, D) bool -> batch (B, K), event (L,)."""
+        seen = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)
+        mixture: Mixture = self.family(self.encoder(torch.cat([seen, observed.to(seen)], -1)))
+        return mixture
+
+    def decode(self, z: Tensor) -> ColumnDistribution:
+        """Return p(x | z): (*, L) -> batch (*, D)."""
+        columns: ColumnDistribution = self.likelihood(self.decoder(z))
+        return columns
+
+    def log_joint(
+        self, x: Tensor, observed: Tensor, z: Tensor, columns: ColumnDistribution | None = None
+    ) -> Tensor:
+        """Return log p(x_obs, z): (B, D), (B, D), (M, B, L) -> (M, B).
+
+        ``columns`` is ``decode(z)`` where it is at hand.
+        """
+        columns = self.decode(z) if columns is None else columns
+        log_p = columns.log_prob(torch.where(observed, x, 0.0))  # (M, B, D)
+        log_prior: Tensor = self.prior().log_prob(z)
+        return torch.where(observed, log_p, 0.0).sum(-1) + log_prior
+
+    def draw(
+        self,
+        x: Tensor,
+        observed: Tensor,
+        n: int,
+        noise: Noise,
+        *,
+        stratified: bool = False,
+        systematic: bool = False,
+        gradient: Gradient = "plain",
+    ) -> Draws:
+        """Draw from the posterior and weigh the draws.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, D)
+            Rows; what missing cells hold does not matter.
+        observed : Tensor of shape (B, D)
+            True where a cell is seen.
+        n : int
+            Draws per row, or per row and component where they are stratified.
+        noise : Noise
+            Source of the noise.
+        stratified : bool
+            Draw ``n`` from each component, with its weight as mass.
+        systematic : bool
+            Allot ancestral draws to the components in proportion to their weights.
+        gradient : {"stl", "dreg", "plain"}
+            Estimator of the gradient to the posterior's parameters. "plain" is the total
+            derivative. "stl" (sticking the landing, Roeder et al. 2017) leaves out the
+            derivative of log q with respect to its parameters, though not of the masses. "dreg"
+            (doubly reparameterised, Tucker et al. 2019) is "stl" whose path derivative is
+            multiplied by the normalised weights: for ancestral draws under ``iwelbo`` only.
+
+        Returns
+        -------
+        Draws
+            M = n, or n * K where they are stratified.
+        """
+        q = self.posterior(x, observed)
+        if stratified:
+            z, log_mass = q.stratified(n, noise)
+        else:
+            z, log_mass = q.ancestral(n, noise, systematic=systematic)
+        columns = self.decode(z)
+        scored = q if gradient == "plain" else q.detach()
+        log_ratio = self.log_joint(x, observed, z, columns) - scored.log_prob(z)
+        if gradient == "dreg" and z.requires_grad:
+            weights = (log_mass + log_ratio).detach().softmax(0).unsqueeze(-1)
+            z.register_hook(lambda grad: weights * grad)
+        return Draws(z, log_mass, log_ratio, columns)
+
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        """Return new rows, (n, D)."""
+        z, _ = self.prior().ancestral(n, noise)
+        return self.decode(z).sample(noise)

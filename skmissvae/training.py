@@ -1,0 +1,191 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from .model import VAE
+from .noise import StreamNoise
+from .objectives import Batch, Objective
+
+Schedule = Literal["cosine", "constant"]
+
+_WARM_UP = 0.02  # share of the steps in which the rate of a cosine schedule rises
+_PATIENCE = 3  # epochs without a single finite step before giving up
+
+
+class DivergenceError(ArithmeticError):
+    """The loss was not finite in several epochs, though the rate was halved each time."""
+
+
+class Settings(NamedTuple):
+    """How to train; the names are those of the estimators' parameters."""
+
+    max_iter: int
+    batch_size: int
+    learning_rate: float
+    schedule: Schedule = "constant"
+    weight_decay: float = 0.0
+    max_grad_norm: float = math.inf
+    n_iter_no_change: int = 10
+    tol: float = 0.0
+
+
+class State(NamedTuple):
+    """What training leaves beside the weights."""
+
+    history: dict[str, list[float]]  # a list per quantity, an entry per epoch
+    best: float  # validation bound of the weights that were kept; NaN without held-out rows
+    optimizer: dict[str, Any]
+
+
+def train(
+    vae: VAE,
+    objective: Objective,
+    rows: Batch,
+    settings: Settings,
+    generator: torch.Generator,
+    *,
+    held_out: Batch | None = None,
+    optimizer_state: dict[str, Any] | None = None,
+    begin_epoch: Callable[[], None] = lambda: None,
+    end_epoch: Callable[[], bool] = lambda: False,
+) -> State:
+    """Fit a VAE to rows with holes, in place.
+
+    A step whose gradient is not finite never reaches the weights: the optimizer skips it on the
+    device, and the rate is halved at the end of the epoch. Ctrl-C ends training as if the epochs
+    were over: the best weights so far are kept.
+
+    Parameters
+    ----------
+    vae : VAE
+        The model, on the device of the rows.
+    objective : Objective
+        What to maximise.
+    rows : Batch
+        The training table.
+    settings : Settings
+        How to train.
+    generator : torch.Generator
+        Source of the batches' order and of the draws, on the same device.
+    held_out : Batch, optional
+        Rows whose bound decides when to stop and which epoch's weights are kept.
+    optimizer_state : dict, optional
+        ``State.optimizer`` of earlier training to go on from.
+    begin_epoch : callable
+        Called before each epoch.
+    end_epoch : callable
+        Called after each epoch; returns whether to stop.
+
+    Returns
+    -------
+    State
+        History, validation bound and the optimizer's state.
+
+    Raises
+    ------
+    DivergenceError
+        If the loss stays non-finite.
+    """
+    weights = [p for p in nn.ModuleList([vae, objective]).parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    if optimizer_state is not None:
+        optimizer.load_state_dict(copy.deepcopy(optimizer_state))
+    noise = StreamNoise(generator, dtype=rows.x.dtype)
+    validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    n_batches = math.ceil(rows.x.shape[0] / settings.batch_size)
+    n_steps = n_batches * settings.max_iter
+    history: dict[str, list[float]] = {"bound": [], "learning_rate": [], "seconds": []}
+    best, best_weights, waited, reference = -math.inf, None, 0, -math.inf
+    factor, lost_epochs, step = 1.0, 0, 0
+    start = time.perf_counter()
+
+    try:
+        for _ in range(settings.max_iter):
+            begin_epoch()
+            vae.train()
+            total = rows.x.new_zeros((), dtype=torch.float64)
+            n_lost = rows.x.new_zeros(())
+            for batch in _batches(rows, settings.batch_size, generator):
+                rate = factor * settings.learning_rate * _pace(settings.schedule, step, n_steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.zero_grad()
+                loss = objective.loss(vae, batch, noise)
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
+                lost = (~(norm.isfinite() & loss.isfinite())).to(rows.x.dtype)
+                # fused optimizers read this on the device and leave weights and moments alone
+                optimizer.found_inf, optimizer.grad_scale = lost, None  # type: ignore[attr-defined]
+                optimizer.step()
+                n_lost += lost
+                total -= torch.where(lost > 0, 0.0, loss.detach().double())
+                step += 1
+
+            lost_steps = int(n_lost.item())  # the one synchronisation of an epoch
+            if lost_steps:
+                factor *= 0.5
+            lost_epochs = lost_epochs + 1 if lost_steps == n_batches else 0
+            if lost_epochs == _PATIENCE or (lost_epochs and step == n_steps):
+                raise DivergenceError
+            history["bound"].append(total.item() / max(n_batches - lost_steps, 1))
+            history["learning_rate"].append(rate)
+            history["seconds"].append(time.perf_counter() - start)
+
+            if held_out is not None:
+                score = evaluate(vae, objective, held_out, settings.batch_size, validation_seed)
+                history.setdefault("validation_bound", []).append(score)
+                if score > best:
+                    best, best_weights = score, copy.deepcopy(vae.state_dict())
+                waited = 0 if score > reference + settings.tol else waited + 1
+                reference = max(reference, score) if waited == 0 else reference
+            if end_epoch() or waited >= settings.n_iter_no_change:
+                break
+    except KeyboardInterrupt:
+        pass
+    if best_weights is not None:
+        vae.load_state_dict(best_weights)
+    vae.eval()
+    for values in history.values():  # an epoch that was cut short leaves no entry anywhere
+        del values[min(map(len, history.values())) :]
+    return State(history, best if held_out is not None else math.nan, optimizer.state_dict())
+
+
+@torch.no_grad()
+def evaluate(vae: VAE, objective: Objective, rows: Batch, batch_size: int, seed: int) -> float:
+    """Return the mean bound over rows, with the same noise at every call."""
+    vae.eval()
+    generator = torch.Generator(rows.x.device).manual_seed(seed)
+    noise = StreamNoise(generator, dtype=rows.x.dtype)
+    total = rows.x.new_zeros((), dtype=torch.float64)
+    for pieces in zip(*(piece.split(batch_size) for piece in rows), strict=True):
+        total += objective.bound(vae, Batch(*pieces), noise).double().sum()
+    return float(total.item()) / rows.x.shape[0]
+
+
+def _batches(rows: Batch, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """Yield the rows once, in random order, without leaving the device."""
+    device = rows.x.device
+    order = torch.randperm(rows.x.shape[0], generator=generator, device=device)
+    for index in order.split(batch_size):
+        yield Batch(*(piece[index] for piece in rows))
+
+
+def _pace(schedule: Schedule, step: int, n_steps: int) -> float:
+    """Return the factor of the learning rate at a step."""
+    if schedule == "constant":
+        return 1.0
+    warm = max(1, round(_WARM_UP * n_steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, n_steps - warm)))
