@@ -32,6 +32,7 @@ from ._params import (
     validate,
     whole,
 )
+from .bounds import iwelbo
 from .families import POSTERIORS, Family
 from .likelihoods import LIKELIHOODS, JoinedLikelihood, Likelihood
 from .model import VAE
@@ -43,14 +44,14 @@ from .training import DivergenceError, Schedule, Settings, State, train
 
 _log = logging.getLogger("skmissvae")
 
-_CHUNK = 16  # rows at once; constant, so that no row's result depends on its neighbours
 _N_STEPS = 2500  # optimisation steps that max_iter=None aims at
 _AUTO_HOLD_OUT = 5000  # rows from which early_stopping="auto" holds some out
 _POOR_ESS = 10.0  # effective draws below which a row's importance weights are called poor
+_POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 
 LikelihoodOption = str | Callable[[int], Likelihood]
-#: What is asked of a chunk: (vae, x, observed, row numbers) -> tensors, rows first.
-ChunkFunction = Callable[[VAE, Tensor, Tensor, range], tuple[Tensor, ...]]
+#: What is asked of a row: (vae, x (1, D), observed (1, D), its position) -> tensors (1, ...).
+RowFunction = Callable[[VAE, Tensor, Tensor, int], tuple[Tensor, ...]]
 
 
 @estimator
@@ -70,7 +71,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         int | None,
         Parameter(
             "int or None",
-            "Number of latents. None takes the number of columns that vary, 10 at most.",
+            "Number of latents. None takes the number of columns that vary, 20 at most.",
             either(whole(1), none),
         ),
     ] = None
@@ -147,11 +148,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         Literal["auto", "stl", "dreg", "plain"],
         Parameter(
             '{"auto", "stl", "dreg", "plain"}',
-            'Estimator of the gradient to the encoder. "plain" is unbiased for every method. '
-            '"stl" (sticking the landing) has less variance; it is unbiased for MVAE, MissVAE and '
+            'Estimator of the gradient to the encoder. "plain" is unbiased for every method. "stl" '
+            "(sticking the landing) has less variance; it is unbiased for MVAE, MissVAE and "
             'MissSVAE, biased for the importance-weighted methods. "dreg" (doubly '
             'reparameterised) is unbiased for MIWAE and MissIWAE, and for them only. "auto" is '
-            '"stl" for the first three, "dreg" for MIWAE and MissIWAE, "plain" for MissSIWAE.',
+            '"dreg" for those two and "stl" for the others, MissSIWAE among them: there its bias '
+            "costs less than the variance of the unbiased estimator, by the error of imputations.",
             one_of("auto", "stl", "dreg", "plain"),
         ),
     ] = "auto"
@@ -167,7 +169,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
     batch_size: Annotated[int, Parameter("int", "Rows per training step.", whole(1))] = 64
     learning_rate: Annotated[
         float, Parameter("float", "Peak learning rate of AdamW.", real(0, above=True))
-    ] = 1e-3
+    ] = 2e-3
     schedule: Annotated[
         Literal["cosine", "constant"],
         Parameter(
@@ -269,7 +271,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
     def _objective(self) -> Objective:
         method = METHODS[self._method_name()]
         gradient = method.gradient if self.gradient == "auto" else self.gradient
-        if gradient == "dreg" and method.gradient != "dreg":
+        if gradient == "dreg" and (method.bound is not iwelbo or method.stratified):
             raise ValueError(
                 f"Parameter 'gradient' of {type(self).__name__} cannot be 'dreg': doubly "
                 f"reparameterised gradients do not hold for {self._method_name()}, only for MIWAE "
@@ -376,6 +378,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             vae = _build(spec)
         schema.support(vae.likelihood.supports, [names[j] for j in schema.modelled])
         self._table, self._spec, self.vae_ = schema, spec, vae.eval()
+        self.__dict__.pop("_optimizer", None)
         self._fit_columns(table, observed)
         self._seed = seed
 
@@ -387,7 +390,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         n_columns = len(schema.modelled)
         return {
             "n_columns": n_columns,
-            "n_latents": self.n_latents or max(1, min(n_columns, 10)),
+            "n_latents": self.n_latents or max(1, min(n_columns, 20)),
             "K": getattr(self, "K", 1) if METHODS[self._method_name()].mixture else 1,
             "likelihood": self._likelihoods(schema, names),
             **{
@@ -469,13 +472,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
         )
-        n_done = 0
 
-        def end_epoch() -> bool:
-            nonlocal n_done
-            n_done += 1
+        def end_epoch(history: dict[str, list[float]]) -> bool:
+            n_done = len(history["bound"])
             if self.verbose and n_done % self.verbose == 0:
-                _log.info("%s: epoch %d of %d", type(self).__name__, n_done, max_iter)
+                told = ", ".join(f"{name} {values[-1]:.4g}" for name, values in history.items())
+                _log.info("%s, epoch %d of %d: %s", type(self).__name__, n_done, max_iter, told)
             return epochs.end(lambda: self._fitted(vae, n_done)) if epochs else False
 
         try:
@@ -560,10 +562,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         .. [1] Burda, Grosse and Salakhutdinov (2016). Importance Weighted Autoencoders. ICLR.
         """
         rows = self._rows(X)[2]
-        log_evidence, ess = self._over_chunks(
+        log_evidence, ess = self._row_by_row(
             rows, lambda vae, x, o, _: self._moments(vae, x, o)[:2]
         )
         self._warn_of_poor_weights(ess, rows)
+        # without evidence the density of nothing is one; the estimate would only come near
+        log_evidence = np.where(rows.observed.any(1), log_evidence, 0.0)
         return log_evidence - rows.observed @ self._table.log_scale
 
     def score(self, X: Any, y: object = None) -> float:
@@ -598,7 +602,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             mean that the encoder is a poor guide for that row: its means and scores are then
             uncertain, its imputations too alike.
         """
-        return self._over_chunks(
+        return self._row_by_row(
             self._rows(X)[2], lambda vae, x, o, _: self._moments(vae, x, o)[1:2]
         )[0]
 
@@ -616,7 +620,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             Importance-weighted means.
         """
         table, _, rows = self._rows(X)
-        ess, _, z = self._over_chunks(rows, lambda vae, x, o, _: self._moments(vae, x, o)[1:])
+        ess, _, z = self._row_by_row(rows, lambda vae, x, o, _: self._moments(vae, x, o)[1:])
         self._warn_of_poor_weights(ess, rows)
         return z.astype(table.dtype)
 
@@ -648,7 +652,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         given = self.random_state if random_state is None else random_state
         return int(check_random_state(given).randint(2**31 - 1))
 
-    # -- tables, chunks, devices --------------------------------------------------------------
+    # -- tables, rows, devices ----------------------------------------------------------------
 
     def _names(self) -> list[str]:
         names = getattr(self, "feature_names_in_", None)
@@ -729,23 +733,27 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         """Return noise that all rows share, so that a row's result is its own."""
         return KeyedNoise(self._seed, [0], device=x.device)
 
-    def _over_chunks(
-        self, rows: Rows, function: ChunkFunction, vae: VAE | None = None
+    def _row_by_row(
+        self, rows: Rows, function: RowFunction, vae: VAE | None = None
     ) -> list[np.ndarray]:
-        """Apply a function to padded chunks of rows and put its outcomes together."""
+        """Apply a function to one row after the other and put its outcomes together.
+
+        The draws of a single row fill the matrix products. Matrix libraries choose other kernels,
+        with other last bits, by a row's place in a product: alone, a row's result is its own by
+        construction.
+        """
         device, vae = self._device(), self.vae_ if vae is None else vae
         vae = vae if device.type == "cpu" else copy.deepcopy(vae).to(device)
+        x = torch.from_numpy(rows.x.astype(np.float32)).to(device)
+        observed = torch.from_numpy(rows.observed).to(device)
         with torch.inference_mode():
-            pieces = [
-                [outcome.cpu().numpy()[:n] for outcome in function(vae, x, observed, index)]
-                for x, observed, index, n in _chunks(rows, device)
-            ]
-        return [np.concatenate(column) for column in zip(*pieces, strict=True)]
+            pieces = [function(vae, x[i : i + 1], observed[i : i + 1], i) for i in range(len(x))]
+            return [torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True)]
 
     def _warn_of_poor_weights(self, ess: np.ndarray, rows: Rows) -> None:
         limit = min(_POOR_ESS, 0.1 * self.n_importance_draws)
         poor = int((ess < limit).sum())
-        if poor:
+        if poor > _POOR_SHARE * len(ess):
             warnings.warn(
                 f"{poor} of {len(ess)} rows have fewer than {limit:g} effective importance draws "
                 f"of {self.n_importance_draws}: their imputations and scores are uncertain. Raise "
@@ -827,19 +835,6 @@ def _build(spec: Mapping[str, Any]) -> VAE:
 
 def _resolve(option: Any, known: Mapping[str, Any]) -> Any:
     return known[option] if isinstance(option, str) else option
-
-
-def _chunks(rows: Rows, device: torch.device) -> Iterator[tuple[Tensor, Tensor, range, int]]:
-    """Yield rows in chunks of constant size, the last one padded, and how many are real."""
-    for start in range(0, len(rows.x), _CHUNK):
-        x, observed = rows.x[start : start + _CHUNK], rows.observed[start : start + _CHUNK]
-        pad = ((0, _CHUNK - len(x)), (0, 0))
-        yield (
-            torch.from_numpy(np.pad(x, pad).astype(np.float32)).to(device),
-            torch.from_numpy(np.pad(observed, pad)).to(device),
-            range(start, start + _CHUNK),
-            len(x),
-        )
 
 
 def _warn_of_light_tails(vae: VAE) -> None:

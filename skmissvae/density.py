@@ -59,8 +59,11 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
             "int", "Components of the posterior mixture, for the methods that have one.", whole(1)
         ),
     ] = 5
-    n_draws: int = 1
-    min_scale: float = 0.01
+    n_draws: int = 2
+    min_scale: float = 0.03
+
+    # DensityMixin, which scikit-learn wants to the left, has a score that returns None
+    score = BaseVAE.score
 
     def _method_name(self) -> str:
         return self.objective

@@ -18,7 +18,7 @@ from .model import VAE, Draws
 from .noise import Noise
 
 #: Draws that are held at once. It sets the order of summation, and so the last bits of a result.
-BLOCK = 128
+BLOCK = 1024
 
 # Stands for the log-weight of a draw that is no number: no weight beside any other draw, equal
 # weights where all are so.

@@ -112,15 +112,13 @@ class BaseImputer(TransformerMixin, BaseVAE):
         table, observed, rows = self._rows(X)
         supports = np.array(self._table.supports)
 
-        def complete(vae: VAE, x: Tensor, o: Tensor, index: range) -> tuple[Tensor, ...]:
+        def complete(vae: VAE, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
             if self.estimate in ("auto", "mean"):
                 moments = self._moments(vae, x, o)
                 return moments.x, moments.ess
             draw = self.estimate == "draw"
             noise = (
-                KeyedNoise(_seed(self._seed, 1), index, device=x.device)
-                if draw
-                else self._common(x)
+                KeyedNoise(_seed(self._seed, 1), [i], device=x.device) if draw else self._common(x)
             )
             size = 1 if draw else _N_RESAMPLED
             z, ess = importance.resample(vae, x, o, self.n_importance_draws, noise, size)
@@ -131,7 +129,7 @@ class BaseImputer(TransformerMixin, BaseVAE):
             binary = torch.as_tensor(supports == "binary", device=x.device)
             return torch.where(binary, columns.mean().mean(0), value).double(), ess
 
-        x, ess = self._over_chunks(rows, complete)
+        x, ess = self._row_by_row(rows, complete)
         if self.estimate not in ("mean", "draw"):
             x = np.where(supports == "binary", np.where(x >= 0.5, 1.0, 0.0), x)
         self._warn_of_poor_weights(ess, rows)
@@ -167,7 +165,7 @@ class BaseImputer(TransformerMixin, BaseVAE):
         seed = self._call_seed(random_state)
         # a later fit makes a new model and a new schema: these stay what they are
         vae, schema, n_draws = self.vae_, self._table, self.n_importance_draws
-        over_chunks, finish = self._over_chunks, self._finish
+        row_by_row, finish = self._row_by_row, self._finish
         names = self.get_feature_names_out()
         index = X.index if isinstance(X, pd.DataFrame) else None
         poor_weights_told = False
@@ -176,12 +174,12 @@ class BaseImputer(TransformerMixin, BaseVAE):
             nonlocal poor_weights_told
             key = _seed(seed, 2, i)
 
-            def draw(there: VAE, x: Tensor, o: Tensor, numbers: range) -> tuple[Tensor, ...]:
-                noise = KeyedNoise(key, numbers, device=x.device)
+            def draw(there: VAE, x: Tensor, o: Tensor, position: int) -> tuple[Tensor, ...]:
+                noise = KeyedNoise(key, [position], device=x.device)
                 z, ess = importance.resample(there, x, o, n_draws, noise)
                 return there.decode(z).sample(noise)[0].double(), ess
 
-            x, ess = over_chunks(rows, draw, vae)
+            x, ess = row_by_row(rows, draw, vae)
             if not poor_weights_told:
                 self._warn_of_poor_weights(ess, rows)
                 poor_weights_told = True
@@ -384,7 +382,7 @@ class MissSVAEImputer(BaseImputer):
     """
 
     K: Annotated[int, _K] = 5
-    n_draws: int = 1
+    n_draws: int = 2
 
     def _method_name(self) -> str:
         return "MissSVAE"
@@ -510,7 +508,7 @@ class MissSIWAEImputer(BaseImputer):
     """
 
     K: Annotated[int, _K] = 5
-    n_draws: int = 1
+    n_draws: int = 2
 
     def _method_name(self) -> str:
         return "MissSIWAE"

@@ -93,5 +93,5 @@ METHODS: dict[str, Method] = {
     "MissSVAE": Method(elbo, stratified=True, gradient="stl", mixture=True),
     "MIWAE": Method(iwelbo, stratified=False, gradient="dreg", mixture=False),
     "MissIWAE": Method(iwelbo, stratified=False, gradient="dreg", mixture=True),
-    "MissSIWAE": Method(iwelbo, stratified=True, gradient="plain", mixture=True),
+    "MissSIWAE": Method(iwelbo, stratified=True, gradient="stl", mixture=True),
 }

@@ -56,7 +56,7 @@ def train(
     held_out: Batch | None = None,
     optimizer_state: dict[str, Any] | None = None,
     begin_epoch: Callable[[], None] = lambda: None,
-    end_epoch: Callable[[], bool] = lambda: False,
+    end_epoch: Callable[[dict[str, list[float]]], bool] = lambda history: False,
 ) -> State:
     """Fit a VAE to rows with holes, in place.
 
@@ -83,7 +83,7 @@ def train(
     begin_epoch : callable
         Called before each epoch.
     end_epoch : callable
-        Called after each epoch; returns whether to stop.
+        Called after each epoch with the history so far; returns whether to stop.
 
     Returns
     -------
@@ -101,6 +101,8 @@ def train(
     )
     if optimizer_state is not None:
         optimizer.load_state_dict(copy.deepcopy(optimizer_state))
+        for group in optimizer.param_groups:
+            group["weight_decay"] = settings.weight_decay
     noise = StreamNoise(generator, dtype=rows.x.dtype)
     validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     n_batches = math.ceil(rows.x.shape[0] / settings.batch_size)
@@ -149,7 +151,7 @@ def train(
                     best, best_weights = score, copy.deepcopy(vae.state_dict())
                 waited = 0 if score > reference + settings.tol else waited + 1
                 reference = max(reference, score) if waited == 0 else reference
-            if end_epoch() or waited >= settings.n_iter_no_change:
+            if end_epoch(history) or waited >= settings.n_iter_no_change:
                 break
     except KeyboardInterrupt:
         pass
