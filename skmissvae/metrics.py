@@ -13,33 +13,32 @@ from sklearn.utils.validation import check_array
 class HiddenCellScorer:
     """Score an imputer by the error on observed cells that are hidden from it.
 
-        A callable ``(estimator, X, y=None) -> float`` for the ``scoring`` of GridSearchCV and
-        cross_val_score. It works with any fitted imputer, or Pipeline that ends in one, whose output
-        has the columns of its input. It is minus the root mean squared error over hidden cells, in
-        standard deviations of their columns: greater is better, as for every scorer.
+    A callable ``(estimator, X, y=None) -> float`` for the ``scoring`` of GridSearchCV and
+    cross_val_score. It works with any fitted imputer, or Pipeline that ends in one, whose output
+    has the columns of its input. It is minus the root mean squared error over hidden cells, in
+    standard deviations of their columns: greater is better, as for every scorer.
 
-        The parameters that impute best need not be those of the best density (an estimator's own
-        ``score``): the one rewards conditional means alone, the other the whole distribution.
+    The parameters that impute best need not be those of the best density (an estimator's own
+    ``score``): the one rewards conditional means alone, the other the whole distribution.
 
-        Parameters
-        ----------
-        fraction : float, default=0.2
-            Share of the observed cells that is hidden.
-        n_repeats : int, default=1
-            Number of times that other cells are hidden.
-        random_state : int, RandomState instance or None, default=0
-            Which cells are hidden. With an int every candidate of a search meets the same ones.
+    Parameters
+    ----------
+    fraction : float, default=0.2
+        Share of the observed cells that is hidden.
+    n_repeats : int, default=1
+        Number of times that other cells are hidden.
+    random_state : int, RandomState instance or None, default=0
+        Which cells are hidden. With an int every candidate of a search meets the same ones.
 
-        Examples
-        --------
-        >>> import numpy as np
-    import pandas as pd
-        >>> from sklearn.impute import SimpleImputer
-        >>> from skmissvae import HiddenCellScorer
-        >>> X = np.random.default_rng(0).normal(size=(200, 3))
-        >>> score = HiddenCellScorer(n_repeats=5)(SimpleImputer().fit(X), X)
-        >>> -1.2 < score < -0.8
-        True
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.impute import SimpleImputer
+    >>> from skmissvae import HiddenCellScorer
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> score = HiddenCellScorer(n_repeats=5)(SimpleImputer().fit(X), X)
+    >>> -1.2 < score < -0.8
+    True
     """
 
     def __init__(self, fraction: float = 0.2, *, n_repeats: int = 1, random_state: Any = 0) -> None:
