@@ -33,7 +33,7 @@ METHODS: dict[str, Callable[[int], Any]] = {
         max_iter=20, random_state=seed
     ),
     "IterativeImputer, 50-tree forest, 5 rounds": lambda seed: IterativeImputer(
-        RandomForestRegressor(50, n_jobs=-1, random_state=seed), max_iter=5, random_state=seed
+        RandomForestRegressor(50, random_state=seed), max_iter=5, random_state=seed
     ),
     **{
         f"{name}Imputer": lambda seed, name=name: getattr(skmissvae, f"{name}Imputer")(

@@ -66,7 +66,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             "draws are stratified.",
             whole(1),
         ),
-    ] = 5
+    ] = 10
     n_latents: Annotated[
         int | None,
         Parameter(
