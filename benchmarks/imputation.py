@@ -6,25 +6,19 @@ scikit-learn's. Each run adds a line to ``imputation.csv``; runs that are there 
 """
 
 import argparse
-import platform
-import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import sklearn
-import tables
-import torch
+from common import impute_hidden, markdown, mean_and_spread, run_grid, versions
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
 import skmissvae
 
-HERE = Path(__file__).parent
+TABLES = ["wine_red", "concrete", "breast_cancer"]
 OURS = ["MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE"]
 METHODS: dict[str, Callable[[int], Any]] = {
     "mean": lambda seed: SimpleImputer(),
@@ -44,80 +38,45 @@ METHODS: dict[str, Callable[[int], Any]] = {
 }
 
 
-def run(table: str, method: str, seed: int) -> dict[str, Any]:
-    """Return the outcome of one method on one table with one mask."""
-    complete = tables.load(table).to_numpy()
-    hidden = np.random.default_rng(seed).random(complete.shape) < 0.5
-    incomplete = np.where(hidden, np.nan, complete)
-    imputer = METHODS[method](seed)
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        imputer.fit(incomplete)
-        fitted = time.perf_counter()
-        completed = imputer.transform(incomplete)
-    done = time.perf_counter()
-    return {
-        "table": table,
-        "method": method,
-        "seed": seed,
-        "mse": np.mean((completed - complete)[hidden] ** 2),
-        "fit_seconds": fitted - start,
-        "transform_seconds": done - fitted,
-    }
-
-
 def report(results: pd.DataFrame) -> str:
-    """Return the results as a Markdown table: mean (standard deviation) over seeds."""
-    groups = results.groupby(["method", "table"], sort=False)
-    mean, spread = groups["mse"].mean().unstack(), groups["mse"].std().unstack()
-    seconds = groups["fit_seconds"].median().unstack()
-    lines = [
-        "| method | " + " | ".join(mean.columns) + " | fit, seconds |",
-        "|---" * (len(mean.columns) + 2) + "|",
+    """Return the results as a Markdown table."""
+    order = pd.Categorical(results["method"], list(METHODS))
+    results = results.assign(order=order).sort_values(["order", "seed"], kind="stable")
+    frame = mean_and_spread(results, "method", "table", "mse")
+    seconds = results.groupby(["method", "table"])["fit_seconds"].median().unstack()
+    frame["fit, seconds"] = [
+        f"{seconds.loc[method].min():.1f} to {seconds.loc[method].max():.1f}"
+        for method in frame.index
     ]
-    for method in mean.index:
-        cells = [f"{mean.loc[method, t]:.3f} ({spread.loc[method, t]:.3f})" for t in mean.columns]
-        span = f"{seconds.loc[method].min():.1f} to {seconds.loc[method].max():.1f}"
-        lines.append(f"| {method} | " + " | ".join([*cells, span]) + " |")
-    lines += [
-        "",
-        "Mean squared error on hidden standardised cells, 50% missing completely at random; mean "
-        f"(standard deviation) over {results['seed'].nunique()} seeds of mask and model. Median "
-        "seconds of `fit`, range over tables.",
-        "",
-        f"skmissvae {skmissvae.__version__}, scikit-learn {sklearn.__version__}, torch "
-        f"{torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}, "
-        f"{torch.get_num_threads()} threads.",
-    ]
-    return "\n".join(lines) + "\n"
+    return (
+        markdown(frame, "method")
+        + "\nMean squared error on hidden standardised cells, half of the cells missing completely "
+        f"at random: mean (standard deviation) over {results['seed'].nunique()} seeds of mask and "
+        f"model. Seconds: median over seeds, range over tables. {versions()}"
+    )
 
 
 def main() -> None:
     """Run what is not done yet and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one seed, one table, no forest")
+    parser.add_argument("--quick", action="store_true", help="two seeds, one table, no forest")
     quick = parser.parse_args().quick
-    name = "imputation_quick" if quick else "imputation"
-    path = HERE / f"{name}.csv"
-    results = pd.read_csv(path) if path.exists() else pd.DataFrame()
-    done = (
-        set(results[["table", "method", "seed"]].itertuples(index=False, name=None))
-        if len(results)
-        else set()
+    path = Path(__file__).with_name("imputation_quick.csv" if quick else "imputation.csv")
+    cells = [
+        (table, method, seed)
+        for seed in range(2 if quick else 5)
+        for table in (TABLES[:1] if quick else TABLES)
+        for method in METHODS
+        if not (quick and "forest" in method)
+    ]
+    results = run_grid(
+        path,
+        ["table", "method", "seed"],
+        cells,
+        lambda table, method, seed: impute_hidden(METHODS[method](seed), table, seed),
     )
-    for seed in range(1 if quick else 5):
-        for table in ["wine_red"] if quick else tables.FILES:
-            for method in METHODS:
-                if (table, method, seed) in done or (quick and "forest" in method):
-                    continue
-                outcome = run(table, method, seed)
-                print(f"{table}, {method}, seed {seed}: {outcome['mse']:.3f}", flush=True)
-                results = pd.concat([results, pd.DataFrame([outcome])], ignore_index=True)
-                results.to_csv(path, index=False, float_format="%.5g")
-    order = pd.Categorical(results["method"], list(METHODS))
-    text = report(results.assign(method=order).sort_values(["method", "seed"], kind="stable"))
-    (HERE / f"{name}.md").write_text(text)
+    text = report(results)
+    path.with_suffix(".md").write_text(text)
     print(text)
 
 

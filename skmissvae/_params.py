@@ -116,9 +116,18 @@ def validate(estimator: object) -> None:
 
 def _section(cls: type) -> Iterable[str]:
     signature = inspect.signature(cls).parameters
-    for name, parameter in parameters(cls).items():
+    own = inspect.get_annotations(cls)
+    # what is special to the class comes first
+    for name, parameter in sorted(parameters(cls).items(), key=lambda item: item[0] not in own):
         yield f"{name} : {parameter.kind}, default={signature[name].default!r}"
-        yield textwrap.indent(textwrap.dedent(parameter.text).strip(), "    ")
+        yield textwrap.fill(
+            parameter.text,
+            92,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
 
 _ATTRIBUTES = """\

@@ -1,0 +1,110 @@
+"""What the benchmarks share: resumable grids, and the line of versions."""
+
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sklearn
+import tables
+import torch
+
+import skmissvae
+
+
+def run_grid(
+    path: Path, keys: list[str], cells: Iterable[tuple], run: Callable[..., dict[str, Any]]
+) -> pd.DataFrame:
+    """Run every cell that the CSV file does not hold yet, adding a line each.
+
+    Parameters
+    ----------
+    path : Path
+        The CSV file.
+    keys : list of str
+        Names of a cell's entries.
+    cells : iterable of tuple
+        What to run.
+    run : callable
+        Takes a cell's entries, returns its outcome.
+
+    Returns
+    -------
+    DataFrame
+        All lines of the file.
+    """
+    results = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=keys)
+    done = set(results[keys].itertuples(index=False, name=None))
+    for cell in cells:
+        if cell in done:
+            continue
+        outcome = {**dict(zip(keys, cell, strict=True)), **run(*cell)}
+        print(", ".join(f"{name} {value}" for name, value in outcome.items()), flush=True)
+        results = pd.concat([results if len(results) else None, pd.DataFrame([outcome])])
+        results.to_csv(path, index=False, float_format="%.5g")
+    return pd.read_csv(path)
+
+
+def impute_hidden(imputer: Any, table: str, seed: int, hidden_share: float = 0.5) -> dict[str, Any]:
+    """Hide cells completely at random, complete the table, and measure.
+
+    Parameters
+    ----------
+    imputer : object
+        A scikit-learn imputer.
+    table : str
+        Name of the table.
+    seed : int
+        Seed of the mask.
+    hidden_share : float
+        Share of the cells that is hidden.
+
+    Returns
+    -------
+    dict
+        Mean squared error on hidden standardised cells, seconds of fit and of transform.
+    """
+    complete = tables.load(table).to_numpy()
+    hidden = np.random.default_rng(seed).random(complete.shape) < hidden_share
+    incomplete = np.where(hidden, np.nan, complete)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        imputer.fit(incomplete)
+        fitted = time.perf_counter()
+        completed = imputer.transform(incomplete)
+    done = time.perf_counter()
+    return {
+        "mse": float(np.mean((completed - complete)[hidden] ** 2)),
+        "fit_seconds": fitted - start,
+        "transform_seconds": done - fitted,
+    }
+
+
+def mean_and_spread(results: pd.DataFrame, rows: str, columns: str, value: str) -> pd.DataFrame:
+    """Return a frame of texts, mean (standard deviation), in the order of first appearance."""
+    groups = results.groupby([rows, columns], sort=False)[value]
+    mean, spread = groups.mean().unstack(), groups.std().unstack()
+    order = results[rows].drop_duplicates(), results[columns].drop_duplicates()
+    mean, spread = mean.loc[order], spread.loc[order]
+    return mean.map("{:.3f}".format) + " (" + spread.map("{:.3f}".format) + ")"
+
+
+def markdown(frame: pd.DataFrame, corner: str) -> str:
+    """Return a frame of texts as a Markdown table."""
+    lines = [[corner, *frame.columns], ["---"] * (len(frame.columns) + 1)]
+    lines += [[str(name), *row] for name, row in zip(frame.index, frame.to_numpy(), strict=True)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def versions() -> str:
+    """Return the versions that a table was made with."""
+    return (
+        f"skmissvae {skmissvae.__version__}, scikit-learn {sklearn.__version__}, torch "
+        f"{torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}, "
+        f"threads: {torch.get_num_threads()}.\n"
+    )
