@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+# In standard deviations: beyond it squares would leave the range of float32.
+_LIMIT = 1e15
+
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
@@ -89,6 +92,7 @@ class Table:
         """Return the modelled columns, standardised: (N, n_features) -> (N, D)."""
         seen = observed[:, self.modelled]
         x = (X[:, self.modelled].astype(np.float64) - self.location) / self.scale
+        x = x.clip(-_LIMIT, _LIMIT)
         return Rows(np.where(seen, x, 0.0), seen)
 
     def check(self, rows: Rows, names: list[str]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
@@ -34,7 +35,7 @@ from ._params import (
 )
 from .bounds import iwelbo
 from .families import POSTERIORS, Family
-from .likelihoods import LIKELIHOODS, JoinedLikelihood, Likelihood
+from .likelihoods import LIKELIHOODS, JoinedLikelihood, Likelihood, NormalLikelihood
 from .model import VAE
 from .networks import ResidualMLP
 from .noise import KeyedNoise, StreamNoise
@@ -663,7 +664,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         try:
             table = validate_data(
                 self,
-                X,
+                _without_na(X),
                 reset=reset,
                 dtype=[np.float64, np.float32],
                 ensure_all_finite=False,
@@ -802,12 +803,13 @@ def _build(spec: Mapping[str, Any]) -> VAE:
         else LIKELIHOODS[option](len(columns), spec["min_scale"])
         for option, columns in spec["likelihood"]
     ]
-    # one kind of columns, or none at all, needs no join
-    likelihood = (
-        JoinedLikelihood(parts, [columns for _, columns in spec["likelihood"]])
-        if len(parts) != 1
-        else parts[0]
-    )
+    likelihood: Likelihood
+    if len(parts) == 1:
+        likelihood = parts[0]
+    elif parts:
+        likelihood = JoinedLikelihood(parts, [columns for _, columns in spec["likelihood"]])
+    else:  # no column varies
+        likelihood = NormalLikelihood(0)
     n_latents = spec["n_latents"]
     prior = _resolve(spec["prior"], PRIORS)(n_latents)
     posterior = spec["posterior"]
@@ -845,6 +847,15 @@ def _warn_of_light_tails(vae: VAE) -> None:
             UserWarning,
             stacklevel=4,
         )
+
+
+def _without_na(X: Any) -> Any:
+    """Return the table with NaN for the pandas.NA of object cells, which numpy cannot convert."""
+    if isinstance(X, pd.DataFrame) and X.select_dtypes("object").shape[1]:
+        return X.where(X.notna(), np.nan)
+    if isinstance(X, np.ndarray) and X.dtype == object:
+        return np.where(pd.isna(X), np.nan, X)
+    return X
 
 
 def _describe_strings(X: Any) -> str:

@@ -44,6 +44,10 @@ class Component(ABC):
         """Return the components as Normals given mixing scales of shape (n, *batch, L)."""
 
     @abstractmethod
+    def expand(self, *batch: int) -> Component:
+        """Return the same distribution for every element of a batch."""
+
+    @abstractmethod
     def detach(self) -> Component:
         """Return the same distribution without gradients to its parameters."""
 
@@ -71,6 +75,11 @@ class DiagonalNormal(Component):
     def gaussian(self, noise: Noise, *shape: int) -> DiagonalNormal:
         """Return itself: there are no mixing scales."""
         return self
+
+    def expand(self, *batch: int) -> DiagonalNormal:
+        """Return the same distribution for every element of a batch."""
+        shape = (*batch, *self.loc.shape[-2:])
+        return DiagonalNormal(self.loc.expand(shape), self.scale.expand(shape))
 
     def detach(self) -> DiagonalNormal:
         """Return the same distribution without gradients to its parameters."""
@@ -113,6 +122,11 @@ class DiagonalStudentT(Component):
         """
         mixing = self._mixing(noise, *shape).unsqueeze(-2)  # (n, *batch, 1, L)
         return DiagonalNormal(self.loc.expand_as(self.scale * mixing), self.scale * mixing)
+
+    def expand(self, *batch: int) -> DiagonalStudentT:
+        """Return the same distribution for every element of a batch."""
+        shape = (*batch, *self.loc.shape[-2:])
+        return DiagonalStudentT(self.df, self.loc.expand(shape), self.scale.expand(shape))
 
     def detach(self) -> DiagonalStudentT:
         """Return the same distribution without gradients to its parameters."""
@@ -160,6 +174,10 @@ class Mixture:
     def mean(self) -> Tensor:
         """Return E[z], (*batch, L)."""
         return (self.log_pi.exp().unsqueeze(-1) * self.component.loc).sum(-2)
+
+    def expand(self, *batch: int) -> Mixture:
+        """Return the same distribution for every element of a batch."""
+        return Mixture(self.log_pi.expand(*batch, self.n_components), self.component.expand(*batch))
 
     def detach(self) -> Mixture:
         """Return the same distribution without gradients to any parameter, weights included."""

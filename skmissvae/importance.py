@@ -27,9 +27,11 @@ _NO_WEIGHT = -1e300
 
 def blocks(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Iterator[Draws]:
     """Yield n draws per row in blocks; their masses sum to one over all blocks."""
+    # without evidence the posterior is the prior, and all weights are one
+    proposal = None if observed.any() else vae.prior().expand(x.shape[0])
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
-        draws = vae.draw(x, observed, size, noise, systematic=True)
+        draws = vae.draw(x, observed, size, noise, systematic=True, proposal=proposal)
         yield draws._replace(log_mass=draws.log_mass + math.log(size / n))
 
 
@@ -104,7 +106,8 @@ def moments(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Mome
 def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     """Return sum_m w_bm v_mbd: (B, M), (M, B, D) -> (B, D)."""
     # one product per row, of the same shape for every row
-    per_row = values.nan_to_num().transpose(0, 1)
+    # what is no number counts as nothing: the centre of a standardised column
+    per_row = values.nan_to_num(0.0, 0.0, 0.0).transpose(0, 1)
     return (w.to(values).unsqueeze(1) @ per_row).squeeze(1).double()
 
 

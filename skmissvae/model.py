@@ -91,6 +91,7 @@ class VAE(nn.Module):
         stratified: bool = False,
         systematic: bool = False,
         gradient: Gradient = "plain",
+        proposal: Mixture | None = None,
     ) -> Draws:
         """Draw from the posterior and weigh the draws.
 
@@ -114,13 +115,15 @@ class VAE(nn.Module):
             derivative of log q with respect to its parameters, though not of the masses. "dreg"
             (doubly reparameterised, Tucker et al. 2019) is "stl" whose path derivative is
             multiplied by the normalised weights: for ancestral draws under ``iwelbo`` only.
+        proposal : Mixture, optional
+            Batch (B, K): what to draw from instead of the posterior.
 
         Returns
         -------
         Draws
             M = n, or n * K where they are stratified.
         """
-        q = self.posterior(x, observed)
+        q = self.posterior(x, observed) if proposal is None else proposal
         if stratified:
             z, log_mass = q.stratified(n, noise)
         else:

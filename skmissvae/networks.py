@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -63,8 +65,6 @@ def _linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear
     """Return a linear layer; a table without columns to model gives one without weights."""
     if in_features and out_features:
         return nn.Linear(in_features, out_features, bias)
-    # torch warns of weights without elements when it sets their start values
-    layer = nn.utils.skip_init(nn.Linear, in_features, out_features, bias)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        return nn.Linear(in_features, out_features, bias)
