@@ -133,7 +133,9 @@ class BaseImputer(TransformerMixin, BaseVAE):
         if self.estimate not in ("mean", "draw"):
             x = np.where(supports == "binary", np.where(x >= 0.5, 1.0, 0.0), x)
         self._warn_of_poor_weights(ess, rows)
-        return self._finish(self._table.decode(x, table, observed), table, observed)
+        return np.hstack(
+            [self._table.decode(x, table, observed), self._indicators(table, observed)]
+        )
 
     def impute(self, X: Any, n_imputations: int = 5, *, random_state: Any = None) -> Imputations:
         """Complete a table several times, for inference by Rubin's rules.
@@ -163,9 +165,9 @@ class BaseImputer(TransformerMixin, BaseVAE):
             )
         table, observed, rows = self._rows(X)
         seed = self._call_seed(random_state)
-        # a later fit makes a new model and a new schema: these stay what they are
+        # tables made later are still of this fit, these settings and this table
         vae, schema, n_draws = self.vae_, self._table, self.n_importance_draws
-        row_by_row, finish = self._row_by_row, self._finish
+        table, indicators = table.copy(), self._indicators(table, observed)
         names = self.get_feature_names_out()
         index = X.index if isinstance(X, pd.DataFrame) else None
         poor_weights_told = False
@@ -179,11 +181,11 @@ class BaseImputer(TransformerMixin, BaseVAE):
                 z, ess = importance.resample(there, x, o, n_draws, noise)
                 return there.decode(z).sample(noise)[0].double(), ess
 
-            x, ess = row_by_row(rows, draw, vae)
+            x, ess = self._row_by_row(rows, draw, vae)
             if not poor_weights_told:
                 self._warn_of_poor_weights(ess, rows)
                 poor_weights_told = True
-            out = finish(schema.decode(x, table, observed), table, observed)
+            out = np.hstack([schema.decode(x, table, observed), indicators])
             return out if index is None else pd.DataFrame(out, index=index, columns=names)
 
         return Imputations(make, int(n_imputations))
@@ -217,12 +219,12 @@ class BaseImputer(TransformerMixin, BaseVAE):
             return kept
         return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
 
-    def _finish(self, out: Floats, table: Floats, observed: Mask) -> Floats:
-        """Put the indicators beside the completed columns."""
+    def _indicators(self, table: Floats, observed: Mask) -> Floats:
+        """Return the columns that tell what is missing, none where none are asked for."""
         if self.indicator_ is None:
-            return out
+            return np.empty((len(table), 0), dtype=table.dtype)
         missing = self.indicator_.transform(np.where(observed, table, np.nan))
-        return np.hstack([out, missing.astype(out.dtype)])
+        return np.asarray(missing, dtype=table.dtype)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

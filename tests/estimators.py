@@ -1,0 +1,80 @@
+"""What the tests of the estimators share: all of them in tiny, and tables with holes."""
+
+import numpy as np
+import pytest
+
+from skmissvae import (
+    MissIWAEImputer,
+    MissSIWAEImputer,
+    MissSVAEImputer,
+    MissVAEImputer,
+    MIWAEImputer,
+    MVAEImputer,
+    VAEDensityEstimator,
+)
+
+TINY = {
+    "max_iter": 3,
+    "n_hidden": 16,
+    "n_blocks": 1,
+    "n_importance_draws": 40,
+    "device": "cpu",
+    "random_state": 0,
+}
+IMPUTERS = {
+    MVAEImputer: {},
+    MissVAEImputer: {"K": 3},
+    MissSVAEImputer: {"K": 3},
+    MIWAEImputer: {},
+    MissIWAEImputer: {"K": 3},
+    MissSIWAEImputer: {"K": 3},
+}
+ESTIMATORS = {**IMPUTERS, VAEDensityEstimator: {"K": 3}}
+
+#: A tiny training is a poor guide to some rows, and the estimators say so.
+quiet = pytest.mark.filterwarnings("ignore:.*effective importance draws:UserWarning")
+
+
+def tiny(cls, **changes):
+    """Return an estimator that trains in a blink."""
+    return cls(**{**TINY, **ESTIMATORS[cls], **changes})
+
+
+def over(classes):
+    """Parametrise a test over estimator classes."""
+    return pytest.mark.parametrize("cls", list(classes), ids=lambda cls: cls.__name__)
+
+
+every_imputer = over(IMPUTERS)
+every_estimator = over(ESTIMATORS)
+
+
+def table(n=40, dtype=np.float64, seed=0, share=0.25):
+    """Return four correlated columns of different units, with holes; every row sees a cell."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n, 2))
+    X = z @ rng.normal(size=(2, 4)) + 0.3 * rng.normal(size=(n, 4))
+    X = X * [1.0, 20.0, 0.05, 3.0] + [0.0, 100.0, 1.0, -7.0]
+    holes = rng.random(X.shape) < share
+    holes[np.arange(n), rng.integers(4, size=n)] = False
+    X[holes] = np.nan
+    return X.astype(dtype)
+
+
+def outputs(estimator, X):
+    """Return all that a fitted estimator says about a table, by name."""
+    found = {
+        "score_samples": estimator.score_samples(X),
+        "encode": estimator.encode(X),
+        "effective_sample_size": estimator.effective_sample_size(X),
+    }
+    if hasattr(estimator, "transform"):
+        found["transform"] = estimator.transform(X)
+    return found
+
+
+def assert_same(actual, expected):
+    """Assert that outputs are equal bit for bit."""
+    assert actual.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(actual[name], values, err_msg=name, strict=True)

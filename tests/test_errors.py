@@ -1,0 +1,335 @@
+"""What users do wrong: they are told what and where, and nothing is broken by it."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from estimators import IMPUTERS, assert_same, every_estimator, outputs, quiet, tiny
+from estimators import table as holed
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+
+pytestmark = quiet
+
+
+def frame():
+    return pd.DataFrame(holed(), columns=["age", "height", "share", "x"])
+
+
+def with_cell(value, dtype=None):
+    X = frame()
+    if dtype:
+        X = X.astype(dtype)
+    X.loc[3, "height"] = value
+    return X
+
+
+def with_column(name, values):
+    return frame().assign(**{name: np.resize(values, 40)})
+
+
+TABLES = {
+    "infinity": (with_cell(np.inf), {}, "infinity: column 'height', row 3"),
+    "minus infinity": (with_cell(-np.inf), {}, "infinity: column 'height', row 3"),
+    "NaN beside a marker": (frame().fillna({"age": 0}), {"missing_values": -1}, "NaN: column"),
+    "a word": (with_cell("tall", object), {}, "Column 'height' holds 'tall' in row 3"),
+    "a column of words": (
+        with_column("share", ["a", "b"]),
+        {},
+        "Column 'share' holds 'a' in row 0",
+    ),
+    "words in an array": (
+        np.array([["1", "2"], ["3", "four"]], dtype=object),
+        {},
+        "Column 'x1' holds 'four' in row 1",
+    ),
+    "nothing seen": (frame() * np.nan, {}, "no observed cell"),
+    "nothing seen, by marker": (np.full((3, 2), -1.0), {"missing_values": -1}, "no observed cell"),
+    "no rows": (frame()[:0], {}, "0 sample"),
+    "no columns": (frame()[[]], {}, "0 feature|at least one"),
+    "one dimension": (np.arange(4.0), {}, "2D array"),
+    "three dimensions": (np.zeros((2, 2, 2)), {}, "dim 3"),
+    "complex": (np.zeros((3, 2)) * 1j, {}, "Complex data"),
+    "three values": (
+        with_column("share", [0, 1, 2]),
+        {"likelihood": {"share": "bernoulli"}},
+        "Column 'share' holds 1.*0 or 2",
+    ),
+    "below zero": (
+        with_column("share", [-0.5, 0.5]),
+        {"likelihood": {"share": "continuous_bernoulli"}},
+        "Column 'share' holds -0.5.*between 0 and 1",
+    ),
+    "above one": (
+        with_column("share", [0.5, 1.5]),
+        {"likelihood": {"share": "continuous_bernoulli"}},
+        "Column 'share' holds 1.5.*between 0 and 1",
+    ),
+}
+
+PARAMETERS = {
+    "n_latents": ([0, -1, 1.5, "two"], "an integer of 1 or more or None"),
+    "n_draws": ([0, 2.0], "an integer of 1 or more"),
+    "n_hidden": ([0], "an integer of 1 or more"),
+    "n_blocks": ([-1], "an integer of 0 or more"),
+    "dropout": ([-0.1, 1.0], "a number of 0 or more and below 1"),
+    "linear_path": (["yes", 2], "one of True, False"),
+    "min_scale": ([0, -1.0, np.nan], "a number above 0"),
+    "max_iter": ([0, 2.5], "an integer of 1 or more or None"),
+    "batch_size": ([0, None], "an integer of 1 or more"),
+    "learning_rate": ([0.0, -1e-3, np.inf, np.nan, "fast"], "a number above 0"),
+    "weight_decay": ([-0.1], "a number of 0 or more"),
+    "max_grad_norm": ([0.0], "a number above 0"),
+    "validation_fraction": ([0.0, 1.0], "a number above 0 and below 1"),
+    "n_iter_no_change": ([0], "an integer of 1 or more"),
+    "tol": ([-1e-4], "a number of 0 or more"),
+    "n_importance_draws": ([0, 10.5, True], "an integer of 1 or more"),
+    "verbose": ([-1], "an integer of 0 or more"),
+    "prior": (["cauchy", 3], "'normal', 'student_t', 'mixture' or a callable"),
+    "posterior": (["cauchy", 3], "'auto', 'normal', 'student_t' or a callable"),
+    "likelihood": (
+        ["cauchy", 3, {"age": "cauchy"}],
+        "'normal', 'student_t', 'bernoulli', 'continuous_bernoulli', a callable",
+    ),
+    "gradient": (["exact"], "'auto', 'stl', 'dreg', 'plain'"),
+    "schedule": (["linear"], "'cosine', 'constant'"),
+    "early_stopping": (["never", None], "'auto', True, False"),
+    "device": (["gpu", "cuda:99", 3.5], "must name a device"),
+    "missing_values": (["?"], "a number, np.nan, None or pd.NA"),
+    "encoder": (["mlp"], "a callable"),
+    "decoder": ([nn.Linear(2, 2)], None),
+    "keep_empty_features": (["no"], "one of True, False"),
+    "warm_start": (["no"], "one of True, False"),
+}
+ONLY_SOME = {
+    "K": ([0, -3, 2.5], "an integer of 1 or more"),
+    "estimate": (["modes"], "'auto', 'mean', 'median', 'mode', 'draw'"),
+    "add_indicator": (["no"], "one of True, False"),
+    "objective": (["VAE"], "'MVAE', 'MissVAE', 'MissSVAE', 'MIWAE', 'MissIWAE', 'MissSIWAE'"),
+}
+
+
+def assert_refused(estimator, X, match):
+    """Assert that neither fit nor partial_fit takes X, nor leaves any trace."""
+    for fit in [estimator.fit, estimator.partial_fit]:
+        before, given = dict(vars(estimator)), copy.deepcopy(X)
+        with pytest.raises(ValueError, match=match):
+            fit(X)
+        after = vars(estimator)
+        assert after.keys() == before.keys()
+        assert all(after[name] is value for name, value in before.items())
+        if hasattr(X, "equals"):
+            assert X.equals(given)
+        else:
+            np.testing.assert_array_equal(X, given)
+
+
+@pytest.mark.parametrize("case", TABLES)
+@every_estimator
+def test_tables_that_cannot_be_fitted(cls, case):
+    X, options, match = TABLES[case]
+    assert_refused(tiny(cls, **options), X, match)
+
+
+@pytest.mark.parametrize("case", TABLES)
+@every_estimator
+def test_a_failed_refit_leaves_the_old_fit(cls, case):
+    X, options, match = TABLES[case]
+    estimator = tiny(cls).fit(frame())
+    before = outputs(estimator, frame())
+    estimator.set_params(**options)
+    assert_refused_by_fit(estimator, X, match)
+    estimator.set_params(likelihood="normal", missing_values=np.nan)
+    assert_same(outputs(estimator, frame()), before)
+    assert list(estimator.feature_names_in_) == list(frame())
+
+
+def assert_refused_by_fit(estimator, X, match):
+    before = dict(vars(estimator))
+    with pytest.raises(ValueError, match=match):
+        estimator.fit(X)
+    assert vars(estimator).keys() == before.keys()
+
+
+@pytest.mark.parametrize("name", [*PARAMETERS, *ONLY_SOME])
+@every_estimator
+def test_parameters_out_of_range(cls, name):
+    if name not in cls().get_params():
+        with pytest.raises(ValueError, match="Invalid parameter"):
+            cls().set_params(**{name: 1})
+        return
+    values, want = (PARAMETERS | ONLY_SOME)[name]
+    for value in values:
+        estimator = tiny(cls, **{name: value})
+        if want is not None:
+            assert_refused(estimator, frame(), f"(?s)'{name}'.*{want}")
+
+
+@pytest.mark.parametrize("name", ["n_importance_draws", "estimate", "device"])
+def test_parameters_read_at_the_call_are_checked_at_the_call(name):
+    imputer = tiny(MVAEImputer).fit(frame())
+    imputer.set_params(**{name: "wrong"})
+    with pytest.raises(ValueError, match=name):
+        imputer.transform(frame())
+
+
+@every_estimator
+def test_a_likelihood_for_a_column_that_is_not_there(cls):
+    for column, match in [("weight", "'weight'.*age, height"), (4, "column 4"), (-1, "column -1")]:
+        assert_refused(tiny(cls, likelihood={column: "student_t"}), frame(), match)
+
+
+def test_a_misspelt_likelihood_of_a_column_that_is_not_modelled():
+    X = frame().assign(share=1.0)
+    assert_refused(tiny(MVAEImputer, likelihood={"share": "bernuolli"}), X, "bernuolli")
+
+
+@every_estimator
+def test_doubly_reparameterised_gradients_where_they_do_not_hold(cls):
+    if cls.__name__ in ("MIWAEImputer", "MissIWAEImputer"):
+        tiny(cls, gradient="dreg").fit(frame())
+    else:
+        assert_refused(tiny(cls, gradient="dreg"), frame(), "'plain' or 'stl'")
+
+
+@every_estimator
+def test_nothing_works_before_fit(cls):
+    estimator, X = tiny(cls), frame()
+    calls = [estimator.score_samples, estimator.score, estimator.encode]
+    calls += [estimator.effective_sample_size, lambda _: estimator.sample()]
+    if cls in IMPUTERS:
+        calls += [
+            estimator.transform,
+            estimator.impute,
+            lambda _: estimator.get_feature_names_out(),
+        ]
+    for call in calls:
+        with pytest.raises(NotFittedError):
+            call(X)
+
+
+@every_estimator
+def test_other_columns_than_at_fit(cls):
+    X = frame()
+    estimator = tiny(cls).fit(X)
+    calls = [estimator.score_samples, estimator.encode, estimator.partial_fit]
+    calls += [estimator.transform, estimator.impute] if cls in IMPUTERS else []
+    for call in calls:
+        with pytest.raises(ValueError, match="feature names should match"):
+            call(X.rename(columns={"x": "y"}))
+        with pytest.raises(ValueError, match="feature names should match"):
+            call(X[X.columns[::-1]])
+        with pytest.raises(ValueError, match="(?s)feature names should match.*missing.*x"):
+            call(X.drop(columns="x"))
+        with pytest.raises(ValueError, match="infinity: column 'height', row 3"):
+            call(with_cell(np.inf))
+
+
+@every_estimator
+def test_other_numbers_of_columns_than_at_fit(cls):
+    X = holed()
+    estimator = tiny(cls).fit(X)
+    calls = [estimator.score_samples, estimator.score, estimator.encode, estimator.partial_fit]
+    calls += [estimator.transform, estimator.impute] if cls in IMPUTERS else []
+    for call in calls:
+        for other in [X[:, :3], np.column_stack([X, X])]:
+            with pytest.raises(ValueError, match="expecting 4 features"):
+                call(other)
+
+
+def test_values_that_a_columns_likelihood_does_not_allow():
+    X = with_column("share", [0, 1])
+    imputer = tiny(MVAEImputer, likelihood={"share": "bernoulli"}).fit(X)
+    for call in [imputer.transform, imputer.score_samples, imputer.impute, imputer.partial_fit]:
+        with pytest.raises(ValueError, match=r"Column 'share' holds 0.5.*0 or 1"):
+            call(with_column("share", [0.5]))
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, "two"])
+def test_numbers_of_samples_and_imputations(n):
+    imputer = tiny(MVAEImputer).fit(frame())
+    with pytest.raises(ValueError, match="n_samples must be an integer of 1 or more"):
+        imputer.sample(n)
+    with pytest.raises(ValueError, match="n_imputations must be an integer of 1 or more"):
+        imputer.impute(frame(), n)
+
+
+# -- training that goes wrong -----------------------------------------------------------------
+
+
+class Nowhere(nn.Linear):
+    """A decoder that loses its way."""
+
+    def forward(self, z):
+        return super().forward(z) * torch.nan
+
+
+@pytest.mark.parametrize("network", ["encoder", "decoder"])
+@every_estimator
+def test_training_that_diverges(cls, network):
+    X = frame()
+    X.loc[3, "height"] = 1e6  # the column to blame
+    match = "(?s)diverged.*'height'.*learning_rate"
+    assert_refused(tiny(cls, **{network: Nowhere}), X, match)
+    assert_refused(tiny(cls, max_iter=10, **{network: Nowhere}), X, match)
+
+    fitted = tiny(cls).fit(frame())
+    before = outputs(fitted, frame())
+    fitted.set_params(**{network: Nowhere})
+    with pytest.raises(ValueError, match=match):
+        fitted.fit(X)
+    assert_same(outputs(fitted, frame()), before)
+
+
+class Interrupted(nn.Linear):
+    """A decoder during whose third epoch the user presses Ctrl-C."""
+
+    calls = 0
+
+    def forward(self, z):
+        if self.training:
+            Interrupted.calls += 1
+            if Interrupted.calls == 5:  # two batches an epoch
+                raise KeyboardInterrupt
+        return super().forward(z)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@every_estimator
+def test_an_interrupted_fit_keeps_what_it_has(cls, early_stopping):
+    X = frame()
+    options = {"batch_size": 20 if not early_stopping else 18, "early_stopping": early_stopping}
+    Interrupted.calls = 0
+    estimator = tiny(cls, decoder=Interrupted, max_iter=50, **options).fit(X)
+    assert Interrupted.calls == 5
+    assert estimator.n_iter_ == 2
+    assert {len(values) for values in estimator.history_.values()} == {2}
+    for values in outputs(estimator, X).values():
+        assert np.isfinite(values).all()
+    assert np.isfinite(estimator.sample(3)).all()
+
+
+def test_a_fit_interrupted_at_once_is_still_one():
+    Interrupted.calls = 4
+    imputer = tiny(MissSVAEImputer, decoder=Interrupted).fit(frame())
+    assert imputer.n_iter_ == 1
+    assert np.isfinite(imputer.transform(frame())).all()
+
+
+class Broken(nn.Linear):
+    """A decoder with an error of the user's own."""
+
+    def forward(self, z):
+        raise RuntimeError("my own mistake")
+
+
+def test_errors_of_the_users_own_networks_pass_and_leave_no_trace():
+    density = tiny(VAEDensityEstimator, decoder=Broken)
+    before = dict(vars(density))
+    with pytest.raises(RuntimeError, match="my own mistake"):
+        density.fit(frame())
+    assert vars(density) == before

@@ -1,0 +1,56 @@
+"""A file imports only from the layers above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import skmissvae
+
+LAYERS = [
+    ["noise", "distributions"],
+    ["priors", "families", "likelihoods", "networks"],
+    ["model"],
+    ["bounds", "importance"],
+    ["objectives"],
+    ["training"],
+    ["_columns", "_params", "_callbacks"],
+    ["_estimator"],
+    ["imputers", "density"],
+    ["metrics"],
+    ["__init__"],
+]
+LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
+SAME_LAYER = {("distributions", "noise")}
+FOLDER = Path(skmissvae.__file__).parent
+
+
+def imports(path):
+    """Return the modules of the package that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            root = "skmissvae" if node.level else ""
+            module = ".".join(filter(None, [root, node.module]))
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        parts = [name.split(".") for name in names]
+        found |= {part[1] if len(part) > 1 else "__init__" for part in parts if part[0] == "skmissvae"}
+    return found
+
+
+def test_every_module_has_a_layer():
+    assert {path.stem for path in FOLDER.rglob("*.py")} == set(LAYER)
+
+
+@pytest.mark.parametrize("name", LAYER)
+def test_a_module_imports_only_from_lower_layers(name):
+    for other in imports(FOLDER / f"{name}.py"):
+        assert LAYER[other] < LAYER[name] or (name, other) in SAME_LAYER, other
+
+
+def test_the_parser_sees_imports():
+    assert imports(FOLDER / "_estimator.py") >= {"importance", "model", "training"}

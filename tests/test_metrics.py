@@ -1,0 +1,118 @@
+import numpy as np
+import pandas as pd
+import pytest
+from estimators import every_imputer, quiet, tiny
+from estimators import table as holed
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.model_selection import GridSearchCV
+
+from skmissvae import HiddenCellScorer, MVAEImputer
+
+pytestmark = quiet
+
+
+class Oracle(TransformerMixin, BaseEstimator):
+    """An imputer that knows the truth, but for an error in standard deviations of the columns."""
+
+    def __init__(self, truth, error=0.0):
+        self.truth, self.error = truth, error
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        wrong = self.truth + self.error * np.nanstd(self.truth, axis=0)
+        return np.where(np.isnan(X), wrong, X)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.5, -2.0])
+def test_the_score_is_minus_the_error_in_standard_deviations(error):
+    X = holed(share=0.0)
+    assert HiddenCellScorer()(Oracle(X, error), X) == pytest.approx(-abs(error))
+
+
+def test_only_seen_cells_are_judged():
+    X = holed()
+    assert HiddenCellScorer(n_repeats=3)(Oracle(X, 0.5), X) == pytest.approx(-0.5)
+
+
+def test_units_do_not_matter():
+    X = holed(100)
+    scorer = HiddenCellScorer()
+    plain, scaled = (scorer(SimpleImputer().fit(T), T) for T in [X, X * [1e6, 1, 1e-6, -3]])
+    assert plain == pytest.approx(scaled)
+    assert plain == pytest.approx(-1, abs=0.3)
+
+
+def test_the_same_cells_are_hidden_from_every_candidate():
+    X = holed(100)
+    imputer = KNNImputer().fit(X)
+    assert HiddenCellScorer()(imputer, X) == HiddenCellScorer()(imputer, X)
+    scores = {HiddenCellScorer(random_state=seed)(imputer, X) for seed in range(3)}
+    assert len(scores) == 3
+    assert HiddenCellScorer(n_repeats=2)(imputer, X) != HiddenCellScorer()(imputer, X)
+
+
+def test_the_share_of_hidden_cells():
+    seen = []
+
+    class Spy(Oracle):
+        def transform(self, X):
+            seen.append(np.isnan(X).mean())
+            return super().transform(X)
+
+    X = holed(2000, share=0.0)
+    HiddenCellScorer(fraction=0.3, n_repeats=4)(Spy(X), X)
+    np.testing.assert_allclose(seen, 0.3, atol=0.02)
+    assert len(set(seen)) == 4
+
+
+@every_imputer
+def test_tables_and_frames_of_every_kind(cls):
+    X = holed()
+    score = HiddenCellScorer()(tiny(cls).fit(X), X)
+    assert isinstance(score, float)
+    assert score < 0
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    given = frame.copy()
+    assert HiddenCellScorer()(tiny(cls).fit(given), given) == score
+    pd.testing.assert_frame_equal(given, frame)
+
+
+def test_constant_and_empty_columns():
+    X = np.column_stack([holed(), np.full(40, 2.0), np.full(40, np.nan)])
+    imputer = SimpleImputer(keep_empty_features=True).fit(X)
+    bare = SimpleImputer().fit(X[:, :4])
+    assert HiddenCellScorer()(imputer, X) < 0
+    assert HiddenCellScorer()(bare, X[:, :4]) < 0
+
+
+def test_polars_frames():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(holed(), schema=list("abcd"))
+    assert HiddenCellScorer()(tiny(MVAEImputer).fit(frame), frame) < 0
+
+
+def test_it_tunes_an_imputer():
+    X = holed(60)
+    search = GridSearchCV(
+        KNNImputer(), {"n_neighbors": [1, 5, 20]}, scoring=HiddenCellScorer(), cv=3
+    )
+    scores = search.fit(X).cv_results_["mean_test_score"]
+    assert (scores < 0).all()
+    assert len(set(scores)) == 3
+
+
+def test_what_cannot_be_scored():
+    X = holed()
+    imputer = SimpleImputer().fit(X)
+    for fraction in [0, 1, -0.2, np.nan]:
+        with pytest.raises(ValueError, match="fraction must be above 0 and below 1"):
+            HiddenCellScorer(fraction)(imputer, X)
+    with pytest.raises(ValueError, match="n_repeats must be 1 or more"):
+        HiddenCellScorer(n_repeats=0)(imputer, X)
+    with pytest.raises(ValueError, match="gives 8 columns for 4"):
+        HiddenCellScorer()(SimpleImputer(add_indicator=True).fit(X), X)
+    with pytest.raises(ValueError, match="No observed cell was hidden"):
+        HiddenCellScorer(fraction=1e-9)(imputer, X)

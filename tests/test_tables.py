@@ -1,0 +1,466 @@
+"""Laws of tables with holes: what goes in, what comes out, and what must not matter."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from estimators import IMPUTERS, assert_same, every_estimator, every_imputer, outputs, quiet, tiny
+from estimators import table as holed
+from sklearn.impute import SimpleImputer
+
+from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+
+pytestmark = quiet
+
+ESTIMATES = ["auto", "mean", "median", "mode"]
+
+
+# -- what comes out ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@every_imputer
+def test_observed_cells_come_back_bit_for_bit_and_no_hole_stays(cls, dtype):
+    X = holed(dtype=dtype)
+    out = tiny(cls).fit(X).transform(X)
+    assert out.dtype == dtype
+    assert out.shape == X.shape
+    assert np.isfinite(out).all()
+    seen = ~np.isnan(X)
+    assert out[seen].tobytes() == X[seen].tobytes()
+
+
+def test_observed_cells_of_every_magnitude_come_back_bit_for_bit():
+    extreme = [0.1, -0.0, 5e-324, 1e-300, 1.7e308, -1.7e308, 2**53 + 1.0, 1 / 3]
+    X = np.column_stack([extreme, np.arange(8.0), [np.nan, *range(7)]])
+    out = tiny(MVAEImputer).fit_transform(X)
+    assert out[:, 0].tobytes() == np.array(extreme).tobytes()
+
+
+@every_imputer
+def test_integers_in(cls):
+    X = np.arange(40).reshape(10, 4) ** 2 % 7
+    np.testing.assert_array_equal(tiny(cls).fit_transform(X), X)
+    X[::3, 1] = -1
+    out = tiny(cls, missing_values=-1).fit_transform(X)
+    np.testing.assert_array_equal(out[X != -1], X[X != -1])
+    assert np.isfinite(out).all()
+
+
+@every_imputer
+def test_fit_transform_is_fit_then_transform_and_repeats_itself(cls):
+    X = holed()
+    fitted = tiny(cls).fit(X)
+    once = fitted.transform(X)
+    np.testing.assert_array_equal(tiny(cls).fit_transform(X), once)
+    np.testing.assert_array_equal(fitted.transform(X), once)
+
+
+@every_estimator
+def test_the_table_given_is_never_changed(cls):
+    X = holed()
+    given = X.copy()
+    estimator = tiny(cls).fit(given)
+    outputs(estimator, given)
+    if cls in IMPUTERS:
+        estimator.transform(given)[:] = 0.0
+        estimator.impute(given, 1)[0][:] = 0.0
+    np.testing.assert_array_equal(given, X)
+
+
+def test_a_frame_given_is_never_changed_even_through_the_output():
+    frame = pd.DataFrame(holed(), columns=list("abcd"))
+    before = frame.copy(deep=True)
+    imputer = tiny(MVAEImputer).set_output(transform="pandas")
+    for out in [imputer.fit_transform(frame), imputer.impute(frame, 1)[0]]:
+        out.iloc[:, :] = 0.0
+        pd.testing.assert_frame_equal(frame, before)
+
+
+# -- what must not matter: neighbours, order, batch ----------------------------------------------
+
+
+@pytest.mark.parametrize("prior", ["normal", "student_t"])
+@every_estimator
+def test_what_a_row_gets_depends_on_the_row_alone(cls, prior):
+    X = holed(37)
+    estimator = tiny(cls, prior=prior).fit(X)
+    whole = outputs(estimator, X)
+    order = np.random.default_rng(1).permutation(len(X))
+    assert_same(outputs(estimator, X[order]), {k: v[order] for k, v in whole.items()})
+    assert_same(outputs(estimator, X[5:6]), {k: v[5:6] for k, v in whole.items()})
+    assert_same(outputs(estimator, X[20:]), {k: v[20:] for k, v in whole.items()})
+    repeated = np.repeat(X, 2, axis=0)
+    assert_same(outputs(estimator, repeated), {k: v.repeat(2, 0) for k, v in whole.items()})
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "student_t"])
+@pytest.mark.parametrize("estimate", ESTIMATES)
+@pytest.mark.parametrize("n_importance_draws", [40, 300])
+def test_estimates_depend_on_the_row_alone(estimate, n_importance_draws, likelihood):
+    X = holed(37)
+    imputer = tiny(
+        MissSVAEImputer,
+        estimate=estimate,
+        likelihood=likelihood,
+        n_importance_draws=n_importance_draws,
+    ).fit(X)
+    out = imputer.transform(X)
+    order = np.random.default_rng(1).permutation(len(X))
+    np.testing.assert_array_equal(imputer.transform(X[order]), out[order])
+    for i in range(0, len(X), 6):
+        np.testing.assert_array_equal(imputer.transform(X[i : i + 1])[0], out[i])
+
+
+@every_imputer
+def test_draws_depend_on_no_row_that_follows(cls):
+    X = holed(37)
+    imputer = tiny(cls, estimate="draw").fit(X)
+    whole, imputed = imputer.transform(X), imputer.impute(X, 2)
+    for n in [1, 16, 20]:
+        np.testing.assert_array_equal(imputer.transform(X[:n]), whole[:n])
+        for i in range(2):
+            np.testing.assert_array_equal(imputer.impute(X[:n], 2)[i], imputed[i][:n])
+
+
+# -- holes of every kind -----------------------------------------------------------------------
+
+
+@every_estimator
+def test_rows_without_evidence_get_what_the_model_expects_and_score_zero(cls):
+    X = holed(200)
+    estimator = tiny(cls, max_iter=150, n_importance_draws=500).fit(X)
+    empty = np.full((3, 4), np.nan)
+    np.testing.assert_array_equal(estimator.score_samples(empty), 0.0)
+    if cls in IMPUTERS:
+        out = estimator.transform(empty)
+        assert (out == out[0]).all()
+        error = (out[0] - np.nanmean(X, 0)) / np.nanstd(X, 0)
+        assert (abs(error) < 0.35).all()
+
+
+@every_imputer
+def test_masks_never_seen_at_fit(cls):
+    X = holed(share=0.0)
+    imputer = tiny(cls).fit(X)
+    masks = np.array(np.meshgrid(*[[False, True]] * 4)).reshape(4, -1).T
+    new = np.where(masks, np.nan, X[: len(masks)])
+    out = imputer.transform(new)
+    assert np.isfinite(out).all()
+    np.testing.assert_array_equal(out[~masks], new[~masks])
+
+
+@every_imputer
+def test_columns_missing_only_at_transform(cls):
+    X = holed()
+    imputer = tiny(cls).fit(X)
+    for j in range(4):
+        new = X.copy()
+        new[:, j] = np.nan
+        out = imputer.transform(new)
+        assert np.isfinite(out).all()
+        assert abs(out[:, j].mean() - np.nanmean(X[:, j])) < 2 * np.nanstd(X[:, j])
+
+
+@every_imputer
+def test_empty_columns_are_dropped_or_kept_as_zeros(cls):
+    X = holed()
+    X[:, 1] = np.nan
+    imputer = tiny(cls).fit(X)
+    assert list(imputer.get_feature_names_out()) == ["x0", "x2", "x3"]
+    assert imputer.transform(X).shape == (40, 3)
+    assert imputer.sample(2).shape == (2, 3)
+    assert imputer.impute(X, 1)[0].shape == (40, 3)
+
+    imputer = tiny(cls, keep_empty_features=True).fit(X)
+    assert list(imputer.get_feature_names_out("abcd")) == list("abcd")
+    np.testing.assert_array_equal(imputer.transform(X)[:, 1], 0.0)
+    X[3, 1] = 5.0  # seen after all
+    out = imputer.transform(X)
+    assert out[3, 1] == 5.0
+    assert (np.delete(out[:, 1], 3) == 0.0).all()
+
+
+def test_an_empty_column_is_dropped_from_frames_too():
+    frame = pd.DataFrame(holed(), columns=list("abcd")).assign(b=np.nan)
+    imputer = tiny(MVAEImputer).set_output(transform="pandas")
+    assert list(imputer.fit_transform(frame)) == list("acd")
+    assert list(imputer.impute(frame, 1)[0]) == list("acd")
+
+
+@every_estimator
+def test_a_constant_column_is_no_evidence_and_imputed_by_its_constant(cls):
+    X = holed()
+    bare = tiny(cls).fit(X)
+    with_constant = np.column_stack([X, np.where(np.arange(40) % 3, 3.7, np.nan)])
+    estimator = tiny(cls).fit(with_constant)
+    np.testing.assert_array_equal(estimator.score_samples(with_constant), bare.score_samples(X))
+    assert (estimator.sample(3)[:, 4] == 3.7).all()
+    if cls in IMPUTERS:
+        out = estimator.transform(with_constant)
+        np.testing.assert_array_equal(out[:, :4], bare.transform(X))
+        assert (out[:, 4] == 3.7).all()
+
+
+@every_imputer
+def test_a_column_seen_once_is_imputed_by_what_was_seen(cls):
+    X = holed()
+    X[1:, 2], X[0, 2] = np.nan, 1.25
+    np.testing.assert_array_equal(tiny(cls).fit_transform(X)[:, 2], 1.25)
+
+
+def test_only_constants():
+    X = [[1.0, 2.0], [np.nan, 2.0], [1.0, np.nan]]
+    imputer = tiny(MVAEImputer)
+    np.testing.assert_array_equal(imputer.fit_transform(X), [[1, 2], [1, 2], [1, 2]])
+    np.testing.assert_array_equal(imputer.score_samples(X), 0.0)
+
+
+@every_estimator
+def test_duplicate_columns(cls):
+    X = holed()
+    X = np.column_stack([X, X[:, 0]])
+    estimator = tiny(cls).fit(X)
+    for values in outputs(estimator, X).values():
+        assert np.isfinite(values).all()
+
+
+@every_estimator
+def test_one_row_and_one_column(cls):
+    X = holed()
+    estimator = tiny(cls).fit(X[:, :1])
+    for values in outputs(estimator, X[:, :1]).values():
+        assert len(values) == 40
+        assert np.isfinite(values).all()
+    estimator = tiny(cls).fit(X[:1])
+    for values in outputs(estimator, X[:2]).values():
+        assert np.isfinite(values).all()
+
+
+# -- containers and types ----------------------------------------------------------------------
+
+
+@every_imputer
+def test_every_container_of_the_same_cells_gives_the_same(cls):
+    X = holed()
+    expected = tiny(cls).fit_transform(X)
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    names = list("abcd")
+    same = {
+        "read-only": frozen,
+        "Fortran": np.asfortranarray(X),
+        "strided": np.repeat(X, 2, axis=1)[:, ::2],
+        "object": X.astype(object),
+        "list": X.tolist(),
+        "frame": pd.DataFrame(X, columns=names),
+        "Float64": pd.DataFrame(
+            {
+                name: pd.array([pd.NA if np.isnan(v) else v for v in X[:, j]], dtype="Float64")
+                for j, name in enumerate(names)
+            }
+        ),
+    }
+    for name, given in same.items():
+        out = tiny(cls).fit_transform(given)
+        np.testing.assert_array_equal(np.asarray(out), expected, err_msg=name)
+
+
+def test_nullable_integers_and_booleans():
+    n = 24
+    frame = pd.DataFrame(
+        {
+            "count": pd.array([pd.NA if i % 5 == 0 else i for i in range(n)], dtype="Int64"),
+            "flag": pd.array([pd.NA if i % 7 == 0 else i % 2 == 0 for i in range(n)], "boolean"),
+            "real": [np.nan if i % 4 == 0 else i / 3 for i in range(n)],
+        }
+    )
+    out = tiny(MVAEImputer, likelihood={"flag": "bernoulli"}).fit_transform(frame)
+    seen = frame.notna().to_numpy()
+    expected = frame.astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    np.testing.assert_array_equal(out[seen], expected[seen])
+    assert np.isfinite(out).all()
+    assert set(out[:, 1]) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("marker", [-1, -1.0, np.nan, None])
+def test_missing_values_of_every_kind(marker):
+    X = holed()
+    given = X.astype(object) if marker is None else X.copy()
+    given[np.isnan(X)] = marker
+    out = tiny(MVAEImputer, missing_values=marker).fit_transform(given)
+    np.testing.assert_array_equal(out, tiny(MVAEImputer).fit_transform(X))
+
+
+@pytest.mark.parametrize("dtype", ["Float64", object])
+@pytest.mark.parametrize("marker", [np.nan, pd.NA])
+def test_cells_of_pandas_na(marker, dtype):
+    X = holed()
+    cells = X.astype(object)
+    cells[np.isnan(X)] = pd.NA
+    given = pd.DataFrame(cells, columns=list("abcd")).astype(dtype)
+    out = tiny(MVAEImputer, missing_values=marker).fit_transform(given)
+    np.testing.assert_array_equal(out, tiny(MVAEImputer).fit_transform(X))
+
+
+def test_output_frames_keep_index_and_columns():
+    frame = pd.DataFrame(holed(), columns=list("abcd"), index=np.arange(40) * 10)
+    out = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(frame)
+    assert isinstance(out, pd.DataFrame)
+    assert list(out) == list(frame)
+    pd.testing.assert_index_equal(out.index, frame.index)
+
+
+def test_output_frames_of_polars():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": [1.0, None, 3.0, 4.0], "b": [2.0, 4.0, None, 8.5]})
+    out = tiny(MVAEImputer).set_output(transform="polars").fit_transform(frame)
+    assert isinstance(out, polars.DataFrame)
+    assert out.columns == ["a", "b"]
+    assert out.null_count().sum_horizontal()[0] == 0
+
+
+@pytest.mark.parametrize("keep_empty_features", [False, True])
+@pytest.mark.parametrize("missing_values", [np.nan, -1])
+@every_imputer
+def test_indicators_are_those_of_simple_imputer(cls, missing_values, keep_empty_features):
+    X = holed()
+    X[:, 0] = np.arange(40)  # complete: no indicator
+    X[:, 2] = np.nan  # empty
+    given = np.where(np.isnan(X), missing_values, X)
+    options = {
+        "missing_values": missing_values,
+        "add_indicator": True,
+        "keep_empty_features": keep_empty_features,
+    }
+    ours = tiny(cls, **options).fit(given)
+    theirs = SimpleImputer(**options).fit(given)
+    assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
+    names = list("abcd")
+    assert list(ours.get_feature_names_out(names)) == list(theirs.get_feature_names_out(names))
+    new = given[:5].copy()
+    new[0, 0] = missing_values  # a hole where fit saw none
+    out, simple = ours.transform(new), theirs.transform(new)
+    assert out.shape == simple.shape
+    n_kept = 4 if keep_empty_features else 3
+    np.testing.assert_array_equal(out[:, n_kept:], simple[:, n_kept:])
+    assert ours.impute(new, 1)[0].shape == simple.shape
+
+
+# -- units and tails ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1e9, 1e-9, 1e200, 1e-200])
+@every_estimator
+def test_units_change_imputations_and_densities_as_they_must(cls, factor):
+    X = holed()
+    units = np.array([factor, 1.0, 1.0, 1.0])
+    plain, scaled = tiny(cls).fit(X), tiny(cls).fit(X * units)
+    shift = np.log(factor) * ~np.isnan(X[:, 0])
+    np.testing.assert_allclose(
+        scaled.score_samples(X * units), plain.score_samples(X) - shift, rtol=1e-3, atol=1e-3
+    )
+    np.testing.assert_allclose(scaled.encode(X * units), plain.encode(X), rtol=1e-3, atol=1e-3)
+    if cls in IMPUTERS:
+        np.testing.assert_allclose(
+            scaled.transform(X * units) / units / np.nanstd(X, 0),
+            plain.transform(X) / np.nanstd(X, 0),
+            rtol=1e-3,
+            atol=1e-3,
+        )
+
+
+def test_columns_far_from_zero_keep_their_variation():
+    X = holed()
+    plain = tiny(MVAEImputer).fit(X)
+    far = tiny(MVAEImputer).fit(X + [1e9, 0, 0, 0])
+    np.testing.assert_allclose(
+        far.transform(X + [1e9, 0, 0, 0]) - [1e9, 0, 0, 0], plain.transform(X), atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "student_t"])
+@every_estimator
+def test_heavy_tails_stay_finite(cls, likelihood):
+    X = holed()
+    X = np.where(np.isnan(X), np.nan, np.random.default_rng(3).standard_cauchy(X.shape) ** 3)
+    estimator = tiny(cls, likelihood=likelihood).fit(X)
+    for name, values in outputs(estimator, X).items():
+        assert np.isfinite(values).all(), name
+
+
+def test_float32_tables_overflow_to_no_infinity():
+    X = holed(dtype=np.float32)
+    X[:, 0] *= np.float32(1e38)
+    out = tiny(MVAEImputer, estimate="draw").fit(X).transform(X)
+    assert out.dtype == np.float32
+    assert np.isfinite(out).all()
+
+
+@every_imputer
+def test_values_far_outside_the_training_table_stay_finite(cls):
+    X = holed()
+    imputer = tiny(cls).fit(X)
+    X[0, :2] = [1e30, np.nan]
+    X[1, :2] = [np.nan, -1e300]
+    assert np.isfinite(imputer.transform(X)).all()
+    assert np.isfinite(imputer.score_samples(X)).all()
+
+
+# -- observation models -----------------------------------------------------------------------
+
+
+def coded(low, high):
+    X = holed()
+    seen = ~np.isnan(X[:, 0])
+    X[:, 0] = np.where(seen, np.where(np.nan_to_num(X[:, 0]) > 0, high, low), np.nan)
+    return X
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 2), (-1, 1)])
+@every_imputer
+def test_binary_columns_get_one_of_their_two_values(cls, low, high):
+    X = coded(low, high)
+    holes = np.isnan(X[:, 0])
+    imputer = tiny(cls, likelihood={0: "bernoulli"}).fit(X)
+    for estimate in ["auto", "median", "mode", "draw"]:
+        filled = imputer.set_params(estimate=estimate).transform(X)[:, 0]
+        assert set(filled) <= {low, high}, estimate
+    mean = imputer.set_params(estimate="mean").transform(X)[holes, 0]
+    assert ((low < mean) & (mean < high)).all()
+    auto = imputer.set_params(estimate="auto").transform(X)[holes, 0]
+    np.testing.assert_array_equal(auto, np.where(mean >= (low + high) / 2, high, low))
+    assert set(imputer.impute(X, 1)[0][:, 0]) <= {low, high}
+    assert set(imputer.sample(20)[:, 0]) <= {low, high}
+
+
+def test_a_binary_column_counts_with_its_probability():
+    density = tiny(VAEDensityEstimator, likelihood={0: "bernoulli"}).fit(coded(1, 2))
+    both = np.full((2, 4), np.nan)
+    both[:, 0] = [1, 2]
+    assert np.exp(density.score_samples(both)).sum() == pytest.approx(1, rel=0.3)
+
+
+def test_continuous_bernoulli_columns_stay_within_their_interval():
+    X = holed()
+    low, high = np.nanmin(X, 0), np.nanmax(X, 0)
+    X = (X - low) / (high - low)
+    imputer = tiny(MissSVAEImputer, likelihood="continuous_bernoulli").fit(X)
+    for estimate in [*ESTIMATES, "draw"]:
+        out = imputer.set_params(estimate=estimate).transform(X)
+        assert ((out >= 0) & (out <= 1)).all(), estimate
+    assert np.isfinite(imputer.score_samples(X)).all()
+
+
+@every_estimator
+def test_a_kind_for_each_column(cls):
+    X = coded(1, 2)
+    low, high = np.nanmin(X[:, 2]), np.nanmax(X[:, 2])
+    X[:, 2] = (X[:, 2] - low) / (high - low)
+    kinds = {"flag": "bernoulli", "share": "continuous_bernoulli", "wild": "student_t"}
+    frame = pd.DataFrame(X, columns=["flag", "plain", "share", "wild"])
+    estimator = tiny(cls, likelihood=kinds).fit(frame)
+    by_index = dict(enumerate(["bernoulli", "normal", "continuous_bernoulli", "student_t"]))
+    assert_same(outputs(tiny(cls, likelihood=by_index).fit(X), X), outputs(estimator, frame))
+    drawn = estimator.sample(50)
+    assert set(drawn[:, 0]) <= {1, 2}
+    assert ((drawn[:, 2] >= 0) & (drawn[:, 2] <= 1)).all()
