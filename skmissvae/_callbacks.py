@@ -27,22 +27,22 @@ class Epochs:
         The estimator being fitted.
     n_epochs : int
         Epochs at most.
-    X : array-like
-        The training table.
+    X, y : array-like
+        What ``fit`` was given.
     """
 
-    def __init__(self, estimator: Any, n_epochs: int, X: object) -> None:
-        self._estimator, self._X = estimator, X
+    def __init__(self, estimator: Any, n_epochs: int, X: object, y: object) -> None:
+        self._told = {"estimator": estimator, "X": X, "y": y}
         self._fit: Any = None
         if hasattr(estimator, "_init_callback_context"):
             self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
-            self._fit.call_on_fit_task_begin(estimator=estimator, X=X)
+            self._fit.call_on_fit_task_begin(**self._told)
 
     def begin(self) -> None:
         """Begin an epoch."""
         if self._fit is not None:
             self._epoch = self._fit.subcontext(task_name="epoch")
-            self._epoch.call_on_fit_task_begin(estimator=self._estimator, X=self._X)
+            self._epoch.call_on_fit_task_begin(**self._told)
 
     def end(self, fitted: Callable[[], dict[str, Any]]) -> bool:
         """End an epoch; return whether a callback asks to stop.
@@ -54,12 +54,10 @@ class Epochs:
         """
         if self._fit is None:
             return False
-        stop = self._epoch.call_on_fit_task_end(
-            estimator=self._estimator, X=self._X, reconstruction_attributes=fitted
-        )
+        stop = self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=fitted)
         return bool(stop)
 
     def close(self) -> None:
         """End the fit."""
         if self._fit is not None:
-            self._fit.call_on_fit_task_end(estimator=self._estimator, X=self._X)
+            self._fit.call_on_fit_task_end(**self._told)

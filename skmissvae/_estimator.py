@@ -59,6 +59,9 @@ RowFunction = Callable[[VAE, Tensor, Tensor, int], tuple[Tensor, ...]]
 class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
     """What all estimators share: fitting, scoring, sampling and encoding."""
 
+    #: Text of the fitted attributes that a subclass adds.
+    _attributes = ""
+
     n_draws: Annotated[
         int,
         Parameter(
@@ -315,7 +318,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
                 self._start(table, observed, seeds[0])
             rows = self._encode_rows(table, observed)
             max_iter = self.max_iter or self._epochs(len(rows.x))
-            epochs = Epochs(self, max_iter, X)
+            epochs = Epochs(self, max_iter, X, y)
             state = self._train(rows, max_iter, self.schedule, seeds[1], epochs)
             self.history_ = state.history
             self.n_iter_ = max(1, len(state.history["bound"]))
@@ -427,15 +430,16 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
                 chosen[place] = option
         else:
             chosen = [self.likelihood] * len(names)
-        groups: list[tuple[LikelihoodOption, list[int]]] = []
-        for d, j in enumerate(schema.modelled):
-            option = chosen[j]
+        for option, name in zip(chosen, names, strict=True):
             if not callable(option) and option not in LIKELIHOODS:
                 raise ValueError(
                     f"Parameter 'likelihood' of {type(self).__name__} must be one of "
                     f"{', '.join(map(repr, LIKELIHOODS))}, a callable n_columns -> Likelihood or a "
-                    f"mapping from columns to either; got {option!r} for column {names[j]!r}."
+                    f"mapping from columns to either; got {option!r} for column {name!r}."
                 )
+        groups: list[tuple[LikelihoodOption, list[int]]] = []
+        for d, j in enumerate(schema.modelled):
+            option = chosen[j]
             for known_option, columns in groups:
                 if known_option == option:
                     columns.append(d)

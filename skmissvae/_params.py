@@ -116,9 +116,7 @@ def validate(estimator: object) -> None:
 
 def _section(cls: type) -> Iterable[str]:
     signature = inspect.signature(cls).parameters
-    own = inspect.get_annotations(cls)
-    # what is special to the class comes first
-    for name, parameter in sorted(parameters(cls).items(), key=lambda item: item[0] not in own):
+    for name, parameter in parameters(cls).items():
         yield f"{name} : {parameter.kind}, default={signature[name].default!r}"
         yield textwrap.fill(
             parameter.text,
@@ -149,9 +147,13 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 @dataclass_transform(kw_only_default=True, eq_default=False)
 def estimator(cls: type[T]) -> type[T]:
     """Give a class its ``__init__`` and, where ``{parameters}`` stands, its Parameters section."""
+    own = inspect.get_annotations(cls)
     made: Any = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+    # what is special to the class comes first; all are keywords, so that any order will do
+    _, *fields = inspect.signature(made.__init__).parameters.values()
+    made.__signature__ = inspect.Signature(sorted(fields, key=lambda field: field.name not in own))
     if made.__doc__ and "{parameters}" in made.__doc__:
         doc = inspect.cleandoc(made.__doc__)
         doc = doc.replace("{parameters}", "\n".join(_section(made)))
-        made.__doc__ = doc.replace("{attributes}", _ATTRIBUTES)
+        made.__doc__ = doc.replace("{attributes}", _ATTRIBUTES + made._attributes) + "\n"
     return made

@@ -68,6 +68,10 @@ class Imputations(Sequence[Any]):
 class BaseImputer(TransformerMixin, BaseVAE):
     """What the imputers share: completing tables."""
 
+    _attributes = """
+indicator_ : MissingIndicator or None
+    What makes the indicator columns, where ``add_indicator`` asks for them."""
+
     estimate: Annotated[
         Literal["auto", "mean", "median", "mode", "draw"],
         Parameter(

@@ -81,8 +81,8 @@ class StudentTColumns(ColumnDistribution):
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions, by scipy on the host: torch has none."""
-        standard = ((x - self.loc) / self.scale).cpu().numpy()
-        return torch.as_tensor(special.stdtr(self.df.cpu().numpy(), standard)).to(x)
+        standard = ((x - self.loc) / self.scale).detach().cpu().numpy()
+        return torch.as_tensor(special.stdtr(self.df.detach().cpu().numpy(), standard)).to(x)
 
 
 class BernoulliColumns(ColumnDistribution):

@@ -79,9 +79,7 @@ class LinearGaussian:
         self.bias = uniform(n_columns, seed=8, low=-1, high=1).numpy()
         self.sigma, self.n_columns, self.n_latents = sigma, n_columns, n_latents
         W = self.weight
-        self.cov = np.block(
-            [[W @ W.T + sigma**2 * np.eye(n_columns), W], [W.T, np.eye(n_latents)]]
-        )
+        self.cov = np.block([[W @ W.T + sigma**2 * np.eye(n_columns), W], [W.T, np.eye(n_latents)]])
         self.loc = np.append(self.bias, np.zeros(n_latents))
 
     def rows(self, n, seed=0, share=0.5):

@@ -28,9 +28,7 @@ def by_loops(vae, x, observed, z):
                 vae.decode(point).log_prob(x)[d].item() for d in range(len(x)) if observed[d]
             )
             joint += vae.prior().log_prob(point[None]).item()
-            densities = [
-                math.exp(q.component.log_prob(point[None, None])[0, j]) for j in range(K)
-            ]
+            densities = [math.exp(q.component.log_prob(point[None, None])[0, j]) for j in range(K)]
             mixture = sum(w * density for w, density in zip(weights, densities, strict=True))
             ratios[-1].append(math.exp(joint) / mixture)
     return weights, ratios

@@ -148,7 +148,9 @@ def test_draws_and_their_gradients_are_unbiased(kind, n_components, way):
 
 def test_systematic_draws_take_their_share_of_each_component():
     q, leaves = mixture("normal", 4, 1, 50)
-    q.component = DiagonalNormal(100 * torch.arange(4.0).double().view(1, 4, 1).expand(50, 4, 1), leaves["scale"])
+    q.component = DiagonalNormal(
+        100 * torch.arange(4.0).double().view(1, 4, 1).expand(50, 4, 1), leaves["scale"]
+    )
     z, _ = q.ancestral(40, stream(), systematic=True)
     counts = torch.stack([((z - 100 * k).abs() < 50).sum((0, 2)) for k in range(4)], -1)
     assert ((counts - 40 * q.log_pi.exp()).abs() < 1 + 1e-9).all()

@@ -40,7 +40,7 @@ TABLES = {
     "a column of words": (
         with_column("share", ["a", "b"]),
         {},
-        "Column 'share' holds 'a' in row 0",
+        "'share' holds 'a' in row 0",
     ),
     "words in an array": (
         np.array([["1", "2"], ["3", "four"]], dtype=object),
@@ -135,24 +135,17 @@ def test_tables_that_cannot_be_fitted(cls, case):
     assert_refused(tiny(cls, **options), X, match)
 
 
-@pytest.mark.parametrize("case", TABLES)
 @every_estimator
-def test_a_failed_refit_leaves_the_old_fit(cls, case):
-    X, options, match = TABLES[case]
+def test_a_failed_refit_leaves_the_old_fit(cls):
     estimator = tiny(cls).fit(frame())
-    before = outputs(estimator, frame())
-    estimator.set_params(**options)
-    assert_refused_by_fit(estimator, X, match)
-    estimator.set_params(likelihood="normal", missing_values=np.nan)
-    assert_same(outputs(estimator, frame()), before)
-    assert list(estimator.feature_names_in_) == list(frame())
-
-
-def assert_refused_by_fit(estimator, X, match):
-    before = dict(vars(estimator))
-    with pytest.raises(ValueError, match=match):
-        estimator.fit(X)
-    assert vars(estimator).keys() == before.keys()
+    said, before = outputs(estimator, frame()), dict(vars(estimator))
+    for X, options, match in TABLES.values():
+        estimator.set_params(**options)
+        with pytest.raises(ValueError, match=match):
+            estimator.fit(X)
+        estimator.set_params(likelihood="normal", missing_values=np.nan)
+        assert vars(estimator) == before
+    assert_same(outputs(estimator, frame()), said)
 
 
 @pytest.mark.parametrize("name", [*PARAMETERS, *ONLY_SOME])
@@ -223,7 +216,7 @@ def test_other_columns_than_at_fit(cls):
             call(X.rename(columns={"x": "y"}))
         with pytest.raises(ValueError, match="feature names should match"):
             call(X[X.columns[::-1]])
-        with pytest.raises(ValueError, match="(?s)feature names should match.*missing.*x"):
+        with pytest.raises(ValueError, match=r"(?s)feature names should match.*missing.*\bx"):
             call(X.drop(columns="x"))
         with pytest.raises(ValueError, match="infinity: column 'height', row 3"):
             call(with_cell(np.inf))

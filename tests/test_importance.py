@@ -14,7 +14,9 @@ N = 2 * importance.BLOCK + 44  # draws that fill no block
 @pytest.mark.parametrize("n", [1, importance.BLOCK, N])
 def test_masses_sum_to_one_over_blocks(n):
     rows = tiny_rows(5)
-    parts = list(importance.blocks(tiny_vae(), rows.x, rows.observed, n, stream(dtype=torch.float32)))
+    parts = list(
+        importance.blocks(tiny_vae(), rows.x, rows.observed, n, stream(dtype=torch.float32))
+    )
     log_mass = torch.cat([part.log_mass for part in parts])
     assert log_mass.shape == (n, 5)
     torch.testing.assert_close(log_mass.exp(), torch.full_like(log_mass, 1 / n))

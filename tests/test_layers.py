@@ -38,7 +38,9 @@ def imports(path):
         else:
             continue
         parts = [name.split(".") for name in names]
-        found |= {part[1] if len(part) > 1 else "__init__" for part in parts if part[0] == "skmissvae"}
+        found |= {
+            part[1] if len(part) > 1 else "__init__" for part in parts if part[0] == "skmissvae"
+        }
     return found
 
 

@@ -1,5 +1,6 @@
 """Probabilistic PCA, of which everything is known: evidence, posterior, conditional moments."""
 
+import itertools
 import math
 
 import pytest
@@ -29,7 +30,9 @@ def test_importance_sampling_finds_evidence_and_conditional_means(name):
     x, observed = DENSE.rows(6)
     n = 20_000
     found = importance.moments(DENSE.vae(**APPROXIMATE[name]), x, observed, n, stream(1))
-    exact = torch.stack([torch.tensor(DENSE.condition(*row)[0]) for row in zip(x, observed, strict=True)])
+    exact = torch.stack(
+        [torch.tensor(DENSE.condition(*row)[0]) for row in zip(x, observed, strict=True)]
+    )
     error = 4.5 / found.ess.sqrt().max()
     assert (found.ess > 0.2 * n).all()
     assert ((found.log_evidence - DENSE.log_evidence(x, observed)).abs() < error).all()
@@ -84,7 +87,7 @@ def test_bounds_are_below_the_evidence_and_ordered_in_expectation(name):
         iwelbo(draws).view(-1, n_rows),
         DENSE.log_evidence(x, observed).expand(5000, -1),
     ]
-    for lower, upper in zip(ladder, ladder[1:], strict=False):
+    for lower, upper in itertools.pairwise(ladder):
         gap = (upper - lower).mean(0)
         if n_components == 1 and lower is ladder[1]:  # within one component the two are one
             torch.testing.assert_close(lower, upper)

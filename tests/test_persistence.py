@@ -128,15 +128,14 @@ def test_parameters_set_after_fit_change_no_fitted_model(cls):
     assert_same(outputs(by_pickle(estimator), X), before)
 
 
-@pytest.mark.parametrize("there_and_back", [by_pickle, copy.deepcopy, by_joblib, by_skops])
+@every_way
 @every_estimator
 def test_partial_fit_goes_on_as_if_nothing_had_been(cls, there_and_back):
     X = holed(80)
     straight = tiny(cls).partial_fit(X[:40])
     broken = there_and_back(straight)
-    for _ in range(2):
-        straight.partial_fit(X[40:])
-        broken = there_and_back(broken.partial_fit(X[40:]))
+    straight.partial_fit(X[40:])
+    broken.partial_fit(X[40:])
     assert_same(outputs(broken, X), outputs(straight, X))
     assert broken.history_["bound"] == straight.history_["bound"]
 

@@ -319,6 +319,7 @@ def test_output_frames_of_polars():
     assert out.null_count().sum_horizontal()[0] == 0
 
 
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning")
 @pytest.mark.parametrize("keep_empty_features", [False, True])
 @pytest.mark.parametrize("missing_values", [np.nan, -1])
 @every_imputer
@@ -372,9 +373,9 @@ def test_units_change_imputations_and_densities_as_they_must(cls, factor):
 def test_columns_far_from_zero_keep_their_variation():
     X = holed()
     plain = tiny(MVAEImputer).fit(X)
-    far = tiny(MVAEImputer).fit(X + [1e9, 0, 0, 0])
+    far = tiny(MVAEImputer).fit(X + np.array([1e9, 0, 0, 0]))
     np.testing.assert_allclose(
-        far.transform(X + [1e9, 0, 0, 0]) - [1e9, 0, 0, 0], plain.transform(X), atol=1e-2
+        far.transform(X + np.array([1e9, 0, 0, 0])) - [1e9, 0, 0, 0], plain.transform(X), atol=1e-2
     )
 
 
@@ -464,3 +465,16 @@ def test_a_kind_for_each_column(cls):
     drawn = estimator.sample(50)
     assert set(drawn[:, 0]) <= {1, 2}
     assert ((drawn[:, 2] >= 0) & (drawn[:, 2] <= 1)).all()
+
+
+# -- silence ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Float64", object])
+def test_frames_of_any_type_make_no_noise(dtype, recwarn):
+    frame = pd.DataFrame(holed(), columns=list("abcd")).astype(dtype)
+    frame = frame.assign(e=pd.array([1, pd.NA] * 20, dtype="Int64"), f=["1", "2"] * 20)
+    imputer = tiny(MVAEImputer).set_output(transform="pandas").fit(frame)
+    imputer.transform(frame)
+    imputer.impute(frame, 1)[0]
+    assert [str(w.message) for w in recwarn] == []

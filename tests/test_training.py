@@ -1,0 +1,192 @@
+"""The loop: it climbs, repeats itself, keeps the best, and lets nothing non-finite through."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from helpers import generator, stream, tiny_rows, tiny_vae
+
+from skmissvae.bounds import elbo
+from skmissvae.families import POSTERIORS
+from skmissvae.objectives import METHODS, Batch, BoundObjective, Objective
+from skmissvae.priors import PRIORS
+from skmissvae.training import DivergenceError, Settings, evaluate, train
+
+SETTINGS = Settings(max_iter=20, batch_size=16, learning_rate=3e-3, schedule="cosine")
+
+
+def objective_of(name):
+    method = METHODS[name]
+    return BoundObjective(method.bound, 2, stratified=method.stratified, gradient=method.gradient)
+
+
+def weights_of(vae):
+    return {name: value.clone() for name, value in vae.state_dict().items()}
+
+
+def assert_equal_weights(one, other):
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+class Spoiled(Objective):
+    """An objective whose loss is not a number in chosen steps."""
+
+    def __init__(self, inner, spoiled):
+        super().__init__()
+        self.inner, self.spoiled, self.step = inner, spoiled, -1
+
+    def bound(self, vae, batch, noise):
+        return self.inner.bound(vae, batch, noise)
+
+    def loss(self, vae, batch, noise):
+        self.step += 1
+        loss = self.inner.loss(vae, batch, noise)
+        return loss * math.nan if self.spoiled(self.step) else loss
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_bound_rises(name):
+    vae, rows = tiny_vae(n_components=3 if METHODS[name].mixture else 1), tiny_rows()
+    bound = train(vae, objective_of(name), rows, SETTINGS, generator()).history["bound"]
+    assert len(bound) == SETTINGS.max_iter
+    assert sum(bound[-3:]) / 3 > bound[0] + 0.3
+
+
+@pytest.mark.parametrize("family", POSTERIORS)
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_weight_gets_a_gradient(name, prior, family):
+    vae = tiny_vae(n_components=3 if METHODS[name].mixture else 1, prior=prior, family=family)
+    objective_of(name).loss(vae, tiny_rows(), stream(0, torch.float32)).backward()
+    for weight, value in vae.named_parameters():
+        if value.requires_grad:
+            assert value.grad is not None, weight
+            assert value.grad.isfinite().all(), weight
+            assert weight == "prior.logits" or value.grad.abs().sum() > 0, weight
+
+
+def test_training_repeats_itself_and_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    outcomes = []
+    for _ in range(2):
+        vae = tiny_vae()
+        state = train(vae, objective_of("MissIWAE"), tiny_rows(), SETTINGS, generator(5))
+        outcomes.append((weights_of(vae), state.history["bound"]))
+    assert_equal_weights(outcomes[0][0], outcomes[1][0])
+    assert outcomes[0][1] == outcomes[1][1]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_step_that_is_not_finite_leaves_weights_alone_and_halves_the_rate():
+    vae, rows = tiny_vae(), tiny_rows(16)
+    before = weights_of(vae)
+    first_only = Spoiled(objective_of("MVAE"), lambda step: step == 0)
+    settings = SETTINGS._replace(max_iter=2, schedule="constant")
+    seen = []
+    state = train(
+        vae,
+        first_only,
+        rows,
+        settings,
+        generator(),
+        end_epoch=lambda history: seen.append(weights_of(vae)),
+    )
+    assert_equal_weights(before, seen[0])
+    assert not torch.equal(before["decoder.outlet.weight"], seen[1]["decoder.outlet.weight"])
+    assert state.history["learning_rate"] == [3e-3, 1.5e-3]
+
+
+@pytest.mark.parametrize("max_iter", [1, 20])
+def test_a_loss_that_is_never_finite_is_an_error_and_changes_no_weight(max_iter):
+    vae = tiny_vae()
+    before = weights_of(vae)
+    never = Spoiled(objective_of("MVAE"), lambda step: True)
+    with pytest.raises(DivergenceError):
+        train(vae, never, tiny_rows(), SETTINGS._replace(max_iter=max_iter), generator())
+    assert_equal_weights(before, weights_of(vae))
+
+
+def test_the_best_epoch_is_kept_and_waiting_ends_training():
+    vae, rows = tiny_vae(), tiny_rows(200)
+    parts = [Batch(*(piece[i] for piece in rows)) for i in (slice(0, 20), slice(20, 200))]
+    objective = objective_of("MissSVAE")
+    # few rows and a high rate: it overfits soon
+    settings = SETTINGS._replace(max_iter=400, learning_rate=0.02, schedule="constant")
+    state = train(vae, objective, parts[0], settings, generator(), held_out=parts[1])
+    scores = state.history["validation_bound"]
+    assert len(scores) < 400
+    assert state.best == max(scores)
+    assert scores.index(max(scores)) == len(scores) - 1 - settings.n_iter_no_change
+    seed = int(torch.randint(2**31, (), generator=generator()))
+    assert evaluate(vae, objective, parts[1], 16, seed) == pytest.approx(state.best, abs=1e-5)
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_an_interrupt_keeps_what_was_reached(held_out):
+    vae, rows, seen = tiny_vae(), tiny_rows(), []
+
+    def interrupt(history):
+        seen.append(weights_of(vae))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    state = train(
+        vae,
+        objective_of("MVAE"),
+        rows,
+        SETTINGS,
+        generator(),
+        held_out=rows if held_out else None,
+        end_epoch=interrupt,
+    )
+    assert len(state.history["bound"]) == 3
+    best = state.history["validation_bound"].index(state.best) if held_out else 2
+    assert_equal_weights(seen[best], weights_of(vae))
+
+
+def test_a_callback_can_stop_training():
+    state = train(
+        tiny_vae(),
+        objective_of("MVAE"),
+        tiny_rows(),
+        SETTINGS,
+        generator(),
+        end_epoch=lambda history: len(history["bound"]) == 4,
+    )
+    assert len(state.history["bound"]) == 4
+
+
+def test_the_optimizer_goes_on_from_its_state():
+    vae, rows, objective = tiny_vae(), tiny_rows(16), objective_of("MVAE")
+    settings = SETTINGS._replace(max_iter=1, schedule="constant")
+    first = train(vae, objective, rows, settings, generator())
+    fresh = copy.deepcopy(vae)
+    kept = train(vae, objective, rows, settings, generator(1), optimizer_state=first.optimizer)
+    new = train(fresh, objective, rows, settings, generator(1))
+    steps = [{float(s["step"]) for s in state.optimizer["state"].values()} for state in (kept, new)]
+    assert steps == [{2.0}, {1.0}]
+    # moments that are kept make another step of the same gradient
+    assert not torch.equal(vae.decoder.outlet.weight, fresh.decoder.outlet.weight)
+
+
+def test_cosine_rises_shortly_and_falls_to_zero():
+    settings = SETTINGS._replace(max_iter=100)
+    rate = train(tiny_vae(), objective_of("MVAE"), tiny_rows(), settings, generator()).history[
+        "learning_rate"
+    ]
+    assert rate[1] == pytest.approx(3e-3, rel=0.01)
+    assert all(later < earlier for earlier, later in itertools.pairwise(rate[2:]))
+    assert rate[-1] < 1e-5
+
+
+def test_reported_bound_is_the_mean_over_rows():
+    vae, rows = tiny_vae(n_components=1), tiny_rows(50)
+    objective = BoundObjective(elbo, 200, stratified=False, gradient="plain")
+    exact = [
+        objective.bound(vae, rows, stream(seed, torch.float32)).mean().item() for seed in range(20)
+    ]
+    found = evaluate(vae, objective, rows, 7, 0)
+    assert found == pytest.approx(sum(exact) / 20, abs=0.1)
