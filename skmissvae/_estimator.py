@@ -855,7 +855,7 @@ def _warn_of_light_tails(vae: VAE) -> None:
 
 def _without_na(X: Any) -> Any:
     """Return the table with NaN for the pandas.NA of object cells, which numpy cannot convert."""
-    if isinstance(X, pd.DataFrame) and X.select_dtypes("object").shape[1]:
+    if isinstance(X, pd.DataFrame) and any(dtype.kind == "O" for dtype in X.dtypes):
         return X.where(X.notna(), np.nan)
     if isinstance(X, np.ndarray) and X.dtype == object:
         return np.where(pd.isna(X), np.nan, X)

@@ -27,7 +27,7 @@ _NO_WEIGHT = -1e300
 
 def blocks(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Iterator[Draws]:
     """Yield n draws per row in blocks; their masses sum to one over all blocks."""
-    # without evidence the posterior is the prior, and all weights are one
+    # without evidence the posterior is the prior, and all weights are one; rows come one at a time
     proposal = None if observed.any() else vae.prior().expand(x.shape[0])
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
@@ -39,7 +39,7 @@ def log_weights(draws: Draws) -> Tensor:
     """Return log m r in float64, rows first: (B, M)."""
     # rows first and contiguous: a sum over draws is then the same wherever a row stands
     log_w = (draws.log_mass + draws.log_ratio).double().T.contiguous()
-    return log_w.nan_to_num(nan=_NO_WEIGHT, neginf=_NO_WEIGHT)
+    return log_w.nan_to_num(nan=_NO_WEIGHT, posinf=_NO_WEIGHT, neginf=_NO_WEIGHT)
 
 
 class _Weights:

@@ -109,30 +109,53 @@ class BernoulliColumns(ColumnDistribution):
 
 
 class ContinuousBernoulliColumns(ColumnDistribution):
-    """Continuous Bernoulli columns on [0, 1] with logits (*, D)."""
+    r"""Continuous Bernoulli columns on [0, 1] with logits (*, D).
+
+    The density is :math:`e^{\eta x - A(\eta)}` with logit :math:`\eta` and
+    :math:`A(\eta) = \log((e^\eta - 1) / \eta)` (Loaiza-Ganem and Cunningham 2019).
+    """
+
+    # torch.distributions has one that works with probabilities: in float32 its values and
+    # gradients are lost for logits beyond 16 or so, which confident decoders reach
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
-        # its own validation would refuse the zeros that stand for missing cells in other columns
-        self._distribution = torch.distributions.ContinuousBernoulli(
-            logits=logits, validate_args=False
-        )
+
+    def _safe(self) -> tuple[Tensor, Tensor]:
+        """Return where the logits are small, and logits that one can divide by elsewhere."""
+        small = self.logits.abs() < 0.05
+        return small, torch.where(small, 1.0, self.logits)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density of each cell."""
-        return self._distribution.log_prob(x)
+        small, eta = self._safe()
+        square = self.logits.square()
+        series = 0.5 * self.logits + square / 24 - square.square() / 2880
+        size = eta.abs()
+        normaliser = eta.clamp_min(0) + torch.log(-torch.expm1(-size)) - size.log()
+        return self.logits * x - torch.where(small, series, normaliser)
 
     def mean(self) -> Tensor:
         """Return the means."""
-        return self._distribution.mean
+        small, eta = self._safe()
+        series = 0.5 + self.logits / 12 - self.logits**3 / 720
+        return torch.where(small, series, -1 / torch.expm1(-eta) - 1 / eta)
+
+    def _falling(self) -> Tensor:
+        """Return minus the logits' size: a density that falls, its mirror image where it rises."""
+        return -self.logits.abs().clamp_min(1e-6)
 
     def sample(self, noise: Noise) -> Tensor:
         """Return draws, by the quantile function."""
-        return self._distribution.icdf(noise.uniform(*self.logits.shape))
+        eta, u = self._falling(), noise.uniform(*self.logits.shape)
+        x = (torch.log1p(u * torch.expm1(eta)) / eta).clamp(0, 1)
+        return torch.where(self.logits > 0, 1 - x, x)
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
-        return self._distribution.cdf(x)
+        eta, rising, x = self._falling(), self.logits > 0, x.clamp(0, 1)
+        below = torch.expm1(eta * torch.where(rising, 1 - x, x)) / torch.expm1(eta)
+        return torch.where(rising, 1 - below, below)
 
 
 class JoinedColumns(ColumnDistribution):

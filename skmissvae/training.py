@@ -117,7 +117,7 @@ def train(
             begin_epoch()
             vae.train()
             total = rows.x.new_zeros((), dtype=torch.float64)
-            n_lost = rows.x.new_zeros(())
+            n_lost = torch.zeros((), device=rows.x.device)
             for batch in _batches(rows, settings.batch_size, generator):
                 rate = factor * settings.learning_rate * _pace(settings.schedule, step, n_steps)
                 for group in optimizer.param_groups:
@@ -126,7 +126,7 @@ def train(
                 loss = objective.loss(vae, batch, noise)
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
-                lost = (~(norm.isfinite() & loss.isfinite())).to(rows.x.dtype)
+                lost = (~(norm.isfinite() & loss.isfinite())).float()
                 # fused optimizers read this on the device and leave weights and moments alone
                 optimizer.found_inf, optimizer.grad_scale = lost, None  # type: ignore[attr-defined]
                 optimizer.step()

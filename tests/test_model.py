@@ -1,4 +1,4 @@
-"""Laws of the VAE as a whole: holes are left out, estimators differ in the encoder only, any device."""
+"""Laws of the VAE as a whole: holes are left out, gradients differ in the encoder only."""
 
 import math
 
