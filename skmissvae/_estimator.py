@@ -45,7 +45,8 @@ from .training import DivergenceError, Schedule, Settings, State, train
 
 _log = logging.getLogger("skmissvae")
 
-_N_STEPS = 2500  # optimisation steps that max_iter=None aims at
+# What max_iter=None takes: small tables are overfitted by many epochs, large ones need few.
+_EPOCHS, _MIN_STEPS, _MAX_STEPS = 150, 1000, 2500
 _AUTO_HOLD_OUT = 5000  # rows from which early_stopping="auto" holds some out
 _POOR_ESS = 10.0  # effective draws below which a row's importance weights are called poor
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
@@ -165,8 +166,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         int | None,
         Parameter(
             "int or None",
-            "Epochs at most. None takes as many as make 2,500 steps, at least 10 and at most "
-            "1,000.",
+            "Epochs at most. None takes 150, or what makes 1,000 steps if that is more and 2,500 "
+            "if it is less; never under 10.",
             either(whole(1), none),
         ),
     ] = None
@@ -366,7 +367,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _epochs(self, n_rows: int) -> int:
         steps = math.ceil(n_rows / self.batch_size)
-        return min(max(math.ceil(_N_STEPS / steps), 10), 1000)
+        epochs = min(max(_EPOCHS, _MIN_STEPS / steps), _MAX_STEPS / steps)
+        return max(math.ceil(epochs), 10)
 
     def _start(self, table: Floats, observed: Mask, seed: int) -> None:
         """Learn the schema and build the model."""
