@@ -88,11 +88,17 @@ class Table:
                 self.log_scale[d] = 0.0  # probabilities and unit densities are in the table's units
         self.supports = supports
 
+    def _binary(self) -> list[int]:
+        return [d for d, support in enumerate(self.supports) if support == "binary"]
+
     def encode(self, X: Floats, observed: Mask) -> Rows:
         """Return the modelled columns, standardised: (N, n_features) -> (N, D)."""
         seen = observed[:, self.modelled]
         x = (X[:, self.modelled].astype(np.float64) - self.location) / self.scale
         x = x.clip(-_LIMIT, _LIMIT)
+        for d in self._binary():  # the two values in float32 and float64 are not quite the same
+            for value in (0.0, 1.0):
+                x[np.isclose(x[:, d], value, rtol=0, atol=1e-6), d] = value
         return Rows(np.where(seen, x, 0.0), seen)
 
     def check(self, rows: Rows, names: list[str]) -> None:
@@ -137,6 +143,8 @@ class Table:
         limits = np.finfo(X.dtype)
         full = np.tile(self.fill, (X.shape[0], 1))
         values = self.location + self.scale * x
+        for d in self._binary():  # to the bit, which the sum need not be
+            values[x[:, d] == 1, d] = self.high[d]
         full[:, self.modelled] = np.clip(values, float(limits.min), float(limits.max))
         out = np.where(observed, X, full.astype(X.dtype))
         return out[:, self.kept]

@@ -27,6 +27,7 @@ from ._params import (
     anything,
     either,
     estimator,
+    infinity,
     none,
     one_of,
     real,
@@ -34,11 +35,11 @@ from ._params import (
     whole,
 )
 from .bounds import iwelbo
-from .families import POSTERIORS, Family
+from .families import POSTERIORS, Family, NormalFamily, StudentTFamily
 from .likelihoods import LIKELIHOODS, JoinedLikelihood, Likelihood, NormalLikelihood
 from .model import VAE
 from .networks import ResidualMLP
-from .noise import KeyedNoise, StreamNoise
+from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import METHODS, Batch, BoundObjective, Objective
 from .priors import PRIORS, Prior
 from .training import DivergenceError, Schedule, Settings, State, train
@@ -47,6 +48,7 @@ _log = logging.getLogger("skmissvae")
 
 # What max_iter=None takes: small tables are overfitted by many epochs, large ones need few.
 _EPOCHS, _MIN_STEPS, _MAX_STEPS = 150, 1000, 2500
+_PIECE = 10_000  # rows that are sampled at once
 _AUTO_HOLD_OUT = 5000  # rows from which early_stopping="auto" holds some out
 _POOR_ESS = 10.0  # effective draws below which a row's importance weights are called poor
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
@@ -126,9 +128,9 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         float,
         Parameter(
             "float",
-            "Floor of the scale of Normal and Student-t columns, in standard deviations of the "
-            "column. Higher floors make better point imputations on small tables, lower floors "
-            "better densities on large ones.",
+            "Floor of the scale of Normal and Student-t columns that ``likelihood`` names by a "
+            "string, in standard deviations of the column. Higher floors make better point "
+            "imputations on small tables, lower floors better densities on large ones.",
             real(0, above=True),
         ),
     ] = 0.1
@@ -157,8 +159,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             "(sticking the landing) has less variance; it is unbiased for MVAE, MissVAE and "
             'MissSVAE, biased for the importance-weighted methods. "dreg" (doubly '
             'reparameterised) is unbiased for MIWAE and MissIWAE, and for them only. "auto" is '
-            '"dreg" for those two and "stl" for the others, MissSIWAE among them: there its bias '
-            "costs less than the variance of the unbiased estimator, by the error of imputations.",
+            '"dreg" for those two and "stl" for the others, MissSIWAE among them.',
             one_of("auto", "stl", "dreg", "plain"),
         ),
     ] = "auto"
@@ -189,7 +190,11 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
     ] = 0.0
     max_grad_norm: Annotated[
         float,
-        Parameter("float", "Norm to which gradients are clipped.", real(0, above=True)),
+        Parameter(
+            "float",
+            "Norm to which gradients are clipped; np.inf leaves them.",
+            either(real(0, above=True), infinity),
+        ),
     ] = 10.0
     early_stopping: Annotated[
         Literal["auto"] | bool,
@@ -244,8 +249,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         Any,
         Parameter(
             "str or torch.device",
-            'Where to compute: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device where '
-            "there is one. Read at the call; a fitted model lives on the CPU between calls.",
+            'Where to compute: "cpu", "cuda", "cuda:1"; "auto" takes a CUDA device where there '
+            "is one. Read at the call; a fitted model lives on the CPU between calls.",
             anything,
         ),
     ] = "auto"
@@ -309,6 +314,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         ValueError
             If a parameter or a column of ``X`` is not what it must be, or if training diverges;
             the estimator is then left as it was.
+
+        Notes
+        -----
+        Ctrl-C ends training as if the epochs were over: the estimator is fitted up to there.
         """
         with _unchanged_on_error(self):
             validate(self)
@@ -320,9 +329,14 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             rows = self._encode_rows(table, observed)
             max_iter = self.max_iter or self._epochs(len(rows.x))
             epochs = Epochs(self, max_iter, X, y)
-            state = self._train(rows, max_iter, self.schedule, seeds[1], epochs)
+            # going on must not repeat the noise of the last fit, even with an integer random_state
+            done: int = getattr(self, "n_iter_", 0)
+            seed = derive_seed(seeds[1], done) if go_on else seeds[1]
+            held_out = self._held_out(len(rows.x), seeds[1])
+            state = self._train(rows, max_iter, self.schedule, seed, epochs, held_out)
             self.history_ = state.history
-            self.n_iter_ = max(1, len(state.history["bound"]))
+            epochs_done = max(1, len(state.history["bound"]))
+            self.n_iter_ = done + epochs_done if go_on else epochs_done
             self.validation_score_ = state.best
             self.__dict__.pop("_optimizer", None)
             epochs.close()
@@ -353,12 +367,13 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
                 self.history_, self.n_iter_, self.validation_score_ = {}, 0, math.nan
             rows = self._encode_rows(table, observed)
             # a pass must not repeat the noise of the last, even with an integer random_state
-            seed = int(np.random.SeedSequence([seeds[1], self.n_iter_]).generate_state(1)[0])
-            state = self._train(rows, 1, "constant", seed, None)
+            seed = derive_seed(seeds[1], int(self.n_iter_))
+            state = self._train(rows, 1, "constant", seed)
             for name, values in state.history.items():
                 self.history_ = {**self.history_, name: [*self.history_.get(name, []), *values]}
             self.n_iter_ += 1
-            self._optimizer = state.optimizer
+            self.validation_score_ = math.nan
+            self._optimizer = _map(state.optimizer, Tensor, lambda moment: moment.cpu())
         return self
 
     def _seeds(self) -> list[int]:
@@ -433,7 +448,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             chosen = [self.likelihood] * len(names)
         for option, name in zip(chosen, names, strict=True):
-            if not callable(option) and option not in LIKELIHOODS:
+            if not (callable(option) or (isinstance(option, str) and option in LIKELIHOODS)):
                 raise ValueError(
                     f"Parameter 'likelihood' of {type(self).__name__} must be one of "
                     f"{', '.join(map(repr, LIKELIHOODS))}, a callable n_columns -> Likelihood or a "
@@ -451,7 +466,13 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         return groups
 
     def _train(
-        self, rows: Rows, max_iter: int, schedule: Schedule, seed: int, epochs: Epochs | None
+        self,
+        rows: Rows,
+        max_iter: int,
+        schedule: Schedule,
+        seed: int,
+        epochs: Epochs | None = None,
+        held_out: Tensor | None = None,
     ) -> State:
         """Train the model, on the chosen device, and bring it back."""
         device = self._device()
@@ -462,7 +483,6 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             torch.from_numpy(rows.observed),
             torch.arange(len(rows.x)),
         )
-        held_out = self._held_out(len(rows.x), seed) if epochs else None  # a pass keeps all rows
         parts = (
             [all_rows]
             if held_out is None
@@ -488,7 +508,8 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             return epochs.end(lambda: self._fitted(vae, n_done)) if epochs else False
 
         try:
-            with _local_seed(seed, device):
+            # dropout's stream must not be that of the draws
+            with _local_seed(derive_seed(seed, 4), device):
                 state = train(
                     vae,
                     objective,
@@ -572,7 +593,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         log_evidence, ess = self._row_by_row(
             rows, lambda vae, x, o, _: self._moments(vae, x, o)[:2]
         )
-        self._warn_of_poor_weights(ess, rows)
+        self._warn_of_poor_weights(ess, self.n_importance_draws)
         # without evidence the density of nothing is one; the estimate would only come near
         log_evidence = np.where(rows.observed.any(1), log_evidence, 0.0)
         return log_evidence - rows.observed @ self._table.log_scale
@@ -628,7 +649,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         """
         table, _, rows = self._rows(X)
         ess, _, z = self._row_by_row(rows, lambda vae, x, o, _: self._moments(vae, x, o)[1:])
-        self._warn_of_poor_weights(ess, rows)
+        self._warn_of_poor_weights(ess, self.n_importance_draws)
         return z.astype(table.dtype)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
@@ -649,9 +670,12 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         if whole(1)(n_samples):
             raise ValueError(f"n_samples must be {whole(1)(n_samples)}; got {n_samples!r}.")
-        generator = torch.Generator().manual_seed(self._call_seed(random_state))
+        # a stream of its own: the same integer has also made the start values
+        seed = derive_seed(self._call_seed(random_state), 3)
+        noise = StreamNoise(torch.Generator().manual_seed(seed))
+        sizes = [min(_PIECE, n_samples - start) for start in range(0, n_samples, _PIECE)]
         with torch.inference_mode():
-            x = self.vae_.sample(int(n_samples), StreamNoise(generator)).double().numpy()
+            x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
         empty = np.full((int(n_samples), self.n_features_in_), np.nan)
         return self._table.decode(x, empty, np.zeros(empty.shape, dtype=bool))
 
@@ -725,7 +749,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(self.device)
-            torch.empty(0, device=device)
+            torch.empty(0, device=device, dtype=torch.float64)  # sums over draws need it
         except (RuntimeError, TypeError, AssertionError) as error:
             raise ValueError(
                 f"Parameter 'device' of {type(self).__name__} must name a device of this machine, "
@@ -757,13 +781,13 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             pieces = [function(vae, x[i : i + 1], observed[i : i + 1], i) for i in range(len(x))]
             return [torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True)]
 
-    def _warn_of_poor_weights(self, ess: np.ndarray, rows: Rows) -> None:
-        limit = min(_POOR_ESS, 0.1 * self.n_importance_draws)
+    def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int) -> None:
+        limit = min(_POOR_ESS, 0.1 * n_draws)
         poor = int((ess < limit).sum())
         if poor > _POOR_SHARE * len(ess):
             warnings.warn(
                 f"{poor} of {len(ess)} rows have fewer than {limit:g} effective importance draws "
-                f"of {self.n_importance_draws}: their imputations and scores are uncertain. Raise "
+                f"of {n_draws}: their imputations and scores are uncertain. Raise "
                 "n_importance_draws, K or max_iter; effective_sample_size(X) tells which rows.",
                 UserWarning,
                 stacklevel=3,
@@ -818,10 +842,12 @@ def _build(spec: Mapping[str, Any]) -> VAE:
         likelihood = NormalLikelihood(0)
     n_latents = spec["n_latents"]
     prior = _resolve(spec["prior"], PRIORS)(n_latents)
-    posterior = spec["posterior"]
-    if posterior == "auto":
-        posterior = "student_t" if prior.heavy_tailed else "normal"
-    family = _resolve(posterior, POSTERIORS)(n_latents, spec["K"])
+    if spec["posterior"] != "auto":
+        family = _resolve(spec["posterior"], POSTERIORS)(n_latents, spec["K"])
+    elif math.isinf(prior.tail):
+        family = NormalFamily(n_latents, spec["K"])
+    else:
+        family = StudentTFamily(n_latents, spec["K"], df=0.5 * (2 + prior.tail))
 
     def network(given: Any, in_features: int, out_features: int) -> nn.Module:
         if given is not None:
@@ -846,7 +872,7 @@ def _resolve(option: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _warn_of_light_tails(vae: VAE) -> None:
-    if vae.prior.heavy_tailed and not vae.family.heavy_tailed:
+    if vae.family.tail > vae.prior.tail:
         warnings.warn(
             "The prior's tails are heavier than the posterior's: importance weights are then "
             "unbounded. Use posterior='auto' or 'student_t'.",

@@ -60,7 +60,8 @@ def one_of(*options: str | bool) -> Check:
     """Return a check for one of the options."""
 
     def check(value: object) -> str | None:
-        good = any(value is o if isinstance(o, bool) else value == o for o in options)
+        flag = isinstance(value, (bool, np.bool_))
+        good = any(value == o for o in options if isinstance(o, bool) == flag)
         return None if good else f"one of {', '.join(map(repr, options))}"
 
     return check
@@ -74,6 +75,11 @@ def either(*checks: Check) -> Check:
         return None if None in wants else " or ".join(filter(None, wants))
 
     return check
+
+
+def infinity(value: object) -> str | None:
+    """Check for positive infinity."""
+    return None if value == math.inf else "np.inf"
 
 
 def none(value: object) -> str | None:
@@ -132,10 +138,10 @@ _ATTRIBUTES = """\
 vae_ : torch.nn.Module
     The fitted model.
 history_ : dict of str to list of float
-    Per epoch: ``"bound"`` (mean over the rows), ``"learning_rate"``, ``"seconds"`` since the start
-    and, where rows are held out, ``"validation_bound"``.
+    Per epoch: ``"bound"`` (mean over the batches), ``"learning_rate"``, ``"seconds"`` since the
+    start and, where rows are held out, ``"validation_bound"``.
 n_iter_ : int
-    Epochs done.
+    Epochs done since the weights' start.
 validation_score_ : float
     Bound of the held-out rows for the weights that were kept; NaN where none are held out.
 n_features_in_ : int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
@@ -28,8 +29,8 @@ class Family(nn.Module, ABC):
         which implicit reparameterisation rests.
     """
 
-    #: Whether tails are heavier than those of a Normal.
-    heavy_tailed: bool = False
+    #: Degrees of freedom of the tails, where they start from if they are learned.
+    tail: float = math.inf
 
     def __init__(
         self,
@@ -88,8 +89,6 @@ class StudentTFamily(Family):
         Whether the degrees of freedom, one per latent, are learned.
     """
 
-    heavy_tailed = True
-
     def __init__(
         self,
         n_latents: int,
@@ -103,6 +102,7 @@ class StudentTFamily(Family):
         super().__init__(n_latents, n_components, weights, min_scale)
         if not df > 2:
             raise ValueError(f"df of a StudentTFamily must be above 2; got {df!r}.")
+        self.tail = float(df)
         raw = torch.tensor(float(df) - 2).expm1().log().expand(n_latents)  # softplus's inverse
         raw = torch.where(raw.isfinite(), raw, torch.tensor(float(df) - 2))
         self.raw_df = nn.Parameter(raw.clone(), requires_grad=learn_df)

@@ -18,7 +18,7 @@ from ._estimator import BaseVAE
 from ._params import Parameter, estimator, one_of, whole
 from .likelihoods import ColumnDistribution, quantile
 from .model import VAE
-from .noise import KeyedNoise
+from .noise import KeyedNoise, derive_seed
 
 _N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
 _N_CANDIDATES = 64  # of them, those whose values are tried as modes
@@ -111,7 +111,8 @@ indicator_ : MissingIndicator or None
         -------
         ndarray of shape (n_samples, n_features_out)
             The table without holes; observed cells are those of ``X``, bit for bit. What a row
-            gets does not depend on other rows. ``set_output`` makes it a frame.
+            gets does not depend on other rows; a draw depends on its position, too, and is the
+            same for the same position of another table. ``set_output`` makes it a frame.
         """
         table, observed, rows = self._rows(X)
         supports = np.array(self._table.supports)
@@ -122,7 +123,9 @@ indicator_ : MissingIndicator or None
                 return moments.x, moments.ess
             draw = self.estimate == "draw"
             noise = (
-                KeyedNoise(_seed(self._seed, 1), [i], device=x.device) if draw else self._common(x)
+                KeyedNoise(derive_seed(self._seed, 1), [i], device=x.device)
+                if draw
+                else self._common(x)
             )
             size = 1 if draw else _N_RESAMPLED
             z, ess = importance.resample(vae, x, o, self.n_importance_draws, noise, size)
@@ -136,7 +139,7 @@ indicator_ : MissingIndicator or None
         x, ess = self._row_by_row(rows, complete)
         if self.estimate not in ("mean", "draw"):
             x = np.where(supports == "binary", np.where(x >= 0.5, 1.0, 0.0), x)
-        self._warn_of_poor_weights(ess, rows)
+        self._warn_of_poor_weights(ess, self.n_importance_draws)
         return np.hstack(
             [self._table.decode(x, table, observed), self._indicators(table, observed)]
         )
@@ -147,7 +150,11 @@ indicator_ : MissingIndicator or None
         Each imputation draws a latent from a fresh pool of ``n_importance_draws`` in proportion
         to the importance weights (sampling importance resampling), then the missing cells given
         it. Rows are independent; what a row gets depends on its position, ``random_state`` and
-        the fit alone.
+        the fit alone: give other tables another ``random_state``.
+
+        The model is the same for all imputations. Where its own uncertainty matters, as for
+        intervals from small tables, fit it to a bootstrap sample of the rows for each imputation,
+        with another ``random_state`` each.
 
         Parameters
         ----------
@@ -178,7 +185,7 @@ indicator_ : MissingIndicator or None
 
         def make(i: int) -> Any:
             nonlocal poor_weights_told
-            key = _seed(seed, 2, i)
+            key = derive_seed(seed, 2, i)
 
             def draw(there: VAE, x: Tensor, o: Tensor, position: int) -> tuple[Tensor, ...]:
                 noise = KeyedNoise(key, [position], device=x.device)
@@ -187,7 +194,7 @@ indicator_ : MissingIndicator or None
 
             x, ess = self._row_by_row(rows, draw, vae)
             if not poor_weights_told:
-                self._warn_of_poor_weights(ess, rows)
+                self._warn_of_poor_weights(ess, n_draws)
                 poor_weights_told = True
             out = np.hstack([schema.decode(x, table, observed), indicators])
             return out if index is None else pd.DataFrame(out, index=index, columns=names)
@@ -234,11 +241,6 @@ indicator_ : MissingIndicator or None
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _seed(*parts: int) -> int:
-    """Return 64 bits that belong to the parts."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def _median(columns: ColumnDistribution, supports: np.ndarray) -> Tensor:

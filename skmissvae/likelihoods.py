@@ -401,9 +401,9 @@ class JoinedLikelihood(Likelihood):
     def supports(self) -> list[str]:
         """Support of each column."""
         support = {
-            place: part.support
+            place: kind
             for places, part in zip(self._places, self.parts, strict=True)
-            for place in places
+            for place, kind in zip(places, part.supports, strict=True)  # type: ignore[arg-type]
         }
         return [str(support[place]) for place in range(self.n_columns)]
 

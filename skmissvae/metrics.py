@@ -14,9 +14,9 @@ class HiddenCellScorer:
     """Score an imputer by the error on observed cells that are hidden from it.
 
     A callable ``(estimator, X, y=None) -> float`` for the ``scoring`` of GridSearchCV and
-    cross_val_score. It works with any fitted imputer, or Pipeline that ends in one, whose output
-    has the columns of its input. It is minus the root mean squared error over hidden cells, in
-    standard deviations of their columns: greater is better, as for every scorer.
+    cross_val_score. It works with any fitted imputer, or Pipeline of imputers, that returns the
+    columns of its input in their units. It is minus the root mean squared error over hidden cells,
+    in standard deviations of their columns: greater is better, as for every scorer.
 
     The parameters that impute best need not be those of the best density (an estimator's own
     ``score``): the one rewards conditional means alone, the other the whole distribution.
@@ -75,7 +75,7 @@ class HiddenCellScorer:
         scale[varies] = np.nanstd(table[:, varies], axis=0)
         errors = []
         for _ in range(self.n_repeats):
-            hidden = observed & (random_state.uniform(size=table.shape) < self.fraction)
+            hidden = observed & varies & (random_state.uniform(size=table.shape) < self.fraction)
             incomplete = np.where(hidden, np.nan, table)
             given = (
                 pd.DataFrame(incomplete, index=X.index, columns=X.columns)
@@ -88,6 +88,12 @@ class HiddenCellScorer:
                     f"The estimator gives {completed.shape[1]} columns for {table.shape[1]}; "
                     "HiddenCellScorer needs one with the columns of its input "
                     "(add_indicator=False)."
+                )
+            kept = observed & ~hidden
+            if not np.allclose(completed[kept], table[kept], rtol=1e-5):
+                raise ValueError(
+                    "The estimator changes observed cells, so that its output cannot be compared "
+                    "with the table: in a Pipeline, score the imputer before columns are rescaled."
                 )
             errors.append(((completed - table) / scale)[hidden])
         if not any(error.size for error in errors):

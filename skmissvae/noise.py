@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 
 
+def derive_seed(*parts: int) -> int:
+    """Return 64 bits that belong to the parts: streams of other parts are independent."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
 class Noise(ABC):
     """A source of standard normal, uniform and gamma noise."""
 

@@ -22,8 +22,8 @@ class Prior(nn.Module, ABC):
         Number of latents L.
     """
 
-    #: Whether tails are heavier than those of a Normal; the posterior family should follow.
-    heavy_tailed: bool = False
+    #: Degrees of freedom of the tails; those of the posterior family should be no more.
+    tail: float = math.inf
 
     def __init__(self, n_latents: int) -> None:
         super().__init__()
@@ -61,7 +61,6 @@ class StudentTPrior(Prior):
         Degrees of freedom, above 2 so that the variance exists.
     """
 
-    heavy_tailed = True
     df: Tensor
     loc: Tensor
     scale: Tensor
@@ -70,6 +69,7 @@ class StudentTPrior(Prior):
         super().__init__(n_latents)
         if not df > 2:
             raise ValueError(f"df of a StudentTPrior must be above 2; got {df!r}.")
+        self.tail = float(df)
         self.register_buffer("df", torch.full((n_latents,), float(df)), persistent=False)
         self.register_buffer("loc", torch.zeros(1, n_latents), persistent=False)
         self.register_buffer("scale", torch.ones(1, n_latents), persistent=False)
