@@ -68,13 +68,13 @@ print(table.to_string(index=False, float_format="{:.3f}".format))
 # -- how sure it is --------------------------------------------------------------------------------
 
 ours = imputers["MissSIWAEImputer"]
-tables = ours.impute(standardised, n_imputations=20, random_state=0)
+tables = ours.impute(standardised, n_imputations=19, random_state=0)
 mean_radius = np.array([t["mean radius"] for t in tables])[:, hidden[:, 0]]
-low, high = np.quantile(mean_radius, [0.05, 0.95], axis=0)
+low, high = mean_radius.min(0), mean_radius.max(0)  # a new draw falls between with 18 / 20
 radius = truth.loc[hidden[:, 0], "mean radius"]
 inside = np.mean((low <= radius) & (radius <= high))
 print(
-    f"\n90% intervals of 'mean radius' from 20 imputations hold {inside:.0%} of the hidden values"
+    f"\n90% intervals of 'mean radius' from 19 imputations hold {inside:.0%} of the hidden values"
 )
 
 # -- the picture -----------------------------------------------------------------------------------

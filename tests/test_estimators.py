@@ -524,3 +524,28 @@ def test_factories_are_told_the_sizes_they_must_have():
     assert isinstance(imputer.vae_.encoder, nn.Linear)
     x, observed = torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.bool)
     assert isinstance(imputer.vae_.posterior(x, observed).component, DiagonalNormal)
+
+
+def test_a_warm_start_meets_new_noise():
+    estimator = tiny(MVAEImputer, warm_start=True, max_iter=1, learning_rate=1e-30)
+    bounds = [estimator.fit(holed()).history_["bound"][0] for _ in range(3)]
+    assert len(set(bounds)) == 3
+    assert estimator.n_iter_ == 3
+
+
+@pytest.mark.parametrize("df", [2.5, 3, 5, 30])
+def test_the_posterior_has_tails_at_least_as_heavy_as_the_prior(df):
+    estimator = tiny(MVAEImputer, prior=partial(StudentTPrior, df=df)).fit(holed())
+    found = estimator.vae_.family(torch.zeros(1, estimator.vae_.family.n_params)).component.df
+    assert (found < df).all()
+
+
+def test_options_of_numpy_and_no_clipping():
+    tiny(MVAEImputer, linear_path=np.True_, max_iter=np.int64(2), max_grad_norm=np.inf).fit(holed())
+
+
+def test_large_samples_come_in_pieces_of_one_stream(monkeypatch):
+    estimator = tiny(MVAEImputer).fit(holed())
+    monkeypatch.setattr("skmissvae._estimator._PIECE", 7)
+    assert estimator.sample(20, random_state=1).shape == (20, 4)
+    assert len(np.unique(estimator.sample(20, random_state=1)[:, 0])) == 20

@@ -6,6 +6,8 @@ from estimators import table as holed
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skmissvae import HiddenCellScorer, MVAEImputer
 
@@ -116,3 +118,17 @@ def test_what_cannot_be_scored():
         HiddenCellScorer()(SimpleImputer(add_indicator=True).fit(X), X)
     with pytest.raises(ValueError, match="No observed cell was hidden"):
         HiddenCellScorer(fraction=1e-9)(imputer, X)
+
+
+def test_columns_that_are_constant_in_the_scored_rows_do_not_count():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    X[:30, 2], X[30:, 2] = 1000.0, 3000.0
+    imputer = SimpleImputer().fit(X)
+    assert HiddenCellScorer()(imputer, X[:30]) > -2
+
+
+def test_a_pipeline_that_rescales_is_refused():
+    X = 1000 + 100 * np.random.default_rng(0).normal(size=(60, 3))
+    pipeline = make_pipeline(StandardScaler(), SimpleImputer()).fit(X)
+    with pytest.raises(ValueError, match="changes observed cells"):
+        HiddenCellScorer()(pipeline, X)

@@ -479,3 +479,12 @@ def test_frames_of_any_type_make_no_noise(dtype, recwarn):
     imputer.impute(frame, 1)[0]
     told = [str(warning.message) for warning in recwarn]
     assert [message for message in told if "effective importance draws" not in message] == []
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.3, 0.1), (0.1, 0.7)])
+def test_binary_imputations_are_the_two_values_to_the_bit(low, high):
+    X = coded(low, high)
+    imputer = tiny(MVAEImputer, likelihood={0: "bernoulli"}).fit(X)
+    assert set(imputer.transform(X)[:, 0]) == {low, high}
+    single = imputer.transform(X.astype(np.float32))[:, 0]
+    assert set(single) == {np.float32(low), np.float32(high)}
