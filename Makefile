@@ -16,8 +16,9 @@ test: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python -m pytest -q --cov
 
+# one thread: on a busy machine a second one costs more than it brings
 demo: $(STAMP)
-	$(BIN)/python examples/first_steps.py
+	OMP_NUM_THREADS=1 $(BIN)/python examples/first_steps.py
 
 # torch first: a range would take the newest build, with gigabytes of GPU packages
 $(STAMP): constraints.txt setup.cfg pyproject.toml
