@@ -3,24 +3,22 @@
 import copy
 import logging
 import math
-import numbers
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from . import importance
 from ._callbacks import CallbackSupportMixin, Epochs, with_callbacks
 from ._columns import Floats, Mask, Rows, Table
+from ._input import column_names, missing_marker, read
 from ._params import (
     Parameter,
     a_callable,
@@ -34,11 +32,11 @@ from ._params import (
     validate,
     whole,
 )
+from ._spec import LikelihoodOption, Spec, likelihoods_by_column
+from ._state import convert, local_seed, unchanged_on_error
 from .bounds import iwelbo
-from .families import POSTERIORS, Family, NormalFamily, StudentTFamily
-from .likelihoods import LIKELIHOODS, JoinedLikelihood, Likelihood, NormalLikelihood
+from .families import POSTERIORS, Family
 from .model import VAE
-from .networks import ResidualMLP
 from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import METHODS, Batch, BoundObjective, Objective
 from .priors import PRIORS, Prior
@@ -53,7 +51,6 @@ _AUTO_HOLD_OUT = 5000  # rows from which early_stopping="auto" holds some out
 _POOR_ESS = 10.0  # effective draws below which a row's importance weights are called poor
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 
-LikelihoodOption = str | Callable[[int], Likelihood]
 #: What is asked of a row: (vae, x (1, D), observed (1, D), its position) -> tensors (1, ...).
 RowFunction = Callable[[VAE, Tensor, Tensor, int], tuple[Tensor, ...]]
 
@@ -319,12 +316,14 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         -----
         Ctrl-C ends training as if the epochs were over: the estimator is fitted up to there.
         """
-        with _unchanged_on_error(self):
+        with unchanged_on_error(self):
             validate(self)
             go_on = self.warm_start and hasattr(self, "vae_")
-            table, observed = self._validate(X, reset=not go_on)
+            table, observed = read(self, X, self.missing_values, reset=not go_on)
             seeds = self._seeds()
-            if not go_on:
+            if go_on:
+                self._check_architecture("set warm_start=False")
+            else:
                 self._start(table, observed, seeds[0])
             rows = self._encode_rows(table, observed)
             max_iter = self.max_iter or self._epochs(len(rows.x))
@@ -357,23 +356,28 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         self : object
             The estimator.
         """
-        with _unchanged_on_error(self):
+        with unchanged_on_error(self):
             validate(self)
             first = not hasattr(self, "vae_")
-            table, observed = self._validate(X, reset=first)
+            table, observed = read(self, X, self.missing_values, reset=first)
             seeds = self._seeds()
             if first:
                 self._start(table, observed, seeds[0])
                 self.history_, self.n_iter_, self.validation_score_ = {}, 0, math.nan
+            else:
+                self._check_architecture("call fit")
             rows = self._encode_rows(table, observed)
             # a pass must not repeat the noise of the last, even with an integer random_state
             seed = derive_seed(seeds[1], int(self.n_iter_))
             state = self._train(rows, 1, "constant", seed)
-            for name, values in state.history.items():
-                self.history_ = {**self.history_, name: [*self.history_.get(name, []), *values]}
+            self.history_ = {
+                # nothing is held out in a pass, which an earlier fit may have done
+                name: [*self.history_.get(name, []), *state.history.get(name, [math.nan])]
+                for name in self.history_ | state.history
+            }
             self.n_iter_ += 1
             self.validation_score_ = math.nan
-            self._optimizer = _map(state.optimizer, Tensor, lambda moment: moment.cpu())
+            self._optimizer = convert(state.optimizer, Tensor, lambda moment: moment.cpu())
         return self
 
     def _seeds(self) -> list[int]:
@@ -393,10 +397,10 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
                 "to learn from."
             )
         schema = Table(self.keep_empty_features).fit(table, observed)
-        names = self._names()
-        spec = self._spec_of(schema, names)
-        with _local_seed(seed, torch.device("cpu")):
-            vae = _build(spec)
+        spec = self._spec_of(schema)
+        with local_seed(seed, torch.device("cpu")):
+            vae = spec.build()
+        names = column_names(self)
         schema.support(vae.likelihood.supports, [names[j] for j in schema.modelled])
         self._table, self._spec, self.vae_ = schema, spec, vae.eval()
         self.__dict__.pop("_optimizer", None)
@@ -406,64 +410,36 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
     def _fit_columns(self, table: Floats, observed: Mask) -> None:
         """Let subclasses learn more of the table's columns."""
 
-    def _spec_of(self, schema: Table, names: list[str]) -> dict[str, Any]:
-        """Return all that is needed to build the networks anew."""
+    def _spec_of(self, schema: Table) -> Spec:
+        """Return all that is needed to build the networks."""
         n_columns = len(schema.modelled)
-        return {
-            "n_columns": n_columns,
-            "n_latents": self.n_latents or max(1, min(n_columns, 20)),
-            "K": getattr(self, "K", 1) if METHODS[self._method_name()].mixture else 1,
-            "likelihood": self._likelihoods(schema, names),
-            **{
-                name: getattr(self, name)
-                for name in (
-                    "n_hidden",
-                    "n_blocks",
-                    "dropout",
-                    "linear_path",
-                    "prior",
-                    "posterior",
-                    "min_scale",
-                    "encoder",
-                    "decoder",
-                )
-            },
-        }
+        return Spec(
+            n_columns=n_columns,
+            n_latents=self.n_latents or max(1, min(n_columns, 20)),
+            K=getattr(self, "K", 1) if METHODS[self._method_name()].mixture else 1,
+            likelihood=likelihoods_by_column(
+                self.likelihood, schema.modelled.tolist(), column_names(self)
+            ),
+            min_scale=self.min_scale,
+            n_hidden=self.n_hidden,
+            n_blocks=self.n_blocks,
+            dropout=self.dropout,
+            linear_path=self.linear_path,
+            prior=self.prior,
+            posterior=self.posterior,
+            encoder=self.encoder,
+            decoder=self.decoder,
+        )
 
-    def _likelihoods(
-        self, schema: Table, names: list[str]
-    ) -> list[tuple[LikelihoodOption, list[int]]]:
-        """Return each observation model with the modelled columns that it holds for."""
-        chosen: list[LikelihoodOption] = ["normal"] * len(names)
-        if isinstance(self.likelihood, Mapping):
-            for column, option in self.likelihood.items():
-                known = isinstance(column, (int, np.integer)) and 0 <= column < len(names)
-                if not known and column not in names:
-                    raise ValueError(
-                        f"Parameter 'likelihood' names column {column!r}, which X does not have; "
-                        f"its columns are {', '.join(names[:20])}."
-                    )
-                place = int(column) if known else names.index(column)  # type: ignore[call-overload, arg-type]
-                chosen[place] = option
-        else:
-            chosen = [self.likelihood] * len(names)
-        for option, name in zip(chosen, names, strict=True):
-            if not (callable(option) or (isinstance(option, str) and option in LIKELIHOODS)):
-                raise ValueError(
-                    f"Parameter 'likelihood' of {type(self).__name__} must be one of "
-                    f"{', '.join(map(repr, LIKELIHOODS))}, a callable n_columns -> Likelihood or a "
-                    f"mapping from columns to either; got {option!r} for column {name!r}."
-                )
-        groups: list[tuple[LikelihoodOption, list[int]]] = []
-        for d, j in enumerate(schema.modelled):
-            option = chosen[j]
-            for known_option, columns in groups:
-                if known_option == option:
-                    columns.append(d)
-                    break
-            else:
-                groups.append((option, [d]))
-        return groups
+    def _check_architecture(self, remedy: str) -> None:
+        """Raise where a parameter asks for another model than the one to go on with."""
+        wanted = self._spec_of(self._table)
+        for name in wanted.changes(self._spec):
+            raise ValueError(
+                f"Parameter {name!r} of {type(self).__name__} is {getattr(wanted, name)!r}, but "
+                f"the weights to go on with were made for {getattr(self._spec, name)!r}; set it "
+                f"back, or {remedy} to start anew."
+            )
 
     def _train(
         self,
@@ -509,7 +485,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
 
         try:
             # dropout's stream must not be that of the draws
-            with _local_seed(derive_seed(seed, 4), device):
+            with local_seed(derive_seed(seed, 4), device):
                 state = train(
                     vae,
                     objective,
@@ -556,7 +532,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
     def _blame(self, rows: Rows) -> str:
         size = np.abs(rows.x).max(0, initial=0.0)
         column = int(size.argmax()) if size.size else 0
-        name = self._names()[self._table.modelled[column]] if size.size else "none"
+        name = column_names(self)[self._table.modelled[column]] if size.size else "none"
         return (
             "Training diverged: the loss was not finite for three epochs running, though the "
             f"learning rate was halved each time. The column most likely at fault is {name!r}, "
@@ -685,63 +661,16 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
 
     # -- tables, rows, devices ----------------------------------------------------------------
 
-    def _names(self) -> list[str]:
-        names = getattr(self, "feature_names_in_", None)
-        return [f"x{j}" for j in range(self.n_features_in_)] if names is None else list(names)
-
-    def _validate(self, X: Any, *, reset: bool) -> tuple[Floats, Mask]:
-        """Return the table as floats, and which cells are observed."""
-        try:
-            table = validate_data(
-                self,
-                _without_na(X),
-                reset=reset,
-                dtype=[np.float64, np.float32],
-                ensure_all_finite=False,
-            )
-        except ValueError as error:
-            if "could not convert" not in str(error):
-                raise
-            raise ValueError(_describe_strings(X)) from error
-        missing = self._missing_marker()
-        observed = ~np.isnan(table) if math.isnan(missing) else table != missing
-        wrong = observed & ~np.isfinite(table)
-        if wrong.any():
-            i, j = np.argwhere(wrong)[0]
-            bad = table[i, j]
-            word = "NaN" if np.isnan(bad) else "infinity"
-            advice = (
-                "missing_values=np.nan marks it as missing"
-                if np.isnan(bad)
-                else "replace it, or mark it missing"
-            )
-            raise ValueError(
-                f"Input X contains {word}: column {self._names()[j]!r}, row {i}, holds {bad}; "
-                f"{advice}."
-            )
-        return table, observed
-
-    def _missing_marker(self) -> float:
-        marker = self.missing_values
-        if marker is None or str(marker) == "<NA>":
-            return math.nan
-        if not isinstance(marker, numbers.Real):
-            raise ValueError(
-                f"Parameter 'missing_values' of {type(self).__name__} must be a number, np.nan, "
-                f"None or pd.NA; got {marker!r}."
-            )
-        return float(marker)
-
     def _encode_rows(self, table: Floats, observed: Mask) -> Rows:
         rows = self._table.encode(table, observed)
-        names = self._names()
+        names = column_names(self)
         self._table.check(rows, [names[j] for j in self._table.modelled])
         return rows
 
     def _rows(self, X: Any) -> tuple[Floats, Mask, Rows]:
         check_is_fitted(self)
         validate(self)
-        table, observed = self._validate(X, reset=False)
+        table, observed = read(self, X, self.missing_values, reset=False)
         return table, observed, self._encode_rows(table, observed)
 
     def _device(self) -> torch.device:
@@ -797,7 +726,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = math.isnan(self._missing_marker())
+        tags.input_tags.allow_nan = math.isnan(missing_marker(self.missing_values))
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -810,7 +739,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             weights = state.pop("vae_").state_dict()
             state["_weights"] = {name: value.cpu().numpy() for name, value in weights.items()}
         if "_optimizer" in state:
-            state["_optimizer"] = _map(state["_optimizer"], Tensor, lambda t: t.cpu().numpy())
+            state["_optimizer"] = convert(state["_optimizer"], Tensor, lambda t: t.cpu().numpy())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -818,57 +747,11 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         weights = state.pop("_weights", None)
         super().__setstate__(state)
         if weights is not None:
-            with _local_seed(0, torch.device("cpu")):
-                self.vae_ = _build(self._spec).eval()
-            self.vae_.load_state_dict(_map(weights, np.ndarray, torch.as_tensor))
+            with local_seed(0, torch.device("cpu")):
+                self.vae_ = self._spec.build().eval()
+            self.vae_.load_state_dict(convert(weights, np.ndarray, torch.as_tensor))
         if "_optimizer" in state:
-            self._optimizer = _map(state["_optimizer"], np.ndarray, torch.as_tensor)
-
-
-def _build(spec: Mapping[str, Any]) -> VAE:
-    """Return an untrained model."""
-    parts = [
-        option(len(columns))
-        if callable(option)
-        else LIKELIHOODS[option](len(columns), spec["min_scale"])
-        for option, columns in spec["likelihood"]
-    ]
-    likelihood: Likelihood
-    if len(parts) == 1:
-        likelihood = parts[0]
-    elif parts:
-        likelihood = JoinedLikelihood(parts, [columns for _, columns in spec["likelihood"]])
-    else:  # no column varies
-        likelihood = NormalLikelihood(0)
-    n_latents = spec["n_latents"]
-    prior = _resolve(spec["prior"], PRIORS)(n_latents)
-    if spec["posterior"] != "auto":
-        family = _resolve(spec["posterior"], POSTERIORS)(n_latents, spec["K"])
-    elif math.isinf(prior.tail):
-        family = NormalFamily(n_latents, spec["K"])
-    else:
-        family = StudentTFamily(n_latents, spec["K"], df=0.5 * (2 + prior.tail))
-
-    def network(given: Any, in_features: int, out_features: int) -> nn.Module:
-        if given is not None:
-            module: nn.Module = given(in_features, out_features)
-            return module
-        return ResidualMLP(
-            in_features,
-            out_features,
-            spec["n_hidden"],
-            spec["n_blocks"],
-            spec["dropout"],
-            spec["linear_path"],
-        )
-
-    encoder = network(spec["encoder"], likelihood.n_inputs + likelihood.n_columns, family.n_params)
-    decoder = network(spec["decoder"], n_latents, likelihood.n_params)
-    return VAE(encoder, decoder, prior, family, likelihood)
-
-
-def _resolve(option: Any, known: Mapping[str, Any]) -> Any:
-    return known[option] if isinstance(option, str) else option
+            self._optimizer = convert(state["_optimizer"], np.ndarray, torch.as_tensor)
 
 
 def _warn_of_light_tails(vae: VAE) -> None:
@@ -879,66 +762,3 @@ def _warn_of_light_tails(vae: VAE) -> None:
             UserWarning,
             stacklevel=4,
         )
-
-
-def _without_na(X: Any) -> Any:
-    """Return the table with NaN for the pandas.NA of object cells, which numpy cannot convert."""
-    if isinstance(X, pd.DataFrame) and any(dtype.kind == "O" for dtype in X.dtypes):
-        return X.where(X.notna(), np.nan)
-    if isinstance(X, np.ndarray) and X.dtype == object:
-        return np.where(pd.isna(X), np.nan, X)
-    return X
-
-
-def _describe_strings(X: Any) -> str:
-    """Return an error message that names the first cell that is no number."""
-    values = np.asarray(X, dtype=object)
-    names = list(getattr(X, "columns", [f"x{j}" for j in range(values.shape[-1])]))
-    for i, j in np.ndindex(values.shape):
-        try:
-            float(values[i, j])
-        except ValueError:
-            return (
-                f"Column {names[j]!r} holds {values[i, j]!r} in row {i}, which is not a number; "
-                "encode the column (OrdinalEncoder, OneHotEncoder) or leave it out."
-            )
-        except TypeError:
-            continue
-    return "X holds values that are not numbers."
-
-
-def _map(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
-    """Apply a function to all values of a kind within nested dicts and lists."""
-    if isinstance(value, kind):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: _map(item, kind, function) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_map(item, kind, function) for item in value)
-    return value
-
-
-@contextmanager
-def _unchanged_on_error(estimator: object) -> Iterator[None]:
-    """Put all attributes back if the block raises, but those of a running callback."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        attributes = vars(estimator)
-        running = {k: v for k, v in attributes.items() if k.startswith(("_callback", "_skl"))}
-        attributes.clear()
-        attributes.update(before | running)
-        raise
-
-
-@contextmanager
-def _local_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators for start values and dropout, and put them back."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield

@@ -15,6 +15,7 @@ from torch import Tensor
 from . import importance
 from ._columns import Floats, Mask
 from ._estimator import BaseVAE
+from ._input import column_names
 from ._params import Parameter, estimator, one_of, whole
 from .likelihoods import ColumnDistribution, quantile
 from .model import VAE
@@ -215,7 +216,7 @@ indicator_ : MissingIndicator or None
             Names of the kept columns, then of the indicators.
         """
         check_is_fitted(self)
-        names = self._names()
+        names = column_names(self)
         if input_features is not None:
             if len(input_features) != len(names):
                 raise ValueError(

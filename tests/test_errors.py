@@ -1,6 +1,7 @@
 """What users do wrong: they are told what and where, and nothing is broken by it."""
 
 import copy
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from estimators import table as holed
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+from skmissvae import MissSIWAEImputer, MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+from skmissvae.priors import MixturePrior
 
 pytestmark = quiet
 
@@ -326,3 +328,35 @@ def test_errors_of_the_users_own_networks_pass_and_leave_no_trace():
     with pytest.raises(RuntimeError, match="my own mistake"):
         density.fit(frame())
     assert vars(density) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_hidden": 8},
+        {"K": 7},
+        {"n_latents": 1},
+        {"prior": "mixture"},
+        {"likelihood": "student_t"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+@pytest.mark.parametrize("go_on", ["fit", "partial_fit"])
+def test_weights_do_not_go_on_as_another_model(go_on, change):
+    X = holed()
+    estimator = tiny(MissSIWAEImputer, warm_start=True).fit(X)
+    old = estimator.get_params()
+    before = estimator.transform(X)
+    (name,) = change
+    estimator.set_params(**change)
+    with pytest.raises(ValueError, match=f"Parameter '{name}' of MissSIWAEImputer is .*made for"):
+        getattr(estimator, go_on)(X)
+    np.testing.assert_array_equal(estimator.transform(X), before)
+    getattr(estimator.set_params(**{name: old[name]}), go_on)(X)
+    estimator.set_params(**change, warm_start=False).fit(X)
+
+
+def test_a_model_goes_on_in_another_process_as_the_same():
+    X = holed()
+    estimator = tiny(MissSIWAEImputer, warm_start=True, prior=MixturePrior).fit(X)
+    pickle.loads(pickle.dumps(estimator)).fit(X).partial_fit(X)

@@ -411,6 +411,9 @@ def test_early_stopping(cls):
     stopped = tiny(cls, **options, tol=10.0).fit(X)
     assert stopped.n_iter_ == len(stopped.history_["validation_bound"]) == 3
     assert stopped.validation_score_ == max(stopped.history_["validation_bound"])
+    stopped.partial_fit(X)
+    assert {len(values) for values in stopped.history_.values()} == {4}
+    assert np.isnan(stopped.history_["validation_bound"][-1])
     with pytest.raises(ValueError, match="holds out 0 of 3 rows"):
         tiny(cls, early_stopping=True).fit(X[:3])
 
