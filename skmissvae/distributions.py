@@ -44,12 +44,23 @@ class Component(ABC):
         """Return the components as Normals given mixing scales of shape (n, *batch, L)."""
 
     @abstractmethod
-    def expand(self, *batch: int) -> Component:
-        """Return the same distribution for every element of a batch."""
+    def like(self, loc: Tensor, scale: Tensor) -> Component:
+        """Return the same kind of distribution elsewhere."""
 
     @abstractmethod
     def detach(self) -> Component:
         """Return the same distribution without gradients to its parameters."""
+
+    def expand(self, *batch: int) -> Component:
+        """Return the same distribution for every element of a batch."""
+        shape = (*batch, *self.loc.shape[-2:])
+        return self.like(self.loc.expand(shape), self.scale.expand(shape))
+
+    def pooled(self) -> Component:
+        """Make components of the first batch axis: (n, *batch, K, L) -> (*batch, n * K, L)."""
+        return self.like(
+            self.loc.movedim(0, -3).flatten(-3, -2), self.scale.movedim(0, -3).flatten(-3, -2)
+        )
 
 
 class DiagonalNormal(Component):
@@ -76,10 +87,9 @@ class DiagonalNormal(Component):
         """Return itself: there are no mixing scales."""
         return self
 
-    def expand(self, *batch: int) -> DiagonalNormal:
-        """Return the same distribution for every element of a batch."""
-        shape = (*batch, *self.loc.shape[-2:])
-        return DiagonalNormal(self.loc.expand(shape), self.scale.expand(shape))
+    def like(self, loc: Tensor, scale: Tensor) -> DiagonalNormal:
+        """Return Normals elsewhere."""
+        return DiagonalNormal(loc, scale)
 
     def detach(self) -> DiagonalNormal:
         """Return the same distribution without gradients to its parameters."""
@@ -123,10 +133,9 @@ class DiagonalStudentT(Component):
         mixing = self._mixing(noise, *shape).unsqueeze(-2)  # (n, *batch, 1, L)
         return DiagonalNormal(self.loc.expand_as(self.scale * mixing), self.scale * mixing)
 
-    def expand(self, *batch: int) -> DiagonalStudentT:
-        """Return the same distribution for every element of a batch."""
-        shape = (*batch, *self.loc.shape[-2:])
-        return DiagonalStudentT(self.df, self.loc.expand(shape), self.scale.expand(shape))
+    def like(self, loc: Tensor, scale: Tensor) -> DiagonalStudentT:
+        """Return Student-t's elsewhere."""
+        return DiagonalStudentT(self.df, loc, scale)
 
     def detach(self) -> DiagonalStudentT:
         """Return the same distribution without gradients to its parameters."""
@@ -178,6 +187,11 @@ class Mixture:
     def expand(self, *batch: int) -> Mixture:
         """Return the same distribution for every element of a batch."""
         return Mixture(self.log_pi.expand(*batch, self.n_components), self.component.expand(*batch))
+
+    def pooled(self) -> Mixture:
+        """Return the equal mixture over the first batch axis: (n, *batch, K) -> (*batch, n * K)."""
+        log_pi = self.log_pi - math.log(self.log_pi.shape[0])
+        return Mixture(log_pi.movedim(0, -2).flatten(-2), self.component.pooled())
 
     def detach(self) -> Mixture:
         """Return the same distribution without gradients to any parameter, weights included."""

@@ -227,12 +227,17 @@ class Likelihood(nn.Module, ABC):
         """Number of decoder outputs P."""
 
     @property
+    def outputs(self) -> list[tuple[int, int]]:
+        """Which decoder outputs are a column's location and raw scale, -1 where there is none."""
+        return [(-1, -1)] * self.n_columns
+
+    @property
     def n_inputs(self) -> int:
         """Width of ``embed``'s outcome."""
         return self.n_columns
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return what the encoder sees, zero where missing: (B, D), (B, D) -> (B, n_inputs)."""
+        """Return what the encoder sees, zero where missing: (*, D), (*, D) -> (*, n_inputs)."""
         return torch.where(observed, x, 0.0)
 
     @abstractmethod
@@ -275,6 +280,12 @@ class NormalLikelihood(Likelihood):
     def n_params(self) -> int:
         """Number of decoder outputs P."""
         return (2 if self.scale == "decoder" else 1) * self.n_columns
+
+    @property
+    def outputs(self) -> list[tuple[int, int]]:
+        """Which decoder outputs are a column's location and raw scale."""
+        D = self.n_columns
+        return [(d, D + d if self.scale == "decoder" else -1) for d in range(D)]
 
     def forward(self, params: Tensor) -> NormalColumns:
         """Return Normal columns."""
@@ -319,6 +330,11 @@ class StudentTLikelihood(Likelihood):
     def n_params(self) -> int:
         """Number of decoder outputs P."""
         return (3 if self.df == "decoder" else 2) * self.n_columns
+
+    @property
+    def outputs(self) -> list[tuple[int, int]]:
+        """Which decoder outputs are a column's location and raw scale."""
+        return [(d, self.n_columns + d) for d in range(self.n_columns)]
 
     def forward(self, params: Tensor) -> StudentTColumns:
         """Return Student-t columns."""
@@ -408,6 +424,20 @@ class JoinedLikelihood(Likelihood):
         return [str(support[place]) for place in range(self.n_columns)]
 
     @property
+    def outputs(self) -> list[tuple[int, int]]:
+        """Which decoder outputs are a column's location and raw scale."""
+        found: dict[int, tuple[int, int]] = {}
+        offset = 0
+        for places, part, size in zip(self._places, self.parts, self.sizes, strict=True):
+            for place, (loc, scale) in zip(places, part.outputs, strict=True):  # type: ignore[arg-type]
+                found[place] = (
+                    loc + offset if loc >= 0 else -1,
+                    scale + offset if scale >= 0 else -1,
+                )
+            offset += size
+        return [found[place] for place in range(self.n_columns)]
+
+    @property
     def n_params(self) -> int:
         """Number of decoder outputs P."""
         return sum(self.sizes)
@@ -420,7 +450,7 @@ class JoinedLikelihood(Likelihood):
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return the parts' embeddings, one after the other."""
         pairs = zip(self.parts, self.columns, strict=True)
-        return torch.cat([part.embed(x[:, c], observed[:, c]) for part, c in pairs], -1)  # type: ignore[operator]
+        return torch.cat([part.embed(x[..., c], observed[..., c]) for part, c in pairs], -1)  # type: ignore[operator]
 
     def forward(self, params: Tensor) -> JoinedColumns:
         """Return the parts' columns in the table's order."""

@@ -35,7 +35,7 @@ class VAE(nn.Module):
     Parameters
     ----------
     encoder : nn.Module
-        Maps the embedded cells and the mask, (B, n_inputs + D), to the family's parameters.
+        Maps the embedded cells and the mask, (*, n_inputs + D), to the family's parameters.
     decoder : nn.Module
         Maps latents (*, L) to the likelihood's parameters.
     prior : Prior
@@ -59,7 +59,7 @@ class VAE(nn.Module):
         self.prior, self.family, self.likelihood = prior, family, likelihood
 
     def posterior(self, x: Tensor, observed: Tensor) -> Mixture:
-        """Return q(z | x_obs): (B, D), (B, D) bool -> batch (B, K), event (L,)."""
+        """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""
         seen = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)
         mixture: Mixture = self.family(self.encoder(torch.cat([seen, observed.to(seen)], -1)))
         return mixture

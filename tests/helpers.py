@@ -136,16 +136,17 @@ class _GaussianEncoder(nn.Module):
     def forward(self, inputs):
         seen, mask = inputs.chunk(2, -1)
         W, b = torch.tensor(self.model.weight), torch.tensor(self.model.bias)
-        precision = torch.einsum("bd,di,dj->bij", mask, W, W) / self.model.sigma**2
+        precision = torch.einsum("...d,di,dj->...ij", mask, W, W) / self.model.sigma**2
         cov = torch.linalg.inv(precision + torch.eye(W.shape[1], dtype=W.dtype))
-        mean = torch.einsum("bij,bj->bi", cov, (mask * (seen - b)) @ W) / self.model.sigma**2
+        mean = torch.einsum("...ij,...j->...i", cov, (mask * (seen - b)) @ W) / self.model.sigma**2
         K = self.n_components
         scale = cov.diagonal(dim1=-2, dim2=-1).sqrt() * self.widen
         offset = self.spread * torch.linspace(-1, 1, K, dtype=W.dtype).view(K, 1)
-        loc = mean.unsqueeze(1) + offset * scale.unsqueeze(1)
+        loc = mean.unsqueeze(-2) + offset * scale.unsqueeze(-2)
         raw = (scale - NormalFamily(1).min_scale).expm1().log()  # softplus's inverse
-        logits = torch.linspace(0, 1, K, dtype=W.dtype).expand(len(seen), K)
-        return torch.cat([loc.flatten(1), raw.repeat(1, K), logits], -1)
+        raw = raw.unsqueeze(-2).expand_as(loc)
+        logits = torch.linspace(0, 1, K, dtype=W.dtype).expand(*seen.shape[:-1], K)
+        return torch.cat([loc.flatten(-2), raw.flatten(-2), logits], -1)
 
 
 class Given(nn.Module):
