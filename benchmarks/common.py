@@ -12,12 +12,17 @@ import pandas as pd
 import sklearn
 import tables
 import torch
+from joblib import Parallel, delayed
 
 import skmissvae
 
 
 def run_grid(
-    path: Path, keys: list[str], cells: Iterable[tuple], run: Callable[..., dict[str, Any]]
+    path: Path,
+    keys: list[str],
+    cells: Iterable[tuple],
+    run: Callable[..., dict[str, Any]],
+    n_jobs: int = 1,
 ) -> pd.DataFrame:
     """Run every cell that the CSV file does not hold yet, adding a line each.
 
@@ -31,6 +36,9 @@ def run_grid(
         What to run.
     run : callable
         Takes a cell's entries, returns its outcome.
+    n_jobs : int
+        Processes; with several of them each has its share of the threads, and seconds are those
+        of a busy machine.
 
     Returns
     -------
@@ -39,14 +47,22 @@ def run_grid(
     """
     results = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=keys)
     done = set(results[keys].itertuples(index=False, name=None))
-    for cell in cells:
-        if cell in done:
-            continue
-        outcome = {**dict(zip(keys, cell, strict=True)), **run(*cell)}
-        print(", ".join(f"{name} {value}" for name, value in outcome.items()), flush=True)
-        results = pd.concat([results if len(results) else None, pd.DataFrame([outcome])])
+    todo = [cell for cell in cells if cell not in done]
+    work = Parallel(n_jobs, return_as="generator_unordered")(
+        delayed(_outcome)(run, cell) for cell in todo
+    )
+    for cell, seconds, outcome in work:
+        line = pd.DataFrame([{**dict(zip(keys, cell, strict=True)), **outcome}])
+        results = pd.concat([results if len(results) else None, line])
         results.to_csv(path, index=False, float_format="%.5g")
+        print(", ".join(map(str, cell)), f"{seconds:.1f} s", flush=True)
     return pd.read_csv(path)
+
+
+def _outcome(run: Callable[..., dict[str, Any]], cell: tuple) -> tuple[tuple, float, dict]:
+    start = time.perf_counter()
+    outcome = run(*cell)
+    return cell, time.perf_counter() - start, outcome
 
 
 def impute_hidden(imputer: Any, table: str, seed: int, hidden_share: float = 0.5) -> dict[str, Any]:

@@ -21,7 +21,9 @@ def main() -> None:
     """Run what is not done yet and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one table, two seeds, short fits")
-    quick = parser.parse_args().quick
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    options = parser.parse_args()
+    quick = options.quick
     path = Path(__file__).with_name("gradients_quick.csv" if quick else "gradients.csv")
     cells = [
         (table, name, gradient, seed)
@@ -37,7 +39,7 @@ def main() -> None:
         )
         return impute_hidden(imputer, table, seed)
 
-    results = run_grid(path, ["table", "method", "gradient", "seed"], cells, run)
+    results = run_grid(path, ["table", "method", "gradient", "seed"], cells, run, options.jobs)
     results["variant"] = results["method"] + ", " + results["gradient"]
     text = (
         markdown(mean_and_spread(results, "variant", "table", "mse"), "method, gradient")

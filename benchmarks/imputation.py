@@ -19,7 +19,7 @@ from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 import skmissvae
 
 TABLES = ["wine_red", "concrete", "breast_cancer"]
-OURS = ["MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE"]
+OURS = ["MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE", "DeMissVAE"]
 METHODS: dict[str, Callable[[int], Any]] = {
     "mean": lambda seed: SimpleImputer(),
     "KNNImputer(10)": lambda seed: KNNImputer(n_neighbors=10),
@@ -60,7 +60,9 @@ def main() -> None:
     """Run what is not done yet and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two seeds, one table, no forest")
-    quick = parser.parse_args().quick
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    options = parser.parse_args()
+    quick = options.quick
     path = Path(__file__).with_name("imputation_quick.csv" if quick else "imputation.csv")
     cells = [
         (table, method, seed)
@@ -74,6 +76,7 @@ def main() -> None:
         ["table", "method", "seed"],
         cells,
         lambda table, method, seed: impute_hidden(METHODS[method](seed), table, seed),
+        options.jobs,
     )
     text = report(results)
     path.with_suffix(".md").write_text(text)
