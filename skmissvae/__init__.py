@@ -2,6 +2,7 @@
 
 from .density import VAEDensityEstimator
 from .imputers import (
+    DeMissVAEImputer,
     MissIWAEImputer,
     MissSIWAEImputer,
     MissSVAEImputer,
@@ -14,6 +15,7 @@ from .metrics import HiddenCellScorer
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeMissVAEImputer",
     "HiddenCellScorer",
     "MIWAEImputer",
     "MVAEImputer",

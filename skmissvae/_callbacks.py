@@ -34,6 +34,7 @@ class Epochs:
     def __init__(self, estimator: Any, n_epochs: int, X: object, y: object) -> None:
         self._told = {"estimator": estimator, "X": X, "y": y}
         self._fit: Any = None
+        self.n_epochs, self.n_done = n_epochs, 0
         if hasattr(estimator, "_init_callback_context"):
             self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
             self._fit.call_on_fit_task_begin(**self._told)
@@ -52,6 +53,7 @@ class Epochs:
         fitted : callable
             Returns the attributes that make the estimator one that is fitted up to here.
         """
+        self.n_done += 1
         if self._fit is None:
             return False
         stop = self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=fitted)

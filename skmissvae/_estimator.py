@@ -5,278 +5,75 @@ import logging
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
-from . import importance
 from ._callbacks import CallbackSupportMixin, Epochs, with_callbacks
 from ._columns import Floats, Mask, Rows, Table
+from ._conditional import Conditional, poor_ess
 from ._input import column_names, missing_marker, read
+from ._linear import factor_analysis, start_from
 from ._params import (
-    Parameter,
-    a_callable,
-    anything,
-    either,
     estimator,
-    infinity,
-    none,
-    one_of,
-    real,
     validate,
     whole,
 )
-from ._spec import LikelihoodOption, Spec, likelihoods_by_column
+from ._settable import Settable
+from ._spec import Spec, likelihoods_by_column
 from ._state import convert, local_seed, unchanged_on_error
 from .bounds import iwelbo
-from .families import POSTERIORS, Family
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
-from .objectives import METHODS, Batch, BoundObjective, Objective
-from .priors import PRIORS, Prior
+from .objectives import (
+    DECOMPOSED,
+    METHODS,
+    Batch,
+    BoundObjective,
+    DeMissObjective,
+    Imputations,
+    Objective,
+)
+from .samplers import SAMPLERS, ImportanceResampling, Sampler, worst
 from .training import DivergenceError, Schedule, Settings, State, train
 
 _log = logging.getLogger("skmissvae")
 
-# What max_iter=None takes: small tables are overfitted by many epochs, large ones need few.
-_EPOCHS, _MIN_STEPS, _MAX_STEPS = 150, 1000, 2500
+_STEPS, _MIN_EPOCHS = 2500, 10  # what max_iter=None takes
+_ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
+_FACTORS = 8  # of the factor analysis that a decoder's linear path starts from, at most
+_LINEAR_SHARE = 0.2  # epochs in which the encoder learns that model, as a share of max_iter
+_CATCH_UP = 10  # steps of the chains of rows that are new to a model
 _PIECE = 10_000  # rows that are sampled at once
-_AUTO_HOLD_OUT = 5000  # rows from which early_stopping="auto" holds some out
-_POOR_ESS = 10.0  # effective draws below which a row's importance weights are called poor
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 
-#: What is asked of a row: (vae, x (1, D), observed (1, D), its position) -> tensors (1, ...).
-RowFunction = Callable[[VAE, Tensor, Tensor, int], tuple[Tensor, ...]]
+#: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
+RowFunction = Callable[[Conditional, Tensor, Tensor, int], tuple[Tensor, ...]]
 
 
 @estimator
-class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
+class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
     """What all estimators share: fitting, scoring, sampling and encoding."""
 
-    #: Text of the fitted attributes that a subclass adds.
-    _attributes = ""
-
-    n_draws: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Draws from the posterior per row and training step; per row and component where "
-            "draws are stratified.",
-            whole(1),
-        ),
-    ] = 10
-    n_latents: Annotated[
-        int | None,
-        Parameter(
-            "int or None",
-            "Number of latents. None takes the number of columns that vary, 20 at most.",
-            either(whole(1), none),
-        ),
-    ] = None
-    n_hidden: Annotated[
-        int, Parameter("int", "Width of the hidden layers of both networks.", whole(1))
-    ] = 128
-    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", whole(0))] = 2
-    dropout: Annotated[
-        float,
-        Parameter("float", "Probability of dropping a hidden unit while training.", real(0, 1)),
-    ] = 0.0
-    linear_path: Annotated[
-        bool,
-        Parameter("bool", "Whether each network has a linear map beside it.", one_of(True, False)),
-    ] = True
-    prior: Annotated[
-        str | Callable[[int], Prior],
-        Parameter(
-            '{"normal", "student_t", "mixture"} or callable',
-            "Distribution of the latents: standard Normal, Student-t with 5 degrees of freedom, a "
-            "learned mixture of 10 Normals, or a callable ``n_latents -> Prior`` such as "
-            "``functools.partial(StudentTPrior, df=3)``.",
-            either(one_of(*PRIORS), a_callable("n_latents -> Prior")),
-        ),
-    ] = "normal"
-    posterior: Annotated[
-        str | Callable[[int, int], Family],
-        Parameter(
-            '{"auto", "normal", "student_t"} or callable',
-            'Variational family, or a callable ``(n_latents, K) -> Family``. "auto" follows the '
-            "prior: importance weights are bounded only where the posterior's tails are the "
-            "heavier.",
-            either(one_of("auto", *POSTERIORS), a_callable("(n_latents, K) -> Family")),
-        ),
-    ] = "auto"
-    likelihood: Annotated[
-        LikelihoodOption | Mapping[object, LikelihoodOption],
-        Parameter(
-            '{"normal", "student_t", "bernoulli", "continuous_bernoulli"}, callable or mapping',
-            "Observation model of the columns, a callable ``n_columns -> Likelihood``, or a "
-            "mapping from columns (names or indices) to either, in which columns that are not "
-            "named are Normal.",
-            anything,
-        ),
-    ] = "normal"
-    min_scale: Annotated[
-        float,
-        Parameter(
-            "float",
-            "Floor of the scale of Normal and Student-t columns that ``likelihood`` names by a "
-            "string, in standard deviations of the column. Higher floors make better point "
-            "imputations on small tables, lower floors better densities on large ones.",
-            real(0, above=True),
-        ),
-    ] = 0.1
-    encoder: Annotated[
-        Callable[[int, int], nn.Module] | None,
-        Parameter(
-            "callable or None",
-            "``(in_features, out_features) -> nn.Module`` to use as encoder instead of a residual "
-            "MLP.",
-            either(a_callable("(in_features, out_features) -> nn.Module"), none),
-        ),
-    ] = None
-    decoder: Annotated[
-        Callable[[int, int], nn.Module] | None,
-        Parameter(
-            "callable or None",
-            "The same for the decoder.",
-            either(a_callable("(in_features, out_features) -> nn.Module"), none),
-        ),
-    ] = None
-    gradient: Annotated[
-        Literal["auto", "stl", "dreg", "plain"],
-        Parameter(
-            '{"auto", "stl", "dreg", "plain"}',
-            'Estimator of the gradient to the encoder. "plain" is unbiased for every method. "stl" '
-            "(sticking the landing) has less variance; it is unbiased for MVAE, MissVAE and "
-            'MissSVAE, biased for the importance-weighted methods. "dreg" (doubly '
-            'reparameterised) is unbiased for MIWAE and MissIWAE, and for them only. "auto" is '
-            '"dreg" for those two and "stl" for the others, MissSIWAE among them.',
-            one_of("auto", "stl", "dreg", "plain"),
-        ),
-    ] = "auto"
-    max_iter: Annotated[
-        int | None,
-        Parameter(
-            "int or None",
-            "Epochs at most. None takes 150, or what makes 1,000 steps if that is more and 2,500 "
-            "if it is less; never under 10.",
-            either(whole(1), none),
-        ),
-    ] = None
-    batch_size: Annotated[int, Parameter("int", "Rows per training step.", whole(1))] = 64
-    learning_rate: Annotated[
-        float, Parameter("float", "Peak learning rate of AdamW.", real(0, above=True))
-    ] = 2e-3
-    schedule: Annotated[
-        Literal["cosine", "constant"],
-        Parameter(
-            '{"cosine", "constant"}',
-            "Course of the learning rate over ``max_iter`` epochs: a short rise and a cosine "
-            "to zero, or none. ``partial_fit`` keeps it constant.",
-            one_of("cosine", "constant"),
-        ),
-    ] = "cosine"
-    weight_decay: Annotated[
-        float, Parameter("float", "Decoupled weight decay of AdamW.", real(0))
-    ] = 0.0
-    max_grad_norm: Annotated[
-        float,
-        Parameter(
-            "float",
-            "Norm to which gradients are clipped; np.inf leaves them.",
-            either(real(0, above=True), infinity),
-        ),
-    ] = 10.0
-    early_stopping: Annotated[
-        Literal["auto"] | bool,
-        Parameter(
-            'bool or "auto"',
-            "Whether rows are held out to stop when their bound no longer rises and to keep the "
-            'best epoch\'s weights. "auto" holds rows out from 5,000 rows on: smaller tables '
-            "gain more from training on every row.",
-            one_of("auto", True, False),
-        ),
-    ] = "auto"
-    validation_fraction: Annotated[
-        float,
-        Parameter("float", "Share of the rows that is held out.", real(0, 1, above=True)),
-    ] = 0.1
-    n_iter_no_change: Annotated[
-        int,
-        Parameter("int", "Epochs without a rise of the held-out bound before stopping.", whole(1)),
-    ] = 10
-    tol: Annotated[
-        float, Parameter("float", "Rise of the held-out bound that counts, in nats.", real(0))
-    ] = 1e-4
-    n_importance_draws: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Importance draws per row for means, scores and imputations. Any number runs in "
-            "bounded memory. Read at the call.",
-            whole(1),
-        ),
-    ] = 1000
-    missing_values: Annotated[
-        Any, Parameter("number, np.nan, None or pd.NA", "What marks a missing cell.", anything)
-    ] = np.nan
-    keep_empty_features: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether columns without any observed cell at fit are kept, and filled with zeros.",
-            one_of(True, False),
-        ),
-    ] = False
-    warm_start: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether ``fit`` goes on from the weights and the schema of the last fit.",
-            one_of(True, False),
-        ),
-    ] = False
-    device: Annotated[
-        Any,
-        Parameter(
-            "str or torch.device",
-            'Where to compute: "cpu", "cuda", "cuda:1"; "auto" takes a CUDA device where there '
-            "is one. Read at the call; a fitted model lives on the CPU between calls.",
-            anything,
-        ),
-    ] = "auto"
-    random_state: Annotated[
-        Any,
-        Parameter(
-            "int, RandomState instance or None",
-            "Source of all randomness; an int makes results reproducible.",
-            anything,
-        ),
-    ] = None
-    verbose: Annotated[
-        int,
-        Parameter(
-            "int",
-            'Epochs between messages to the logger "skmissvae" at level INFO; 0 is silence. '
-            "scikit-learn's callbacks (1.9 and later) draw progress bars.",
-            whole(0),
-        ),
-    ] = 0
+    #: Rows from which early_stopping="auto" holds some out.
+    _hold_out_from = 5000
 
     # -- what a method is ---------------------------------------------------------------------
 
     @abstractmethod
     def _method_name(self) -> str:
-        """Return the name of the method, a key of METHODS."""
+        """Return the name of the method, a key of METHODS or DECOMPOSED."""
 
     def _objective(self) -> Objective:
-        method = METHODS[self._method_name()]
+        # a decomposed method's encoder of incomplete rows is that of MissSIWAE
+        method = METHODS.get(self._method_name(), METHODS["MissSIWAE"])
         gradient = method.gradient if self.gradient == "auto" else self.gradient
         if gradient == "dreg" and (method.bound is not iwelbo or method.stratified):
             raise ValueError(
@@ -287,6 +84,30 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         return BoundObjective(
             method.bound, self.n_draws, stratified=method.stratified, gradient=gradient
         )
+
+    def _has_mixture(self) -> bool:
+        return self._decomposed() or METHODS[self._method_name()].mixture
+
+    def _decomposed(self) -> bool:
+        return self._method_name() in DECOMPOSED
+
+    def _training_sampler(self) -> Sampler:
+        """Return what moves the imputations of a decomposed method."""
+        sampler = self._sampler()
+        if sampler is None or isinstance(sampler, ImportanceResampling):
+            raise ValueError(
+                f"Parameter 'sampler' of {type(self).__name__} cannot be {self.sampler!r}: the "
+                f"imputations that {self._method_name()} trains on are moved by a chain; choose "
+                "'lair', 'metropolis' or 'pseudo_gibbs'."
+            )
+        return sampler
+
+    def _sampler(self) -> Sampler | None:
+        """Return what runs chains; None stands for importance weights."""
+        if isinstance(self.sampler, str):
+            return None if self.sampler == "importance" else SAMPLERS[self.sampler]
+        sampler: Sampler = self.sampler
+        return sampler
 
     # -- fitting ------------------------------------------------------------------------------
 
@@ -327,17 +148,29 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
                 self._start(table, observed, seeds[0])
             rows = self._encode_rows(table, observed)
             max_iter = self.max_iter or self._epochs(len(rows.x))
-            epochs = Epochs(self, max_iter, X, y)
+            n_first = 0 if go_on else self._start_linear(rows, max_iter, seeds[0])
+            n_epochs = max_iter + self._encoder_epochs(max_iter) * self._decomposed()
+            epochs = Epochs(self, n_epochs, X, y)
             # going on must not repeat the noise of the last fit, even with an integer random_state
             done: int = getattr(self, "n_iter_", 0)
             seed = derive_seed(seeds[1], done) if go_on else seeds[1]
             held_out = self._held_out(len(rows.x), seeds[1])
-            state = self._train(rows, max_iter, self.schedule, seed, epochs, held_out)
-            self.history_ = state.history
-            epochs_done = max(1, len(state.history["bound"]))
+            self.history_: dict[str, list[float]] = {}
+            if n_first:
+                state = self._train_encoder(rows, n_first, seed, self.schedule, epochs)
+                self.history_ = state.history
+            if not (n_first and state.stopped):
+                state = self._train(rows, max_iter - n_first, self.schedule, seed, epochs, held_out)
+                self.history_ = _joined(self.history_, state.history)
+            if self._decomposed():
+                n_encoder = self._encoder_epochs(max_iter)
+                self._train_encoder(rows, n_encoder, seed, self.schedule, epochs)
+            epochs_done = max(1, len(self.history_["bound"]))
             self.n_iter_ = done + epochs_done if go_on else epochs_done
             self.validation_score_ = state.best
-            self.__dict__.pop("_optimizer", None)
+            self.__dict__.pop("_optimizers", None)
+            if not self.warm_start:
+                self.__dict__.pop("_chains", None)
             epochs.close()
         return self
 
@@ -363,22 +196,50 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             seeds = self._seeds()
             if first:
                 self._start(table, observed, seeds[0])
-                self.history_, self.n_iter_, self.validation_score_ = {}, 0, math.nan
+                self.history_, self.validation_score_ = {}, math.nan
             else:
                 self._check_architecture("call fit")
             rows = self._encode_rows(table, observed)
+            if first:
+                self._start_linear(rows, 1, seeds[0])
             # a pass must not repeat the noise of the last, even with an integer random_state
             seed = derive_seed(seeds[1], int(self.n_iter_))
             state = self._train(rows, 1, "constant", seed)
-            self.history_ = {
-                # nothing is held out in a pass, which an earlier fit may have done
-                name: [*self.history_.get(name, []), *state.history.get(name, [math.nan])]
-                for name in self.history_ | state.history
-            }
+            if self._decomposed():
+                self._train_encoder(rows, 1, seed, "constant")
+            self.history_ = _joined(self.history_, state.history)
             self.n_iter_ += 1
             self.validation_score_ = math.nan
-            self._optimizer = convert(state.optimizer, Tensor, lambda moment: moment.cpu())
         return self
+
+    def refit_encoder(self, X: Any, y: object = None) -> Self:
+        """Return a copy whose encoder is trained further, for other rows, by a frozen decoder.
+
+        The model p(x) stays what it is: only the guide to it changes, for rows of which other
+        cells are missing than at fit, or complete ones. Its bounds come nearer to their densities,
+        and its importance weights get more even.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with or without holes.
+        y : Ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        object
+            A fitted estimator; this one stays as it is.
+        """
+        _, _, rows = self._rows(X)
+        other = copy.deepcopy(self)
+        other._check_architecture("call fit")
+        for name in ("_optimizers", "_chains"):
+            other.__dict__.pop(name, None)
+        epochs = self._encoder_epochs(self.max_iter or self._epochs(len(rows.x)))
+        other._train_encoder(rows, epochs, self._seeds()[2], self.schedule)
+        other.__dict__.pop("_optimizers", None)
+        return other
 
     def _seeds(self) -> list[int]:
         random_state = check_random_state(self.random_state)
@@ -386,8 +247,24 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _epochs(self, n_rows: int) -> int:
         steps = math.ceil(n_rows / self.batch_size)
-        epochs = min(max(_EPOCHS, _MIN_STEPS / steps), _MAX_STEPS / steps)
-        return max(math.ceil(epochs), 10)
+        return max(math.ceil(_STEPS / steps), _MIN_EPOCHS)
+
+    def _start_linear(self, rows: Rows, max_iter: int, seed: int) -> int:
+        """Let the decoder start from factor analysis, where it has a linear path.
+
+        Returns the epochs in which the encoder has to learn it before the decoder moves.
+        """
+        size = min(len(rows.x), rows.x.shape[1])
+        if not self.linear_path or self.decoder is not None or self._decomposed() or size < 2:
+            return 0
+        n_factors = min(_FACTORS, self._spec.n_latents)
+        random_state = np.random.default_rng(derive_seed(seed, 7))
+        start_from(self.vae_, factor_analysis(*rows, n_factors, random_state))
+        return round(_LINEAR_SHARE * max_iter)
+
+    def _encoder_epochs(self, max_iter: int) -> int:
+        """Return the epochs of an encoder's training for a decoder that is done."""
+        return math.ceil(_ENCODER_SHARE * max_iter)
 
     def _start(self, table: Floats, observed: Mask, seed: int) -> None:
         """Learn the schema and build the model."""
@@ -400,10 +277,15 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         spec = self._spec_of(schema)
         with local_seed(seed, torch.device("cpu")):
             vae = spec.build()
+            completed = spec.build_completed(vae) if self._decomposed() else None
         names = column_names(self)
         schema.support(vae.likelihood.supports, [names[j] for j in schema.modelled])
         self._table, self._spec, self.vae_ = schema, spec, vae.eval()
-        self.__dict__.pop("_optimizer", None)
+        for name in ("completed_vae_", "_optimizers", "_chains"):
+            self.__dict__.pop(name, None)
+        if completed is not None:
+            self.completed_vae_ = completed.eval()
+        self.n_iter_ = 0
         self._fit_columns(table, observed)
         self._seed = seed
 
@@ -416,7 +298,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         return Spec(
             n_columns=n_columns,
             n_latents=self.n_latents or max(1, min(n_columns, 20)),
-            K=getattr(self, "K", 1) if METHODS[self._method_name()].mixture else 1,
+            K=getattr(self, "K", 1) if self._has_mixture() else 1,
             likelihood=likelihoods_by_column(
                 self.likelihood, schema.modelled.tolist(), column_names(self)
             ),
@@ -450,21 +332,132 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         epochs: Epochs | None = None,
         held_out: Tensor | None = None,
     ) -> State:
-        """Train the model, on the chosen device, and bring it back."""
+        """Train the model by its method."""
+        if not self._decomposed():
+            self.vae_, state = self._run(
+                "vae",
+                self.vae_,
+                lambda vae, batch: self._objective(),
+                rows,
+                max_iter,
+                schedule,
+                seed,
+                epochs,
+                held_out,
+                fitted=lambda vae: {"vae_": vae},
+            )
+            return state
+
+        made: list[DeMissObjective] = []
+
+        def objective(vae: VAE, batch: Batch) -> Objective:
+            made.append(self._decomposed_objective(vae, batch, derive_seed(seed, 5)))
+            return made[-1]
+
+        self.completed_vae_, state = self._run(
+            "completed_vae",
+            self.completed_vae_,
+            objective,
+            rows,
+            max_iter,
+            schedule,
+            seed,
+            epochs,
+            held_out,
+            fitted=lambda vae: {"completed_vae_": vae, "vae_": self._with_encoder(vae)},
+        )
+        self.vae_ = self._with_encoder(self.completed_vae_)
+        self._chains = made[-1].imputations.state()
+        return state
+
+    def _train_encoder(
+        self,
+        rows: Rows,
+        max_iter: int,
+        seed: int,
+        schedule: Schedule,
+        epochs: Epochs | None = None,
+    ) -> State:
+        """Train the encoder of incomplete rows, and nothing else."""
+        self.vae_, state = self._run(
+            "encoder",
+            self.vae_,
+            lambda vae, batch: self._objective(),
+            rows,
+            max_iter,
+            schedule,
+            derive_seed(seed, 6),
+            epochs,
+            fitted=lambda vae: {"vae_": vae},
+            frozen=("decoder", "prior", "likelihood"),
+        )
+        if self._decomposed():  # one decoder for both
+            completed = self.completed_vae_
+            self.completed_vae_ = VAE(
+                completed.encoder,
+                self.vae_.decoder,
+                self.vae_.prior,
+                completed.family,
+                self.vae_.likelihood,
+            )
+        return state
+
+    def _with_encoder(self, model: VAE) -> VAE:
+        """Return a model with the encoder of incomplete rows."""
+        return VAE(
+            self.vae_.encoder, model.decoder, model.prior, self.vae_.family, model.likelihood
+        )
+
+    def _decomposed_objective(self, vae: VAE, batch: Batch, seed: int) -> DeMissObjective:
+        """Return the objective; chains of the last training go on where the rows are the same."""
+        sampler = self._training_sampler()
+        decoder, encoder = DECOMPOSED[self._method_name()]
+        generator = torch.Generator(batch.x.device).manual_seed(seed)
+        n_latents = self._spec.n_latents if sampler.keeps_z else 0
+        imputations = Imputations(batch, self._spec.K, n_latents, generator)
+        objective = DeMissObjective(
+            imputations, sampler, self.n_draws, decoder=decoder, encoder=encoder
+        )
+        chains = getattr(self, "_chains", None)
+        if chains is not None and imputations.fits(chains):
+            imputations.restore(chains)
+        elif self.n_iter_:  # other rows for a model that knows something: bring them up to it
+            imputations.visited[:] = True
+            noise = StreamNoise(generator)
+            for _ in range(_CATCH_UP):
+                for pieces in zip(*(part.split(self.batch_size) for part in batch), strict=True):
+                    objective.advance(vae, Batch(*pieces), noise)
+        return objective
+
+    def _run(
+        self,
+        name: str,
+        model: VAE,
+        objective: Callable[[VAE, Batch], Objective],
+        rows: Rows,
+        max_iter: int,
+        schedule: Schedule,
+        seed: int,
+        epochs: Epochs | None = None,
+        held_out: Tensor | None = None,
+        *,
+        fitted: Callable[[VAE], dict[str, Any]],
+        frozen: Sequence[str] = (),
+    ) -> tuple[VAE, State]:
+        """Train a copy of a model on the chosen device, and bring it back."""
         device = self._device()
-        vae, objective = copy.deepcopy(self.vae_).to(device), self._objective().to(device)
+        vae = copy.deepcopy(model).to(device)
         _warn_of_light_tails(vae)
         all_rows = Batch(
             torch.from_numpy(rows.x.astype(np.float32)),
             torch.from_numpy(rows.observed),
             torch.arange(len(rows.x)),
         )
-        parts = (
-            [all_rows]
-            if held_out is None
-            else [Batch(*(piece[part] for piece in all_rows)) for part in (~held_out, held_out)]
-        )
-        parts = [Batch(*(piece.to(device) for piece in part)) for part in parts]
+        all_rows = Batch(*(piece.to(device) for piece in all_rows))
+        parts = [all_rows]
+        if held_out is not None:
+            there = held_out.to(device)
+            parts = [Batch(*(piece[part] for piece in all_rows)) for part in (~there, there)]
         settings = Settings(
             max_iter=max_iter,
             batch_size=self.batch_size,
@@ -477,43 +470,49 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         )
 
         def end_epoch(history: dict[str, list[float]]) -> bool:
-            n_done = len(history["bound"])
+            if epochs is None:
+                return False
+            n_done = epochs.n_done + 1
             if self.verbose and n_done % self.verbose == 0:
                 told = ", ".join(f"{name} {values[-1]:.4g}" for name, values in history.items())
-                _log.info("%s, epoch %d of %d: %s", type(self).__name__, n_done, max_iter, told)
-            return epochs.end(lambda: self._fitted(vae, n_done)) if epochs else False
+                of = epochs.n_epochs
+                _log.info("%s, epoch %d of %d: %s", type(self).__name__, n_done, of, told)
+            return epochs.end(
+                lambda: {
+                    **fitted(copy.deepcopy(vae).cpu().eval()),
+                    "n_iter_": n_done,
+                    "history_": {},
+                    "validation_score_": math.nan,
+                }
+            )
 
+        going_on = getattr(self, "_optimizers", {})
         try:
             # dropout's stream must not be that of the draws
             with local_seed(derive_seed(seed, 4), device):
                 state = train(
                     vae,
-                    objective,
+                    objective(vae, all_rows),
                     parts[0],
                     settings,
                     torch.Generator(device).manual_seed(seed),
                     held_out=parts[1] if len(parts) > 1 else None,
-                    optimizer_state=getattr(self, "_optimizer", None),
+                    frozen=[getattr(vae, part) for part in frozen],
+                    optimizer_state=going_on.get(name),
                     begin_epoch=epochs.begin if epochs else lambda: None,
                     end_epoch=end_epoch,
                 )
         except DivergenceError as error:
             raise ValueError(self._blame(rows)) from error
-        self.vae_ = vae.cpu().eval()
-        return state
-
-    def _fitted(self, vae: VAE, n_done: int) -> dict[str, Any]:
-        """Return the attributes of an estimator fitted so far, for callbacks that score it."""
-        return {
-            "vae_": copy.deepcopy(vae).cpu().eval(),
-            "n_iter_": n_done,
-            "history_": {},
-            "validation_score_": math.nan,
-        }
+        moments = convert(state.optimizer, Tensor, lambda moment: moment.cpu())
+        self._optimizers = {**going_on, name: moments}
+        return vae.cpu().eval(), state
 
     def _held_out(self, n_rows: int, seed: int) -> Tensor | None:
         """Return which rows are held out, (N,) bool, or None."""
-        wanted = n_rows >= _AUTO_HOLD_OUT if self.early_stopping == "auto" else self.early_stopping
+        wanted = (
+            n_rows >= self._hold_out_from if self.early_stopping == "auto" else self.early_stopping
+        )
         if not wanted:
             return None
         n_held_out = round(self.validation_fraction * n_rows)
@@ -567,7 +566,7 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         """
         rows = self._rows(X)[2]
         log_evidence, ess = self._row_by_row(
-            rows, lambda vae, x, o, _: self._moments(vae, x, o)[:2]
+            rows, lambda given, x, o, _: given.moments(x, o, self._common(x))[:2]
         )
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         # without evidence the density of nothing is one; the estimate would only come near
@@ -607,8 +606,45 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             uncertain, its imputations too alike.
         """
         return self._row_by_row(
-            self._rows(X)[2], lambda vae, x, o, _: self._moments(vae, x, o)[1:2]
+            self._rows(X)[2], lambda given, x, o, _: given.moments(x, o, self._common(x))[1:2]
         )[0]
+
+    def chain_diagnostics(self, X: Any) -> pd.DataFrame:
+        """Return how well the chains of ``sampler`` mix, row by row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+
+        Returns
+        -------
+        DataFrame
+            A line per row of ``X`` with the share of accepted proposals (``"acceptance"``), the
+            effective number of draws (``"ess"``) and split R-hat (``"r_hat"``) of the missing cell
+            in which they are worst; NaN where all cells are seen, or none. An R-hat above 1.05 or
+            so tells that chains still disagree: raise ``n_sampler_steps``. The chains of "lair"
+            exchange latents, which brings their R-hat to one whether or not they found all modes.
+        """
+        if self._sampler() is None:
+            raise ValueError(
+                f"Parameter 'sampler' of {type(self).__name__} is 'importance', which runs no "
+                "chains; effective_sample_size(X) tells how even its weights are, or choose "
+                "'pseudo_gibbs', 'metropolis' or 'lair'."
+            )
+
+        def diagnose(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
+            if o.all() or not o.any():
+                nothing = torch.full((1,), math.nan, dtype=torch.float64)
+                return nothing, nothing, nothing
+            run = given.run(x, o, self._common(x))
+            return run.acceptance.double(), *worst(run.means(given.vae), o)
+
+        columns = self._row_by_row(self._rows(X)[2], diagnose)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return pd.DataFrame(
+            dict(zip(("acceptance", "ess", "r_hat"), columns, strict=True)), index=index
+        )
 
     def encode(self, X: Any) -> np.ndarray:
         """Return the posterior means of the latents, E[z | x_obs].
@@ -624,7 +660,9 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             Importance-weighted means.
         """
         table, _, rows = self._rows(X)
-        ess, _, z = self._row_by_row(rows, lambda vae, x, o, _: self._moments(vae, x, o)[1:])
+        _, z, ess = self._row_by_row(
+            rows, lambda given, x, o, _: given.means(x, o, self._common(x))
+        )
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         return z.astype(table.dtype)
 
@@ -686,15 +724,23 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
             ) from error
         return device
 
-    def _moments(self, vae: VAE, x: Tensor, observed: Tensor) -> importance.Moments:
-        return importance.moments(vae, x, observed, self.n_importance_draws, self._common(x))
+    def _conditional(self) -> Conditional:
+        """Return the fitted model and the settings of the call, as they are now."""
+        return Conditional(
+            self.vae_,
+            self.n_importance_draws,
+            self._sampler(),
+            getattr(self, "completed_vae_", None),
+            self.n_sampler_steps,
+            where_poor=self._decomposed(),
+        )
 
     def _common(self, x: Tensor) -> KeyedNoise:
         """Return noise that all rows share, so that a row's result is its own."""
         return KeyedNoise(self._seed, [0], device=x.device)
 
     def _row_by_row(
-        self, rows: Rows, function: RowFunction, vae: VAE | None = None
+        self, rows: Rows, function: RowFunction, given: Conditional | None = None
     ) -> list[np.ndarray]:
         """Apply a function to one row after the other and put its outcomes together.
 
@@ -702,22 +748,23 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         with other last bits, by a row's place in a product: alone, a row's result is its own by
         construction.
         """
-        device, vae = self._device(), self.vae_ if vae is None else vae
-        vae = vae if device.type == "cpu" else copy.deepcopy(vae).to(device)
+        device = self._device()
+        given = (given or self._conditional()).to(device)
         x = torch.from_numpy(rows.x.astype(np.float32)).to(device)
         observed = torch.from_numpy(rows.observed).to(device)
         with torch.inference_mode():
-            pieces = [function(vae, x[i : i + 1], observed[i : i + 1], i) for i in range(len(x))]
+            pieces = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in range(len(x))]
             return [torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True)]
 
     def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int) -> None:
-        limit = min(_POOR_ESS, 0.1 * n_draws)
-        poor = int((ess < limit).sum())
-        if poor > _POOR_SHARE * len(ess):
+        limit = poor_ess(n_draws)
+        n_poor = int((ess < limit).sum())
+        if n_poor > _POOR_SHARE * len(ess):
             warnings.warn(
-                f"{poor} of {len(ess)} rows have fewer than {limit:g} effective importance draws "
-                f"of {n_draws}: their imputations and scores are uncertain. Raise "
-                "n_importance_draws, K or max_iter; effective_sample_size(X) tells which rows.",
+                f"{n_poor} of {len(ess)} rows have fewer than {limit:g} effective importance draws "
+                f"of {n_draws}, or steps of their chains: their imputations and scores are "
+                "uncertain. Raise n_importance_draws, n_sampler_steps, K or max_iter; "
+                "effective_sample_size(X) tells which rows.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -736,10 +783,14 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         # weights as numpy arrays: no device and no torch class in the file
         state = dict(super().__getstate__())
         if "vae_" in state:
-            weights = state.pop("vae_").state_dict()
-            state["_weights"] = {name: value.cpu().numpy() for name, value in weights.items()}
-        if "_optimizer" in state:
-            state["_optimizer"] = convert(state["_optimizer"], Tensor, lambda t: t.cpu().numpy())
+            state["_weights"] = {"vae": dict(state.pop("vae_").state_dict())}
+        if "completed_vae_" in state:  # all but its encoder is in the other
+            completed = state.pop("completed_vae_")
+            for part in ("encoder", "family"):
+                state["_weights"][part] = dict(getattr(completed, part).state_dict())
+        for name in ("_weights", "_optimizers"):
+            if name in state:
+                state[name] = convert(state[name], Tensor, lambda t: t.cpu().numpy())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -747,11 +798,29 @@ class BaseVAE(CallbackSupportMixin, BaseEstimator, ABC):
         weights = state.pop("_weights", None)
         super().__setstate__(state)
         if weights is not None:
+            weights = convert(weights, np.ndarray, torch.as_tensor)
             with local_seed(0, torch.device("cpu")):
                 self.vae_ = self._spec.build().eval()
-            self.vae_.load_state_dict(convert(weights, np.ndarray, torch.as_tensor))
-        if "_optimizer" in state:
-            self._optimizer = convert(state["_optimizer"], np.ndarray, torch.as_tensor)
+                self.vae_.load_state_dict(weights["vae"])
+                if "encoder" in weights:
+                    self.completed_vae_ = self._spec.build_completed(self.vae_).eval()
+                    for part in ("encoder", "family"):
+                        getattr(self.completed_vae_, part).load_state_dict(weights[part])
+        if "_optimizers" in state:
+            self._optimizers = convert(state["_optimizers"], np.ndarray, torch.as_tensor)
+
+
+def _joined(first: dict[str, list[float]], then: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Return one history of two, with an entry of each quantity for every epoch."""
+    n_first, n_then = (max(map(len, history.values()), default=0) for history in (first, then))
+    if n_first:
+        before = first["seconds"][-1]
+        then = {**then, "seconds": [before + seconds for seconds in then["seconds"]]}
+    return {
+        # rows may be held out in one of them alone
+        name: [*first.get(name, [math.nan] * n_first), *then.get(name, [math.nan] * n_then)]
+        for name in then | first
+    }
 
 
 def _warn_of_light_tails(vae: VAE) -> None:

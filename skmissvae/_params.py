@@ -14,7 +14,7 @@ import math
 import numbers
 import textwrap
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_args, get_type_hints
 
 import numpy as np
 
@@ -150,6 +150,11 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
     Their names, where ``X`` had names that are all strings."""
 
 
+def _plain(annotation: Any) -> Any:
+    """Return an annotation without what stands beside the type."""
+    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+
+
 @dataclass_transform(kw_only_default=True, eq_default=False)
 def estimator(cls: type[T]) -> type[T]:
     """Give a class its ``__init__`` and, where ``{parameters}`` stands, its Parameters section."""
@@ -157,6 +162,7 @@ def estimator(cls: type[T]) -> type[T]:
     made: Any = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
     # what is special to the class comes first; all are keywords, so that any order will do
     _, *fields = inspect.signature(made.__init__).parameters.values()
+    fields = [field.replace(annotation=_plain(field.annotation)) for field in fields]
     made.__signature__ = inspect.Signature(sorted(fields, key=lambda field: field.name not in own))
     if made.__doc__ and "{parameters}" in made.__doc__:
         doc = inspect.cleandoc(made.__doc__)

@@ -45,10 +45,18 @@ class Spec:
         """Return an untrained model."""
         likelihood, prior = self._likelihood(), self._prior()
         family = self._family(prior)
-        n_seen = likelihood.n_inputs + likelihood.n_columns
-        encoder = (self.encoder or self._mlp)(n_seen, family.n_params)
+        encoder = self._encoder(family, likelihood)
         decoder = (self.decoder or self._mlp)(self.n_latents, likelihood.n_params)
         return VAE(encoder, decoder, prior, family, likelihood)
+
+    def build_completed(self, vae: VAE) -> VAE:
+        """Return the model with an untrained encoder of its own for completed rows.
+
+        Its posterior has one component; all but encoder and family are shared.
+        """
+        family = dataclasses.replace(self, K=1)._family(vae.prior)
+        encoder = self._encoder(family, vae.likelihood)
+        return VAE(encoder, vae.decoder, vae.prior, family, vae.likelihood)
 
     def changes(self, other: Spec) -> list[str]:
         """Return the names of what another model would have otherwise."""
@@ -67,6 +75,10 @@ class Spec:
         if len(parts) == 1:
             return parts[0]
         return JoinedLikelihood(parts, [columns for _, columns in self.likelihood])
+
+    def _encoder(self, family: Family, likelihood: Likelihood) -> nn.Module:
+        n_seen = likelihood.n_inputs + likelihood.n_columns
+        return (self.encoder or self._mlp)(n_seen, family.n_params)
 
     def _prior(self) -> Prior:
         make = PRIORS[self.prior] if isinstance(self.prior, str) else self.prior

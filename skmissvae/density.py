@@ -6,7 +6,8 @@ from sklearn.base import DensityMixin
 
 from ._estimator import BaseVAE
 from ._params import Parameter, estimator, one_of, whole
-from .objectives import METHODS
+from .objectives import DECOMPOSED, METHODS
+from .samplers import Sampler
 
 
 @estimator
@@ -48,9 +49,10 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
         str,
         Parameter(
             "str",
-            'Method that fits the model: "MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE" or '
-            '"MissSIWAE".',
-            one_of(*METHODS),
+            'Method that fits the model: "MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", '
+            '"MissSIWAE", "DeMissVAE", or one of the controls of its paper, "CVI-VAE" and '
+            '"MVB-VAE", which want a ``sampler`` as it does.',
+            one_of(*METHODS, *DECOMPOSED),
         ),
     ] = "MissSIWAE"
     K: Annotated[
@@ -60,7 +62,12 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
         ),
     ] = 5
     n_draws: int = 2
+    n_iter_no_change: int = 40
+    sampler: str | Sampler = "lair"
     min_scale: float = 0.03
+
+    # a density is overfitted sooner than a mean is
+    _hold_out_from = 100
 
     # DensityMixin, which scikit-learn wants to the left, has a score that returns None
     score = BaseVAE.score

@@ -12,14 +12,15 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from . import importance
 from ._columns import Floats, Mask
+from ._conditional import Conditional
 from ._estimator import BaseVAE
 from ._input import column_names
-from ._params import Parameter, estimator, one_of, whole
+from ._params import Parameter, either, estimator, one_of, whole
+from ._settable import a_sampler
 from .likelihoods import ColumnDistribution, quantile
-from .model import VAE
 from .noise import KeyedNoise, derive_seed
+from .samplers import SAMPLERS, Sampler
 
 _N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
 _N_CANDIDATES = 64  # of them, those whose values are tried as modes
@@ -118,10 +119,10 @@ indicator_ : MissingIndicator or None
         table, observed, rows = self._rows(X)
         supports = np.array(self._table.supports)
 
-        def complete(vae: VAE, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
+        def complete(given: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
             if self.estimate in ("auto", "mean"):
-                moments = self._moments(vae, x, o)
-                return moments.x, moments.ess
+                mean, _, ess = given.means(x, o, self._common(x))
+                return mean, ess
             draw = self.estimate == "draw"
             noise = (
                 KeyedNoise(derive_seed(self._seed, 1), [i], device=x.device)
@@ -129,8 +130,8 @@ indicator_ : MissingIndicator or None
                 else self._common(x)
             )
             size = 1 if draw else _N_RESAMPLED
-            z, ess = importance.resample(vae, x, o, self.n_importance_draws, noise, size)
-            columns = vae.decode(z)
+            z, ess = given.latents(x, o, noise, size)
+            columns = given.vae.decode(z)
             if draw:
                 return columns.sample(noise)[0].double(), ess
             value = _median(columns, supports) if self.estimate == "median" else _mode(columns)
@@ -178,7 +179,7 @@ indicator_ : MissingIndicator or None
         table, observed, rows = self._rows(X)
         seed = self._call_seed(random_state)
         # tables made later are still of this fit, these settings and this table
-        vae, schema, n_draws = self.vae_, self._table, self.n_importance_draws
+        given, schema = self._conditional(), self._table
         table, indicators = table.copy(), self._indicators(table, observed)
         names = self.get_feature_names_out()
         index = X.index if isinstance(X, pd.DataFrame) else None
@@ -188,14 +189,14 @@ indicator_ : MissingIndicator or None
             nonlocal poor_weights_told
             key = derive_seed(seed, 2, i)
 
-            def draw(there: VAE, x: Tensor, o: Tensor, position: int) -> tuple[Tensor, ...]:
+            def draw(there: Conditional, x: Tensor, o: Tensor, position: int) -> tuple[Tensor, ...]:
                 noise = KeyedNoise(key, [position], device=x.device)
-                z, ess = importance.resample(there, x, o, n_draws, noise)
-                return there.decode(z).sample(noise)[0].double(), ess
+                z, ess = there.latents(x, o, noise, 1)
+                return there.vae.decode(z).sample(noise)[0].double(), ess
 
-            x, ess = self._row_by_row(rows, draw, vae)
+            x, ess = self._row_by_row(rows, draw, given)
             if not poor_weights_told:
-                self._warn_of_poor_weights(ess, n_draws)
+                self._warn_of_poor_weights(ess, given.n_draws)
                 poor_weights_told = True
             out = np.hstack([schema.decode(x, table, observed), indicators])
             return out if index is None else pd.DataFrame(out, index=index, columns=names)
@@ -521,3 +522,83 @@ class MissSIWAEImputer(BaseImputer):
 
     def _method_name(self) -> str:
         return "MissSIWAE"
+
+
+@estimator
+class DeMissVAEImputer(BaseImputer):
+    r"""Imputation with objectives of their own for model and encoder, DeMissVAE.
+
+    K imputations of every row are kept while training, and moved by a sampler at each visit. With
+    the encodings of the completed rows, :math:`z_k \sim q_k = q(z | x_{obs}, x_{mis}^k)`, the
+    decoder maximises [1]_
+
+    .. math:: \frac1K \sum_k \log p(x_{obs}, z_k) - \log \frac1K \sum_j q_j(z_k),
+
+    which mixes over the imputations as the mixture posteriors of its kin do over components, and
+    the encoder maximises the evidence lower bound of the completed rows,
+
+    .. math:: \frac1K \sum_k \log p(x_{obs}, x_{mis}^k, z_k) - \log q_k(z_k).
+
+    A second encoder, of incomplete rows, is trained at the end for the model as it then is. New
+    rows are completed by its importance weights, and by chains of the sampler where those are
+    poor.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    completed_vae_ : torch.nn.Module
+        The model with the encoder of completed rows.
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : One objective for both, and no imputations to keep.
+
+    Notes
+    -----
+    Training keeps N x K x D numbers. With ``warm_start`` they stay with the estimator, and a
+    further ``fit`` to the same rows moves them on. ``partial_fit`` starts the imputations of rows
+    that it did not see in the last call anew, and moves them ten steps before it trains.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import DeMissVAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = DeMissVAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[
+        int,
+        Parameter(
+            "int",
+            "Imputations of each row while training, and components of the posterior of "
+            "incomplete rows.",
+            whole(1),
+        ),
+    ] = 5
+    n_draws: Annotated[
+        int, Parameter("int", "Draws per imputation and training step.", whole(1))
+    ] = 1
+    sampler: Annotated[
+        str | Sampler,
+        Parameter(
+            '{"lair", "metropolis", "pseudo_gibbs"} or Sampler',
+            "What moves the imputations while training, and completes the rows whose importance "
+            "weights are poor.",
+            either(one_of(*SAMPLERS), a_sampler),
+        ),
+    ] = "lair"
+
+    def _method_name(self) -> str:
+        return "DeMissVAE"

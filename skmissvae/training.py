@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -44,6 +44,7 @@ class State(NamedTuple):
     history: dict[str, list[float]]  # a list per quantity, an entry per epoch
     best: float  # validation bound of the weights that were kept; NaN without held-out rows
     optimizer: dict[str, Any]
+    stopped: bool  # by Ctrl-C or a callback, before the epochs were over
 
 
 def train(
@@ -54,6 +55,7 @@ def train(
     generator: torch.Generator,
     *,
     held_out: Batch | None = None,
+    frozen: Sequence[nn.Module] = (),
     optimizer_state: dict[str, Any] | None = None,
     begin_epoch: Callable[[], None] = lambda: None,
     end_epoch: Callable[[dict[str, list[float]]], bool] = lambda history: False,
@@ -78,6 +80,8 @@ def train(
         Source of the batches' order and of the draws, on the same device.
     held_out : Batch, optional
         Rows whose bound decides when to stop and which epoch's weights are kept.
+    frozen : sequence of nn.Module
+        Parts of the model that stay as they are, in evaluation mode.
     optimizer_state : dict, optional
         ``State.optimizer`` of earlier training to go on from.
     begin_epoch : callable
@@ -95,7 +99,10 @@ def train(
     DivergenceError
         If the loss stays non-finite.
     """
-    weights = [p for p in nn.ModuleList([vae, objective]).parameters() if p.requires_grad]
+    still = [p for module in frozen for p in module.parameters() if p.requires_grad]
+    for weight in still:
+        weight.requires_grad_(False)
+    weights = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
@@ -110,12 +117,14 @@ def train(
     history: dict[str, list[float]] = {"bound": [], "learning_rate": [], "seconds": []}
     best, best_weights, waited, reference = -math.inf, None, 0, -math.inf
     factor, lost_epochs, step = 1.0, 0, 0
-    start = time.perf_counter()
+    start, stopped = time.perf_counter(), False
 
     try:
         for _ in range(settings.max_iter):
             begin_epoch()
             vae.train()
+            for module in frozen:
+                module.eval()
             total = rows.x.new_zeros((), dtype=torch.float64)
             n_lost = torch.zeros((), device=rows.x.device)
             for batch in _batches(rows, settings.batch_size, generator):
@@ -123,15 +132,14 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad()
-                loss = objective.loss(vae, batch, noise)
-                loss.backward()
+                loss = objective.backward(vae, batch, noise)
                 norm = nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
                 lost = (~(norm.isfinite() & loss.isfinite())).float()
                 # fused optimizers read this on the device and leave weights and moments alone
                 optimizer.found_inf, optimizer.grad_scale = lost, None  # type: ignore[attr-defined]
                 optimizer.step()
                 n_lost += lost
-                total -= torch.where(lost > 0, 0.0, loss.detach().double())
+                total -= torch.where(lost > 0, 0.0, loss.double())
                 step += 1
 
             lost_steps = int(n_lost.item())  # the one synchronisation of an epoch
@@ -146,21 +154,28 @@ def train(
 
             if held_out is not None:
                 score = evaluate(vae, objective, held_out, settings.batch_size, validation_seed)
+                for batch in _batches(held_out, settings.batch_size, generator):
+                    objective.advance(vae, batch, noise)
                 history.setdefault("validation_bound", []).append(score)
                 if score > best:
                     best, best_weights = score, copy.deepcopy(vae.state_dict())
                 waited = 0 if score > reference + settings.tol else waited + 1
                 reference = max(reference, score) if waited == 0 else reference
-            if end_epoch(history) or waited >= settings.n_iter_no_change:
+            stopped = end_epoch(history)
+            if stopped or waited >= settings.n_iter_no_change:
                 break
     except KeyboardInterrupt:
-        pass
+        stopped = True
+    finally:
+        for weight in still:
+            weight.requires_grad_(True)
     if best_weights is not None:
         vae.load_state_dict(best_weights)
     vae.eval()
     for values in history.values():  # an epoch that was cut short leaves no entry anywhere
         del values[min(map(len, history.values())) :]
-    return State(history, best if held_out is not None else math.nan, optimizer.state_dict())
+    best = best if held_out is not None else math.nan
+    return State(history, best, optimizer.state_dict(), stopped)
 
 
 @torch.no_grad()

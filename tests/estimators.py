@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skmissvae import (
+    DeMissVAEImputer,
     MissIWAEImputer,
     MissSIWAEImputer,
     MissSVAEImputer,
@@ -28,6 +29,7 @@ IMPUTERS = {
     MIWAEImputer: {},
     MissIWAEImputer: {"K": 3},
     MissSIWAEImputer: {"K": 3},
+    DeMissVAEImputer: {"K": 3, "n_sampler_steps": 4},
 }
 ESTIMATORS = {**IMPUTERS, VAEDensityEstimator: {"K": 3}}
 

@@ -1,0 +1,103 @@
+"""What a fitted model tells of a row's latents and missing cells given its observed cells."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import importance, samplers
+from .model import VAE
+from .noise import Noise
+
+_POOR_ESS = 10.0
+
+
+def poor_ess(n_draws: int) -> float:
+    """Return the effective draws below which a row's importance weights are called poor."""
+    return min(_POOR_ESS, 0.1 * n_draws)
+
+
+class Conditional(NamedTuple):
+    """Ways to condition a model on the observed cells of rows.
+
+    Parameters
+    ----------
+    vae : VAE
+        The model, with an encoder for incomplete rows.
+    n_draws : int
+        Importance draws.
+    sampler : Sampler or None
+        What runs chains; None leaves it to the importance weights.
+    completed : VAE
+        The same model with an encoder for completed rows, for the chains.
+    n_steps : int
+        Steps of the chains.
+    where_poor : bool
+        Whether chains run for those rows alone whose importance weights are poor.
+    """
+
+    vae: VAE
+    n_draws: int
+    sampler: samplers.Sampler | None = None
+    completed: VAE | None = None
+    n_steps: int = 100
+    where_poor: bool = False
+
+    def to(self, device: torch.device) -> Conditional:
+        """Return a copy on a device."""
+        if device.type == "cpu":
+            return self
+        vae, completed = copy.deepcopy((self.vae, self.completed))
+        return self._replace(
+            vae=vae.to(device), completed=None if completed is None else completed.to(device)
+        )
+
+    def moments(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Moments:
+        """Return evidence, means and effective sample size by importance weights: of B rows."""
+        return importance.moments(self.vae, x, observed, self.n_draws, noise)
+
+    def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+        """Return E[x | x_obs], E[z | x_obs] and the effective number of draws behind them.
+
+        Rows come one at a time: (1, D) -> (1, D), (1, L), (1,).
+        """
+        found = self.moments(x, observed, noise)
+        if not self._runs(observed, found.ess):
+            return found.x, found.z, found.ess
+        run = self.run(x, observed, noise)
+        means = run.means(self.vae)
+        ess, _ = samplers.worst(means, observed)
+        return means.mean((0, 1)), run.z.double().mean((0, 1)), ess
+
+    def latents(
+        self, x: Tensor, observed: Tensor, noise: Noise, size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return latents that stand for p(z | x_obs), and the effective number they come from.
+
+        Rows come one at a time: (1, D) -> (size, 1, L), (1,).
+        """
+        z, ess = importance.resample(self.vae, x, observed, self.n_draws, noise, size)
+        if not self._runs(observed, ess):
+            return z, ess
+        run = self.run(x, observed, noise)
+        ess, _ = samplers.worst(run.means(self.vae), observed)
+        z = run.z.flatten(0, 1)  # later steps last
+        # the last ones, each from another chain as far as there are chains
+        return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess
+
+    def run(self, x: Tensor, observed: Tensor, noise: Noise) -> samplers.Run:
+        """Run the chains of one row from importance draws."""
+        assert self.sampler is not None
+        start, _ = importance.resample(
+            self.vae, x, observed, self.n_draws, noise, self.sampler.n_chains
+        )
+        vae = self.vae if self.completed is None else self.completed
+        return samplers.run(self.sampler, vae, x, observed, start, self.n_steps, noise)
+
+    def _runs(self, observed: Tensor, ess: Tensor) -> bool:
+        if self.sampler is None or not observed.any() or observed.all():
+            return False  # nothing seen: the prior's draws are exact; all seen: nothing to draw
+        return not self.where_poor or bool(ess < poor_ess(self.n_draws))

@@ -1,0 +1,115 @@
+"""Factor analysis of incomplete tables: where a network with a linear path starts from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .model import VAE
+from .networks import ResidualMLP
+
+_RIDGE = 1e-2  # precision of the loadings' prior: a column with few cells keeps finite loadings
+_MIN_VARIANCE = 1e-2  # of a column given the factors; columns have variance one
+_ROWS = 2000  # more of them add nothing to a start
+
+
+class FactorAnalysis(NamedTuple):
+    """The model x = W z + b + noise, with z ~ N(0, I) and independent noise in each column."""
+
+    loadings: NDArray[np.float64]  # (D, L)
+    intercept: NDArray[np.float64]  # (D,)
+    variance: NDArray[np.float64]  # (D,)   of the noise
+
+
+def factor_analysis(
+    x: NDArray[np.float64],
+    observed: NDArray[np.bool_],
+    n_factors: int,
+    random_state: np.random.Generator,
+    n_iter: int = 100,
+) -> FactorAnalysis:
+    """Fit factor analysis to rows with holes by expectation maximisation.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, D)
+        Standardised rows, zero where missing.
+    observed : ndarray of shape (N, D)
+        What is seen.
+    n_factors : int
+        Number of factors L.
+    random_state : Generator
+        Source of the start, and of the rows that are taken of a long table.
+    n_iter : int
+        Rounds.
+
+    Returns
+    -------
+    FactorAnalysis
+        The model.
+
+    References
+    ----------
+    .. [1] Rubin and Thayer (1982). EM algorithms for ML factor analysis. Psychometrika 47.
+    """
+    if len(x) > _ROWS:
+        taken = random_state.choice(len(x), _ROWS, replace=False)
+        x, observed = x[taken], observed[taken]
+    seen = observed.astype(np.float64)
+    n_rows, n_columns = x.shape
+    identity = np.eye(n_factors)
+    loadings = 0.3 * random_state.normal(size=(n_columns, n_factors))
+    intercept, variance = np.zeros(n_columns), np.full(n_columns, 0.5)
+    second = np.empty((n_rows, n_factors + 1, n_factors + 1))
+    for _ in range(n_iter):
+        # E: moments of a row's factors, with a one beside them for the intercept
+        scaled = loadings / variance[:, None]
+        precision = (
+            seen @ (scaled[:, :, None] * loadings[:, None]).reshape(n_columns, -1)
+        ).reshape(n_rows, n_factors, n_factors)
+        cov = np.linalg.inv(precision + identity)
+        mean = np.einsum("nij,nj->ni", cov, (seen * (x - intercept)) @ scaled)
+        first = np.hstack([mean, np.ones((n_rows, 1))])
+        second[:] = first[:, :, None] * first[:, None, :]
+        second[:, :-1, :-1] += cov
+        # M: a regression of every column on the factors of the rows that have it
+        flat = second.reshape(n_rows, -1)
+        gram = (seen.T @ flat).reshape(n_columns, n_factors + 1, n_factors + 1)
+        gram += _RIDGE * np.eye(n_factors + 1)
+        moment = (seen * x).T @ first
+        solution = np.linalg.solve(gram, moment[..., None])[..., 0]
+        loadings, intercept = solution[:, :-1], solution[:, -1]
+        residual = (seen * x**2).sum(0) - 2 * (solution * moment).sum(-1)
+        residual += np.einsum("di,dij,dj->d", solution, gram, solution)
+        variance = np.maximum(residual / np.maximum(seen.sum(0), 1), _MIN_VARIANCE)
+    return FactorAnalysis(loadings, intercept, variance)
+
+
+@torch.no_grad()
+def start_from(vae: VAE, model: FactorAnalysis) -> None:
+    """Make a decoder with a linear path decode as factor analysis does, but for other latents.
+
+    Where there are more latents than factors the rest begins near zero; the networks' outlets do
+    so, too. Columns whose observation model has no location start as they are.
+    """
+    decoder = vae.decoder
+    assert isinstance(decoder, ResidualMLP), "has a linear path"
+    assert decoder.linear is not None, "has a linear path"
+    n_factors = model.loadings.shape[1]
+    for d, (loc, raw_scale) in enumerate(vae.likelihood.outputs):
+        if loc < 0:
+            continue
+        decoder.linear.weight[loc].mul_(0.01)
+        decoder.linear.weight[loc, :n_factors] = torch.from_numpy(model.loadings[d])
+        decoder.outlet.weight[loc] = 0.0
+        decoder.outlet.bias[loc] = model.intercept[d]
+        if raw_scale >= 0:
+            scale = max(float(np.sqrt(model.variance[d])) - vae.likelihood.min_scale, 0.01)
+            decoder.linear.weight[raw_scale] = 0.0
+            decoder.outlet.weight[raw_scale] = 0.0
+            decoder.outlet.bias[raw_scale] = np.log(np.expm1(scale))
+    if isinstance(vae.encoder, ResidualMLP):
+        vae.encoder.outlet.weight.mul_(0.1)

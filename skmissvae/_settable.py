@@ -1,0 +1,272 @@
+"""What users can set: the parameters that all estimators share."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from torch import nn
+
+from ._params import (
+    Parameter,
+    a_callable,
+    anything,
+    either,
+    estimator,
+    infinity,
+    none,
+    one_of,
+    real,
+    whole,
+)
+from ._spec import LikelihoodOption
+from .families import POSTERIORS, Family
+from .priors import PRIORS, Prior
+from .samplers import SAMPLERS, Sampler
+
+
+def a_sampler(value: object) -> str | None:
+    """Check for a sampler."""
+    return None if isinstance(value, Sampler) else "a Sampler"
+
+
+@estimator
+class Settable:
+    """Declarations alone."""
+
+    #: Text of the fitted attributes that a subclass adds.
+    _attributes = ""
+
+    n_draws: Annotated[
+        int,
+        Parameter(
+            "int",
+            "Draws from the posterior per row and training step; per row and component where "
+            "draws are stratified.",
+            whole(1),
+        ),
+    ] = 10
+    n_latents: Annotated[
+        int | None,
+        Parameter(
+            "int or None",
+            "Number of latents. None takes the number of columns that vary, 20 at most.",
+            either(whole(1), none),
+        ),
+    ] = None
+    n_hidden: Annotated[
+        int, Parameter("int", "Width of the hidden layers of both networks.", whole(1))
+    ] = 128
+    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", whole(0))] = 2
+    dropout: Annotated[
+        float,
+        Parameter(
+            "float",
+            "Probability of dropping a hidden unit while training. Without it wide or noisy small "
+            "tables are overfitted; large tables gain a little from 0.",
+            real(0, 1),
+        ),
+    ] = 0.3
+    linear_path: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether each network has a linear map beside it. The decoder's starts from factor "
+            "analysis, which the encoder learns in the first fifth of the epochs.",
+            one_of(True, False),
+        ),
+    ] = True
+    prior: Annotated[
+        str | Callable[[int], Prior],
+        Parameter(
+            '{"normal", "student_t", "mixture"} or callable',
+            "Distribution of the latents: standard Normal, Student-t with 5 degrees of freedom, a "
+            "learned mixture of 10 Normals, or a callable ``n_latents -> Prior`` such as "
+            "``functools.partial(StudentTPrior, df=3)``.",
+            either(one_of(*PRIORS), a_callable("n_latents -> Prior")),
+        ),
+    ] = "normal"
+    posterior: Annotated[
+        str | Callable[[int, int], Family],
+        Parameter(
+            '{"auto", "normal", "student_t"} or callable',
+            'Variational family, or a callable ``(n_latents, K) -> Family``. "auto" follows the '
+            "prior: importance weights are bounded only where the posterior's tails are the "
+            "heavier.",
+            either(one_of("auto", *POSTERIORS), a_callable("(n_latents, K) -> Family")),
+        ),
+    ] = "auto"
+    likelihood: Annotated[
+        LikelihoodOption | Mapping[object, LikelihoodOption],
+        Parameter(
+            '{"normal", "student_t", "bernoulli", "continuous_bernoulli"}, callable or mapping',
+            "Observation model of the columns, a callable ``n_columns -> Likelihood``, or a "
+            "mapping from columns (names or indices) to either, in which columns that are not "
+            "named are Normal.",
+            anything,
+        ),
+    ] = "normal"
+    min_scale: Annotated[
+        float,
+        Parameter(
+            "float",
+            "Floor of the scale of Normal and Student-t columns that ``likelihood`` names by a "
+            "string, in standard deviations of the column. Higher floors make better point "
+            "imputations on small tables, lower floors better densities on large ones.",
+            real(0, above=True),
+        ),
+    ] = 0.1
+    encoder: Annotated[
+        Callable[[int, int], nn.Module] | None,
+        Parameter(
+            "callable or None",
+            "``(in_features, out_features) -> nn.Module`` to use as encoder instead of a residual "
+            "MLP.",
+            either(a_callable("(in_features, out_features) -> nn.Module"), none),
+        ),
+    ] = None
+    decoder: Annotated[
+        Callable[[int, int], nn.Module] | None,
+        Parameter(
+            "callable or None",
+            "The same for the decoder.",
+            either(a_callable("(in_features, out_features) -> nn.Module"), none),
+        ),
+    ] = None
+    gradient: Annotated[
+        Literal["auto", "stl", "dreg", "plain"],
+        Parameter(
+            '{"auto", "stl", "dreg", "plain"}',
+            'Estimator of the gradient to the encoder. "plain" is unbiased for every method. "stl" '
+            "(sticking the landing) has less variance; it is unbiased for MVAE, MissVAE and "
+            'MissSVAE, biased for the importance-weighted methods. "dreg" (doubly '
+            'reparameterised) is unbiased for MIWAE and MissIWAE, and for them only. "auto" is '
+            '"dreg" for those two and "stl" for the others, MissSIWAE among them.',
+            one_of("auto", "stl", "dreg", "plain"),
+        ),
+    ] = "auto"
+    max_iter: Annotated[
+        int | None,
+        Parameter(
+            "int or None",
+            "Epochs at most. None takes what makes 2,500 steps, 10 at least.",
+            either(whole(1), none),
+        ),
+    ] = None
+    batch_size: Annotated[int, Parameter("int", "Rows per training step.", whole(1))] = 64
+    learning_rate: Annotated[
+        float, Parameter("float", "Peak learning rate of AdamW.", real(0, above=True))
+    ] = 1e-3
+    schedule: Annotated[
+        Literal["cosine", "constant"],
+        Parameter(
+            '{"cosine", "constant"}',
+            "Course of the learning rate over ``max_iter`` epochs: a short rise and a cosine "
+            "to zero, or none. ``partial_fit`` keeps it constant.",
+            one_of("cosine", "constant"),
+        ),
+    ] = "cosine"
+    weight_decay: Annotated[
+        float, Parameter("float", "Decoupled weight decay of AdamW.", real(0))
+    ] = 0.0
+    max_grad_norm: Annotated[
+        float,
+        Parameter(
+            "float",
+            "Norm to which gradients are clipped; np.inf leaves them.",
+            either(real(0, above=True), infinity),
+        ),
+    ] = 10.0
+    early_stopping: Annotated[
+        Literal["auto"] | bool,
+        Parameter(
+            'bool or "auto"',
+            "Whether rows are held out to stop when their bound no longer rises and to keep the "
+            'best epoch\'s weights. "auto" holds rows out from 5,000 rows on (100 for densities): '
+            "smaller tables gain more from training on every row.",
+            one_of("auto", True, False),
+        ),
+    ] = "auto"
+    validation_fraction: Annotated[
+        float,
+        Parameter("float", "Share of the rows that is held out.", real(0, 1, above=True)),
+    ] = 0.1
+    n_iter_no_change: Annotated[
+        int,
+        Parameter("int", "Epochs without a rise of the held-out bound before stopping.", whole(1)),
+    ] = 10
+    tol: Annotated[
+        float, Parameter("float", "Rise of the held-out bound that counts, in nats.", real(0))
+    ] = 1e-4
+    n_importance_draws: Annotated[
+        int,
+        Parameter(
+            "int",
+            "Importance draws per row for means, scores and imputations. Any number runs in "
+            "bounded memory. Read at the call.",
+            whole(1),
+        ),
+    ] = 1000
+    sampler: Annotated[
+        str | Sampler,
+        Parameter(
+            '{"importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler',
+            "How to condition on a row's observed cells: by importance weights, or by chains of a "
+            "sampler: pseudo-Gibbs, Metropolis-within-Gibbs, latent-adaptive importance "
+            "resampling (LAIR), or an object. ``score_samples`` takes importance weights always. "
+            "Read at the call.",
+            either(one_of(*SAMPLERS), a_sampler),
+        ),
+    ] = "importance"
+    n_sampler_steps: Annotated[
+        int,
+        Parameter(
+            "int",
+            "Steps of the chains, of which the first half is warm-up. Read at the call.",
+            whole(1),
+        ),
+    ] = 50
+    missing_values: Annotated[
+        Any, Parameter("number, np.nan, None or pd.NA", "What marks a missing cell.", anything)
+    ] = np.nan
+    keep_empty_features: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether columns without any observed cell at fit are kept, and filled with zeros.",
+            one_of(True, False),
+        ),
+    ] = False
+    warm_start: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether ``fit`` goes on from the weights and the schema of the last fit.",
+            one_of(True, False),
+        ),
+    ] = False
+    device: Annotated[
+        Any,
+        Parameter(
+            "str or torch.device",
+            'Where to compute: "cpu", "cuda", "cuda:1"; "auto" takes a CUDA device where there '
+            "is one. Read at the call; a fitted model lives on the CPU between calls.",
+            anything,
+        ),
+    ] = "auto"
+    random_state: Annotated[
+        Any,
+        Parameter(
+            "int, RandomState instance or None",
+            "Source of all randomness; an int makes results reproducible.",
+            anything,
+        ),
+    ] = None
+    verbose: Annotated[
+        int,
+        Parameter(
+            "int",
+            'Epochs between messages to the logger "skmissvae" at level INFO; 0 is silence. '
+            "scikit-learn's callbacks (1.9 and later) draw progress bars.",
+            whole(0),
+        ),
+    ] = 0
