@@ -56,6 +56,7 @@ def estimator(method: str, budget: int, epochs: int, seed: int) -> VAEDensityEst
         n_hidden=200,
         n_blocks=3,
         dropout=0.0,
+        linear_path=False,
         min_scale=1e-3,
         max_iter=epochs,
         learning_rate=1e-3,
