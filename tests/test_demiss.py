@@ -4,9 +4,10 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from estimators import quiet, tiny
+from estimators import every_estimator, quiet, tiny
 from estimators import table as holed
 from helpers import generator, stream, tiny_rows, tiny_vae
 
@@ -223,3 +224,50 @@ def test_every_imputer_runs_chains(sampler):
     one, other = imputer.impute(X, 2, random_state=0)
     assert not np.array_equal(one, other)
     np.testing.assert_array_equal(one, imputer.impute(X, 2, random_state=0)[0])
+
+
+@every_estimator
+def test_a_refitted_encoder_guides_the_same_model(cls):
+    X = holed(60)
+    complete = np.where(np.isnan(X), np.nanmean(X, 0), X)
+    estimator = tiny(cls, max_iter=20, learning_rate=3e-3).fit(X)
+    before = copy.deepcopy(estimator.vae_.state_dict())
+    other = estimator.refit_encoder(complete)
+    after = other.vae_.state_dict()
+    for name, values in estimator.vae_.state_dict().items():
+        assert torch.equal(values, before[name])
+        moved = name.startswith(("encoder", "family"))
+        assert torch.equal(values, after[name]) or moved, name
+    assert not torch.equal(before["encoder.outlet.weight"], after["encoder.outlet.weight"])
+    assert other.get_params() == estimator.get_params()
+    np.testing.assert_array_equal(other.sample(5), estimator.sample(5))
+    gain = other.effective_sample_size(complete) / estimator.effective_sample_size(complete)
+    assert np.median(gain) > 1
+    assert pickle.dumps(estimator.refit_encoder(complete)) == pickle.dumps(other)
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "importance"])
+def test_chains_are_diagnosed(sampler):
+    X = pd.DataFrame(holed(12), index=list("abcdefghijkl"))
+    X.loc["a"], X.loc["b"] = 1.0, np.nan
+    imputer = tiny(MissSIWAEImputer, sampler=sampler, n_sampler_steps=40).fit(X)
+    found = imputer.chain_diagnostics(X)
+    assert list(found.columns) == ["acceptance", "ess", "r_hat"]
+    assert found.index.equals(X.index)
+    assert found.loc[["a", "b"]].isna().all(axis=None)  # nothing to draw; nothing to condition on
+    rest = found.drop(index=["a", "b"])
+    missing = X.drop(index=["a", "b"]).isna().any(axis=1)
+    assert rest[missing].notna().all(axis=None)
+    assert rest[~missing].isna().all(axis=None)
+    assert rest["acceptance"].dropna().between(0, 1).all()
+    assert (rest["acceptance"].dropna() == 1).all() == (sampler != "metropolis")
+    assert (rest["r_hat"].dropna() > 0.8).all()
+    if sampler == "lair":  # its chains exchange latents
+        assert (rest["r_hat"].dropna() < 1.5).all()
+    pd.testing.assert_frame_equal(imputer.chain_diagnostics(X[::-1])[::-1], found)
+
+
+def test_weights_have_no_chains_to_diagnose():
+    imputer = tiny(MissSIWAEImputer).fit(holed())
+    with pytest.raises(ValueError, match=r"'importance', which runs no chains; effective_sample"):
+        imputer.chain_diagnostics(holed())

@@ -1,0 +1,147 @@
+"""Factor analysis with holes: as good as the complete one where nothing is missing, and a start."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from estimators import every_estimator, tiny
+from estimators import table as holed
+from helpers import LinearGaussian, stream, tiny_vae
+from scipy.stats import multivariate_normal
+from sklearn.decomposition import FactorAnalysis as Complete
+
+from skmissvae import DeMissVAEImputer, MissSIWAEImputer
+from skmissvae._linear import factor_analysis, start_from
+from skmissvae.likelihoods import BernoulliLikelihood, JoinedLikelihood, NormalLikelihood
+
+MODEL = LinearGaussian(6, 2, sigma=0.6)
+
+
+def rows(n, share, seed=0):
+    x, observed = (part.numpy() for part in MODEL.rows(n, seed, share))
+    return np.where(observed, x, 0.0), observed
+
+
+def fit(x, observed, n_factors=2, **options):
+    return factor_analysis(x, observed, n_factors, np.random.default_rng(0), **options)
+
+
+def log_evidence(model, x, observed):
+    """Return the log-density of the observed cells."""
+    cov = model.loadings @ model.loadings.T + np.diag(model.variance)
+    return sum(
+        multivariate_normal(model.intercept[o], cov[np.ix_(o, o)]).logpdf(row[o])
+        for row, o in zip(x, observed, strict=True)
+        if o.any()
+    )
+
+
+def test_complete_tables_have_the_maximum_likelihood_solution():
+    x, _ = rows(500, 0.0)
+    x, observed = x[2:], np.ones_like(x[2:], dtype=bool)
+    best = Complete(2, tol=1e-6, max_iter=5000).fit(x).score(x)
+    assert log_evidence(fit(x, observed, n_iter=500), x, observed) / len(x) > best - 2e-3
+
+
+def test_every_round_raises_the_likelihood_of_the_observed_cells():
+    x, observed = rows(200, 0.5)
+    found = [
+        log_evidence(fit(x, observed, n_iter=n_iter), x, observed) for n_iter in (1, 3, 10, 30, 100)
+    ]
+    assert (np.diff(found) > -0.05).all()  # the ridge may cost a trifle
+    assert found[-1] > found[0] + 50
+
+
+def test_rows_with_holes_tell_of_the_covariance():
+    x, observed = rows(2000, 0.5)
+    model = fit(x, observed)
+    cov = model.loadings @ model.loadings.T + np.diag(model.variance)
+    true = MODEL.cov[:6, :6]
+    scale = np.sqrt(np.outer(true.diagonal(), true.diagonal()))
+    assert np.abs((cov - true) / scale).max() < 0.15
+    assert np.abs(model.intercept - MODEL.bias).max() < 0.1
+
+
+def test_columns_without_variance_or_cells_keep_finite_numbers():
+    x, observed = rows(50, 0.5)
+    x[:, 0], observed[:, 1] = 0.0, False
+    x[:, 1] = 0.0
+    assert all(np.isfinite(part).all() for part in fit(x, observed, 3))
+
+
+@pytest.mark.parametrize("n_latents", [2, 3])
+def test_the_decoder_starts_as_factor_analysis(n_latents):
+    x, observed = rows(300, 0.3)
+    model = fit(x, observed)
+    vae = tiny_vae(6, n_latents, likelihood=NormalLikelihood(6, min_scale=0.05))
+    start_from(vae, model)
+    z = torch.randn(100, 1, n_latents)
+    z[..., 2:] = 0
+    columns = vae.decode(z)
+    expected = z[:, 0, :2].numpy() @ model.loadings.T + model.intercept
+    np.testing.assert_allclose(columns.mean()[:, 0].detach().numpy(), expected, atol=1e-5)
+    draws = columns.sample(stream(dtype=torch.float32)).detach()[:, 0].numpy() - expected
+    assert np.abs(draws.std(0) / np.sqrt(model.variance) - 1).max() < 0.3
+
+
+def test_columns_without_a_location_start_as_they_are():
+    likelihood = JoinedLikelihood([NormalLikelihood(2), BernoulliLikelihood(2)], [[0, 2], [1, 3]])
+    vae, untouched = (tiny_vae(4, likelihood=likelihood) for _ in range(2))
+    x, observed = (part[:, :4] for part in rows(60, 0.3))
+    start_from(vae, fit(x, observed))
+    z = torch.randn(20, 1, 2)
+    means, before = (model.decode(z).mean() for model in (vae, untouched))
+    assert torch.equal(means[..., [1, 3]], before[..., [1, 3]])
+    assert not torch.equal(means[..., [0, 2]], before[..., [0, 2]])
+
+
+def interrupted(n_epochs, **options):
+    """Return an estimator whose fit of 20 epochs is interrupted."""
+
+    class Press(logging.Handler):
+        def emit(self, record):
+            self.seen = getattr(self, "seen", 0) + 1
+            if self.seen == n_epochs:
+                raise KeyboardInterrupt
+
+    logger, press = logging.getLogger("skmissvae"), Press()
+    level = logger.level
+    logger.addHandler(press)
+    logger.setLevel(logging.INFO)
+    try:
+        return tiny(MissSIWAEImputer, max_iter=20, verbose=1, **options).fit(holed())
+    finally:
+        logger.removeHandler(press)
+        logger.setLevel(level)
+
+
+def same(one, other, part):
+    one, other = (getattr(estimator.vae_, part).state_dict() for estimator in (one, other))
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_encoder_learns_the_start_before_the_decoder_moves():
+    first, fourth, fifth = (interrupted(n) for n in (1, 4, 5))
+    assert [len(fit.history_["bound"]) for fit in (first, fourth, fifth)] == [1, 4, 5]
+    assert (np.diff(fifth.history_["seconds"]) > 0).all()
+    assert same(first, fourth, "decoder")
+    assert not same(first, fourth, "encoder")
+    assert not same(fourth, fifth, "decoder")
+
+
+@pytest.mark.parametrize("options", [{"linear_path": False}, {"decoder": torch.nn.Linear}])
+def test_other_decoders_move_at_once(options):
+    first, second = (interrupted(n, **options) for n in (1, 2))
+    assert not same(first, second, "decoder")
+
+
+@every_estimator
+def test_tables_of_one_row_or_one_column_have_no_factors(cls):
+    X = holed()
+    for piece in (X[:1], X[:, :1]):
+        assert np.isfinite(tiny(cls).fit(piece).score(X[:2, : piece.shape[1]]))
+
+
+def test_decomposed_methods_start_from_their_imputations():
+    assert len(tiny(DeMissVAEImputer).fit(holed()).history_["bound"]) == 3
