@@ -23,7 +23,7 @@ from skmissvae.objectives import (
     Batch,
     BoundObjective,
     DeMissObjective,
-    Imputations,
+    ImputationStore,
     Objective,
 )
 from skmissvae.samplers import LAIR, Chain, Sampler
@@ -82,9 +82,9 @@ def cases(n_steps: int) -> dict[str, Callable[[], None]]:
     mixture, single = spec(K).build(), spec(1).build()
     completed = spec(K).build_completed(mixture)
     generator = torch.Generator().manual_seed(0)
-    imputations = Imputations(holed, K, 0, generator)
+    imputations = ImputationStore(holed, K, 0, generator)
     demiss = DeMissObjective(imputations, LAIR(n_replenish=0))
-    apart = DeMissObjective(Imputations(holed, K, 0, generator), Apart())
+    apart = DeMissObjective(ImputationStore(holed, K, 0, generator), Apart())
 
     def steps(vae: VAE, objective: Objective, rows: Batch, batch_size: int) -> Callable:
         settings = Settings(1, batch_size, 1e-3, max_grad_norm=10.0)

@@ -38,7 +38,7 @@ from .objectives import (
     Batch,
     BoundObjective,
     DeMissObjective,
-    Imputations,
+    ImputationStore,
     Objective,
 )
 from .samplers import SAMPLERS, ImportanceResampling, Sampler, worst
@@ -414,7 +414,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         decoder, encoder = DECOMPOSED[self._method_name()]
         generator = torch.Generator(batch.x.device).manual_seed(seed)
         n_latents = self._spec.n_latents if sampler.keeps_z else 0
-        imputations = Imputations(batch, self._spec.K, n_latents, generator)
+        imputations = ImputationStore(batch, self._spec.K, n_latents, generator)
         objective = DeMissObjective(
             imputations, sampler, self.n_draws, decoder=decoder, encoder=encoder
         )

@@ -88,7 +88,7 @@ class BoundObjective(Objective):
         return loss.detach()
 
 
-class Imputations:
+class ImputationStore:
     """K imputations of every row of a training table, and what chains remember of them.
 
     They start from the observed cells of each column. They live on the device where that leaves
@@ -99,7 +99,7 @@ class Imputations:
     rows : Batch
         The table, on its device.
     n : int
-        Imputations K per row.
+        ImputationStore K per row.
     n_latents : int
         Latents that are kept with each imputation; 0 where the sampler needs none.
     generator : torch.Generator
@@ -199,7 +199,7 @@ class DeMissObjective(Objective):
 
     Parameters
     ----------
-    imputations : Imputations
+    imputations : ImputationStore
         Of all rows, those held out among them.
     sampler : Sampler
         What moves them.
@@ -211,7 +211,7 @@ class DeMissObjective(Objective):
 
     def __init__(
         self,
-        imputations: Imputations,
+        imputations: ImputationStore,
         sampler: Sampler,
         n_draws: int = 1,
         *,

@@ -18,7 +18,7 @@ from skmissvae.objectives import (
     Batch,
     BoundObjective,
     DeMissObjective,
-    Imputations,
+    ImputationStore,
 )
 from skmissvae.samplers import LAIR, SAMPLERS, MetropolisWithinGibbs, PseudoGibbs, encodings
 from skmissvae.training import Settings, train
@@ -29,7 +29,7 @@ K = 3
 
 def objective_of(rows, name="DeMissVAE", sampler=None, n_draws=1):
     sampler = LAIR() if sampler is None else sampler
-    store = Imputations(rows, K, 2 if sampler.keeps_z else 0, generator(4))
+    store = ImputationStore(rows, K, 2 if sampler.keeps_z else 0, generator(4))
     decoder, encoder = DECOMPOSED[name]
     return DeMissObjective(store, sampler, n_draws, decoder=decoder, encoder=encoder)
 
@@ -109,7 +109,7 @@ def test_complete_rows_make_it_a_plain_vae():
 
 def test_imputations_start_from_the_observed_cells_of_their_column():
     rows = tiny_rows(50)
-    store = Imputations(rows, K, 0, generator())
+    store = ImputationStore(rows, K, 0, generator())
     for d in range(4):
         seen = set(rows.x[rows.observed[:, d], d].tolist())
         assert set(store.x[..., d].flatten().tolist()) <= seen
@@ -182,11 +182,11 @@ def test_chains_go_on_after_a_checkpoint(sampler):
 
 def test_chains_of_other_rows_are_not_taken_up():
     rows, other = tiny_rows(20), tiny_rows(20, seed=1)
-    state = Imputations(rows, K, 0, generator()).state()
-    assert Imputations(rows, K, 0, generator(9)).fits(state)
-    assert not Imputations(other, K, 0, generator()).fits(state)
-    assert not Imputations(rows, K + 1, 0, generator()).fits(state)
-    assert not Imputations(rows, K, 2, generator()).fits(state)
+    state = ImputationStore(rows, K, 0, generator()).state()
+    assert ImputationStore(rows, K, 0, generator(9)).fits(state)
+    assert not ImputationStore(other, K, 0, generator()).fits(state)
+    assert not ImputationStore(rows, K + 1, 0, generator()).fits(state)
+    assert not ImputationStore(rows, K, 2, generator()).fits(state)
 
 
 def test_chains_stay_with_the_estimator_only_where_they_are_wanted():
