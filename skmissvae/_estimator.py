@@ -20,7 +20,7 @@ from ._callbacks import CallbackSupportMixin, Epochs, with_callbacks
 from ._columns import Floats, Mask, Rows, Table
 from ._conditional import Conditional, poor_ess
 from ._input import column_names, missing_marker, read
-from ._linear import factor_analysis, start_from
+from ._linear import factor_analysis, quieten, start_from
 from ._params import (
     estimator,
     validate,
@@ -46,7 +46,8 @@ from .training import DivergenceError, Schedule, Settings, State, train
 
 _log = logging.getLogger("skmissvae")
 
-_STEPS, _MIN_EPOCHS = 2500, 10  # what max_iter=None takes
+_STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 2500, 10, 200  # what max_iter=None takes
+_MODEL = ("decoder", "prior", "likelihood")  # parts of a VAE that are not its encoder's
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _FACTORS = 8  # of the factor analysis that a decoder's linear path starts from, at most
 _LINEAR_SHARE = 0.2  # epochs in which the encoder learns that model, as a share of max_iter
@@ -157,7 +158,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             held_out = self._held_out(len(rows.x), seeds[1])
             self.history_: dict[str, list[float]] = {}
             if n_first:
-                state = self._train_encoder(rows, n_first, seed, self.schedule, epochs)
+                first = derive_seed(seed, 8)
+                state = self._train(rows, n_first, self.schedule, first, epochs, frozen=_MODEL)
                 self.history_ = state.history
             if not (n_first and state.stopped):
                 state = self._train(rows, max_iter - n_first, self.schedule, seed, epochs, held_out)
@@ -247,7 +249,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
 
     def _epochs(self, n_rows: int) -> int:
         steps = math.ceil(n_rows / self.batch_size)
-        return max(math.ceil(_STEPS / steps), _MIN_EPOCHS)
+        return min(max(math.ceil(_STEPS / steps), _MIN_EPOCHS), _MAX_EPOCHS)
 
     def _start_linear(self, rows: Rows, max_iter: int, seed: int) -> int:
         """Let the decoder start from factor analysis, where it has a linear path.
@@ -255,11 +257,13 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         Returns the epochs in which the encoder has to learn it before the decoder moves.
         """
         size = min(len(rows.x), rows.x.shape[1])
-        if not self.linear_path or self.decoder is not None or self._decomposed() or size < 2:
+        if not self.linear_path or self.decoder is not None or size < 2:
             return 0
         n_factors = min(_FACTORS, self._spec.n_latents)
         random_state = np.random.default_rng(derive_seed(seed, 7))
         start_from(self.vae_, factor_analysis(*rows, n_factors, random_state))
+        if self._decomposed():  # one decoder for both
+            quieten(self.completed_vae_)
         return round(_LINEAR_SHARE * max_iter)
 
     def _encoder_epochs(self, max_iter: int) -> int:
@@ -331,11 +335,13 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         seed: int,
         epochs: Epochs | None = None,
         held_out: Tensor | None = None,
+        frozen: Sequence[str] = (),
     ) -> State:
         """Train the model by its method."""
+        part = "_encoder" if frozen else ""
         if not self._decomposed():
             self.vae_, state = self._run(
-                "vae",
+                "vae" + part,
                 self.vae_,
                 lambda vae, batch: self._objective(),
                 rows,
@@ -345,6 +351,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
                 epochs,
                 held_out,
                 fitted=lambda vae: {"vae_": vae},
+                frozen=frozen,
             )
             return state
 
@@ -355,7 +362,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             return made[-1]
 
         self.completed_vae_, state = self._run(
-            "completed_vae",
+            "completed_vae" + part,
             self.completed_vae_,
             objective,
             rows,
@@ -365,6 +372,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             epochs,
             held_out,
             fitted=lambda vae: {"completed_vae_": vae, "vae_": self._with_encoder(vae)},
+            frozen=frozen,
         )
         self.vae_ = self._with_encoder(self.completed_vae_)
         self._chains = made[-1].imputations.state()
@@ -380,7 +388,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
     ) -> State:
         """Train the encoder of incomplete rows, and nothing else."""
         self.vae_, state = self._run(
-            "encoder",
+            "vae_encoder",
             self.vae_,
             lambda vae, batch: self._objective(),
             rows,
@@ -389,7 +397,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             derive_seed(seed, 6),
             epochs,
             fitted=lambda vae: {"vae_": vae},
-            frozen=("decoder", "prior", "likelihood"),
+            frozen=_MODEL,
         )
         if self._decomposed():  # one decoder for both
             completed = self.completed_vae_

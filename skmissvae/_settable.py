@@ -148,14 +148,14 @@ class Settable:
         int | None,
         Parameter(
             "int or None",
-            "Epochs at most. None takes what makes 2,500 steps, 10 at least.",
+            "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most.",
             either(whole(1), none),
         ),
     ] = None
     batch_size: Annotated[int, Parameter("int", "Rows per training step.", whole(1))] = 64
     learning_rate: Annotated[
         float, Parameter("float", "Peak learning rate of AdamW.", real(0, above=True))
-    ] = 1e-3
+    ] = 2e-3
     schedule: Annotated[
         Literal["cosine", "constant"],
         Parameter(
