@@ -92,8 +92,8 @@ def factor_analysis(
 def start_from(vae: VAE, model: FactorAnalysis) -> None:
     """Make a decoder with a linear path decode as factor analysis does, but for other latents.
 
-    Where there are more latents than factors the rest begins near zero, and so does the encoder's
-    network. Columns whose observation model has no location start as they are.
+    Where there are more latents than factors the rest begins near zero; the networks' outlets do
+    so, too. Columns whose observation model has no location start as they are.
     """
     decoder = vae.decoder
     assert isinstance(decoder, ResidualMLP), "has a linear path"
@@ -111,11 +111,5 @@ def start_from(vae: VAE, model: FactorAnalysis) -> None:
             decoder.linear.weight[raw_scale] = 0.0
             decoder.outlet.weight[raw_scale] = 0.0
             decoder.outlet.bias[raw_scale] = np.log(np.expm1(scale))
-    quieten(vae)
-
-
-@torch.no_grad()
-def quieten(vae: VAE) -> None:
-    """Let the network of an encoder begin near zero, beside its linear path."""
     if isinstance(vae.encoder, ResidualMLP):
         vae.encoder.outlet.weight.mul_(0.1)
