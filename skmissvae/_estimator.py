@@ -569,7 +569,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         log_evidence, ess = self._row_by_row(
             rows, lambda given, x, o, _: given.moments(x, o, self._common(x))[:2]
         )
-        self._warn_of_poor_weights(ess, self.n_importance_draws)
+        self._warn_of_poor_weights(ess, self.n_importance_draws, chains=False)
         # without evidence the density of nothing is one; the estimate would only come near
         log_evidence = np.where(rows.observed.any(1), log_evidence, 0.0)
         return log_evidence - rows.observed @ self._table.log_scale
@@ -757,18 +757,28 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             pieces = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in range(len(x))]
             return [torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True)]
 
-    def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int) -> None:
+    def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int, chains: bool = True) -> None:
         limit = poor_ess(n_draws)
         n_poor = int((ess < limit).sum())
-        if n_poor > _POOR_SHARE * len(ess):
-            warnings.warn(
-                f"{n_poor} of {len(ess)} rows have fewer than {limit:g} effective importance draws "
-                f"of {n_draws}, or steps of their chains: their imputations and scores are "
-                "uncertain. Raise n_importance_draws, n_sampler_steps, K or max_iter; "
-                "effective_sample_size(X) tells which rows.",
-                UserWarning,
-                stacklevel=3,
+        if n_poor <= _POOR_SHARE * len(ess):
+            return
+        of = f"effective importance draws of {n_draws}"
+        remedy = (
+            "Raise n_importance_draws, K or max_iter; effective_sample_size(X) tells which rows."
+        )
+        if chains and self._sampler() is not None:
+            of += ", or effective draws from their chains"
+            remedy = (
+                "Raise n_sampler_steps; chain_diagnostics(X) tells which rows. An encoder that "
+                "has never seen rows so complete as those of a chain is a poor guide: use the copy "
+                "that refit_encoder(X_completed) returns."
             )
+        warnings.warn(
+            f"{n_poor} of {len(ess)} rows have fewer than {limit:g} {of}: their imputations and "
+            f"scores are uncertain. {remedy}",
+            UserWarning,
+            stacklevel=3,
+        )
 
     # -- what scikit-learn and pickle want ------------------------------------------------------
 

@@ -271,3 +271,12 @@ def test_weights_have_no_chains_to_diagnose():
     imputer = tiny(MissSIWAEImputer).fit(holed())
     with pytest.raises(ValueError, match=r"'importance', which runs no chains; effective_sample"):
         imputer.chain_diagnostics(holed())
+
+
+def test_poor_chains_name_their_remedy():
+    X = holed(60, share=0.6)
+    imputer = tiny(MissSIWAEImputer, sampler="metropolis", n_sampler_steps=8).fit(X)
+    with pytest.warns(UserWarning, match=r"Raise n_sampler_steps.*refit_encoder\(X_completed\)"):
+        imputer.transform(X)
+    with pytest.warns(UserWarning, match=r"effective_sample_size\(X\) tells which rows"):
+        imputer.score_samples(10 * X)
