@@ -102,12 +102,16 @@ def impute_hidden(imputer: Any, table: str, seed: int, hidden_share: float = 0.5
 
 
 def mean_and_spread(results: pd.DataFrame, rows: str, columns: str, value: str) -> pd.DataFrame:
-    """Return a frame of texts, mean (standard deviation), in the order of first appearance."""
+    """Return a frame of texts, mean (standard deviation), in the order of first appearance.
+
+    A single run has no deviation, and what was not run no text.
+    """
     groups = results.groupby([rows, columns], sort=False)[value]
     mean, spread = groups.mean().unstack(), groups.std().unstack()
     order = results[rows].drop_duplicates(), results[columns].drop_duplicates()
     mean, spread = mean.loc[order], spread.loc[order]
-    return mean.map("{:.3f}".format) + " (" + spread.map("{:.3f}".format) + ")"
+    spread = spread.map(" ({:.3f})".format, na_action="ignore").fillna("")
+    return mean.map("{:.3f}".format, na_action="ignore").fillna("") + spread
 
 
 def markdown(frame: pd.DataFrame, corner: str) -> str:

@@ -40,7 +40,7 @@ class Apart(Sampler):
         return LAIR(n_replenish=0).step(vae, chain, observed, noise)
 
 
-def spec(n_components: int) -> Spec:
+def spec(n_components: int, dropout: float = 0.0) -> Spec:
     """Return the architecture of the paper's toy."""
     return Spec(
         n_columns=D,
@@ -50,7 +50,7 @@ def spec(n_components: int) -> Spec:
         min_scale=1e-3,
         n_hidden=200,
         n_blocks=3,
-        dropout=0.0,
+        dropout=dropout,
         linear_path=False,
         prior="normal",
         posterior="auto",
@@ -90,8 +90,14 @@ def cases(n_steps: int) -> dict[str, Callable[[], None]]:
         settings = Settings(1, batch_size, 1e-3, max_grad_norm=10.0)
         return lambda: train(vae, objective, rows, settings, generator)
 
+    default = spec(K, 0.3).build_completed(spec(K, 0.3).build())
+    as_shipped = DeMissObjective(ImputationStore(holed, K, 0, generator), LAIR())
+
     return {
         "DeMissVAE, LAIR": steps(completed, demiss, holed, B),
+        "DeMissVAE, LAIR with a draw of the prior, dropout 0.3": steps(
+            default, as_shipped, holed, B
+        ),
         "DeMissVAE, LAIR, a forward pass of its own": steps(completed, apart, holed, B),
         "VAE, B x K complete rows": steps(single, bound("MVAE", 1), complete, B * K),
         "MVAE, K draws": steps(single, bound("MVAE", K), holed, B),

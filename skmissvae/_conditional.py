@@ -64,9 +64,10 @@ class Conditional(NamedTuple):
 
         Rows come one at a time: (1, D) -> (1, D), (1, L), (1,).
         """
-        found = self.moments(x, observed, noise)
-        if not self._runs(observed, found.ess):
-            return found.x, found.z, found.ess
+        if not self._runs_always(observed):
+            found = self.moments(x, observed, noise)
+            if not self._runs_for(observed, found.ess):
+                return found.x, found.z, found.ess
         run = self.run(x, observed, noise)
         means = run.means(self.vae)
         ess, _ = samplers.worst(means, observed)
@@ -79,9 +80,10 @@ class Conditional(NamedTuple):
 
         Rows come one at a time: (1, D) -> (size, 1, L), (1,).
         """
-        z, ess = importance.resample(self.vae, x, observed, self.n_draws, noise, size)
-        if not self._runs(observed, ess):
-            return z, ess
+        if not self._runs_always(observed):
+            z, ess = importance.resample(self.vae, x, observed, self.n_draws, noise, size)
+            if not self._runs_for(observed, ess):
+                return z, ess
         run = self.run(x, observed, noise)
         ess, _ = samplers.worst(run.means(self.vae), observed)
         z = run.z.flatten(0, 1)  # later steps last
@@ -94,10 +96,16 @@ class Conditional(NamedTuple):
         start, _ = importance.resample(
             self.vae, x, observed, self.n_draws, noise, self.sampler.n_chains
         )
-        vae = self.vae if self.completed is None else self.completed
+        its_own = self.completed is not None and self.sampler.sees_completed
+        vae = self.completed if its_own else self.vae
+        assert vae is not None
         return samplers.run(self.sampler, vae, x, observed, start, self.n_steps, noise)
 
-    def _runs(self, observed: Tensor, ess: Tensor) -> bool:
-        if self.sampler is None or not observed.any() or observed.all():
-            return False  # nothing seen: the prior's draws are exact; all seen: nothing to draw
-        return not self.where_poor or bool(ess < poor_ess(self.n_draws))
+    def _runs_always(self, observed: Tensor) -> bool:
+        # nothing seen: the prior's draws are exact; all seen: nothing to draw
+        something = bool(observed.any()) and not observed.all()
+        return self.sampler is not None and not self.where_poor and something
+
+    def _runs_for(self, observed: Tensor, ess: Tensor) -> bool:
+        poor = bool(ess < poor_ess(self.n_draws))
+        return poor and self._replace(where_poor=False)._runs_always(observed)

@@ -41,7 +41,7 @@ from .objectives import (
     ImputationStore,
     Objective,
 )
-from .samplers import SAMPLERS, ImportanceResampling, Sampler, worst
+from .samplers import SAMPLERS, Sampler, worst
 from .training import DivergenceError, Schedule, Settings, State, train
 
 _log = logging.getLogger("skmissvae")
@@ -94,7 +94,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
     def _training_sampler(self) -> Sampler:
         """Return what moves the imputations of a decomposed method."""
         sampler = self._sampler()
-        if sampler is None or isinstance(sampler, ImportanceResampling):
+        if sampler is None or not sampler.sees_completed:
             raise ValueError(
                 f"Parameter 'sampler' of {type(self).__name__} cannot be {self.sampler!r}: the "
                 f"imputations that {self._method_name()} trains on are moved by a chain; choose "
@@ -104,6 +104,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
 
     def _sampler(self) -> Sampler | None:
         """Return what runs chains; None stands for importance weights."""
+        if self.sampler == "auto":
+            return SAMPLERS["lair"] if self._decomposed() else None
         if isinstance(self.sampler, str):
             return None if self.sampler == "importance" else SAMPLERS[self.sampler]
         sampler: Sampler = self.sampler
@@ -136,9 +138,11 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         Notes
         -----
         Ctrl-C ends training as if the epochs were over: the estimator is fitted up to there.
+        DeMissVAE's encoder of incomplete rows then still trains for half of the epochs done.
         """
         with unchanged_on_error(self):
             validate(self)
+            self._objective()  # options that contradict each other
             go_on = self.warm_start and hasattr(self, "vae_")
             table, observed = read(self, X, self.missing_values, reset=not go_on)
             seeds = self._seeds()
@@ -148,22 +152,25 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
                 self._start(table, observed, seeds[0])
             rows = self._encode_rows(table, observed)
             max_iter = self.max_iter or self._epochs(len(rows.x))
-            n_first = 0 if go_on else self._start_linear(rows, max_iter, seeds[0])
+            held_out = self._held_out(len(rows.x), seeds[1])
+            part = slice(None) if held_out is None else ~held_out.numpy()
+            trained_on = Rows(rows.x[part], rows.observed[part])
+            n_first = 0 if go_on else self._start_linear(trained_on, max_iter, seeds[0])
             n_epochs = max_iter + self._encoder_epochs(max_iter) * self._decomposed()
             epochs = Epochs(self, n_epochs, X, y)
             # going on must not repeat the noise of the last fit, even with an integer random_state
             done: int = getattr(self, "n_iter_", 0)
             seed = derive_seed(seeds[1], done) if go_on else seeds[1]
-            held_out = self._held_out(len(rows.x), seeds[1])
             self.history_: dict[str, list[float]] = {}
             if n_first:
-                state = self._train_encoder(rows, n_first, seed, self.schedule, epochs)
+                state = self._train_encoder(trained_on, n_first, seed, self.schedule, epochs)
                 self.history_ = state.history
             if not (n_first and state.stopped):
                 state = self._train(rows, max_iter - n_first, self.schedule, seed, epochs, held_out)
                 self.history_ = _joined(self.history_, state.history)
             if self._decomposed():
-                n_encoder = self._encoder_epochs(max_iter)
+                done_now = max(1, len(self.history_["bound"]))
+                n_encoder = self._encoder_epochs(done_now if state.stopped else max_iter)
                 self._train_encoder(rows, n_encoder, seed, self.schedule, epochs)
             epochs_done = max(1, len(self.history_["bound"]))
             self.n_iter_ = done + epochs_done if go_on else epochs_done
@@ -216,8 +223,9 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         """Return a copy whose encoder is trained further, for other rows, by a frozen decoder.
 
         The model p(x) stays what it is: only the guide to it changes, for rows of which other
-        cells are missing than at fit, or complete ones. Its bounds come nearer to their densities,
-        and its importance weights get more even.
+        cells are missing than at fit, or complete ones. Their bounds come nearer to their
+        densities, and their importance weights get more even; those of rows unlike them may get
+        less so. Of DeMissVAE it is the encoder of incomplete rows.
 
         Parameters
         ----------
@@ -259,6 +267,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         if not self.linear_path or self.decoder is not None or self._decomposed() or size < 2:
             return 0
         n_factors = min(_FACTORS, self._spec.n_latents)
+        if all(loc < 0 for loc, _ in self.vae_.likelihood.outputs):
+            return 0
         random_state = np.random.default_rng(derive_seed(seed, 7))
         start_from(self.vae_, factor_analysis(*rows, n_factors, random_state))
         return round(_LINEAR_SHARE * max_iter)
@@ -316,6 +326,12 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
 
     def _check_architecture(self, remedy: str) -> None:
         """Raise where a parameter asks for another model than the one to go on with."""
+        if self._decomposed() != hasattr(self, "completed_vae_"):
+            raise ValueError(
+                f"{type(self).__name__} cannot go on by the method {self._method_name()}: one of "
+                "it and the method so far needs an encoder of completed rows, the other has none; "
+                f"set 'objective' back, or {remedy} to start anew."
+            )
         wanted = self._spec_of(self._table)
         for name in wanted.changes(self._spec):
             raise ValueError(
@@ -352,8 +368,15 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         made: list[DeMissObjective] = []
 
         def objective(vae: VAE, batch: Batch) -> Objective:
-            made.append(self._decomposed_objective(vae, batch, derive_seed(seed, 5)))
+            made.append(self._decomposed_objective(vae, batch, held_out, derive_seed(seed, 5)))
             return made[-1]
+
+        def fitted(vae: VAE) -> dict[str, Any]:
+            found = {"completed_vae_": vae, "vae_": self._with_encoder(vae)}
+            return {**found, "_chains": made[-1].imputations.state()} if keep else found
+
+        # a pass over a piece, or a fit that may go on
+        keep = self.warm_start or epochs is None
 
         self.completed_vae_, state = self._run(
             "completed_vae",
@@ -365,10 +388,10 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             seed,
             epochs,
             held_out,
-            fitted=lambda vae: {"completed_vae_": vae, "vae_": self._with_encoder(vae)},
+            fitted=fitted,
         )
-        self.vae_ = self._with_encoder(self.completed_vae_)
-        self._chains = made[-1].imputations.state()
+        for name, value in fitted(self.completed_vae_).items():
+            setattr(self, name, value)
         return state
 
     def _train_encoder(
@@ -409,16 +432,18 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             self.vae_.encoder, model.decoder, model.prior, self.vae_.family, model.likelihood
         )
 
-    def _decomposed_objective(self, vae: VAE, batch: Batch, seed: int) -> DeMissObjective:
+    def _decomposed_objective(
+        self, vae: VAE, batch: Batch, held_out: Tensor | None, seed: int
+    ) -> DeMissObjective:
         """Return the objective; chains of the last training go on where the rows are the same."""
         sampler = self._training_sampler()
-        decoder, encoder = DECOMPOSED[self._method_name()]
         generator = torch.Generator(batch.x.device).manual_seed(seed)
         n_latents = self._spec.n_latents if sampler.keeps_z else 0
-        imputations = ImputationStore(batch, self._spec.K, n_latents, generator)
-        objective = DeMissObjective(
-            imputations, sampler, self.n_draws, decoder=decoder, encoder=encoder
-        )
+        part = slice(None) if held_out is None else ~held_out.to(batch.x.device)
+        source = Batch(*(values[part] for values in batch))
+        imputations = ImputationStore(batch, self._spec.K, n_latents, generator, source)
+        alone = DECOMPOSED[self._method_name()]
+        objective = DeMissObjective(imputations, sampler, self.n_draws, alone)
         chains = getattr(self, "_chains", None)
         if chains is not None and imputations.fits(chains):
             imputations.restore(chains)
@@ -622,10 +647,12 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         -------
         DataFrame
             A line per row of ``X`` with the share of accepted proposals (``"acceptance"``), the
-            effective number of draws (``"ess"``) and split R-hat (``"r_hat"``) of the missing cell
-            in which they are worst; NaN where all cells are seen, or none. An R-hat above 1.05 or
-            so tells that chains still disagree: raise ``n_sampler_steps``. The chains of "lair"
-            exchange latents, which brings their R-hat to one whether or not they found all modes.
+            effective number of draws (``"ess"``) and split R-hat (``"r_hat"``) of the mean of the
+            missing cell, given the latents, in which they are worst; NaN where all cells are
+            seen, or none. An R-hat above 1.05 or so tells that chains still disagree: raise
+            ``n_sampler_steps``; fewer than 8 tell nothing. The chains of "lair" exchange
+            latents, which brings their R-hat to one whether or not they found all modes. Those of
+            DeMissVAE are diagnosed even where ``transform`` leaves a row to importance weights.
         """
         if self._sampler() is None:
             raise ValueError(
@@ -636,7 +663,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
 
         def diagnose(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
             if o.all() or not o.any():
-                nothing = torch.full((1,), math.nan, dtype=torch.float64)
+                nothing = torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
                 return nothing, nothing, nothing
             run = given.run(x, o, self._common(x))
             return run.acceptance.double(), *worst(run.means(given.vae), o)
@@ -658,7 +685,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n_samples, n_latents)
-            Importance-weighted means.
+            Means by importance weights, or over the chains of ``sampler``.
         """
         table, _, rows = self._rows(X)
         _, z, ess = self._row_by_row(
@@ -768,11 +795,12 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         )
         if chains and self._sampler() is not None:
             of += ", or effective draws from their chains"
-            remedy = (
-                "Raise n_sampler_steps; chain_diagnostics(X) tells which rows. An encoder that "
-                "has never seen rows so complete as those of a chain is a poor guide: use the copy "
-                "that refit_encoder(X_completed) returns."
-            )
+            remedy = "Raise n_sampler_steps; chain_diagnostics(X) tells which rows."
+            if not self._decomposed():
+                remedy += (
+                    " An encoder that has never seen rows so complete as those of a chain is a "
+                    "poor guide: use the copy that refit_encoder(X_completed) returns."
+                )
         warnings.warn(
             f"{n_poor} of {len(ess)} rows have fewer than {limit:g} {of}: their imputations and "
             f"scores are uncertain. {remedy}",

@@ -70,8 +70,9 @@ class Settable:
         bool,
         Parameter(
             "bool",
-            "Whether each network has a linear map beside it. The decoder's starts from factor "
-            "analysis, which the encoder learns in the first fifth of the epochs.",
+            "Whether each network has a linear map beside it. But for DeMissVAE ``fit`` lets the "
+            "decoder's start from factor analysis, which the encoder learns in the first fifth of "
+            "the epochs.",
             one_of(True, False),
         ),
     ] = True
@@ -140,7 +141,8 @@ class Settable:
             "(sticking the landing) has less variance; it is unbiased for MVAE, MissVAE and "
             'MissSVAE, biased for the importance-weighted methods. "dreg" (doubly '
             'reparameterised) is unbiased for MIWAE and MissIWAE, and for them only. "auto" is '
-            '"dreg" for those two and "stl" for the others, MissSIWAE among them.',
+            '"dreg" for those two and "stl" for the others, MissSIWAE among them. DeMissVAE\'s '
+            "encoder of incomplete rows alone follows it.",
             one_of("auto", "stl", "dreg", "plain"),
         ),
     ] = "auto"
@@ -148,7 +150,8 @@ class Settable:
         int | None,
         Parameter(
             "int or None",
-            "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most.",
+            "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. "
+            "DeMissVAE's encoder of incomplete rows takes half as many again.",
             either(whole(1), none),
         ),
     ] = None
@@ -221,7 +224,8 @@ class Settable:
         int,
         Parameter(
             "int",
-            "Steps of the chains, of which the first half is warm-up. Read at the call.",
+            "Steps of the chains, of which the first half is warm-up; fewer than 8 leave nothing "
+            "to diagnose. Read at the call.",
             whole(1),
         ),
     ] = 50

@@ -5,9 +5,10 @@ from typing import Annotated
 from sklearn.base import DensityMixin
 
 from ._estimator import BaseVAE
-from ._params import Parameter, estimator, one_of, whole
+from ._params import Parameter, either, estimator, one_of, whole
+from ._settable import a_sampler
 from .objectives import DECOMPOSED, METHODS
-from .samplers import Sampler
+from .samplers import SAMPLERS, Sampler
 
 
 @estimator
@@ -51,7 +52,7 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
             "str",
             'Method that fits the model: "MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", '
             '"MissSIWAE", "DeMissVAE", or one of the controls of its paper, "CVI-VAE" and '
-            '"MVB-VAE", which want a ``sampler`` as it does.',
+            '"MVB-VAE".',
             one_of(*METHODS, *DECOMPOSED),
         ),
     ] = "MissSIWAE"
@@ -63,7 +64,16 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
     ] = 5
     n_draws: int = 2
     n_iter_no_change: int = 40
-    sampler: str | Sampler = "lair"
+    sampler: Annotated[
+        str | Sampler,
+        Parameter(
+            '{"auto", "importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler',
+            "What conditions on a row's observed cells, as for the imputers, and what moves the "
+            'imputations of the decomposed methods, for which "auto" is "lair"; for the others it '
+            'is "importance".',
+            either(one_of("auto", *SAMPLERS), a_sampler),
+        ),
+    ] = "auto"
     min_scale: float = 0.03
 
     # a density is overfitted sooner than a mean is

@@ -13,6 +13,7 @@ from ._estimator import BaseVAE
 from .model import VAE
 
 _CELLS = 20_000_000  # cells (grid point, row, column) held at once
+_POINTS = 2**15  # grid points that the decoder sees at once
 _FINEST = 2**13  # grid points per axis at most
 _TAILS = 8.0  # standard deviations beyond which a Normal prior is nothing
 _HEAVY_TAILS = 1e5  # the same for a Student-t prior, where spacing grows with distance
@@ -104,8 +105,9 @@ def _sum(vae: VAE, x: Tensor, observed: Tensor, n: int, shift: float) -> Tensor:
         log_weight = torch.full_like(axis, math.log(2 * reach / n))
     n_latents = vae.prior.n_latents
     total = torch.full((len(x),), -math.inf, dtype=torch.float64)
-    block = max(1, _CELLS // max(1, x.numel()))
-    for index in torch.arange(n**n_latents).split(block):
+    block = min(max(1, _CELLS // max(1, x.numel())), _POINTS)
+    for start in range(0, n**n_latents, block):
+        index = torch.arange(start, min(start + block, n**n_latents))
         places = [index // n**axis_number % n for axis_number in range(n_latents)]
         z = torch.stack([axis[place] for place in places], -1).to(x.dtype).unsqueeze(1)
         log_joint = vae.log_joint(x, observed, z).double()  # (M, N)

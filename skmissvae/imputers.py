@@ -79,7 +79,7 @@ indicator_ : MissingIndicator or None
         Parameter(
             '{"auto", "mean", "median", "mode", "draw"}',
             "What ``transform`` puts into a missing cell: the conditional mean given the row's "
-            "observed cells, by self-normalised importance weights; the conditional median or "
+            "observed cells, by ``sampler``; the conditional median or "
             'mode; or a draw. "auto" is the mean, and for binary columns the more probable value. '
             "Read at the call.",
             one_of("auto", "mean", "median", "mode", "draw"),
@@ -150,9 +150,10 @@ indicator_ : MissingIndicator or None
         """Complete a table several times, for inference by Rubin's rules.
 
         Each imputation draws a latent from a fresh pool of ``n_importance_draws`` in proportion
-        to the importance weights (sampling importance resampling), then the missing cells given
-        it. Rows are independent; what a row gets depends on its position, ``random_state`` and
-        the fit alone: give other tables another ``random_state``.
+        to the importance weights (sampling importance resampling), or from the end of chains of
+        ``sampler``, then the missing cells given it. Rows are independent; what a row gets depends
+        on its position, ``random_state`` and the fit alone: give other tables another
+        ``random_state``.
 
         The model is the same for all imputations. Where its own uncertainty matters, as for
         intervals from small tables, fit it to a bootstrap sample of the rows for each imputation,
@@ -595,7 +596,8 @@ class DeMissVAEImputer(BaseImputer):
         Parameter(
             '{"lair", "metropolis", "pseudo_gibbs"} or Sampler',
             "What moves the imputations while training, and completes the rows whose importance "
-            "weights are poor.",
+            'weights are poor. Read at the call, too, where "importance" leaves all rows to the '
+            "weights.",
             either(one_of(*SAMPLERS), a_sampler),
         ),
     ] = "lair"

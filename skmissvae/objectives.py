@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from abc import ABC, abstractmethod
@@ -99,14 +100,24 @@ class ImputationStore:
     rows : Batch
         The table, on its device.
     n : int
-        ImputationStore K per row.
+        Imputations K per row.
     n_latents : int
         Latents that are kept with each imputation; 0 where the sampler needs none.
     generator : torch.Generator
         Source of the start, on the rows' device.
+    source : Batch, optional
+        Rows whose observed cells imputations start from, where it is not all of them.
     """
 
-    def __init__(self, rows: Batch, n: int, n_latents: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        rows: Batch,
+        n: int,
+        n_latents: int,
+        generator: torch.Generator,
+        source: Batch | None = None,
+    ) -> None:
+        source = rows if source is None else source
         (n_rows, n_columns), device = rows.x.shape, rows.x.device
         empty = _allocator(4 * n_rows * n * (n_columns + n_latents), device)
         self.x = empty(n_rows, n, n_columns)
@@ -114,8 +125,8 @@ class ImputationStore:
         self.observed = rows.observed.to(self.x.device)
         self.visited = torch.zeros(n_rows, dtype=torch.bool, device=self.x.device)
         for d in range(n_columns):
-            seen = rows.x[rows.observed[:, d], d]
-            if not len(seen):  # in a piece of a table: the column's mean
+            seen = source.x[source.observed[:, d], d]
+            if not len(seen):  # in a piece of a table: the column's centre, as networks see it
                 seen = rows.x.new_zeros(1)
             size = (n_rows, n)
             chosen = torch.randint(len(seen), size, generator=generator, device=device)
@@ -166,17 +177,26 @@ def _allocator(n_bytes: int, device: torch.device) -> Callable[..., Tensor]:
     """Return a function that makes room of a shape, where there is enough of it."""
     if device.type == "cuda" and 2 * n_bytes < torch.cuda.mem_get_info(device)[0]:
         return lambda *shape: torch.empty(shape, device=device)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if os.name == "posix" else 0
-    if os.name != "posix" or 2 * n_bytes < free:
+    if 2 * n_bytes < _free_memory():
         return lambda *shape: torch.empty(shape)
 
     def in_a_file(*shape: int) -> Tensor:
         if not np.prod(shape):
             return torch.empty(shape)
         with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash later
+                os.posix_fallocate(file.fileno(), 0, 4 * math.prod(shape))
             return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
 
     return in_a_file
+
+
+def _free_memory() -> float:
+    """Return the free bytes of host memory; infinitely many where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 Term = Literal["cvi", "mvb"]
@@ -195,7 +215,8 @@ class DeMissObjective(Objective):
     .. math:: L_{LMVB} = \frac1K \sum_k \log p(x_{obs}, x_{mis}^k, z_k) - \log q_k(z_k)
 
     (Simkus and Gutmann 2024, section 4.2). Every visit of a row but the first moves its
-    imputations by one step of a sampler, after the gradient.
+    imputations by one step of a sampler. The move follows the gradient, whose forward pass it
+    shares where it can, and the next visit's gradient is the first to see it.
 
     Parameters
     ----------
@@ -205,8 +226,8 @@ class DeMissObjective(Objective):
         What moves them.
     n_draws : int
         Draws from each encoding.
-    decoder, encoder : {"cvi", "mvb"}
-        Which of the two each maximises. The same for both gives the method's controls.
+    alone : {"cvi", "mvb"}, optional
+        Which of the two both maximise: the controls of the method.
     """
 
     def __init__(
@@ -214,36 +235,35 @@ class DeMissObjective(Objective):
         imputations: ImputationStore,
         sampler: Sampler,
         n_draws: int = 1,
-        *,
-        decoder: Term = "cvi",
-        encoder: Term = "mvb",
+        alone: Term | None = None,
     ) -> None:
         super().__init__()
-        self.imputations, self.sampler, self.n_draws = imputations, sampler, n_draws
-        self.decoder, self.encoder = decoder, encoder
+        self.imputations, self.sampler = imputations, sampler
+        self.n_draws, self.alone = n_draws, alone
 
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Return the decoder's objective of each row."""
-        completed = self.imputations.read(batch.position).x
-        return self._cvi(self._pass(vae, completed, noise), batch)
+        forward = self._pass(vae, self.imputations.read(batch.position).x, noise)
+        return self._mvb(forward) if self.alone == "mvb" else self._cvi(forward, batch)
 
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Take the gradients of both objectives over one forward pass, and move the rows."""
         chain = self.imputations.read(batch.position)
         forward = self._pass(vae, chain.x, noise)
-        with torch.set_grad_enabled(self.encoder == "cvi"):
+        with torch.set_grad_enabled(self.alone == "cvi"):
             cvi = self._cvi(forward, batch)
-        if self.decoder == self.encoder:
-            terms = cvi if self.decoder == "cvi" else self._mvb(forward)
-            (-terms.mean()).backward()
+        mvb = self._mvb(forward)
+        if self.alone is not None:
+            told = cvi if self.alone == "cvi" else mvb
+            (-told.mean()).backward()
         else:
+            told = cvi
             # the mixture of encodings has no part in the gradient of the decoder
-            joint = {"cvi": self._seen(forward, batch), "mvb": forward.full}
-            encoder = cvi if self.encoder == "cvi" else self._mvb(forward)
-            _backward(-joint[self.decoder].mean(), vae.decoder, vae.prior, vae.likelihood)
-            _backward(-encoder.mean(), vae.encoder, vae.family)
+            seen = self._seen(forward, batch)
+            _backward(-seen.mean(), vae.decoder, vae.prior, vae.likelihood)
+            _backward(-mvb.mean(), vae.encoder, vae.family)
         self._move(vae, batch, chain, noise, forward)
-        return -cvi.detach().mean()
+        return -told.detach().mean()
 
     def advance(self, vae: VAE, batch: Batch, noise: Noise) -> None:
         """Move the imputations of rows that are not trained on."""
@@ -284,9 +304,10 @@ class DeMissObjective(Objective):
             pool = sampler.weigh(vae, batch.x, observed, forward.q, z, params, noise)
             chain = sampler.resample(vae, pool, chain, observed, noise)
         else:
-            training = vae.training
+            training = [module for module in vae.modules() if module.training]
             chain = sampler.step(vae.eval(), chain, observed, noise)
-            vae.train(training)
+            for module in training:  # one by one: parts that are frozen are not among them
+                module.training = True
         self.imputations.write(batch.position, chain)
 
 
@@ -340,9 +361,5 @@ METHODS: dict[str, Method] = {
     "MissSIWAE": Method(iwelbo, stratified=True, gradient="stl", mixture=True),
 }
 
-#: The methods of two objectives, decoder's and encoder's: DeMissVAE and the controls of its paper.
-DECOMPOSED: dict[str, tuple[Term, Term]] = {
-    "DeMissVAE": ("cvi", "mvb"),
-    "CVI-VAE": ("cvi", "cvi"),
-    "MVB-VAE": ("mvb", "mvb"),
-}
+#: The decomposed methods: DeMissVAE, and the controls of its paper by the term that they have.
+DECOMPOSED: dict[str, Term | None] = {"DeMissVAE": None, "CVI-VAE": "cvi", "MVB-VAE": "mvb"}

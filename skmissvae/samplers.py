@@ -8,6 +8,7 @@ ones.
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -47,6 +48,20 @@ class Sampler(ABC):
 
     #: Whether a step needs the latents of the last one.
     keeps_z: ClassVar[bool] = False
+    #: Whether it shows the encoder completed rows, or what is seen of them.
+    sees_completed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        self._check("n_chains", 1)
+
+    def _check(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+            raise ValueError(
+                f"Parameter {name!r} of {type(self).__name__} must be an integer of at least "
+                f"{least}; got {value!r}."
+            )
 
     @abstractmethod
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
@@ -65,7 +80,14 @@ class ImportanceResampling(Sampler):
         Importance draws in the pool of a step, from the posterior given the observed cells.
     """
 
+    sees_completed: ClassVar[bool] = False
+
     n_draws: int = 1000
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        self._check("n_draws", 1)
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return fresh draws."""
@@ -159,6 +181,12 @@ class LAIR(Sampler):
     n_iterations: int = 1
     final_resampling: bool = True
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        self._check("n_replenish", 0)
+        self._check("n_iterations", 1)
+
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return the chains one step on."""
         pools: list[Pool] = []
@@ -215,8 +243,12 @@ class LAIR(Sampler):
         return Pool(z, params, finite(log_joint - self.log_proposal(vae, q, z)))
 
     def log_proposal(self, vae: VAE, q: Mixture, z: Tensor) -> Tensor:
-        """Return the log-density of encodings, batch (n, B), and prior as one mixture: (M, B)."""
-        log_q, n, r = q.pooled().log_prob(z), q.log_pi.shape[0], self.n_replenish
+        """Return the log-density of encodings, batch (n, B), and prior as one mixture: (M, B).
+
+        Each has the share of the pool's M latents that were drawn from it.
+        """
+        log_q, r = q.pooled().log_prob(z), self.n_replenish
+        n = len(z) - r
         if not r:
             return log_q
         log_p = vae.prior().log_prob(z) + math.log(r / (n + r))
@@ -324,8 +356,8 @@ def worst(trace: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
 def convergence(trace: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return effective sample size and split R-hat of chains (Gelman et al. 2013, chapter 11).
 
-    With W the variance within half chains of length T, B that between their means,
-    :math:`V = (T-1)/T\, W + B/T`, :math:`\hat R = \sqrt{V/W}`; the effective sample size is the
+    With W the variance within half chains of length T and B that of their means,
+    :math:`V = (T-1)/T\, W + B`, :math:`\hat R = \sqrt{V/W}`; the effective sample size is the
     number of draws over :math:`1 + 2 \sum_t \rho_t`, the sum ended by Geyer's rule, at the first
     negative pair of autocorrelations.
 
@@ -357,14 +389,13 @@ def convergence(trace: Tensor) -> tuple[Tensor, Tensor]:
     n_pairs = half // 2
     pairs = rho[: 2 * n_pairs].unflatten(0, (n_pairs, 2)).sum(1)
     positive = (pairs > 0).cumprod(0)
-    time = (2 * (pairs * positive).sum(0) - 1).clamp_min(
-        1 / math.log10(max(10, chains[:, :, 0].numel()))
-    )
-    ess = chains.shape[0] * chains.shape[1] / time
+    n_values = chains.shape[0] * chains.shape[1]
+    time = (2 * (pairs * positive).sum(0) - 1).clamp_min(1 / math.log10(max(10, n_values)))
     r_hat = (total / within).sqrt()
-    still = total <= 0  # nothing moves because there is nothing to learn
-    n_values = torch.full_like(ess, chains.shape[0] * chains.shape[1])
-    return n_values.where(still, ess), torch.ones_like(r_hat).where(still, r_hat)
+    # nothing moves because there is nothing to learn
+    still = chains.amax((0, 1)) == chains.amin((0, 1))
+    ess = torch.full_like(time, n_values).where(still, n_values / time)
+    return ess, torch.ones_like(r_hat).where(still, r_hat)
 
 
 #: Samplers by name.

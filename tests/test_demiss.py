@@ -1,5 +1,6 @@
 """The decomposed objectives: gradients the slow way, imputations that persist and go on."""
 
+import contextlib
 import copy
 import pickle
 
@@ -11,7 +12,8 @@ from estimators import every_estimator, quiet, tiny
 from estimators import table as holed
 from helpers import generator, stream, tiny_rows, tiny_vae
 
-from skmissvae import DeMissVAEImputer, MissSIWAEImputer, VAEDensityEstimator
+from skmissvae import DeMissVAEImputer, MissSIWAEImputer, VAEDensityEstimator, samplers
+from skmissvae._linear import factor_analysis
 from skmissvae.bounds import elbo
 from skmissvae.objectives import (
     DECOMPOSED,
@@ -30,8 +32,7 @@ K = 3
 def objective_of(rows, name="DeMissVAE", sampler=None, n_draws=1):
     sampler = LAIR() if sampler is None else sampler
     store = ImputationStore(rows, K, 2 if sampler.keeps_z else 0, generator(4))
-    decoder, encoder = DECOMPOSED[name]
-    return DeMissObjective(store, sampler, n_draws, decoder=decoder, encoder=encoder)
+    return DeMissObjective(store, sampler, n_draws, DECOMPOSED[name])
 
 
 def gradients(vae):
@@ -64,7 +65,8 @@ def test_gradients_are_those_of_two_backward_passes(name, n_draws, prior):
     objective.imputations.x = objective.imputations.x.double()
     completed = objective.imputations.read(rows.position).x
     slow = copy.deepcopy(vae)
-    decoder_term, encoder_term = DECOMPOSED[name]
+    alone = DECOMPOSED[name]
+    decoder_term, encoder_term = alone or "cvi", alone or "mvb"
     parts = {
         decoder_term: [slow.decoder, slow.prior, slow.likelihood],
         encoder_term: [slow.encoder, slow.family],
@@ -78,7 +80,8 @@ def test_gradients_are_those_of_two_backward_passes(name, n_draws, prior):
         for weight, gradient in zip(weights, found, strict=True):
             weight.grad = gradient
     loss = objective.backward(vae, rows, stream(5))
-    torch.testing.assert_close(-loss, slow_terms(slow, rows, completed, n_draws, stream(5))[0])
+    cvi, mvb = slow_terms(slow, rows, completed, n_draws, stream(5))
+    torch.testing.assert_close(-loss, cvi if decoder_term == "cvi" else mvb)
     expected = gradients(slow)
     for weight, gradient in gradients(vae).items():
         if gradient is None or expected[weight] is None:
@@ -138,6 +141,68 @@ def test_imputations_move_from_the_second_visit_on(name, dropout):
     assert torch.equal((objective.imputations.x != first).any(1), ~rows.observed)
 
 
+def test_imputations_start_from_rows_that_are_trained_on():
+    rows = tiny_rows(50)
+    source = Batch(*(part[:30] for part in rows))
+    store = ImputationStore(rows, K, 0, generator(), source)
+    missing = ~rows.observed
+    for d in range(4):
+        seen = set(source.x[source.observed[:, d], d].tolist())
+        assert set(store.x[missing[:, d], :, d].flatten().tolist()) <= seen
+
+
+def test_a_store_that_does_not_fit_into_memory_is_in_a_file(monkeypatch):
+    rows = tiny_rows(20)
+    in_memory = ImputationStore(rows, K, 2, generator())
+    monkeypatch.setattr("skmissvae.objectives._free_memory", lambda: 0)
+    store = ImputationStore(rows, K, 2, generator())
+    assert torch.equal(store.x, in_memory.x)
+    where = torch.tensor([3, 7])
+    chain = in_memory.read(where)
+    chain = chain._replace(x=chain.x + 1, z=chain.z + 1)
+    for _ in range(2):  # imputations stay as they are on the first visit
+        store.write(where, chain)
+    assert torch.equal(store.read(where).x, chain.x)
+    assert torch.equal(store.read(where).z, chain.z)
+    assert torch.equal(store.x[8:], in_memory.x[8:])
+    # and so does a fit
+    X = holed()
+    monkeypatch.undo()
+    expected = tiny(DeMissVAEImputer).fit_transform(X)
+    monkeypatch.setattr("skmissvae.objectives._free_memory", lambda: 0)
+    np.testing.assert_array_equal(tiny(DeMissVAEImputer).fit_transform(X), expected)
+
+
+def test_systems_that_do_not_tell_their_memory_are_taken_to_have_some(monkeypatch):
+    def unknown(name):
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr("os.sysconf", unknown, raising=False)
+    assert ImputationStore(tiny_rows(5), K, 0, generator()).x.shape == (5, K, 4)
+
+
+def test_parts_in_evaluation_mode_stay_there():
+    vae, rows = tiny_vae(n_components=1, dropout=0.3), tiny_rows(10)
+    objective = objective_of(rows)
+    vae.train()
+    vae.decoder.eval()
+    objective.backward(vae, rows, stream(0, torch.float32))
+    assert vae.encoder.training
+    assert not any(module.training for module in vae.decoder.modules())
+
+
+@pytest.mark.parametrize("cls", [DeMissVAEImputer, MissSIWAEImputer])
+def test_rows_held_out_are_not_learned_from(cls, monkeypatch):
+    X = holed(100)
+    seen = []
+    monkeypatch.setattr(
+        "skmissvae._estimator.factor_analysis",
+        lambda x, *rest: seen.append(len(x)) or factor_analysis(x, *rest),
+    )
+    tiny(cls, early_stopping=True, max_iter=10).fit(X)
+    assert seen == ([] if cls is DeMissVAEImputer else [90])
+
+
 def test_rows_held_out_move_with_the_epochs():
     vae, rows = tiny_vae(n_components=1), tiny_rows(40)
     objective = objective_of(rows)
@@ -180,6 +245,93 @@ def test_chains_go_on_after_a_checkpoint(sampler):
     assert not np.array_equal(before.fit(X)._chains["x"], straight._chains["x"])
 
 
+def test_copies_for_callbacks_hold_the_chains_of_that_moment():
+    X = holed()
+    estimator = tiny(DeMissVAEImputer, warm_start=True, max_iter=4)
+    chains = []
+    with monkeypatched_epochs(chains):
+        estimator.fit(X)
+        estimator.fit(X)
+    # four epochs of the method each time, then two of the other encoder
+    assert [copied is not None for copied in chains] == 2 * (4 * [True] + 2 * [False])
+    assert len({copied["x"].tobytes() for copied in chains if copied}) >= 7  # the first is delayed
+    np.testing.assert_array_equal(chains[-3]["x"], estimator._chains["x"])
+
+
+@contextlib.contextmanager
+def monkeypatched_epochs(chains):
+    """Collect the chains that are handed to callbacks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "skmissvae._callbacks.Epochs.end",
+            lambda self, fitted: chains.append(fitted().get("_chains")),
+        )
+        yield
+
+
+@pytest.mark.parametrize(("before", "after"), [("MissSIWAE", "DeMissVAE"), ("DeMissVAE", "MVAE")])
+def test_methods_of_other_encoders_cannot_go_on(before, after):
+    X = holed()
+    density = tiny(VAEDensityEstimator, objective=before, warm_start=True).fit(X)
+    expected = density.score_samples(X)
+    density.set_params(objective=after)
+    for call in (density.fit, density.partial_fit, density.refit_encoder):
+        with pytest.raises(ValueError, match=f"cannot go on by the method {after}.*'objective'"):
+            call(X)
+    np.testing.assert_array_equal(density.score_samples(X), expected)
+
+
+def test_contradictions_are_told_before_training():
+    with pytest.raises(ValueError, match="'gradient' of DeMissVAEImputer cannot be 'dreg'"):
+        tiny(DeMissVAEImputer, gradient="dreg", max_iter=10**9).fit(holed())
+
+
+def test_new_rows_of_a_stream_are_brought_up_to_the_model(monkeypatch):
+    moved = []
+    advance = DeMissObjective.advance
+    monkeypatch.setattr(
+        DeMissObjective,
+        "advance",
+        lambda self, vae, batch, noise: (
+            moved.append(len(batch.x)) or advance(self, vae, batch, noise)
+        ),
+    )
+    imputer = tiny(DeMissVAEImputer, batch_size=32).partial_fit(holed())
+    assert moved == []  # the model knows nothing yet
+    imputer.partial_fit(holed(seed=1))
+    assert moved == 10 * [32, 8]
+
+
+def test_chains_complete_the_rows_whose_weights_are_poor():
+    X = holed(60, share=0.4)
+    X[::2] *= 4.0  # unlike anything that was seen
+    imputer = tiny(DeMissVAEImputer, n_importance_draws=100).fit(holed(60))
+    poor = imputer.effective_sample_size(X) < 10
+    holes = np.isnan(X).any(1)
+    assert (poor & holes).any()
+    assert (~poor & holes).any()
+    both = imputer.transform(X)
+    weights = imputer.set_params(sampler="importance").transform(X)
+    np.testing.assert_array_equal((both != weights).any(1), poor & holes)
+
+
+def test_importance_resampling_has_the_encoder_of_incomplete_rows(monkeypatch):
+    X = holed(60, share=0.4)
+    imputer = tiny(DeMissVAEImputer).fit(X)
+    given = imputer._conditional()
+    assert given.completed is imputer.completed_vae_
+    used = []
+    run = samplers.run
+    monkeypatch.setattr(
+        samplers, "run", lambda sampler, vae, *rest: used.append(vae) or run(sampler, vae, *rest)
+    )
+    x, observed = torch.zeros(1, 4), torch.tensor([[True, False, True, False]])
+    for sampler in SAMPLERS.values():
+        with torch.no_grad():
+            given._replace(sampler=sampler).run(x, observed, stream(0, torch.float32))
+    assert [vae is imputer.vae_ for vae in used] == [name == "importance" for name in SAMPLERS]
+
+
 def test_chains_of_other_rows_are_not_taken_up():
     rows, other = tiny_rows(20), tiny_rows(20, seed=1)
     state = ImputationStore(rows, K, 0, generator()).state()
@@ -202,6 +354,7 @@ def test_chains_stay_with_the_estimator_only_where_they_are_wanted():
 def test_imputations_are_moved_by_chains_alone(cls, sampler):
     estimator = tiny(cls, sampler=sampler)
     if cls is VAEDensityEstimator:
+        assert estimator.fit(holed()).vae_ is not None  # the others do without
         estimator.set_params(objective="DeMissVAE")
     with pytest.raises(ValueError, match=r"Parameter 'sampler' of .* cannot be"):
         estimator.fit(holed())

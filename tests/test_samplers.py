@@ -101,16 +101,20 @@ def test_the_error_falls_as_the_pool_grows(kind):
 @pytest.mark.parametrize("prior", ["normal", "student_t", "mixture"])
 @pytest.mark.parametrize("family", ["normal", "student_t"])
 @pytest.mark.parametrize("n_replenish", [0, 1, 3])
+@pytest.mark.parametrize("n_draws", [1, 2])
 @torch.no_grad()
-def test_the_weights_of_lair_are_those_of_the_deterministic_mixture(n_replenish, family, prior):
+def test_the_weights_of_lair_are_those_of_the_deterministic_mixture(
+    n_draws, n_replenish, family, prior
+):
     vae = tiny_vae(prior=prior, family=family).double().eval()
     rows = tiny_rows(5, dtype=torch.float64)
     x = torch.where(rows.observed, rows.x, stream(1).normal(4, 5, 4))
     q = encodings(vae, x)
-    z = q.ancestral(1, stream(2))[0].squeeze(0)
+    z = q.ancestral(n_draws, stream(2))[0].flatten(0, 1)
     sampler = LAIR(n_replenish=n_replenish)
     pool = sampler.weigh(vae, rows.x, rows.observed, q, z, vae.decoder(z), stream(3))
-    assert pool.z.shape == (4 + n_replenish, 5, 2)
+    size = 4 * n_draws + n_replenish
+    assert pool.z.shape == (size, 5, 2)
     for b in range(5):
         row, seen = rows.x[b : b + 1], rows.observed[b : b + 1]
         ones = torch.ones_like(seen)
@@ -118,8 +122,9 @@ def test_the_weights_of_lair_are_those_of_the_deterministic_mixture(n_replenish,
         for m, point in enumerate(pool.z[:, b]):
             point = point.view(1, 1, -1)
             prior_density = vae.prior().log_prob(point).exp()
-            total = sum(one.log_prob(point).exp() for one in encoded) + n_replenish * prior_density
-            expected = vae.log_joint(row, seen, point) - (total / (4 + n_replenish)).log()
+            total = n_draws * sum(one.log_prob(point).exp() for one in encoded)
+            total = total + n_replenish * prior_density
+            expected = vae.log_joint(row, seen, point) - (total / size).log()
             torch.testing.assert_close(pool.log_w[m, b], expected.squeeze())
 
 
@@ -140,7 +145,25 @@ def test_pools_are_resampled_by_their_weights():
 @torch.no_grad()
 @pytest.mark.parametrize("iterations", [1, 3])
 @pytest.mark.parametrize("final", [True, False])
-def test_lair_iterates(iterations, final):
+def test_lair_iterates(iterations, final, monkeypatch):
+    pools = []
+
+    def spied(*args):
+        pools.append(weigh(*args))
+        return pools[-1]
+
+    weigh = LAIR.weigh
+    vae, rows, noise = tiny_vae().eval(), tiny_rows(40), stream(0, torch.float32)
+    chain = Chain(rows.x.expand(3, 40, 4), noise.normal(3, 40, 2), torch.ones(3, 40))
+    sampler = LAIR(n_iterations=iterations, final_resampling=final)
+    with monkeypatch.context() as patch:
+        patch.setattr(LAIR, "weigh", spied)
+        z = sampler.step(vae, chain, rows.observed, noise).z
+    assert len(pools) == iterations
+    of_pool = [(z.unsqueeze(1) == pool.z).all(-1).any(1) for pool in pools]  # (3, 40) each
+    assert torch.stack(of_pool).any(0).all()
+    assert of_pool[-1].all() == (iterations == 1 or not final)
+
     sampler = LAIR(n_iterations=iterations, final_resampling=final)
     x, observed, done = settle(sampler, DENSE, DENSE.vae(widen=1.2), n_steps=15, n=200)
     assert error_of(done.chain.x, DENSE, x, observed) < 1.5 * noise_level(200)
@@ -211,10 +234,54 @@ def test_chains_that_disagree_are_told():
     assert convergence(autoregression(0.0, 100, 1) + 10 * drift)[1].item() > 1.5
 
 
+def test_r_hat_is_that_of_the_textbook():
+    trace = autoregression(0.9, 40, 3, offset=0.5).squeeze(-1)
+    halves = np.concatenate([trace[:20], trace[20:]], 1)
+    within, between = halves.var(0, ddof=1).mean(), halves.mean(0).var(ddof=1)
+    expected = math.sqrt((19 / 20 * within + between) / within)
+    assert convergence(trace.unsqueeze(-1))[1].item() == pytest.approx(expected)
+
+
+def test_a_column_is_diagnosed_alone():
+    trace = torch.cat([autoregression(-0.9, 50, 3), autoregression(0.5, 50, 3)], -1)
+    for alone, together in zip(convergence(trace[..., :1]), convergence(trace), strict=True):
+        torch.testing.assert_close(alone, together[:1])
+    for alone, in_rows in zip(convergence(trace), convergence(trace.unsqueeze(2)), strict=True):
+        torch.testing.assert_close(alone.unsqueeze(0), in_rows)
+
+
+@torch.no_grad()
+def test_the_first_half_is_warm_up():
+    vae, rows = tiny_vae().eval(), tiny_rows(3)
+    start = torch.zeros(2, 3, 2)
+    for n_steps, n_kept in ((1, 1), (10, 5), (11, 6)):
+        noise = stream(0, torch.float32)
+        done = run(PseudoGibbs(), vae, rows.x, rows.observed, start, n_steps, noise)
+        assert done.z.shape == (n_kept, 2, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (LAIR, {"n_iterations": 0}),
+        (LAIR, {"n_chains": 0}),
+        (LAIR, {"n_replenish": -1}),
+        (LAIR, {"n_replenish": 1.5}),
+        (ImportanceResampling, {"n_draws": 0}),
+        (MetropolisWithinGibbs, {"n_chains": True}),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(make, options):
+    (name, value), *_ = options.items()
+    with pytest.raises(ValueError, match=f"Parameter '{name}' of {make.__name__} .* got {value}"):
+        make(**options)
+
+
 def test_traces_that_tell_nothing():
     ess, r_hat = convergence(torch.zeros(3, 5, 2))
     assert (ess == 1).all()
     assert r_hat.isinf().all()
-    still, one = convergence(torch.ones(20, 5, 2, dtype=torch.float64))
-    assert (still == 100).all()
-    assert (one == 1).all()
+    for value in (1.0, 0.1, 1e5 / 7):
+        still, one = convergence(torch.full((24, 5, 2), value, dtype=torch.float64))
+        assert (still == 120).all()
+        assert (one == 1).all()
