@@ -153,25 +153,12 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             rows = self._encode_rows(table, observed)
             max_iter = self.max_iter or self._epochs(len(rows.x))
             held_out = self._held_out(len(rows.x), seeds[1])
-            part = slice(None) if held_out is None else ~held_out.numpy()
-            trained_on = Rows(rows.x[part], rows.observed[part])
-            n_first = 0 if go_on else self._start_linear(trained_on, max_iter, seeds[0])
             n_epochs = max_iter + self._encoder_epochs(max_iter) * self._decomposed()
             epochs = Epochs(self, n_epochs, X, y)
             # going on must not repeat the noise of the last fit, even with an integer random_state
             done: int = getattr(self, "n_iter_", 0)
             seed = derive_seed(seeds[1], done) if go_on else seeds[1]
-            self.history_: dict[str, list[float]] = {}
-            if n_first:
-                state = self._train_encoder(trained_on, n_first, seed, self.schedule, epochs)
-                self.history_ = state.history
-            if not (n_first and state.stopped):
-                state = self._train(rows, max_iter - n_first, self.schedule, seed, epochs, held_out)
-                self.history_ = _joined(self.history_, state.history)
-            if self._decomposed():
-                done_now = max(1, len(self.history_["bound"]))
-                n_encoder = self._encoder_epochs(done_now if state.stopped else max_iter)
-                self._train_encoder(rows, n_encoder, seed, self.schedule, epochs)
+            state = self._learn(rows, held_out, max_iter, seed, epochs, None if go_on else seeds[0])
             epochs_done = max(1, len(self.history_["bound"]))
             self.n_iter_ = done + epochs_done if go_on else epochs_done
             self.validation_score_ = state.best
@@ -180,6 +167,37 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
                 self.__dict__.pop("_chains", None)
             epochs.close()
         return self
+
+    def _learn(
+        self,
+        rows: Rows,
+        held_out: Tensor | None,
+        max_iter: int,
+        seed: int,
+        epochs: Epochs,
+        start_seed: int | None,
+    ) -> State:
+        """Train the model, before it the encoder for its start, and after it the second encoder.
+
+        A model that goes on has no start.
+        """
+        self.history_: dict[str, list[float]] = {}
+        part = slice(None) if held_out is None else ~held_out.numpy()
+        trained_on = Rows(rows.x[part], rows.observed[part])
+        n_first = 0
+        if start_seed is not None:
+            n_first = self._start_linear(trained_on, max_iter, start_seed)
+        if n_first:
+            state = self._train_encoder(trained_on, n_first, seed, self.schedule, epochs)
+            self.history_ = state.history
+            if state.stopped:
+                return state
+        state = self._train(rows, max_iter - n_first, self.schedule, seed, epochs, held_out)
+        self.history_ = _joined(self.history_, state.history)
+        if self._decomposed():
+            n_done = max(1, len(self.history_["bound"])) if state.stopped else max_iter
+            self._train_encoder(rows, self._encoder_epochs(n_done), seed, self.schedule, epochs)
+        return state
 
     def partial_fit(self, X: Any, y: object = None) -> Self:
         """Train one pass over a piece of a table; the first piece sets the schema.
