@@ -14,12 +14,14 @@ FILES = {
     "breast_cancer": "A_miwae_uci/breast_cancer.csv.gz",
     "wine_white": "A_miwae_uci/wine_white.csv.gz",
     "energy_efficiency": "B_tabular/small_energy_efficiency.csv.gz",
+    "ionosphere": "B_tabular/small_ionosphere.csv.gz",
 }
 PUBLIC: dict[str, Callable[[], pd.DataFrame]] = {
     "wine_red": lambda: fetch_openml("wine-quality-red", version=1, as_frame=True).data,
     "concrete": lambda: fetch_openml("concrete_compressive_strength", as_frame=True).data,
     "wine_white": lambda: fetch_openml("wine-quality-white", version=1, as_frame=True).data,
     "energy_efficiency": lambda: fetch_openml("energy-efficiency", as_frame=True).data,
+    "ionosphere": lambda: fetch_openml("ionosphere", version=1, as_frame=True).data,
     "breast_cancer": lambda: load_breast_cancer(as_frame=True).data,
 }
 
@@ -50,4 +52,5 @@ def load(name: str) -> pd.DataFrame:
                 f"to be had from its public source: {error}"
             ) from error
     table = table.sample(min(len(table), MAX_ROWS), random_state=0).sort_index()
+    table = table.loc[:, table.std() > 0]
     return (table - table.mean()) / table.std(ddof=0)
