@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ._estimator import BaseVAE
+from .likelihoods import NormalColumns
 from .model import VAE
 
 _CELLS = 20_000_000  # cells (grid point, row, column) held at once
@@ -110,7 +111,23 @@ def _sum(vae: VAE, x: Tensor, observed: Tensor, n: int, shift: float) -> Tensor:
         index = torch.arange(start, min(start + block, n**n_latents))
         places = [index // n**axis_number % n for axis_number in range(n_latents)]
         z = torch.stack([axis[place] for place in places], -1).to(x.dtype).unsqueeze(1)
-        log_joint = vae.log_joint(x, observed, z).double()  # (M, N)
         weights = torch.stack([log_weight[place] for place in places]).sum(0)
-        total = torch.logaddexp(total, torch.logsumexp(log_joint + weights.unsqueeze(-1), 0))
+        weights = weights + vae.prior().log_prob(z).squeeze(-1).double()  # (M,)
+        log_joint = _log_conditional(vae, x, observed, z).add_(weights)
+        total = torch.logaddexp(total, torch.logsumexp(log_joint, -1))
     return total
+
+
+def _log_conditional(vae: VAE, x: Tensor, observed: Tensor, z: Tensor) -> Tensor:
+    """Return log p(x_obs | z) in float64: (N, D), (N, D) bool, (M, 1, L) -> (N, M)."""
+    columns = vae.decode(z)
+    if not isinstance(columns, NormalColumns):
+        return torch.where(observed, columns.log_prob(x), 0.0).sum(-1).double().T.contiguous()
+    # a quadratic of every cell, so that all pairs are one product of matrices
+    loc, scale = columns.loc.double().squeeze(1), columns.scale.double().expand_as(columns.loc)
+    scale = scale.squeeze(1)  # (M, D)
+    precision = scale**-2
+    constant = -0.5 * precision * loc**2 - scale.log() - 0.5 * math.log(2 * math.pi)
+    seen = observed.double()
+    cells = torch.cat([x.double() ** 2 * seen, x.double() * seen, seen], -1)  # (N, 3 D)
+    return cells @ torch.cat([-0.5 * precision, precision * loc, constant], -1).T
