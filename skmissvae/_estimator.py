@@ -28,7 +28,7 @@ from ._params import (
 )
 from ._settable import Settable
 from ._spec import Spec, likelihoods_by_column
-from ._state import convert, local_seed, unchanged_on_error
+from ._state import convert, local_seed, unchanged_on_error, users_level
 from .bounds import iwelbo
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
@@ -823,7 +823,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             f"{n_poor} of {len(ess)} rows have fewer than {limit:g} {of}: their imputations and "
             f"scores are uncertain. {remedy}",
             UserWarning,
-            stacklevel=3,
+            stacklevel=users_level(),
         )
 
     # -- what scikit-learn and pickle want ------------------------------------------------------
@@ -886,5 +886,5 @@ def _warn_of_light_tails(vae: VAE) -> None:
             "The prior's tails are heavier than the posterior's: importance weights are then "
             "unbounded. Use posterior='auto' or 'student_t'.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=users_level(),
         )

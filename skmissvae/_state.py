@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+_OURS = {"skmissvae", "sklearn"}
 
 
 @contextmanager
@@ -21,6 +24,14 @@ def unchanged_on_error(estimator: object) -> Iterator[None]:
         attributes.clear()
         attributes.update(before | running)
         raise
+
+
+def users_level() -> int:
+    """Return the ``stacklevel`` at which a warning of the caller names the user's own line."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 @contextmanager

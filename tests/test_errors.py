@@ -360,3 +360,13 @@ def test_a_model_goes_on_in_another_process_as_the_same():
     X = holed()
     estimator = tiny(MissSIWAEImputer, warm_start=True, prior=MixturePrior).fit(X)
     pickle.loads(pickle.dumps(estimator)).fit(X).partial_fit(X)
+
+
+def test_warnings_name_the_line_of_the_user():
+    X = frame().to_numpy()
+    imputer = tiny(MissSIWAEImputer).fit(X)
+    far = 100 * X
+    for call in (imputer.transform, imputer.score_samples, lambda X: list(imputer.impute(X, 1))):
+        with pytest.warns(UserWarning, match="effective importance draws") as told:
+            call(far)
+        assert {warning.filename for warning in told} == {__file__}
