@@ -13,11 +13,18 @@ from .model import VAE
 from .noise import Noise
 
 _POOR_ESS = 10.0
+_DISAGREE = 1.5  # R-hat from which on chains are told to disagree
 
 
 def poor_ess(n_draws: int) -> float:
     """Return the effective draws below which a row's importance weights are called poor."""
     return min(_POOR_ESS, 0.1 * n_draws)
+
+
+def _effective(trace: Tensor, observed: Tensor) -> Tensor:
+    """Return the effective number of draws of chains; those that disagree count as one."""
+    ess, r_hat = samplers.worst(trace, observed)
+    return torch.where(r_hat < _DISAGREE, ess, 1.0)
 
 
 class Conditional(NamedTuple):
@@ -70,8 +77,7 @@ class Conditional(NamedTuple):
                 return found.x, found.z, found.ess
         run = self.run(x, observed, noise)
         means = run.means(self.vae)
-        ess, _ = samplers.worst(means, observed)
-        return means.mean((0, 1)), run.z.double().mean((0, 1)), ess
+        return means.mean((0, 1)), run.z.double().mean((0, 1)), _effective(means, observed)
 
     def latents(
         self, x: Tensor, observed: Tensor, noise: Noise, size: int
@@ -85,7 +91,7 @@ class Conditional(NamedTuple):
             if not self._runs_for(observed, ess):
                 return z, ess
         run = self.run(x, observed, noise)
-        ess, _ = samplers.worst(run.means(self.vae), observed)
+        ess = _effective(run.means(self.vae), observed)
         z = run.z.flatten(0, 1)  # later steps last
         # the last ones, each from another chain as far as there are chains
         return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess

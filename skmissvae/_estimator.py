@@ -812,7 +812,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             "Raise n_importance_draws, K or max_iter; effective_sample_size(X) tells which rows."
         )
         if chains and self._sampler() is not None:
-            of += ", or effective draws from their chains"
+            of += ", or chains that disagree"
             remedy = "Raise n_sampler_steps; chain_diagnostics(X) tells which rows."
             if not self._decomposed():
                 remedy += (
