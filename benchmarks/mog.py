@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs, one seed")
     parser.add_argument("--seeds", type=int, nargs="*", help="only these seeds")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
     options = parser.parse_args()
     quick = options.quick
     path = Path(__file__).with_name("mog_quick.csv" if quick else "mog.csv")
@@ -88,6 +89,9 @@ def main() -> None:
     if not quick and 0 in seeds:
         cells = [(30, 5, method, 0) for method in AUTHORS] + cells
         cells += [(epochs, budget, method, 0) for budget in (15, 25) for method in AUTHORS]
+
+    if options.report:
+        cells = []
 
     def run(epochs: int, budget: int, method: str, seed: int) -> dict[str, float]:
         hidden = np.random.default_rng(seed).random(train.shape) < 0.5
