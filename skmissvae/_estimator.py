@@ -672,6 +672,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             latents, which brings their R-hat to one whether or not they found all modes. Those of
             DeMissVAE are diagnosed even where ``transform`` leaves a row to importance weights.
         """
+        check_is_fitted(self)
         if self._sampler() is None:
             raise ValueError(
                 f"Parameter 'sampler' of {type(self).__name__} is 'importance', which runs no "

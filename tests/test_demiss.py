@@ -11,6 +11,7 @@ import torch
 from estimators import every_estimator, quiet, tiny
 from estimators import table as holed
 from helpers import generator, stream, tiny_rows, tiny_vae
+from sklearn.exceptions import NotFittedError
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer, VAEDensityEstimator, samplers
 from skmissvae._linear import factor_analysis
@@ -433,3 +434,8 @@ def test_poor_chains_name_their_remedy():
         imputer.transform(X)
     with pytest.warns(UserWarning, match=r"effective_sample_size\(X\) tells which rows"):
         imputer.score_samples(10 * X)
+
+
+def test_diagnostics_want_a_fitted_estimator():
+    with pytest.raises(NotFittedError):
+        tiny(MissSIWAEImputer).chain_diagnostics(holed())
