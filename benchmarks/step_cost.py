@@ -77,7 +77,6 @@ def bound(name: str, n_draws: int) -> BoundObjective:
 
 def cases(n_steps: int) -> dict[str, Callable[[], None]]:
     """Return what is timed: each call takes ``n_steps`` steps."""
-    torch.manual_seed(0)
     holed, complete = table(B * n_steps, 0.5), table(B * K * n_steps, 1.0)
     mixture, single = spec(K).build(), spec(1).build()
     completed = spec(K).build_completed(mixture)

@@ -38,8 +38,8 @@ class Conditional(NamedTuple):
         Importance draws.
     sampler : Sampler or None
         What runs chains; None leaves it to the importance weights.
-    completed : VAE
-        The same model with an encoder for completed rows, for the chains.
+    completed : VAE or None
+        The same model with an encoder for completed rows, for the chains; None takes ``vae``.
     n_steps : int
         Steps of the chains.
     where_poor : bool
@@ -48,10 +48,10 @@ class Conditional(NamedTuple):
 
     vae: VAE
     n_draws: int
-    sampler: samplers.Sampler | None = None
-    completed: VAE | None = None
-    n_steps: int = 100
-    where_poor: bool = False
+    sampler: samplers.Sampler | None
+    completed: VAE | None
+    n_steps: int
+    where_poor: bool
 
     def to(self, device: torch.device) -> Conditional:
         """Return a copy on a device."""
@@ -71,9 +71,9 @@ class Conditional(NamedTuple):
 
         Rows come one at a time: (1, D) -> (1, D), (1, L), (1,).
         """
-        if not self._runs_always(observed):
+        if self.where_poor or not self._may_run(observed):
             found = self.moments(x, observed, noise)
-            if not self._runs_for(observed, found.ess):
+            if not (self._may_run(observed) and self._is_poor(found.ess)):
                 return found.x, found.z, found.ess
         run = self.run(x, observed, noise)
         means = run.means(self.vae)
@@ -86,9 +86,9 @@ class Conditional(NamedTuple):
 
         Rows come one at a time: (1, D) -> (size, 1, L), (1,).
         """
-        if not self._runs_always(observed):
+        if self.where_poor or not self._may_run(observed):
             z, ess = importance.resample(self.vae, x, observed, self.n_draws, noise, size)
-            if not self._runs_for(observed, ess):
+            if not (self._may_run(observed) and self._is_poor(ess)):
                 return z, ess
         run = self.run(x, observed, noise)
         ess = _effective(run.means(self.vae), observed)
@@ -102,16 +102,14 @@ class Conditional(NamedTuple):
         start, _ = importance.resample(
             self.vae, x, observed, self.n_draws, noise, self.sampler.n_chains
         )
-        its_own = self.completed is not None and self.sampler.sees_completed
-        vae = self.completed if its_own else self.vae
-        assert vae is not None
+        vae = self.vae
+        if self.completed is not None and self.sampler.sees_completed:
+            vae = self.completed
         return samplers.run(self.sampler, vae, x, observed, start, self.n_steps, noise)
 
-    def _runs_always(self, observed: Tensor) -> bool:
+    def _may_run(self, observed: Tensor) -> bool:
         # nothing seen: the prior's draws are exact; all seen: nothing to draw
-        something = bool(observed.any()) and not observed.all()
-        return self.sampler is not None and not self.where_poor and something
+        return self.sampler is not None and bool(observed.any()) and not bool(observed.all())
 
-    def _runs_for(self, observed: Tensor, ess: Tensor) -> bool:
-        poor = bool(ess < poor_ess(self.n_draws))
-        return poor and self._replace(where_poor=False)._runs_always(observed)
+    def _is_poor(self, ess: Tensor) -> bool:
+        return bool(ess < poor_ess(self.n_draws))

@@ -21,11 +21,7 @@ from ._columns import Floats, Mask, Rows, Table
 from ._conditional import Conditional, poor_ess
 from ._input import column_names, missing_marker, read
 from ._linear import factor_analysis, start_from
-from ._params import (
-    estimator,
-    validate,
-    whole,
-)
+from ._params import estimator, validate, whole
 from ._settable import Settable
 from ._spec import Spec, likelihoods_by_column
 from ._state import convert, local_seed, unchanged_on_error, users_level
@@ -285,8 +281,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         if not self.linear_path or self.decoder is not None or self._decomposed() or size < 2:
             return 0
         n_factors = min(_FACTORS, self._spec.n_latents)
-        if all(loc < 0 for loc, _ in self.vae_.likelihood.outputs):
-            return 0
+        if not any(self.vae_.likelihood.outputs):
+            return 0  # no column has a location
         random_state = np.random.default_rng(derive_seed(seed, 7))
         start_from(self.vae_, factor_analysis(*rows, n_factors, random_state))
         return round(_LINEAR_SHARE * max_iter)
@@ -390,7 +386,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             return made[-1]
 
         def fitted(vae: VAE) -> dict[str, Any]:
-            found = {"completed_vae_": vae, "vae_": self._with_encoder(vae)}
+            found = {"completed_vae_": vae, "vae_": vae.guided_by(self.vae_)}
             return {**found, "_chains": made[-1].imputations.state()} if keep else found
 
         # a pass over a piece, or a fit that may go on
@@ -434,21 +430,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             frozen=("decoder", "prior", "likelihood"),
         )
         if self._decomposed():  # one decoder for both
-            completed = self.completed_vae_
-            self.completed_vae_ = VAE(
-                completed.encoder,
-                self.vae_.decoder,
-                self.vae_.prior,
-                completed.family,
-                self.vae_.likelihood,
-            )
+            self.completed_vae_ = self.vae_.guided_by(self.completed_vae_)
         return state
-
-    def _with_encoder(self, model: VAE) -> VAE:
-        """Return a model with the encoder of incomplete rows."""
-        return VAE(
-            self.vae_.encoder, model.decoder, model.prior, self.vae_.family, model.likelihood
-        )
 
     def _decomposed_objective(
         self, vae: VAE, batch: Batch, held_out: Tensor | None, seed: int

@@ -99,15 +99,16 @@ def start_from(vae: VAE, model: FactorAnalysis) -> None:
     assert isinstance(decoder, ResidualMLP), "has a linear path"
     assert decoder.linear is not None, "has a linear path"
     n_factors = model.loadings.shape[1]
-    for d, (loc, raw_scale) in enumerate(vae.likelihood.outputs):
-        if loc < 0:
+    for d, outputs in enumerate(vae.likelihood.outputs):
+        if outputs is None:
             continue
+        loc, raw_scale, min_scale = outputs
         decoder.linear.weight[loc].mul_(0.01)
         decoder.linear.weight[loc, :n_factors] = torch.from_numpy(model.loadings[d])
         decoder.outlet.weight[loc] = 0.0
         decoder.outlet.bias[loc] = model.intercept[d]
-        if raw_scale >= 0:
-            scale = max(float(np.sqrt(model.variance[d])) - vae.likelihood.min_scale, 0.01)
+        if raw_scale is not None:
+            scale = max(float(np.sqrt(model.variance[d])) - min_scale, 0.01)
             decoder.linear.weight[raw_scale] = 0.0
             decoder.outlet.weight[raw_scale] = 0.0
             decoder.outlet.bias[raw_scale] = np.log(np.expm1(scale))

@@ -20,9 +20,7 @@ from .noise import Noise
 #: Draws that are held at once. It sets the order of summation, and so the last bits of a result.
 BLOCK = 1024
 
-# Stands for the log-weight of a draw that is no number: no weight beside any other draw, equal
-# weights where all are so.
-_NO_WEIGHT = -1e300
+_NO_WEIGHT = -1e30
 
 
 def blocks(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Iterator[Draws]:
@@ -38,7 +36,14 @@ def blocks(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Itera
 def log_weights(draws: Draws) -> Tensor:
     """Return log m r in float64, rows first: (B, M)."""
     # rows first and contiguous: a sum over draws is then the same wherever a row stands
-    log_w = (draws.log_mass + draws.log_ratio).double().T.contiguous()
+    return finite((draws.log_mass + draws.log_ratio).double().T.contiguous())
+
+
+def finite(log_w: Tensor) -> Tensor:
+    """Return log-weights in which a draw that is no number weighs nothing beside any other.
+
+    Where all are so their weights are equal.
+    """
     return log_w.nan_to_num(nan=_NO_WEIGHT, posinf=_NO_WEIGHT, neginf=_NO_WEIGHT)
 
 

@@ -561,7 +561,8 @@ class DeMissVAEImputer(BaseImputer):
     Notes
     -----
     A step with the default dropout took 1.85 times as long as one of a VAE on the K completed rows,
-    and 1.25 times with ``dropout=0``, where sampler and objectives share a forward pass.
+    and 1.25 times with ``dropout=0`` and ``LAIR(n_replenish=0)``, where sampler and objectives
+    share a forward pass (``benchmarks/step_cost.md``).
 
     Training keeps N x K x D numbers. With ``warm_start`` they stay with the estimator, and a
     further ``fit`` to the same rows moves them on. ``partial_fit`` starts the imputations of rows

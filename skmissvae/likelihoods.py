@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from scipy import special
@@ -198,6 +198,19 @@ class JoinedColumns(ColumnDistribution):
         return self._join([part.cdf(x[..., columns]) for part, columns in pairs])
 
 
+class Outputs(NamedTuple):
+    """Where a column's parameters stand among the decoder's outputs."""
+
+    loc: int
+    raw_scale: int | None  # None where the scale is no output
+    min_scale: float
+
+    def after(self, n: int) -> Outputs:
+        """Return where they stand behind n other outputs."""
+        raw_scale = None if self.raw_scale is None else self.raw_scale + n
+        return self._replace(loc=self.loc + n, raw_scale=raw_scale)
+
+
 class Likelihood(nn.Module, ABC):
     """An observation model of D columns.
 
@@ -227,9 +240,9 @@ class Likelihood(nn.Module, ABC):
         """Number of decoder outputs P."""
 
     @property
-    def outputs(self) -> list[tuple[int, int]]:
-        """Which decoder outputs are a column's location and raw scale, -1 where there is none."""
-        return [(-1, -1)] * self.n_columns
+    def outputs(self) -> list[Outputs | None]:
+        """Which decoder outputs are each column's; None for one that has no location."""
+        return [None] * self.n_columns
 
     @property
     def n_inputs(self) -> int:
@@ -282,10 +295,10 @@ class NormalLikelihood(Likelihood):
         return (2 if self.scale == "decoder" else 1) * self.n_columns
 
     @property
-    def outputs(self) -> list[tuple[int, int]]:
-        """Which decoder outputs are a column's location and raw scale."""
-        D = self.n_columns
-        return [(d, D + d if self.scale == "decoder" else -1) for d in range(D)]
+    def outputs(self) -> list[Outputs | None]:
+        """Which decoder outputs are each column's."""
+        D, has_scale = self.n_columns, self.scale == "decoder"
+        return [Outputs(d, D + d if has_scale else None, self.min_scale) for d in range(D)]
 
     def forward(self, params: Tensor) -> NormalColumns:
         """Return Normal columns."""
@@ -332,9 +345,10 @@ class StudentTLikelihood(Likelihood):
         return (3 if self.df == "decoder" else 2) * self.n_columns
 
     @property
-    def outputs(self) -> list[tuple[int, int]]:
-        """Which decoder outputs are a column's location and raw scale."""
-        return [(d, self.n_columns + d) for d in range(self.n_columns)]
+    def outputs(self) -> list[Outputs | None]:
+        """Which decoder outputs are each column's."""
+        D = self.n_columns
+        return [Outputs(d, D + d, self.min_scale) for d in range(D)]
 
     def forward(self, params: Tensor) -> StudentTColumns:
         """Return Student-t columns."""
@@ -424,18 +438,15 @@ class JoinedLikelihood(Likelihood):
         return [str(support[place]) for place in range(self.n_columns)]
 
     @property
-    def outputs(self) -> list[tuple[int, int]]:
-        """Which decoder outputs are a column's location and raw scale."""
-        found: dict[int, tuple[int, int]] = {}
-        offset = 0
+    def outputs(self) -> list[Outputs | None]:
+        """Which decoder outputs are each column's."""
+        found: list[Outputs | None] = [None] * self.n_columns
+        before = 0
         for places, part, size in zip(self._places, self.parts, self.sizes, strict=True):
-            for place, (loc, scale) in zip(places, part.outputs, strict=True):  # type: ignore[arg-type]
-                found[place] = (
-                    loc + offset if loc >= 0 else -1,
-                    scale + offset if scale >= 0 else -1,
-                )
-            offset += size
-        return [found[place] for place in range(self.n_columns)]
+            for place, outputs in zip(places, part.outputs, strict=True):  # type: ignore[arg-type]
+                found[place] = outputs and outputs.after(before)
+            before += size
+        return found
 
     @property
     def n_params(self) -> int:

@@ -58,6 +58,10 @@ class VAE(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.prior, self.family, self.likelihood = prior, family, likelihood
 
+    def guided_by(self, other: VAE) -> VAE:
+        """Return the same model with the encoder and the family of another."""
+        return VAE(other.encoder, self.decoder, self.prior, other.family, self.likelihood)
+
     def posterior(self, x: Tensor, observed: Tensor) -> Mixture:
         """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""
         seen = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     position: Tensor  # (B,)   which rows of the table they are
 
 
-class Objective(nn.Module, ABC):
+class Objective(ABC):
     """What training maximises."""
 
     @abstractmethod
@@ -39,7 +39,7 @@ class Objective(nn.Module, ABC):
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Give every weight its gradient, and return the loss, () and without gradient."""
 
-    def advance(self, vae: VAE, batch: Batch, noise: Noise) -> None:
+    def advance(self, vae: VAE, batch: Batch, noise: Noise) -> None:  # noqa: B027 - a hook
         """Move what belongs to rows that are not trained on; most objectives keep nothing."""
 
 
@@ -66,7 +66,6 @@ class BoundObjective(Objective):
         stratified: bool,
         gradient: Gradient,
     ) -> None:
-        super().__init__()
         self._bound, self.n_draws = bound, n_draws
         self.stratified, self.gradient = stratified, gradient
 
@@ -237,33 +236,29 @@ class DeMissObjective(Objective):
         n_draws: int = 1,
         alone: Term | None = None,
     ) -> None:
-        super().__init__()
         self.imputations, self.sampler = imputations, sampler
         self.n_draws, self.alone = n_draws, alone
 
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Return the decoder's objective of each row."""
-        forward = self._pass(vae, self.imputations.read(batch.position).x, noise)
-        return self._mvb(forward) if self.alone == "mvb" else self._cvi(forward, batch)
+        completed = self.imputations.read(batch.position).x
+        return self._decoders(self._pass(vae, completed, noise), batch)
 
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Take the gradients of both objectives over one forward pass, and move the rows."""
         chain = self.imputations.read(batch.position)
         forward = self._pass(vae, chain.x, noise)
-        with torch.set_grad_enabled(self.alone == "cvi"):
-            cvi = self._cvi(forward, batch)
-        mvb = self._mvb(forward)
+        with torch.set_grad_enabled(self.alone is not None):
+            loss = -self._decoders(forward, batch).mean()
         if self.alone is not None:
-            told = cvi if self.alone == "cvi" else mvb
-            (-told.mean()).backward()
+            loss.backward()
         else:
-            told = cvi
             # the mixture of encodings has no part in the gradient of the decoder
             seen = self._seen(forward, batch)
             _backward(-seen.mean(), vae.decoder, vae.prior, vae.likelihood)
-            _backward(-mvb.mean(), vae.encoder, vae.family)
+            _backward(-self._mvb(forward).mean(), vae.encoder, vae.family)
         self._move(vae, batch, chain, noise, forward)
-        return -told.detach().mean()
+        return loss.detach()
 
     def advance(self, vae: VAE, batch: Batch, noise: Noise) -> None:
         """Move the imputations of rows that are not trained on."""
@@ -279,6 +274,9 @@ class DeMissObjective(Objective):
     def _seen(self, forward: _Pass, batch: Batch) -> Tensor:
         """Return log p(x_obs, z), (S, K, B)."""
         return torch.where(batch.observed, forward.log_p, 0.0).sum(-1) + forward.log_prior
+
+    def _decoders(self, forward: _Pass, batch: Batch) -> Tensor:
+        return self._mvb(forward) if self.alone == "mvb" else self._cvi(forward, batch)
 
     def _cvi(self, forward: _Pass, batch: Batch) -> Tensor:
         log_q = forward.q.pooled().log_prob(forward.z.flatten(0, 1))  # (S * K, B)

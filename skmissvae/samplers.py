@@ -17,13 +17,10 @@ import torch
 from torch import Tensor
 
 from .distributions import Mixture
-from .importance import resample
+from .importance import finite, resample
 from .likelihoods import ColumnDistribution
 from .model import VAE
 from .noise import Noise
-
-# Stands for the log-weight of a latent that is no number.
-_NO_WEIGHT = -1e30
 
 
 class Chain(NamedTuple):
@@ -272,11 +269,6 @@ def impute(
     x = columns.sample(noise)
     x = torch.where(observed | ~x.isfinite(), chain.x, x)
     return Chain(x, z, torch.ones_like(chain.accepted))
-
-
-def finite(log_w: Tensor) -> Tensor:
-    """Return log-weights in which what is no number weighs nothing beside what is one."""
-    return log_w.nan_to_num(nan=_NO_WEIGHT, posinf=_NO_WEIGHT, neginf=_NO_WEIGHT)
 
 
 class Run(NamedTuple):

@@ -85,6 +85,16 @@ def test_the_decoder_starts_as_factor_analysis(n_latents):
     assert np.abs(draws.std(0) / np.sqrt(model.variance) - 1).max() < 0.3
 
 
+def test_joined_columns_start_with_the_scale_of_factor_analysis():
+    parts = [NormalLikelihood(2, min_scale=0.3), NormalLikelihood(4, min_scale=0.05)]
+    vae = tiny_vae(6, likelihood=JoinedLikelihood(parts, [[0, 2], [1, 3, 4, 5]]))
+    model = fit(*rows(300, 0.3))
+    start_from(vae, model)
+    columns = vae.decode(torch.zeros(4000, 1, 2))
+    draws = columns.sample(stream(dtype=torch.float32)).detach()[:, 0].numpy()
+    np.testing.assert_allclose(draws.std(0), np.sqrt(model.variance), rtol=0.06)
+
+
 def test_columns_without_a_location_start_as_they_are():
     likelihood = JoinedLikelihood([NormalLikelihood(2), BernoulliLikelihood(2)], [[0, 2], [1, 3]])
     vae, untouched = (tiny_vae(4, likelihood=likelihood) for _ in range(2))

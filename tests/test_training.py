@@ -35,7 +35,6 @@ class Spoiled(Objective):
     """An objective whose loss is not a number in chosen steps."""
 
     def __init__(self, inner, spoiled):
-        super().__init__()
         self.inner, self.spoiled, self.step = inner, spoiled, -1
 
     def bound(self, vae, batch, noise):
