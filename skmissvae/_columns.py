@@ -1,17 +1,38 @@
-"""From the user's table to the model's tensors and back."""
+"""From numbers with holes to the model's tensors and back."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from ._frames import Codec, Floats, Mask
+from .warps import fit_warp
 
 # In standard deviations: beyond it squares would leave the range of float32.
 _LIMIT = 1e15
 
-Floats = NDArray[np.floating]
-Mask = NDArray[np.bool_]
+_CODED = ("binary", "categorical", "ordinal")
+# Share of a continuous column's cells from which on its least or greatest value, a pile of zeros
+# or of values cut off, gets a probability of its own.
+_ATOM_SHARE = 0.2
+_MIN_DIFFERENT = 20  # values that tell of a continuum
+_COMPARED = 64  # rows that tell most columns apart before whole ones are compared
+
+#: What becomes of a column, and the words of the report for it.
+TREATMENTS = {
+    "modelled": "",
+    "empty": "no cell is observed: nothing can be learned, the column is left out unless "
+    "keep_empty_features=True",
+    "constant": "a single value: no evidence for other columns; holes get it",
+    "identifier": "as many values as rows: no evidence for other columns; holes get the most "
+    "frequent value, unless 'where' leaves them",
+    "date": "complete at fit: left aside; feature_kinds can call it 'continuous'",
+    "other": "a type that cannot be modelled: left as it is, holes and all",
+}
 
 
 class Rows(NamedTuple):
@@ -21,17 +42,32 @@ class Rows(NamedTuple):
     observed: Mask  # (N, D)
 
 
+class Facts(NamedTuple):
+    """What an observation model may know of a column, in the model's units."""
+
+    kind: str
+    counts: tuple[int, ...] = ()  # observed cells of each level of a coded column
+    step: float = 0.0  # between neighbours of a column of whole numbers
+    low: float = -np.inf  # what such a column cannot fall below
+    origin: float = 0.0  # one of its values
+    warp: tuple[float, ...] | None = None
+    atom: tuple[float, float] | None = None  # an often repeated value and its share
+
+
 class Table:
     """Schema of a table: which columns the model takes, and in which units.
 
     A column that is empty at fit is dropped, or filled with zeros where it is kept. A column with
-    one value throughout is no random variable: it is imputed by that value, is no evidence for
-    the others and has no part in densities. The rest is standardised by its observed cells.
+    one value throughout is no random variable, one with as many values as rows no evidence: their
+    holes are filled, and they have no part in densities. An exact copy of another column stands
+    for the same variable. The rest is standardised by its observed cells, or coded.
 
     Parameters
     ----------
     keep_empty : bool
         Whether columns without any observed cell are kept.
+    learn_shapes : bool
+        Whether columns of numbers are warped, and piles of a value have a probability.
     """
 
     kept: NDArray[np.intp]  # columns of the input that are in the output
@@ -39,19 +75,41 @@ class Table:
     location: NDArray[np.float64]  # (D,)
     scale: NDArray[np.float64]  # (D,)
     fill: NDArray[np.float64]  # value of every input column that is not modelled
+    copies: dict[int, int]  # a column, and the modelled one that it repeats
+    treatment: list[str]  # of every input column
+    facts: list[Facts]  # of the modelled columns
 
-    def __init__(self, keep_empty: bool = False) -> None:
-        self.keep_empty = keep_empty
+    def __init__(self, keep_empty: bool = False, learn_shapes: bool = False) -> None:
+        self.keep_empty, self.learn_shapes = keep_empty, learn_shapes
 
-    def fit(self, X: Floats, observed: Mask) -> Table:
+    def fit(self, X: Floats, observed: Mask, codecs: Sequence[Codec]) -> Table:
         """Learn the schema: (N, n_features), (N, n_features)."""
+        self.codecs = list(codecs)
         seen = observed.any(0)
         low = np.where(observed, X, np.inf).min(0)
         high = np.where(observed, X, -np.inf).max(0)
         varies = seen & (low < high)
-        self.kept = np.arange(X.shape[1]) if self.keep_empty else np.flatnonzero(seen)
-        self.modelled = np.flatnonzero(varies)
-        self.fill = np.where(seen & ~varies, low, 0.0).astype(np.float64)
+        kinds = [codec.kind for codec in self.codecs]
+        self.copies = _copies(X, observed, np.flatnonzero(varies), codecs)
+        self.treatment = []
+        for j, kind in enumerate(kinds):
+            if kind == "other":
+                self.treatment.append("other")
+            elif not varies[j]:
+                self.treatment.append("constant" if seen[j] else "empty")
+            elif kind in ("identifier", "date"):
+                self.treatment.append(kind)
+            else:
+                self.treatment.append("copy" if j in self.copies else "modelled")
+        treatment = np.array(self.treatment)
+        dropped = np.isin(treatment, [] if self.keep_empty else ["empty"])
+        self.kept, self.modelled = np.flatnonzero(~dropped), np.flatnonzero(treatment == "modelled")
+        self.fill = np.where(treatment == "constant", low, 0.0).astype(np.float64)
+        for i in np.flatnonzero(np.isin(treatment, ("identifier", "date"))):
+            self.fill[i] = _usual(X[observed[:, i], i])
+        self.n_missing, self.n_rows = (~observed).sum(0), len(X)
+        self.n_values = [len(np.unique(X[observed[:, j], j])) for j in range(X.shape[1])]
+
         cells = np.where(observed, X, np.nan)[:, self.modelled].astype(np.float64)
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         # within [-1, 1] no square over- or underflows, whatever the column's units
@@ -60,17 +118,44 @@ class Table:
         unit = (cells - middle) / half_range
         self.location = middle + half_range * np.nanmean(unit, 0)
         self.scale = half_range * np.nanstd(unit, 0)
+        coded = np.array([kinds[j] in _CODED for j in self.modelled], dtype=bool)
+        self.location[coded], self.scale[coded] = 0.0, 1.0
         self.log_scale = np.log(self.scale)
+        self.facts = [self._facts(d, cells[:, d]) for d in range(len(self.modelled))]
         return self
 
-    def support(self, supports: list[str], names: list[str]) -> None:
-        """Set the units of columns whose observation model lives on {0, 1} or [0, 1].
+    def _facts(self, d: int, cells: NDArray[np.float64]) -> Facts:
+        codec = self.codecs[self.modelled[d]]
+        seen = cells[~np.isnan(cells)]
+        if codec.kind in _CODED:
+            counts = np.bincount(seen.astype(int), minlength=len(codec.levels))
+            return Facts(codec.kind, tuple(counts.tolist()))
+        x = (seen - self.location[d]) / self.scale[d]
+        warp = None
+        if codec.kind in ("count", "integer"):
+            if self.learn_shapes and len(np.unique(x)) >= _MIN_DIFFERENT:
+                warp = fit_warp(x)
+            origin = -self.location[d] / self.scale[d]
+            low = origin if codec.kind == "count" else -np.inf
+            return Facts(codec.kind, (), 1 / self.scale[d], low, origin, warp)
+        values, counts = np.unique(x, return_counts=True)
+        atom, most = None, counts.argmax()
+        at_an_end = most in (0, len(values) - 1) and len(values) >= _MIN_DIFFERENT
+        if self.learn_shapes and at_an_end and counts[most] >= _ATOM_SHARE * len(x):
+            atom = (float(values[most]), float(counts[most] / len(x)))
+            x = x[x != values[most]]
+        if self.learn_shapes and len(values) >= _MIN_DIFFERENT:
+            warp = fit_warp(x)
+        return Facts(codec.kind, warp=warp, atom=atom)
+
+    def support(self, supports: Sequence[str], names: Sequence[str]) -> None:
+        """Set the units of columns whose observation model does not live on all numbers.
 
         Parameters
         ----------
-        supports : list of str
-            "real", "binary" or "unit" for each modelled column.
-        names : list of str
+        supports : sequence of str
+            Support of each modelled column, as its likelihood has it.
+        names : sequence of str
             Names of the modelled columns, for errors.
         """
         for d, (support, name) in enumerate(zip(supports, names, strict=True)):
@@ -84,15 +169,21 @@ class Table:
                 self.location[d], self.scale[d] = self.low[d], self.high[d] - self.low[d]
             elif support == "unit":
                 self.location[d], self.scale[d] = 0.0, 1.0
-            if support != "real":
+            if support not in ("real", "atom"):
                 self.log_scale[d] = 0.0  # probabilities and unit densities are in the table's units
-        self.supports = supports
+        self.supports = list(supports)
 
     def _binary(self) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support == "binary"]
 
     def encode(self, X: Floats, observed: Mask) -> Rows:
-        """Return the modelled columns, standardised: (N, n_features) -> (N, D)."""
+        """Return the modelled columns in the model's units: (N, n_features) -> (N, D)."""
+        if self.copies:
+            X, observed = X.copy(), observed.copy()
+            for copy, source in self.copies.items():
+                also = observed[:, copy] & ~observed[:, source]
+                X[also, source] = X[also, copy]
+                observed[also, source] = True
         seen = observed[:, self.modelled]
         x = (X[:, self.modelled].astype(np.float64) - self.location) / self.scale
         x = x.clip(-_LIMIT, _LIMIT)
@@ -101,35 +192,48 @@ class Table:
                 x[np.isclose(x[:, d], value, rtol=0, atol=1e-6), d] = value
         return Rows(np.where(seen, x, 0.0), seen)
 
-    def check(self, rows: Rows, names: list[str]) -> None:
+    def check(self, rows: Rows, names: Sequence[str]) -> None:
         """Raise where an observed cell lies outside its column's support."""
         for d, support in enumerate(self.supports):
             x = rows.x[rows.observed[:, d], d]
-            wrong = {
-                "real": np.zeros(x.shape, bool),
-                "binary": (x != 0) & (x != 1),
-                "unit": (x < 0) | (x > 1),
-            }[support]
+            value = self.location[d] + self.scale[d] * x
+            if support == "binary":
+                wrong = (x != 0) & (x != 1)
+                allowed = f"only {self.low[d]:g} or {self.high[d]:g}, as at fit"
+            elif support == "unit":
+                wrong, allowed = (x < 0) | (x > 1), "only between 0 and 1"
+            elif support == "whole":
+                wrong = np.abs(value - np.rint(value)) > 1e-6 * (1 + np.abs(value))
+                allowed = "only whole numbers, as at fit"
+                if self.facts[d].kind == "count":
+                    wrong |= value < -1e-6
+                    allowed = "only whole numbers of 0 or more, as at fit"
+            else:
+                continue
             if wrong.any():
-                value = self.location[d] + self.scale[d] * x[wrong][0]
-                allowed = (
-                    f"{self.low[d]:g} or {self.high[d]:g}"
-                    if support == "binary"
-                    else "between 0 and 1"
-                )
                 raise ValueError(
-                    f"Column {names[d]!r} holds {value:g}, but its likelihood allows only "
-                    f"{allowed}, as at fit; mend the value, mark it missing or choose another "
-                    "likelihood."
+                    f"Column {names[d]!r} holds {value[wrong][0]:g}, but its likelihood allows "
+                    f"{allowed}; mend the value, mark it missing or choose another likelihood or "
+                    "feature_kinds."
                 )
 
-    def decode(self, x: NDArray[np.float64], X: Floats, observed: Mask) -> Floats:
-        """Return the table without holes, its observed cells untouched.
+    def log_units(self, rows: Rows) -> NDArray[np.float64]:
+        """Return what densities of rows lose from the model's units to the table's, (N,)."""
+        log_scale = np.where(rows.observed, self.log_scale, 0.0)
+        for d, facts in enumerate(self.facts):
+            if self.supports[d] == "atom" and facts.atom is not None:
+                # as the likelihood tells atoms, in its precision
+                off = np.abs((rows.x[:, d] - facts.atom[0]).astype(np.float32))
+                log_scale[off <= 1e-6 * (1 + abs(facts.atom[0])), d] = 0.0
+        return log_scale.sum(1)
+
+    def decode(self, x: NDArray[np.float64], X: Floats, observed: Mask) -> NDArray[np.float64]:
+        """Return numbers for all cells, those of observed cells untouched.
 
         Parameters
         ----------
         x : ndarray of shape (N, D)
-            Values of the modelled columns, standardised.
+            Values of the modelled columns, in the model's units.
         X : ndarray of shape (N, n_features)
             The incomplete table.
         observed : ndarray of shape (N, n_features)
@@ -137,7 +241,7 @@ class Table:
 
         Returns
         -------
-        ndarray of shape (N, n_kept)
+        ndarray of shape (N, n_features)
             In the units and the type of ``X``.
         """
         limits = np.finfo(X.dtype)
@@ -146,5 +250,85 @@ class Table:
         for d in self._binary():  # to the bit, which the sum need not be
             values[x[:, d] == 1, d] = self.high[d]
         full[:, self.modelled] = np.clip(values, float(limits.min), float(limits.max))
+        whole = [getattr(codec, "whole", False) for codec in self.codecs]
+        full[:, whole] = np.rint(full[:, whole])
         out = np.where(observed, X, full.astype(X.dtype))
-        return out[:, self.kept]
+        for copy, source in self.copies.items():
+            also = observed[:, copy] & ~observed[:, source]
+            out[also, source] = X[also, copy]
+            out[:, copy] = np.where(observed[:, copy], X[:, copy], out[:, source])
+        return out
+
+    def fillable(self) -> Mask:
+        """Tell which columns have a value for their holes."""
+        treatment = np.array(self.treatment)
+        numbers = np.array([not codec.levels for codec in self.codecs])
+        named = np.array([not hasattr(codec, "whole") for codec in self.codecs])
+        return (treatment != "other") & ~((treatment == "empty") & numbers & named)
+
+    def report(self, names: Sequence[str]) -> pd.DataFrame:
+        """Return a line per input column: what it is and what becomes of it."""
+        words = [
+            f"an exact copy of {names[self.copies[j]]!r}: completed like it"
+            if treatment == "copy"
+            else TREATMENTS[treatment]
+            for j, treatment in enumerate(self.treatment)
+        ]
+        place = {int(j): d for d, j in enumerate(self.modelled)}
+        for j, codec in enumerate(self.codecs):
+            if j in place and self.facts[place[j]].atom is not None:
+                value, share = self.facts[place[j]].atom  # type: ignore[misc]
+                value = self.location[place[j]] + self.scale[place[j]] * value
+                words[j] = f"{value:.6g} makes up {share:.0%}: it has a probability of its own"
+            if codec.levels and all(_reads_as_number(level) for level in codec.levels):
+                words[j] = "; ".join(
+                    filter(None, [words[j], "strings of numbers are taken for categories"])
+                )
+        return pd.DataFrame(
+            {
+                "kind": [codec.kind for codec in self.codecs],
+                "treatment": self.treatment,
+                "n_missing": self.n_missing,
+                "missing_share": self.n_missing / self.n_rows,
+                "n_values": self.n_values,
+                "remark": words,
+            },
+            index=pd.Index(list(names), name="column"),
+        )
+
+
+def _usual(values: NDArray[np.floating]) -> float:
+    """Return the most frequent value, the middle one of those that are equally so."""
+    found, counts = np.unique(values, return_counts=True)
+    most = found[counts == counts.max()]
+    return float(most[(len(most) - 1) // 2])
+
+
+def _copies(
+    X: Floats, observed: Mask, varies: NDArray[np.intp], codecs: Sequence[Codec]
+) -> dict[int, int]:
+    """Return the columns that equal an earlier one wherever both are seen, mostly together."""
+    found: dict[int, int] = {}
+    part = np.linspace(0, len(X) - 1, min(len(X), _COMPARED)).astype(int)
+    few, few_seen = X[part], observed[part]
+    for place, j in enumerate(varies):
+        earlier = np.array([i for i in varies[:place] if i not in found], dtype=int)
+        differ = (few[:, earlier] != few[:, [j]]) & few_seen[:, earlier] & few_seen[:, [j]]
+        for i in earlier[~differ.any(0)]:
+            both = observed[:, i] & observed[:, j]
+            enough = both.sum() >= max(0.5 * (observed[:, i] | observed[:, j]).sum(), 2)
+            alike = codecs[i].kind == codecs[j].kind and codecs[i].levels == codecs[j].levels
+            if enough and alike and (X[both, i] == X[both, j]).all() and np.ptp(X[both, i]) > 0:
+                found[int(j)] = int(i)
+                break
+    return found
+
+
+def _reads_as_number(level: Any) -> bool:
+    if not isinstance(level, str):
+        return False
+    try:
+        float(level)
+    except ValueError:
+        return False
+    return True

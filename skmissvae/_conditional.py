@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from . import importance, samplers
+from .composite import bounded
+from .likelihoods import ColumnDistribution
 from .model import VAE
 from .noise import Noise
 
@@ -44,6 +46,8 @@ class Conditional(NamedTuple):
         Steps of the chains.
     where_poor : bool
         Whether chains run for those rows alone whose importance weights are poor.
+    bounds : tuple of Tensor of shape (D,), optional
+        Where the columns of what is imputed are cut off.
     """
 
     vae: VAE
@@ -52,6 +56,18 @@ class Conditional(NamedTuple):
     completed: VAE | None
     n_steps: int
     where_poor: bool
+    bounds: tuple[Tensor, Tensor] | None = None
+
+    def decode(self, z: Tensor) -> ColumnDistribution:
+        """Return what is imputed given latents: (*, L) -> batch (*, D)."""
+        return self.cut(self.vae.decode(z))
+
+    def cut(self, columns: ColumnDistribution) -> ColumnDistribution:
+        """Return columns cut off at the bounds."""
+        if self.bounds is None:
+            return columns
+        low, high = (bound.to(columns.mean()) for bound in self.bounds)
+        return bounded(columns, low, high)
 
     def to(self, device: torch.device) -> Conditional:
         """Return a copy on a device."""
@@ -64,20 +80,23 @@ class Conditional(NamedTuple):
 
     def moments(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Moments:
         """Return evidence, means and effective sample size by importance weights: of B rows."""
-        return importance.moments(self.vae, x, observed, self.n_draws, noise)
+        return importance.moments(
+            self.vae, x, observed, self.n_draws, noise, lambda columns: self.cut(columns).expected()
+        )
 
     def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
-        """Return E[x | x_obs], E[z | x_obs] and the effective number of draws behind them.
+        """Return what is expected of x, E[z | x_obs] and the effective number of draws behind them.
 
-        Rows come one at a time: (1, D) -> (1, D), (1, L), (1,).
+        Rows come one at a time: (1, D) -> (1, n_expected), (1, L), (1,).
         """
         if self.where_poor or not self._may_run(observed):
             found = self.moments(x, observed, noise)
             if not (self._may_run(observed) and self._is_poor(found.ess)):
-                return found.x, found.z, found.ess
+                return found.expected, found.z, found.ess
         run = self.run(x, observed, noise)
-        means = run.means(self.vae)
-        return means.mean((0, 1)), run.z.double().mean((0, 1)), _effective(means, observed)
+        columns = self.decode(run.z)
+        expected = columns.expected().double().mean((0, 1))
+        return expected, run.z.double().mean((0, 1)), _effective(columns.mean().double(), observed)
 
     def latents(
         self, x: Tensor, observed: Tensor, noise: Noise, size: int

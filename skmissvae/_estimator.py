@@ -17,9 +17,17 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ._callbacks import CallbackSupportMixin, Epochs, with_callbacks
-from ._columns import Floats, Mask, Rows, Table
+from ._columns import Rows, Table
 from ._conditional import Conditional, poor_ess
-from ._input import column_names, missing_marker, read
+from ._input import (
+    Cells,
+    Source,
+    codecs_of,
+    column_names,
+    create,
+    open_table,
+    read,
+)
 from ._linear import factor_analysis, start_from
 from ._params import estimator, validate, whole
 from ._settable import Settable
@@ -140,13 +148,14 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             validate(self)
             self._objective()  # options that contradict each other
             go_on = self.warm_start and hasattr(self, "vae_")
-            table, observed = read(self, X, self.missing_values, reset=not go_on)
+            source = open_table(self, X, reset=not go_on)
             seeds = self._seeds()
             if go_on:
                 self._check_architecture("set warm_start=False")
+                cells = self._read(source)
             else:
-                self._start(table, observed, seeds[0])
-            rows = self._encode_rows(table, observed)
+                cells = self._start(source, seeds[0])
+            rows = self._encode_rows(cells)
             max_iter = self.max_iter or self._epochs(len(rows.x))
             held_out = self._held_out(len(rows.x), seeds[1])
             n_epochs = max_iter + self._encoder_epochs(max_iter) * self._decomposed()
@@ -213,14 +222,15 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         with unchanged_on_error(self):
             validate(self)
             first = not hasattr(self, "vae_")
-            table, observed = read(self, X, self.missing_values, reset=first)
+            source = open_table(self, X, reset=first)
             seeds = self._seeds()
             if first:
-                self._start(table, observed, seeds[0])
+                cells = self._start(source, seeds[0])
                 self.history_, self.validation_score_ = {}, math.nan
             else:
                 self._check_architecture("call fit")
-            rows = self._encode_rows(table, observed)
+                cells = self._read(source)
+            rows = self._encode_rows(cells)
             if first:
                 self._start_linear(rows, 1, seeds[0])
             # a pass must not repeat the noise of the last, even with an integer random_state
@@ -253,7 +263,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         object
             A fitted estimator; this one stays as it is.
         """
-        _, _, rows = self._rows(X)
+        rows = self._rows(X)[2]
         other = copy.deepcopy(self)
         other._check_architecture("call fit")
         for name in ("_optimizers", "_chains"):
@@ -284,26 +294,36 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         if not any(self.vae_.likelihood.outputs):
             return 0  # no column has a location
         random_state = np.random.default_rng(derive_seed(seed, 7))
-        start_from(self.vae_, factor_analysis(*rows, n_factors, random_state))
+        x, seen = self.vae_.likelihood.straighten(
+            torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
+        )
+        x = torch.where(seen, x, 0.0)
+        model = factor_analysis(x.double().numpy(), seen.numpy(), n_factors, random_state)
+        start_from(self.vae_, model)
         return round(_LINEAR_SHARE * max_iter)
 
     def _encoder_epochs(self, max_iter: int) -> int:
         """Return the epochs of an encoder's training for a decoder that is done."""
         return math.ceil(_ENCODER_SHARE * max_iter)
 
-    def _start(self, table: Floats, observed: Mask, seed: int) -> None:
-        """Learn the schema and build the model."""
-        if not observed.any():
+    def _start(self, source: Source, seed: int) -> Cells:
+        """Learn the schema, build the model, and return the table in numbers."""
+        names = column_names(self)
+        codecs = codecs_of(
+            source, names, self.missing_values, self.feature_kinds, self.categorical_features
+        )
+        cells = read(source, codecs, names, self.missing_values)
+        if not cells.observed.any():
             raise ValueError(
-                f"X has no observed cell: all {observed.size} cells are missing; there is nothing "
-                "to learn from."
+                f"X has no observed cell: all {cells.observed.size} cells are missing; there is "
+                "nothing to learn from."
             )
-        schema = Table(self.keep_empty_features).fit(table, observed)
+        schema = Table(self.keep_empty_features, self.learn_shapes)
+        schema.fit(cells.values, cells.observed, codecs)
         spec = self._spec_of(schema)
         with local_seed(seed, torch.device("cpu")):
             vae = spec.build()
             completed = spec.build_completed(vae) if self._decomposed() else None
-        names = column_names(self)
         schema.support(vae.likelihood.supports, [names[j] for j in schema.modelled])
         self._table, self._spec, self.vae_ = schema, spec, vae.eval()
         for name in ("completed_vae_", "_optimizers", "_chains"):
@@ -311,21 +331,36 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         if completed is not None:
             self.completed_vae_ = completed.eval()
         self.n_iter_ = 0
-        self._fit_columns(table, observed)
+        self.fit_report_ = schema.report(names)
+        self.feature_kinds_ = dict(zip(names, (c.kind for c in codecs), strict=True))
+        self._template = source.template()
+        self._fit_columns(cells)
         self._seed = seed
+        self._warn_of_empty_columns(names)
+        return cells
 
-    def _fit_columns(self, table: Floats, observed: Mask) -> None:
+    def _warn_of_empty_columns(self, names: Sequence[str]) -> None:
+        empty = [name for name, t in zip(names, self._table.treatment, strict=True) if t == "empty"]
+        if empty and not self.keep_empty_features:
+            warnings.warn(
+                f"Columns without any observed cell are left out: {', '.join(map(repr, empty))}; "
+                "drop them, or set keep_empty_features=True to keep them.",
+                UserWarning,
+                stacklevel=users_level(),
+            )
+
+    def _fit_columns(self, cells: Cells) -> None:
         """Let subclasses learn more of the table's columns."""
 
     def _spec_of(self, schema: Table) -> Spec:
         """Return all that is needed to build the networks."""
         n_columns = len(schema.modelled)
         return Spec(
-            n_columns=n_columns,
+            facts=tuple(schema.facts),
             n_latents=self.n_latents or max(1, min(n_columns, 20)),
             K=getattr(self, "K", 1) if self._has_mixture() else 1,
             likelihood=likelihoods_by_column(
-                self.likelihood, schema.modelled.tolist(), column_names(self)
+                self.likelihood, schema.facts, schema.modelled.tolist(), column_names(self)
             ),
             min_scale=self.min_scale,
             n_hidden=self.n_hidden,
@@ -598,7 +633,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         self._warn_of_poor_weights(ess, self.n_importance_draws, chains=False)
         # without evidence the density of nothing is one; the estimate would only come near
         log_evidence = np.where(rows.observed.any(1), log_evidence, 0.0)
-        return log_evidence - rows.observed @ self._table.log_scale
+        return log_evidence - self._table.log_units(rows)
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean log-density of the rows' observed cells.
@@ -689,14 +724,14 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         ndarray of shape (n_samples, n_latents)
             Means by importance weights, or over the chains of ``sampler``.
         """
-        table, _, rows = self._rows(X)
+        _, cells, rows = self._rows(X)
         _, z, ess = self._row_by_row(
             rows, lambda given, x, o, _: given.means(x, o, self._common(x))
         )
         self._warn_of_poor_weights(ess, self.n_importance_draws)
-        return z.astype(table.dtype)
+        return z.astype(cells.values.dtype)
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw new rows from the model.
 
         Parameters
@@ -708,8 +743,9 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_out)
-            Complete rows in the units of the training table.
+        ndarray or data frame of shape (n_samples, n_features_out)
+            Complete rows in the units and the container of the training table. Columns that are
+            not modelled have what their holes would get.
         """
         check_is_fitted(self)
         if whole(1)(n_samples):
@@ -721,7 +757,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         with torch.inference_mode():
             x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
         empty = np.full((int(n_samples), self.n_features_in_), np.nan)
-        return self._table.decode(x, empty, np.zeros(empty.shape, dtype=bool))
+        values = self._table.decode(x, empty, np.zeros(empty.shape, dtype=bool))
+        return create(self._template, self._table.codecs, values, self._table.kept)
 
     def _call_seed(self, random_state: Any) -> int:
         given = self.random_state if random_state is None else random_state
@@ -729,17 +766,22 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
 
     # -- tables, rows, devices ----------------------------------------------------------------
 
-    def _encode_rows(self, table: Floats, observed: Mask) -> Rows:
-        rows = self._table.encode(table, observed)
+    def _read(self, source: Source) -> Cells:
+        names = column_names(self)
+        return read(source, self._table.codecs, names, self.missing_values, self.handle_unknown)
+
+    def _encode_rows(self, cells: Cells) -> Rows:
+        rows = self._table.encode(cells.values, cells.observed)
         names = column_names(self)
         self._table.check(rows, [names[j] for j in self._table.modelled])
         return rows
 
-    def _rows(self, X: Any) -> tuple[Floats, Mask, Rows]:
+    def _rows(self, X: Any) -> tuple[Source, Cells, Rows]:
         check_is_fitted(self)
         validate(self)
-        table, observed = read(self, X, self.missing_values, reset=False)
-        return table, observed, self._encode_rows(table, observed)
+        source = open_table(self, X, reset=False)
+        cells = self._read(source)
+        return source, cells, self._encode_rows(cells)
 
     def _device(self) -> torch.device:
         if self.device == "auto":
@@ -814,7 +856,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = math.isnan(missing_marker(self.missing_values))
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:

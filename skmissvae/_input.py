@@ -1,49 +1,105 @@
-"""What users hand in: tables of numbers with holes, and what is wrong with others."""
+"""What users hand in: frames and arrays with holes, and what is wrong with others."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from ._columns import Floats, Mask
+from ._frames import KINDS, Codec, Floats, Mask, Opaque, Values, codec, fill, like, missing
+from ._spec import place_of
 
 
-def missing_marker(value: Any) -> float:
-    """Return what marks a missing cell as a number, NaN for None and pandas.NA."""
-    if value is None or str(value) == "<NA>":
+class Cells(NamedTuple):
+    """A table in numbers."""
+
+    values: Floats  # (N, n_features)   codes for levels; what is not observed does not matter
+    observed: Mask  # (N, n_features)   what the model may take as evidence
+    holes: Mask  # (N, n_features)   what can be imputed: a cell of unknown level is neither
+
+
+class Source(NamedTuple):
+    """A table as it was handed in."""
+
+    columns: list[Values]
+    frame: nw.DataFrame | None  # None for an array of numbers
+    dtype: np.dtype | None  # of the array that comes back; None for frames
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.columns[0])
+
+    def copy(self) -> Source:
+        """Return the same, whatever becomes of what was handed in."""
+        if self.frame is None:
+            return self._replace(columns=[np.array(column) for column in self.columns])
+        frame = self.frame.clone()
+        return self._replace(columns=_columns(frame), frame=frame)
+
+    def template(self) -> Source:
+        """Return the same without rows, to make others by."""
+        if self.frame is None:
+            return self._replace(columns=[column[:0] for column in self.columns])
+        frame = self.frame.head(0)
+        return self._replace(columns=_columns(frame), frame=frame)
+
+
+def _columns(frame: nw.DataFrame) -> list[Any]:
+    # a name can be a number, which an index in brackets would take for a row
+    return [frame.get_column(name) for name in frame.columns]
+
+
+def missing_marker(value: Any) -> Any:
+    """Return what marks a missing cell beside NaN, None, pandas.NA and NaT; NaN for none."""
+    if value is None or str(value) in ("<NA>", "NaT"):
         return math.nan
-    if not isinstance(value, numbers.Real):
+    if not isinstance(value, (numbers.Real, str)):
         raise ValueError(
-            f"Parameter 'missing_values' must be a number, np.nan, None or pd.NA; got {value!r}."
+            "Parameter 'missing_values' must be a number, a string, np.nan, None or pd.NA; got "
+            f"{value!r}."
         )
-    return float(value)
+    return value
 
 
-def read(estimator: Any, X: Any, missing_values: Any, *, reset: bool) -> tuple[Floats, Mask]:
-    """Return a table as floats, and which of its cells are observed.
+def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
+    """Return the columns of a table, and hold it against what the estimator knows.
 
     Parameters
     ----------
     estimator : BaseEstimator
         Whose columns they are: it learns their number and names, or holds ``X`` against them.
-    X : array-like of shape (n_samples, n_features)
+    X : data frame or array-like of shape (n_samples, n_features)
         The table.
-    missing_values : number, np.nan, None or pd.NA
-        What marks a missing cell.
     reset : bool
         Whether the estimator learns.
     """
-    marker = missing_marker(missing_values)
+    frame = nw.from_native(X, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
+    if isinstance(frame, nw.DataFrame):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        for n, of in zip(frame.shape, ("sample", "feature"), strict=True):
+            if not n:
+                raise ValueError(
+                    f"Found array with 0 {of}(s) (shape={frame.shape}) while a minimum of 1 is "
+                    "required."
+                )
+        twice = [name for name in frame.columns if frame.columns.count(name) > 1]
+        if twice:
+            raise ValueError(f"X has several columns named {twice[0]!r}; give each its own name.")
+        return Source(_columns(frame), frame, None)
     try:
-        table = validate_data(
+        array = validate_data(
             estimator,
-            _without_na(X),
+            X,
             reset=reset,
             dtype=[np.float64, np.float32],
             ensure_all_finite=False,
@@ -51,50 +107,223 @@ def read(estimator: Any, X: Any, missing_values: Any, *, reset: bool) -> tuple[F
     except ValueError as error:
         if "could not convert" not in str(error):
             raise
-        raise ValueError(_describe_strings(X)) from error
-    observed = ~np.isnan(table) if math.isnan(marker) else table != marker
-    wrong = observed & ~np.isfinite(table)
-    if wrong.any():
-        i, j = np.argwhere(wrong)[0]
-        nan = np.isnan(table[i, j])
-        word = "NaN" if nan else "infinity"
-        advice = (
-            "missing_values=np.nan marks it as missing" if nan else "replace it, or mark it missing"
-        )
+        cells = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
+        if not any(isinstance(cell, str) for cell in cells.flat):
+            raise
+        # an array of objects has columns of many types, as a frame
+        frame = nw.from_native(pd.DataFrame(cells).infer_objects(), eager_only=True)
+        return Source(_columns(frame), frame, cells.dtype)
+    return Source(list(array.T), None, array.dtype)
+
+
+def codecs_of(
+    source: Source,
+    names: Sequence[str],
+    missing_values: Any,
+    feature_kinds: Mapping[Any, str] | None,
+    categorical_features: Any,
+) -> list[Codec]:
+    """Return how each column becomes numbers.
+
+    Parameters
+    ----------
+    source : Source
+        The table to learn from.
+    names : sequence of str
+        Names of the columns.
+    missing_values, feature_kinds, categorical_features : object
+        The parameters of these names.
+    """
+    wanted = dict.fromkeys(range(len(names)))
+    wanted |= dict.fromkeys(_chosen(categorical_features, names), "categorical")
+    for column, kind in (feature_kinds or {}).items():
+        if kind not in KINDS:
+            raise ValueError(
+                f"Parameter 'feature_kinds' calls column {column!r} {kind!r}, which is none of "
+                f"{', '.join(map(repr, KINDS))}."
+            )
+        wanted[place_of(column, names, "feature_kinds")] = kind
+    marker = missing_marker(missing_values)
+    return [
+        codec(names[j], column, missing(column, marker), wanted[j])
+        for j, column in enumerate(source.columns)
+    ]
+
+
+def _chosen(categorical_features: Any, names: Sequence[str]) -> list[int]:
+    if categorical_features is None or isinstance(categorical_features, str):
+        return []  # "from_dtype": types tell
+    chosen = np.asarray(categorical_features)
+    if chosen.dtype == bool:
+        if len(chosen) != len(names):
+            raise ValueError(
+                f"Parameter 'categorical_features' is a mask of {len(chosen)} columns, but X has "
+                f"{len(names)}."
+            )
+        return np.flatnonzero(chosen).tolist()
+    return [place_of(column, names, "categorical_features") for column in chosen.tolist()]
+
+
+def read(
+    source: Source,
+    codecs: Sequence[Codec],
+    names: Sequence[str],
+    missing_values: Any,
+    handle_unknown: str = "error",
+) -> Cells:
+    """Return a table in numbers.
+
+    Parameters
+    ----------
+    source : Source
+        The table.
+    codecs : sequence of Codec
+        How each column becomes numbers.
+    names : sequence of str
+        Names of the columns, for errors.
+    missing_values : object
+        What marks a missing cell beside the nulls.
+    handle_unknown : {"error", "missing"}
+        Whether a level that was not there at fit is an error or no evidence.
+    """
+    marker = missing_marker(missing_values)
+    dtype = np.float64 if source.frame is not None else source.dtype
+    values = np.empty((source.n_rows, len(codecs)), dtype=dtype)
+    holes = np.empty(values.shape, dtype=bool)
+    for j, (column, one) in enumerate(zip(source.columns, codecs, strict=True)):
+        holes[:, j] = missing(column, marker)
+        try:
+            values[:, j] = one.encode(column, holes[:, j])
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"Column {names[j]!r} cannot be read as at fit, where it was {one.kind}: {error}"
+            ) from error
+    unknown = ~holes & np.isnan(values)
+    unknown[:, [isinstance(one, Opaque) for one in codecs]] = False
+    if unknown.any() and handle_unknown == "error":
+        i, j = np.argwhere(unknown)[0]
+        cell = source.columns[j][int(i)]
+        known = ", ".join(map(repr, codecs[j].levels[:10]))
+        more = ", ..." if len(codecs[j].levels) > 10 else ""
         raise ValueError(
-            f"Input X contains {word}: column {column_names(estimator)[j]!r}, row {i}, holds "
-            f"{table[i, j]}; {advice}."
+            f"Column {names[j]!r}, row {i}, holds {cell!r}, which it did not at fit (it had "
+            f"{known}{more}); mend the value, or set handle_unknown='missing' to leave it as it "
+            "is and go by the other columns."
         )
-    return table, observed
+    infinite = ~holes & np.isinf(values)
+    if infinite.any():
+        i, j = np.argwhere(infinite)[0]
+        raise ValueError(
+            f"Input X contains infinity: column {names[j]!r}, row {i}, holds {values[i, j]}; "
+            "replace it, or mark it missing."
+        )
+    return Cells(values, ~holes & ~np.isnan(values), holes)
+
+
+def chosen_cells(where: Any, shape: tuple[int, ...], names: Sequence[str]) -> Mask:
+    """Return the mask that ``where`` stands for.
+
+    Parameters
+    ----------
+    where : array-like of bool of shape (n_samples, n_features) or list of columns
+        Cells to impute.
+    shape : tuple of int
+        Shape of the table.
+    names : sequence of str
+        Names of the columns.
+    """
+    if np.ndim(where) == 2:
+        mask = np.asarray(where)
+        if mask.shape != shape or mask.dtype != bool:
+            raise ValueError(
+                f"where must be a mask of bool of X's shape {shape}, or a list of columns; got an "
+                f"array of {mask.dtype} of shape {mask.shape}."
+            )
+        return mask
+    mask = np.zeros(shape, dtype=bool)
+    if isinstance(where, str) or np.ndim(where) != 1:
+        raise ValueError(
+            f"where must be a mask of bool of X's shape {shape}, or a list of columns; got "
+            f"{where!r}."
+        )
+    mask[:, [place_of(column, names, "where") for column in where]] = True
+    return mask
+
+
+def restore(
+    source: Source,
+    codecs: Sequence[Codec],
+    numbers: NDArray[np.float64],
+    filled: Mask,
+    kept: Iterable[int],
+    extra: Mapping[str, np.ndarray],
+) -> Any:
+    """Return the table with some cells filled: its container, index, order and types.
+
+    Parameters
+    ----------
+    source : Source
+        The table.
+    codecs : sequence of Codec
+        How numbers become cells.
+    numbers : ndarray of shape (n_samples, n_features)
+        A number for every cell that is filled.
+    filled : ndarray of shape (n_samples, n_features)
+        Which cells are filled.
+    kept : sequence of int
+        Columns that come back.
+    extra : mapping of str to ndarray of shape (n_samples,)
+        Columns to put beside them.
+    """
+    if source.frame is None:
+        whole = np.empty((source.n_rows, len(codecs)), source.dtype)
+        for j, column in enumerate(source.columns):
+            whole[:, j] = column
+        table = whole[:, list(kept)]
+        for place, j in enumerate(kept):
+            where = filled[:, j]
+            table[where, place] = codecs[j].decode(numbers[where, j])
+        return np.hstack(
+            [table, *(column[:, None].astype(source.dtype) for column in extra.values())]
+        )
+    columns = []
+    for j in kept:
+        where, column = filled[:, j], source.columns[j]
+        columns.append(fill(column, where, codecs[j].decode(numbers[where, j])))
+    return _together(source, columns, extra)
+
+
+def create(
+    template: Source, codecs: Sequence[Codec], numbers: NDArray[np.float64], kept: Iterable[int]
+) -> Any:
+    """Return a table of numbers' cells, like the template: (n, n_features)."""
+    if template.frame is None:
+        table = np.empty_like(numbers)
+        for j in kept:
+            table[:, j] = codecs[j].decode(numbers[:, j])
+        return table[:, list(kept)]
+    cells_of = _columns(template.frame)
+    columns = [like(cells_of[j], codecs[j].decode(numbers[:, j])) for j in kept]
+    return _together(template, columns, {})
+
+
+def _together(source: Source, columns: list[Any], extra: Mapping[str, np.ndarray]) -> Any:
+    assert source.frame is not None, "a frame"
+    whole = nw.to_native(source.frame)
+    if not isinstance(whole, pd.DataFrame):
+        made = {column.name: column for column in columns} | dict(extra)
+        return nw.to_native(nw.from_dict(made, backend=source.frame.implementation))
+    native = [nw.to_native(column) for column in columns]
+    index = native[0].index if native else whole.index
+    # by place: names of pandas' columns can be anything
+    frame = pd.DataFrame(dict(enumerate([*native, *extra.values()])), index=index)
+    frame.columns = pd.Index([*(column.name for column in native), *extra])
+    if not extra and len(native) == whole.shape[1]:
+        frame.columns = whole.columns
+    return frame if source.dtype is None else frame.to_numpy(dtype=source.dtype)
 
 
 def column_names(estimator: Any) -> list[str]:
     """Return the names of the columns seen at fit, x0, x1, ... where they had none."""
     names: Sequence[str] | None = getattr(estimator, "feature_names_in_", None)
     return [f"x{j}" for j in range(estimator.n_features_in_)] if names is None else list(names)
-
-
-def _without_na(X: Any) -> Any:
-    """Return the table with NaN for the pandas.NA of object cells, which numpy cannot convert."""
-    if isinstance(X, pd.DataFrame) and any(dtype.kind == "O" for dtype in X.dtypes):
-        return X.where(X.notna(), np.nan)
-    if isinstance(X, np.ndarray) and X.dtype == object:
-        return np.where(pd.isna(X), np.nan, X)
-    return X
-
-
-def _describe_strings(X: Any) -> str:
-    """Return an error message that names the first cell that is no number."""
-    values = np.asarray(X, dtype=object)
-    names = list(getattr(X, "columns", [f"x{j}" for j in range(values.shape[-1])]))
-    for i, j in np.ndindex(values.shape):
-        try:
-            float(values[i, j])
-        except ValueError:
-            return (
-                f"Column {names[j]!r} holds {values[i, j]!r} in row {i}, which is not a number; "
-                "encode the column (OrdinalEncoder, OneHotEncoder) or leave it out."
-            )
-        except TypeError:
-            continue
-    return "X holds values that are not numbers."

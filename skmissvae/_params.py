@@ -82,6 +82,11 @@ def infinity(value: object) -> str | None:
     return None if value == math.inf else "np.inf"
 
 
+def minus_infinity(value: object) -> str | None:
+    """Check for negative infinity."""
+    return None if value == -math.inf else "-np.inf"
+
+
 def none(value: object) -> str | None:
     """Check for None."""
     return None if value is None else "None"
@@ -144,6 +149,11 @@ n_iter_ : int
     Epochs done since the weights' start.
 validation_score_ : float
     Bound of the held-out rows for the weights that were kept; NaN where none are held out.
+feature_kinds_ : dict of str to str
+    Kind of each column: those of ``feature_kinds``, or why it is none ("identifier", "date",
+    "other").
+fit_report_ : DataFrame
+    A line per column: kind, what becomes of it, missing cells, number of values, remarks.
 n_features_in_ : int
     Number of columns seen at fit.
 feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from torch import nn
 
+from ._frames import KINDS
 from ._params import (
     Parameter,
     a_callable,
@@ -27,6 +28,11 @@ from .samplers import SAMPLERS, Sampler
 def a_sampler(value: object) -> str | None:
     """Check for a sampler."""
     return None if isinstance(value, Sampler) else "a Sampler"
+
+
+def a_mapping(value: object) -> str | None:
+    """Check for a mapping."""
+    return None if isinstance(value, Mapping) else "a mapping from columns to kinds"
 
 
 @estimator
@@ -230,8 +236,54 @@ class Settable:
         ),
     ] = 50
     missing_values: Annotated[
-        Any, Parameter("number, np.nan, None or pd.NA", "What marks a missing cell.", anything)
+        Any,
+        Parameter(
+            "number, str, np.nan, None or pd.NA",
+            "What marks a missing cell beside NaN, None, pandas.NA and NaT, which always do.",
+            anything,
+        ),
     ] = np.nan
+    feature_kinds: Annotated[
+        Mapping[Any, str] | None,
+        Parameter(
+            "mapping or None",
+            "From columns (names or indices) to what they hold: "
+            + ", ".join(f'"{kind}"' for kind in KINDS)
+            + ". Columns that are not named are what their type tells: bool and two whole numbers "
+            "are binary, ordered categories ordinal, other categories and strings categorical, "
+            "whole numbers counts (integers where some are negative), the rest continuous. All "
+            "columns of an array of numbers are continuous. ``feature_kinds_`` has the outcome.",
+            either(a_mapping, none),
+        ),
+    ] = None
+    categorical_features: Annotated[
+        Any,
+        Parameter(
+            '{"from_dtype"}, None or array-like of bool, int or str',
+            "Columns of numbers to take for categories, as in scikit-learn's histogram trees.",
+            anything,
+        ),
+    ] = "from_dtype"
+    handle_unknown: Annotated[
+        Literal["error", "missing"],
+        Parameter(
+            '{"error", "missing"}',
+            "What to do with categories that were not there at fit: raise, or go by the other "
+            "columns and leave the cell as it is. Read at the call.",
+            one_of("error", "missing"),
+        ),
+    ] = "error"
+    learn_shapes: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether columns of numbers have shapes of their own: skewness and heavy tails are "
+            "straightened by a sinh-arcsinh map learned at fit, and a least or greatest value that "
+            "makes up a fifth of a continuous column, such as many zeros, has a probability. "
+            "Densities gain much from it, means seldom.",
+            one_of(True, False),
+        ),
+    ] = False
     keep_empty_features: Annotated[
         bool,
         Parameter(

@@ -6,9 +6,13 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
+from ._columns import Facts
+from .composite import AtomLikelihood, WarpedLikelihood
+from .discrete import CategoricalLikelihood, OrdinalLikelihood, WholeLikelihood
 from .families import POSTERIORS, Family, NormalFamily, StudentTFamily
 from .likelihoods import LIKELIHOODS, JoinedLikelihood, Likelihood, NormalLikelihood
 from .model import VAE
@@ -27,7 +31,7 @@ class Spec:
     that it holds for.
     """
 
-    n_columns: int
+    facts: tuple[Facts, ...]
     n_latents: int
     K: int
     likelihood: list[tuple[LikelihoodOption, list[int]]]
@@ -65,9 +69,7 @@ class Spec:
 
     def _likelihood(self) -> Likelihood:
         parts = [
-            option(len(columns))
-            if callable(option)
-            else LIKELIHOODS[option](len(columns), self.min_scale)
+            _part(option, [self.facts[d] for d in columns], self.min_scale)
             for option, columns in self.likelihood
         ]
         if not parts:  # no column varies
@@ -104,8 +106,40 @@ class Spec:
         )
 
 
+def _part(option: LikelihoodOption, facts: Sequence[Facts], min_scale: float) -> Likelihood:
+    """Return the observation model of columns that are alike."""
+    if callable(option):
+        return option(len(facts))
+    if option == "categorical":
+        return CategoricalLikelihood([column.counts for column in facts])
+    if option == "ordinal":
+        return OrdinalLikelihood([column.counts for column in facts])
+    warps = None if facts[0].warp is None else [column.warp or () for column in facts]
+    if option == "whole":
+        steps, lows, origins = zip(*[(f.step, f.low, f.origin) for f in facts], strict=True)
+        return WholeLikelihood(steps, lows, origins, min_scale, warps)
+    base = LIKELIHOODS[option](len(facts), min_scale)
+    if base.support != "real":
+        return base
+    if warps is not None:
+        base = WarpedLikelihood(base, warps)
+    atoms = [column.atom for column in facts if column.atom is not None]
+    return AtomLikelihood(base, *zip(*atoms, strict=True)) if atoms else base
+
+
+#: Observation models by a column's kind, where ``likelihood`` has no say.
+_BY_KIND = {
+    "count": "whole",
+    "integer": "whole",
+    "binary": "bernoulli",
+    "categorical": "categorical",
+    "ordinal": "ordinal",
+}
+
+
 def likelihoods_by_column(
     option: LikelihoodOption | Mapping[object, LikelihoodOption],
+    facts: Sequence[Facts],
     modelled: Sequence[int],
     names: Sequence[str],
 ) -> list[tuple[LikelihoodOption, list[int]]]:
@@ -115,36 +149,51 @@ def likelihoods_by_column(
     ----------
     option : str, callable or mapping
         The parameter ``likelihood``.
+    facts : sequence of Facts
+        What is known of the modelled columns.
     modelled : sequence of int
         Indices of the modelled columns.
     names : sequence of str
         Names of all columns.
     """
-    chosen: list[LikelihoodOption] = ["normal"] * len(names)
+    by_name: dict[int, LikelihoodOption] = {}
+    default: LikelihoodOption = "normal"
     if isinstance(option, Mapping):
         for column, one in option.items():
-            known = isinstance(column, numbers.Integral) and 0 <= int(column) < len(names)
-            if not known and column not in names:
-                raise ValueError(
-                    f"Parameter 'likelihood' names column {column!r}, which X does not have; "
-                    f"its columns are {', '.join(names[:20])}."
-                )
-            place = int(column) if known else names.index(column)  # type: ignore[call-overload]
-            chosen[place] = one
+            by_name[place_of(column, names, "likelihood")] = one
     else:
-        chosen = [option] * len(names)
-    for one, name in zip(chosen, names, strict=True):
+        default = option
+    for one in [default, *by_name.values()]:
         if not (callable(one) or (isinstance(one, str) and one in LIKELIHOODS)):
             raise ValueError(
                 f"Parameter 'likelihood' must be one of {', '.join(map(repr, LIKELIHOODS))}, a "
                 "callable n_columns -> Likelihood or a mapping from columns to either; got "
-                f"{one!r} for column {name!r}."
+                f"{one!r}."
             )
-    groups: list[tuple[LikelihoodOption, list[int]]] = []
-    for d, j in enumerate(modelled):
-        columns = next((columns for one, columns in groups if one == chosen[j]), None)
-        if columns is None:
-            groups.append((chosen[j], [d]))
-        else:
-            columns.append(d)
-    return groups
+    groups: dict[Any, tuple[LikelihoodOption, list[int]]] = {}
+    for d, (j, column) in enumerate(zip(modelled, facts, strict=True)):
+        coded = column.kind in ("categorical", "ordinal", "binary")
+        if j in by_name and coded and by_name[j] != _BY_KIND[column.kind]:
+            raise ValueError(
+                f"Parameter 'likelihood' wants {by_name[j]!r} for column {names[j]!r}, whose "
+                f"values are {column.kind}; feature_kinds can call a column of numbers "
+                "'continuous'."
+            )
+        one = by_name.get(j, _BY_KIND.get(column.kind, default))
+        # columns of one model lie side by side, those of many levels apart from those of few
+        levels = math.ceil(math.log2(max(len(column.counts), 1)))
+        key = one, column.warp is None, column.atom is None, levels
+        groups.setdefault(key, (one, []))[1].append(d)
+    return list(groups.values())
+
+
+def place_of(column: Any, names: Sequence[str], parameter: str) -> int:
+    """Return the index of a column that a parameter names."""
+    if column in names:
+        return list(names).index(column)
+    if isinstance(column, numbers.Integral) and 0 <= int(column) < len(names):
+        return int(column)
+    raise ValueError(
+        f"Parameter {parameter!r} names column {column!r}, which X does not have; its columns are "
+        f"{', '.join(map(str, names[:20]))}."
+    )

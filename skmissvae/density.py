@@ -75,6 +75,7 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
         ),
     ] = "auto"
     min_scale: float = 0.03
+    learn_shapes: bool = True
 
     # a density is overfitted sooner than a mean is
     _hold_out_from = 100

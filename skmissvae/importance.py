@@ -8,12 +8,13 @@ fixed order.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .likelihoods import ColumnDistribution
 from .model import VAE, Draws
 from .noise import Noise
 
@@ -73,11 +74,18 @@ class Moments(NamedTuple):
 
     log_evidence: Tensor  # (B,)   log sum w: importance-weighted estimate of log p(x_obs)
     ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
-    x: Tensor  # (B, D)   E[x | x_obs]
+    expected: Tensor  # (B, n_expected)   of the columns, given x_obs
     z: Tensor  # (B, L)   E[z | x_obs]
 
 
-def moments(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Moments:
+def moments(
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    n: int,
+    noise: Noise,
+    expected: Callable[[ColumnDistribution], Tensor] = ColumnDistribution.expected,
+) -> Moments:
     """Return evidence, effective sample size and conditional means from n draws per row.
 
     Parameters
@@ -90,6 +98,8 @@ def moments(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Mome
         Draws per row.
     noise : Noise
         Source of the noise.
+    expected : callable
+        What of the columns is averaged, (M, B, D) -> (M, B, n_expected).
 
     Returns
     -------
@@ -97,11 +107,11 @@ def moments(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Mome
         In float64.
     """
     weights = _Weights(x)
-    sum_x: Tensor = torch.zeros_like(x, dtype=torch.float64)
-    sum_z: Tensor = sum_x.new_zeros(())
+    total_of = weights.top.new_zeros(())
+    sum_x, sum_z = total_of, total_of
     for draws in blocks(vae, x, observed, n, noise):
         w, shrink = weights.add(log_weights(draws))
-        sum_x = shrink * sum_x + _weighted_sum(w, draws.columns.mean())
+        sum_x = shrink * sum_x + _weighted_sum(w, expected(draws.columns))
         sum_z = shrink * sum_z + _weighted_sum(w, draws.z)
     total = weights.total.unsqueeze(-1)
     log_evidence = weights.top + weights.total.log()

@@ -1,10 +1,10 @@
 """The imputers: one per method, over one model."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Literal, overload
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, overload
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import TransformerMixin
 from sklearn.impute import MissingIndicator
@@ -12,12 +12,24 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ._columns import Floats, Mask
+from ._columns import Rows, Table
 from ._conditional import Conditional
 from ._estimator import BaseVAE
-from ._input import column_names
-from ._params import Parameter, either, estimator, one_of, whole
-from ._settable import a_sampler
+from ._frames import Mask
+from ._input import Cells, Source, chosen_cells, column_names, restore
+from ._params import (
+    Parameter,
+    either,
+    estimator,
+    infinity,
+    minus_infinity,
+    none,
+    one_of,
+    real,
+    whole,
+)
+from ._settable import a_mapping, a_sampler
+from ._spec import place_of
 from .likelihoods import ColumnDistribution, quantile
 from .noise import KeyedNoise, derive_seed
 from .samplers import SAMPLERS, Sampler
@@ -66,6 +78,24 @@ class Imputations(Sequence[Any]):
         return f"Imputations(n={self._n})"
 
 
+class Task(NamedTuple):
+    """A table to complete."""
+
+    schema: Table
+    source: Source
+    cells: Cells
+    rows: Rows
+    wanted: Mask  # (N, n_features)   cells to impute
+    extra: dict[str, np.ndarray]  # columns to put beside the others
+
+    def table(self, x: np.ndarray) -> Any:
+        """Return the completed table: values of modelled columns (N, D), in the model's units."""
+        numbers = self.schema.decode(x, self.cells.values, self.cells.observed)
+        return restore(
+            self.source, self.schema.codecs, numbers, self.wanted, self.schema.kept, self.extra
+        )
+
+
 @estimator
 class BaseImputer(TransformerMixin, BaseVAE):
     """What the imputers share: completing tables."""
@@ -95,58 +125,81 @@ indicator_ : MissingIndicator or None
         ),
     ] = False
 
-    def _fit_columns(self, table: Floats, observed: Mask) -> None:
+    min_value: Annotated[
+        Any,
+        Parameter(
+            "float, mapping or None",
+            "Least value of imputed numbers: one for all columns of numbers, or a mapping from "
+            "columns (names or indices). Conditional distributions are cut off there, so that "
+            "nothing piles up at the bound. Read at the call.",
+            either(real(-math.inf), minus_infinity, a_mapping, none),
+        ),
+    ] = None
+    max_value: Annotated[
+        Any,
+        Parameter(
+            "float, mapping or None",
+            "Greatest value of imputed numbers, likewise. Read at the call.",
+            either(real(-math.inf), infinity, a_mapping, none),
+        ),
+    ] = None
+
+    def _fit_columns(self, cells: Cells) -> None:
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
-            self.indicator_.fit(np.where(observed, table, np.nan))
+            self.indicator_.fit(np.where(cells.holes, np.nan, 0.0))
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Any, *, where: Any = None) -> Any:
         """Complete a table.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : data frame or array-like of shape (n_samples, n_features)
             Rows, with holes; new ones as well as those of ``fit``.
+        where : array-like of bool of shape (n_samples, n_features), list of columns or None
+            Cells to impute, as in mice: None takes all missing ones, a list those of some columns
+            (names or indices). Other cells stay as they are. Observed cells that a mask names are
+            imputed from the rest of their row.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_out)
-            The table without holes; observed cells are those of ``X``, bit for bit. What a row
-            gets does not depend on other rows; a draw depends on its position, too, and is the
-            same for the same position of another table. ``set_output`` makes it a frame.
+        data frame or ndarray of shape (n_samples, n_features_out)
+            The table without holes, in its own container, with its index and types; observed
+            cells are those of ``X``, bit for bit. What a row gets does not depend on other rows; a
+            draw depends on its position, too, and is the same for the same position of another
+            table. ``set_output`` chooses another container.
         """
-        table, observed, rows = self._rows(X)
-        supports = np.array(self._table.supports)
+        task = self._task(X, where)
+        likelihood = self.vae_.likelihood
 
         def complete(given: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
             if self.estimate in ("auto", "mean"):
-                mean, _, ess = given.means(x, o, self._common(x))
-                return mean, ess
+                expected, _, ess = given.means(x, o, self._common(x))
+                return likelihood.point(expected, self.estimate == "auto"), ess
             draw = self.estimate == "draw"
             noise = (
                 KeyedNoise(derive_seed(self._seed, 1), [i], device=x.device)
                 if draw
                 else self._common(x)
             )
-            size = 1 if draw else _N_RESAMPLED
-            z, ess = given.latents(x, o, noise, size)
-            columns = given.vae.decode(z)
+            z, ess = given.latents(x, o, noise, 1 if draw else _N_RESAMPLED)
+            columns = given.decode(z)
             if draw:
                 return columns.sample(noise)[0].double(), ess
-            value = _median(columns, supports) if self.estimate == "median" else _mode(columns)
-            binary = torch.as_tensor(supports == "binary", device=x.device)
-            return torch.where(binary, columns.mean().mean(0), value).double(), ess
+            value = _median(columns) if self.estimate == "median" else _mode(columns)
+            return torch.where(
+                decided, likelihood.point(columns.expected().mean(0)), value
+            ).double(), ess
 
-        x, ess = self._row_by_row(rows, complete)
-        if self.estimate not in ("mean", "draw"):
-            x = np.where(supports == "binary", np.where(x >= 0.5, 1.0, 0.0), x)
+        decided = torch.tensor([s in ("binary", "coded") for s in self._table.supports])
+        x, ess = self._row_by_row(task.rows, complete)
         self._warn_of_poor_weights(ess, self.n_importance_draws)
-        return np.hstack(
-            [self._table.decode(x, table, observed), self._indicators(table, observed)]
-        )
+        return task.table(x)
 
-    def impute(self, X: Any, n_imputations: int = 5, *, random_state: Any = None) -> Imputations:
+    def impute(
+        self, X: Any, n_imputations: int = 5, *, random_state: Any = None, where: Any = None
+    ) -> Imputations:
         """Complete a table several times, for inference by Rubin's rules.
 
         Each imputation draws a latent from a fresh pool of ``n_importance_draws`` in proportion
@@ -161,29 +214,27 @@ indicator_ : MissingIndicator or None
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : data frame or array-like of shape (n_samples, n_features)
             Rows, with holes.
         n_imputations : int, default=5
             Number of completed tables.
         random_state : int, RandomState instance or None, default=None
             Source of the draws; None takes the estimator's own ``random_state``.
+        where : array-like of bool of shape (n_samples, n_features), list of columns or None
+            Cells to impute, as in ``transform``.
 
         Returns
         -------
         Imputations
-            A lazy sequence of tables: data frames where ``X`` is one, arrays otherwise.
+            A lazy sequence of tables like ``X``.
         """
         if whole(1)(n_imputations):
             raise ValueError(
                 f"n_imputations must be {whole(1)(n_imputations)}; got {n_imputations!r}."
             )
-        table, observed, rows = self._rows(X)
-        seed = self._call_seed(random_state)
         # tables made later are still of this fit, these settings and this table
-        given, schema = self._conditional(), self._table
-        table, indicators = table.copy(), self._indicators(table, observed)
-        names = self.get_feature_names_out()
-        index = X.index if isinstance(X, pd.DataFrame) else None
+        task, given = self._task(X, where, keep=True), self._conditional()
+        seed = self._call_seed(random_state)
         poor_weights_told = False
 
         def make(i: int) -> Any:
@@ -193,16 +244,69 @@ indicator_ : MissingIndicator or None
             def draw(there: Conditional, x: Tensor, o: Tensor, position: int) -> tuple[Tensor, ...]:
                 noise = KeyedNoise(key, [position], device=x.device)
                 z, ess = there.latents(x, o, noise, 1)
-                return there.vae.decode(z).sample(noise)[0].double(), ess
+                return there.decode(z).sample(noise)[0].double(), ess
 
-            x, ess = self._row_by_row(rows, draw, given)
+            x, ess = self._row_by_row(task.rows, draw, given)
             if not poor_weights_told:
                 self._warn_of_poor_weights(ess, given.n_draws)
                 poor_weights_told = True
-            out = np.hstack([schema.decode(x, table, observed), indicators])
-            return out if index is None else pd.DataFrame(out, index=index, columns=names)
+            return task.table(x)
 
         return Imputations(make, int(n_imputations))
+
+    def _task(self, X: Any, where: Any, keep: bool = False) -> "Task":
+        """Return a table to complete; a copy of what the user may yet change where it is kept."""
+        source, cells, rows = self._rows(X)
+        if keep:
+            source = source.copy()
+        wanted = cells.holes
+        if where is not None:
+            chosen = chosen_cells(where, cells.holes.shape, column_names(self))
+            wanted = chosen if _is_mask(where) else chosen & cells.holes
+            hidden = wanted & cells.observed
+            if hidden.any():
+                cells = cells._replace(observed=cells.observed & ~hidden)
+                rows = self._encode_rows(cells)
+        wanted = wanted & self._table.fillable()
+        kept = self._table.kept
+        extra = {}
+        if self.indicator_ is not None:
+            flags = self.indicator_.transform(np.where(cells.holes, np.nan, 0.0))
+            names = self.get_feature_names_out()[len(kept) :]
+            extra = dict(zip(names, flags.T, strict=True))
+        return Task(self._table, source, cells, rows, wanted, extra)
+
+    def _conditional(self) -> Conditional:
+        given = super()._conditional()
+        low, high = self._bound("min_value", -math.inf), self._bound("max_value", math.inf)
+        if np.isinf(low).all() and np.isinf(high).all():
+            return given
+        if (low >= high).any():
+            j = self._table.modelled[int(np.argmax(low >= high))]
+            raise ValueError(
+                f"Parameters 'min_value' and 'max_value' of {type(self).__name__} leave no value "
+                f"for column {column_names(self)[j]!r}; min_value must be below max_value."
+            )
+        return given._replace(bounds=(torch.from_numpy(low), torch.from_numpy(high)))
+
+    def _bound(self, parameter: str, without: float) -> np.ndarray:
+        """Return a bound of each modelled column, in the model's units."""
+        given, table = getattr(self, parameter), self._table
+        names = column_names(self)
+        numeric = np.array([not codec.levels for codec in table.codecs])
+        bound = np.full(len(names), without)
+        if isinstance(given, Mapping):
+            for column, value in given.items():
+                j = place_of(column, names, parameter)
+                if not numeric[j]:
+                    raise ValueError(
+                        f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
+                        f"{table.codecs[j].kind}: only numbers have bounds."
+                    )
+                bound[j] = value
+        elif given is not None:
+            bound[numeric] = given
+        return (bound[table.modelled] - table.location) / table.scale
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of ``transform``.
@@ -233,32 +337,27 @@ indicator_ : MissingIndicator or None
             return kept
         return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
 
-    def _indicators(self, table: Floats, observed: Mask) -> Floats:
-        """Return the columns that tell what is missing, none where none are asked for."""
-        if self.indicator_ is None:
-            return np.empty((len(table), 0), dtype=table.dtype)
-        missing = self.indicator_.transform(np.where(observed, table, np.nan))
-        return np.asarray(missing, dtype=table.dtype)
-
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
-def _median(columns: ColumnDistribution, supports: np.ndarray) -> Tensor:
+def _is_mask(where: Any) -> bool:
+    """Tell a mask from a list of columns."""
+    return np.ndim(where) == 2
+
+
+def _median(columns: ColumnDistribution) -> Tensor:
     """Return the median of an equal mixture over the first axis: (R, B, D) -> (B, D)."""
-    centre = columns.mean()
-    unit = torch.as_tensor(supports != "real", device=centre.device)
-    # the median of symmetric components lies among their centres
-    low = torch.where(unit, 0.0, centre.amin(0))
-    high = torch.where(unit, 1.0, centre.amax(0))
-    return quantile(columns, 0.5, low, high)
+    # it lies among those of the components
+    medians = columns.icdf(torch.full_like(columns.mean(), 0.5))
+    return quantile(columns, 0.5, medians.amin(0), medians.amax(0))
 
 
 def _mode(columns: ColumnDistribution) -> Tensor:
     """Return the centre of highest density under an equal mixture: (R, B, D) -> (B, D)."""
-    centre = columns.mean()
+    centre = columns.icdf(torch.full_like(columns.mean(), 0.5))
     # 0 and 1 are where a continuous Bernoulli has its mode, and candidates like any other elsewhere
     ends = torch.zeros_like(centre[:2])
     ends[1] = 1.0

@@ -28,12 +28,27 @@ class ColumnDistribution(ABC):
         """Return E[x_d | z], (*, D)."""
 
     @abstractmethod
-    def sample(self, noise: Noise) -> Tensor:
-        """Return draws, (*, D)."""
-
-    @abstractmethod
     def cdf(self, x: Tensor) -> Tensor:
         """Return P(x_d <= x | z), (*, D)."""
+
+    @abstractmethod
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the u-quantiles: probabilities (*, D) -> (*, D)."""
+
+    def below(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z), (*, D)."""
+        return self.cdf(x)
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws, (*, D)."""
+        return self.icdf(noise.uniform(*self.mean().shape))
+
+    def expected(self) -> Tensor:
+        """Return the means of what a point estimate is made of, (*, n_expected).
+
+        They are averaged over latents and handed to the likelihood's ``point``.
+        """
+        return self.mean()
 
 
 class NormalColumns(ColumnDistribution):
@@ -57,6 +72,10 @@ class NormalColumns(ColumnDistribution):
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
         return torch.special.ndtr((x - self.loc) / self.scale)
+
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles."""
+        return self.loc + self.scale * torch.special.ndtri(_inner(u))
 
 
 class StudentTColumns(ColumnDistribution):
@@ -84,6 +103,11 @@ class StudentTColumns(ColumnDistribution):
         standard = ((x - self.loc) / self.scale).detach().cpu().numpy()
         return torch.as_tensor(special.stdtr(self.df.detach().cpu().numpy(), standard)).to(x)
 
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles, by scipy on the host."""
+        standard = special.stdtrit(self.df.detach().cpu().numpy(), _inner(u).detach().cpu().numpy())
+        return self.loc + self.scale * torch.as_tensor(standard).to(self.loc)
+
 
 class BernoulliColumns(ColumnDistribution):
     """Bernoulli columns with logits (*, D)."""
@@ -106,6 +130,10 @@ class BernoulliColumns(ColumnDistribution):
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
         return torch.where(x < 0, 0.0, torch.where(x < 1, 1 - self.mean(), 1.0))
+
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles."""
+        return (u > 1 - self.mean()).to(self.logits)
 
 
 class ContinuousBernoulliColumns(ColumnDistribution):
@@ -145,11 +173,12 @@ class ContinuousBernoulliColumns(ColumnDistribution):
         """Return minus the logits' size: a density that falls, its mirror image where it rises."""
         return -self.logits.abs().clamp_min(1e-6)
 
-    def sample(self, noise: Noise) -> Tensor:
-        """Return draws, by the quantile function."""
-        eta, u = self._falling(), noise.uniform(*self.logits.shape)
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles."""
+        eta, rising = self._falling(), self.logits > 0
+        u = torch.where(rising, 1 - u, u)
         x = (torch.log1p(u * torch.expm1(eta)) / eta).clamp(0, 1)
-        return torch.where(self.logits > 0, 1 - x, x)
+        return torch.where(rising, 1 - x, x)
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
@@ -197,6 +226,26 @@ class JoinedColumns(ColumnDistribution):
         pairs = zip(self.parts, self.columns, strict=True)
         return self._join([part.cdf(x[..., columns]) for part, columns in pairs])
 
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles."""
+        pairs = zip(self.parts, self.columns, strict=True)
+        return self._join([part.icdf(u[..., columns]) for part, columns in pairs])
+
+    def expected(self) -> Tensor:
+        """Return what the parts expect, one after the other."""
+        return torch.cat([part.expected() for part in self.parts], -1)
+
+
+#: Any number; 0 and 1; 0 to 1; whole numbers; codes 0, 1, ... of levels; numbers of which one has
+#: a probability of its own.
+Support = Literal["real", "binary", "unit", "whole", "coded", "atom"]
+
+
+def _inner(u: Tensor) -> Tensor:
+    """Return probabilities whose quantiles are finite."""
+    tiny = 1e-7 if u.dtype == torch.float32 else 1e-15
+    return u.clamp(tiny, 1 - tiny)
+
 
 class Outputs(NamedTuple):
     """Where a column's parameters stand among the decoder's outputs."""
@@ -222,16 +271,16 @@ class Likelihood(nn.Module, ABC):
         Floor of the scale, in standard deviations of the column, for models that have a scale.
     """
 
-    #: What the table must do with a column before the model sees it.
-    support: Literal["real", "binary", "unit"] = "real"
+    #: What the table must do with a column before the model sees it, and how it reads it after.
+    support: Support = "real"
 
     def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
         super().__init__()
         self.n_columns, self.min_scale = n_columns, min_scale
 
     @property
-    def supports(self) -> list[str]:
-        """Support of each column: "real", "binary" (0 and 1) or "unit" (0 to 1)."""
+    def supports(self) -> list[Support]:
+        """Support of each column."""
         return [self.support] * self.n_columns
 
     @property
@@ -252,6 +301,22 @@ class Likelihood(nn.Module, ABC):
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return what the encoder sees, zero where missing: (*, D), (*, D) -> (*, n_inputs)."""
         return torch.where(observed, x, 0.0)
+
+    @property
+    def n_expected(self) -> int:
+        """Width of the ``expected`` of its columns."""
+        return self.n_columns
+
+    def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values whose model has location and scale, and which of them count."""
+        return x, observed
+
+    def point(self, expected: Tensor, decide: bool = True) -> Tensor:
+        """Return point estimates: (B, n_expected) -> (B, D).
+
+        Those of two numbers are the more probable one where they ``decide``, else the mean.
+        """
+        return expected
 
     @abstractmethod
     def forward(self, params: Tensor) -> ColumnDistribution:
@@ -369,9 +434,17 @@ class BernoulliLikelihood(Likelihood):
         """Number of decoder outputs P."""
         return self.n_columns
 
+    def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -1 and 1."""
+        return 2 * x - 1, observed
+
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return -1 and 1, so that zero stands for missing alone."""
         return torch.where(observed, 2 * x - 1, 0.0)
+
+    def point(self, expected: Tensor, decide: bool = True) -> Tensor:
+        """Return the more probable value."""
+        return (expected >= 0.5).to(expected) if decide else expected
 
     def forward(self, params: Tensor) -> BernoulliColumns:
         """Return Bernoulli columns."""
@@ -428,14 +501,14 @@ class JoinedLikelihood(Likelihood):
         return [getattr(self, f"columns_{i}") for i in range(len(self._places))]
 
     @property
-    def supports(self) -> list[str]:
+    def supports(self) -> list[Support]:
         """Support of each column."""
-        support = {
+        support: dict[int, Support] = {
             place: kind
             for places, part in zip(self._places, self.parts, strict=True)
             for place, kind in zip(places, part.supports, strict=True)  # type: ignore[arg-type]
         }
-        return [str(support[place]) for place in range(self.n_columns)]
+        return [support[place] for place in range(self.n_columns)]
 
     @property
     def outputs(self) -> list[Outputs | None]:
@@ -457,6 +530,25 @@ class JoinedLikelihood(Likelihood):
     def n_inputs(self) -> int:
         """Width of ``embed``'s outcome."""
         return sum(part.n_inputs for part in self.parts)  # type: ignore[misc]
+
+    @property
+    def n_expected(self) -> int:
+        """Width of the ``expected`` of its columns."""
+        return sum(part.n_expected for part in self.parts)  # type: ignore[misc]
+
+    def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the parts' straightened values."""
+        pairs = zip(self.parts, self.columns, strict=True)
+        pieces = [part.straighten(x[..., c], observed[..., c]) for part, c in pairs]  # type: ignore[operator]
+        values, count = (torch.cat(list(piece), -1) for piece in zip(*pieces, strict=True))
+        return values.index_select(-1, self.order), count.index_select(-1, self.order)
+
+    def point(self, expected: Tensor, decide: bool = True) -> Tensor:
+        """Return the parts' point estimates."""
+        sizes = [part.n_expected for part in self.parts]
+        pairs = zip(self.parts, expected.split(sizes, -1), strict=True)
+        points = [part.point(piece, decide) for part, piece in pairs]  # type: ignore[operator]
+        return torch.cat(points, -1).index_select(-1, self.order)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return the parts' embeddings, one after the other."""

@@ -37,18 +37,27 @@ def with_column(name, values):
 TABLES = {
     "infinity": (with_cell(np.inf), {}, "infinity: column 'height', row 3"),
     "minus infinity": (with_cell(-np.inf), {}, "infinity: column 'height', row 3"),
-    "NaN beside a marker": (frame().fillna({"age": 0}), {"missing_values": -1}, "NaN: column"),
-    "a word": (with_cell("tall", object), {}, "Column 'height' holds 'tall' in row 3"),
-    "a column of words": (
-        with_column("share", ["a", "b"]),
+    "a word": (with_cell("tall", object), {}, "Column 'height' holds 'tall' in row 3, but numb"),
+    "two columns of a name": (
+        frame().set_axis(list("aabb"[: frame().shape[1]]), axis=1),
         {},
-        "'share' holds 'a' in row 0",
+        "'a'",
     ),
-    "words in an array": (
-        np.array([["1", "2"], ["3", "four"]], dtype=object),
-        {},
-        "Column 'x1' holds 'four' in row 1",
+    "a kind that is none": (frame(), {"feature_kinds": {"age": "odd"}}, "'age' 'odd'"),
+    "a kind for no column": (frame(), {"feature_kinds": {"wage": "count"}}, "column 'wage'"),
+    "no whole numbers": (frame(), {"feature_kinds": {"share": "count"}}, "'share' 'count'.*whole"),
+    "too many for two": (frame(), {"feature_kinds": {"share": "binary"}}, "'binary', but it has"),
+    "no order": (
+        with_column("share", ["a", "b", "c"]),
+        {"feature_kinds": {"share": "ordinal"}},
+        "'share' 'ordinal'.*strings",
     ),
+    "words that are no numbers": (
+        with_column("share", ["a", "b", "c"]),
+        {"feature_kinds": {"share": "continuous"}},
+        "'share' 'continuous', which needs numbers, but it holds 'a'",
+    ),
+    "too short a mask": (frame(), {"categorical_features": [True]}, "mask of 1 columns"),
     "nothing seen": (frame() * np.nan, {}, "no observed cell"),
     "nothing seen, by marker": (np.full((3, 2), -1.0), {"missing_values": -1}, "no observed cell"),
     "no rows": (frame()[:0], {}, "0 sample"),
@@ -101,7 +110,7 @@ PARAMETERS = {
     "schedule": (["linear"], "'cosine', 'constant'"),
     "early_stopping": (["never", None], "'auto', True, False"),
     "device": (["gpu", "cuda:99", 3.5], "must name a device"),
-    "missing_values": (["?"], "a number, np.nan, None or pd.NA"),
+    "missing_values": ([[1]], "a number, a string, np.nan, None or pd.NA"),
     "encoder": (["mlp"], "a callable"),
     "decoder": ([nn.Linear(2, 2)], None),
     "keep_empty_features": (["no"], "one of True, False"),
@@ -145,7 +154,12 @@ def test_a_failed_refit_leaves_the_old_fit(cls):
         estimator.set_params(**options)
         with pytest.raises(ValueError, match=match):
             estimator.fit(X)
-        estimator.set_params(likelihood="normal", missing_values=np.nan)
+        estimator.set_params(
+            likelihood="normal",
+            missing_values=np.nan,
+            feature_kinds=None,
+            categorical_features="from_dtype",
+        )
         assert vars(estimator) == before
     assert_same(outputs(estimator, frame()), said)
 

@@ -8,14 +8,17 @@ import pytest
 import skmissvae
 
 LAYERS = [
-    ["noise", "distributions"],
+    ["noise", "distributions", "warps"],
     ["priors", "families", "likelihoods", "networks"],
+    ["discrete", "composite"],
     ["model"],
     ["bounds", "importance"],
     ["samplers"],
     ["objectives"],
     ["training"],
-    ["_columns", "_params", "_callbacks", "_state", "_spec", "_conditional", "_linear"],
+    ["_frames", "_params", "_callbacks", "_state", "_conditional", "_linear"],
+    ["_columns"],
+    ["_spec"],
     ["_input", "_settable"],
     ["_estimator"],
     ["imputers", "density"],

@@ -1,0 +1,399 @@
+"""Columns of tables of any type as numbers, and numbers as cells of such columns."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+#: A column of a frame, or of an array of numbers.
+Values = nw.Series | NDArray
+
+#: What a column can be for the model.
+KINDS = ("continuous", "count", "integer", "binary", "categorical", "ordinal")
+
+_EPOCH = datetime.datetime(1970, 1, 1)
+_DAY = 86_400_000_000  # microseconds
+_MICROSECOND = datetime.timedelta(microseconds=1)
+_MIN_ROWS = 20  # from which on consecutive numbers are taken for the names of rows
+
+
+def missing(values: Values, marker: Any) -> Mask:
+    """Tell which cells are missing: NaN, None, pandas.NA, NaT, and those that hold the marker."""
+    if isinstance(values, np.ndarray):
+        holes = np.isnan(values)
+        return holes if _is_null(marker) or isinstance(marker, str) else holes | (values == marker)
+    holes = values.is_null().to_numpy().astype(bool)
+    if values.dtype.is_float():
+        holes = holes | values.is_nan().fill_null(True).to_numpy().astype(bool)
+    if not _is_null(marker):
+        same_sort = isinstance(marker, str) != values.dtype.is_numeric()
+        if same_sort and values.dtype not in (nw.Boolean, nw.Unknown):
+            found = [value == marker for value in values.to_list()]
+            holes = holes | (np.array(found, dtype=object) == True)  # noqa: E712  NA is neither
+    return holes
+
+
+def _is_null(marker: Any) -> bool:
+    return marker is None or str(marker) in ("<NA>", "NaT") or marker != marker
+
+
+class Codec(ABC):
+    """How the cells of a column become numbers, and numbers cells."""
+
+    #: Kind of the column, of KINDS, or why it is none of them.
+    kind: str
+    #: Levels of a coded column.
+    levels: Sequence[Any] = ()
+
+    @abstractmethod
+    def encode(self, values: Values, holes: Mask) -> NDArray[np.float64]:
+        """Return a number for each cell, NaN for holes and for what was not seen at fit."""
+
+    @abstractmethod
+    def decode(self, numbers: NDArray[np.float64]) -> Any:
+        """Return the cells of numbers."""
+
+
+class Numbers(Codec):
+    """Numbers as they are; those of an integer type, or of a whole kind, are rounded."""
+
+    def __init__(self, kind: str, whole: bool) -> None:
+        self.kind, self.whole = kind, whole
+
+    def encode(self, values: Values, holes: Mask) -> NDArray[np.float64]:
+        """Return the numbers."""
+        return _numbers(values, holes)
+
+    def decode(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the numbers."""
+        return np.rint(numbers) if self.whole else numbers
+
+
+class Labels(Codec):
+    """Levels as codes 0, 1, ..."""
+
+    def __init__(self, kind: str, levels: Sequence[Any]) -> None:
+        self.kind, self.levels = kind, list(levels)
+
+    def encode(self, values: Values, holes: Mask) -> NDArray[np.float64]:
+        """Return the codes."""
+        found = np.full(len(holes), np.nan)
+        cells = objects(values)
+        index = {level: code for code, level in enumerate(self.levels)}
+        found[~holes] = [index.get(cells[i], np.nan) for i in np.flatnonzero(~holes)]
+        return found
+
+    def decode(self, numbers: NDArray[np.float64]) -> list[Any]:
+        """Return the levels."""
+        codes = np.rint(numbers).clip(0, len(self.levels) - 1).astype(int)
+        return [self.levels[code] for code in codes]
+
+
+class Dates(Codec):
+    """Dates, times and durations as microseconds; what comes back has the grain of what was seen.
+
+    Parameters
+    ----------
+    kind : str
+        "date" where it is left aside.
+    dtype : nw.dtypes.DType
+        Type of the column.
+    grain : int
+        Microseconds between possible values.
+    """
+
+    def __init__(self, kind: str, dtype: Any, grain: int = 1) -> None:
+        self.kind, self.grain = kind, grain
+        self.is_duration = dtype == nw.Duration
+        self.is_date = dtype == nw.Date
+        self.zone = getattr(dtype, "time_zone", None)
+
+    def encode(self, values: Values, holes: Mask) -> NDArray[np.float64]:
+        """Return microseconds, since 1970 where it is a point in time."""
+        assert isinstance(values, nw.Series), "arrays hold numbers"
+        if self.is_duration:
+            found = values.dt.total_microseconds()
+        else:
+            found = (values.cast(nw.Datetime("us")) if self.is_date else values).dt.timestamp("us")
+        return _numbers(found, holes)
+
+    def decode(self, numbers: NDArray[np.float64]) -> list[Any]:
+        """Return dates, times or durations."""
+        ticks = [round(number / self.grain) * self.grain for number in numbers.tolist()]
+        if self.is_duration:
+            return [tick * _MICROSECOND for tick in ticks]
+        times = [_EPOCH + tick * _MICROSECOND for tick in ticks]
+        if self.is_date:
+            return [time.date() for time in times]
+        if self.zone:
+            return [time.replace(tzinfo=datetime.UTC) for time in times]
+        return times
+
+
+class Opaque(Codec):
+    """What the package knows nothing of: it is left as it is."""
+
+    kind = "other"
+
+    def encode(self, values: Values, holes: Mask) -> NDArray[np.float64]:
+        """Return that nothing is known."""
+        return np.full(len(holes), np.nan)
+
+    def decode(self, numbers: NDArray[np.float64]) -> list[Any]:
+        """Return nothings."""
+        return [None] * len(numbers)
+
+
+def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
+    """Return the codec of a column.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column, for errors.
+    values : Series or ndarray of shape (N,)
+        The column.
+    holes : ndarray of shape (N,)
+        Which of its cells are missing.
+    wanted : str or None
+        The kind that the user names; None reads it off the column.
+    """
+    if isinstance(values, nw.Series) and _is_time(values.dtype):
+        dtype = values.dtype
+        if wanted not in (None, "continuous"):
+            raise ValueError(
+                f"Parameter 'feature_kinds' calls column {name!r} {wanted!r}, but it holds "
+                f"{dtype}: only 'continuous' will do."
+            )
+        # a trend in time is seldom what the others depend on, but a hole wants a value
+        found = Dates(wanted or ("continuous" if holes.any() else "date"), dtype)
+        numbers = found.encode(values, holes)[~holes]
+        step = 1
+        while step * 1000 <= 1_000_000 and (numbers % (step * 1000) == 0).all():
+            step *= 1000
+        found.grain = _DAY if len(numbers) and (numbers % _DAY == 0).all() else step
+        return found
+    if isinstance(values, nw.Series) and not _readable(values, holes):
+        return Opaque()
+    if wanted in ("binary", "categorical", "ordinal"):
+        return _labels(name, values, holes, wanted)
+    if wanted is not None:
+        return _whole_or_not(name, values, holes, wanted)
+    if not isinstance(values, nw.Series):
+        return Numbers("continuous", whole=False)  # an array's type tells nothing of its columns
+    dtype = values.dtype
+    if not _are_numbers(values, holes):
+        _refuse_stray_words(name, values, holes)
+        return _labels(name, values, holes, None)
+    numbers = _numbers(values, holes)[~holes]
+    whole = dtype.is_integer() or bool(len(numbers) and (numbers == np.rint(numbers)).all())
+    if not whole:
+        return Numbers("continuous", whole=False)
+    if len(np.unique(numbers)) == 2:
+        return _labels(name, values, holes, "binary")
+    if dtype.is_integer() and _names_rows(numbers, len(holes)):
+        return Numbers("identifier", whole=True)
+    return Numbers("count" if (numbers >= 0).all() else "integer", whole=True)
+
+
+def _is_time(dtype: Any) -> bool:
+    return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime
+
+
+def _readable(values: nw.Series, holes: Mask) -> bool:
+    dtype = values.dtype
+    if dtype in (nw.String, nw.Categorical, nw.Boolean) or dtype == nw.Enum or dtype.is_numeric():
+        return True
+    if dtype == nw.Object or dtype == nw.Unknown:
+        cells = objects(values)
+        return all(isinstance(cells[i], (str, bool, int, float)) for i in np.flatnonzero(~holes))
+    return False
+
+
+def _are_numbers(values: nw.Series, holes: Mask) -> bool:
+    if values.dtype.is_numeric() or values.dtype not in (nw.Object, nw.Unknown):
+        return values.dtype.is_numeric()
+    seen = objects(values)[~holes]
+    return len(seen) > 0 and all(
+        isinstance(cell, (int, float)) and not isinstance(cell, bool) for cell in seen
+    )
+
+
+def _refuse_stray_words(name: str, values: nw.Series, holes: Mask) -> None:
+    """Raise where a column of objects holds numbers and strings."""
+    if values.dtype != nw.Object:
+        return
+    cells = objects(values)
+    words = [i for i in np.flatnonzero(~holes) if isinstance(cells[i], str)]
+    if 0 < len(words) < (~holes).sum():
+        raise ValueError(
+            f"Column {name!r} holds {cells[words[0]]!r} in row {words[0]}, but numbers in other "
+            f"rows; mend the value, mark it missing (missing_values={cells[words[0]]!r}), or make "
+            "all of them strings if they are categories."
+        )
+
+
+def _names_rows(numbers: NDArray[np.float64], n_rows: int) -> bool:
+    """Tell whether whole numbers are the names of rows: as many in sequence as there are rows."""
+    if not len(numbers) == n_rows >= _MIN_ROWS or np.ptp(numbers) != n_rows - 1:
+        return False
+    return len(np.unique(numbers)) == n_rows
+
+
+def _whole_or_not(name: str, values: Values, holes: Mask, wanted: str) -> Numbers:
+    is_number = isinstance(values, np.ndarray) or _are_numbers(values, holes)
+    seen = objects(values)[~holes] if not is_number else _numbers(values, holes)[~holes]
+    wrong = [
+        value
+        for value in seen.tolist()
+        if not is_number
+        or (wanted != "continuous" and value != round(value))
+        or (wanted == "count" and value < 0)
+    ]
+    if wrong:
+        needs = {
+            "continuous": "numbers",
+            "integer": "whole numbers",
+            "count": "whole numbers of 0 or more",
+        }[wanted]
+        raise ValueError(
+            f"Parameter 'feature_kinds' calls column {name!r} {wanted!r}, which needs {needs}, but "
+            f"it holds {wrong[0]!r}; choose another of {', '.join(map(repr, KINDS))}."
+        )
+    integer = isinstance(values, nw.Series) and values.dtype.is_integer()
+    return Numbers(wanted, whole=integer or wanted != "continuous")
+
+
+def _labels(name: str, values: Values, holes: Mask, wanted: str | None) -> Labels:
+    seen = set(objects(values)[~holes].tolist())
+    order = _order(values)
+    if order is not None:
+        levels = [level for level in order if level in seen]
+    else:
+        levels = sorted(seen, key=_sort_key)
+        if wanted == "ordinal" and any(isinstance(level, str) for level in levels):
+            raise ValueError(
+                f"Parameter 'feature_kinds' calls column {name!r} 'ordinal', but its values are "
+                "strings without an order; give it an ordered type "
+                "(pandas.CategoricalDtype([...], ordered=True), polars.Enum([...])) or numbers."
+            )
+    if wanted == "binary" and len(levels) > 2:
+        raise ValueError(
+            f"Parameter 'feature_kinds' calls column {name!r} 'binary', but it has {len(levels)} "
+            f"values: {', '.join(map(repr, levels[:5]))}{', ...' if len(levels) > 5 else ''}; "
+            "choose 'categorical' or 'ordinal'."
+        )
+    kind = wanted or ("ordinal" if _is_ranked(values) else "categorical")
+    if len(levels) == 2:
+        kind = "binary"  # with two levels all three are the same model
+    elif wanted is None and 2 < len(levels) == (~holes).sum():
+        kind = "identifier"
+    return Labels(kind, levels)
+
+
+def _order(values: Values) -> list[Any] | None:
+    """Return the levels of a type that has them in order."""
+    if isinstance(values, np.ndarray):
+        return None
+    native = nw.to_native(values)
+    if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
+        return native.cat.categories.tolist()
+    dtype: Any = values.dtype
+    return list(dtype.categories) if dtype == nw.Enum else None
+
+
+def _is_ranked(values: Values) -> bool:
+    dtype = getattr(nw.to_native(values, pass_through=True), "dtype", None)
+    return isinstance(dtype, pd.CategoricalDtype) and bool(dtype.ordered)
+
+
+def _sort_key(level: Any) -> tuple[bool, Any]:
+    return isinstance(level, str), level
+
+
+def objects(values: Values) -> NDArray[np.object_]:
+    """Return the cells as objects of Python."""
+    cells = np.empty(len(values), dtype=object)
+    cells[:] = values.tolist() if isinstance(values, np.ndarray) else values.to_list()
+    return cells
+
+
+def _numbers(values: Values, holes: Mask) -> NDArray[np.float64]:
+    if isinstance(values, nw.Series):
+        found = np.full(len(holes), np.nan)
+        if values.dtype.is_numeric():
+            kept = values.filter((~holes).tolist())
+            found[~holes] = kept.cast(nw.Float64).to_numpy()
+        else:
+            found[~holes] = objects(values)[~holes].astype(float)
+        return found
+    return np.where(holes, np.nan, values.astype(np.float64))
+
+
+def fill(column: nw.Series, where: Mask, cells: Any) -> nw.Series:
+    """Return the column with other values in some cells, of the same type and index.
+
+    Parameters
+    ----------
+    column : Series
+        The column.
+    where : ndarray of shape (N,)
+        Cells to fill.
+    cells : sequence of length where.sum()
+        Their values.
+    """
+    if not where.any():
+        return column
+    native = nw.to_native(column)
+    if not isinstance(native, pd.Series):
+        return column.scatter(np.flatnonzero(where).tolist(), like(column, cells))
+    values = native.array.copy()
+    if isinstance(native.dtype, pd.CategoricalDtype):
+        new = [c for c in dict.fromkeys(cells) if c not in native.cat.categories]
+        values = native.cat.add_categories(new).array.copy() if new else values
+    values[where] = nw.to_native(like(column, cells)).array
+    # an array of objects would be guessed anew
+    dtype = values.dtype if isinstance(values.dtype, pd.CategoricalDtype) else native.dtype
+    filled = pd.Series(values, dtype=dtype, index=native.index, name=native.name)
+    return nw.from_native(filled, series_only=True)
+
+
+def like(column: nw.Series, cells: Any) -> nw.Series:
+    """Return a column of the same name and type that holds other cells."""
+    native: Any = nw.to_native(column)
+    dtype: Any = column.dtype
+    made: Any
+    if isinstance(native, pd.Series):
+        dtype = native.dtype
+        if isinstance(dtype, pd.CategoricalDtype):
+            new = [c for c in dict.fromkeys(cells) if c not in dtype.categories]
+            dtype = pd.CategoricalDtype([*dtype.categories, *new], dtype.ordered)
+        if pd.api.types.is_integer_dtype(dtype):
+            cells = _within(cells, dtype)
+        if getattr(dtype, "tz", None) is not None:
+            cells = pd.to_datetime(cells, utc=True).tz_convert(dtype.tz)
+        made = pd.Series(cells, dtype=dtype, name=native.name)
+        return nw.from_native(made, series_only=True)
+    made = nw.new_series(column.name, list(cells), backend=column.implementation)
+    if dtype == nw.Datetime and dtype.time_zone:
+        return made.dt.convert_time_zone(dtype.time_zone).cast(dtype)
+    return made.cast(dtype)
+
+
+def _within(numbers: NDArray[np.float64], dtype: Any) -> NDArray[np.int64]:
+    """Return whole numbers that an integer type can hold."""
+    kind = np.dtype(getattr(dtype, "numpy_dtype", dtype))
+    limits = np.iinfo(kind)
+    inside = np.clip(np.rint(numbers), float(limits.min), float(limits.max))
+    top = math.nextafter(float(limits.max), 0) if float(limits.max) > limits.max else limits.max
+    return np.minimum(inside, top).astype(kind)

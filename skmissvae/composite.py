@@ -1,0 +1,272 @@
+"""Observation models made of others: of warped values, and with a value that is often repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .likelihoods import ColumnDistribution, JoinedColumns, Likelihood, Outputs
+from .noise import Noise
+from .warps import Warp
+
+_NODES = 8  # quantiles that stand for a distribution where its mean has no formula
+
+
+class WarpedColumns(ColumnDistribution):
+    """Columns whose warped values have known distributions.
+
+    Parameters
+    ----------
+    base : ColumnDistribution
+        Distributions of the warped values.
+    warp : Warp
+        From values to warped values.
+    """
+
+    def __init__(self, base: ColumnDistribution, warp: Warp) -> None:
+        self.base, self.warp = base, warp
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of each cell."""
+        return self.base.log_prob(self.warp(x)) + self.warp.log_slope(x)
+
+    def mean(self) -> Tensor:
+        """Return the means, by quantiles in the middle of equally probable parts."""
+        at = [
+            self.warp.inverse(self.base.icdf(torch.full_like(self.base.mean(), (i + 0.5) / _NODES)))
+            for i in range(_NODES)
+        ]
+        return torch.stack(at).mean(0)
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws."""
+        return self.warp.inverse(self.base.sample(noise))
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions."""
+        return self.base.cdf(self.warp(x))
+
+    def below(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z)."""
+        return self.base.below(self.warp(x))
+
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles."""
+        return self.warp.inverse(self.base.icdf(u))
+
+
+class WarpedLikelihood(Likelihood):
+    r"""A continuous observation model of warped values.
+
+    .. math:: p(x | z) = p_{base}(T(x) | z)\, T'(x)
+
+    Parameters
+    ----------
+    base : Likelihood
+        Model of the warped values.
+    warps : array-like of shape (n_columns, 4)
+        Parameters of ``Warp``.
+    """
+
+    def __init__(self, base: Likelihood, warps: Sequence[Sequence[float]]) -> None:
+        super().__init__(base.n_columns, base.min_scale)
+        self.base, self.warp = base, Warp(base.n_columns, warps)
+
+    @property
+    def n_params(self) -> int:
+        """Number of decoder outputs P."""
+        return self.base.n_params
+
+    @property
+    def outputs(self) -> list[Outputs | None]:
+        """Which decoder outputs are each column's."""
+        return self.base.outputs
+
+    def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return warped values."""
+        return self.warp(x), observed
+
+    def embed(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Return what the encoder sees of warped values."""
+        return self.base.embed(self.warp(torch.where(observed, x, 0.0)), observed)
+
+    def forward(self, params: Tensor) -> WarpedColumns:
+        """Return warped columns."""
+        return WarpedColumns(self.base(params), self.warp)
+
+
+class BoundedColumns(ColumnDistribution):
+    """Columns whose distributions are cut off: what imputations may be, not what evidence is.
+
+    Parameters
+    ----------
+    base : ColumnDistribution
+        The distributions.
+    low, high : Tensor of shape (D,)
+        Bounds, infinite where there are none.
+    """
+
+    def __init__(self, base: ColumnDistribution, low: Tensor, high: Tensor) -> None:
+        self.base, self.low, self.high = base, low, high
+        self._free = low.isinf() & high.isinf()
+        shape = base.mean().shape
+        self._start = torch.where(low.isinf(), 0.0, base.below(_finite(low).expand(shape)))
+        end = torch.where(high.isinf(), 1.0, base.cdf(_finite(high).expand(shape)))
+        self._share = (end - self._start).clamp_min(0)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of each cell within the bounds, but for a constant."""
+        inside = (x >= self.low) & (x <= self.high)
+        return torch.where(inside, self.base.log_prob(x), -torch.inf)
+
+    def mean(self) -> Tensor:
+        """Return the means, by quantiles in the middle of equally probable parts."""
+        at = [self.icdf(torch.full_like(self._start, (i + 0.5) / _NODES)) for i in range(_NODES)]
+        return torch.where(self._free, self.base.mean(), torch.stack(at).mean(0))
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions."""
+        inside = (self.base.cdf(x) - self._start) / self._share.clamp_min(1e-12)
+        return torch.where(x < self.low, 0.0, torch.where(x >= self.high, 1.0, inside.clamp(0, 1)))
+
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles."""
+        at = self.base.icdf((self._start + u * self._share).clamp(0, 1))
+        return torch.minimum(torch.maximum(at, self.low), self.high)
+
+
+def _finite(bound: Tensor) -> Tensor:
+    return bound.nan_to_num(posinf=0.0, neginf=0.0)
+
+
+def bounded(columns: ColumnDistribution, low: Tensor, high: Tensor) -> ColumnDistribution:
+    """Return the columns cut off at bounds of shape (D,), of which coded ones have none."""
+    if isinstance(columns, JoinedColumns):
+        pairs = zip(columns.parts, columns.columns, strict=True)
+        parts = [bounded(part, low[places], high[places]) for part, places in pairs]
+        return JoinedColumns(parts, columns.columns, columns.order)
+    if bool((low.isinf() & high.isinf()).all()):
+        return columns
+    return BoundedColumns(columns, low, high)
+
+
+class AtomColumns(ColumnDistribution):
+    """Columns with a value of its own probability, the atom, beside a continuum.
+
+    Parameters
+    ----------
+    base : ColumnDistribution
+        Distributions of all other values.
+    logits : Tensor of shape (*, D)
+        Of the atom.
+    atoms : Tensor of shape (D,)
+        The values.
+    """
+
+    def __init__(self, base: ColumnDistribution, logits: Tensor, atoms: Tensor) -> None:
+        self.base, self.logits, self.atoms = base, logits, atoms
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-probability of an atom, and the log-density of other cells."""
+        atom = is_atom(x, self.atoms)
+        # beside the atom, or its density would be infinite where a warp has no slope
+        other = self.base.log_prob(x)
+        log_p = nn.functional.logsigmoid(self.logits)
+        return torch.where(atom, log_p, log_p - self.logits + other)
+
+    def mean(self) -> Tensor:
+        """Return the means."""
+        p = self.logits.sigmoid()
+        return p * self.atoms + (1 - p) * self.base.mean()
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws."""
+        other = self.base.sample(noise)
+        atom = noise.uniform(*self.logits.shape) < self.logits.sigmoid()
+        return torch.where(atom, self.atoms, other)
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions."""
+        p = self.logits.sigmoid()
+        reached = (x >= self.atoms) | is_atom(x, self.atoms)
+        return (1 - p) * self.base.cdf(x) + torch.where(reached, p, 0.0)
+
+    def below(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z)."""
+        p = self.logits.sigmoid()
+        passed = (x > self.atoms) & ~is_atom(x, self.atoms)
+        return (1 - p) * self.base.below(x) + torch.where(passed, p, 0.0)
+
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles."""
+        p = self.logits.sigmoid()
+        start = (1 - p) * self.base.cdf(self.atoms.expand(p.shape))
+        below, above = u < start, u > start + p
+        rest = torch.where(below, u, u - p) / (1 - p).clamp_min(1e-6)
+        return torch.where(below | above, self.base.icdf(rest.clamp(0, 1)), self.atoms)
+
+
+class AtomLikelihood(Likelihood):
+    r"""An observation model with a value of its own probability, such as the many zeros of rain.
+
+    .. math:: P(x = a) = \pi(z), \quad p(x | x \ne a) = (1 - \pi(z))\, p_{base}(x | z)
+
+    Parameters
+    ----------
+    base : Likelihood
+        Model of all other values.
+    atoms : sequence of float
+        The value of each column, in its model's units.
+    shares : sequence of float
+        Share of the observed cells that hold it.
+    """
+
+    atoms: Tensor
+    log_odds: Tensor
+    support = "atom"
+
+    def __init__(self, base: Likelihood, atoms: Sequence[float], shares: Sequence[float]) -> None:
+        super().__init__(base.n_columns, base.min_scale)
+        self.base = base
+        share = np.asarray(shares, dtype=np.float64)
+        self.register_buffer("atoms", torch.tensor(list(atoms), dtype=torch.float32))
+        log_odds = torch.tensor(np.log(share / (1 - share)), dtype=torch.float32)
+        self.register_buffer("log_odds", log_odds)
+
+    @property
+    def n_params(self) -> int:
+        """Number of decoder outputs P."""
+        return self.base.n_params + self.n_columns
+
+    @property
+    def n_inputs(self) -> int:
+        """Width of ``embed``'s outcome."""
+        return self.base.n_inputs + self.n_columns
+
+    @property
+    def outputs(self) -> list[Outputs | None]:
+        """Which decoder outputs are each column's."""
+        return self.base.outputs
+
+    def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the base's values, those of atoms as if they were missing."""
+        return self.base.straighten(x, observed & ~is_atom(x, self.atoms))
+
+    def embed(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Return what the base gives, and for atoms a one more, -1 for other cells."""
+        atom = is_atom(x, self.atoms)
+        sign = torch.where(observed, 2 * atom.to(x) - 1, 0.0)
+        return torch.cat([self.base.embed(x, observed), sign], -1)
+
+    def forward(self, params: Tensor) -> AtomColumns:
+        """Return columns with atoms; a decoder that says nothing leaves their shares."""
+        logits = params[..., self.base.n_params :] + self.log_odds
+        return AtomColumns(self.base(params[..., : self.base.n_params]), logits, self.atoms)
+
+
+def is_atom(x: Tensor, atoms: Tensor) -> Tensor:
+    """Tell which values are the atom, but for rounding: (*, D), (D,) -> (*, D)."""
+    return (x - atoms).abs() <= 1e-6 * (1 + atoms.abs())

@@ -1,0 +1,544 @@
+"""Tables as people have them: the frame that goes in comes out, without its holes."""
+
+import datetime
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from estimators import IMPUTERS, every_imputer, outputs, quiet, tiny
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+
+pytestmark = quiet
+
+N = 60
+RNG = np.random.default_rng(0)
+
+
+def with_holes(values, step):
+    return [None if i % step == 1 else value for i, value in enumerate(values)]
+
+
+REAL = RNG.normal(size=N).round(3).tolist()
+COUNTS = RNG.poisson(4, N).tolist()
+FLAGS = (RNG.random(N) < 0.4).tolist()
+WORDS = RNG.choice(["red", "green", "blue"], N).tolist()
+RANKS = RNG.choice(["low", "middle", "high"], N).tolist()
+DAYS = [
+    datetime.date(2020, 1, 1) + datetime.timedelta(days=int(i)) for i in RNG.integers(99, size=N)
+]
+TIMES = [
+    datetime.datetime(2020, 1, 1) + datetime.timedelta(hours=int(i))
+    for i in RNG.integers(99, size=N)
+]
+
+
+def pandas_column(dtype):
+    """Return a column of a type, with holes."""
+    if dtype in ("float64", "float32", "Float64", "double[pyarrow]"):
+        return pd.Series(with_holes(REAL, 4), dtype=dtype)
+    if dtype in ("Int64", "UInt8", "int64[pyarrow]", "Int8"):
+        return pd.Series(with_holes(COUNTS, 5), dtype=dtype)
+    if dtype in ("boolean", "bool[pyarrow]"):
+        return pd.Series(with_holes(FLAGS, 6), dtype=dtype)
+    if dtype == "flags of objects":
+        return pd.Series(with_holes(FLAGS, 6), dtype=object)
+    if dtype == "category":
+        levels = pd.CategoricalDtype(["red", "green", "blue", "never"])
+        return pd.Series(with_holes(WORDS, 7), dtype=levels)
+    if dtype == "ordered":
+        levels = pd.CategoricalDtype(["low", "middle", "high"], ordered=True)
+        return pd.Series(with_holes(RANKS, 7), dtype=levels)
+    if dtype == "numbers as categories":
+        return pd.Series(with_holes([c % 3 for c in COUNTS], 5), dtype="category")
+    if dtype.startswith("datetime"):
+        return pd.Series(pd.to_datetime(with_holes(TIMES, 5))).astype(dtype)
+    if dtype == "with a zone":
+        return pd.Series(pd.to_datetime(with_holes(TIMES, 5))).dt.tz_localize("Europe/Rome")
+    if dtype == "timedelta64[s]":
+        return pd.Series(pd.to_timedelta(with_holes(COUNTS, 5), unit="h")).astype(dtype)
+    if dtype == "date32[day][pyarrow]":
+        return pd.Series(with_holes(DAYS, 5), dtype=pd.ArrowDtype(pa.date32()))
+    return pd.Series(with_holes(WORDS, 3), dtype=dtype)
+
+
+PANDAS = [
+    *("float64", "float32", "Float64", "double[pyarrow]", "Int64", "UInt8", "Int8"),
+    *("int64[pyarrow]", "boolean", "bool[pyarrow]", "category", "ordered", "object", "str"),
+    *("string", "string[pyarrow]", "datetime64[ns]", "datetime64[s]", "timedelta64[s]"),
+    *("date32[day][pyarrow]", "flags of objects", "numbers as categories", "with a zone"),
+]
+
+POLARS = {
+    "Float64": (REAL, pl.Float64),
+    "Float32": (REAL, pl.Float32),
+    "Int64": (COUNTS, pl.Int64),
+    "UInt8": (COUNTS, pl.UInt8),
+    "Boolean": (FLAGS, pl.Boolean),
+    "String": (WORDS, pl.String),
+    "Categorical": (WORDS, pl.Categorical),
+    "Enum": (RANKS, pl.Enum(["low", "middle", "high", "never"])),
+    "Date": (DAYS, pl.Date),
+    "Datetime": (TIMES, pl.Datetime("ms")),
+    "Datetime with a zone": (TIMES, pl.Datetime("us", "Asia/Tokyo")),
+    "Duration": ([datetime.timedelta(hours=c) for c in COUNTS], pl.Duration("ms")),
+    "Decimal": ([f"{x:.2f}" for x in REAL], pl.Decimal(10, 2)),
+}
+
+
+def pandas_frame(dtype):
+    index = pd.Index([f"row {i}" for i in range(N)], name="who")
+    column = pandas_column(dtype).set_axis(index)
+    return pd.DataFrame({"x": column, "beside": pd.Series(REAL, index)})
+
+
+def polars_frame(name):
+    values, dtype = POLARS[name]
+    column = pl.Series("x", with_holes(values, 5)).cast(dtype)
+    return pl.DataFrame([column, pl.Series("beside", REAL)])
+
+
+def assert_completed(out, frame):
+    """Nothing is missing, types are those of the frame, and what was seen is what it was."""
+    assert type(out) is type(frame)
+    assert list(out.columns) == list(frame.columns)
+    if isinstance(frame, pl.DataFrame):
+        assert out.schema == frame.schema
+        out, frame = ({n: f[n].to_list() for n in f.columns} for f in (out, frame))
+        for name, column in frame.items():
+            for made, seen in zip(out[name], column, strict=True):
+                assert made is not None
+                assert made == made
+                if seen is not None and seen == seen:
+                    assert made == seen
+        return
+    assert out.index.equals(frame.index)
+    for name in frame.columns:
+        assert out[name].dtype == frame[name].dtype, name
+    assert not out.isna().any(axis=None)
+    seen = frame.notna()
+    assert_frame_equal(out.where(seen), frame.where(seen))
+
+
+@pytest.mark.parametrize("estimate", ["auto", "draw", "median", "mode", "mean"])
+@pytest.mark.parametrize("dtype", PANDAS)
+def test_types_of_pandas_go_round(dtype, estimate):
+    frame = pandas_frame(dtype)
+    before = frame.copy(deep=True)
+    imputer = tiny(MVAEImputer, estimate=estimate, max_iter=2).fit(frame)
+    assert_completed(imputer.transform(frame), frame)
+    assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize("name", POLARS)
+def test_types_of_polars_go_round(name):
+    frame = polars_frame(name)
+    imputer = tiny(MVAEImputer, max_iter=2).fit(frame)
+    for out in (imputer.transform(frame), *imputer.impute(frame, 2)):
+        assert_completed(out, frame)
+    drawn = imputer.sample(7)
+    assert drawn.schema == frame.schema
+    assert drawn.null_count().sum_horizontal().item() == 0
+
+
+@pytest.mark.parametrize("dtype", PANDAS)
+def test_samples_have_the_types_of_the_table(dtype):
+    frame = pandas_frame(dtype)
+    drawn = tiny(MVAEImputer, max_iter=2).fit(frame).sample(9)
+    assert list(drawn.dtypes) == list(frame.dtypes)
+    assert len(drawn) == 9
+    assert not drawn.isna().any(axis=None)
+
+
+@pytest.mark.parametrize("dtype", ["category", "string", "Int64", "datetime64[ns]"])
+def test_frames_that_cannot_be_written_to(dtype):
+    frame = pandas_frame(dtype)
+    for name in frame:
+        values = frame[name].array
+        if hasattr(values, "_ndarray"):
+            values._ndarray.flags.writeable = False
+    assert_completed(tiny(MVAEImputer, max_iter=2).fit_transform(frame), frame)
+
+
+def mixed(container="pandas"):
+    data = {
+        "real": with_holes(REAL, 4),
+        "count": with_holes(COUNTS, 5),
+        "flag": with_holes(FLAGS, 6),
+        "word": with_holes(WORDS, 7),
+        "rank": with_holes(RANKS, 8),
+    }
+    if container == "polars":
+        return pl.DataFrame(data)
+    order = pd.CategoricalDtype(["low", "middle", "high"], ordered=True)
+    return pd.DataFrame(data).astype({"count": "Int64", "flag": "boolean", "rank": order})
+
+
+@every_imputer
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_every_imputer_completes_mixed_tables(cls, container):
+    frame = mixed(container)
+    imputer = tiny(cls).fit(frame)
+    assert_completed(imputer.transform(frame), frame)
+    for completed in imputer.impute(frame, 2):
+        assert_completed(completed, frame)
+    for values in outputs(imputer, frame).values():
+        assert not pd.isna(np.asarray(values, dtype=object)).any()
+
+
+def test_kinds_are_read_off_the_types():
+    assert tiny(MVAEImputer).fit(mixed()).feature_kinds_ == {
+        "real": "continuous",
+        "count": "count",
+        "flag": "binary",
+        "word": "categorical",
+        "rank": "ordinal",
+    }
+
+
+def test_kinds_that_users_name():
+    frame = mixed().assign(code=[i % 4 for i in range(N)], low=[i % 5 - 2 for i in range(N)])
+    kinds = {"count": "continuous", "code": "ordinal"}
+    fitted = tiny(MVAEImputer, feature_kinds=kinds).fit(frame).feature_kinds_
+    assert fitted["count"] == "continuous"
+    assert fitted["code"] == "ordinal"
+    assert fitted["low"] == "integer"
+    for chosen in (["code"], [5], np.array([False] * 5 + [True, False])):
+        imputer = tiny(MVAEImputer, categorical_features=chosen).fit(frame)
+        assert imputer.feature_kinds_["code"] == "categorical"
+
+
+def test_arrays_hold_kinds_too():
+    X = np.column_stack([REAL, [c % 3 for c in COUNTS], COUNTS]).astype(float)
+    X[RNG.random(X.shape) < 0.2] = np.nan
+    imputer = tiny(MVAEImputer, feature_kinds={1: "categorical", 2: "count"}).fit(X)
+    for out in (imputer.transform(X), imputer.sample(50)):
+        assert isinstance(out, np.ndarray)
+        assert set(out[:, 1]) <= {0, 1, 2}
+        assert (out[:, 2] == out[:, 2].round()).all()
+        assert (out[:, 2] >= 0).all()
+
+
+def test_arrays_of_objects_are_arrays_of_objects_again():
+    X = np.array([[1.5, "a"], [None, "b"], [2.5, None], [3.0, "a"]] * 5, dtype=object)
+    out = tiny(MVAEImputer).fit_transform(X)
+    assert out.dtype == object
+    seen = np.array([[cell is not None for cell in row] for row in X])
+    assert (out[seen] == X[seen]).all()
+    assert set(out[:, 1]) == {"a", "b"}
+
+
+def test_set_output_is_honoured():
+    frame = mixed()
+    imputer = tiny(MVAEImputer).fit(frame)
+    plain = imputer.transform(frame)
+    assert_frame_equal(imputer.set_output(transform="pandas").transform(frame), plain)
+    other = imputer.set_output(transform="polars").transform(frame)
+    assert isinstance(other, pl.DataFrame)
+    assert other.columns == list(frame.columns)
+    array = frame[["real"]].to_numpy()
+    made = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(array)
+    assert isinstance(made, pd.DataFrame)
+
+
+def test_indicators_stand_beside_the_columns():
+    for frame in (mixed(), mixed("polars")):
+        imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
+        out = imputer.transform(frame)
+        assert list(out.columns) == list(imputer.get_feature_names_out())
+        flags = np.asarray(out["missingindicator_word"], dtype=bool)
+        np.testing.assert_array_equal(flags, [i % 7 == 1 for i in range(N)])
+
+
+def test_an_estimator_of_frames_survives_a_pickle():
+    frame = mixed()
+    imputer = tiny(MVAEImputer).fit(frame)
+    back = pickle.loads(pickle.dumps(imputer))
+    assert_frame_equal(back.transform(frame), imputer.transform(frame))
+    assert_frame_equal(back.sample(3, random_state=0), imputer.sample(3, random_state=0))
+
+
+# -- categories never seen, markers, cells that are wanted -----------------------------------------
+
+
+@every_imputer
+def test_unknown_categories(cls):
+    frame = mixed()
+    imputer = tiny(cls).fit(frame)
+    other = frame.head(8).assign(word=["violet", *frame["word"].iloc[1:8]])
+    with pytest.raises(ValueError, match=r"'word', row 0, holds 'violet'.*handle_unknown"):
+        imputer.transform(other)
+    imputer.set_params(handle_unknown="missing")
+    out = imputer.transform(other)
+    assert out["word"].iloc[0] == "violet"
+    assert not out.isna().any(axis=None)
+    # it is no evidence: what else the row gets is what it would get with a hole there
+    holed = frame.head(8).assign(word=[None, *frame["word"].iloc[1:8]])
+    assert_frame_equal(out.drop(columns="word"), imputer.transform(holed).drop(columns="word"))
+    np.testing.assert_array_equal(imputer.score_samples(other), imputer.score_samples(holed))
+
+
+def test_a_frame_whose_type_lacks_the_label_gets_it():
+    frame = pandas_frame("category")
+    imputer = tiny(MVAEImputer).fit(frame)
+    poorer = frame.assign(x=pd.Categorical([None] * N, categories=["red"]))
+    out = imputer.transform(poorer)
+    assert not out["x"].isna().any()
+    assert set(out["x"].cat.categories) <= {"red", "green", "blue", "never"}
+
+
+@pytest.mark.parametrize("marker", ["?", -1, None, pd.NA, np.nan])
+def test_markers_of_every_kind(marker):
+    frame = pd.DataFrame({"word": with_holes(WORDS, 3), "n": with_holes(COUNTS, 5), "x": REAL})
+    plain = tiny(MVAEImputer).fit_transform(frame)
+    marked = frame.copy()
+    if isinstance(marker, str):
+        marked["word"] = frame["word"].fillna(marker)
+    elif marker == -1 if marker is not pd.NA else False:
+        marked["n"] = frame["n"].fillna(marker)
+    imputer = tiny(MVAEImputer, missing_values=marker)
+    assert_frame_equal(imputer.fit_transform(marked), plain)
+
+
+def test_only_wanted_cells_are_imputed():
+    frame = mixed()
+    imputer = tiny(MVAEImputer).fit(frame)
+    full = imputer.transform(frame)
+    some = imputer.transform(frame, where=["word", "count"])
+    for name in frame:
+        expected = full if name in ("word", "count") else frame
+        pd.testing.assert_series_equal(some[name], expected[name])
+    mask = np.zeros(frame.shape, dtype=bool)
+    mask[1, 0] = mask[2, 1] = True  # a hole, and a cell that is seen
+    cells = imputer.transform(frame, where=mask)
+    kept = cells.copy()
+    kept.iloc[1, 0], kept.iloc[2, 1] = frame.iloc[1, 0], frame.iloc[2, 1]
+    assert_frame_equal(kept, frame)
+    hidden = frame.copy()
+    hidden.iloc[2, 1] = pd.NA
+    assert cells.iloc[2, 1] == imputer.transform(hidden).iloc[2, 1]
+    assert cells.iloc[1, 0] == full.iloc[1, 0]
+    lazily = imputer.impute(frame, 2, where=["word"])
+    assert lazily[0]["count"].isna().equals(frame["count"].isna())
+    for wrong in (np.zeros((2, 2), dtype=bool), "word", ["nothing"], np.zeros(frame.shape)):
+        with pytest.raises(ValueError, match="where"):
+            imputer.transform(frame, where=wrong)
+
+
+# -- bounds ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("learn_shapes", [False, True])
+@pytest.mark.parametrize("likelihood", ["normal", "student_t"])
+@pytest.mark.parametrize("estimate", ["auto", "draw", "median", "mode"])
+def test_bounds_hold_and_nothing_piles_up_on_them(estimate, likelihood, learn_shapes):
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.gamma(1.0, size=(90, 3)), columns=list("abc")).assign(
+        n=rng.poisson(1.0, 90)
+    )
+    holed = frame.astype({"n": "Int64"}).mask(rng.random(frame.shape) < 0.4)
+    bounds = {"min_value": {"a": 0.5, "n": 1}, "max_value": {"a": 0.8, "b": 1.0}}
+    options = {
+        "likelihood": likelihood,
+        "learn_shapes": learn_shapes,
+        "estimate": estimate,
+        "max_iter": 10,
+    }
+    imputer = tiny(MissSVAEImputer, **options).fit(holed)
+    imputer.set_params(**bounds)  # read at the call
+    tables = [imputer.transform(holed), *imputer.impute(holed, 1)]
+    for out in tables:
+        made = out[holed["a"].isna()]["a"]
+        assert made.between(0.5, 0.8).all()
+        assert made.isin([0.5, 0.8]).mean() < 0.05
+        assert (out[holed["b"].isna()]["b"] <= 1).all()
+        assert (out[holed["n"].isna()]["n"] >= 1).all()
+        seen = holed.notna()
+        assert_frame_equal(out.where(seen), holed.where(seen))
+
+
+def test_bounds_for_all_columns_leave_categories_alone():
+    imputer = tiny(MVAEImputer, min_value=0.0, max_value=5.0).fit(mixed())
+    out = imputer.transform(mixed())
+    for name in ("real", "count"):
+        assert out[name][mixed()[name].isna()].between(0, 5).all()
+    for wrong, match in (
+        ({"min_value": {"word": 1}}, "'min_value' bounds column 'word'"),
+        ({"min_value": 3.0, "max_value": 2.0}, "leave no value for column 'real'"),
+        ({"max_value": {"nothing": 1}}, "'nothing'"),
+        ({"max_value": "high"}, "'max_value'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            tiny(MVAEImputer, **wrong).fit(mixed()).transform(mixed())
+
+
+# -- columns that carry nothing --------------------------------------------------------------------
+
+
+def odd():
+    frame = mixed().assign(
+        name=[f"person {i}" for i in range(N)],
+        number=np.arange(N)[::-1] + 100,
+        empty=None,
+        same="yes",
+        when=TIMES,
+        copy=lambda f: f["real"],
+        parts=[(i,) for i in range(N)],
+    )
+    frame.loc[3, "same"] = frame.loc[3, "name"] = None
+    return frame
+
+
+def test_columns_that_carry_nothing_are_reported_and_do_no_harm():
+    frame = odd()
+    with pytest.warns(UserWarning, match="'empty'"):
+        imputer = tiny(MVAEImputer).fit(frame)
+    report = imputer.fit_report_
+    assert list(report.index) == list(frame.columns)
+    assert report["treatment"].loc["name":].to_dict() == {
+        "name": "identifier",
+        "number": "identifier",
+        "empty": "empty",
+        "same": "constant",
+        "when": "date",
+        "copy": "copy",
+        "parts": "other",
+    }
+    np.testing.assert_array_equal(
+        report["n_missing"].drop("parts"), frame.isna().sum().drop("parts")
+    )
+    out = imputer.transform(frame)
+    assert_completed(out, frame.drop(columns="empty"))
+    pd.testing.assert_series_equal(out["copy"], out["real"], check_names=False)
+    assert out["same"].eq("yes").all()
+    # densities are those of the table without them
+    alone = tiny(MVAEImputer).fit(mixed())
+    np.testing.assert_allclose(imputer.score_samples(frame), alone.score_samples(mixed()))
+    kept = tiny(MVAEImputer, keep_empty_features=True).fit(frame).transform(frame)
+    assert list(kept.columns) == list(frame.columns)
+
+
+def test_a_copy_lends_its_cells():
+    frame = mixed()
+    frame["copy"] = REAL
+    out = tiny(MVAEImputer).fit(frame).transform(frame)
+    np.testing.assert_array_equal(out["real"], REAL)
+    frame.loc[0, "copy"] = None
+    out = tiny(MVAEImputer).fit(frame).transform(frame)
+    assert out["copy"][0] == frame["real"][0]
+
+
+def test_a_date_with_holes_is_imputed_among_the_dates():
+    frame = mixed().assign(day=pd.to_datetime(with_holes(DAYS, 5)))
+    out = tiny(MVAEImputer, estimate="draw", max_iter=20).fit(frame).transform(frame)
+    assert (out["day"] == out["day"].dt.normalize()).all()
+    assert out["day"].between("2019-01-01", "2021-01-01").all()
+
+
+# -- the model -------------------------------------------------------------------------------------
+
+
+def test_draws_of_categories_have_their_conditional_frequencies():
+    rng = np.random.default_rng(0)
+    n, p = 3000, {"a": [0.8, 0.15, 0.05], "b": [0.1, 0.2, 0.7]}
+    group = rng.choice(["a", "b"], n)
+    word = [rng.choice(["x", "y", "z"], p=p[g]) for g in group]
+    frame = pd.DataFrame({"group": group, "word": word})
+    holed = frame.assign(word=frame["word"].mask(rng.random(n) < 0.3))
+    imputer = MissSVAEImputer(n_hidden=16, n_blocks=0, n_latents=2, dropout=0.0, random_state=0)
+    imputer.fit(holed)
+    drawn = imputer.set_params(n_importance_draws=100).impute(holed, 1)[0]
+    made = drawn[holed["word"].isna()]
+    for name, expected in p.items():
+        found = made[made["group"] == name]["word"].value_counts(normalize=True)
+        np.testing.assert_allclose(found.reindex(list("xyz"), fill_value=0), expected, atol=0.07)
+
+
+@pytest.mark.parametrize("cls", [MVAEImputer, VAEDensityEstimator])
+def test_probabilities_of_discrete_tables_sum_to_one(cls):
+    flags, words = [True, False], ["x", "y", "z"]
+    ranks = pd.CategoricalDtype(["low", "high", "top"], ordered=True)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"flag": rng.choice(flags, 80), "word": rng.choice(words, 80)},
+    ).assign(rank=pd.Categorical(rng.choice(ranks.categories, 80), dtype=ranks))
+    model = tiny(cls, n_importance_draws=20_000, max_iter=20).fit(frame)
+    every = pd.MultiIndex.from_product([flags, words, ranks.categories]).to_frame(index=False)
+    every.columns = frame.columns
+    every["rank"] = every["rank"].astype(ranks)
+    assert np.exp(model.score_samples(every)).sum() == pytest.approx(1, abs=0.02)
+    words_alone = pd.DataFrame(
+        {"flag": None, "word": words, "rank": pd.Series([None] * 3, dtype=ranks)}
+    )
+    assert np.exp(model.score_samples(words_alone)).sum() == pytest.approx(1, abs=0.02)
+
+
+def test_counts_sum_to_one_and_reals_integrate_to_one_with_warps_and_atoms():
+    rng = np.random.default_rng(0)
+    rain = np.where(rng.random(300) < 0.5, 0.0, rng.gamma(0.7, 3, size=300))
+    frame = pd.DataFrame({"n": rng.poisson(np.where(rain > 0, 9.0, 2.0)), "rain": rain})
+    for learn_shapes in (False, True):
+        model = tiny(
+            VAEDensityEstimator, learn_shapes=learn_shapes, max_iter=10, n_importance_draws=20_000
+        ).fit(frame)
+        counts = pd.DataFrame({"n": range(60), "rain": np.nan})
+        assert np.exp(model.score_samples(counts)).sum() == pytest.approx(1, abs=0.02)
+        grid = np.linspace(-60, 160, 20_001)
+        rows = pd.DataFrame({"n": None, "rain": grid[::10]})
+        density = np.exp(model.score_samples(rows))
+        atom = density[rows["rain"] == 0]
+        other = density[rows["rain"] != 0].sum() * 0.11
+        total = other + (atom.sum() if len(atom) else 0)
+        assert total == pytest.approx(1, abs=0.1)
+
+
+# -- any table -------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "real": st.floats(-1e6, 1e6, allow_nan=False, width=32),
+    "count": st.integers(0, 1000),
+    "integer": st.integers(-1000, 1000),
+    "flag": st.booleans(),
+    "word": st.sampled_from(["a", "b", "c"]),
+    "day": st.dates(datetime.date(1990, 1, 1), datetime.date(2030, 1, 1)),
+}
+TYPES = {"count": "Int64", "integer": "Int64", "flag": "boolean", "word": "string"}
+
+
+@st.composite
+def tables(draw):
+    n = draw(st.integers(2, 12))
+    kinds = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=5))
+    data = {}
+    for i, kind in enumerate(kinds):
+        cells = draw(st.lists(st.none() | COLUMNS[kind], min_size=n, max_size=n))
+        column = pd.Series(pd.to_datetime(cells) if kind == "day" else cells)
+        data[f"{kind}{i}"] = column.astype(
+            TYPES.get(kind, column.dtype if kind == "day" else float)
+        )
+    return pd.DataFrame(data)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(tables())
+def test_any_kinds_and_any_holes(frame):
+    if not frame.notna().any(axis=None):
+        with pytest.raises(ValueError, match="no observed cell"):
+            tiny(MVAEImputer).fit(frame)
+        return
+    imputer = tiny(MVAEImputer, max_iter=1).fit(frame)
+    kept = [name for name in frame if frame[name].notna().any()]
+    for estimate in ("auto", "draw"):
+        imputer.set_params(estimate=estimate)
+        assert_completed(imputer.transform(frame), frame[kept])
+    assert np.isfinite(imputer.score_samples(frame)).all()
+
+
+def test_every_imputer_is_meant():
+    assert len(IMPUTERS) == 7
