@@ -32,7 +32,7 @@ $(STAMP): constraints.txt setup.cfg pyproject.toml
 test-oldest: constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install -q --upgrade pip
-	.venv-oldest/bin/python -m pip install -q -c constraints-oldest.txt -e . pytest numpydoc matplotlib skops
+	.venv-oldest/bin/python -m pip install -q -c constraints-oldest.txt -e . pytest numpydoc matplotlib skops hypothesis polars pyarrow
 	.venv-oldest/bin/python -m pytest -q
 
 clean:

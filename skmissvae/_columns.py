@@ -85,10 +85,10 @@ class Table:
     def fit(self, X: Floats, observed: Mask, codecs: Sequence[Codec]) -> Table:
         """Learn the schema: (N, n_features), (N, n_features)."""
         self.codecs = list(codecs)
-        seen = observed.any(0)
+        seen: Mask = np.asarray(observed.any(0))
         low = np.where(observed, X, np.inf).min(0)
         high = np.where(observed, X, -np.inf).max(0)
-        varies = seen & (low < high)
+        varies: Mask = np.asarray(seen & (low < high))
         kinds = [codec.kind for codec in self.codecs]
         self.copies = _copies(X, observed, np.flatnonzero(varies), codecs)
         self.treatment = []

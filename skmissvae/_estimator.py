@@ -331,13 +331,19 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         if completed is not None:
             self.completed_vae_ = completed.eval()
         self.n_iter_ = 0
-        self.fit_report_ = schema.report(names)
         self.feature_kinds_ = dict(zip(names, (c.kind for c in codecs), strict=True))
         self._template = source.template()
         self._fit_columns(cells)
         self._seed = seed
         self._warn_of_empty_columns(names)
         return cells
+
+    @property
+    def fit_report_(self) -> pd.DataFrame:
+        """A line per column: kind, what becomes of it, missing cells, number of values, remarks."""
+        if not hasattr(self, "_table"):
+            raise AttributeError(f"{type(self).__name__} has no fit_report_ before fit.")
+        return self._table.report(column_names(self))
 
     def _warn_of_empty_columns(self, names: Sequence[str]) -> None:
         empty = [name for name, t in zip(names, self._table.treatment, strict=True) if t == "empty"]
@@ -872,6 +878,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             completed = state.pop("completed_vae_")
             for part in ("encoder", "family"):
                 state["_weights"][part] = dict(getattr(completed, part).state_dict())
+        if "_template" in state:
+            state["_template"] = state["_template"].plain()
         for name in ("_weights", "_optimizers"):
             if name in state:
                 state[name] = convert(state[name], Tensor, lambda t: t.cpu().numpy())
@@ -880,6 +888,8 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         weights = state.pop("_weights", None)
+        if "_template" in state:
+            state["_template"] = Source.of(state["_template"])
         super().__setstate__(state)
         if weights is not None:
             weights = convert(weights, np.ndarray, torch.as_tensor)

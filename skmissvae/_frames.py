@@ -24,7 +24,8 @@ KINDS = ("continuous", "count", "integer", "binary", "categorical", "ordinal")
 _EPOCH = datetime.datetime(1970, 1, 1)
 _DAY = 86_400_000_000  # microseconds
 _MICROSECOND = datetime.timedelta(microseconds=1)
-_MIN_ROWS = 20  # from which on consecutive numbers are taken for the names of rows
+# Rows from which on consecutive numbers are taken for the names of rows, two fractions for levels.
+_MIN_ROWS = 20
 
 
 def missing(values: Values, marker: Any) -> Mask:
@@ -197,10 +198,11 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
         return _labels(name, values, holes, None)
     numbers = _numbers(values, holes)[~holes]
     whole = dtype.is_integer() or bool(len(numbers) and (numbers == np.rint(numbers)).all())
+    found_values, counts = np.unique(numbers, return_counts=True)
+    if len(found_values) == 2 and (whole or len(numbers) >= _MIN_ROWS and counts.min() > 1):
+        return _labels(name, values, holes, "binary")
     if not whole:
         return Numbers("continuous", whole=False)
-    if len(np.unique(numbers)) == 2:
-        return _labels(name, values, holes, "binary")
     if dtype.is_integer() and _names_rows(numbers, len(holes)):
         return Numbers("identifier", whole=True)
     return Numbers("count" if (numbers >= 0).all() else "integer", whole=True)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from ._frames import KINDS, Codec, Floats, Mask, Opaque, Values, codec, fill, like, missing
+from ._frames import KINDS, Codec, Floats, Mask, Opaque, Values, codec, fill, like, missing, objects
 from ._spec import place_of
 
 
@@ -50,6 +50,42 @@ class Source(NamedTuple):
             return self._replace(columns=[column[:0] for column in self.columns])
         frame = self.frame.head(0)
         return self._replace(columns=_columns(frame), frame=frame)
+
+    def plain(self) -> dict[str, Any]:
+        """Return what a template is made of without classes of pandas, for safe formats."""
+        native = None if self.frame is None else nw.to_native(self.frame)
+        if not isinstance(native, pd.DataFrame):
+            return {"frame": native, "n": len(self.columns), "dtype": self._dtype_name()}
+        types = [
+            (str(dtype.categories.dtype), dtype.categories.tolist(), bool(dtype.ordered))
+            if isinstance(dtype, pd.CategoricalDtype)
+            else (str(dtype), None, False)
+            for dtype in native.dtypes
+        ]
+        return {"names": native.columns.tolist(), "types": types, "dtype": self._dtype_name()}
+
+    def _dtype_name(self) -> str | None:
+        return None if self.dtype is None else self.dtype.name
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Source:
+        """Return the template that ``plain`` told of."""
+        dtype = None if plain["dtype"] is None else np.dtype(plain["dtype"])
+        if "names" not in plain and plain["frame"] is None:
+            return cls([np.empty(0, dtype)] * plain["n"], None, dtype)
+        if "names" in plain:
+            empty = [
+                pd.Series([], dtype=name)
+                if categories is None
+                else pd.Series([], dtype=pd.CategoricalDtype(pd.Index(categories, name), ordered))
+                for name, categories, ordered in plain["types"]
+            ]
+            native = pd.DataFrame(dict(enumerate(empty)))
+            native.columns = pd.Index(plain["names"])
+        else:
+            native = plain["frame"]
+        frame = nw.from_native(native, eager_only=True)
+        return cls(_columns(frame), frame, dtype)
 
 
 def _columns(frame: nw.DataFrame) -> list[Any]:
@@ -202,7 +238,7 @@ def read(
     unknown[:, [isinstance(one, Opaque) for one in codecs]] = False
     if unknown.any() and handle_unknown == "error":
         i, j = np.argwhere(unknown)[0]
-        cell = source.columns[j][int(i)]
+        cell = objects(source.columns[j])[i]
         known = ", ".join(map(repr, codecs[j].levels[:10]))
         more = ", ..." if len(codecs[j].levels) > 10 else ""
         raise ValueError(
@@ -283,12 +319,12 @@ def restore(
         for place, j in enumerate(kept):
             where = filled[:, j]
             table[where, place] = codecs[j].decode(numbers[where, j])
-        return np.hstack(
-            [table, *(column[:, None].astype(source.dtype) for column in extra.values())]
-        )
+        flags = [column[:, None].astype(table.dtype) for column in extra.values()]
+        return np.hstack([table, *flags])
     columns = []
     for j in kept:
         where, column = filled[:, j], source.columns[j]
+        assert isinstance(column, nw.Series), "of a frame"
         columns.append(fill(column, where, codecs[j].decode(numbers[where, j])))
     return _together(source, columns, extra)
 
