@@ -199,7 +199,7 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
     numbers = _numbers(values, holes)[~holes]
     whole = dtype.is_integer() or bool(len(numbers) and (numbers == np.rint(numbers)).all())
     found_values, counts = np.unique(numbers, return_counts=True)
-    if len(found_values) == 2 and (whole or len(numbers) >= _MIN_ROWS and counts.min() > 1):
+    if len(found_values) == 2 and (whole or (len(numbers) >= _MIN_ROWS and counts.min() > 1)):
         return _labels(name, values, holes, "binary")
     if not whole:
         return Numbers("continuous", whole=False)

@@ -31,6 +31,13 @@ def log_interval(low: Tensor, width: Tensor, lowest: Tensor, highest: Tensor) ->
     )
 
 
+def _pick(values: Tensor, index: Tensor) -> Tensor:
+    """Return the entry of the last axis that each cell names: (*, D, C), (*, D) -> (*, D)."""
+    shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
+    chosen = index.expand(shape).unsqueeze(-1)
+    return values.expand(*shape, -1).gather(-1, chosen).squeeze(-1)
+
+
 class WholeColumns(ColumnDistribution):
     """Whole numbers: a logistic distribution, of warped values, cut into cells.
 
@@ -63,12 +70,34 @@ class WholeColumns(ColumnDistribution):
         return log_interval((low - self.loc) / self.scale, width / self.scale, lowest, never)
 
     def mean(self) -> Tensor:
-        """Return the means, by quantiles in the middle of equally probable parts."""
+        """Return the means.
+
+        Without a warp it is a sum over cells: of the nearest ones where they are wide, else by
+        the first two terms of Euler and Maclaurin's formula for that of the upper tail. With one
+        it is a mean over quantiles in the middle of equally probable parts.
+        """
+        if self.warp.identity:
+            return torch.where(self.scale < 0.5 * self.step, self._mean_of_wide(), self._smooth())
         u = (torch.arange(8, dtype=self.loc.dtype, device=self.loc.device) + 0.5) / 8
-        at = self.warp.inverse(
-            self.loc.unsqueeze(-2) + self.scale.unsqueeze(-2) * u.logit()[:, None]
-        )
+        loc, scale = self.loc.unsqueeze(-2), self.scale.unsqueeze(-2)
+        at = self.warp.inverse(loc + scale * u.logit().unsqueeze(-1))  # (*, 8, D)
         return torch.maximum(at, self.low).mean(-2)
+
+    def _smooth(self) -> Tensor:
+        edge = self.low.nan_to_num(neginf=0.0) + 0.5 * self.step
+        above = (self.loc - edge) / self.scale
+        tail = self.scale * nn.functional.softplus(above) + 0.5 * self.step * above.sigmoid()
+        return torch.where(self.low.isinf(), self.loc, self.low + tail)
+
+    def _mean_of_wide(self) -> Tensor:
+        nearest = torch.maximum(self._on_grid(self.loc), self.low)
+        steps = torch.arange(4, dtype=self.loc.dtype, device=self.loc.device).unsqueeze(-1) + 0.5
+        away = steps * self.step  # (4, D)   from the nearest cell's middle to edges on either side
+        loc, scale, middle = (v.unsqueeze(-2) for v in (self.loc, self.scale, nearest))
+        beyond = ((loc - middle - away) / scale).sigmoid()
+        before = ((middle - away - loc) / scale).sigmoid()
+        before = torch.where(middle - away > self.low, before, 0.0)
+        return nearest + self.step * (beyond - before).sum(-2)
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
@@ -198,7 +227,7 @@ class RankedColumns(ColumnDistribution):
         n_levels = self.thresholds.shape[-1] - 1
         below = self._below()
         code = x.floor().long().clamp(-1, n_levels - 1) + 1
-        return below.gather(-1, code.expand(below.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+        return _pick(below, code)
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
@@ -226,6 +255,7 @@ class OrdinalLikelihood(Likelihood):
     centre: Tensor
     spread: Tensor
     exists: Tensor
+    inner: Tensor
     support = "coded"
 
     def __init__(self, counts: Sequence[Sequence[int]]) -> None:
@@ -248,6 +278,8 @@ class OrdinalLikelihood(Likelihood):
         self.register_buffer("spread", spread, persistent=False)
         exists = torch.arange(widest + 1) < torch.tensor(self.n_levels)[:, None]
         self.register_buffer("exists", exists, persistent=False)
+        inner = exists[:, 1:-1].flatten().nonzero().squeeze(-1)
+        self.register_buffer("inner", inner, persistent=False)
 
     @property
     def n_params(self) -> int:
@@ -272,7 +304,7 @@ class OrdinalLikelihood(Likelihood):
         """Return whether a value lies above each threshold, as -1 and 1, zero where missing."""
         above = 2.0 * (x.unsqueeze(-1) > self._ranks(x)) - 1
         above = torch.where(observed.unsqueeze(-1), above, 0.0)
-        return above[..., self.exists[:, 1:-1]]
+        return above.flatten(-2).index_select(-1, self.inner)
 
     def _ranks(self, x: Tensor) -> Tensor:
         return torch.arange(max(self.n_levels) - 1, device=x.device) + 0.5
@@ -313,8 +345,8 @@ class CategoricalColumns(ColumnDistribution):
         """Return the log-probability of each cell."""
         code = x.long().clamp(0, self.class_of.shape[-1] - 1)
         column = torch.arange(len(self.class_of), device=x.device)
-        chosen = self.class_of[column, code].expand(self.log_p.shape[:-1]).unsqueeze(-1)
-        return self.log_p.gather(-1, chosen).squeeze(-1) + self.log_share[column, code]
+        chosen = self.class_of[column, code]
+        return _pick(self.log_p, chosen) + self.log_share[column, code]
 
     def probabilities(self) -> Tensor:
         """Return the probability of each category, (*, D, n_levels)."""
@@ -332,8 +364,7 @@ class CategoricalColumns(ColumnDistribution):
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions of the codes."""
         total = self.probabilities().cumsum(-1)
-        code = x.floor().long().expand(total.shape[:-1]).unsqueeze(-1)
-        at = total.gather(-1, code.clamp(0, total.shape[-1] - 1)).squeeze(-1)
+        at = _pick(total, x.floor().long().clamp(0, total.shape[-1] - 1))
         return torch.where(x < 0, 0.0, at)
 
     def icdf(self, u: Tensor) -> Tensor:

@@ -1,0 +1,253 @@
+"""Laws of columns that can be counted, of warps, of piles of a value and of bounds."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import stream, uniform
+from scipy import stats
+from test_model import MetaNoise, NoTensorElsewhere
+
+from skmissvae.composite import AtomLikelihood, BoundedColumns, WarpedLikelihood, bounded
+from skmissvae.discrete import CategoricalLikelihood, OrdinalLikelihood, WholeLikelihood
+from skmissvae.likelihoods import JoinedLikelihood, NormalLikelihood, StudentTLikelihood
+from skmissvae.warps import Warp, fit_warp
+
+WARPS = [[0.1, -0.5, 0.4, -0.3], [-0.2, 0.3, -0.6, 0.2], [0.0, 0.0, 0.0, 0.0]]
+COUNTS = [[5, 9, 1], [20, 3, 4, 1, 1, 1], [7, 8]]
+STEPS, LOWS, ORIGINS = [0.5, 0.25, 1.0], [-2.0, -math.inf, -3.0], [-2.0, 0.1, 0.0]
+
+#: Each with the values that its three columns can have.
+LIKELIHOODS = {
+    "whole": lambda: WholeLikelihood(STEPS, LOWS, ORIGINS, 0.05),
+    "whole, warped": lambda: WholeLikelihood(STEPS, LOWS, ORIGINS, 0.05, WARPS),
+    "ordinal": lambda: OrdinalLikelihood(COUNTS),
+    "categorical": lambda: CategoricalLikelihood(COUNTS),
+}
+CONTINUOUS = {
+    "warped": lambda: WarpedLikelihood(NormalLikelihood(3, 0.05), WARPS),
+    "warped, heavy": lambda: WarpedLikelihood(StudentTLikelihood(3, 0.05), WARPS),
+    "atom": lambda: AtomLikelihood(NormalLikelihood(3, 0.05), [0.0, -1.0, 0.5], [0.3, 0.5, 0.9]),
+    "atom, warped": lambda: AtomLikelihood(
+        WarpedLikelihood(NormalLikelihood(3, 0.05), WARPS), [0.0, -1.0, 0.5], [0.3, 0.5, 0.9]
+    ),
+}
+ALL = LIKELIHOODS | CONTINUOUS
+every_discrete = pytest.mark.parametrize("name", LIKELIHOODS)
+every_continuous = pytest.mark.parametrize("name", CONTINUOUS)
+every_one = pytest.mark.parametrize("name", ALL)
+
+
+def columns_of(name, *batch, seed=0, spread=2.0):
+    likelihood = ALL[name]().double()
+    params = uniform(*batch, likelihood.n_params, seed=seed, low=-spread, high=spread)
+    return likelihood, likelihood(params)
+
+
+def values_of(name, d):
+    """Return the values of a column, the mass beyond which does not count."""
+    if not name.startswith("whole"):
+        return torch.arange(len(COUNTS[d])).double()
+    low = LOWS[d] if math.isfinite(LOWS[d]) else ORIGINS[d] - 4000 * STEPS[d]
+    return low + STEPS[d] * torch.arange(8000).double()
+
+
+def along(values, d):
+    x = torch.zeros(len(values), 4, 3).double()
+    x[..., d] = values.unsqueeze(-1)
+    return x
+
+
+@every_discrete
+@pytest.mark.parametrize("d", range(3))
+def test_probabilities_sum_to_one_and_cdf_and_quantiles_belong_to_them(name, d):
+    _, columns = columns_of(name, 4)
+    values = values_of(name, d)
+    x = along(values, d)
+    p = columns.log_prob(x)[..., d].exp()
+    torch.testing.assert_close(p.sum(0), torch.ones(4).double(), atol=1e-4, rtol=0)
+    total = p.cumsum(0)
+    torch.testing.assert_close(columns.cdf(x)[..., d], total, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        columns.cdf(x + 1e-2 * x.abs().min())[..., d], total, atol=1e-4, rtol=0
+    )
+    for u in (0.1, 0.37, 0.81):
+        found = columns.icdf(torch.full((4, 3), u).double())[:, d]
+        expected = values[(total < u).sum(0)]
+        torch.testing.assert_close(found, expected)
+    # coarse where a warp needs quantiles in place of a formula
+    coarse = 0.2 if "warped" in name else 0.03
+    mean = (p * values.unsqueeze(-1)).sum(0)
+    size = ((p * values.unsqueeze(-1) ** 2).sum(0) - mean**2).sqrt()
+    assert ((columns.mean().expand(4, 3)[:, d] - mean).abs() < coarse * size + 1e-3).all()
+
+
+@every_one
+def test_draws_follow_their_columns(name):
+    _, columns = columns_of(name, 4)
+    likelihood = ALL[name]().double()
+    params = uniform(4, likelihood.n_params, low=-2, high=2)
+    draws = likelihood(params.expand(20_000, 4, -1)).sample(stream(3))
+    assert draws.shape == (20_000, 4, 3)
+    for at in (-1.0, 0.0, 1.0, 2.0):
+        below = columns.cdf(torch.full((4, 3), at).double())
+        error = (below * (1 - below) / len(draws)).sqrt()
+        # rounding may put a draw on either side of the value it is
+        share = (draws <= at + 1e-9).double().mean(0)
+        assert ((share - below).abs() < 4.5 * error + 1e-4).all(), at
+
+
+@every_continuous
+@pytest.mark.parametrize("d", range(3))
+def test_densities_and_atoms_sum_to_one(name, d):
+    likelihood, columns = columns_of(name, 4, spread=1.0)
+    t = torch.linspace(-12, 12, 40_002).double()  # even, so that no node is an atom
+    nodes, weight = t.sinh(), t.cosh() * (t[1] - t[0])
+    x = along(nodes, d)
+    density = columns.log_prob(x)[..., d].exp() * weight.unsqueeze(-1)
+    atom = torch.zeros(4).double()
+    if hasattr(likelihood, "atoms"):
+        atom = columns.log_prob(likelihood.atoms.expand(4, 3))[:, d].exp()
+    torch.testing.assert_close(density.sum(0) + atom, torch.ones(4).double(), atol=1e-3, rtol=0)
+    for u in (0.05, 0.4, 0.6, 0.95):
+        at = columns.icdf(torch.full((4, 3), u).double())
+        assert (columns.cdf(at) >= u - 1e-6).all()
+        assert (columns.below(at) <= u + 1e-6).all()
+
+
+@every_one
+def test_the_encoder_sees_zero_where_nothing_is_seen(name):
+    likelihood, _ = columns_of(name)
+    x = torch.stack([values_of("ordinal", d)[:2].repeat(3) for d in range(3)], -1)
+    observed = uniform(6, 3, seed=1) > 0.5
+    seen = likelihood.embed(x, observed)
+    assert seen.shape == (6, likelihood.n_inputs)
+    for filling in (5.0, math.nan, math.inf, -1e30):
+        assert torch.equal(seen, likelihood.embed(torch.where(observed, x, filling), observed))
+    assert (likelihood.embed(x, torch.zeros(6, 3).bool()) == 0).all()
+
+
+@every_one
+def test_a_step_makes_no_tensor_on_another_device(name):
+    likelihood = ALL[name]().to("meta")
+    x, observed = torch.empty(6, 3, device="meta"), torch.empty(6, 3, device="meta").bool()
+    params = torch.empty(5, 6, likelihood.n_params, device="meta", requires_grad=True)
+    if "heavy" in name:
+        pytest.skip("scipy has its quantiles, on the host")
+    with NoTensorElsewhere():
+        likelihood.embed(x, observed)
+        likelihood.straighten(x, observed)
+        columns = likelihood(params)
+        columns.log_prob(x).sum().backward()
+        likelihood.point(columns.expected().mean(0))
+        assert columns.sample(MetaNoise()).shape == (5, 6, 3)
+
+
+@pytest.mark.parametrize("name", ["ordinal", "categorical"])
+def test_the_point_is_the_most_probable_level(name):
+    likelihood, columns = columns_of(name, 50, spread=4.0)
+    point = likelihood.point(columns.expected())
+    for d in range(3):
+        p = columns.log_prob(along(values_of(name, d), d)[:, :1].expand(-1, 50, 3))[..., d]
+        torch.testing.assert_close(point[:, d], p.argmax(0).double())
+
+
+def test_a_decoder_that_says_nothing_leaves_the_frequencies():
+    likelihood = CategoricalLikelihood(COUNTS)
+    columns = likelihood(torch.zeros(1, likelihood.n_params))
+    for d, counts in enumerate(COUNTS):
+        p = columns.probabilities()[0, d, : len(counts)]
+        torch.testing.assert_close(p, torch.tensor(counts) / sum(counts))
+    ranked = OrdinalLikelihood([[50, 30, 20]])
+    one = math.log(math.expm1(0.9))  # a scale of one
+    p = ranked(torch.tensor([[0.0, one]])).probabilities()[0, 0]
+    torch.testing.assert_close(p, torch.tensor([0.5, 0.3, 0.2]), atol=0.02, rtol=0)
+
+
+def test_rare_categories_share_a_class():
+    counts = [[100, *[1] * 1000, 50]]
+    likelihood = CategoricalLikelihood(counts)
+    assert likelihood.n_params == 3
+    columns = likelihood(uniform(4, 3).float())
+    p = columns.probabilities()[:, 0]
+    torch.testing.assert_close(p.sum(-1), torch.ones(4))
+    torch.testing.assert_close(p[:, 1:1001], p[:, 1:2].expand(4, 1000))
+    many = CategoricalLikelihood([list(range(2, 600))])
+    assert many.n_params == 255
+
+
+def test_whole_numbers_keep_their_digits_in_single_precision():
+    """Steps far below the standard deviation: probabilities are density times step."""
+    for step in (1e-3, 1e-5, 1e-7):
+        likelihood = WholeLikelihood([step], [-math.inf], [0.0], 0.1)
+        columns = likelihood(torch.tensor([[0.2, 0.3]]))
+        x = torch.tensor([[0.5]])
+        scale = columns.scale.item()
+        exact = stats.logistic(columns.loc.item(), scale).logpdf(0.5) + math.log(step)
+        assert columns.log_prob(x).item() == pytest.approx(exact, abs=2e-3)
+    far = columns.log_prob(torch.tensor([[300.0]]))
+    assert math.isfinite(far.item())
+
+
+@pytest.mark.parametrize("warp", WARPS)
+def test_a_warp_has_its_inverse_and_its_slope(warp):
+    warp = Warp(1, [warp]).double()
+    x = torch.linspace(-8, 8, 201).double().unsqueeze(-1).requires_grad_()
+    y = warp(x)
+    torch.testing.assert_close(warp.inverse(y), x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(warp.log_slope(x), slope.log())
+
+
+@pytest.mark.parametrize("kind", ["normal", "skewed", "heavy", "bounded"])
+def test_a_fitted_warp_makes_columns_more_normal(kind):
+    rng = np.random.default_rng(0)
+    x = {
+        "normal": rng.normal(size=800),
+        "skewed": rng.gamma(1.0, size=800),
+        "heavy": rng.standard_t(2, size=800),
+        "bounded": rng.beta(0.7, 0.7, size=800),
+    }[kind]
+    x = (x - x.mean()) / x.std()
+    warp = Warp(1, [fit_warp(x)]).double()
+    column = torch.tensor(x).unsqueeze(-1)
+    y = warp(column)
+    density = -0.5 * y.square() - 0.5 * math.log(2 * math.pi) + warp.log_slope(column)
+    assert density.mean().item() > stats.norm.logpdf(x).mean() - 0.01
+    if kind == "normal":
+        assert (y - column).abs().median() < 0.1
+    else:
+        assert density.mean().item() > stats.norm.logpdf(x).mean() + 0.05
+
+
+def test_bounds_cut_off_and_keep_proportions():
+    likelihood = NormalLikelihood(3, 0.05).double()
+    base = likelihood(uniform(4, 6, low=-1, high=1))
+    low, high = torch.tensor([-0.5, -math.inf, -math.inf]), torch.tensor([0.5, 0.3, math.inf])
+    columns = BoundedColumns(base, low.double(), high.double())
+    u = torch.linspace(0.01, 0.99, 99).double()[:, None, None].expand(99, 4, 3)
+    at = columns.icdf(u)
+    assert (at >= low).all()
+    assert (at <= high).all()
+    torch.testing.assert_close(columns.cdf(at), u, atol=1e-6, rtol=1e-6)
+    loc, scale = base.loc.numpy(), base.scale.numpy()
+    cut = [(-0.5, 0.5), (-np.inf, 0.3), (-np.inf, np.inf)]
+    for d, (a, b) in enumerate(cut):
+        m, s = loc[:, d], scale[:, d]
+        exact = stats.truncnorm((a - m) / s, (b - m) / s, m, s).mean()
+        np.testing.assert_allclose(columns.mean()[:, d].numpy(), exact, atol=0.03)
+
+
+def test_bounds_leave_coded_columns_and_whole_ones_whole():
+    joined = JoinedLikelihood(
+        [CategoricalLikelihood([[3, 4]]), WholeLikelihood([0.5], [-math.inf], [0.0])], [[1], [0]]
+    )
+    columns = joined(uniform(200, joined.n_params, low=-1, high=1).float())
+    infinite = torch.tensor([math.inf])
+    low, high = torch.tensor([0.6, -math.inf]), torch.cat([torch.tensor([1.4]), infinite])
+    cut = bounded(columns, low, high)
+    draws = cut.sample(stream(dtype=torch.float32))
+    assert (draws[:, 0] == 1.0).all()  # the only multiple of a half between 0.6 and 1.4
+    assert set(draws[:, 1].tolist()) == {0.0, 1.0}
+    assert bounded(columns, -infinite.expand(2), infinite.expand(2)).parts[0] is columns.parts[0]
