@@ -64,6 +64,7 @@ def estimator(method: str, budget: int, epochs: int, seed: int) -> ModelAlone:
         dropout=0.0,
         linear_path=False,
         min_scale=1e-3,
+        learn_shapes=False,
         max_iter=epochs,
         learning_rate=1e-3,
         early_stopping=False,

@@ -64,7 +64,7 @@ def integrated_score_samples(estimator: BaseVAE, X: Any, *, tol: float = 1e-3) -
     x, observed = torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
     with torch.inference_mode():
         log_evidence = _integrate(estimator.vae_, x, observed, tol).numpy()
-    return log_evidence - rows.observed @ estimator._table.log_scale
+    return log_evidence - estimator._table.log_units(rows)
 
 
 def _integrate(vae: VAE, x: Tensor, observed: Tensor, tol: float) -> Tensor:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
+
+from ._frames import Numbers, Values, missing, objects
 
 
 class HiddenCellScorer:
@@ -16,7 +19,8 @@ class HiddenCellScorer:
     A callable ``(estimator, X, y=None) -> float`` for the ``scoring`` of GridSearchCV and
     cross_val_score. It works with any fitted imputer, or Pipeline of imputers, that returns the
     columns of its input in their units. It is minus the root mean squared error over hidden cells,
-    in standard deviations of their columns: greater is better, as for every scorer.
+    in standard deviations of their columns, where a category that is not the hidden one counts
+    one: greater is better, as for every scorer.
 
     The parameters that impute best need not be those of the best density (an estimator's own
     ``score``): the one rewards conditional means alone, the other the whole distribution.
@@ -51,8 +55,8 @@ class HiddenCellScorer:
         ----------
         estimator : object
             A fitted imputer.
-        X : array-like of shape (n_samples, n_features)
-            A table, with holes marked NaN.
+        X : data frame or array-like of shape (n_samples, n_features)
+            A table, with holes marked NaN or null.
         y : Ignored
             Present for scikit-learn's sake.
 
@@ -65,37 +69,86 @@ class HiddenCellScorer:
             raise ValueError(f"fraction must be above 0 and below 1; got {self.fraction!r}.")
         if self.n_repeats < 1:
             raise ValueError(f"n_repeats must be 1 or more; got {self.n_repeats!r}.")
-        table = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
-        observed = ~np.isnan(table)
+        columns, names = _columns(X)
+        truth = [_cells(column) for column in columns]
+        observed = np.column_stack([~missing(column, np.nan) for column in columns])
         random_state = check_random_state(self.random_state)
-        low = np.where(observed, table, np.inf).min(0)
-        high = np.where(observed, table, -np.inf).max(0)
-        varies = low < high
-        scale = np.ones(table.shape[1])
-        scale[varies] = np.nanstd(table[:, varies], axis=0)
-        errors = []
+        spread = np.array([_spread(t, o) for t, o in zip(truth, observed.T, strict=True)])
+        errors: list[np.ndarray] = []
         for _ in range(self.n_repeats):
-            hidden = observed & varies & (random_state.uniform(size=table.shape) < self.fraction)
-            incomplete = np.where(hidden, np.nan, table)
-            given = (
-                pd.DataFrame(incomplete, index=X.index, columns=X.columns)
-                if isinstance(X, pd.DataFrame)
-                else incomplete
+            hidden = (
+                observed
+                & (spread > 0)
+                & (random_state.uniform(size=observed.shape) < self.fraction)
             )
-            completed = np.asarray(estimator.transform(given), dtype=np.float64)
-            if completed.shape != table.shape:
+            made, found = _columns(estimator.transform(_without(X, hidden)))
+            if len(made) != len(columns) or (names is not None and found not in (None, names)):
                 raise ValueError(
-                    f"The estimator gives {completed.shape[1]} columns for {table.shape[1]}; "
+                    f"The estimator gives {len(made)} columns for {len(columns)}; "
                     "HiddenCellScorer needs one with the columns of its input "
                     "(add_indicator=False)."
                 )
-            kept = observed & ~hidden
-            if not np.allclose(completed[kept], table[kept], rtol=1e-5):
-                raise ValueError(
-                    "The estimator changes observed cells, so that its output cannot be compared "
-                    "with the table: in a Pipeline, score the imputer before columns are rescaled."
-                )
-            errors.append(((completed - table) / scale)[hidden])
+            for j, column in enumerate(made):
+                cells, kept, gone = _cells(column), observed[:, j] & ~hidden[:, j], hidden[:, j]
+                if not _same(cells[kept], truth[j][kept]):
+                    raise ValueError(
+                        "The estimator changes observed cells, so that its output cannot be "
+                        "compared with the table: in a Pipeline, score the imputer before columns "
+                        "are rescaled."
+                    )
+                if truth[j].dtype == object:
+                    errors.append((cells[gone] != truth[j][gone]).astype(float))
+                else:
+                    errors.append(((cells[gone] - truth[j][gone]) / (spread[j] or 1.0)) ** 2)
         if not any(error.size for error in errors):
             raise ValueError("No observed cell was hidden; give more rows or a larger fraction.")
-        return -float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+        return -float(np.sqrt(np.mean(np.concatenate(errors))))
+
+
+def _columns(X: Any) -> tuple[list[Values], list[str] | None]:
+    """Return the columns of a frame or an array, and their names."""
+    frame = nw.from_native(X, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        return [frame.get_column(name) for name in frame.columns], list(frame.columns)
+    array = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+    return list(array.T), None
+
+
+def _cells(column: Values) -> np.ndarray:
+    """Return the cells as numbers, NaN where missing, or as objects."""
+    if isinstance(column, nw.Series) and not column.dtype.is_numeric():
+        return objects(column)
+    holes = missing(column, np.nan)
+    return Numbers("continuous", whole=False).encode(column, holes)
+
+
+def _spread(cells: np.ndarray, observed: np.ndarray) -> float:
+    """Return the standard deviation of numbers, 1 for words; 0 where there is one value."""
+    seen = cells[observed]
+    if cells.dtype == object:
+        return float(len(set(seen.tolist())) > 1)
+    return float(np.std(seen)) if len(seen) and np.ptp(seen) > 0 else 0.0
+
+
+def _same(made: np.ndarray, truth: np.ndarray) -> bool:
+    if truth.dtype == object:
+        return bool((made == truth).all())
+    return made.dtype != object and np.allclose(made, truth, rtol=1e-5)
+
+
+def _without(X: Any, hidden: np.ndarray) -> Any:
+    """Return the table with more holes."""
+    if isinstance(X, pd.DataFrame):
+        return X.mask(hidden)
+    frame = nw.from_native(X, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        table = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+        return np.where(hidden, np.nan, table)
+    columns = [frame.get_column(name) for name in frame.columns]
+    holed = [
+        column.scatter(np.flatnonzero(gone).tolist(), [None] * int(gone.sum()))
+        if gone.any()
+        else column
+        for column, gone in zip(columns, hidden.T, strict=True)
+    ]
+    return nw.to_native(frame.with_columns(*holed))

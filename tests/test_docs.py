@@ -86,5 +86,6 @@ def test_options_named_in_the_documentation_are_those_that_are_checked(cls):
 def test_fitted_attributes_are_those_documented(cls):
     estimator = tiny(cls).fit(pd.DataFrame(table(), columns=list("abcd")))
     documented = {attribute.name for attribute in ClassDoc(cls)["Attributes"]}
-    fitted = {n for n in vars(estimator) if n.endswith("_") and not n.startswith("_")}
+    there = [*vars(estimator), *(n for n in dir(cls) if isinstance(getattr(cls, n), property))]
+    fitted = {n for n in there if n.endswith("_") and not n.startswith("_")}
     assert documented == fitted

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from estimators import every_imputer, quiet, tiny
 from estimators import table as holed
@@ -132,3 +133,23 @@ def test_a_pipeline_that_rescales_is_refused():
     pipeline = make_pipeline(StandardScaler(), SimpleImputer()).fit(X)
     with pytest.raises(ValueError, match="changes observed cells"):
         HiddenCellScorer()(pipeline, X)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_tables_of_mixed_types_are_scored(container):
+    rng = np.random.default_rng(0)
+    group = rng.integers(3, size=150)
+    frame = pd.DataFrame(
+        {
+            "real": group + 0.1 * rng.normal(size=150),
+            "word": np.array(["a", "b", "c"])[group],
+            "flag": group == 1,
+            "n": group * 10 + rng.integers(3, size=150),
+        }
+    )
+    holed = frame.astype({"n": "Int64", "flag": "boolean"}).mask(rng.random(frame.shape) < 0.1)
+    X = pl.from_pandas(holed) if container == "polars" else holed
+    imputer = MVAEImputer(n_hidden=16, n_blocks=1, max_iter=60, random_state=0)
+    score = HiddenCellScorer(random_state=1)
+    assert -0.6 < score(imputer.fit(X), X)
+    assert score(MVAEImputer(max_iter=1, n_hidden=1).fit(X), X) < score(imputer, X) - 0.1
