@@ -310,7 +310,12 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         """Learn the schema, build the model, and return the table in numbers."""
         names = column_names(self)
         codecs = codecs_of(
-            source, names, self.missing_values, self.feature_kinds, self.categorical_features
+            source,
+            names,
+            self.missing_values,
+            self.feature_kinds,
+            self.categorical_features,
+            self.likelihood,
         )
         cells = read(source, codecs, names, self.missing_values)
         if not cells.observed.any():

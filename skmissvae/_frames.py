@@ -208,6 +208,11 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
     return Numbers("count" if (numbers >= 0).all() else "integer", whole=True)
 
 
+def is_numeric(values: Values) -> bool:
+    """Tell whether a column's type is one of numbers."""
+    return isinstance(values, np.ndarray) or values.dtype.is_numeric()
+
+
 def _is_time(dtype: Any) -> bool:
     return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime
 

@@ -13,7 +13,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from ._frames import KINDS, Codec, Floats, Mask, Opaque, Values, codec, fill, like, missing, objects
+from ._frames import (
+    KINDS,
+    Codec,
+    Floats,
+    Mask,
+    Opaque,
+    Values,
+    codec,
+    fill,
+    is_numeric,
+    like,
+    missing,
+    objects,
+)
 from ._spec import place_of
 
 
@@ -158,6 +171,7 @@ def codecs_of(
     missing_values: Any,
     feature_kinds: Mapping[Any, str] | None,
     categorical_features: Any,
+    likelihood: Any,
 ) -> list[Codec]:
     """Return how each column becomes numbers.
 
@@ -167,10 +181,15 @@ def codecs_of(
         The table to learn from.
     names : sequence of str
         Names of the columns.
-    missing_values, feature_kinds, categorical_features : object
+    missing_values, feature_kinds, categorical_features, likelihood : object
         The parameters of these names.
     """
-    wanted = dict.fromkeys(range(len(names)))
+    wanted: dict[int, str | None] = dict.fromkeys(range(len(names)))
+    if isinstance(likelihood, Mapping):  # a model of numbers wants numbers
+        for column, model in likelihood.items():
+            j = place_of(column, names, "likelihood")
+            if model != "bernoulli" and is_numeric(source.columns[j]):
+                wanted[j] = "continuous"
     wanted |= dict.fromkeys(_chosen(categorical_features, names), "categorical")
     for column, kind in (feature_kinds or {}).items():
         if kind not in KINDS:

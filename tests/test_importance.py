@@ -33,7 +33,7 @@ def test_moments_are_weighted_sums_over_all_draws():
     torch.testing.assert_close(found.ess, 1 / w.square().sum(0))
     z, x = (torch.cat(p) for p in zip(*[(p.z, p.columns.mean()) for p in parts], strict=True))
     torch.testing.assert_close(found.z, torch.einsum("mb,mbl->bl", w, z))
-    torch.testing.assert_close(found.x, torch.einsum("mb,mbd->bd", w, x))
+    torch.testing.assert_close(found.expected, torch.einsum("mb,mbd->bd", w, x))
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ def test_importance_sampling_finds_evidence_and_conditional_means(name):
     error = 4.5 / found.ess.sqrt().max()
     assert (found.ess > 0.2 * n).all()
     assert ((found.log_evidence - DENSE.log_evidence(x, observed)).abs() < error).all()
-    means = torch.cat([found.x, found.z], -1)
+    means = torch.cat([found.expected, found.z], -1)
     seen = torch.cat([observed, torch.zeros_like(found.z, dtype=torch.bool)], -1)
     assert ((means - exact).abs()[~seen] < error).all()
 
