@@ -85,7 +85,7 @@ def main() -> None:
     name = "observation_models_quick.csv" if given.quick else "observation_models.csv"
     path = Path(__file__).with_name(name)
     tables = TABLES[:2] if given.quick else TABLES
-    cells = [(t, v, e) for t in tables for v in VARIANTS for e in ("imputer", "density")]
+    cells = [(t, v, e) for v in VARIANTS for t in tables for e in ("imputer", "density")]
     keys = ["table", "variant", "estimator"]
     results = run_grid(path, keys, [] if given.report else cells, run, given.jobs)
     shown = {}

@@ -134,7 +134,9 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
     if isinstance(frame, nw.DataFrame):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        # names and their number alone, which scikit-learn may know to find only in pandas' frames
+        named = X if isinstance(X, pd.DataFrame) else pd.DataFrame(columns=frame.columns)
+        validate_data(estimator, named, reset=reset, skip_check_array=True)
         for n, of in zip(frame.shape, ("sample", "feature"), strict=True):
             if not n:
                 raise ValueError(
