@@ -20,13 +20,14 @@ _CODED = ("binary", "categorical", "ordinal")
 # or of values cut off, gets a probability of its own.
 _ATOM_SHARE = 0.2
 _MIN_DIFFERENT = 20  # values that tell of a continuum
+_FAR = 1000.0  # standard deviations beyond which the least value of a count bounds nothing
+_ALIKE = 20.0  # rows, and nats that the cells of both must tell, before two columns are copies
 _COMPARED = 64  # rows that tell most columns apart before whole ones are compared
 
 #: What becomes of a column, and the words of the report for it.
 TREATMENTS = {
     "modelled": "",
-    "empty": "no cell is observed: nothing can be learned, the column is left out unless "
-    "keep_empty_features=True",
+    "empty": "no cell is observed: the column is left out unless keep_empty_features=True",
     "constant": "a single value: no evidence for other columns; holes get it",
     "identifier": "as many values as rows: no evidence for other columns; holes get the most "
     "frequent value, unless 'where' leaves them",
@@ -82,9 +83,9 @@ class Table:
     def __init__(self, keep_empty: bool = False, learn_shapes: bool = False) -> None:
         self.keep_empty, self.learn_shapes = keep_empty, learn_shapes
 
-    def fit(self, X: Floats, observed: Mask, codecs: Sequence[Codec]) -> Table:
-        """Learn the schema: (N, n_features), (N, n_features)."""
-        self.codecs = list(codecs)
+    def fit(self, X: Floats, observed: Mask, codecs: Sequence[Codec], holes: Mask) -> Table:
+        """Learn the schema: all (N, n_features)."""
+        self.codecs, self.n_missing = list(codecs), holes.sum(0)
         seen: Mask = np.asarray(observed.any(0))
         low = np.where(observed, X, np.inf).min(0)
         high = np.where(observed, X, -np.inf).max(0)
@@ -107,7 +108,7 @@ class Table:
         self.fill = np.where(treatment == "constant", low, 0.0).astype(np.float64)
         for i in np.flatnonzero(np.isin(treatment, ("identifier", "date"))):
             self.fill[i] = _usual(X[observed[:, i], i])
-        self.n_missing, self.n_rows = (~observed).sum(0), len(X)
+        self.n_rows = len(X)
         self.n_values = [len(np.unique(X[observed[:, j], j])) for j in range(X.shape[1])]
 
         cells = np.where(observed, X, np.nan)[:, self.modelled].astype(np.float64)
@@ -135,9 +136,12 @@ class Table:
         if codec.kind in ("count", "integer"):
             if self.learn_shapes and len(np.unique(x)) >= _MIN_DIFFERENT:
                 warp = fit_warp(x)
-            origin = -self.location[d] / self.scale[d]
-            low = origin if codec.kind == "count" else -np.inf
-            return Facts(codec.kind, (), 1 / self.scale[d], low, origin, warp)
+            # a value of the grid near the others, and no bound far from them, or digits are lost
+            origin = (np.rint(self.location[d]) - self.location[d]) / self.scale[d]
+            low = -self.location[d] / self.scale[d] if codec.kind == "count" else -np.inf
+            return Facts(
+                codec.kind, (), 1 / self.scale[d], low if low > -_FAR else -np.inf, origin, warp
+            )
         values, counts = np.unique(x, return_counts=True)
         atom, most = None, counts.argmax()
         at_an_end = most in (0, len(values) - 1) and len(values) >= _MIN_DIFFERENT
@@ -190,6 +194,11 @@ class Table:
         for d in self._binary():  # the two values in float32 and float64 are not quite the same
             for value in (0.0, 1.0):
                 x[np.isclose(x[:, d], value, rtol=0, atol=1e-6), d] = value
+        for d, facts in enumerate(self.facts):
+            # a kind that was guessed may meet a fraction: its neighbour is evidence
+            if facts.step and self.codecs[self.modelled[d]].guessed:
+                x[:, d] = np.rint((x[:, d] - facts.origin) / facts.step) * facts.step + facts.origin
+                x[:, d] = np.maximum(x[:, d], facts.low)
         return Rows(np.where(seen, x, 0.0), seen)
 
     def check(self, rows: Rows, names: Sequence[str]) -> None:
@@ -202,7 +211,7 @@ class Table:
                 allowed = f"only {self.low[d]:g} or {self.high[d]:g}, as at fit"
             elif support == "unit":
                 wrong, allowed = (x < 0) | (x > 1), "only between 0 and 1"
-            elif support == "whole":
+            elif support == "whole" and not self.codecs[self.modelled[d]].guessed:
                 wrong = np.abs(value - np.rint(value)) > 1e-6 * (1 + np.abs(value))
                 allowed = "only whole numbers, as at fit"
                 if self.facts[d].kind == "count":
@@ -316,12 +325,19 @@ def _copies(
         differ = (few[:, earlier] != few[:, [j]]) & few_seen[:, earlier] & few_seen[:, [j]]
         for i in earlier[~differ.any(0)]:
             both = observed[:, i] & observed[:, j]
-            enough = both.sum() >= max(0.5 * (observed[:, i] | observed[:, j]).sum(), 2)
+            enough = both.sum() >= max(0.5 * (observed[:, i] | observed[:, j]).sum(), _ALIKE)
             alike = codecs[i].kind == codecs[j].kind and codecs[i].levels == codecs[j].levels
-            if enough and alike and (X[both, i] == X[both, j]).all() and np.ptp(X[both, i]) > 0:
+            same = enough and alike and (X[both, i] == X[both, j]).all()
+            if same and both.sum() * _entropy(X[both, i]) >= _ALIKE:  # and not by chance
                 found[int(j)] = int(i)
                 break
     return found
+
+
+def _entropy(values: NDArray[np.floating]) -> float:
+    """Return the entropy of the values' frequencies, in nats."""
+    share = np.unique(values, return_counts=True)[1] / len(values)
+    return float(-(share * np.log(share)).sum())
 
 
 def _reads_as_number(level: Any) -> bool:

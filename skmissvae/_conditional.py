@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from . import importance, samplers
 from .composite import bounded
 from .likelihoods import ColumnDistribution
-from .model import VAE
+from .model import VAE, Draws
 from .noise import Noise
 
 _POOR_ESS = 10.0
@@ -60,14 +61,34 @@ class Conditional(NamedTuple):
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return what is imputed given latents: (*, L) -> batch (*, D)."""
-        return self.cut(self.vae.decode(z))
+        return self._cut(z)[0]
 
-    def cut(self, columns: ColumnDistribution) -> ColumnDistribution:
-        """Return columns cut off at the bounds."""
+    def _cut(self, z: Tensor) -> tuple[ColumnDistribution, Tensor]:
+        """Return columns cut off at the bounds, and the log-shares that are left, (*, D)."""
         if self.bounds is None:
-            return columns
-        low, high = (bound.to(columns.mean()) for bound in self.bounds)
+            columns = self.vae.decode(z)
+            return columns, torch.zeros_like(columns.mean())
+        # tails want double precision
+        columns = self.vae.likelihood(self.vae.decoder(z).double())
+        low, high = (bound.to(z.device) for bound in self.bounds)
         return bounded(columns, low, high)
+
+    def _imputed(
+        self, observed: Tensor
+    ) -> Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None:
+        """Return what importance sampling imputes from, where there are bounds."""
+        if self.bounds is None:
+            return None
+
+        def imputed(draws: Draws) -> tuple[ColumnDistribution, Tensor]:
+            columns, log_share = self._cut(draws.z)
+            return columns, torch.where(observed, 0.0, log_share).sum(-1)
+
+        return imputed
+
+    def _log_share(self, z: Tensor, observed: Tensor) -> Tensor:
+        """Return what the bounds add to the log-weights of latents: (M, 1, L) -> (M,)."""
+        return torch.where(observed, 0.0, self._cut(z)[1]).sum(-1).squeeze(-1)
 
     def to(self, device: torch.device) -> Conditional:
         """Return a copy on a device."""
@@ -80,9 +101,7 @@ class Conditional(NamedTuple):
 
     def moments(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Moments:
         """Return evidence, means and effective sample size by importance weights: of B rows."""
-        return importance.moments(
-            self.vae, x, observed, self.n_draws, noise, lambda columns: self.cut(columns).expected()
-        )
+        return importance.moments(self.vae, x, observed, self.n_draws, noise)
 
     def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is expected of x, E[z | x_obs] and the effective number of draws behind them.
@@ -90,13 +109,15 @@ class Conditional(NamedTuple):
         Rows come one at a time: (1, D) -> (1, n_expected), (1, L), (1,).
         """
         if self.where_poor or not self._may_run(observed):
-            found = self.moments(x, observed, noise)
+            imputed = self._imputed(observed)
+            found = importance.moments(self.vae, x, observed, self.n_draws, noise, imputed)
             if not (self._may_run(observed) and self._is_poor(found.ess)):
                 return found.expected, found.z, found.ess
         run = self.run(x, observed, noise)
-        columns = self.decode(run.z)
-        expected = columns.expected().double().mean((0, 1))
-        return expected, run.z.double().mean((0, 1)), _effective(columns.mean().double(), observed)
+        ess = _effective(run.means(self.vae), observed)
+        z = run.z.flatten(0, 1)  # (M, 1, L)
+        w = self._log_share(z, observed).softmax(0)[:, None, None].double()
+        return (w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess
 
     def latents(
         self, x: Tensor, observed: Tensor, noise: Noise, size: int
@@ -106,12 +127,17 @@ class Conditional(NamedTuple):
         Rows come one at a time: (1, D) -> (size, 1, L), (1,).
         """
         if self.where_poor or not self._may_run(observed):
-            z, ess = importance.resample(self.vae, x, observed, self.n_draws, noise, size)
+            imputed = self._imputed(observed)
+            z, ess = importance.resample(self.vae, x, observed, self.n_draws, noise, size, imputed)
             if not (self._may_run(observed) and self._is_poor(ess)):
                 return z, ess
         run = self.run(x, observed, noise)
         ess = _effective(run.means(self.vae), observed)
         z = run.z.flatten(0, 1)  # later steps last
+        if self.bounds is not None:
+            total = self._log_share(z, observed).softmax(0).cumsum(0)
+            u = noise.uniform(size, 1, 1).flatten().to(total) * total[-1]
+            return z[torch.searchsorted(total, u).clamp_max(len(z) - 1)], ess
         # the last ones, each from another chain as far as there are chains
         return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess
 

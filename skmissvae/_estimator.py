@@ -324,7 +324,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
                 "nothing to learn from."
             )
         schema = Table(self.keep_empty_features, self.learn_shapes)
-        schema.fit(cells.values, cells.observed, codecs)
+        schema.fit(cells.values, cells.observed, codecs, cells.holes)
         spec = self._spec_of(schema)
         with local_seed(seed, torch.device("cpu")):
             vae = spec.build()
@@ -337,7 +337,7 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             self.completed_vae_ = completed.eval()
         self.n_iter_ = 0
         self.feature_kinds_ = dict(zip(names, (c.kind for c in codecs), strict=True))
-        self._template = source.template()
+        self._template, self._kinds_by = source.template(), self._kind_options()
         self._fit_columns(cells)
         self._seed = seed
         self._warn_of_empty_columns(names)
@@ -351,11 +351,21 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
         return self._table.report(column_names(self))
 
     def _warn_of_empty_columns(self, names: Sequence[str]) -> None:
-        empty = [name for name, t in zip(names, self._table.treatment, strict=True) if t == "empty"]
+        table = self._table
+        empty = [name for name, t in zip(names, table.treatment, strict=True) if t == "empty"]
         if empty and not self.keep_empty_features:
             warnings.warn(
                 f"Columns without any observed cell are left out: {', '.join(map(repr, empty))}; "
                 "drop them, or set keep_empty_features=True to keep them.",
+                UserWarning,
+                stacklevel=users_level(),
+            )
+        stay = (np.array(table.treatment) == "other") & (table.n_missing > 0)
+        if stay.any():
+            left = ", ".join(repr(name) for name, told in zip(names, stay, strict=True) if told)
+            warnings.warn(
+                f"Columns of a type that cannot be modelled keep their holes: {left}; convert them "
+                "to numbers, strings, categories or dates, or drop them.",
                 UserWarning,
                 stacklevel=users_level(),
             )
@@ -384,6 +394,11 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
             decoder=self.decoder,
         )
 
+    def _kind_options(self) -> dict[str, str]:
+        """Return what decides on kinds of columns, as it can be compared and kept."""
+        names = ("feature_kinds", "categorical_features", "learn_shapes")
+        return {name: repr(getattr(self, name)) for name in names}
+
     def _check_architecture(self, remedy: str) -> None:
         """Raise where a parameter asks for another model than the one to go on with."""
         if self._decomposed() != hasattr(self, "completed_vae_"):
@@ -392,6 +407,13 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
                 "it and the method so far needs an encoder of completed rows, the other has none; "
                 f"set 'objective' back, or {remedy} to start anew."
             )
+        for name, value in self._kind_options().items():
+            if value != self._kinds_by[name]:
+                raise ValueError(
+                    f"Parameter {name!r} of {type(self).__name__} is {value}, but the schema to go "
+                    f"on with was learned with {self._kinds_by[name]}; set it back, or {remedy} to "
+                    "start anew."
+                )
         wanted = self._spec_of(self._table)
         for name in wanted.changes(self._spec):
             raise ValueError(
@@ -778,8 +800,10 @@ class BaseVAE(CallbackSupportMixin, Settable, BaseEstimator, ABC):
     # -- tables, rows, devices ----------------------------------------------------------------
 
     def _read(self, source: Source) -> Cells:
-        names = column_names(self)
-        return read(source, self._table.codecs, names, self.missing_values, self.handle_unknown)
+        names, treatment = column_names(self), np.array(self._table.treatment)
+        matters = np.isin(treatment, ("modelled", "copy"))
+        options = self.missing_values, self.handle_unknown, matters
+        return read(source, self._table.codecs, names, *options)
 
     def _encode_rows(self, cells: Cells) -> Rows:
         rows = self._table.encode(cells.values, cells.observed)

@@ -6,6 +6,7 @@ import datetime
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Number, Real
 from typing import Any
 
 import narwhals as nw
@@ -22,10 +23,12 @@ Values = nw.Series | NDArray
 KINDS = ("continuous", "count", "integer", "binary", "categorical", "ordinal")
 
 _EPOCH = datetime.datetime(1970, 1, 1)
+_FIRST, _LAST = datetime.datetime(1, 1, 3), datetime.datetime(9999, 12, 29)
 _DAY = 86_400_000_000  # microseconds
 _MICROSECOND = datetime.timedelta(microseconds=1)
 # Rows from which on consecutive numbers are taken for the names of rows, two fractions for levels.
 _MIN_ROWS = 20
+_DENSE = 5  # numbers for each row at most, where they are names of rows: a part of a table has gaps
 
 
 def missing(values: Values, marker: Any) -> Mask:
@@ -37,8 +40,9 @@ def missing(values: Values, marker: Any) -> Mask:
     if values.dtype.is_float():
         holes = holes | values.is_nan().fill_null(True).to_numpy().astype(bool)
     if not _is_null(marker):
-        same_sort = isinstance(marker, str) != values.dtype.is_numeric()
-        if same_sort and values.dtype not in (nw.Boolean, nw.Unknown):
+        words, numeric = values.dtype == nw.String, values.dtype.is_numeric()
+        may_hold = not (numeric if isinstance(marker, str) else words)
+        if may_hold and values.dtype != nw.Boolean and not is_time(values.dtype):
             found = [value == marker for value in values.to_list()]
             holes = holes | (np.array(found, dtype=object) == True)  # noqa: E712  NA is neither
     return holes
@@ -55,6 +59,8 @@ class Codec(ABC):
     kind: str
     #: Levels of a coded column.
     levels: Sequence[Any] = ()
+    #: Whether the kind was read off the cells, so that other cells may yet belie it.
+    guessed = False
 
     @abstractmethod
     def encode(self, values: Values, holes: Mask) -> NDArray[np.float64]:
@@ -78,6 +84,12 @@ class Numbers(Codec):
     def decode(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the numbers."""
         return np.rint(numbers) if self.whole else numbers
+
+    def bound(self, value: Any) -> float:
+        """Return a bound as a number."""
+        if isinstance(value, bool) or not isinstance(value, Real) or value != value:
+            raise TypeError("a number")
+        return float(value)
 
 
 class Labels(Codec):
@@ -118,19 +130,37 @@ class Dates(Codec):
         self.is_duration = dtype == nw.Duration
         self.is_date = dtype == nw.Date
         self.zone = getattr(dtype, "time_zone", None)
+        # what datetime, or 64 bits of nanoseconds, can hold, less two days for zones and grain
+        nano = getattr(dtype, "time_unit", None) == "ns"
+        widest = datetime.timedelta(days=106_000) if nano or self.is_duration else None
+        first, last = (-widest, widest) if widest else (_FIRST - _EPOCH, _LAST - _EPOCH)
+        self.limits = first / _MICROSECOND, last / _MICROSECOND
 
     def encode(self, values: Values, holes: Mask) -> NDArray[np.float64]:
         """Return microseconds, since 1970 where it is a point in time."""
-        assert isinstance(values, nw.Series), "arrays hold numbers"
+        if not isinstance(values, nw.Series):
+            raise TypeError("an array holds numbers")
         if self.is_duration:
             found = values.dt.total_microseconds()
         else:
             found = (values.cast(nw.Datetime("us")) if self.is_date else values).dt.timestamp("us")
         return _numbers(found, holes)
 
+    def bound(self, value: Any) -> float:
+        """Return a date, a time or a duration as microseconds."""
+        if not isinstance(value, (datetime.date, datetime.timedelta, str)):
+            raise TypeError("a date, a time or a duration, as the column has them")
+        point: Any = value  # of any of these types
+        if self.is_duration:
+            return pd.Timedelta(point).total_seconds() * 1e6
+        time = pd.Timestamp(point)
+        time = time.tz_localize(self.zone or "UTC") if time.tzinfo is None else time
+        return time.timestamp() * 1e6
+
     def decode(self, numbers: NDArray[np.float64]) -> list[Any]:
         """Return dates, times or durations."""
-        ticks = [round(number / self.grain) * self.grain for number in numbers.tolist()]
+        inside = np.clip(numbers, *self.limits)
+        ticks = [round(number / self.grain) * self.grain for number in inside.tolist()]
         if self.is_duration:
             return [tick * _MICROSECOND for tick in ticks]
         times = [_EPOCH + tick * _MICROSECOND for tick in ticks]
@@ -169,7 +199,7 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
     wanted : str or None
         The kind that the user names; None reads it off the column.
     """
-    if isinstance(values, nw.Series) and _is_time(values.dtype):
+    if isinstance(values, nw.Series) and is_time(values.dtype):
         dtype = values.dtype
         if wanted not in (None, "continuous"):
             raise ValueError(
@@ -199,13 +229,18 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
     numbers = _numbers(values, holes)[~holes]
     whole = dtype.is_integer() or bool(len(numbers) and (numbers == np.rint(numbers)).all())
     found_values, counts = np.unique(numbers, return_counts=True)
+    guess: Codec
     if len(found_values) == 2 and (whole or (len(numbers) >= _MIN_ROWS and counts.min() > 1)):
-        return _labels(name, values, holes, "binary")
+        guess = _labels(name, values, holes, "binary")
+        guess.guessed = True
+        return guess
     if not whole:
         return Numbers("continuous", whole=False)
     if dtype.is_integer() and _names_rows(numbers, len(holes)):
         return Numbers("identifier", whole=True)
-    return Numbers("count" if (numbers >= 0).all() else "integer", whole=True)
+    guess = Numbers("count" if (found_values >= 0).all() else "integer", whole=True)
+    guess.guessed = True
+    return guess
 
 
 def is_numeric(values: Values) -> bool:
@@ -213,7 +248,7 @@ def is_numeric(values: Values) -> bool:
     return isinstance(values, np.ndarray) or values.dtype.is_numeric()
 
 
-def _is_time(dtype: Any) -> bool:
+def is_time(dtype: Any) -> bool:
     return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime
 
 
@@ -223,7 +258,8 @@ def _readable(values: nw.Series, holes: Mask) -> bool:
         return True
     if dtype == nw.Object or dtype == nw.Unknown:
         cells = objects(values)
-        return all(isinstance(cells[i], (str, bool, int, float)) for i in np.flatnonzero(~holes))
+        plain = (str, bool, Number, np.generic)
+        return all(isinstance(cells[i], plain) for i in np.flatnonzero(~holes))
     return False
 
 
@@ -232,7 +268,7 @@ def _are_numbers(values: nw.Series, holes: Mask) -> bool:
         return values.dtype.is_numeric()
     seen = objects(values)[~holes]
     return len(seen) > 0 and all(
-        isinstance(cell, (int, float)) and not isinstance(cell, bool) for cell in seen
+        isinstance(cell, Number) and not isinstance(cell, (bool, np.bool_)) for cell in seen
     )
 
 
@@ -251,8 +287,8 @@ def _refuse_stray_words(name: str, values: nw.Series, holes: Mask) -> None:
 
 
 def _names_rows(numbers: NDArray[np.float64], n_rows: int) -> bool:
-    """Tell whether whole numbers are the names of rows: as many in sequence as there are rows."""
-    if not len(numbers) == n_rows >= _MIN_ROWS or np.ptp(numbers) != n_rows - 1:
+    """Tell whether whole numbers are the names of rows: all different, and nearly in sequence."""
+    if not len(numbers) == n_rows >= _MIN_ROWS or np.ptp(numbers) > _DENSE * n_rows:
         return False
     return len(np.unique(numbers)) == n_rows
 
@@ -347,7 +383,7 @@ def _numbers(values: Values, holes: Mask) -> NDArray[np.float64]:
     return np.where(holes, np.nan, values.astype(np.float64))
 
 
-def fill(column: nw.Series, where: Mask, cells: Any) -> nw.Series:
+def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None) -> nw.Series:
     """Return the column with other values in some cells, of the same type and index.
 
     Parameters
@@ -358,10 +394,17 @@ def fill(column: nw.Series, where: Mask, cells: Any) -> nw.Series:
         Cells to fill.
     cells : sequence of length where.sum()
         Their values.
+    template : Series or None
+        The column at fit, whose type one without any cell gets where its own is another.
     """
     if not where.any():
         return column
     native = nw.to_native(column)
+    if where.all() and template is not None and template.dtype != column.dtype:
+        made = like(template.alias(column.name), cells)
+        if isinstance(native, pd.Series) and isinstance(nw.to_native(made), pd.Series):
+            return nw.from_native(nw.to_native(made).set_axis(native.index), series_only=True)
+        return made
     if not isinstance(native, pd.Series):
         return column.scatter(np.flatnonzero(where).tolist(), like(column, cells))
     values = native.array.copy()
@@ -385,12 +428,14 @@ def like(column: nw.Series, cells: Any) -> nw.Series:
         if isinstance(dtype, pd.CategoricalDtype):
             new = [c for c in dict.fromkeys(cells) if c not in dtype.categories]
             dtype = pd.CategoricalDtype([*dtype.categories, *new], dtype.ordered)
-        if pd.api.types.is_integer_dtype(dtype):
-            cells = _within(cells, dtype)
+        if pd.api.types.is_integer_dtype(dtype) and isinstance(cells, np.ndarray):
+            cells = _within(cells, getattr(dtype, "numpy_dtype", dtype))
         if getattr(dtype, "tz", None) is not None:
             cells = pd.to_datetime(cells, utc=True).tz_convert(dtype.tz)
         made = pd.Series(cells, dtype=dtype, name=native.name)
         return nw.from_native(made, series_only=True)
+    if dtype.is_integer() and isinstance(cells, np.ndarray):
+        cells = _within(cells, str(dtype).lower())
     made = nw.new_series(column.name, list(cells), backend=column.implementation)
     if dtype == nw.Datetime and dtype.time_zone:
         return made.dt.convert_time_zone(dtype.time_zone).cast(dtype)
@@ -399,7 +444,7 @@ def like(column: nw.Series, cells: Any) -> nw.Series:
 
 def _within(numbers: NDArray[np.float64], dtype: Any) -> NDArray[np.int64]:
     """Return whole numbers that an integer type can hold."""
-    kind = np.dtype(getattr(dtype, "numpy_dtype", dtype))
+    kind = np.dtype(dtype)
     limits = np.iinfo(kind)
     inside = np.clip(np.rint(numbers), float(limits.min), float(limits.max))
     top = math.nextafter(float(limits.max), 0) if float(limits.max) > limits.max else limits.max

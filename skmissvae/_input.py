@@ -72,7 +72,7 @@ class Source(NamedTuple):
         types = [
             (str(dtype.categories.dtype), dtype.categories.tolist(), bool(dtype.ordered))
             if isinstance(dtype, pd.CategoricalDtype)
-            else (str(dtype), None, False)
+            else (_name_of(dtype), None, False)
             for dtype in native.dtypes
         ]
         return {"names": native.columns.tolist(), "types": types, "dtype": self._dtype_name()}
@@ -99,6 +99,14 @@ class Source(NamedTuple):
             native = plain["frame"]
         frame = nw.from_native(native, eager_only=True)
         return cls(_columns(frame), frame, dtype)
+
+
+def _name_of(dtype: Any) -> Any:
+    """Return the name of a type, or the type itself where its name does not tell it."""
+    try:
+        return str(dtype) if pd.api.types.pandas_dtype(str(dtype)) == dtype else dtype
+    except (TypeError, NotImplementedError):
+        return dtype
 
 
 def _columns(frame: nw.DataFrame) -> list[Any]:
@@ -133,6 +141,12 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
+    if isinstance(frame, nw.DataFrame) and not (
+        frame.implementation.is_pandas() or frame.implementation.is_polars()
+    ):
+        raise TypeError(
+            f"X is a {type(X).__module__.split('.')[0]} table; give a frame of pandas or polars."
+        )
     if isinstance(frame, nw.DataFrame):
         # names and their number alone, which scikit-learn may know to find only in pandas' frames
         named = X if isinstance(X, pd.DataFrame) else pd.DataFrame(columns=frame.columns)
@@ -146,7 +160,13 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
         twice = [name for name in frame.columns if frame.columns.count(name) > 1]
         if twice:
             raise ValueError(f"X has several columns named {twice[0]!r}; give each its own name.")
+        if reset:
+            estimator._column_names = list(frame.columns)
         return Source(_columns(frame), frame, None)
+    if reset:
+        estimator.__dict__.pop("_column_names", None)
+    elif estimator._template.dtype == object:
+        return _of_objects(estimator, X, reset)
     try:
         array = validate_data(
             estimator,
@@ -155,16 +175,19 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
             dtype=[np.float64, np.float32],
             ensure_all_finite=False,
         )
-    except ValueError as error:
-        if "could not convert" not in str(error):
+    except (ValueError, TypeError) as error:
+        words = ("could not convert", "'NAType'", "'Timestamp'", "'datetime")
+        if not any(word in str(error) for word in words):
             raise
-        cells = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
-        if not any(isinstance(cell, str) for cell in cells.flat):
-            raise
-        # an array of objects has columns of many types, as a frame
-        frame = nw.from_native(pd.DataFrame(cells).infer_objects(), eager_only=True)
-        return Source(_columns(frame), frame, cells.dtype)
+        return _of_objects(estimator, X, reset)
     return Source(list(array.T), None, array.dtype)
+
+
+def _of_objects(estimator: Any, X: Any, reset: bool) -> Source:
+    """Return the columns of an array of objects: of many types, as those of a frame."""
+    cells = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
+    frame = nw.from_native(pd.DataFrame(cells).infer_objects(), eager_only=True)
+    return Source(_columns(frame), frame, np.dtype(object))
 
 
 def codecs_of(
@@ -227,6 +250,7 @@ def read(
     names: Sequence[str],
     missing_values: Any,
     handle_unknown: str = "error",
+    matters: Mask | None = None,
 ) -> Cells:
     """Return a table in numbers.
 
@@ -242,6 +266,8 @@ def read(
         What marks a missing cell beside the nulls.
     handle_unknown : {"error", "missing"}
         Whether a level that was not there at fit is an error or no evidence.
+    matters : ndarray of shape (n_features,), optional
+        Columns of which a level can be unknown.
     """
     marker = missing_marker(missing_values)
     dtype = np.float64 if source.frame is not None else source.dtype
@@ -249,14 +275,20 @@ def read(
     holes = np.empty(values.shape, dtype=bool)
     for j, (column, one) in enumerate(zip(source.columns, codecs, strict=True)):
         holes[:, j] = missing(column, marker)
+        if holes[:, j].all():  # whatever its type
+            values[:, j] = np.nan
+            continue
         try:
             values[:, j] = one.encode(column, holes[:, j])
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError, nw.exceptions.NarwhalsError) as error:
             raise ValueError(
                 f"Column {names[j]!r} cannot be read as at fit, where it was {one.kind}: {error}"
             ) from error
     unknown = ~holes & np.isnan(values)
-    unknown[:, [isinstance(one, Opaque) for one in codecs]] = False
+    # a kind that was guessed from numbers is not held against others
+    unknown[:, [isinstance(one, Opaque) or one.guessed for one in codecs]] = False
+    if matters is not None:
+        unknown[:, ~matters] = False
     if unknown.any() and handle_unknown == "error":
         i, j = np.argwhere(unknown)[0]
         cell = objects(source.columns[j])[i]
@@ -290,7 +322,14 @@ def chosen_cells(where: Any, shape: tuple[int, ...], names: Sequence[str]) -> Ma
         Names of the columns.
     """
     if np.ndim(where) == 2:
+        given = list(getattr(where, "columns", names))
+        if given != list(names) and set(given) == set(names):
+            where = where[list(names)]  # a frame's columns go by name
+        elif given != list(names):
+            raise ValueError(f"where has columns {given[:20]}, but X has {list(names)[:20]}.")
         mask = np.asarray(where)
+        if mask.dtype == object and not pd.isna(mask).any():
+            mask = np.asarray(where, dtype=bool) if {*mask.flat} <= {True, False} else mask
         if mask.shape != shape or mask.dtype != bool:
             raise ValueError(
                 f"where must be a mask of bool of X's shape {shape}, or a list of columns; got an "
@@ -298,6 +337,9 @@ def chosen_cells(where: Any, shape: tuple[int, ...], names: Sequence[str]) -> Ma
             )
         return mask
     mask = np.zeros(shape, dtype=bool)
+    if np.ndim(where) == 1 and np.asarray(where).dtype == bool and len(where) == shape[1]:
+        mask[:, np.asarray(where)] = True
+        return mask
     if isinstance(where, str) or np.ndim(where) != 1:
         raise ValueError(
             f"where must be a mask of bool of X's shape {shape}, or a list of columns; got "
@@ -314,6 +356,7 @@ def restore(
     filled: Mask,
     kept: Iterable[int],
     extra: Mapping[str, np.ndarray],
+    template: Source,
 ) -> Any:
     """Return the table with some cells filled: its container, index, order and types.
 
@@ -331,12 +374,16 @@ def restore(
         Columns that come back.
     extra : mapping of str to ndarray of shape (n_samples,)
         Columns to put beside them.
+    template : Source
+        The table at fit, whose types columns without any cell get.
     """
     if source.frame is None:
         whole = np.empty((source.n_rows, len(codecs)), source.dtype)
         for j, column in enumerate(source.columns):
             whole[:, j] = column
         table = whole[:, list(kept)]
+        if any(isinstance(level, str) for j in kept for level in codecs[j].levels):
+            table = table.astype(object)
         for place, j in enumerate(kept):
             where = filled[:, j]
             table[where, place] = codecs[j].decode(numbers[where, j])
@@ -346,7 +393,10 @@ def restore(
     for j in kept:
         where, column = filled[:, j], source.columns[j]
         assert isinstance(column, nw.Series), "of a frame"
-        columns.append(fill(column, where, codecs[j].decode(numbers[where, j])))
+        at_fit = template.columns[j]
+        cells = codecs[j].decode(numbers[where, j])
+        known = at_fit if isinstance(at_fit, nw.Series) else None
+        columns.append(fill(column, where, cells, known))
     return _together(source, columns, extra)
 
 
@@ -380,7 +430,9 @@ def _together(source: Source, columns: list[Any], extra: Mapping[str, np.ndarray
     return frame if source.dtype is None else frame.to_numpy(dtype=source.dtype)
 
 
-def column_names(estimator: Any) -> list[str]:
+def column_names(estimator: Any) -> list[Any]:
     """Return the names of the columns seen at fit, x0, x1, ... where they had none."""
-    names: Sequence[str] | None = getattr(estimator, "feature_names_in_", None)
+    names: Sequence[Any] | None = getattr(estimator, "feature_names_in_", None)
+    if names is None:  # scikit-learn knows names that are strings alone
+        names = getattr(estimator, "_column_names", None)
     return [f"x{j}" for j in range(estimator.n_features_in_)] if names is None else list(names)

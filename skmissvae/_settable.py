@@ -32,7 +32,13 @@ def a_sampler(value: object) -> str | None:
 
 def a_mapping(value: object) -> str | None:
     """Check for a mapping."""
-    return None if isinstance(value, Mapping) else "a mapping from columns to kinds"
+    return None if isinstance(value, Mapping) else "a mapping from columns"
+
+
+def columns_or_from_dtype(value: object) -> str | None:
+    """Check for "from_dtype" or a list of columns."""
+    good = value == "from_dtype" if isinstance(value, str) else value is None or np.ndim(value) == 1  # type: ignore[arg-type]
+    return None if good else "'from_dtype', None or a list or mask of columns"
 
 
 @estimator
@@ -106,9 +112,10 @@ class Settable:
         LikelihoodOption | Mapping[object, LikelihoodOption],
         Parameter(
             '{"normal", "student_t", "bernoulli", "continuous_bernoulli"}, callable or mapping',
-            "Observation model of the columns, a callable ``n_columns -> Likelihood``, or a "
-            "mapping from columns (names or indices) to either, in which columns that are not "
-            "named are Normal.",
+            "Observation model of continuous columns, a callable ``n_columns -> Likelihood``, or a "
+            "mapping from columns (names or indices) to either, in which continuous columns that "
+            "are not named are Normal. A column of numbers that is named becomes continuous, but "
+            'for "bernoulli"; columns of other kinds have models of their own.',
             anything,
         ),
     ] = "normal"
@@ -261,7 +268,7 @@ class Settable:
         Parameter(
             '{"from_dtype"}, None or array-like of bool, int or str',
             "Columns of numbers to take for categories, as in scikit-learn's histogram trees.",
-            anything,
+            columns_or_from_dtype,
         ),
     ] = "from_dtype"
     handle_unknown: Annotated[
@@ -288,7 +295,8 @@ class Settable:
         bool,
         Parameter(
             "bool",
-            "Whether columns without any observed cell at fit are kept, and filled with zeros.",
+            "Whether columns without any observed cell at fit are kept: those of numbers filled "
+            "with zeros, others as they are.",
             one_of(True, False),
         ),
     ] = False

@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ._columns import Facts
@@ -189,9 +190,12 @@ def likelihoods_by_column(
 
 def place_of(column: Any, names: Sequence[str], parameter: str) -> int:
     """Return the index of a column that a parameter names."""
-    if column in names:
+    truth = isinstance(column, (bool, np.bool_))
+    if column in names and not truth:
         return list(names).index(column)
-    if isinstance(column, numbers.Integral) and 0 <= int(column) < len(names):
+    by_place = isinstance(column, numbers.Integral) and not truth
+    # where names are numbers a number is a name
+    if by_place and 0 <= int(column) < len(names) and all(isinstance(n, str) for n in names):
         return int(column)
     raise ValueError(
         f"Parameter {parameter!r} names column {column!r}, which X does not have; its columns are "

@@ -8,11 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .likelihoods import ColumnDistribution, JoinedColumns, Likelihood, Outputs
+from .likelihoods import ColumnDistribution, JoinedColumns, Likelihood, Outputs, quadrature
 from .noise import Noise
 from .warps import Warp
 
-_NODES = 8  # quantiles that stand for a distribution where its mean has no formula
+_LEAST_SHARE = -60.0  # logarithm of what is within bounds, where nothing is: all latents the same
+
+
+def integral(columns: ColumnDistribution, like: Tensor) -> Tensor:
+    """Return the means of columns by their quantiles, of the shape of ``like``."""
+    parts = [weight * columns.icdf(torch.full_like(like, u)) for u, weight in quadrature()]
+    return torch.stack(parts).sum(0)
 
 
 class WarpedColumns(ColumnDistribution):
@@ -34,12 +40,8 @@ class WarpedColumns(ColumnDistribution):
         return self.base.log_prob(self.warp(x)) + self.warp.log_slope(x)
 
     def mean(self) -> Tensor:
-        """Return the means, by quantiles in the middle of equally probable parts."""
-        at = [
-            self.warp.inverse(self.base.icdf(torch.full_like(self.base.mean(), (i + 0.5) / _NODES)))
-            for i in range(_NODES)
-        ]
-        return torch.stack(at).mean(0)
+        """Return the means."""
+        return integral(self, self.base.mean())
 
     def sample(self, noise: Noise) -> Tensor:
         """Return draws."""
@@ -104,18 +106,22 @@ class BoundedColumns(ColumnDistribution):
     Parameters
     ----------
     base : ColumnDistribution
-        The distributions.
+        The distributions, in double precision for the sake of their tails.
     low, high : Tensor of shape (D,)
         Bounds, infinite where there are none.
     """
 
     def __init__(self, base: ColumnDistribution, low: Tensor, high: Tensor) -> None:
         self.base, self.low, self.high = base, low, high
-        self._free = low.isinf() & high.isinf()
         shape = base.mean().shape
         self._start = torch.where(low.isinf(), 0.0, base.below(_finite(low).expand(shape)))
         end = torch.where(high.isinf(), 1.0, base.cdf(_finite(high).expand(shape)))
         self._share = (end - self._start).clamp_min(0)
+        self._free = (self._start <= 0) & (end >= 1)
+
+    def log_share(self) -> Tensor:
+        """Return the logarithm of what lies within the bounds, (*, D)."""
+        return self._share.log().clamp_min(_LEAST_SHARE)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density of each cell within the bounds, but for a constant."""
@@ -123,34 +129,48 @@ class BoundedColumns(ColumnDistribution):
         return torch.where(inside, self.base.log_prob(x), -torch.inf)
 
     def mean(self) -> Tensor:
-        """Return the means, by quantiles in the middle of equally probable parts."""
-        at = [self.icdf(torch.full_like(self._start, (i + 0.5) / _NODES)) for i in range(_NODES)]
-        return torch.where(self._free, self.base.mean(), torch.stack(at).mean(0))
+        """Return the means."""
+        return torch.where(self._free, self.base.mean(), integral(self, self._start))
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
-        inside = (self.base.cdf(x) - self._start) / self._share.clamp_min(1e-12)
-        return torch.where(x < self.low, 0.0, torch.where(x >= self.high, 1.0, inside.clamp(0, 1)))
+        inside = (self.base.cdf(x) - self._start) / self._share.clamp_min(1e-300)
+        # where nothing lies within the bounds all is at the nearest one
+        inside = torch.where(self._share > 0, inside.clamp(0, 1), (x >= self._edge()).to(inside))
+        return torch.where(x < self.low, 0.0, torch.where(x >= self.high, 1.0, inside))
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
         at = self.base.icdf((self._start + u * self._share).clamp(0, 1))
-        return torch.minimum(torch.maximum(at, self.low), self.high)
+        at = torch.minimum(torch.maximum(at, self.low), self.high)
+        return torch.where(self._share > 0, at, self._edge())
+
+    def _edge(self) -> Tensor:
+        """Return the bound nearest to what there is."""
+        above = (self._start >= 0.5) | self.high.isinf()
+        return torch.where(above & self.low.isfinite(), self.low, self.high)
 
 
 def _finite(bound: Tensor) -> Tensor:
     return bound.nan_to_num(posinf=0.0, neginf=0.0)
 
 
-def bounded(columns: ColumnDistribution, low: Tensor, high: Tensor) -> ColumnDistribution:
-    """Return the columns cut off at bounds of shape (D,), of which coded ones have none."""
+def bounded(
+    columns: ColumnDistribution, low: Tensor, high: Tensor
+) -> tuple[ColumnDistribution, Tensor]:
+    """Return columns cut off at bounds of shape (D,), and the logarithm of what is left of them.
+
+    Coded columns have infinite bounds.
+    """
     if isinstance(columns, JoinedColumns):
         pairs = zip(columns.parts, columns.columns, strict=True)
         parts = [bounded(part, low[places], high[places]) for part, places in pairs]
-        return JoinedColumns(parts, columns.columns, columns.order)
+        joined = JoinedColumns([part for part, _ in parts], columns.columns, columns.order)
+        return joined, joined.join([share for _, share in parts])
     if bool((low.isinf() & high.isinf()).all()):
-        return columns
-    return BoundedColumns(columns, low, high)
+        return columns, torch.zeros_like(columns.mean())
+    cut = BoundedColumns(columns, low, high)
+    return cut, cut.log_share()
 
 
 class AtomColumns(ColumnDistribution):

@@ -74,8 +74,8 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
             either(one_of("auto", *SAMPLERS), a_sampler),
         ),
     ] = "auto"
-    # biased for the importance-weighted methods, but their models come out much better by it: on the
-    # paper's toy by 0.3 to 0.4 nats a row over the unbiased estimators (benchmarks/mog.py)
+    # biased for the importance-weighted methods, but their models come out much better by it: on
+    # the paper's toy by 0.3 to 0.4 nats a row over the unbiased estimators
     gradient: Literal["auto", "stl", "dreg", "plain"] = "stl"
     min_scale: float = 0.03
     learn_shapes: bool = True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .likelihoods import ColumnDistribution, Likelihood, Outputs
+from .likelihoods import ColumnDistribution, Likelihood, Outputs, quadrature
 from .warps import Warp
 
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees
@@ -74,14 +75,15 @@ class WholeColumns(ColumnDistribution):
 
         Without a warp it is a sum over cells: of the nearest ones where they are wide, else by
         the first two terms of Euler and Maclaurin's formula for that of the upper tail. With one
-        it is a mean over quantiles in the middle of equally probable parts.
+        it is an integral over quantiles.
         """
         if self.warp.identity:
             return torch.where(self.scale < 0.5 * self.step, self._mean_of_wide(), self._smooth())
-        u = (torch.arange(8, dtype=self.loc.dtype, device=self.loc.device) + 0.5) / 8
-        loc, scale = self.loc.unsqueeze(-2), self.scale.unsqueeze(-2)
-        at = self.warp.inverse(loc + scale * u.logit().unsqueeze(-1))  # (*, 8, D)
-        return torch.maximum(at, self.low).mean(-2)
+        total = torch.zeros_like(self.loc)
+        for u, weight in quadrature():
+            at = self.warp.inverse(self.loc + self.scale * math.log(u / (1 - u)))
+            total = total + weight * torch.maximum(at, self.low)
+        return total
 
     def _smooth(self) -> Tensor:
         edge = self.low.nan_to_num(neginf=0.0) + 0.5 * self.step
@@ -229,6 +231,10 @@ class RankedColumns(ColumnDistribution):
         code = x.floor().long().clamp(-1, n_levels - 1) + 1
         return _pick(below, code)
 
+    def below(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z)."""
+        return self.cdf(x.ceil() - 1)
+
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
         below = self._below()[..., 1:-1]
@@ -366,6 +372,10 @@ class CategoricalColumns(ColumnDistribution):
         total = self.probabilities().cumsum(-1)
         at = _pick(total, x.floor().long().clamp(0, total.shape[-1] - 1))
         return torch.where(x < 0, 0.0, at)
+
+    def below(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z)."""
+        return self.cdf(x.ceil() - 1)
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles of the codes."""

@@ -34,10 +34,10 @@ def blocks(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Itera
         yield draws._replace(log_mass=draws.log_mass + math.log(size / n))
 
 
-def log_weights(draws: Draws) -> Tensor:
-    """Return log m r in float64, rows first: (B, M)."""
+def log_weights(draws: Draws, more: Tensor | float = 0.0) -> Tensor:
+    """Return log m r, and what is added to it, in float64, rows first: (B, M)."""
     # rows first and contiguous: a sum over draws is then the same wherever a row stands
-    return finite((draws.log_mass + draws.log_ratio).double().T.contiguous())
+    return finite((draws.log_mass + draws.log_ratio + more).double().T.contiguous())
 
 
 def finite(log_w: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def moments(
     observed: Tensor,
     n: int,
     noise: Noise,
-    expected: Callable[[ColumnDistribution], Tensor] = ColumnDistribution.expected,
+    imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
 ) -> Moments:
     """Return evidence, effective sample size and conditional means from n draws per row.
 
@@ -98,8 +98,8 @@ def moments(
         Draws per row.
     noise : Noise
         Source of the noise.
-    expected : callable
-        What of the columns is averaged, (M, B, D) -> (M, B, n_expected).
+    imputed : callable, optional
+        Returns the columns to impute from and what their bounds add to the log-weights, (M, B).
 
     Returns
     -------
@@ -110,8 +110,9 @@ def moments(
     total_of = weights.top.new_zeros(())
     sum_x, sum_z = total_of, total_of
     for draws in blocks(vae, x, observed, n, noise):
-        w, shrink = weights.add(log_weights(draws))
-        sum_x = shrink * sum_x + _weighted_sum(w, expected(draws.columns))
+        columns, more = imputed(draws) if imputed else (draws.columns, draws.log_mass.new_zeros(()))
+        w, shrink = weights.add(log_weights(draws, more))
+        sum_x = shrink * sum_x + _weighted_sum(w, columns.expected())
         sum_z = shrink * sum_z + _weighted_sum(w, draws.z)
     total = weights.total.unsqueeze(-1)
     log_evidence = weights.top + weights.total.log()
@@ -127,7 +128,13 @@ def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
 
 
 def resample(
-    vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise, size: int = 1
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    n: int,
+    noise: Noise,
+    size: int = 1,
+    imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw latents in proportion to their weights from a pool of n (Rubin 1987).
 
@@ -146,6 +153,8 @@ def resample(
         Source of the noise.
     size : int
         Latents to draw, with replacement.
+    imputed : callable, optional
+        As for ``moments``.
 
     Returns
     -------
@@ -158,7 +167,7 @@ def resample(
     weights = _Weights(x)
     chosen: Tensor | None = None
     for draws in blocks(vae, x, observed, n, noise):
-        w, _ = weights.add(log_weights(draws))
+        w, _ = weights.add(log_weights(draws, imputed(draws)[1] if imputed else 0.0))
         share = (w.sum(-1) / weights.total).unsqueeze(-1)  # (B, 1)
         u = noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
         within = w.cumsum(-1)  # (B, M)

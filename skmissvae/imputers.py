@@ -15,7 +15,7 @@ from torch import Tensor
 from ._columns import Rows, Table
 from ._conditional import Conditional
 from ._estimator import BaseVAE
-from ._frames import Mask
+from ._frames import Mask, Numbers
 from ._input import Cells, Source, chosen_cells, column_names, restore
 from ._params import (
     Parameter,
@@ -87,12 +87,25 @@ class Task(NamedTuple):
     rows: Rows
     wanted: Mask  # (N, n_features)   cells to impute
     extra: dict[str, np.ndarray]  # columns to put beside the others
+    template: Source  # the table at fit
+    bounds: tuple[np.ndarray, np.ndarray]  # of each column, in its units
 
     def table(self, x: np.ndarray) -> Any:
         """Return the completed table: values of modelled columns (N, D), in the model's units."""
-        numbers = self.schema.decode(x, self.cells.values, self.cells.observed)
+        schema, cells = self.schema, self.cells
+        numbers = schema.decode(x, cells.values, cells.observed)
+        # units may round a number over its bound
+        inside = np.isin(schema.treatment, ("modelled", "copy"))
+        low, high = (np.where(inside, bound, np.nan) for bound in self.bounds)
+        numbers = np.fmin(np.fmax(numbers, low.astype(numbers.dtype)), high.astype(numbers.dtype))
         return restore(
-            self.source, self.schema.codecs, numbers, self.wanted, self.schema.kept, self.extra
+            self.source,
+            schema.codecs,
+            numbers,
+            self.wanted,
+            schema.kept,
+            self.extra,
+            self.template,
         )
 
 
@@ -129,9 +142,10 @@ indicator_ : MissingIndicator or None
         Any,
         Parameter(
             "float, mapping or None",
-            "Least value of imputed numbers: one for all columns of numbers, or a mapping from "
-            "columns (names or indices). Conditional distributions are cut off there, so that "
-            "nothing piles up at the bound. Read at the call.",
+            "Least value of imputed numbers: one for all modelled columns of numbers, or a mapping "
+            "from columns (names or indices), of dates, too. Imputations are draws and means of "
+            "the model given that they are within the bounds, so that nothing piles up there. Read "
+            "at the call.",
             either(real(-math.inf), minus_infinity, a_mapping, none),
         ),
     ] = None
@@ -274,39 +288,70 @@ indicator_ : MissingIndicator or None
             flags = self.indicator_.transform(np.where(cells.holes, np.nan, 0.0))
             names = self.get_feature_names_out()[len(kept) :]
             extra = dict(zip(names, flags.T, strict=True))
-        return Task(self._table, source, cells, rows, wanted, extra)
+        return Task(self._table, source, cells, rows, wanted, extra, self._template, self._bounds())
 
     def _conditional(self) -> Conditional:
-        given = super()._conditional()
-        low, high = self._bound("min_value", -math.inf), self._bound("max_value", math.inf)
+        given, table = super()._conditional(), self._table
+        low, high = self._bounds()
         if np.isinf(low).all() and np.isinf(high).all():
             return given
-        if (low >= high).any():
-            j = self._table.modelled[int(np.argmax(low >= high))]
+        edges = [(edge[table.modelled] - table.location) / table.scale for edge in (low, high)]
+        return given._replace(bounds=(torch.from_numpy(edges[0]), torch.from_numpy(edges[1])))
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the greatest number that each column may get, in its units."""
+        table, names = self._table, column_names(self)
+        low, high = self._bound("min_value", -math.inf), self._bound("max_value", math.inf)
+        for copy, source in table.copies.items():  # one variable, the bounds of both
+            low[source] = low[copy] = max(low[source], low[copy])
+            high[source] = high[copy] = min(high[source], high[copy])
+        whole = np.array([getattr(codec, "whole", False) for codec in table.codecs])
+        low[whole], high[whole] = np.ceil(low[whole]), np.floor(high[whole])
+        empty = (low > high) | ((low == high) & ~whole)
+        if empty.any():
             raise ValueError(
                 f"Parameters 'min_value' and 'max_value' of {type(self).__name__} leave no value "
-                f"for column {column_names(self)[j]!r}; min_value must be below max_value."
+                f"for column {names[int(np.argmax(empty))]!r}; min_value must be below max_value."
             )
-        return given._replace(bounds=(torch.from_numpy(low), torch.from_numpy(high)))
+        return low, high
 
     def _bound(self, parameter: str, without: float) -> np.ndarray:
-        """Return a bound of each modelled column, in the model's units."""
-        given, table = getattr(self, parameter), self._table
-        names = column_names(self)
-        numeric = np.array([not codec.levels for codec in table.codecs])
+        """Return a bound of each column, in its units; those of codes have none."""
+        given, table, names = getattr(self, parameter), self._table, column_names(self)
+        place = {int(j): d for d, j in enumerate(table.modelled)}
         bound = np.full(len(names), without)
-        if isinstance(given, Mapping):
-            for column, value in given.items():
-                j = place_of(column, names, parameter)
-                if not numeric[j]:
-                    raise ValueError(
-                        f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
-                        f"{table.codecs[j].kind}: only numbers have bounds."
-                    )
-                bound[j] = value
-        elif given is not None:
-            bound[numeric] = given
-        return (bound[table.modelled] - table.location) / table.scale
+        if not isinstance(given, Mapping):
+            if given is not None:
+                free = ("binary", "coded")
+                scalar = [
+                    j
+                    for j, d in place.items()
+                    if isinstance(table.codecs[j], Numbers) and table.supports[d] not in free
+                ]
+                bound[scalar] = given
+            return bound
+        for column, value in given.items():
+            j = place_of(column, names, parameter)
+            codec, treatment = table.codecs[j], table.treatment[j]
+            measure = getattr(codec, "bound", None)
+            if measure is None:
+                raise ValueError(
+                    f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
+                    f"{codec.kind}: only numbers, dates and durations have bounds."
+                )
+            if treatment not in ("modelled", "copy"):
+                raise ValueError(
+                    f"Parameter {parameter!r} bounds column {names[j]!r}, which is not modelled "
+                    f"({treatment}): its holes have one value. Leave the bound out."
+                )
+            try:
+                bound[j] = measure(value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Parameter {parameter!r} must bound column {names[j]!r} by {error}; got "
+                    f"{value!r}."
+                ) from error
+        return bound
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of ``transform``.
@@ -322,7 +367,8 @@ indicator_ : MissingIndicator or None
             Names of the kept columns, then of the indicators.
         """
         check_is_fitted(self)
-        names = column_names(self)
+        names = getattr(self, "feature_names_in_", None)
+        names = [f"x{j}" for j in range(self.n_features_in_)] if names is None else list(names)
         if input_features is not None:
             if len(input_features) != len(names):
                 raise ValueError(

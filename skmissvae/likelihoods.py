@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from .distributions import normal_log_prob, student_t_log_prob
 from .noise import Noise
 
+_NODES = 24  # quantiles that stand for a distribution where its mean has no formula
 _QUANTILE_STEPS = 40  # halvings of the bracket: 1e-12 of its width
 
 
@@ -36,7 +38,7 @@ class ColumnDistribution(ABC):
         """Return the u-quantiles: probabilities (*, D) -> (*, D)."""
 
     def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z), (*, D)."""
+        """Return P(x_d < x | z), (*, D); columns that can be counted have their own."""
         return self.cdf(x)
 
     def sample(self, noise: Noise) -> Tensor:
@@ -131,6 +133,10 @@ class BernoulliColumns(ColumnDistribution):
         """Return the distribution functions."""
         return torch.where(x < 0, 0.0, torch.where(x < 1, 1 - self.mean(), 1.0))
 
+    def below(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z)."""
+        return self.cdf(x.ceil() - 1)
+
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
         return (u > 1 - self.mean()).to(self.logits)
@@ -205,31 +211,37 @@ class JoinedColumns(ColumnDistribution):
     ) -> None:
         self.parts, self.columns, self.order = parts, columns, order
 
-    def _join(self, pieces: list[Tensor]) -> Tensor:
+    def join(self, pieces: list[Tensor]) -> Tensor:
+        """Return what the parts give, in the table's order."""
         return torch.cat(pieces, -1).index_select(-1, self.order)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-probability or log-density of each cell."""
         pairs = zip(self.parts, self.columns, strict=True)
-        return self._join([part.log_prob(x[..., columns]) for part, columns in pairs])
+        return self.join([part.log_prob(x[..., columns]) for part, columns in pairs])
 
     def mean(self) -> Tensor:
         """Return the means."""
-        return self._join([part.mean() for part in self.parts])
+        return self.join([part.mean() for part in self.parts])
 
     def sample(self, noise: Noise) -> Tensor:
         """Return draws."""
-        return self._join([part.sample(noise) for part in self.parts])
+        return self.join([part.sample(noise) for part in self.parts])
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
         pairs = zip(self.parts, self.columns, strict=True)
-        return self._join([part.cdf(x[..., columns]) for part, columns in pairs])
+        return self.join([part.cdf(x[..., columns]) for part, columns in pairs])
+
+    def below(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z)."""
+        pairs = zip(self.parts, self.columns, strict=True)
+        return self.join([part.below(x[..., columns]) for part, columns in pairs])
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
         pairs = zip(self.parts, self.columns, strict=True)
-        return self._join([part.icdf(u[..., columns]) for part, columns in pairs])
+        return self.join([part.icdf(u[..., columns]) for part, columns in pairs])
 
     def expected(self) -> Tensor:
         """Return what the parts expect, one after the other."""
@@ -245,6 +257,13 @@ def _inner(u: Tensor) -> Tensor:
     """Return probabilities whose quantiles are finite."""
     tiny = 1e-7 if u.dtype == torch.float32 else 1e-15
     return u.clamp(tiny, 1 - tiny)
+
+
+@functools.cache
+def quadrature() -> tuple[tuple[float, float], ...]:
+    """Return probabilities and weights by which a mean is an integral over quantiles."""
+    node, weight = special.roots_legendre(_NODES)
+    return tuple(zip((0.5 + 0.5 * node).tolist(), (0.5 * weight).tolist(), strict=True))
 
 
 class Outputs(NamedTuple):

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-from ._frames import Numbers, Values, missing, objects
+from ._frames import Numbers, Values, is_time, missing, objects
 
 
 class HiddenCellScorer:
@@ -74,6 +74,8 @@ class HiddenCellScorer:
         observed = np.column_stack([~missing(column, np.nan) for column in columns])
         random_state = check_random_state(self.random_state)
         spread = np.array([_spread(t, o) for t, o in zip(truth, observed.T, strict=True)])
+        # dates are no categories; nobody can guess words that are all different
+        spread[[isinstance(c, nw.Series) and is_time(c.dtype) for c in columns]] = 0.0
         errors: list[np.ndarray] = []
         for _ in range(self.n_repeats):
             hidden = (
@@ -126,7 +128,7 @@ def _spread(cells: np.ndarray, observed: np.ndarray) -> float:
     """Return the standard deviation of numbers, 1 for words; 0 where there is one value."""
     seen = cells[observed]
     if cells.dtype == object:
-        return float(len(set(seen.tolist())) > 1)
+        return float(1 < len(set(map(repr, seen))) < max(len(seen), 3))
     return float(np.std(seen)) if len(seen) and np.ptp(seen) > 0 else 0.0
 
 

@@ -246,8 +246,23 @@ def test_bounds_leave_coded_columns_and_whole_ones_whole():
     columns = joined(uniform(200, joined.n_params, low=-1, high=1).float())
     infinite = torch.tensor([math.inf])
     low, high = torch.tensor([0.6, -math.inf]), torch.cat([torch.tensor([1.4]), infinite])
-    cut = bounded(columns, low, high)
+    cut, log_share = bounded(columns, low, high)
     draws = cut.sample(stream(dtype=torch.float32))
     assert (draws[:, 0] == 1.0).all()  # the only multiple of a half between 0.6 and 1.4
     assert set(draws[:, 1].tolist()) == {0.0, 1.0}
-    assert bounded(columns, -infinite.expand(2), infinite.expand(2)).parts[0] is columns.parts[0]
+    at = columns.log_prob(torch.ones(200, 2))[:, 0]
+    torch.testing.assert_close(log_share[:, 0], at, atol=1e-4, rtol=1e-4)
+    assert (log_share[:, 1] == 0).all()
+    free, nothing = bounded(columns, -infinite.expand(2), infinite.expand(2))
+    assert free.parts[0] is columns.parts[0]
+    assert (nothing == 0).all()
+
+
+@every_one
+def test_below_is_what_is_less(name):
+    _, columns = columns_of(name, 4)
+    for at in (-1.5, -1.0, 0.0, 0.1, 0.5, 1.0, 2.0):
+        x = torch.full((4, 3), at).double()
+        # a value of the grid is one but for rounding
+        just_less = columns.cdf(x - (1e-2 if name.startswith("whole") else 1e-5))
+        torch.testing.assert_close(columns.below(x), just_less, atol=1e-3, rtol=0)
