@@ -196,7 +196,7 @@ class Table:
                 x[np.isclose(x[:, d], value, rtol=0, atol=1e-6), d] = value
         for d, facts in enumerate(self.facts):
             # a kind that was guessed may meet a fraction: its neighbour is evidence
-            if facts.step and self.codecs[self.modelled[d]].guessed:
+            if self.supports[d] == "whole" and self.codecs[self.modelled[d]].guessed:
                 x[:, d] = np.rint((x[:, d] - facts.origin) / facts.step) * facts.step + facts.origin
                 x[:, d] = np.maximum(x[:, d], facts.low)
         return Rows(np.where(seen, x, 0.0), seen)

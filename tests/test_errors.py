@@ -252,11 +252,11 @@ def test_other_numbers_of_columns_than_at_fit(cls):
 
 def test_values_that_a_columns_likelihood_does_not_allow():
     for options, seen, wrong, match in (
-        ({}, [0.1, 0.9], 0.5, "holds 0.5, which it did not at fit .it had 0.1, 0.9"),
+        ({"feature_kinds": {"share": "binary"}}, [0.1, 0.9], 0.5, "holds 0.5.*it had 0.1, 0.9"),
         ({"likelihood": {"share": "continuous_bernoulli"}}, [0.1, 0.9], 1.5, "holds 1.5.*0 and 1"),
-        ({}, [0, 1], 0.5, "row 0, holds 0.5, which it did not at fit"),
-        ({}, [0, 1, 2], 0.5, "holds 0.5.*whole numbers"),
-        ({}, [0, 1, 2], -1, "holds -1.*0 or more"),
+        ({"feature_kinds": {"share": "binary"}}, [0, 1], 0.5, "row 0, holds 0.5, which it did not"),
+        ({"feature_kinds": {"share": "count"}}, [0, 1, 2], 0.5, "holds 0.5.*whole numbers"),
+        ({"feature_kinds": {"share": "count"}}, [0, 1, 2], -1, "holds -1.*0 or more"),
     ):
         imputer = tiny(MVAEImputer, **options).fit(with_column("share", seen))
         for call in [imputer.transform, imputer.score_samples, imputer.impute, imputer.partial_fit]:
