@@ -228,9 +228,9 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
         return _labels(name, values, holes, None)
     numbers = _numbers(values, holes)[~holes]
     whole = dtype.is_integer() or bool(len(numbers) and (numbers == np.rint(numbers)).all())
-    found_values, counts = np.unique(numbers, return_counts=True)
+    found_values = np.unique(numbers)
     guess: Codec
-    if len(found_values) == 2 and (whole or (len(numbers) >= _MIN_ROWS and counts.min() > 1)):
+    if len(found_values) == 2 and (whole or len(numbers) >= _MIN_ROWS):
         guess = _labels(name, values, holes, "binary")
         guess.guessed = True
         return guess
