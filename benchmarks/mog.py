@@ -27,6 +27,7 @@ AUTHORS = {
     "MissSIWAE": -3.47,
     "DeMissVAE": -3.53,
 }
+ANCESTRAL = ("MissVAE", "MissIWAE")
 STRATIFIED = ("MissSVAE", "MissSIWAE")
 DECOMPOSED = ("DeMissVAE", "CVI-VAE", "MVB-VAE")
 
@@ -65,6 +66,9 @@ def estimator(method: str, budget: int, epochs: int, seed: int) -> ModelAlone:
         linear_path=False,
         min_scale=1e-3,
         learn_shapes=False,
+        # implicit gradients through draws from a mixture have heavy tails: a single step of theirs
+        # can undo an epoch, and the fit falls into a component from which it does not come back
+        max_grad_norm=1.0 if method in ANCESTRAL else 10.0,
         max_iter=epochs,
         learning_rate=1e-3,
         early_stopping=False,
