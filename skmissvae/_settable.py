@@ -188,9 +188,9 @@ class Settable:
         float,
         Parameter(
             "float",
-            "Norm to which gradients are clipped; np.inf leaves them. Where the bound of MissVAE or "
-            "MissIWAE falls and does not recover, 1 keeps it from doing so: gradients through draws "
-            "from a mixture have heavy tails.",
+            "Norm to which gradients are clipped; np.inf leaves them. Where the bound of MissVAE "
+            "or MissIWAE falls and does not recover, 1 keeps it from doing so: gradients through "
+            "draws from a mixture have heavy tails.",
             either(real(0, above=True), infinity),
         ),
     ] = 10.0
