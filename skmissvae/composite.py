@@ -43,6 +43,11 @@ class WarpedColumns(ColumnDistribution):
         """Return the means."""
         return integral(self, self.base.mean())
 
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self.base.shape
+
     def sample(self, noise: Noise) -> Tensor:
         """Return draws."""
         return self.warp.inverse(self.base.sample(noise))
@@ -113,11 +118,16 @@ class BoundedColumns(ColumnDistribution):
 
     def __init__(self, base: ColumnDistribution, low: Tensor, high: Tensor) -> None:
         self.base, self.low, self.high = base, low, high
-        shape = base.mean().shape
+        shape = base.shape
         self._start = torch.where(low.isinf(), 0.0, base.below(_finite(low).expand(shape)))
         end = torch.where(high.isinf(), 1.0, base.cdf(_finite(high).expand(shape)))
         self._share = (end - self._start).clamp_min(0)
         self._free = (self._start <= 0) & (end >= 1)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self._start.shape
 
     def log_share(self) -> Tensor:
         """Return the logarithm of what lies within the bounds, (*, D)."""

@@ -201,7 +201,8 @@ indicator_ : MissingIndicator or None
             columns = given.decode(z)
             if draw:
                 return columns.sample(noise)[0].double(), ess
-            value = _median(columns) if self.estimate == "median" else _mode(columns)
+            half = torch.full(columns.shape, 0.5, dtype=z.dtype, device=z.device)
+            value = _median(columns, half) if self.estimate == "median" else _mode(columns, half)
             return torch.where(
                 decided, likelihood.point(columns.expected().mean(0)), value
             ).double(), ess
@@ -394,16 +395,16 @@ def _is_mask(where: Any) -> bool:
     return np.ndim(where) == 2
 
 
-def _median(columns: ColumnDistribution) -> Tensor:
+def _median(columns: ColumnDistribution, half: Tensor) -> Tensor:
     """Return the median of an equal mixture over the first axis: (R, B, D) -> (B, D)."""
     # it lies among those of the components
-    medians = columns.icdf(torch.full_like(columns.mean(), 0.5))
+    medians = columns.icdf(half)
     return quantile(columns, 0.5, medians.amin(0), medians.amax(0))
 
 
-def _mode(columns: ColumnDistribution) -> Tensor:
+def _mode(columns: ColumnDistribution, half: Tensor) -> Tensor:
     """Return the centre of highest density under an equal mixture: (R, B, D) -> (B, D)."""
-    centre = columns.icdf(torch.full_like(columns.mean(), 0.5))
+    centre = columns.icdf(half)
     # 0 and 1 are where a continuous Bernoulli has its mode, and candidates like any other elsewhere
     ends = torch.zeros_like(centre[:2])
     ends[1] = 1.0

@@ -37,13 +37,18 @@ class ColumnDistribution(ABC):
     def icdf(self, u: Tensor) -> Tensor:
         """Return the u-quantiles: probabilities (*, D) -> (*, D)."""
 
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch, (*, D)."""
+        return self.mean().shape
+
     def below(self, x: Tensor) -> Tensor:
         """Return P(x_d < x | z), (*, D); columns that can be counted have their own."""
         return self.cdf(x)
 
     def sample(self, noise: Noise) -> Tensor:
         """Return draws, (*, D)."""
-        return self.icdf(noise.uniform(*self.mean().shape))
+        return self.icdf(noise.uniform(*self.shape))
 
     def expected(self) -> Tensor:
         """Return the means of what a point estimate is made of, (*, n_expected).
@@ -210,6 +215,11 @@ class JoinedColumns(ColumnDistribution):
         self, parts: Sequence[ColumnDistribution], columns: Sequence[Tensor], order: Tensor
     ) -> None:
         self.parts, self.columns, self.order = parts, columns, order
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return torch.Size([*self.parts[0].shape[:-1], len(self.order)])
 
     def join(self, pieces: list[Tensor]) -> Tensor:
         """Return what the parts give, in the table's order."""
@@ -599,7 +609,7 @@ def quantile(columns: ColumnDistribution, q: float, low: Tensor, high: Tensor) -
     """
     for _ in range(_QUANTILE_STEPS):
         middle = 0.5 * (low + high)
-        below = columns.cdf(middle.expand(columns.mean().shape)).mean(0) < q
+        below = columns.cdf(middle).mean(0) < q
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return high
 
