@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._frames import Codec, Floats, Mask
+from ._frames import Codec, Floats, Mask, Numbers
 from .warps import fit_warp
 
 # In standard deviations: beyond it squares would leave the range of float32.
@@ -259,7 +259,7 @@ class Table:
         for d in self._binary():  # to the bit, which the sum need not be
             values[x[:, d] == 1, d] = self.high[d]
         full[:, self.modelled] = np.clip(values, float(limits.min), float(limits.max))
-        whole = [getattr(codec, "whole", False) for codec in self.codecs]
+        whole = [codec.whole for codec in self.codecs]
         full[:, whole] = np.rint(full[:, whole])
         out = np.where(observed, X, full.astype(X.dtype))
         for copy, source in self.copies.items():
@@ -270,10 +270,10 @@ class Table:
 
     def fillable(self) -> Mask:
         """Tell which columns have a value for their holes."""
-        treatment = np.array(self.treatment)
-        numbers = np.array([not codec.levels for codec in self.codecs])
-        named = np.array([not hasattr(codec, "whole") for codec in self.codecs])
-        return (treatment != "other") & ~((treatment == "empty") & numbers & named)
+        pairs = zip(self.treatment, self.codecs, strict=True)
+        return np.array(
+            [t != "other" and (t != "empty" or isinstance(c, Numbers)) for t, c in pairs]
+        )
 
     def report(self, names: Sequence[str]) -> pd.DataFrame:
         """Return a line per input column: what it is and what becomes of it."""

@@ -31,25 +31,30 @@ _MIN_ROWS = 20
 _DENSE = 5  # numbers for each row at most, where they are names of rows: a part of a table has gaps
 
 
+def columns_of(frame: nw.DataFrame) -> list[Any]:
+    """Return the columns of a frame."""
+    # a name can be a number, which an index in brackets would take for a row
+    return [frame.get_column(name) for name in frame.columns]
+
+
 def missing(values: Values, marker: Any) -> Mask:
-    """Tell which cells are missing: NaN, None, pandas.NA, NaT, and those that hold the marker."""
+    """Tell which cells are missing: NaN, None, pandas.NA, NaT, and those that hold the marker.
+
+    NaN marks none beside them.
+    """
     if isinstance(values, np.ndarray):
         holes = np.isnan(values)
-        return holes if _is_null(marker) or isinstance(marker, str) else holes | (values == marker)
+        return holes if isinstance(marker, str) else holes | (values == marker)
     holes = values.is_null().to_numpy().astype(bool)
     if values.dtype.is_float():
         holes = holes | values.is_nan().fill_null(True).to_numpy().astype(bool)
-    if not _is_null(marker):
+    if marker == marker:
         words, numeric = values.dtype == nw.String, values.dtype.is_numeric()
         may_hold = not (numeric if isinstance(marker, str) else words)
         if may_hold and values.dtype != nw.Boolean and not is_time(values.dtype):
             found = [value == marker for value in values.to_list()]
             holes = holes | (np.array(found, dtype=object) == True)  # noqa: E712  NA is neither
     return holes
-
-
-def _is_null(marker: Any) -> bool:
-    return marker is None or str(marker) in ("<NA>", "NaT") or marker != marker
 
 
 class Codec(ABC):
@@ -59,6 +64,8 @@ class Codec(ABC):
     kind: str
     #: Levels of a coded column.
     levels: Sequence[Any] = ()
+    #: Whether cells are whole numbers.
+    whole = False
     #: Whether the kind was read off the cells, so that other cells may yet belie it.
     guessed = False
 
@@ -249,6 +256,7 @@ def is_numeric(values: Values) -> bool:
 
 
 def is_time(dtype: Any) -> bool:
+    """Tell whether a type is one of dates, times or durations."""
     return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime
 
 

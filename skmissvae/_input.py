@@ -21,6 +21,7 @@ from ._frames import (
     Opaque,
     Values,
     codec,
+    columns_of,
     fill,
     is_numeric,
     like,
@@ -55,14 +56,14 @@ class Source(NamedTuple):
         if self.frame is None:
             return self._replace(columns=[np.array(column) for column in self.columns])
         frame = self.frame.clone()
-        return self._replace(columns=_columns(frame), frame=frame)
+        return self._replace(columns=columns_of(frame), frame=frame)
 
     def template(self) -> Source:
         """Return the same without rows, to make others by."""
         if self.frame is None:
             return self._replace(columns=[column[:0] for column in self.columns])
         frame = self.frame.head(0)
-        return self._replace(columns=_columns(frame), frame=frame)
+        return self._replace(columns=columns_of(frame), frame=frame)
 
     def plain(self) -> dict[str, Any]:
         """Return what a template is made of without classes of pandas, for safe formats."""
@@ -98,7 +99,7 @@ class Source(NamedTuple):
         else:
             native = plain["frame"]
         frame = nw.from_native(native, eager_only=True)
-        return cls(_columns(frame), frame, dtype)
+        return cls(columns_of(frame), frame, dtype)
 
 
 def _name_of(dtype: Any) -> Any:
@@ -107,11 +108,6 @@ def _name_of(dtype: Any) -> Any:
         return str(dtype) if pd.api.types.pandas_dtype(str(dtype)) == dtype else dtype
     except (TypeError, NotImplementedError):
         return dtype
-
-
-def _columns(frame: nw.DataFrame) -> list[Any]:
-    # a name can be a number, which an index in brackets would take for a row
-    return [frame.get_column(name) for name in frame.columns]
 
 
 def missing_marker(value: Any) -> Any:
@@ -162,7 +158,7 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
             raise ValueError(f"X has several columns named {twice[0]!r}; give each its own name.")
         if reset:
             estimator._column_names = list(frame.columns)
-        return Source(_columns(frame), frame, None)
+        return Source(columns_of(frame), frame, None)
     if reset:
         estimator.__dict__.pop("_column_names", None)
     elif estimator._template.dtype == object:
@@ -187,7 +183,7 @@ def _of_objects(estimator: Any, X: Any, reset: bool) -> Source:
     """Return the columns of an array of objects: of many types, as those of a frame."""
     cells = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
     frame = nw.from_native(pd.DataFrame(cells).infer_objects(), eager_only=True)
-    return Source(_columns(frame), frame, np.dtype(object))
+    return Source(columns_of(frame), frame, np.dtype(object))
 
 
 def codecs_of(
@@ -309,18 +305,19 @@ def read(
     return Cells(values, ~holes & ~np.isnan(values), holes)
 
 
-def chosen_cells(where: Any, shape: tuple[int, ...], names: Sequence[str]) -> Mask:
-    """Return the mask that ``where`` stands for.
+def chosen_cells(where: Any, holes: Mask, names: Sequence[str]) -> Mask:
+    """Return the cells that ``where`` wants: those of a mask, or the holes of some columns.
 
     Parameters
     ----------
     where : array-like of bool of shape (n_samples, n_features) or list of columns
         Cells to impute.
-    shape : tuple of int
-        Shape of the table.
+    holes : ndarray of shape (n_samples, n_features)
+        Missing cells.
     names : sequence of str
         Names of the columns.
     """
+    shape = holes.shape
     if np.ndim(where) == 2:
         given = list(getattr(where, "columns", names))
         if given != list(names) and set(given) == set(names):
@@ -336,17 +333,16 @@ def chosen_cells(where: Any, shape: tuple[int, ...], names: Sequence[str]) -> Ma
                 f"array of {mask.dtype} of shape {mask.shape}."
             )
         return mask
-    mask = np.zeros(shape, dtype=bool)
     if np.ndim(where) == 1 and np.asarray(where).dtype == bool and len(where) == shape[1]:
-        mask[:, np.asarray(where)] = True
-        return mask
+        return holes & np.asarray(where)
     if isinstance(where, str) or np.ndim(where) != 1:
         raise ValueError(
             f"where must be a mask of bool of X's shape {shape}, or a list of columns; got "
             f"{where!r}."
         )
-    mask[:, [place_of(column, names, "where") for column in where]] = True
-    return mask
+    chosen = np.zeros(shape[1], dtype=bool)
+    chosen[[place_of(column, names, "where") for column in where]] = True
+    return holes & chosen
 
 
 def restore(
@@ -409,7 +405,7 @@ def create(
         for j in kept:
             table[:, j] = codecs[j].decode(numbers[:, j])
         return table[:, list(kept)]
-    cells_of = _columns(template.frame)
+    cells_of = columns_of(template.frame)
     columns = [like(cells_of[j], codecs[j].decode(numbers[:, j])) for j in kept]
     return _together(template, columns, {})
 

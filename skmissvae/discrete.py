@@ -308,12 +308,10 @@ class OrdinalLikelihood(Likelihood):
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return whether a value lies above each threshold, as -1 and 1, zero where missing."""
-        above = 2.0 * (x.unsqueeze(-1) > self._ranks(x)) - 1
+        between = torch.arange(max(self.n_levels) - 1, device=x.device) + 0.5
+        above = 2.0 * (x.unsqueeze(-1) > between) - 1
         above = torch.where(observed.unsqueeze(-1), above, 0.0)
         return above.flatten(-2).index_select(-1, self.inner)
-
-    def _ranks(self, x: Tensor) -> Tensor:
-        return torch.arange(max(self.n_levels) - 1, device=x.device) + 0.5
 
     def forward(self, params: Tensor) -> RankedColumns:
         """Return columns of ranks."""

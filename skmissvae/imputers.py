@@ -203,11 +203,12 @@ indicator_ : MissingIndicator or None
                 return columns.sample(noise)[0].double(), ess
             half = torch.full(columns.shape, 0.5, dtype=z.dtype, device=z.device)
             value = _median(columns, half) if self.estimate == "median" else _mode(columns, half)
-            return torch.where(
-                decided, likelihood.point(columns.expected().mean(0)), value
-            ).double(), ess
+            if any(decided):  # levels have no middle: the most probable one
+                point = likelihood.point(columns.expected().mean(0)).to(value)
+                value = torch.where(torch.tensor(decided, device=z.device), point, value)
+            return value.double(), ess
 
-        decided = torch.tensor([s in ("binary", "coded") for s in self._table.supports])
+        decided = [support in ("binary", "coded") for support in self._table.supports]
         x, ess = self._row_by_row(task.rows, complete)
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         return task.table(x)
@@ -276,8 +277,7 @@ indicator_ : MissingIndicator or None
             source = source.copy()
         wanted = cells.holes
         if where is not None:
-            chosen = chosen_cells(where, cells.holes.shape, column_names(self))
-            wanted = chosen if _is_mask(where) else chosen & cells.holes
+            wanted = chosen_cells(where, cells.holes, column_names(self))
             hidden = wanted & cells.observed
             if hidden.any():
                 cells = cells._replace(observed=cells.observed & ~hidden)
@@ -306,7 +306,7 @@ indicator_ : MissingIndicator or None
         for copy, source in table.copies.items():  # one variable, the bounds of both
             low[source] = low[copy] = max(low[source], low[copy])
             high[source] = high[copy] = min(high[source], high[copy])
-        whole = np.array([getattr(codec, "whole", False) for codec in table.codecs])
+        whole = np.array([codec.whole for codec in table.codecs])
         low[whole], high[whole] = np.ceil(low[whole]), np.floor(high[whole])
         empty = (low > high) | ((low == high) & ~whole)
         if empty.any():
@@ -388,11 +388,6 @@ indicator_ : MissingIndicator or None
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _is_mask(where: Any) -> bool:
-    """Tell a mask from a list of columns."""
-    return np.ndim(where) == 2
 
 
 def _median(columns: ColumnDistribution, half: Tensor) -> Tensor:

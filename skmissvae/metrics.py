@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-from ._frames import Numbers, Values, is_time, missing, objects
+from ._frames import Numbers, Values, columns_of, is_time, missing, objects
 
 
 class HiddenCellScorer:
@@ -111,7 +111,7 @@ def _columns(X: Any) -> tuple[list[Values], list[str] | None]:
     """Return the columns of a frame or an array, and their names."""
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.DataFrame):
-        return [frame.get_column(name) for name in frame.columns], list(frame.columns)
+        return columns_of(frame), list(frame.columns)
     array = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
     return list(array.T), None
 
@@ -146,11 +146,10 @@ def _without(X: Any, hidden: np.ndarray) -> Any:
     if not isinstance(frame, nw.DataFrame):
         table = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
         return np.where(hidden, np.nan, table)
-    columns = [frame.get_column(name) for name in frame.columns]
     holed = [
         column.scatter(np.flatnonzero(gone).tolist(), [None] * int(gone.sum()))
         if gone.any()
         else column
-        for column, gone in zip(columns, hidden.T, strict=True)
+        for column, gone in zip(columns_of(frame), hidden.T, strict=True)
     ]
     return nw.to_native(frame.with_columns(*holed))
