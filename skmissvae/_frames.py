@@ -13,6 +13,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_array
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -35,6 +36,34 @@ def columns_of(frame: nw.DataFrame) -> list[Any]:
     """Return the columns of a frame."""
     # a name can be a number, which an index in brackets would take for a row
     return [frame.get_column(name) for name in frame.columns]
+
+
+def columns_and_names(X: Any) -> tuple[list[Values], list[Any] | None]:
+    """Return the columns of a frame or an array, and the names that a frame has."""
+    frame = nw.from_native(X, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
+    if isinstance(frame, nw.DataFrame):
+        return columns_of(frame), list(frame.columns)
+    return list(_array(X).T), None
+
+
+def without(X: Any, hidden: Mask) -> Any:
+    """Return the table with more holes, in its container, index and types that can hold them."""
+    if isinstance(X, pd.DataFrame):
+        return X.mask(hidden)
+    frame = nw.from_native(X, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        return np.where(hidden, np.nan, _array(X))
+    columns = []
+    for column, gone in zip(columns_of(frame), hidden.T, strict=True):
+        kept = nw.new_series("kept", (~gone).tolist(), backend=frame.implementation)
+        columns.append(nw.when(kept).then(column).alias(column.name))
+    return nw.to_native(frame.select(columns))
+
+
+def _array(X: Any) -> Floats:
+    return check_array(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
 
 
 def missing(values: Values, marker: Any) -> Mask:
@@ -176,6 +205,10 @@ class Dates(Codec):
         if self.zone:
             return [time.replace(tzinfo=datetime.UTC) for time in times]
         return times
+
+    def spans(self, numbers: NDArray[np.float64]) -> list[datetime.timedelta]:
+        """Return durations of microseconds."""
+        return [number * _MICROSECOND for number in numbers.tolist()]
 
 
 class Opaque(Codec):

@@ -6,11 +6,9 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-import pandas as pd
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array
 
-from ._frames import Numbers, Values, columns_of, is_time, missing, objects
+from ._frames import Numbers, Values, columns_and_names, is_time, missing, objects, without
 
 
 class HiddenCellScorer:
@@ -69,7 +67,7 @@ class HiddenCellScorer:
             raise ValueError(f"fraction must be above 0 and below 1; got {self.fraction!r}.")
         if self.n_repeats < 1:
             raise ValueError(f"n_repeats must be 1 or more; got {self.n_repeats!r}.")
-        columns, names = _columns(X)
+        columns, names = columns_and_names(X)
         truth = [_cells(column) for column in columns]
         observed = np.column_stack([~missing(column, np.nan) for column in columns])
         random_state = check_random_state(self.random_state)
@@ -83,7 +81,7 @@ class HiddenCellScorer:
                 & (spread > 0)
                 & (random_state.uniform(size=observed.shape) < self.fraction)
             )
-            made, found = _columns(estimator.transform(_without(X, hidden)))
+            made, found = columns_and_names(estimator.transform(without(X, hidden)))
             if len(made) != len(columns) or (names is not None and found not in (None, names)):
                 raise ValueError(
                     f"The estimator gives {len(made)} columns for {len(columns)}; "
@@ -107,15 +105,6 @@ class HiddenCellScorer:
         return -float(np.sqrt(np.mean(np.concatenate(errors))))
 
 
-def _columns(X: Any) -> tuple[list[Values], list[str] | None]:
-    """Return the columns of a frame or an array, and their names."""
-    frame = nw.from_native(X, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
-        return columns_of(frame), list(frame.columns)
-    array = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
-    return list(array.T), None
-
-
 def _cells(column: Values) -> np.ndarray:
     """Return the cells as numbers, NaN where missing, or as objects."""
     if isinstance(column, nw.Series) and not column.dtype.is_numeric():
@@ -136,20 +125,3 @@ def _same(made: np.ndarray, truth: np.ndarray) -> bool:
     if truth.dtype == object:
         return bool((made == truth).all())
     return made.dtype != object and np.allclose(made, truth, rtol=1e-5)
-
-
-def _without(X: Any, hidden: np.ndarray) -> Any:
-    """Return the table with more holes."""
-    if isinstance(X, pd.DataFrame):
-        return X.mask(hidden)
-    frame = nw.from_native(X, pass_through=True)
-    if not isinstance(frame, nw.DataFrame):
-        table = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
-        return np.where(hidden, np.nan, table)
-    holed = [
-        column.scatter(np.flatnonzero(gone).tolist(), [None] * int(gone.sum()))
-        if gone.any()
-        else column
-        for column, gone in zip(columns_of(frame), hidden.T, strict=True)
-    ]
-    return nw.to_native(frame.with_columns(*holed))
