@@ -180,6 +180,13 @@ class Table:
     def _binary(self) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support == "binary"]
 
+    def levels(self, d: int) -> list[Any]:
+        """Return the levels of a modelled column, none where it is one of numbers."""
+        levels = list(self.codecs[self.modelled[d]].levels)
+        if self.supports[d] == "binary" and not levels:
+            return [self.low[d], self.high[d]]
+        return levels
+
     def encode(self, X: Floats, observed: Mask) -> Rows:
         """Return the modelled columns in the model's units: (N, n_features) -> (N, D)."""
         if self.copies:

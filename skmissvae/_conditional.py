@@ -16,6 +16,7 @@ from .model import VAE, Draws
 from .noise import Noise
 
 _POOR_ESS = 10.0
+_POINTS = 4096  # values that stand for a cell's distribution, if there are not more latents
 _DISAGREE = 1.5  # R-hat from which on chains are told to disagree
 
 
@@ -140,6 +141,66 @@ class Conditional(NamedTuple):
             return z[torch.searchsorted(total, u).clamp_max(len(z) - 1)], ess
         # the last ones, each from another chain as far as there are chains
         return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess
+
+    def log_weights(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return importance draws of one row and the logarithms of their weights.
+
+        (1, D) -> (M, 1, L), (M,).
+        """
+        imputed = self._imputed(observed)
+        return importance.weighted(self.vae, x, observed, self.n_draws, noise, imputed)
+
+    def weighted(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+        """Return latents and weights that stand for p(z | x_obs), and their effective number.
+
+        Rows come one at a time: (1, D) -> (M, 1, L), (M,), (1,).
+        """
+        if self.where_poor or not self._may_run(observed):
+            z, log_w = self.log_weights(x, observed, noise)
+            w = log_w.softmax(0)
+            ess = 1 / w.square().sum(0, keepdim=True)
+            if not (self._may_run(observed) and self._is_poor(ess)):
+                return z, w, ess
+        run = self.run(x, observed, noise)
+        z = run.z.flatten(0, 1)
+        w = self._log_share(z, observed).double().softmax(0)
+        return z, w, _effective(run.means(self.vae), observed)
+
+    def information(self, x: Tensor, observed: Tensor, noise: Noise, n: int) -> Tensor:
+        """Return what the missing cells would tell of the latents, in nats: (1, D) -> (1,)."""
+        z, w, _ = self.weighted(x, observed, noise)
+        columns = self.decode(z)
+        u = noise.uniform(n, 1, 1).double().expand(n, 1, 1).flatten().to(w.device)
+        total = w.cumsum(0)
+        chosen = torch.searchsorted(total, u * total[-1]).clamp_max(len(z) - 1)  # (n,)
+        filled = self.decode(z[chosen]).sample(noise)  # (n, 1, D)
+        log_p = (
+            torch.stack(
+                [
+                    torch.where(observed, 0.0, columns.log_prob(one.expand(columns.shape))).sum(-1)
+                    for one in filled
+                ]
+            )
+            .squeeze(-1)
+            .double()
+        )  # (n, M)
+        given_z = log_p.gather(1, chosen.unsqueeze(1)).squeeze(1)
+        return (given_z - (log_p + w.log()).logsumexp(1)).mean().clamp_min(0).reshape(1)
+
+    def spread(
+        self, x: Tensor, observed: Tensor, noise: Noise
+    ) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
+        """Return weighted values that stand for p(x | x_obs).
+
+        Rows come one at a time: (1, D) -> (P, D), (P,), and what they come from: columns of batch
+        (M, 1, D), each with the weight of P / M values, and the effective number of latents.
+        """
+        z, w, ess = self.weighted(x, observed, noise)
+        columns = self.decode(z)
+        n = max(1, _POINTS // len(z))
+        u = noise.uniform(*columns.shape)
+        values = torch.stack([columns.icdf((u + part) / n) for part in range(n)], 1)
+        return values.flatten(0, 2).double(), (w / n).repeat_interleave(n), columns, ess
 
     def run(self, x: Tensor, observed: Tensor, noise: Noise) -> samplers.Run:
         """Run the chains of one row from importance draws."""

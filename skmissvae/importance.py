@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,6 +120,26 @@ def moments(
     return Moments(log_evidence, weights.ess(), sum_x / total, sum_z / total)
 
 
+def weighted(
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    n: int,
+    noise: Noise,
+    imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return n draws of one row and the logarithms of their weights: (n, 1, L), (n,).
+
+    The parameters are those of ``moments``.
+    """
+    found = [
+        (draws.z, log_weights(draws, imputed(draws)[1] if imputed else 0.0).squeeze(0))
+        for draws in blocks(vae, x, observed, n, noise)
+    ]
+    z, log_w = (torch.cat(pieces) for pieces in zip(*found, strict=True))
+    return z, log_w
+
+
 def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     """Return sum_m w_bm v_mbd: (B, M), (M, B, D) -> (B, D)."""
     # one product per row, of the same shape for every row
@@ -178,3 +199,40 @@ def resample(
         chosen = z if chosen is None else torch.where(replaced, z, chosen)
     assert chosen is not None, "n is at least one"
     return chosen, weights.ess()
+
+
+def pareto_k(log_w: Tensor) -> float:
+    r"""Return the shape of the generalised Pareto distribution of the largest weights.
+
+    With shape k the weights have moments up to order 1 / k: below 0.5 their variance is finite,
+    above 0.7 or so sums of them are not to be trusted, however large the effective sample size
+    seems (Vehtari, Simpson, Gelman, Yao and Gabry 2024). The estimate is that of Zhang and
+    Stephens (2009), drawn towards 0.5 by ten pseudo-observations.
+
+    Parameters
+    ----------
+    log_w : Tensor of shape (M,)
+        Logarithms of weights.
+
+    Returns
+    -------
+    float
+        The shape; NaN where fewer than five weights make up the tail, minus infinity where those
+        of the tail are equal.
+    """
+    w = np.sort(np.exp((log_w - log_w.max()).double().cpu().numpy()))
+    n_tail = math.ceil(min(0.2 * len(w), 3 * math.sqrt(len(w))))
+    if n_tail < 5 or n_tail >= len(w):
+        return math.nan
+    y = w[-n_tail:] - w[-n_tail - 1]  # in ascending order, above the threshold
+    if y[0] == y[-1] or y[-1] <= 0:
+        return -math.inf
+    # a posterior mean over a grid of the profile likelihood
+    m = 30 + int(math.sqrt(n_tail))
+    quartile = max(y[int(n_tail / 4 + 0.5) - 1], 1e-300)
+    b = 1 / y[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * quartile)
+    k = np.log1p(-b[:, None] * y).mean(1)
+    log_likelihood = n_tail * (np.log(-b / k) - k - 1)
+    share = 1 / np.exp(log_likelihood - log_likelihood[:, None]).sum(1)
+    shape = float(np.log1p(-(share * b).sum() / share.sum() * y).mean())
+    return (n_tail * shape + 10 * 0.5) / (n_tail + 10)

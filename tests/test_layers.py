@@ -20,9 +20,13 @@ LAYERS = [
     ["_columns"],
     ["_spec"],
     ["_input", "_settable"],
+    ["_completion", "_intervals", "missingness", "pooling"],
+    ["_fitted"],
     ["_estimator"],
+    ["_imputer"],
     ["imputers", "density"],
-    ["metrics", "evaluation"],
+    ["metrics", "evaluation", "prediction", "checks"],
+    ["displays", "diagnostics"],
     ["__init__"],
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}

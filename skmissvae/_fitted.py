@@ -1,0 +1,457 @@
+"""What a fitted model tells: scores, latents, samples, and how far to trust them."""
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from ._columns import Rows, Table
+from ._conditional import Conditional, poor_ess
+from ._input import Cells, Source, column_names, create, open_table, read
+from ._params import validate, whole
+from ._settable import Settable
+from ._spec import Spec
+from ._state import convert, local_seed, users_level
+from .importance import pareto_k
+from .model import VAE
+from .noise import KeyedNoise, StreamNoise, derive_seed
+from .objectives import DECOMPOSED, METHODS
+from .samplers import SAMPLERS, Sampler, worst
+
+_PIECE = 10_000  # rows that are sampled at once
+_POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
+_N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
+
+#: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
+RowFunction = Callable[[Conditional, Tensor, Tensor, int], tuple[Tensor, ...]]
+
+
+class FittedVAE(Settable, BaseEstimator, ABC):
+    """What all estimators do with a fitted model."""
+
+    vae_: VAE
+    _table: Table
+    _spec: Spec
+    _template: Source
+    _seed: int
+
+    # -- what a method is ---------------------------------------------------------------------
+
+    @abstractmethod
+    def _method_name(self) -> str:
+        """Return the name of the method, a key of METHODS or DECOMPOSED."""
+
+    def _has_mixture(self) -> bool:
+        return self._decomposed() or METHODS[self._method_name()].mixture
+
+    def _decomposed(self) -> bool:
+        return self._method_name() in DECOMPOSED
+
+    def _sampler(self) -> Sampler | None:
+        """Return what runs chains; None stands for importance weights."""
+        if self.sampler == "auto":
+            return SAMPLERS["lair"] if self._decomposed() else None
+        if isinstance(self.sampler, str):
+            return None if self.sampler == "importance" else SAMPLERS[self.sampler]
+        sampler: Sampler = self.sampler
+        return sampler
+
+    # -- scores, samples, latents -------------------------------------------------------------
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        r"""Return the log-density of each row's observed cells.
+
+        It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over
+        ``n_importance_draws`` draws: a lower bound in expectation that tightens as they grow
+        [1]_. Densities are in the units of ``X``; binary columns count with their probability,
+        columns with a single value at fit do not count.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes. A row without any observed cell scores 0.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Log-densities in nats, the same for a row whatever stands beside it.
+
+        References
+        ----------
+        .. [1] Burda, Grosse and Salakhutdinov (2016). Importance Weighted Autoencoders. ICLR.
+        """
+        rows = self._rows(X)[2]
+        log_evidence, ess = self._row_by_row(
+            rows, lambda given, x, o, _: given.moments(x, o, self._common(x))[:2]
+        )
+        self._warn_of_poor_weights(ess, self.n_importance_draws, chains=False)
+        # without evidence the density of nothing is one; the estimate would only come near
+        log_evidence = np.where(rows.observed.any(1), log_evidence, 0.0)
+        return log_evidence - self._table.log_units(rows)
+
+    def score(self, X: Any, y: object = None) -> float:
+        """Return the mean log-density of the rows' observed cells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+        y : Ignored
+            Present for scikit-learn's sake.
+
+        Returns
+        -------
+        float
+            Mean of ``score_samples``: GridSearchCV tunes by it, without complete data.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def effective_sample_size(self, X: Any) -> np.ndarray:
+        """Return the effective number of importance draws of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Kish's effective sample size, from 1 to ``n_importance_draws``. Few effective draws
+            mean that the encoder is a poor guide for that row: its means and scores are then
+            uncertain, its imputations too alike.
+        """
+        return self._row_by_row(
+            self._rows(X)[2], lambda given, x, o, _: given.moments(x, o, self._common(x))[1:2]
+        )[0]
+
+    def pareto_k(self, X: Any) -> np.ndarray:
+        """Return how heavy the tail of each row's importance weights is.
+
+        It is the shape of the generalised Pareto distribution of the largest weights [1]_. Up to
+        0.5 their variance is finite; above 0.7 the row's scores and means are not to be trusted,
+        even where the effective sample size seems good, since larger weights are still to come.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Shapes; minus infinity where the weights are equal, NaN below 25 draws or so.
+
+        References
+        ----------
+        .. [1] Vehtari, Simpson, Gelman, Yao and Gabry (2024). Pareto Smoothed Importance Sampling.
+           Journal of Machine Learning Research 25.
+        """
+
+        def tail(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
+            return (torch.tensor([pareto_k(given.log_weights(x, o, self._common(x))[1])]),)
+
+        return self._row_by_row(self._rows(X)[2], tail)[0]
+
+    def mixture_weights(self, X: Any) -> np.ndarray:
+        r"""Return the weights of the components of each row's approximate posterior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, K)
+            :math:`\pi_k(x_{obs})`; ones where the posterior has a single component. A component
+            whose weights are near zero for all rows is dead.
+        """
+
+        def weights(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
+            return (given.vae.posterior(x, o).log_pi.exp(),)
+
+        return self._row_by_row(self._rows(X)[2], weights)[0]
+
+    def missing_information(self, X: Any) -> np.ndarray:
+        r"""Return what the missing cells of each row would tell of its latents, in nats.
+
+        It is the mutual information [1]_
+
+        .. math:: I(z; x_{mis} | x_{obs}) = E \log \frac{p(x_{mis} | z)}{p(x_{mis} | x_{obs})},
+
+        estimated by draws of z and of the missing cells given the observed ones. Where it is
+        large, the posterior given the observed cells is a mixture of many that completions would
+        have: a mixture posterior (K above 1) can then pay. Where it is near zero, as for complete
+        rows, a single Gaussian does as well as for complete data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Information in nats; 0 for complete rows. It is an estimate, at most the logarithm of
+            the effective number of latents behind it.
+
+        References
+        ----------
+        .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from
+           Incomplete Data with Mixture Variational Families. TMLR. Appendix A.
+        """
+
+        def information(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
+            if o.all():
+                return (torch.zeros(1, dtype=torch.float64, device=x.device),)
+            return (given.information(x, o, self._common(x), _N_INFORMATION),)
+
+        return self._row_by_row(self._rows(X)[2], information)[0]
+
+    def chain_diagnostics(self, X: Any) -> pd.DataFrame:
+        """Return how well the chains of ``sampler`` mix, row by row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+
+        Returns
+        -------
+        DataFrame
+            A line per row of ``X`` with the share of accepted proposals (``"acceptance"``), the
+            effective number of draws (``"ess"``) and split R-hat (``"r_hat"``) of the mean of the
+            missing cell, given the latents, in which they are worst; NaN where all cells are
+            seen, or none. An R-hat above 1.05 or so tells that chains still disagree: raise
+            ``n_sampler_steps``; fewer than 8 tell nothing. The chains of "lair" exchange
+            latents, which brings their R-hat to one whether or not they found all modes. Those of
+            DeMissVAE are diagnosed even where ``transform`` leaves a row to importance weights.
+        """
+        check_is_fitted(self)
+        if self._sampler() is None:
+            raise ValueError(
+                f"Parameter 'sampler' of {type(self).__name__} is 'importance', which runs no "
+                "chains; effective_sample_size(X) tells how even its weights are, or choose "
+                "'pseudo_gibbs', 'metropolis' or 'lair'."
+            )
+
+        def diagnose(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
+            if o.all() or not o.any():
+                nothing = torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
+                return nothing, nothing, nothing
+            run = given.run(x, o, self._common(x))
+            return run.acceptance.double(), *worst(run.means(given.vae), o)
+
+        columns = self._row_by_row(self._rows(X)[2], diagnose)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return pd.DataFrame(
+            dict(zip(("acceptance", "ess", "r_hat"), columns, strict=True)), index=index
+        )
+
+    def encode(self, X: Any) -> np.ndarray:
+        """Return the posterior means of the latents, E[z | x_obs].
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_latents)
+            Means by importance weights, or over the chains of ``sampler``.
+        """
+        _, cells, rows = self._rows(X)
+        _, z, ess = self._row_by_row(
+            rows, lambda given, x, o, _: given.means(x, o, self._common(x))
+        )
+        self._warn_of_poor_weights(ess, self.n_importance_draws)
+        return z.astype(cells.values.dtype)
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Draw new rows from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws; None takes the estimator's own ``random_state``.
+
+        Returns
+        -------
+        ndarray or data frame of shape (n_samples, n_features_out)
+            Complete rows in the units and the container of the training table. Columns that are
+            not modelled have what their holes would get.
+        """
+        check_is_fitted(self)
+        if whole(1)(n_samples):
+            raise ValueError(f"n_samples must be {whole(1)(n_samples)}; got {n_samples!r}.")
+        # a stream of its own: the same integer has also made the start values
+        seed = derive_seed(self._call_seed(random_state), 3)
+        noise = StreamNoise(torch.Generator().manual_seed(seed))
+        sizes = [min(_PIECE, n_samples - start) for start in range(0, n_samples, _PIECE)]
+        with torch.inference_mode():
+            x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
+        empty = np.full((int(n_samples), self.n_features_in_), np.nan)
+        values = self._table.decode(x, empty, np.zeros(empty.shape, dtype=bool))
+        return create(self._template, self._table.codecs, values, self._table.kept)
+
+    def _call_seed(self, random_state: Any) -> int:
+        given = self.random_state if random_state is None else random_state
+        return int(check_random_state(given).randint(2**31 - 1))
+
+    # -- tables, rows, devices ----------------------------------------------------------------
+
+    def _read(self, source: Source) -> Cells:
+        names, treatment = column_names(self), np.array(self._table.treatment)
+        matters = np.isin(treatment, ("modelled", "copy"))
+        options = self.missing_values, self.handle_unknown, matters
+        return read(source, self._table.codecs, names, *options)
+
+    def _encode_rows(self, cells: Cells) -> Rows:
+        rows = self._table.encode(cells.values, cells.observed)
+        names = column_names(self)
+        self._table.check(rows, [names[j] for j in self._table.modelled])
+        return rows
+
+    def _rows(self, X: Any) -> tuple[Source, Cells, Rows]:
+        check_is_fitted(self)
+        validate(self)
+        source = open_table(self, X, reset=False)
+        cells = self._read(source)
+        return source, cells, self._encode_rows(cells)
+
+    def _device(self) -> torch.device:
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.empty(0, device=device, dtype=torch.float64)  # sums over draws need it
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise ValueError(
+                f"Parameter 'device' of {type(self).__name__} must name a device of this machine, "
+                f"such as 'cpu', or be 'auto'; got {self.device!r} ({error})."
+            ) from error
+        return device
+
+    def _conditional(self) -> Conditional:
+        """Return the fitted model and the settings of the call, as they are now."""
+        return Conditional(
+            self.vae_,
+            self.n_importance_draws,
+            self._sampler(),
+            getattr(self, "completed_vae_", None),
+            self.n_sampler_steps,
+            where_poor=self._decomposed(),
+        )
+
+    def _common(self, x: Tensor) -> KeyedNoise:
+        """Return noise that all rows share, so that a row's result is its own."""
+        return KeyedNoise(self._seed, [0], device=x.device)
+
+    def _row_by_row(
+        self,
+        rows: Rows,
+        function: RowFunction,
+        given: Conditional | None = None,
+        which: Iterable[int] | None = None,
+    ) -> list[np.ndarray]:
+        """Apply a function to one row after the other and put its outcomes together.
+
+        ``which`` names the rows; None takes all.
+
+        The draws of a single row fill the matrix products. Matrix libraries choose other kernels,
+        with other last bits, by a row's place in a product: alone, a row's result is its own by
+        construction.
+        """
+        device = self._device()
+        given = (given or self._conditional()).to(device)
+        x = torch.from_numpy(rows.x.astype(np.float32)).to(device)
+        observed = torch.from_numpy(rows.observed).to(device)
+        with torch.inference_mode():
+            places = range(len(x)) if which is None else which
+            pieces = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in places]
+            if not pieces:  # what an outcome looks like tells the first row
+                pieces = [function(given, x[:1], observed[:1], 0)]
+                return [piece[:0].cpu().numpy() for piece in pieces[0]]
+            return [torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True)]
+
+    def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int, chains: bool = True) -> None:
+        limit = poor_ess(n_draws)
+        n_poor = int((ess < limit).sum())
+        if n_poor <= _POOR_SHARE * len(ess):
+            return
+        of = f"effective importance draws of {n_draws}"
+        remedy = (
+            "Raise n_importance_draws, K or max_iter; effective_sample_size(X) tells which rows."
+        )
+        if chains and self._sampler() is not None:
+            of += ", or chains that disagree"
+            remedy = "Raise n_sampler_steps; chain_diagnostics(X) tells which rows."
+            if not self._decomposed():
+                remedy += (
+                    " An encoder that has never seen rows so complete as those of a chain is a "
+                    "poor guide: use the copy that refit_encoder(X_completed) returns."
+                )
+        warnings.warn(
+            f"{n_poor} of {len(ess)} rows have fewer than {limit:g} {of}: their imputations and "
+            f"scores are uncertain. {remedy}",
+            UserWarning,
+            stacklevel=users_level(),
+        )
+
+    # -- what scikit-learn and pickle want ------------------------------------------------------
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "vae_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # weights as numpy arrays: no device and no torch class in the file
+        state = dict(super().__getstate__())
+        if "vae_" in state:
+            state["_weights"] = {"vae": dict(state.pop("vae_").state_dict())}
+        if "completed_vae_" in state:  # all but its encoder is in the other
+            completed = state.pop("completed_vae_")
+            for part in ("encoder", "family"):
+                state["_weights"][part] = dict(getattr(completed, part).state_dict())
+        if "_template" in state:
+            state["_template"] = state["_template"].plain()
+        for name in ("_weights", "_optimizers"):
+            if name in state:
+                state[name] = convert(state[name], Tensor, lambda t: t.cpu().numpy())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        if "_template" in state:
+            state["_template"] = Source.of(state["_template"])
+        super().__setstate__(state)
+        if weights is not None:
+            weights = convert(weights, np.ndarray, torch.as_tensor)
+            with local_seed(0, torch.device("cpu")):
+                self.vae_ = self._spec.build().eval()
+                self.vae_.load_state_dict(weights["vae"])
+                if "encoder" in weights:
+                    self.completed_vae_ = self._spec.build_completed(self.vae_).eval()
+                    for part in ("encoder", "family"):
+                        getattr(self.completed_vae_, part).load_state_dict(weights[part])
+        if "_optimizers" in state:
+            self._optimizers = convert(state["_optimizers"], np.ndarray, torch.as_tensor)

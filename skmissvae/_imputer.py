@@ -1,0 +1,570 @@
+"""What the imputers share."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from sklearn.base import TransformerMixin
+from sklearn.impute import MissingIndicator
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from ._columns import Rows
+from ._completion import Imputations, Task, describe, row_keys
+from ._conditional import Conditional
+from ._estimator import BaseVAE
+from ._frames import Numbers
+from ._input import Cells, chosen_cells, column_names
+from ._intervals import Calibration, checked_quantiles, share_below, weighted_quantiles
+from ._params import (
+    Parameter,
+    either,
+    estimator,
+    infinity,
+    minus_infinity,
+    none,
+    one_of,
+    real,
+    whole,
+)
+from ._settable import a_mapping
+from ._spec import place_of
+from .likelihoods import ColumnDistribution, quantile
+from .missingness import borrowed_masks
+from .noise import KeyedNoise, Noise, derive_seed
+
+_CODED = ("binary", "coded")
+_CALIBRATION_SHARE = 0.2  # rows that are kept from the models to calibrate intervals by
+_N_MASKS = 5  # times that other cells of theirs are hidden
+_N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
+_N_CANDIDATES = 64  # of them, those whose values are tried as modes
+
+
+def a_number_of_jobs(value: object) -> str | None:
+    """Check for a number of processes, as joblib has them."""
+    good = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value != 0
+    return None if good else "an integer other than 0"
+
+
+@estimator
+class BaseImputer(TransformerMixin, BaseVAE):
+    """What the imputers share: completing tables."""
+
+    _attributes = """
+indicator_ : MissingIndicator or None
+    What makes the indicator columns, where ``add_indicator`` asks for them.
+models_ : list of estimators
+    Models of bootstrap samples of the rows, ``n_models`` of them, or none.
+calibration_ : DataFrame or None
+    A line per column of numbers: hidden cells that ``calibrate`` learned from, and the share of
+    them that intervals covered before it."""
+
+    estimate: Annotated[
+        Literal["auto", "mean", "median", "mode", "draw"],
+        Parameter(
+            '{"auto", "mean", "median", "mode", "draw"}',
+            "What ``transform`` puts into a missing cell: the conditional mean given the row's "
+            "observed cells, by ``sampler``; the conditional median or "
+            'mode; or a draw. "auto" is the mean, and for binary columns the more probable value. '
+            "Read at the call.",
+            one_of("auto", "mean", "median", "mode", "draw"),
+        ),
+    ] = "auto"
+    add_indicator: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether columns that tell what was missing, for each column with holes at fit, are "
+            "put beside the completed ones.",
+            one_of(True, False),
+        ),
+    ] = False
+
+    min_value: Annotated[
+        Any,
+        Parameter(
+            "float, mapping or None",
+            "Least value of imputed numbers: one for all modelled columns of numbers, or a mapping "
+            "from columns (names or indices), of dates, too. Imputations are draws and means of "
+            "the model given that they are within the bounds, so that nothing piles up there. Read "
+            "at the call.",
+            either(real(-math.inf), minus_infinity, a_mapping, none),
+        ),
+    ] = None
+    max_value: Annotated[
+        Any,
+        Parameter(
+            "float, mapping or None",
+            "Greatest value of imputed numbers, likewise. Read at the call.",
+            either(real(-math.inf), infinity, a_mapping, none),
+        ),
+    ] = None
+
+    n_models: Annotated[
+        int,
+        Parameter(
+            "int",
+            "Models that ``impute`` and ``cell_distribution`` draw from in turn. With 1 it is the "
+            "model of all rows. More are fitted beside it, each to a bootstrap sample of the rows, "
+            "so that imputations differ by what is not known of the model, too: inference from "
+            "small tables needs that. Means, scores and samples are those of the model of all "
+            "rows in any case.",
+            whole(1),
+        ),
+    ] = 1
+    n_jobs: Annotated[
+        int | None,
+        Parameter(
+            "int or None",
+            "Processes that fit the ``n_models``; None is one, or what a joblib.parallel_config "
+            "says, and -1 all cores. Results do not depend on it.",
+            either(a_number_of_jobs, none),
+        ),
+    ] = None
+
+    calibrate: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether ``fit`` also learns how wide the intervals of ``cell_distribution`` have to "
+            "be: models are fitted to 80% of the rows, and the others' cells, hidden by the "
+            "table's own patterns, tell how far quantiles must be moved out or in for a 90% "
+            "interval to cover 90%. It doubles the time of the fit.",
+            one_of(True, False),
+        ),
+    ] = False
+
+    def _fit_more(self, rows: Rows, max_iter: int, seed: int) -> None:
+        self.models_: list[BaseImputer] = []
+        if self.n_models > 1:
+            fitted = Parallel(self.n_jobs)(
+                delayed(_bootstrapped)(self, rows, max_iter, derive_seed(seed, 8, i))
+                for i in range(self.n_models)
+            )
+            for model in fitted:  # processes bring copies of what all share
+                model._table, model._spec, model._template = self._table, self._spec, self._template
+            self.models_ = fitted
+        self._calibration = self._calibrated(rows, max_iter, seed) if self.calibrate else None
+
+    def _calibrated(self, rows: Rows, max_iter: int, seed: int) -> Calibration:
+        """Learn from hidden cells of rows that the model has not seen how wide intervals must be.
+
+        Models of other rows are fitted as those of all rows were.
+        """
+        random_state = np.random.RandomState(derive_seed(seed, 9) % 2**32)
+        order = random_state.permutation(len(rows.x))
+        n_kept = round((1 - _CALIBRATION_SHARE) * len(order))
+        kept, rest = (Rows(rows.x[part], rows.observed[part]) for part in np.split(order, [n_kept]))
+        hidden = np.concatenate(
+            [borrowed_masks(rest.observed, random_state) for _ in range(_N_MASKS)]
+        )
+        numeric = np.array([support not in _CODED for support in self._table.supports], dtype=bool)
+        if not (hidden & numeric).any():
+            raise ValueError(
+                f"calibrate=True has no cells of numbers to learn from in {len(rest.x)} of "
+                f"{len(order)} rows; give more rows or set calibrate=False."
+            )
+        other = copy.copy(self)
+        other.calibrate = False
+        held_out = other._held_out(n_kept, seed)
+        other = other._refitted(kept, held_out, max_iter, derive_seed(seed, 10))
+        other._fit_more(kept, max_iter, derive_seed(seed, 10))
+        x, observed = np.tile(rest.x, (_N_MASKS, 1)), np.tile(rest.observed, (_N_MASKS, 1))
+        holed = Rows(np.where(hidden, 0.0, x), observed & ~hidden)
+        given = [one.to(self._device()) for one in other._conditionals()]
+
+        def place(_: Conditional, row: Tensor, seen: Tensor, i: int) -> tuple[Tensor, ...]:
+            values, w = _cells_of(given, row, seen, other._common)[:2]
+            noise = KeyedNoise(derive_seed(seed, 11), [i], device=row.device)
+            truth = torch.as_tensor(x[i], device=row.device)
+            return (share_below(values, w, truth, noise.uniform(1, len(truth))),)
+
+        which = np.flatnonzero(hidden.any(1))
+        (below,) = other._row_by_row(holed, place, which=which)
+        return Calibration(np.where(hidden[which] & numeric, below, np.nan))
+
+    @property
+    def calibration_(self) -> pd.DataFrame | None:
+        """Per column of numbers: hidden cells that were learned from, and coverage before."""
+        if not hasattr(self, "_table"):
+            raise AttributeError(f"{type(self).__name__} has no calibration_ before fit.")
+        names = column_names(self)
+        named = [names[j] for j in self._table.modelled]
+        return None if self._calibration is None else self._calibration.report(named)
+
+    def _check_partial_fit(self) -> None:
+        for name, value in (("n_models", 1), ("calibrate", False)):
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"Parameter {name!r} of {type(self).__name__} must be {value} for partial_fit, "
+                    f"which has no other rows to refit models to; got {getattr(self, name)!r}. "
+                    "Call fit."
+                )
+
+    def _refit_more(self, X: Any) -> None:
+        self.models_ = [model.refit_encoder(X) for model in self.models_]
+
+    def _fit_columns(self, cells: Cells) -> None:
+        self.models_, self._calibration = [], None
+        self.indicator_ = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
+            self.indicator_.fit(np.where(cells.holes, np.nan, 0.0))
+
+    def transform(self, X: Any, *, where: Any = None) -> Any:
+        """Complete a table.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_features)
+            Rows, with holes; new ones as well as those of ``fit``.
+        where : array-like of bool of shape (n_samples, n_features), list of columns or None
+            Cells to impute, as in mice: None takes all missing ones, a list those of some columns
+            (names or indices). Other cells stay as they are. Observed cells that a mask names are
+            imputed from the rest of their row.
+
+        Returns
+        -------
+        data frame or ndarray of shape (n_samples, n_features_out)
+            The table without holes, in its own container, with its index and types; observed
+            cells are those of ``X``, bit for bit. What a row gets does not depend on other rows; a
+            draw depends on its position, too, and is the same for the same position of another
+            table. ``set_output`` chooses another container.
+        """
+        task = self._task(X, where)
+        likelihood = self.vae_.likelihood
+
+        def complete(given: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
+            if self.estimate in ("auto", "mean"):
+                expected, _, ess = given.means(x, o, self._common(x))
+                return likelihood.point(expected, self.estimate == "auto"), ess
+            draw = self.estimate == "draw"
+            noise = (
+                KeyedNoise(derive_seed(self._seed, 1), [int(task.keys[i])], device=x.device)
+                if draw
+                else self._common(x)
+            )
+            z, ess = given.latents(x, o, noise, 1 if draw else _N_RESAMPLED)
+            columns = given.decode(z)
+            if draw:
+                return columns.sample(noise)[0].double(), ess
+            half = torch.full(columns.shape, 0.5, dtype=z.dtype, device=z.device)
+            value = _median(columns, half) if self.estimate == "median" else _mode(columns, half)
+            if any(decided):  # levels have no middle: the most probable one
+                point = likelihood.point(columns.expected().mean(0)).to(value)
+                value = torch.where(torch.tensor(decided, device=z.device), point, value)
+            return value.double(), ess
+
+        decided = [support in ("binary", "coded") for support in self._table.supports]
+        x, ess = self._row_by_row(task.rows, complete, which=task.todo)
+        self._warn_of_poor_weights(ess, self.n_importance_draws)
+        return task.table(x)
+
+    def impute(
+        self,
+        X: Any,
+        n_imputations: int = 5,
+        *,
+        random_state: Any = None,
+        where: Any = None,
+        row_ids: Any = None,
+    ) -> Imputations:
+        """Complete a table several times, for inference by Rubin's rules.
+
+        Each imputation draws a latent from a fresh pool of ``n_importance_draws`` in proportion
+        to the importance weights (sampling importance resampling), or from the end of chains of
+        ``sampler``, then the missing cells given it. Rows are independent; what a row gets depends
+        on its position, or its entry in ``row_ids``, on ``random_state`` and the fit alone: give
+        other tables another ``random_state``.
+
+        With ``n_models=1`` the model is the same for all imputations: they differ by what the row
+        leaves open, not by what is not known of the model. With more, the i-th imputation is by
+        the i-th of ``models_``, which begin anew where there are more imputations.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_features)
+            Rows, with holes.
+        n_imputations : int, default=5
+            Number of completed tables.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws; None takes the estimator's own ``random_state``.
+        where : array-like of bool of shape (n_samples, n_features), list of columns or None
+            Cells to impute, as in ``transform``.
+        row_ids : array-like of int or str of shape (n_samples,) or None, default=None
+            Identifiers by which rows get their draws, in whatever order and company they come.
+            None takes their positions.
+
+        Returns
+        -------
+        Imputations
+            A lazy sequence of tables like ``X``: each is made when it is asked for, so that one
+            is in memory at a time. Its ``to_frame()`` has them all below one another.
+        """
+        if whole(1)(n_imputations):
+            raise ValueError(
+                f"n_imputations must be {whole(1)(n_imputations)}; got {n_imputations!r}."
+            )
+        # tables made later are still of this fit, these settings and this table
+        task, given = self._task(X, where, row_ids, keep=True), self._conditionals()
+        seed = self._call_seed(random_state)
+        poor_weights_told = False
+
+        def make(i: int) -> Any:
+            nonlocal poor_weights_told
+            key = derive_seed(seed, 2, i)
+
+            def draw(there: Conditional, x: Tensor, o: Tensor, position: int) -> tuple[Tensor, ...]:
+                noise = KeyedNoise(key, [int(task.keys[position])], device=x.device)
+                z, ess = there.latents(x, o, noise, 1)
+                return there.decode(z).sample(noise)[0].double(), ess
+
+            x, ess = self._row_by_row(task.rows, draw, given[i % len(given)], task.todo)
+            if not poor_weights_told:
+                self._warn_of_poor_weights(ess, given[0].n_draws)
+                poor_weights_told = True
+            return task.table(x)
+
+        return Imputations(make, int(n_imputations), list(self.get_feature_names_out()))
+
+    def cell_distribution(
+        self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95), *, where: Any = None
+    ) -> pd.DataFrame:
+        """Tell how sure the model is of each missing cell.
+
+        Distributions are those of the cell given the observed cells of its row, by the weighted
+        draws that ``transform`` takes means of, over all ``models_`` where there are several. With
+        ``calibrate=True`` quantiles are moved so that intervals between them cover what they
+        should.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_features)
+            Rows, with holes.
+        quantiles : sequence of float, default=(0.05, 0.5, 0.95)
+            Probabilities, above 0 and below 1. The columns ``"5%"`` and ``"95%"`` enclose 90%.
+        where : array-like of bool of shape (n_samples, n_features), list of columns or None
+            Cells to describe, as in ``transform``. Observed cells that a mask names are described
+            from the rest of their row.
+
+        Returns
+        -------
+        DataFrame
+            A line per cell of a modelled column of numbers or dates: ``row`` (label of a pandas
+            index, or position), ``column``, ``kind``, ``mean``, ``std`` and the quantiles, in the
+            column's units. A line per level for cells of categories and of two values: ``level``
+            and its ``probability``.
+        """
+        levels = checked_quantiles(quantiles)
+        task, table, device = self._task(X, where), self._table, self._device()
+        given = [one.to(device) for one in self._conditionals()]
+        n_models, D = len(given), len(table.modelled)
+        labels = [table.levels(d) for d in range(D)]
+        last = torch.tensor([max(len(label) - 1, 0) for label in labels], device=device)
+        wanted_levels = np.tile(levels, (D, 1))
+        if self._calibration is not None:
+            wanted_levels = self._calibration.moved(levels)
+        at = torch.as_tensor(wanted_levels, device=device)
+
+        def tell(_: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
+            values, w, mean, columns, ess = _cells_of(given, x, o, self._common)
+            missing = (~o[0]).nonzero().squeeze(1)
+            stats = torch.full((1, D, 2 + len(levels)), math.nan, dtype=w.dtype, device=device)
+            values, mean = values[:, missing], mean[missing]
+            stats[0, missing, 0] = mean
+            stats[0, missing, 1] = (w @ (values - mean).square()).sqrt()
+            stats[0, missing, 2:] = weighted_quantiles(values, w, at[missing])
+            chances = torch.zeros(1, D, int(last.max()) + 1, dtype=w.dtype, device=device)
+            for code in range(chances.shape[-1] if any(labels) else 0):
+                level = torch.minimum(last, torch.tensor(code, device=device))
+                for part, share in columns:
+                    p = part.log_prob(level.to(x).expand(part.shape)).exp()
+                    chances[0, :, code] += share @ p.squeeze(1).double()
+            return stats, chances, ess
+
+        stats, chances, ess = self._row_by_row(task.rows, tell, which=task.todo)
+        self._warn_of_poor_weights(ess, n_models * self.n_importance_draws)
+        statistics = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
+        return describe(task, stats, chances, labels, statistics, column_names(self))
+
+    def _task(self, X: Any, where: Any, row_ids: Any = None, keep: bool = False) -> Task:
+        """Return a table to complete; a copy of what the user may yet change where it is kept."""
+        source, cells, rows = self._rows(X)
+        if keep:
+            source = source.copy()
+        wanted = cells.holes
+        if where is not None:
+            wanted = chosen_cells(where, cells.holes, column_names(self))
+            hidden = wanted & cells.observed
+            if hidden.any():
+                cells = cells._replace(observed=cells.observed & ~hidden)
+                rows = self._encode_rows(cells)
+        wanted = wanted & self._table.fillable()
+        kept = self._table.kept
+        extra = {}
+        if self.indicator_ is not None:
+            flags = self.indicator_.transform(np.where(cells.holes, np.nan, 0.0))
+            names = self.get_feature_names_out()[len(kept) :]
+            extra = dict(zip(names, flags.T, strict=True))
+        keys, bounds = row_keys(row_ids, len(wanted)), self._bounds()
+        return Task(self._table, source, cells, rows, wanted, extra, self._template, bounds, keys)
+
+    def _conditionals(self) -> list[Conditional]:
+        """Return the models to draw from in turn, with the settings of the call."""
+        given = self._conditional()
+        return [
+            given._replace(vae=model.vae_, completed=getattr(model, "completed_vae_", None))
+            for model in self.models_
+        ] or [given]
+
+    def _conditional(self) -> Conditional:
+        given, table = super()._conditional(), self._table
+        low, high = self._bounds()
+        if np.isinf(low).all() and np.isinf(high).all():
+            return given
+        edges = [(edge[table.modelled] - table.location) / table.scale for edge in (low, high)]
+        return given._replace(bounds=(torch.from_numpy(edges[0]), torch.from_numpy(edges[1])))
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the greatest number that each column may get, in its units."""
+        table, names = self._table, column_names(self)
+        low, high = self._bound("min_value", -math.inf), self._bound("max_value", math.inf)
+        for also, source in table.copies.items():  # one variable, the bounds of both
+            low[source] = low[also] = max(low[source], low[also])
+            high[source] = high[also] = min(high[source], high[also])
+        whole = np.array([codec.whole for codec in table.codecs])
+        low[whole], high[whole] = np.ceil(low[whole]), np.floor(high[whole])
+        empty = (low > high) | ((low == high) & ~whole)
+        if empty.any():
+            raise ValueError(
+                f"Parameters 'min_value' and 'max_value' of {type(self).__name__} leave no value "
+                f"for column {names[int(np.argmax(empty))]!r}; min_value must be below max_value."
+            )
+        return low, high
+
+    def _bound(self, parameter: str, without: float) -> np.ndarray:
+        """Return a bound of each column, in its units; those of codes have none."""
+        given, table, names = getattr(self, parameter), self._table, column_names(self)
+        place = {int(j): d for d, j in enumerate(table.modelled)}
+        bound = np.full(len(names), without)
+        if not isinstance(given, Mapping):
+            if given is not None:
+                free = ("binary", "coded")
+                scalar = [
+                    j
+                    for j, d in place.items()
+                    if isinstance(table.codecs[j], Numbers) and table.supports[d] not in free
+                ]
+                bound[scalar] = given
+            return bound
+        for column, value in given.items():
+            j = place_of(column, names, parameter)
+            codec, treatment = table.codecs[j], table.treatment[j]
+            measure = getattr(codec, "bound", None)
+            if measure is None:
+                raise ValueError(
+                    f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
+                    f"{codec.kind}: only numbers, dates and durations have bounds."
+                )
+            if treatment not in ("modelled", "copy"):
+                raise ValueError(
+                    f"Parameter {parameter!r} bounds column {names[j]!r}, which is not modelled "
+                    f"({treatment}): its holes have one value. Leave the bound out."
+                )
+            try:
+                bound[j] = measure(value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Parameter {parameter!r} must bound column {names[j]!r} by {error}; got "
+                    f"{value!r}."
+                ) from error
+        return bound
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns of ``transform``.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the input's columns; None takes those seen at fit, or x0, x1, ...
+
+        Returns
+        -------
+        ndarray of str objects
+            Names of the kept columns, then of the indicators.
+        """
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        names = [f"x{j}" for j in range(self.n_features_in_)] if names is None else list(names)
+        if input_features is not None:
+            if len(input_features) != len(names):
+                raise ValueError(
+                    f"input_features should have length equal to number of features "
+                    f"({len(names)}), got {len(input_features)}."
+                )
+            if hasattr(self, "feature_names_in_") and list(input_features) != names:
+                raise ValueError("input_features is not equal to feature_names_in_")
+            names = list(input_features)
+        kept = np.asarray(names, dtype=object)[self._table.kept]
+        if self.indicator_ is None:
+            return kept
+        return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _cells_of(
+    given: Sequence[Conditional], x: Tensor, observed: Tensor, noise: Callable[[Tensor], Noise]
+) -> tuple[Tensor, Tensor, Tensor, list[tuple[ColumnDistribution, Tensor]], Tensor]:
+    """Return what several models in equal parts tell of the cells of a row.
+
+    Weighted values (P, D) and (P,), means (D,), the weighted columns behind them, and the
+    effective number of latents (1,).
+    """
+    found = [one.spread(x, observed, noise(x)) for one in given]
+    values = torch.cat([values for values, *_ in found])
+    w = torch.cat([w / len(given) for _, w, *_ in found])
+    columns = [(part, w.view(part.shape[0], -1).sum(1) / len(given)) for _, w, part, _ in found]
+    mean = torch.stack([share @ part.mean().squeeze(1).double() for part, share in columns]).sum(0)
+    return values, w, mean, columns, torch.stack([ess for *_, ess in found]).sum(0)
+
+
+def _bootstrapped(imputer: BaseImputer, rows: Rows, max_iter: int, seed: int) -> BaseImputer:
+    """Return the imputer fitted to a bootstrap sample of the rows that it does not hold out."""
+    held_out = imputer._held_out(len(rows.x), seed)
+    kept = np.arange(len(rows.x)) if held_out is None else np.flatnonzero(~held_out.numpy())
+    sample = np.random.default_rng(seed).choice(kept, len(kept))
+    if held_out is not None:
+        sample = np.concatenate([sample, np.flatnonzero(held_out.numpy())])
+        held_out = torch.arange(len(sample)) >= len(kept)
+    rows = Rows(rows.x[sample], rows.observed[sample])
+    return imputer._refitted(rows, held_out, max_iter, seed)
+
+
+def _median(columns: ColumnDistribution, half: Tensor) -> Tensor:
+    """Return the median of an equal mixture over the first axis: (R, B, D) -> (B, D)."""
+    # it lies among those of the components
+    medians = columns.icdf(half)
+    return quantile(columns, 0.5, medians.amin(0), medians.amax(0))
+
+
+def _mode(columns: ColumnDistribution, half: Tensor) -> Tensor:
+    """Return the centre of highest density under an equal mixture: (R, B, D) -> (B, D)."""
+    centre = columns.icdf(half)
+    # 0 and 1 are where a continuous Bernoulli has its mode, and candidates like any other elsewhere
+    ends = torch.zeros_like(centre[:2])
+    ends[1] = 1.0
+    candidates = torch.cat([centre[:_N_CANDIDATES], ends])
+    density = torch.stack(
+        [columns.log_prob(value.expand_as(centre)).logsumexp(0) for value in candidates]
+    )
+    return candidates.gather(0, density.argmax(0, keepdim=True)).squeeze(0)
