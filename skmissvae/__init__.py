@@ -11,6 +11,9 @@ from .imputers import (
     MVAEImputer,
 )
 from .metrics import HiddenCellScorer
+from .missingness import make_missing, missing_patterns
+from .pooling import pool, pool_likelihood_ratio, pool_models, pool_wald
+from .prediction import MultipleImputationClassifier, MultipleImputationRegressor
 
 __version__ = "0.1.0"
 
@@ -23,5 +26,13 @@ __all__ = [
     "MissSIWAEImputer",
     "MissSVAEImputer",
     "MissVAEImputer",
+    "MultipleImputationClassifier",
+    "MultipleImputationRegressor",
     "VAEDensityEstimator",
+    "make_missing",
+    "missing_patterns",
+    "pool",
+    "pool_likelihood_ratio",
+    "pool_models",
+    "pool_wald",
 ]
