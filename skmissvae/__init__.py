@@ -1,6 +1,7 @@
 """Scikit-learn estimators over variational autoencoders fitted on incomplete data."""
 
 from .density import VAEDensityEstimator
+from .diagnostics import diagnose
 from .imputers import (
     DeMissVAEImputer,
     MissIWAEImputer,
@@ -29,6 +30,7 @@ __all__ = [
     "MultipleImputationClassifier",
     "MultipleImputationRegressor",
     "VAEDensityEstimator",
+    "diagnose",
     "make_missing",
     "missing_patterns",
     "pool",

@@ -218,6 +218,51 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
         return self._row_by_row(self._rows(X)[2], information)[0]
 
+    def outlier_scores(self, X: Any) -> pd.DataFrame:
+        r"""Return how strange each row is, and what each of its cells has to do with it.
+
+        The contribution of an observed cell is what is gained by hiding it,
+
+        .. math:: -\log p(x_d | x_{obs \setminus d})
+                  = \log p(x_{obs \setminus d}) - \log p(x_{obs}):
+
+        large where the cell does not go with the rest of its row, whether or not its value is
+        unusual by itself. Densities are those of standardised columns, so that columns of
+        different units compare; levels count with their probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with holes.
+
+        Returns
+        -------
+        DataFrame
+            A line per row of ``X``: ``score``, minus the log-density of the observed cells in
+            nats, ``per_cell``, the same divided by their number, by which rows with different
+            holes compare, and a column for each modelled one with the contributions of its cells,
+            NaN where they are missing. It takes the time of ``score_samples`` for each observed
+            cell.
+        """
+
+        def surprises(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
+            found = torch.full((1, 1 + x.shape[1]), math.nan, dtype=torch.float64, device=x.device)
+            found[0, 0] = -given.moments(x, o, self._common(x)).log_evidence if o.any() else 0.0
+            for d in o[0].nonzero().flatten().tolist():
+                without = o.clone()
+                without[0, d] = False
+                rest = given.moments(x, without, self._common(x)).log_evidence
+                found[0, 1 + d] = (rest if without.any() else 0.0) + found[0, 0]
+            return (found,)
+
+        rows = self._rows(X)[2]
+        (found,) = self._row_by_row(rows, surprises)
+        names = [column_names(self)[j] for j in self._table.modelled]
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        frame = pd.DataFrame(found, columns=["score", *names], index=index)
+        frame.insert(1, "per_cell", found[:, 0] / np.maximum(rows.observed.sum(1), 1))
+        return frame
+
     def chain_diagnostics(self, X: Any) -> pd.DataFrame:
         """Return how well the chains of ``sampler`` mix, row by row.
 

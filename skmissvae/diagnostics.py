@@ -1,0 +1,301 @@
+"""What is wrong with a fitted estimator, in words, and what to try."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+from sklearn.utils._indexing import _safe_indexing
+from sklearn.utils.validation import check_is_fitted
+
+from ._conditional import poor_ess
+from ._fitted import FittedVAE
+
+_HEAVY = 0.7  # Pareto shape above which sums of weights are not to be trusted
+_DISAGREE = 1.1  # R-hat above which chains are
+_FEW = 0.01  # share of rows that may be so without a word
+_DEAD = 0.01  # average weight below which a component is of no use
+_LITTLE = 0.1  # nats of information below which a single component does
+_MUCH = 1.0  # and above which a mixture may pay
+_SHARE = 0.1  # of the epochs, at the end, by which a trend is told
+_RISING = 0.02  # of the bound's whole rise, in them
+_FALLEN = 0.2
+_SMALL = 500  # rows below which the model's own uncertainty matters for inference
+_OFF = 0.05  # difference of coverage that matters
+
+
+class Finding(NamedTuple):
+    """What a check found."""
+
+    check: str
+    level: str  # "ok", "note" or "problem"
+    finding: str
+    remedy: str = ""
+
+
+class Diagnosis:
+    """Findings on a fitted estimator, which print as sentences.
+
+    Parameters
+    ----------
+    findings : list of Finding
+        One for each check.
+    """
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+
+    @property
+    def problems(self) -> list[Finding]:
+        """Findings that want something to be done."""
+        return [finding for finding in self.findings if finding.level == "problem"]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the findings as a frame: check, level, finding, remedy.
+
+        Returns
+        -------
+        DataFrame
+            A line for each check.
+        """
+        return pd.DataFrame(self.findings, columns=list(Finding._fields))
+
+    def __repr__(self) -> str:
+        """Return the findings as text."""
+        sign = {"ok": "ok  ", "note": "note", "problem": "PROBLEM"}
+        lines = []
+        for level in ("problem", "note", "ok"):
+            for one in self.findings:
+                if one.level == level:
+                    then = f" {one.remedy}" if one.remedy else ""
+                    lines.append(f"{sign[level]} {one.check}: {one.finding}{then}")
+        return "\n".join(lines)
+
+
+def diagnose(
+    estimator: FittedVAE, X: Any, *, max_rows: int = 200, random_state: Any = 0
+) -> Diagnosis:
+    """Say in words what is wrong with a fitted estimator, and what to try.
+
+    It looks at the columns, the course of training, the importance weights (effective number of
+    draws and Pareto shape), the use of the mixture's components, the information in missing cells,
+    the chains, where there are any, and the coverage of intervals, where it was calibrated.
+
+    Parameters
+    ----------
+    estimator : estimator of this package
+        A fitted one.
+    X : data frame or array-like of shape (n_samples, n_features)
+        Rows to judge it by: those of ``fit``, or those that it is meant for.
+    max_rows : int, default=200
+        Rows that are looked at, drawn at random where there are more.
+    random_state : int, RandomState instance or None, default=0
+        Which rows.
+
+    Returns
+    -------
+    Diagnosis
+        ``findings``, ``problems`` and ``to_frame()``; it prints as sentences.
+
+    See Also
+    --------
+    overimputation_report : How good imputations are, by cells whose values are known.
+    posterior_predictive_check : Whether the model makes tables like the one it was fitted to.
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao and Gabry (2024). Pareto Smoothed Importance Sampling. Journal of
+    Machine Learning Research 25.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissSIWAEImputer, diagnose
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 1)) + 0.5 * rng.normal(size=(100, 3))
+    >>> X[rng.random(X.shape) < 0.3] = np.nan
+    >>> found = diagnose(MissSIWAEImputer(max_iter=50, random_state=0).fit(X), X)
+    >>> "weights" in found.to_frame()["check"].tolist()
+    True
+    """
+    if not isinstance(estimator, FittedVAE):
+        raise TypeError(
+            f"estimator must be one of this package's; got {type(estimator).__name__}. Of a "
+            "Pipeline give the step."
+        )
+    check_is_fitted(estimator)
+    if isinstance(max_rows, bool) or not isinstance(max_rows, (int, np.integer)) or max_rows < 1:
+        raise ValueError(f"max_rows must be an integer of 1 or more; got {max_rows!r}.")
+    n_rows = len(X)
+    rows = X
+    if n_rows > max_rows:
+        chosen = check_random_state(random_state).choice(n_rows, max_rows, replace=False)
+        rows = _safe_indexing(X, np.sort(chosen))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what they warn of is told here
+        findings = [
+            _columns(estimator),
+            _training(estimator),
+            _weights(estimator, rows),
+            *_mixture(estimator, rows),
+            *_chains(estimator, rows),
+            *_uncertainty(estimator),
+        ]
+    return Diagnosis(findings)
+
+
+def _columns(estimator: FittedVAE) -> Finding:
+    report: pd.DataFrame = estimator.fit_report_
+    aside = report[~report["treatment"].isin(["modelled", "copy"])]
+    n_modelled = int((report["treatment"] == "modelled").sum())
+    if not n_modelled:
+        return Finding(
+            "columns", "problem", "no column varies.", "There is nothing to learn from this table."
+        )
+    empty = report[(report["treatment"] == "modelled") & (report["missing_share"] > 0.95)]
+    if len(empty):
+        return Finding(
+            "columns",
+            "note",
+            f"more than 95% of {_listed(empty.index)} is missing.",
+            "What is put there is little more than a guess.",
+        )
+    if len(aside):
+        return Finding(
+            "columns",
+            "note",
+            f"{_listed(aside.index)} take no part in the model.",
+            "fit_report_ tells why.",
+        )
+    return Finding("columns", "ok", f"all {n_modelled} take part.")
+
+
+def _training(estimator: FittedVAE) -> Finding:
+    history: dict[str, list[float]] = estimator.history_
+    held_out = history.get("validation_bound")
+    name = "held-out bound" if held_out else "bound"
+    bound = np.array(held_out or history["bound"])
+    bound = bound[np.isfinite(bound)]
+    if len(bound) < 20:
+        return Finding(
+            "training",
+            "note",
+            f"{len(bound)} epochs are too few to tell.",
+            "Raise max_iter.",
+        )
+    width = max(2, round(_SHARE * len(bound)))
+    smooth = np.convolve(bound, np.full(width, 1 / width), "valid")
+    rise = max(smooth.max() - smooth[0], 1e-12)
+    if smooth.max() - smooth[-1] > _FALLEN * rise:
+        if held_out:  # the best weights were kept: stopping did its work
+            return Finding("training", "ok", "stopped when the held-out bound fell.")
+        return Finding(
+            "training",
+            "problem",
+            f"the bound fell by {smooth.max() - smooth[-1]:.3g} nats from its best.",
+            "Try max_grad_norm=1 or a lower learning_rate.",
+        )
+    if smooth[-1] - smooth[-1 - width] > _RISING * rise:
+        return Finding(
+            "training", "problem", f"the {name} still rises at the last epoch.", "Raise max_iter."
+        )
+    return Finding(
+        "training", "ok", f"the {name} has settled, at {bound[-width:].mean():.3g} nats."
+    )
+
+
+def _weights(estimator: FittedVAE, rows: Any) -> Finding:
+    ess, k = estimator.effective_sample_size(rows), estimator.pareto_k(rows)
+    limit = poor_ess(estimator.n_importance_draws)
+    poor, heavy = float((ess < limit).mean()), float((k > _HEAVY).mean())
+    told = (
+        f"{poor:.0%} of the rows have fewer than {limit:g} effective draws of "
+        f"{estimator.n_importance_draws}, {heavy:.0%} weights of heavy tails (Pareto k above "
+        f"{_HEAVY})."
+    )
+    if poor > _FEW or heavy > 5 * _FEW:
+        remedy = (
+            "Their scores and imputations are uncertain. Raise n_importance_draws, K or max_iter; "
+            "for rows unlike those of fit take the copy that refit_encoder returns; or use "
+            "sampler='lair'."
+        )
+        return Finding("weights", "problem", told, remedy)
+    return Finding("weights", "ok", told)
+
+
+def _mixture(estimator: FittedVAE, rows: Any) -> Iterator[Finding]:
+    use = estimator.mixture_weights(rows).mean(0)
+    information = float(np.median(estimator.missing_information(rows)))
+    dead = np.flatnonzero(use < _DEAD)
+    n = len(use)
+    if n > 1 and len(dead):
+        yield Finding(
+            "mixture",
+            "note",
+            f"component{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead))} of {n} "
+            f"{'are' if len(dead) > 1 else 'is'} hardly used (average weight below {_DEAD}).",
+            f"K={n - len(dead)} would do, or another random_state uses more of them.",
+        )
+    elif n > 1:
+        share = f"{use.min():.0%} to {use.max():.0%}"
+        yield Finding("mixture", "ok", f"all {n} components are used, {share} each.")
+    told = f"missing cells would tell {information:.2g} nats of the latents in the median row."
+    if n == 1 and information > _MUCH:
+        yield Finding(
+            "information", "note", told, "A mixture posterior may pay: try MissSIWAEImputer(K=5)."
+        )
+    elif n > 1 and information < _LITTLE:
+        yield Finding(
+            "information", "note", told, "A single Gaussian, as of MIWAEImputer, would do."
+        )
+    else:
+        yield Finding("information", "ok", told)
+
+
+def _chains(estimator: FittedVAE, rows: Any) -> Iterator[Finding]:
+    if estimator._sampler() is None:
+        return
+    r_hat = estimator.chain_diagnostics(rows)["r_hat"].dropna()
+    if not len(r_hat):
+        return
+    poor = float((r_hat > _DISAGREE).mean())
+    told = f"those of {poor:.0%} of the incomplete rows disagree (R-hat above {_DISAGREE})."
+    if poor > 5 * _FEW:
+        yield Finding("chains", "problem", told, "Raise n_sampler_steps.")
+    else:
+        yield Finding("chains", "ok", told)
+
+
+def _uncertainty(estimator: FittedVAE) -> Iterator[Finding]:
+    models = getattr(estimator, "models_", None)
+    if models is None:
+        return
+    n_rows = estimator._table.n_rows
+    if not models and n_rows < _SMALL:
+        yield Finding(
+            "inference",
+            "note",
+            f"with {n_rows} rows what is not known of the model matters to standard errors.",
+            "For inference fit with n_models=10 or more; for prediction it does not matter.",
+        )
+    calibration = estimator.calibration_
+    if calibration is not None and len(calibration):
+        n = calibration["n_cells"]
+        covered = float((calibration["90%"] * n).sum() / n.sum())
+        off = abs(covered - 0.9) > _OFF + 1 / math.sqrt(n.sum())
+        yield Finding(
+            "intervals",
+            "note" if off else "ok",
+            f"90% intervals covered {covered:.0%} of {n.sum()} hidden cells before calibration.",
+            "cell_distribution corrects them; imputations are not corrected." if off else "",
+        )
+
+
+def _listed(names: Any) -> str:
+    shown = ", ".join(repr(name) for name in list(names)[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
