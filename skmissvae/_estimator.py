@@ -113,7 +113,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         Notes
         -----
         Ctrl-C ends training as if the epochs were over: the estimator is fitted up to there.
-        DeMissVAE's encoder of incomplete rows then still trains for half of the epochs done.
+        DeMissVAE's encoder of incomplete rows then still trains for half of the epochs done, and
+        what imputers fit beside the model for as many; Ctrl-C then leaves the estimator as it was.
         """
         with unchanged_on_error(self):
             validate(self)
@@ -134,12 +135,14 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             # going on must not repeat the noise of the last fit, even with an integer random_state
             done: int = getattr(self, "n_iter_", 0)
             seed = derive_seed(seeds[1], done) if go_on else seeds[1]
-            self._learn(rows, held_out, max_iter, seed, epochs, None if go_on else seeds[0])
+            start_seed = None if go_on else seeds[0]
+            stopped = self._learn(rows, held_out, max_iter, seed, epochs, start_seed)
+            n_done = self.n_iter_ if stopped else max_iter
             self.n_iter_ += done if go_on else 0
             self.__dict__.pop("_optimizers", None)
             if not self.warm_start:
                 self.__dict__.pop("_chains", None)
-            self._fit_more(rows, max_iter, seed)
+            self._fit_more(rows, n_done, seed)
             epochs.close()
         return self
 
@@ -151,10 +154,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         seed: int,
         epochs: Epochs | None,
         start_seed: int | None,
-    ) -> None:
+    ) -> bool:
         """Train the model, before it the encoder for its start, and after it the second encoder.
 
-        A model that goes on has no start.
+        A model that goes on has no start. Returns whether training was stopped from outside.
         """
         self.history_: dict[str, list[float]] = {}
         part = slice(None) if held_out is None else ~held_out.numpy()
@@ -173,12 +176,14 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if self._decomposed():
             n_done = self.n_iter_ if state.stopped else max_iter
             self._train_encoder(rows, self._encoder_epochs(n_done), seed, self.schedule, epochs)
+        return state.stopped
 
     def _refitted(self, rows: Rows, held_out: Tensor | None, max_iter: int, seed: int) -> Self:
         """Return a copy whose model is fitted anew to other rows of the same schema."""
         other = copy.copy(self)
         other._build(seed)
-        other._learn(rows, held_out, max_iter, seed, None, seed)
+        if other._learn(rows, held_out, max_iter, seed, None, seed):
+            raise KeyboardInterrupt  # a model cut short would not be one of many
         for name in ("_optimizers", "_chains"):
             other.__dict__.pop(name, None)
         return other

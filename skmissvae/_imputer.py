@@ -366,7 +366,7 @@ calibration_ : DataFrame or None
         given = [one.to(device) for one in self._conditionals()]
         n_models, D = len(given), len(table.modelled)
         labels = [table.levels(d) for d in range(D)]
-        last = torch.tensor([max(len(label) - 1, 0) for label in labels], device=device)
+        n_codes = max(map(len, labels), default=0)
         wanted_levels = np.tile(levels, (D, 1))
         if self._calibration is not None:
             wanted_levels = self._calibration.moved(levels)
@@ -380,12 +380,9 @@ calibration_ : DataFrame or None
             stats[0, missing, 0] = mean
             stats[0, missing, 1] = (w @ (values - mean).square()).sqrt()
             stats[0, missing, 2:] = weighted_quantiles(values, w, at[missing])
-            chances = torch.zeros(1, D, int(last.max()) + 1, dtype=w.dtype, device=device)
-            for code in range(chances.shape[-1] if any(labels) else 0):
-                level = torch.minimum(last, torch.tensor(code, device=device))
-                for part, share in columns:
-                    p = part.log_prob(level.to(x).expand(part.shape)).exp()
-                    chances[0, :, code] += share @ p.squeeze(1).double()
+            chances = torch.stack(
+                [_level_chances(part, share, n_codes) for part, share in columns]
+            ).sum(0)
             return stats, chances, ess
 
         stats, chances, ess = self._row_by_row(task.rows, tell, which=task.todo)
@@ -536,6 +533,19 @@ def _cells_of(
     columns = [(part, w.view(part.shape[0], -1).sum(1) / len(given)) for _, w, part, _ in found]
     mean = torch.stack([share @ part.mean().squeeze(1).double() for part, share in columns]).sum(0)
     return values, w, mean, columns, torch.stack([ess for *_, ess in found]).sum(0)
+
+
+def _level_chances(columns: ColumnDistribution, share: Tensor, n_codes: int) -> Tensor:
+    """Return probabilities of the codes 0, 1, ... under a mixture of columns.
+
+    Columns of batch (M, 1, D), weights (M,) -> (1, D, n_codes). What stands behind the last code of
+    a column has no meaning.
+    """
+    codes = torch.arange(n_codes, dtype=torch.float32, device=share.device)
+    p = [columns.log_prob(code.expand(columns.shape)).exp().squeeze(1) for code in codes]
+    if not p:
+        return share.new_zeros(1, columns.shape[-1], 0)
+    return (share @ torch.stack(p).double().transpose(0, 1).flatten(1)).view(1, n_codes, -1).mT
 
 
 def _bootstrapped(imputer: BaseImputer, rows: Rows, max_iter: int, seed: int) -> BaseImputer:

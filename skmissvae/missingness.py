@@ -133,7 +133,7 @@ def make_missing(
     Examples
     --------
     >>> import numpy as np
-    >>> from skmissvae.missingness import make_missing
+    >>> from skmissvae import make_missing
     >>> X = np.random.default_rng(0).normal(size=(1000, 3))
     >>> holed, mask = make_missing(X, "mar", 0.2, random_state=0, return_mask=True)
     >>> bool((np.isnan(holed) == mask).all())
@@ -203,7 +203,7 @@ def missing_patterns(X: Any) -> pd.DataFrame:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skmissvae.missingness import missing_patterns
+    >>> from skmissvae import missing_patterns
     >>> table = pd.DataFrame({"age": [20, 31, 42, 53], "bmi": [None, 22.7, 30.1, None]})
     >>> missing_patterns(table)
         age    bmi  n_rows  share  n_missing

@@ -35,7 +35,7 @@ class PooledTest(NamedTuple):
 
     Examples
     --------
-    >>> from skmissvae.pooling import pool_wald
+    >>> from skmissvae import pool_wald
     >>> pool_wald([5.8, 7.2, 6.1, 8.5], 3)
     F(3, 342.2) = 2.054, p = 0.1061, riv = 0.06611
     """
@@ -78,7 +78,7 @@ class PooledEstimates:
 
     Examples
     --------
-    >>> from skmissvae.pooling import pool
+    >>> from skmissvae import pool
     >>> pooled = pool([2.1, 1.8, 2.4], [0.4, 0.5, 0.3], dfcom=50)
     >>> low, high = pooled.interval()
     >>> round(low, 3), round(high, 3)
@@ -368,7 +368,7 @@ def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEs
     Examples
     --------
     >>> import pandas as pd
-    >>> from skmissvae.pooling import pool
+    >>> from skmissvae import pool
     >>> slopes = pd.DataFrame({"age": [2.1, 1.8, 2.4], "bmi": [0.3, 0.2, 0.1]})
     >>> variances = pd.DataFrame({"age": [0.4, 0.5, 0.3], "bmi": [0.01, 0.01, 0.01]})
     >>> pool(slopes, variances, dfcom=50)
@@ -449,7 +449,7 @@ def pool_wald(statistics: Any, df: float, *, dfcom: float = math.inf) -> PooledT
 
     Examples
     --------
-    >>> from skmissvae.pooling import pool_wald
+    >>> from skmissvae import pool_wald
     >>> pool_wald([5.8, 7.2, 6.1, 8.5], 3)
     F(3, 342.2) = 2.054, p = 0.1061, riv = 0.06611
     """
@@ -514,7 +514,7 @@ def pool_likelihood_ratio(
 
     Examples
     --------
-    >>> from skmissvae.pooling import pool_likelihood_ratio
+    >>> from skmissvae import pool_likelihood_ratio
     >>> pool_likelihood_ratio([9.1, 7.4, 8.3], [8.2, 6.1, 7.3], 2)
     F(2, 11.26) = 1.742, p = 0.2192, riv = 1.067
     """
@@ -579,7 +579,7 @@ def pool_models(
     --------
     >>> import numpy as np
     >>> import pandas as pd
-    >>> from skmissvae.pooling import pool_models
+    >>> from skmissvae import pool_models
     >>> rng = np.random.default_rng(0)
     >>> tables = [pd.DataFrame(rng.normal(3, 1, (100, 2)), columns=["x", "y"]) for _ in range(5)]
     >>> pooled = pool_models(

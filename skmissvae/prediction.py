@@ -341,8 +341,7 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
     --------
     >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from skmissvae import MissSIWAEImputer
-    >>> from skmissvae.prediction import MultipleImputationClassifier
+    >>> from skmissvae import MissSIWAEImputer, MultipleImputationClassifier
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 1)) + 0.3 * rng.normal(size=(100, 3))
     >>> y = np.where(X[:, 0] > 0, "high", "low")
@@ -436,8 +435,7 @@ class MultipleImputationRegressor(RegressorMixin, _MultipleImputation):
     --------
     >>> import numpy as np
     >>> from sklearn.linear_model import Ridge
-    >>> from skmissvae import MissSIWAEImputer
-    >>> from skmissvae.prediction import MultipleImputationRegressor
+    >>> from skmissvae import MissSIWAEImputer, MultipleImputationRegressor
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 1)) + 0.3 * rng.normal(size=(100, 3))
     >>> y = X.sum(axis=1)

@@ -413,3 +413,39 @@ def test_the_information_of_missing_cells_is_that_of_the_linear_gaussian_model()
             for seed in range(4)
         ]
         assert abs(np.mean(found) - exact) < 0.1
+
+
+def test_levels_of_columns_with_few_and_with_many_levels_have_probabilities_of_one():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {
+            "few": pd.Categorical(rng.choice(list("xyz"), 60)),
+            "many": pd.Categorical(rng.choice([f"level {i:02}" for i in range(15)], 60)),
+            "rank": pd.Categorical(rng.choice(list("abcd"), 60), ordered=True),
+            "flag": rng.random(60) < 0.5,
+        }
+    ).mask(rng.random((60, 4)) < 0.3)
+    cells = tiny(MissSIWAEImputer).fit(X).cell_distribution(X)
+    assert cells["probability"].between(0, 1).all()
+    total = cells.groupby(["row", "column"])["probability"].sum()
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_a_table_without_a_column_that_varies_has_no_distributions():
+    X = np.array([[1.0, np.nan], [1.0, 2.0]])
+    assert tiny(MVAEImputer).fit(X).cell_distribution(X).empty
+
+
+def test_ctrl_c_between_models_leaves_the_estimator_as_it_was(monkeypatch):
+    imputer, times = tiny(MVAEImputer, n_models=2), []
+    train = MVAEImputer._train
+
+    def interrupt(self, *args, **kwargs):
+        times.append(1)
+        state = train(self, *args, **kwargs)
+        return state._replace(stopped=len(times) == 3)
+
+    monkeypatch.setattr(MVAEImputer, "_train", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        imputer.fit(table())
+    assert not hasattr(imputer, "vae_")
