@@ -1,7 +1,15 @@
 """Scikit-learn estimators over variational autoencoders fitted on incomplete data."""
 
+from ._completion import Imputations
+from .checks import (
+    ImputedComparison,
+    OverimputationReport,
+    compare_imputed,
+    overimputation_report,
+    posterior_predictive_check,
+)
 from .density import VAEDensityEstimator
-from .diagnostics import diagnose
+from .diagnostics import Diagnosis, diagnose
 from .imputers import (
     DeMissVAEImputer,
     MissIWAEImputer,
@@ -13,14 +21,24 @@ from .imputers import (
 )
 from .metrics import HiddenCellScorer
 from .missingness import make_missing, missing_patterns
-from .pooling import pool, pool_likelihood_ratio, pool_models, pool_wald
+from .pooling import (
+    PooledEstimates,
+    PooledTest,
+    pool,
+    pool_likelihood_ratio,
+    pool_models,
+    pool_wald,
+)
 from .prediction import MultipleImputationClassifier, MultipleImputationRegressor
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DeMissVAEImputer",
+    "Diagnosis",
     "HiddenCellScorer",
+    "Imputations",
+    "ImputedComparison",
     "MIWAEImputer",
     "MVAEImputer",
     "MissIWAEImputer",
@@ -29,12 +47,18 @@ __all__ = [
     "MissVAEImputer",
     "MultipleImputationClassifier",
     "MultipleImputationRegressor",
+    "OverimputationReport",
+    "PooledEstimates",
+    "PooledTest",
     "VAEDensityEstimator",
+    "compare_imputed",
     "diagnose",
     "make_missing",
     "missing_patterns",
+    "overimputation_report",
     "pool",
     "pool_likelihood_ratio",
     "pool_models",
     "pool_wald",
+    "posterior_predictive_check",
 ]

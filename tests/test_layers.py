@@ -25,12 +25,13 @@ LAYERS = [
     ["_estimator"],
     ["_imputer"],
     ["imputers", "density"],
-    ["metrics", "evaluation", "prediction", "checks"],
-    ["displays", "diagnostics"],
+    ["metrics", "evaluation", "prediction", "diagnostics"],
+    ["checks", "displays"],
     ["__init__"],
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
-SAME_LAYER = {("distributions", "noise")}
+# a report draws itself, and a display makes a report
+SAME_LAYER = {("distributions", "noise"), ("checks", "displays"), ("displays", "checks")}
 FOLDER = Path(skmissvae.__file__).parent
 
 

@@ -133,7 +133,7 @@ def test_quantiles_of_the_linear_gaussian_model_are_the_exact_ones():
         q = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
         found = weighted_quantiles(values[:, hidden], w, q.expand(int(hidden.sum()), 3))
         exact = stats.norm.ppf(q, loc[:, None], scale[:, None])
-        np.testing.assert_allclose((found - exact) / scale[:, None], 0, atol=0.08)
+        np.testing.assert_allclose((found.numpy() - exact) / scale[:, None], 0, atol=0.08)
         assert len(w) == 40_000
         np.testing.assert_allclose(w.sum(), 1)
         assert columns.shape[-1] == 5
