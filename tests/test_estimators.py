@@ -554,6 +554,6 @@ def test_options_of_numpy_and_no_clipping():
 
 def test_large_samples_come_in_pieces_of_one_stream(monkeypatch):
     estimator = tiny(MVAEImputer).fit(holed())
-    monkeypatch.setattr("skmissvae._estimator._PIECE", 7)
+    monkeypatch.setattr("skmissvae._fitted._PIECE", 7)
     assert estimator.sample(20, random_state=1).shape == (20, 4)
     assert len(np.unique(estimator.sample(20, random_state=1)[:, 0])) == 20
