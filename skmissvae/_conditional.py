@@ -17,6 +17,7 @@ from .noise import Noise
 
 _POOR_ESS = 10.0
 _POINTS = 4096  # values that stand for a cell's distribution, if there are not more latents
+_SHARED_ESS = 100.0  # effective draws from which on a pool serves all imputations
 _DISAGREE = 1.5  # R-hat from which on chains are told to disagree
 
 
@@ -186,6 +187,27 @@ class Conditional(NamedTuple):
         )  # (n, M)
         given_z = log_p.gather(1, chosen.unsqueeze(1)).squeeze(1)
         return (given_z - (log_p + w.log()).logsumexp(1)).mean().clamp_min(0).reshape(1)
+
+    def several(
+        self, x: Tensor, observed: Tensor, noise: Noise, u: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return latents that one pool of importance draws gives for uniform numbers.
+
+        Draws from one pool vary less than independent ones by the share 1 / ess: where this
+        matters, and where chains run, they are NaN. Rows come one at a time: (1, D), (n, 1) ->
+        (1, n, L), and the effective number (1,).
+        """
+        nothing = x.new_full((1, len(u), self.vae.prior.n_latents), torch.nan)
+        if self._may_run(observed) and not self.where_poor:
+            return nothing, nothing[0, :1, 0].double()
+        z, log_w = self.log_weights(x, observed, noise)
+        w = log_w.softmax(0)
+        ess = 1 / w.square().sum(0, keepdim=True)
+        if ess < _SHARED_ESS:
+            return nothing, ess
+        total = w.cumsum(0)
+        place = torch.searchsorted(total, u.squeeze(1).to(total) * total[-1])
+        return z[place.clamp_max(len(z) - 1)].transpose(0, 1), ess
 
     def spread(
         self, x: Tensor, observed: Tensor, noise: Noise

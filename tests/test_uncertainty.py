@@ -292,6 +292,50 @@ def test_refit_encoder_refits_those_of_all_models():
         assert not np.array_equal(before.effective_sample_size(X), after.effective_sample_size(X))
 
 
+# -- pools that serve all imputations -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_an_imputation_is_the_same_however_many_there_are_and_are_kept(n_models, monkeypatch):
+    X = table()
+    imputer = tiny(MissSIWAEImputer, n_models=n_models, n_importance_draws=400).fit(X)
+    six, three = imputer.impute(X, 6), imputer.impute(X, 3)
+    for i in range(3):
+        np.testing.assert_array_equal(six[i], three[i])
+    kept = list(six)
+    monkeypatch.setattr("skmissvae._imputer._KEPT", 0)
+    for a, b in zip(kept, imputer.impute(X, 6), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_pool_serves_where_many_of_its_draws_are_effective():
+    x, observed = (rows[2:3] for rows in MODEL.rows(4))
+    loc, cov = MODEL.condition(x[0], observed[0])
+    u = stream(3).uniform(20_000, 1)
+    z, ess = conditional(20_000, widen=1.3).several(x, observed, stream(4), u)
+    assert ess > 5000
+    assert z.shape == (1, 20_000, 2)
+    np.testing.assert_allclose(z[0].mean(0), loc[-2:], atol=0.05)
+    np.testing.assert_allclose(z[0].T.cov(), cov[-2:, -2:], atol=0.05)
+    z, ess = conditional(50).several(x, observed, stream(4), u)
+    assert ess <= 50
+    assert z.isnan().all()
+
+
+@every_imputer
+def test_imputations_of_a_pool_are_as_different_as_those_of_fresh_pools(cls, monkeypatch):
+    X = table()
+    imputer = tiny(cls, n_importance_draws=400, max_iter=20).fit(X)
+    holes = np.isnan(X)
+    spread = []
+    for least in (100.0, np.inf):
+        monkeypatch.setattr("skmissvae._conditional._SHARED_ESS", least)
+        drawn = np.stack(list(imputer.impute(X, 30)))
+        spread.append(drawn.var(0, ddof=1)[holes] / np.nanvar(X, 0)[np.nonzero(holes)[1]])
+    pooled, fresh = (one.mean() for one in spread)
+    assert abs(pooled / fresh - 1) < 0.25
+
+
 # -- draws by row and all tables in one frame ---------------------------------------------------
 
 
