@@ -5,13 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from sklearn.datasets import fetch_openml, load_breast_cancer
+from sklearn.datasets import fetch_openml, load_breast_cancer, load_diabetes
 
 MAX_ROWS = 2000
 FILES = {
     "wine_red": "A_miwae_uci/wine_red.csv.gz",
     "concrete": "A_miwae_uci/concrete.csv.gz",
     "breast_cancer": "A_miwae_uci/breast_cancer.csv.gz",
+    "banknote": "A_miwae_uci/banknote.csv.gz",
+    "diabetes": "B_tabular/diabetes_sklearn.csv.gz",
     "wine_white": "A_miwae_uci/wine_white.csv.gz",
     "energy_efficiency": "B_tabular/small_energy_efficiency.csv.gz",
     "ionosphere": "B_tabular/small_ionosphere.csv.gz",
@@ -23,6 +25,8 @@ PUBLIC: dict[str, Callable[[], pd.DataFrame]] = {
     "energy_efficiency": lambda: fetch_openml("energy-efficiency", as_frame=True).data,
     "ionosphere": lambda: fetch_openml("ionosphere", version=1, as_frame=True).data,
     "breast_cancer": lambda: load_breast_cancer(as_frame=True).data,
+    "banknote": lambda: fetch_openml("banknote-authentication", version=1, as_frame=True).data,
+    "diabetes": lambda: load_diabetes(as_frame=True).data,
 }
 
 
