@@ -187,6 +187,12 @@ class Table:
             return [self.low[d], self.high[d]]
         return levels
 
+    def limits(self, d: int) -> tuple[float, float]:
+        """Return what a modelled column cannot fall below or exceed, in its units."""
+        if self.supports[d] == "unit":
+            return 0.0, 1.0
+        return (0.0 if self.facts[d].kind == "count" else -np.inf), np.inf
+
     def encode(self, X: Floats, observed: Mask) -> Rows:
         """Return the modelled columns in the model's units: (N, n_features) -> (N, D)."""
         if self.copies:

@@ -59,6 +59,8 @@ class Imputations(Sequence[Any]):
             The columns ``imputation`` (0, 1, ...) and ``row`` (the label of a pandas index, the
             position otherwise) before those of the tables. Arrays become pandas frames.
         """
+        if not len(self):
+            raise ValueError("There is no imputation to make a frame of.")
         pieces = []
         for i, table in enumerate(self):
             native = table
@@ -161,6 +163,12 @@ def describe(
     for j, d in place.items():
         rows = np.flatnonzero(task.wanted[todo, j])
         codec = schema.codecs[j]
+        # the cell of a copy whose original is seen
+        known = rows[task.rows.observed[todo[rows], d]]
+        value = task.rows.x[todo[known], d]
+        stats[known, d], stats[known, d, 1] = value[:, None], 0.0
+        if levels[d]:
+            chances[known, d] = value[:, None] == np.arange(chances.shape[-1])
         n_lines = max(1, len(levels[d]))
         lines: dict[str, Any] = {
             "row": np.repeat(labels[todo[rows]], n_lines),
@@ -172,6 +180,10 @@ def describe(
             lines["probability"] = chances[rows, d, :n_lines].ravel()
         else:
             values = schema.location[d] + schema.scale[d] * stats[rows, d]
+            # calibration may move quantiles beyond what there can be
+            low, high = schema.limits(d)
+            ends = max(low, task.bounds[0][j]), min(high, task.bounds[1][j])
+            values[:, 2:] = values[:, 2:].clip(*ends)
             values[:, 1] = schema.scale[d] * stats[rows, d, 1]
             for s, statistic in enumerate(statistics):
                 lines[statistic] = values[:, s]
@@ -179,7 +191,7 @@ def describe(
                     units = codec.spans if s == 1 else codec.decode
                     lines[statistic] = units(values[:, s])
                 elif codec.whole and s >= 2:  # quantiles are values, means are not
-                    lines[statistic] = np.rint(values[:, s])
+                    lines[statistic] = np.rint(values[:, s]) + 0.0
         frame = pd.DataFrame(lines)
         frame["_place"] = np.repeat(todo[rows], n_lines)
         frame["_column"] = j

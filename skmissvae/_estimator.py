@@ -137,8 +137,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             seed = derive_seed(seeds[1], done) if go_on else seeds[1]
             start_seed = None if go_on else seeds[0]
             stopped = self._learn(rows, held_out, max_iter, seed, epochs, start_seed)
-            n_done = self.n_iter_ if stopped else max_iter
             self.n_iter_ += done if go_on else 0
+            n_done = self.n_iter_ if stopped or go_on else max_iter
             self.__dict__.pop("_optimizers", None)
             if not self.warm_start:
                 self.__dict__.pop("_chains", None)

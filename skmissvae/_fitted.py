@@ -182,7 +182,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
         return self._row_by_row(self._rows(X)[2], weights)[0]
 
-    def missing_information(self, X: Any) -> np.ndarray:
+    def latent_information(self, X: Any) -> np.ndarray:
         r"""Return what the missing cells of each row would tell of its latents, in nats.
 
         It is the mutual information [1]_
@@ -258,6 +258,11 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         rows = self._rows(X)[2]
         (found,) = self._row_by_row(rows, surprises)
         names = [column_names(self)[j] for j in self._table.modelled]
+        for name in ("score", "per_cell"):
+            if name in names:
+                raise ValueError(
+                    f"X has a column named {name!r}, as one that outlier_scores adds; rename it."
+                )
         index = X.index if isinstance(X, pd.DataFrame) else None
         frame = pd.DataFrame(found, columns=["score", *names], index=index)
         frame.insert(1, "per_cell", found[:, 0] / np.maximum(rows.observed.sum(1), 1))

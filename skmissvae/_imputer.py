@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from ._conditional import Conditional
 from ._estimator import BaseVAE
 from ._frames import Numbers
 from ._input import Cells, chosen_cells, column_names
-from ._intervals import Calibration, checked_quantiles, share_below, weighted_quantiles
+from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
 from ._params import (
     Parameter,
     either,
@@ -35,7 +36,9 @@ from ._params import (
 )
 from ._settable import a_mapping
 from ._spec import place_of
-from .likelihoods import ColumnDistribution, quantile
+from ._state import users_level
+from .discrete import CategoricalColumns, RankedColumns
+from .likelihoods import ColumnDistribution, JoinedColumns, quantile
 from .missingness import borrowed_masks
 from .noise import KeyedNoise, Noise, derive_seed
 
@@ -114,8 +117,8 @@ calibration_ : DataFrame or None
             "Models that ``impute`` and ``cell_distribution`` draw from in turn. With 1 it is the "
             "model of all rows. More are fitted beside it, each to a bootstrap sample of the rows, "
             "so that imputations differ by what is not known of the model, too: inference from "
-            "small tables needs that. Means, scores and samples are those of the model of all "
-            "rows in any case.",
+            "small tables needs that, with an imputation of each model. ``transform``, scores and "
+            "samples are of the model of all rows in any case.",
             whole(1),
         ),
     ] = 1
@@ -137,7 +140,8 @@ calibration_ : DataFrame or None
             "be: models are fitted to 80% of the rows, and the others' cells, hidden by the "
             "table's own patterns, tell how far quantiles must be moved out or in for a 90% "
             "interval to cover 90%, of cells that are missing where like ones are observed. It "
-            "doubles the time of the fit.",
+            "doubles the time of the fit. Rows lose those cells beside their own, so that "
+            "intervals err on the wide side.",
             one_of(True, False),
         ),
     ] = False
@@ -166,7 +170,7 @@ calibration_ : DataFrame or None
         hidden = np.concatenate(
             [borrowed_masks(rest.observed, random_state) for _ in range(_N_MASKS)]
         )
-        numeric = np.array([support not in _CODED for support in self._table.supports], dtype=bool)
+        numeric = self._numeric()
         if not (hidden & numeric).any():
             raise ValueError(
                 f"calibrate=True has no cells of numbers to learn from in {len(rest.x)} of "
@@ -178,6 +182,9 @@ calibration_ : DataFrame or None
         other = other._refitted(kept, held_out, max_iter, derive_seed(seed, 10))
         other._fit_more(kept, max_iter, derive_seed(seed, 10))
         x, observed = np.tile(rest.x, (_N_MASKS, 1)), np.tile(rest.observed, (_N_MASKS, 1))
+        # a cell counts once, by the first mask that hides it
+        masks = hidden.reshape(_N_MASKS, *rest.x.shape)
+        counts = (masks & (masks.cumsum(0) == 1)).reshape(hidden.shape) & numeric
         holed = Rows(np.where(hidden, 0.0, x), observed & ~hidden)
         given = [one.to(self._device()) for one in other._conditionals()]
 
@@ -185,11 +192,15 @@ calibration_ : DataFrame or None
             values, w = _cells_of(given, row, seen, other._common)[:2]
             noise = KeyedNoise(derive_seed(seed, 11), [i], device=row.device)
             truth = torch.as_tensor(x[i], device=row.device)
-            return (share_below(values, w, truth, noise.uniform(1, len(truth))),)
+            return (standing(values, w, truth, noise.uniform(1, len(truth))),)
 
-        which = np.flatnonzero(hidden.any(1))
-        (below,) = other._row_by_row(holed, place, which=which)
-        return Calibration(np.where(hidden[which] & numeric, below, np.nan))
+        which = np.flatnonzero(counts.any(1))
+        (found,) = other._row_by_row(holed, place, which=which)
+        return Calibration(np.where(counts[which], found, np.nan))
+
+    def _numeric(self) -> np.ndarray:
+        """Tell which modelled columns are of numbers, (D,)."""
+        return np.array([support not in _CODED for support in self._table.supports], dtype=bool)
 
     @property
     def calibration_(self) -> pd.DataFrame | None:
@@ -211,9 +222,15 @@ calibration_ : DataFrame or None
 
     def _refit_more(self, X: Any) -> None:
         self.models_ = [model.refit_encoder(X) for model in self.models_]
+        self._calibration = None  # it was learned with the other encoder
 
     def _fit_columns(self, cells: Cells) -> None:
         self.models_, self._calibration = [], None
+        if self.calibrate and not self._numeric().any():
+            raise ValueError(
+                f"Parameter 'calibrate' of {type(self).__name__} must be False for a table without "
+                "a column of numbers that varies: intervals are those of numbers."
+            )
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
@@ -318,65 +335,16 @@ calibration_ : DataFrame or None
             )
         # tables made later are still of this fit, these settings and this table
         task, given = self._task(X, where, row_ids, keep=True), self._conditionals()
-        seed, n = self._call_seed(random_state), int(n_imputations)
-        shared = self._shared_latents(task, given, seed, n)
-        place = {int(row): k for k, row in enumerate(task.todo)}
-        poor_weights_told = False
-
-        def make(i: int) -> Any:
-            nonlocal poor_weights_told
-            latents, pool_ess = shared(i)
-
-            def draw(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
-                k, key = place[row], derive_seed(seed, 2, i)
-                noise = KeyedNoise(key, [int(task.keys[row])], device=x.device)
-                z = torch.from_numpy(latents[k]).to(x.device).view(1, 1, -1)
-                ess = torch.from_numpy(pool_ess[k : k + 1])
-                if z.isnan().any():
-                    z, ess = there.latents(x, o, noise, 1)
-                return there.decode(z).sample(noise)[0].double(), ess.cpu()
-
-            x, ess = self._row_by_row(task.rows, draw, given[i % len(given)], task.todo)
-            if not poor_weights_told:
-                self._warn_of_poor_weights(ess, given[0].n_draws)
-                poor_weights_told = True
-            return task.table(x)
-
-        return Imputations(make, n, list(self.get_feature_names_out()))
-
-    def _shared_latents(
-        self, task: Task, given: Sequence[Conditional], seed: int, n: int
-    ) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-        """Return a function that gives latents of the i-th of n imputations, and their ESS.
-
-        They are (n_todo, L), of pools that serve all imputations; NaN where a pool must not. All
-        are found at the first call, and kept where there is room.
-        """
-        kept: dict[int, list[np.ndarray]] = {}
-
-        def find(model: int, slots: Sequence[int]) -> list[np.ndarray]:
-            def choose(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
-                def noise(*parts: int) -> KeyedNoise:
-                    key = derive_seed(seed, *parts)
-                    return KeyedNoise(key, [int(task.keys[row])], device=x.device)
-
-                u = torch.cat([noise(13, i).uniform(1, 1) for i in slots])
-                return there.several(x, o, noise(12, model), u)
-
-            return self._row_by_row(task.rows, choose, given[model], task.todo)
-
-        def latents(i: int) -> tuple[np.ndarray, np.ndarray]:
-            model = i % len(given)
-            slots = range(model, n, len(given))
-            if len(task.todo) * len(slots) * self._spec.n_latents > _KEPT:
-                z, ess = find(model, [i])
-                return z[:, 0], ess
-            if model not in kept:
-                kept[model] = find(model, slots)
-            z, ess = kept[model]
-            return z[:, slots.index(i)], ess
-
-        return latents
+        if 1 < len(given) < n_imputations:
+            warnings.warn(
+                f"{n_imputations} imputations are drawn from {len(given)} models in turn: those of "
+                "one model are too alike for Rubin's rules. For inference take one imputation of "
+                "each model.",
+                UserWarning,
+                stacklevel=users_level(),
+            )
+        draw = _Completion(self, task, given, self._call_seed(random_state), int(n_imputations))
+        return Imputations(draw, int(n_imputations), list(self.get_feature_names_out()))
 
     def cell_distribution(
         self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95), *, where: Any = None
@@ -409,13 +377,12 @@ calibration_ : DataFrame or None
         levels = checked_quantiles(quantiles)
         task, table, device = self._task(X, where), self._table, self._device()
         given = [one.to(device) for one in self._conditionals()]
-        n_models, D = len(given), len(table.modelled)
+        D = len(table.modelled)
         labels = [table.levels(d) for d in range(D)]
         n_codes = max(map(len, labels), default=0)
-        wanted_levels = np.tile(levels, (D, 1))
-        if self._calibration is not None:
-            wanted_levels = self._calibration.moved(levels)
-        at = torch.as_tensor(wanted_levels, device=device)
+        moved = None if self._calibration is None else self._calibration.moved(levels)
+        read = weighted_quantiles if moved is None else quantiles_at
+        at = torch.as_tensor(np.tile(levels, (D, 1)) if moved is None else moved, device=device)
 
         def tell(_: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
             values, w, mean, columns, ess = _cells_of(given, x, o, self._common)
@@ -424,14 +391,12 @@ calibration_ : DataFrame or None
             values, mean = values[:, missing], mean[missing]
             stats[0, missing, 0] = mean
             stats[0, missing, 1] = (w @ (values - mean).square()).sqrt()
-            stats[0, missing, 2:] = weighted_quantiles(values, w, at[missing])
-            chances = torch.stack(
-                [_level_chances(part, share, n_codes) for part, share in columns]
-            ).sum(0)
-            return stats, chances, ess
+            stats[0, missing, 2:] = read(values, w, at[missing])
+            chances = torch.stack([_level_chances(part, share, n_codes) for part, share in columns])
+            return stats, chances.sum(0, keepdim=True), ess
 
         stats, chances, ess = self._row_by_row(task.rows, tell, which=task.todo)
-        self._warn_of_poor_weights(ess, n_models * self.n_importance_draws)
+        self._warn_of_poor_weights(ess, self.n_importance_draws)
         statistics = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
         return describe(task, stats, chances, labels, statistics, column_names(self))
 
@@ -564,33 +529,114 @@ calibration_ : DataFrame or None
         return tags
 
 
+class _Completion:
+    """Makes the i-th of n imputations of a table, whatever becomes of the imputer.
+
+    Parameters
+    ----------
+    imputer : BaseImputer
+        The imputer, for its device and its warnings.
+    task : Task
+        The table.
+    given : sequence of Conditional
+        The models, which serve in turn.
+    seed : int
+        Source of the draws.
+    n : int
+        Number of imputations.
+    """
+
+    def __init__(
+        self, imputer: BaseImputer, task: Task, given: Sequence[Conditional], seed: int, n: int
+    ) -> None:
+        self.imputer, self.task, self.given, self.seed, self.n = imputer, task, given, seed, n
+        self._kept: dict[int, list[np.ndarray]] = {}
+        self._told = False
+
+    def __call__(self, i: int) -> Any:
+        """Return the i-th completed table."""
+        task, given = self.task, self.given[i % len(self.given)]
+        if not len(task.todo):
+            return task.table(np.empty((0, task.rows.x.shape[1])))
+        latents, pool_ess = self._shared(i)
+        place = {int(row): k for k, row in enumerate(task.todo)}
+
+        def draw(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
+            noise, k = self._noise(x, row, 2, i), place[row]
+            z = torch.from_numpy(latents[k]).to(x.device).view(1, 1, -1)
+            ess = torch.from_numpy(pool_ess[k : k + 1]).to(x.device)
+            if z.isnan().any():
+                z, ess = there.latents(x, o, noise, 1)
+            return there.decode(z).sample(noise)[0].double(), ess
+
+        x, ess = self.imputer._row_by_row(task.rows, draw, given, task.todo)
+        if not self._told:
+            self.imputer._warn_of_poor_weights(ess, given.n_draws)
+            self._told = True
+        return task.table(x)
+
+    def _shared(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return latents (n_todo, L) of pools that serve all imputations, NaN where none may.
+
+        Those of all imputations are found at the first call, and kept where there is room.
+        """
+        model = i % len(self.given)
+        slots = range(model, self.n, len(self.given))
+        size = len(self.task.todo) * self.n * self.given[0].vae.prior.n_latents
+        if len(slots) == 1 or size > _KEPT:
+            z, ess = self._find(model, [i])
+            return z[:, 0], ess
+        if model not in self._kept:
+            self._kept[model] = self._find(model, slots)
+        z, ess = self._kept[model]
+        return z[:, slots.index(i)], ess
+
+    def _find(self, model: int, slots: Sequence[int]) -> list[np.ndarray]:
+        def choose(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
+            u = torch.cat([self._noise(x, row, 13, i).uniform(1, 1) for i in slots])
+            return there.several(x, o, self._noise(x, row, 12, model), u)
+
+        rows, todo = self.task.rows, self.task.todo
+        return self.imputer._row_by_row(rows, choose, self.given[model], todo)
+
+    def _noise(self, x: Tensor, row: int, *parts: int) -> KeyedNoise:
+        key = int(self.task.keys[row])
+        return KeyedNoise(derive_seed(self.seed, *parts), [key], device=x.device)
+
+
 def _cells_of(
     given: Sequence[Conditional], x: Tensor, observed: Tensor, noise: Callable[[Tensor], Noise]
 ) -> tuple[Tensor, Tensor, Tensor, list[tuple[ColumnDistribution, Tensor]], Tensor]:
     """Return what several models in equal parts tell of the cells of a row.
 
     Weighted values (P, D) and (P,), means (D,), the weighted columns behind them, and the
-    effective number of latents (1,).
+    effective number of latents of a model (1,).
     """
     found = [one.spread(x, observed, noise(x)) for one in given]
     values = torch.cat([values for values, *_ in found])
     w = torch.cat([w / len(given) for _, w, *_ in found])
     columns = [(part, w.view(part.shape[0], -1).sum(1) / len(given)) for _, w, part, _ in found]
     mean = torch.stack([share @ part.mean().squeeze(1).double() for part, share in columns]).sum(0)
-    return values, w, mean, columns, torch.stack([ess for *_, ess in found]).sum(0)
+    return values, w, mean, columns, torch.stack([ess for *_, ess in found]).mean(0)
 
 
 def _level_chances(columns: ColumnDistribution, share: Tensor, n_codes: int) -> Tensor:
     """Return probabilities of the codes 0, 1, ... under a mixture of columns.
 
-    Columns of batch (M, 1, D), weights (M,) -> (1, D, n_codes). What stands behind the last code of
-    a column has no meaning.
+    Columns of batch (M, 1, D), weights (M,) -> (D, n_codes); of numbers they have no meaning.
     """
-    codes = torch.arange(n_codes, dtype=torch.float32, device=share.device)
-    p = [columns.log_prob(code.expand(columns.shape)).exp().squeeze(1) for code in codes]
-    if not p:
-        return share.new_zeros(1, columns.shape[-1], 0)
-    return (share @ torch.stack(p).double().transpose(0, 1).flatten(1)).view(1, n_codes, -1).mT
+    if isinstance(columns, JoinedColumns):
+        parts = [_level_chances(part, share, n_codes) for part in columns.parts]
+        return torch.cat(parts).index_select(0, columns.order)
+    found = share.new_zeros(columns.shape[-1], n_codes)
+    if isinstance(columns, (CategoricalColumns, RankedColumns)):
+        p = columns.probabilities().squeeze(1).double()  # (M, D, n_levels)
+        found[:, : p.shape[-1]] = (share @ p.flatten(1)).view(p.shape[1:])
+        return found
+    codes = torch.arange(min(2, n_codes), dtype=torch.float32, device=share.device)
+    for k, code in enumerate(codes):  # two values, whatever their model
+        found[:, k] = share @ columns.log_prob(code.expand(columns.shape)).exp().squeeze(1).double()
+    return found
 
 
 def _bootstrapped(imputer: BaseImputer, rows: Rows, max_iter: int, seed: int) -> BaseImputer:

@@ -13,7 +13,9 @@ from scipy import special
 from torch import Tensor
 
 _ENOUGH = 100  # hidden cells of a column from which on its intervals are its own
-_EXTREME = 1e-4  # probabilities that are told apart
+_INNER = 0.99  # probability up to which quantiles are those of draws; beyond, they are scaled
+_TAIL = float(special.ndtri(_INNER))
+_ROUNDING = 1e-6  # standard deviations of the column that are nothing
 _REPORTED = (0.5, 0.8, 0.9, 0.95)  # levels whose coverage is reported
 
 
@@ -48,26 +50,49 @@ def share_below(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
     return (below + u.to(w) * (w @ tie.to(w))).clamp(0, 1)
 
 
+def standing(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
+    """Return how far values x stand from the median, as a standard Normal would: (1, D).
+
+    Within the inner quantiles it is by the probability integral transform, beyond them in
+    proportion to the distance from the median: draws tell nothing so far out.
+    """
+    z = torch.special.ndtri(share_below(values, w, x, u)).clamp(-_TAIL, _TAIL)
+    q = torch.tensor([1 - _INNER, 0.5, _INNER], dtype=w.dtype, device=w.device)
+    low, middle, high = weighted_quantiles(values, w, q.expand(values.shape[1], 3)).unbind(-1)
+    end = torch.where(x > middle, high, low) - middle
+    times = (x - middle).abs() / end.abs().clamp_min(_ROUNDING)
+    outside = (times > 1) & (z.abs() >= _TAIL)
+    return torch.where(outside, z.sign() * _TAIL * times, z)
+
+
+def quantiles_at(values: Tensor, w: Tensor, q: Tensor) -> Tensor:
+    """Return the values that stand q from the median: (P, C), (P,), (C, Q) -> (C, Q)."""
+    found = weighted_quantiles(values, w, torch.special.ndtr(q.clamp(-_TAIL, _TAIL)))
+    middle = weighted_quantiles(values, w, torch.full_like(q[:, :1], 0.5))
+    return torch.where(q.abs() > _TAIL, middle + q.abs() / _TAIL * (found - middle), found)
+
+
 class Calibration:
     r"""How far quantiles must be moved, learned from cells whose values are known.
 
-    With u the probability integral transforms of such cells, :math:`|\Phi^{-1}(u)|` is half-normal
-    where intervals are right. The quantile at probability q is moved to
-    :math:`\Phi(\pm s_p)`, where :math:`p = |2q - 1|` and :math:`s_p` is the p-quantile found, with
-    the correction of conformal prediction for a finite number of cells [1]_.
+    The distances of such cells from the median, in the model's own standard deviations, as
+    ``standing`` has them, are half-normal where intervals are right. The quantile at probability q
+    is moved to the distance :math:`s_p` on its side, where :math:`p = |2q - 1|` and :math:`s_p` is
+    the p-quantile of the distances found, with the correction of conformal prediction for a finite
+    number of cells [1]_.
 
     Parameters
     ----------
-    below : ndarray of shape (N, D)
-        Probability integral transforms of hidden cells, NaN elsewhere.
+    standing : ndarray of shape (N, D)
+        Where hidden cells stand, NaN elsewhere.
 
     References
     ----------
     .. [1] Romano, Patterson and Candes (2019). Conformalized Quantile Regression. NeurIPS.
     """
 
-    def __init__(self, below: NDArray[np.float64]) -> None:
-        distance = np.abs(special.ndtri(below.clip(_EXTREME, 1 - _EXTREME)))
+    def __init__(self, standing: NDArray[np.float64]) -> None:
+        distance = np.abs(standing)
         of_all = np.sort(distance[~np.isnan(distance)])
         self.n_cells = (~np.isnan(distance)).sum(0)
         self._own = [np.sort(column[~np.isnan(column)]) for column in distance.T]
@@ -75,10 +100,9 @@ class Calibration:
         self._distance = [own if len(own) >= _ENOUGH else of_all for own in self._own]
 
     def moved(self, q: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities at which to read the model's quantiles: (Q,) -> (D, Q)."""
+        """Return where quantiles are to stand from the median: (Q,) -> (D, Q)."""
         sign, level = np.sign(q - 0.5), np.abs(2 * q - 1)
-        out = [[_stretched(distance, p) for p in level] for distance in self._distance]
-        return special.ndtr(sign * np.array(out)).clip(_EXTREME, 1 - _EXTREME)
+        return sign * [[_stretched(distance, p) for p in level] for distance in self._distance]
 
     def report(self, names: Sequence[str]) -> pd.DataFrame:
         """Return a line per column of numbers: cells, and coverage before the correction."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-_OURS = {"skmissvae", "sklearn"}
+_OURS = {"skmissvae", "sklearn", "joblib"}
 
 
 @contextmanager

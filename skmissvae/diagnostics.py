@@ -22,6 +22,7 @@ _FEW = 0.01  # share of rows that may be so without a word
 _DEAD = 0.01  # average weight below which a component is of no use
 _LITTLE = 0.1  # nats of information below which a single component does
 _MUCH = 1.0  # and above which a mixture may pay
+_FEW_EPOCHS = 8
 _SHARE = 0.1  # of the epochs, at the end, by which a trend is told
 _RISING = 0.02  # of the bound's whole rise, in them
 _FALLEN = 0.2
@@ -181,19 +182,19 @@ def _training(estimator: FittedVAE) -> Finding:
     name = "held-out bound" if held_out else "bound"
     bound = np.array(held_out or history["bound"])
     bound = bound[np.isfinite(bound)]
-    if len(bound) < 20:
+    if held_out and len(bound) - 1 - int(bound.argmax()) >= estimator.n_iter_no_change:
+        return Finding("training", "ok", "it stopped when the held-out bound no longer rose.")
+    if len(bound) < _FEW_EPOCHS:
         return Finding(
             "training",
             "note",
             f"{len(bound)} epochs are too few to tell.",
             "Raise max_iter.",
         )
-    width = max(2, round(_SHARE * len(bound)))
+    width = max(1, round(_SHARE * len(bound)))
     smooth = np.convolve(bound, np.full(width, 1 / width), "valid")
     rise = max(smooth.max() - smooth[0], 1e-12)
     if smooth.max() - smooth[-1] > _FALLEN * rise:
-        if held_out:  # the best weights were kept: stopping did its work
-            return Finding("training", "ok", "stopped when the held-out bound fell.")
         return Finding(
             "training",
             "problem",
@@ -210,13 +211,15 @@ def _training(estimator: FittedVAE) -> Finding:
 
 
 def _weights(estimator: FittedVAE, rows: Any) -> Finding:
-    ess, k = estimator.effective_sample_size(rows), estimator.pareto_k(rows)
+    models = getattr(estimator, "models_", None) or [estimator]  # those that impute
+    ess = np.concatenate([model.effective_sample_size(rows) for model in models])
+    k = np.concatenate([model.pareto_k(rows) for model in models])
     limit = poor_ess(estimator.n_importance_draws)
     poor, heavy = float((ess < limit).mean()), float((k > _HEAVY).mean())
+    tails = "too few draws to tell of tails" if np.isnan(k).all() else f"{heavy:.0%} heavy tails"
     told = (
         f"{poor:.0%} of the rows have fewer than {limit:g} effective draws of "
-        f"{estimator.n_importance_draws}, {heavy:.0%} weights of heavy tails (Pareto k above "
-        f"{_HEAVY})."
+        f"{estimator.n_importance_draws}, {tails} (Pareto k above {_HEAVY})."
     )
     if poor > _FEW or heavy > 5 * _FEW:
         remedy = (
@@ -230,14 +233,14 @@ def _weights(estimator: FittedVAE, rows: Any) -> Finding:
 
 def _mixture(estimator: FittedVAE, rows: Any) -> Iterator[Finding]:
     use = estimator.mixture_weights(rows).mean(0)
-    information = float(np.median(estimator.missing_information(rows)))
+    information = float(np.median(estimator.latent_information(rows)))
     dead = np.flatnonzero(use < _DEAD)
     n = len(use)
     if n > 1 and len(dead):
         yield Finding(
             "mixture",
             "note",
-            f"component{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead))} of {n} "
+            f"component{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead + 1))} of {n} "
             f"{'are' if len(dead) > 1 else 'is'} hardly used (average weight below {_DEAD}).",
             f"K={n - len(dead)} would do, or another random_state uses more of them.",
         )

@@ -46,8 +46,8 @@ estimator : estimator
     be a Pipeline of what comes after imputation, such as encoders.
 imputer : imputer or None, default=None
     What completes tables, of which a clone is fitted; None takes ``MissSIWAEImputer()``. Any
-    imputer with a method ``impute(X, n_imputations, random_state=...)`` will do, and any with a
-    parameter ``random_state``, such as ``IterativeImputer(sample_posterior=True)``, of which
+    imputer with a method ``impute(X, n_imputations, random_state=...)`` will do, and any that draws
+    by a parameter ``random_state``, such as ``IterativeImputer(sample_posterior=True)``, of which
     ``n_imputations`` clones are fitted, each with a random state of its own.
 n_imputations : int, default=5
     Number of completed tables, and of members.
@@ -225,7 +225,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
         if isinstance(self.imputer, type) or not (
             self.imputer is None
             or hasattr(self.imputer, "impute")
-            or hasattr(self.imputer, "random_state")
+            or (hasattr(self.imputer, "random_state") and _draws(self.imputer))
         ):
             raise TypeError(
                 f"Parameter 'imputer' of {name} must be able to impute several times, by a method "
@@ -257,6 +257,11 @@ class _Copies:
         """Yield the table as each copy completes it, the same at every call."""
         # a transform that draws moves its random state on
         return (copy.deepcopy(one).transform(X) for one in self.copies)
+
+
+def _draws(imputer: Any) -> bool:
+    """Tell whether copies of an imputer differ: IterativeImputer's do where it is asked to draw."""
+    return bool(getattr(imputer, "sample_posterior", True))
 
 
 def _seeded(estimator: Any, random_state: np.random.RandomState) -> Any:

@@ -508,3 +508,17 @@ def test_documentation(cls):
     assert {attribute.name for attribute in doc["Attributes"]} == {
         name for name in fitted if name.endswith("_") and not name.startswith("_")
     }
+
+
+def test_an_imputer_that_does_not_draw_is_refused():
+    X = holed()
+    with pytest.raises(TypeError, match="able to impute several times"):
+        MultipleImputationRegressor(Ridge(), imputer=IterativeImputer()).fit(X, np.arange(len(X)))
+
+
+def test_complete_rows_are_predicted_after_incomplete_ones_were_learned():
+    X = holed()
+    y = np.arange(len(X), dtype=float)
+    model = MultipleImputationRegressor(Ridge(), imputer=MVAEImputer(max_iter=3), random_state=0)
+    complete = np.nan_to_num(X[:5])
+    assert np.isfinite(model.fit(X, y).predict(complete)).all()

@@ -20,10 +20,16 @@ from helpers import LinearGaussian, stream
 from scipy import stats
 
 from skmissvae._conditional import Conditional
-from skmissvae._intervals import Calibration, share_below, weighted_quantiles
+from skmissvae._intervals import (
+    Calibration,
+    quantiles_at,
+    share_below,
+    standing,
+    weighted_quantiles,
+)
 from skmissvae.importance import pareto_k
 
-pytestmark = quiet
+pytestmark = [quiet, pytest.mark.filterwarnings("ignore:.*imputations are drawn:UserWarning")]
 
 MODEL = LinearGaussian()
 
@@ -165,36 +171,65 @@ def test_the_place_of_a_draw_among_draws_of_its_own_kind_is_uniform():
 
 
 def test_intervals_that_are_right_are_not_moved():
-    u = np.random.default_rng(0).random((20_000, 1))
+    z = np.random.default_rng(0).normal(size=(20_000, 1))
     q = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
-    np.testing.assert_allclose(Calibration(u).moved(q)[0], q, atol=0.01)
+    np.testing.assert_allclose(Calibration(z).moved(q)[0], stats.norm.ppf(q), atol=0.03)
 
 
-@pytest.mark.parametrize("spread", [0.5, 2.0])
-def test_moved_intervals_cover_what_they_should(spread):
+@pytest.mark.parametrize("factor", [0.5, 2.0, 6.0])
+def test_moved_intervals_cover_what_they_should(factor):
     rng = np.random.default_rng(0)
     # the model's standard deviations are too small, or too large, by a factor
-    learned, new = stats.norm.cdf(spread * rng.normal(size=(2, 20_000)))
-    q = np.array([0.05, 0.95])
-    low, high = Calibration(learned[:, None]).moved(q)[0]
-    assert abs(((low <= new) & (new <= high)).mean() - 0.9) < 0.01
-    assert (low < 0.05) == (spread > 1)
+    values = torch.tensor(rng.normal(size=(4096, 2000)))
+    w = torch.full((4096,), 1 / 4096).double()
+    learned, new = torch.tensor(factor * rng.normal(size=(2, 2000)))
+    z = standing(values, w, learned, torch.zeros(1, 2000))
+    moved = torch.tensor(Calibration(z.T.numpy()).moved(np.array([0.05, 0.95])))
+    low, high = quantiles_at(values, w, moved.expand(2000, 2)).unbind(-1)
+    assert abs(float(((low <= new) & (new <= high)).double().mean()) - 0.9) < 0.025
+    assert bool((moved[0, 1] > 1.645) == (factor > 1))
+
+
+def test_where_values_stand_is_undone_by_reading_them_there():
+    rng = np.random.default_rng(1)
+    values, w = torch.tensor(rng.gamma(2.0, size=(5000, 4))), torch.tensor(rng.random(5000))
+    w = w / w.sum()
+    x = torch.tensor([0.3, 1.5, 9.0, 40.0]).double()
+    z = standing(values, w, x, torch.zeros(1, 4))
+    assert (z.diff() > 0).all()
+    torch.testing.assert_close(quantiles_at(values, w, z.T).squeeze(1), x, atol=0.02, rtol=0.01)
 
 
 def test_moved_quantiles_stay_in_order_and_columns_with_few_cells_go_by_all():
     rng = np.random.default_rng(0)
-    below = np.full((500, 2), np.nan)
-    below[:, 0] = stats.norm.cdf(2 * rng.normal(size=500))
-    below[:7, 1] = 0.5
-    q = np.linspace(0.001, 0.999, 401)
-    moved = Calibration(below).moved(q)
+    z = np.full((500, 2), np.nan)
+    z[:, 0] = 2 * rng.normal(size=500)
+    z[:7, 1] = 0.0
+    moved = Calibration(z).moved(np.linspace(0.001, 0.999, 401))
     assert (np.diff(moved) >= 0).all()
-    few = Calibration(below).moved(np.array([0.05]))
-    assert few[1] < 0.05  # by its own seven cells it would be 0.5
-    np.testing.assert_array_equal(Calibration(below).moved(np.array([0.5])), 0.5)
-    report = Calibration(below).report(["a", "b"])
+    few = Calibration(z).moved(np.array([0.05]))
+    assert few[1] < -1  # by its own seven cells it would be 0
+    np.testing.assert_array_equal(Calibration(z).moved(np.array([0.5])), 0)
+    report = Calibration(z).report(["a", "b"])
     assert report["n_cells"].tolist() == [500, 7]
     assert report.loc["b", "90%"] == 1.0
+
+
+def test_quantiles_stay_within_what_there_can_be(monkeypatch):
+    X = pd.DataFrame({"n": pd.array(np.random.default_rng(0).poisson(1.0, 80), "Int64")})
+    X["a"] = X["n"].astype(float) + np.random.default_rng(1).normal(size=80)
+    X = X.mask(np.random.default_rng(2).random(X.shape) < 0.3)
+    imputer = tiny(MVAEImputer, calibrate=True, max_value={"a": 2.0}).fit(X)
+    monkeypatch.setattr(Calibration, "moved", lambda self, q: np.tile(40 * (q - 0.5), (2, 1)))
+    cells = imputer.cell_distribution(X).set_index("column")
+    assert (cells.loc["n", "5%"] == 0).all()
+    assert (cells.loc["a", "95%"] == 2.0).all()
+
+
+def test_cells_are_learned_from_once():
+    X = table(60)
+    n = tiny(MVAEImputer, calibrate=True).fit(X).calibration_["n_cells"]
+    assert n.sum() <= 12 * X.shape[1]  # of a fifth of the rows
 
 
 @every_imputer
@@ -214,6 +249,51 @@ def test_calibrated_intervals_have_the_same_centre_and_other_ends(cls):
 def test_calibration_of_a_table_too_small_for_it_is_refused():
     with pytest.raises(ValueError, match="calibrate=True has no cells of numbers"):
         tiny(MVAEImputer, calibrate=True).fit([[1.0, 2.0], [2.0, np.nan]])
+    levels = pd.DataFrame({"a": list("xyz") * 20, "b": list("uvvu") * 15})
+    with pytest.raises(ValueError, match="'calibrate' of MVAEImputer must be False"):
+        tiny(MVAEImputer, calibrate=True).fit(levels)
+
+
+def test_calibration_does_not_outlive_its_encoder():
+    X = table(60)
+    imputer = tiny(MVAEImputer, calibrate=True).fit(X)
+    assert imputer.refit_encoder(X).calibration_ is None
+    assert imputer.calibration_ is not None
+
+
+# -- what is known ------------------------------------------------------------------------------
+
+
+def test_a_copy_of_a_seen_cell_is_known():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=80), "t": rng.choice(list("UVW"), 80)})
+    X["b"] = X["a"] + rng.normal(size=80)
+    X["a2"], X["t2"] = X["a"], X["t"]
+    X.loc[:9, ["a2", "t2"]] = None
+    X.loc[5:14, ["a", "b", "t"]] = None
+    imputer = tiny(MVAEImputer).fit(X)
+    assert imputer.fit_report_.loc[["a2", "t2"], "treatment"].eq("copy").all()
+    cells = imputer.cell_distribution(X).set_index(["column", "row"])
+    for row in range(5):
+        told = cells.loc[[("a2", row)]].iloc[0]
+        assert told["mean"] == pytest.approx(X.loc[row, "a"])
+        assert told["std"] == 0
+        assert told["5%"] == pytest.approx(X.loc[row, "a"])
+        levels = cells.loc[[("t2", row)]].set_index("level")["probability"]
+        assert levels[X.loc[row, "t"]] == 1
+        assert levels.sum() == 1
+    assert (cells.loc["a2"].loc[5:9, "std"] > 0).all()
+
+
+@every_imputer
+def test_a_table_without_holes_is_its_own_imputation(cls):
+    X = table()
+    imputer = tiny(cls).fit(X)
+    complete = np.where(np.isnan(X), 0.0, X)
+    np.testing.assert_array_equal(imputer.impute(complete, 2)[1], complete)
+    np.testing.assert_array_equal(imputer.transform(complete), complete)
+    np.testing.assert_array_equal(imputer.impute(X, 2, where=[])[0], X)
+    assert imputer.cell_distribution(complete).empty
 
 
 # -- several models -----------------------------------------------------------------------------
@@ -283,6 +363,30 @@ def test_learning_piece_by_piece_is_refused_where_rows_are_needed_again(name, va
         tiny(MVAEImputer, **{name: value}).partial_fit(table())
 
 
+def test_more_imputations_than_models_are_warned_of():
+    imputer = tiny(MVAEImputer, n_models=2).fit(table())
+    with pytest.warns(UserWarning, match="3 imputations are drawn from 2 models"):
+        imputer.impute(table(), 3)
+
+
+def test_going_on_refits_models_for_as_many_epochs_as_there_were_in_all():
+    imputer = tiny(MVAEImputer, n_models=2, warm_start=True)
+    for _ in range(3):
+        imputer.fit(table())
+    assert imputer.n_iter_ == 9
+    assert [model.n_iter_ for model in imputer.models_] == [9, 9]
+
+
+def test_poor_weights_of_models_are_not_hidden_by_their_number():
+    X = table()
+    imputer = tiny(MVAEImputer, n_models=3).fit(X).set_params(n_importance_draws=100)
+    for model in imputer.models_:
+        for weight in model.vae_.encoder.parameters():
+            weight.data.mul_(20.0)
+    with pytest.warns(UserWarning, match="fewer than 10 effective importance draws of 100"):
+        imputer.cell_distribution(X)
+
+
 def test_refit_encoder_refits_those_of_all_models():
     X = table()
     imputer = tiny(MVAEImputer, n_models=2).fit(X)
@@ -299,7 +403,7 @@ def test_refit_encoder_refits_those_of_all_models():
 def test_an_imputation_is_the_same_however_many_there_are_and_are_kept(n_models, monkeypatch):
     X = table()
     imputer = tiny(MissSIWAEImputer, n_models=n_models, n_importance_draws=400).fit(X)
-    six, three = imputer.impute(X, 6), imputer.impute(X, 3)
+    six, three = imputer.impute(X, 6), imputer.impute(X, 3)  # more than models: told elsewhere
     for i in range(3):
         np.testing.assert_array_equal(six[i], three[i])
     kept = list(six)
@@ -394,6 +498,17 @@ def test_all_imputations_stand_in_one_frame(make):
         np.testing.assert_array_equal(part[names].to_numpy(), np.asarray(tables[i]))
 
 
+def test_imputations_survive_pickling_and_none_make_no_frame():
+    X = table()
+    tables = tiny(MVAEImputer).fit(X).impute(X, 3)
+    first = tables[0]
+    again = pickle.loads(pickle.dumps(tables))
+    np.testing.assert_array_equal(again[0], first)
+    np.testing.assert_array_equal(again[2], tables[2])
+    with pytest.raises(ValueError, match="no imputation to make a frame of"):
+        tables[:0].to_frame()
+
+
 def test_a_frame_of_all_imputations_keeps_types_and_the_labels_of_an_index():
     X = mixed()
     long = tiny(MVAEImputer).fit(X).impute(X, 2).to_frame()
@@ -433,11 +548,11 @@ def test_rows_tell_of_their_weights_components_and_information(cls):
     assert k.shape == (40,)
     assert weights.shape == (40, getattr(estimator, "K", 1))
     np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
-    information = estimator.missing_information(X)
+    information = estimator.latent_information(X)
     complete = ~np.isnan(X).any(1)
     assert (information[complete] == 0).all()
     assert (information >= 0).all()
-    for method in ("pareto_k", "mixture_weights", "missing_information"):
+    for method in ("pareto_k", "mixture_weights", "latent_information"):
         alone = getattr(estimator, method)(X[5:6])
         np.testing.assert_array_equal(alone, getattr(estimator, method)(X)[5:6])
 
