@@ -3,10 +3,10 @@
 ``python benchmarks/inference.py`` repeats what imputation statisticians ask of a method (van
 Buuren, Flexible Imputation of Missing Data, section 2.5): tables are drawn from a known model, 30%
 of the cells of two covariates are hidden depending on the outcome and on a third covariate, the
-table is imputed several times with the outcome in it, and regressions of the imputed tables are pooled
-by Rubin's rules. Estimates should be unbiased, and 95% intervals should cover the true coefficient
-in 95% of the repetitions. Each repetition adds a line to ``inference.csv``; those that are there
-are not done again. statsmodels' MICE takes part where it is installed.
+table is imputed several times with the outcome in it, and regressions of the imputed tables are
+pooled by Rubin's rules. Estimates should be unbiased, and 95% intervals should cover the true
+coefficient in 95% of the repetitions. Each repetition adds a line to ``inference.csv``; those that
+are there are not done again. statsmodels' MICE takes part where it is installed.
 """
 
 import argparse
@@ -195,7 +195,8 @@ def main() -> None:
     text = (
         markdown(frame, "model")
         + "\nSlopes of regressions of y on x1, x2 and x3 (true: 1, 0.5, -0.5), 30% of the cells of "
-        "x1 and x2 missing at random, depending on x3 and y; 20 imputations (10 of 10 refitted models), pooled. Coverage of "
+        "x1 and x2 missing at random, depending on x3 and y; 20 imputations (by 10 refitted models "
+        "10), pooled. Coverage of "
         "95% intervals: 200 repetitions have a Monte-Carlo standard error of 0.015, 100 of 0.022. "
         + versions()
     )
