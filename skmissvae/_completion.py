@@ -22,18 +22,18 @@ class Imputations(Sequence[Any]):
     ----------
     make : callable
         Returns the i-th table.
-    n : int
-        Number of tables.
+    places : range
+        Which tables.
     names : sequence of str
         Names of the columns, for tables that have none.
     """
 
-    def __init__(self, make: Callable[[int], Any], n: int, names: Sequence[Any]) -> None:
-        self._make, self._n, self._names = make, n, names
+    def __init__(self, make: Callable[[int], Any], places: range, names: Sequence[Any]) -> None:
+        self._make, self._places, self._names = make, places, names
 
     def __len__(self) -> int:
         """Return the number of tables."""
-        return self._n
+        return len(self._places)
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -41,14 +41,14 @@ class Imputations(Sequence[Any]):
     def __getitem__(self, index: slice) -> Imputations: ...
     def __getitem__(self, index: int | slice) -> Any:
         """Return a table, the same at every call, or a shorter sequence."""
-        chosen = range(self._n)[index]
+        chosen = self._places[index]
         if isinstance(chosen, range):
-            return Imputations(lambda i: self._make(chosen[i]), len(chosen), self._names)
+            return Imputations(self._make, chosen, self._names)
         return self._make(chosen)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the tables, one in memory at a time."""
-        return (self._make(i) for i in range(self._n))
+        return (self._make(i) for i in self._places)
 
     def to_frame(self) -> Any:
         """Return all tables below one another, as mice's ``complete(..., "long")`` does.
@@ -87,7 +87,7 @@ class Imputations(Sequence[Any]):
 
     def __repr__(self) -> str:
         """Return what it is."""
-        return f"Imputations(n={self._n})"
+        return f"Imputations(n={len(self)})"
 
 
 class Task(NamedTuple):

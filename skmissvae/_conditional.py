@@ -32,6 +32,13 @@ def _effective(trace: Tensor, observed: Tensor) -> Tensor:
     return torch.where(r_hat < _DISAGREE, ess, 1.0)
 
 
+def _chosen(w: Tensor, u: Tensor) -> Tensor:
+    """Return which draws uniform numbers choose by their weights: (M,), (n, ...) -> (n,)."""
+    total = w.cumsum(0)
+    # rounding must not choose one behind the last
+    return torch.searchsorted(total, u.flatten().to(total) * total[-1]).clamp_max(len(w) - 1)
+
+
 class Conditional(NamedTuple):
     """Ways to condition a model on the observed cells of rows.
 
@@ -137,9 +144,8 @@ class Conditional(NamedTuple):
         ess = _effective(run.means(self.vae), observed)
         z = run.z.flatten(0, 1)  # later steps last
         if self.bounds is not None:
-            total = self._log_share(z, observed).softmax(0).cumsum(0)
-            u = noise.uniform(size, 1, 1).flatten().to(total) * total[-1]
-            return z[torch.searchsorted(total, u).clamp_max(len(z) - 1)], ess
+            w = self._log_share(z, observed).softmax(0)
+            return z[_chosen(w, noise.uniform(size, 1, 1))], ess
         # the last ones, each from another chain as far as there are chains
         return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess
 
@@ -171,20 +177,10 @@ class Conditional(NamedTuple):
         """Return what the missing cells would tell of the latents, in nats: (1, D) -> (1,)."""
         z, w, _ = self.weighted(x, observed, noise)
         columns = self.decode(z)
-        u = noise.uniform(n, 1, 1).double().expand(n, 1, 1).flatten().to(w.device)
-        total = w.cumsum(0)
-        chosen = torch.searchsorted(total, u * total[-1]).clamp_max(len(z) - 1)  # (n,)
+        chosen = _chosen(w, noise.uniform(n, 1, 1))  # (n,)
         filled = self.decode(z[chosen]).sample(noise)  # (n, 1, D)
-        log_p = (
-            torch.stack(
-                [
-                    torch.where(observed, 0.0, columns.log_prob(one.expand(columns.shape))).sum(-1)
-                    for one in filled
-                ]
-            )
-            .squeeze(-1)
-            .double()
-        )  # (n, M)
+        cells = [columns.log_prob(one.expand(columns.shape)) for one in filled]  # (M, 1, D) each
+        log_p = torch.where(observed, 0.0, torch.stack(cells)).sum((-1, -2)).double()  # (n, M)
         given_z = log_p.gather(1, chosen.unsqueeze(1)).squeeze(1)
         return (given_z - (log_p + w.log()).logsumexp(1)).mean().clamp_min(0).reshape(1)
 
@@ -205,9 +201,7 @@ class Conditional(NamedTuple):
         ess = 1 / w.square().sum(0, keepdim=True)
         if ess < _SHARED_ESS:
             return nothing, ess
-        total = w.cumsum(0)
-        place = torch.searchsorted(total, u.squeeze(1).to(total) * total[-1])
-        return z[place.clamp_max(len(z) - 1)].transpose(0, 1), ess
+        return z[_chosen(w, u)].transpose(0, 1), ess
 
     def spread(
         self, x: Tensor, observed: Tensor, noise: Noise

@@ -17,7 +17,7 @@ from torch import Tensor
 from ._columns import Rows, Table
 from ._conditional import Conditional, poor_ess
 from ._input import Cells, Source, column_names, create, open_table, read
-from ._params import validate, whole
+from ._params import refuse_fewer, validate
 from ._settable import Settable
 from ._spec import Spec
 from ._state import convert, local_seed, users_level
@@ -256,13 +256,13 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             return (found,)
 
         rows = self._rows(X)[2]
-        (found,) = self._row_by_row(rows, surprises)
         names = [column_names(self)[j] for j in self._table.modelled]
         for name in ("score", "per_cell"):
             if name in names:
                 raise ValueError(
                     f"X has a column named {name!r}, as one that outlier_scores adds; rename it."
                 )
+        (found,) = self._row_by_row(rows, surprises)
         index = X.index if isinstance(X, pd.DataFrame) else None
         frame = pd.DataFrame(found, columns=["score", *names], index=index)
         frame.insert(1, "per_cell", found[:, 0] / np.maximum(rows.observed.sum(1), 1))
@@ -345,8 +345,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             not modelled have what their holes would get.
         """
         check_is_fitted(self)
-        if whole(1)(n_samples):
-            raise ValueError(f"n_samples must be {whole(1)(n_samples)}; got {n_samples!r}.")
+        refuse_fewer(1, n_samples=n_samples)
         # a stream of its own: the same integer has also made the start values
         seed = derive_seed(self._call_seed(random_state), 3)
         noise = StreamNoise(torch.Generator().manual_seed(seed))

@@ -32,6 +32,7 @@ from ._params import (
     none,
     one_of,
     real,
+    refuse_fewer,
     whole,
 )
 from ._settable import a_mapping
@@ -275,12 +276,12 @@ calibration_ : DataFrame or None
                 return columns.sample(noise)[0].double(), ess
             half = torch.full(columns.shape, 0.5, dtype=z.dtype, device=z.device)
             value = _median(columns, half) if self.estimate == "median" else _mode(columns, half)
-            if any(decided):  # levels have no middle: the most probable one
+            if decided.any():  # levels have no middle: the most probable one
                 point = likelihood.point(columns.expected().mean(0)).to(value)
-                value = torch.where(torch.tensor(decided, device=z.device), point, value)
+                value = torch.where(torch.as_tensor(decided, device=z.device), point, value)
             return value.double(), ess
 
-        decided = [support in ("binary", "coded") for support in self._table.supports]
+        decided = ~self._numeric()
         x, ess = self._row_by_row(task.rows, complete, which=task.todo)
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         return task.table(x)
@@ -301,9 +302,8 @@ calibration_ : DataFrame or None
         ``sampler``, then the missing cells given it. A row's pool serves all its imputations where
         100 draws or more are effective, which lowers the variance between imputations by a
         hundredth at most; other rows have a fresh pool, or fresh chains, for each. Rows are
-        independent; what a row gets depends
-        on its position, or its entry in ``row_ids``, on ``random_state`` and the fit alone: give
-        other tables another ``random_state``.
+        independent; what a row gets depends on its position, or its entry in ``row_ids``, on
+        ``random_state`` and the fit alone: give other tables another ``random_state``.
 
         With ``n_models=1`` the model is the same for all imputations: they differ by what the row
         leaves open, not by what is not known of the model. With more, the i-th imputation is by
@@ -329,10 +329,7 @@ calibration_ : DataFrame or None
             A lazy sequence of tables like ``X``: each is made when it is asked for, so that one
             is in memory at a time. Its ``to_frame()`` has them all below one another.
         """
-        if whole(1)(n_imputations):
-            raise ValueError(
-                f"n_imputations must be {whole(1)(n_imputations)}; got {n_imputations!r}."
-            )
+        refuse_fewer(1, n_imputations=n_imputations)
         # tables made later are still of this fit, these settings and this table
         task, given = self._task(X, where, row_ids, keep=True), self._conditionals()
         if 1 < len(given) < n_imputations:
@@ -344,7 +341,7 @@ calibration_ : DataFrame or None
                 stacklevel=users_level(),
             )
         draw = _Completion(self, task, given, self._call_seed(random_state), int(n_imputations))
-        return Imputations(draw, int(n_imputations), list(self.get_feature_names_out()))
+        return Imputations(draw, range(int(n_imputations)), list(self.get_feature_names_out()))
 
     def cell_distribution(
         self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95), *, where: Any = None
@@ -462,11 +459,10 @@ calibration_ : DataFrame or None
         bound = np.full(len(names), without)
         if not isinstance(given, Mapping):
             if given is not None:
-                free = ("binary", "coded")
                 scalar = [
                     j
                     for j, d in place.items()
-                    if isinstance(table.codecs[j], Numbers) and table.supports[d] not in free
+                    if isinstance(table.codecs[j], Numbers) and table.supports[d] not in _CODED
                 ]
                 bound[scalar] = given
             return bound

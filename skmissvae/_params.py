@@ -42,6 +42,13 @@ def whole(low: int) -> Check:
     return check
 
 
+def refuse_fewer(least: int, **given: object) -> None:
+    """Raise a ValueError that names the first argument that is no integer of at least so much."""
+    for name, value in given.items():
+        if wanted := whole(least)(value):
+            raise ValueError(f"{name} must be {wanted}; got {value!r}.")
+
+
 def real(low: float, high: float = math.inf, *, above: bool = False) -> Check:
     """Return a check for a finite number from ``low`` (or above it) to below ``high``."""
 

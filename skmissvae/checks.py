@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._frames import Codec, Mask, codec, columns_and_names, is_time, missing, without
 from ._input import missing_marker
-from ._params import whole
+from ._params import refuse_fewer
 from .missingness import borrowed_masks
 
 Floats = NDArray[np.float64]
@@ -262,7 +262,7 @@ def overimputation_report(
     2     x2  continuous  imputer        6
     3    all     numbers  imputer       19
     """
-    _refuse_fewer(n_repeats=n_repeats)
+    refuse_fewer(1, n_repeats=n_repeats)
     if not 0 < level < 1:
         raise ValueError(f"level must be above 0 and below 1, such as 0.9; got {level!r}.")
     table, rng = _opened(imputer, X, "cell_distribution"), check_random_state(random_state)
@@ -354,7 +354,7 @@ def posterior_predictive_check(
     >>> check["statistic"].tolist()
     ['mean', 'std', '5%', '95%', 'mean', 'std', '5%', '95%', 'correlation']
     """
-    _refuse_fewer(n_replicates=n_replicates)
+    refuse_fewer(1, n_replicates=n_replicates)
     table = _opened(imputer, X, "sample")
     seeds = check_random_state(random_state).randint(2**31 - 1, size=n_replicates).tolist()
     samples = (imputer.sample(len(table.x), random_state=seed) for seed in seeds)
@@ -490,12 +490,6 @@ def compare_imputed(
 
 
 # -- tables ------------------------------------------------------------------------------------
-
-
-def _refuse_fewer(**given: Any) -> None:
-    for name, value in given.items():
-        if wanted := whole(1)(value):
-            raise ValueError(f"{name} must be {wanted}; got {value!r}.")
 
 
 def _opened(imputer: Any, X: Any, method: str) -> _Table:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._conditional import poor_ess
 from ._fitted import FittedVAE
+from ._params import refuse_fewer
 
 _HEAVY = 0.7  # Pareto shape above which sums of weights are not to be trusted
 _DISAGREE = 1.1  # R-hat above which chains are
@@ -130,8 +131,7 @@ def diagnose(
             "Pipeline give the step."
         )
     check_is_fitted(estimator)
-    if isinstance(max_rows, bool) or not isinstance(max_rows, (int, np.integer)) or max_rows < 1:
-        raise ValueError(f"max_rows must be an integer of 1 or more; got {max_rows!r}.")
+    refuse_fewer(1, max_rows=max_rows)
     n_rows = len(X)
     rows = X
     if n_rows > max_rows:

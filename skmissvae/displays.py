@@ -17,7 +17,7 @@ from ._fitted import FittedVAE
 from ._frames import Codec, Dates, Mask, Values, columns_and_names, objects
 from ._imputer import BaseImputer
 from ._input import column_names
-from ._params import whole
+from ._params import refuse_fewer, whole
 from ._spec import place_of
 from .distributions import Mixture
 from .importance import finite
@@ -275,7 +275,7 @@ class MissingnessDisplay:
         MissingnessDisplay
             The display.
         """
-        _refuse_fewer(1, max_patterns=max_patterns)
+        refuse_fewer(1, max_patterns=max_patterns)
         missing, n_rows = self.missing[:max_patterns], self.n_rows[:max_patterns]
         n_patterns, n_columns = missing.shape
         size = min(3 + 0.45 * n_columns, 14), min(2.2 + 0.22 * n_patterns, 12)
@@ -412,7 +412,7 @@ class ImputedDensityDisplay:
             The display, drawn.
         """
         _pyplot(cls)
-        _refuse_fewer(1, n_imputations=n_imputations)
+        refuse_fewer(1, n_imputations=n_imputations)
         source, cells, _ = _fitted(imputer, BaseImputer, "imputer")._rows(X)
         table, names = imputer._table, column_names(imputer)
         places = _places_with_holes(imputer, cells.holes, columns)
@@ -763,7 +763,7 @@ class LatentDisplay:
             The display, drawn.
         """
         _pyplot(cls)
-        _refuse_fewer(10, n_grid=n_grid)
+        refuse_fewer(10, n_grid=n_grid)
         n_latents = _fitted(estimator, FittedVAE).vae_.prior.n_latents
         if n_latents != 2:
             raise ValueError(
@@ -973,12 +973,6 @@ def _fitted(estimator: Any, kind: type, parameter: str = "estimator") -> Any:
         )
     check_is_fitted(estimator)
     return estimator
-
-
-def _refuse_fewer(least: int, **given: Any) -> None:
-    for name, value in given.items():
-        if wanted := whole(least)(value):
-            raise ValueError(f"{name} must be {wanted}; got {value!r}.")
 
 
 def _axes(display: type, ax: Any, **figure: Any) -> tuple[Axes, Figure]:

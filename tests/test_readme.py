@@ -30,7 +30,6 @@ def small(cls):
 @quiet
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*imputations are drawn:UserWarning")
-@pytest.mark.skipif(not README.exists(), reason="the package is installed without its sources")
 def test_every_block_of_the_readme_runs(monkeypatch):
     for name in ("MissSIWAEImputer", "MissSVAEImputer", "VAEDensityEstimator"):
         monkeypatch.setattr(skmissvae, name, small(getattr(skmissvae, name)))

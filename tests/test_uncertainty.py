@@ -504,6 +504,7 @@ def test_imputations_survive_pickling_and_none_make_no_frame():
     first = tables[0]
     again = pickle.loads(pickle.dumps(tables))
     np.testing.assert_array_equal(again[0], first)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(tables[1:]))[1], tables[2])
     np.testing.assert_array_equal(again[2], tables[2])
     with pytest.raises(ValueError, match="no imputation to make a frame of"):
         tables[:0].to_frame()
