@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo coverage test-oldest clean
+.PHONY: test demo coverage test-oldest peers clean
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -35,5 +35,16 @@ test-oldest: constraints-oldest.txt
 	.venv-oldest/bin/python -m pip install -q -c constraints-oldest.txt -e . pytest numpydoc matplotlib skops hypothesis polars pyarrow
 	.venv-oldest/bin/python -m pytest -q
 
+# what benchmarks/accuracy.py compares with and the package itself has no use for
+PEERS := $(patsubst benchmarks/environments/%.txt,.venv-peers/%/.installed,$(wildcard benchmarks/environments/*.txt))
+
+peers: $(PEERS)
+
+.venv-peers/%/.installed: benchmarks/environments/%.txt
+	$(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/python -m pip install -q --upgrade pip
+	.venv-peers/$*/bin/python -m pip install -q -r $<
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-oldest *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest .venv-peers *.egg-info .pytest_cache .mypy_cache .ruff_cache

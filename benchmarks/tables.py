@@ -5,9 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from sklearn.datasets import fetch_openml, load_breast_cancer, load_diabetes
+from sklearn.datasets import (
+    fetch_california_housing,
+    fetch_openml,
+    load_breast_cancer,
+    load_diabetes,
+)
 
 MAX_ROWS = 2000
+FOLDER = "SKMISSVAE_DATA"
 FILES = {
     "wine_red": "A_miwae_uci/wine_red.csv.gz",
     "concrete": "A_miwae_uci/concrete.csv.gz",
@@ -17,7 +23,17 @@ FILES = {
     "wine_white": "A_miwae_uci/wine_white.csv.gz",
     "energy_efficiency": "B_tabular/small_energy_efficiency.csv.gz",
     "ionosphere": "B_tabular/small_ionosphere.csv.gz",
+    "yeast": "A_miwae_uci/yeast.csv.gz",
+    "california_housing": "B_tabular/california_housing.csv.gz",
+    "letter": "B_tabular/letter.csv.gz",
+    "spam": "B_tabular/spam.csv.gz",
+    "obesity": "B_tabular/obesity.csv.gz",
+    "climate": "B_tabular/climate.csv.gz",
+    "heart_disease": "E_real_missing/heart_disease.csv.gz",
+    "auto_mpg": "E_real_missing/auto_mpg.csv.gz",
+    "credit_data": "E_real_missing/credit_data.csv.gz",
 }
+TARGETS = {"heart_disease": "num", "credit_data": "Status"}  # of others the last column
 PUBLIC: dict[str, Callable[[], pd.DataFrame]] = {
     "wine_red": lambda: fetch_openml("wine-quality-red", version=1, as_frame=True).data,
     "concrete": lambda: fetch_openml("concrete_compressive_strength", as_frame=True).data,
@@ -28,6 +44,68 @@ PUBLIC: dict[str, Callable[[], pd.DataFrame]] = {
     "banknote": lambda: fetch_openml("banknote-authentication", version=1, as_frame=True).data,
     "diabetes": lambda: load_diabetes(as_frame=True).data,
 }
+#: The same with the target as the last column.
+PUBLIC_WITH_TARGET: dict[str, Callable[[], pd.DataFrame]] = {
+    "breast_cancer": lambda: load_breast_cancer(as_frame=True).frame,
+    "california_housing": lambda: fetch_california_housing(as_frame=True).frame,
+    "wine_red": lambda: _openml("wine-quality-red"),
+    "concrete": lambda: _openml("concrete_compressive_strength"),
+    "banknote": lambda: _openml("banknote-authentication"),
+    "letter": lambda: _openml("letter"),
+    "spam": lambda: _openml("spambase"),
+    "climate": lambda: _openml("climate-model-simulation-crashes"),
+    "auto_mpg": lambda: _openml("autoMpg"),
+}
+
+
+def _openml(name: str) -> pd.DataFrame:
+    found = fetch_openml(name, version=1, as_frame=True)
+    return found.data.assign(target=found.target)
+
+
+def load_whole(name: str, max_rows: int) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the features and the target of a table as they are; of long tables a part.
+
+    Parameters
+    ----------
+    name : str
+        A key of FILES.
+    max_rows : int
+        Rows at most, drawn at random.
+
+    Returns
+    -------
+    features : DataFrame
+        Columns that vary.
+    target : Series
+        What the table is for.
+    """
+    folder = os.environ.get(FOLDER)
+    if folder:
+        table = pd.read_csv(Path(folder) / FILES[name])
+        target = TARGETS.get(name, table.columns[-1])
+    else:
+        if name not in PUBLIC_WITH_TARGET:
+            raise SystemExit(
+                f"Table {name!r} has no public source that scikit-learn fetches; set ${FOLDER} to "
+                f"a folder that holds {FILES[name]}."
+            )
+        table = _fetched(name, PUBLIC_WITH_TARGET[name])
+        target = table.columns[-1]
+    table = table.sample(min(len(table), max_rows), random_state=0).sort_index()
+    table = table.reset_index(drop=True)
+    features = table.drop(columns=target)
+    return features.loc[:, features.nunique() > 1], table[target]
+
+
+def _fetched(name: str, fetch: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    try:
+        return fetch()
+    except Exception as error:
+        raise SystemExit(
+            f"Table {name!r} is neither in the folder ${FOLDER} (which is not set) nor to be had "
+            f"from its public source: {error}"
+        ) from error
 
 
 def load(name: str) -> pd.DataFrame:
@@ -43,18 +121,12 @@ def load(name: str) -> pd.DataFrame:
     DataFrame
         Columns of mean 0 and standard deviation 1.
     """
-    folder = os.environ.get("SKMISSVAE_DATA")
+    folder = os.environ.get(FOLDER)
     if folder:
         # the files' last column is the target
         table = pd.read_csv(Path(folder) / FILES[name]).iloc[:, :-1]
     else:
-        try:
-            table = PUBLIC[name]()
-        except Exception as error:
-            raise SystemExit(
-                f"Table {name!r} is neither in the folder $SKMISSVAE_DATA (which is not set) nor "
-                f"to be had from its public source: {error}"
-            ) from error
+        table = _fetched(name, PUBLIC[name])
     table = table.sample(min(len(table), MAX_ROWS), random_state=0).sort_index()
     table = table.loc[:, table.std() > 0]
     return (table - table.mean()) / table.std(ddof=0)

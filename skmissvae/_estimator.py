@@ -46,9 +46,8 @@ from .training import DivergenceError, Schedule, Settings, State, train
 _log = logging.getLogger("skmissvae")
 
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 2500, 10, 200  # what max_iter=None takes
+_FEW_EPOCHS, _MANY_EPOCHS = 30, 100  # bounds of rows per column, which it takes after a start
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
-_FACTORS = 8  # of the factor analysis that a decoder's linear path starts from, at most
-_LINEAR_SHARE = 0.2  # epochs in which the encoder learns that model, as a share of max_iter
 _CATCH_UP = 10  # steps of the chains of rows that are new to a model
 
 
@@ -155,22 +154,16 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         epochs: Epochs | None,
         start_seed: int | None,
     ) -> bool:
-        """Train the model, before it the encoder for its start, and after it the second encoder.
+        """Train the model from its start, and after it the second encoder.
 
         A model that goes on has no start. Returns whether training was stopped from outside.
         """
-        self.history_: dict[str, list[float]] = {}
         part = slice(None) if held_out is None else ~held_out.numpy()
         trained_on = Rows(rows.x[part], rows.observed[part])
-        n_first = 0
         if start_seed is not None:
-            n_first = self._start_linear(trained_on, max_iter, start_seed)
-        if n_first:
-            state = self._train_encoder(trained_on, n_first, seed, self.schedule, epochs)
-            self.history_ = state.history
-        if not (n_first and state.stopped):
-            state = self._train(rows, max_iter - n_first, self.schedule, seed, epochs, held_out)
-            self.history_ = _joined(self.history_, state.history)
+            self._start_linear(trained_on, start_seed)
+        state = self._train(rows, max_iter, self.schedule, seed, epochs, held_out)
+        self.history_ = state.history
         self.n_iter_ = max(1, len(self.history_["bound"]))
         self.validation_score_ = state.best
         if self._decomposed():
@@ -220,7 +213,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 cells = self._read(source)
             rows = self._encode_rows(cells)
             if first:
-                self._start_linear(rows, 1, seeds[0])
+                self._start_linear(rows, seeds[0])
             # a pass must not repeat the noise of the last, even with an integer random_state
             seed = derive_seed(seeds[1], int(self.n_iter_))
             state = self._train(rows, 1, "constant", seed)
@@ -273,29 +266,25 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         return [int(seed) for seed in random_state.randint(2**31 - 1, size=3)]
 
     def _epochs(self, n_rows: int) -> int:
-        steps = math.ceil(n_rows / self.batch_size)
-        return min(max(math.ceil(_STEPS / steps), _MIN_EPOCHS), _MAX_EPOCHS)
+        """Return the epochs that ``max_iter=None`` stands for."""
+        most = max(math.ceil(_STEPS / math.ceil(n_rows / self.batch_size)), _MIN_EPOCHS)
+        if self.vae_.guide is None:
+            return min(most, _MAX_EPOCHS)
+        per_column = round(n_rows / len(self._spec.facts))
+        return min(most, max(_FEW_EPOCHS, min(per_column, _MANY_EPOCHS)))
 
-    def _start_linear(self, rows: Rows, max_iter: int, seed: int) -> int:
-        """Let the decoder start from factor analysis, where it has a linear path.
-
-        Returns the epochs in which the encoder has to learn it before the decoder moves.
-        DeMissVAE imputed worse from there, on each of five tables.
-        """
-        size = min(len(rows.x), rows.x.shape[1])
-        if not self.linear_path or self.decoder is not None or self._decomposed() or size < 2:
-            return 0
-        n_factors = min(_FACTORS, self._spec.n_latents)
-        if not any(self.vae_.likelihood.outputs):
-            return 0  # no column has a location
+    def _start_linear(self, rows: Rows, seed: int) -> None:
+        """Let a model that has a guide start from factor analysis."""
+        if self.vae_.guide is None or len(rows.x) < 2:
+            return
         random_state = np.random.default_rng(derive_seed(seed, 7))
         x, seen = self.vae_.likelihood.straighten(
             torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
         )
         x = torch.where(seen, x, 0.0)
+        n_factors = min(self._spec.n_latents, x.shape[1])
         model = factor_analysis(x.double().numpy(), seen.numpy(), n_factors, random_state)
         start_from(self.vae_, model)
-        return round(_LINEAR_SHARE * max_iter)
 
     def _encoder_epochs(self, max_iter: int) -> int:
         """Return the epochs of an encoder's training for a decoder that is done."""
@@ -386,6 +375,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             n_blocks=self.n_blocks,
             dropout=self.dropout,
             linear_path=self.linear_path,
+            # DeMissVAE imputed worse from factor analysis, on each of five tables
+            guided=self.linear_path and self.decoder is None and not self._decomposed(),
             prior=self.prior,
             posterior=self.posterior,
             encoder=self.encoder,

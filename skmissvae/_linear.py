@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from .model import VAE
 from .networks import ResidualMLP
 
-_RIDGE = 1e-2  # precision of the loadings' prior: a column with few cells keeps finite loadings
+# Precisions of the loadings' priors: the least keeps the loadings of a column with few cells
+# finite, the greatest leaves nothing of a factor.
+_LEAST, _GREATEST = 1e-2, 1e4
+_SETTLING = 10  # rounds before factors are weighed
 _MIN_VARIANCE = 1e-2  # of a column given the factors; columns have variance one
 _ROWS = 2000  # more of them add nothing to a start
 
@@ -29,9 +32,13 @@ def factor_analysis(
     observed: NDArray[np.bool_],
     n_factors: int,
     random_state: np.random.Generator,
-    n_iter: int = 100,
+    n_iter: int = 50,
 ) -> FactorAnalysis:
     """Fit factor analysis to rows with holes by expectation maximisation.
+
+    The loadings of a factor have a Normal prior whose precision, in units of the columns' noise, is
+    learned (automatic relevance determination): factors that the table does not bear out vanish,
+    so that there can be as many as one likes.
 
     Parameters
     ----------
@@ -54,6 +61,7 @@ def factor_analysis(
     References
     ----------
     .. [1] Rubin and Thayer (1982). EM algorithms for ML factor analysis. Psychometrika 47.
+    .. [2] Bishop (1999). Bayesian PCA. NeurIPS 11.
     """
     if len(x) > _ROWS:
         taken = random_state.choice(len(x), _ROWS, replace=False)
@@ -63,8 +71,9 @@ def factor_analysis(
     identity = np.eye(n_factors)
     loadings = 0.3 * random_state.normal(size=(n_columns, n_factors))
     intercept, variance = np.zeros(n_columns), np.full(n_columns, 0.5)
+    relevance = np.full(n_factors + 1, _LEAST)  # the last one is the intercept's
     second = np.empty((n_rows, n_factors + 1, n_factors + 1))
-    for _ in range(n_iter):
+    for done in range(n_iter):
         # E: moments of a row's factors, with a one beside them for the intercept
         scaled = loadings / variance[:, None]
         precision = (
@@ -78,26 +87,33 @@ def factor_analysis(
         # M: a regression of every column on the factors of the rows that have it
         flat = second.reshape(n_rows, -1)
         gram = (seen.T @ flat).reshape(n_columns, n_factors + 1, n_factors + 1)
-        gram += _RIDGE * np.eye(n_factors + 1)
+        gram += np.diag(relevance)
         moment = (seen * x).T @ first
-        solution = np.linalg.solve(gram, moment[..., None])[..., 0]
+        spread = np.linalg.inv(gram)  # covariance of a column's loadings, in units of its noise
+        solution = np.einsum("dij,dj->di", spread, moment)
         loadings, intercept = solution[:, :-1], solution[:, -1]
         residual = (seen * x**2).sum(0) - 2 * (solution * moment).sum(-1)
         residual += np.einsum("di,dij,dj->d", solution, gram, solution)
         variance = np.maximum(residual / np.maximum(seen.sum(0), 1), _MIN_VARIANCE)
+        if done >= _SETTLING:
+            size = (loadings**2 / variance[:, None]).mean(0)
+            size += spread.diagonal(axis1=1, axis2=2)[:, :-1].mean(0)
+            relevance[:-1] = (1 / np.maximum(size, 1 / _GREATEST)).clip(_LEAST)
     return FactorAnalysis(loadings, intercept, variance)
 
 
 @torch.no_grad()
 def start_from(vae: VAE, model: FactorAnalysis) -> None:
-    """Make a decoder with a linear path decode as factor analysis does, but for other latents.
+    """Make a model with a linear path one of factor analysis, with its exact posterior.
 
-    Where there are more latents than factors the rest begins near zero; the networks' outlets do
-    so, too. Columns whose observation model has no location start as they are.
+    Where there are more latents than factors the decoder's rest begins near zero; the networks'
+    outlets do so, too. Columns whose observation model has no location start as they are, and
+    the posterior heeds them as the encoder does.
     """
     decoder = vae.decoder
     assert isinstance(decoder, ResidualMLP), "has a linear path"
     assert decoder.linear is not None, "has a linear path"
+    assert vae.guide is not None, "starts where it is"
     n_factors = model.loadings.shape[1]
     for d, outputs in enumerate(vae.likelihood.outputs):
         if outputs is None:
@@ -112,5 +128,14 @@ def start_from(vae: VAE, model: FactorAnalysis) -> None:
             decoder.linear.weight[raw_scale] = 0.0
             decoder.outlet.weight[raw_scale] = 0.0
             decoder.outlet.bias[raw_scale] = np.log(np.expm1(scale))
+        vae.guide.loadings[d, :n_factors] = torch.from_numpy(model.loadings[d])
+        vae.guide.intercept[d] = model.intercept[d]
+        vae.guide.precision[d] = 1 / model.variance[d]
     if isinstance(vae.encoder, ResidualMLP):
-        vae.encoder.outlet.weight.mul_(0.1)
+        _, n_scales, _ = vae.family.sizes
+        start = torch.zeros_like(vae.encoder.outlet.bias)
+        start[n_scales : 2 * n_scales] = np.log(np.expm1(1.0))  # scales of one
+        vae.encoder.outlet.weight.mul_(0.1)  # not zero, or components would stay alike
+        if vae.encoder.linear is not None:
+            vae.encoder.linear.weight.mul_(0.1)
+        vae.encoder.outlet.bias.copy_(start)

@@ -82,9 +82,9 @@ class Settable:
         bool,
         Parameter(
             "bool",
-            "Whether each network has a linear map beside it. But for DeMissVAE ``fit`` lets the "
-            "decoder's start from factor analysis, which the encoder learns in the first fifth of "
-            "the epochs.",
+            "Whether each network has a linear map beside it. But for DeMissVAE ``fit`` then starts "
+            "from factor analysis: the decoder as it is, and the posterior in coordinates in which "
+            "that model's exact one, for whichever cells are observed, is N(0, I).",
             one_of(True, False),
         ),
     ] = True
@@ -163,8 +163,9 @@ class Settable:
         int | None,
         Parameter(
             "int or None",
-            "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. "
-            "DeMissVAE's encoder of incomplete rows takes half as many again.",
+            "Epochs at most. None takes as many as there are rows per modelled column, 30 to 100; "
+            "where nothing starts from factor analysis 200; but no more than make 2,500 steps, or "
+            "10. DeMissVAE's encoder of incomplete rows takes half as many again.",
             either(whole(1), none),
         ),
     ] = None

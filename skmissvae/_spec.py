@@ -14,7 +14,7 @@ from torch import nn
 from ._columns import Facts
 from .composite import AtomLikelihood, WarpedLikelihood
 from .discrete import CategoricalLikelihood, OrdinalLikelihood, WholeLikelihood
-from .families import POSTERIORS, Family, NormalFamily, StudentTFamily
+from .families import POSTERIORS, Family, LinearGuide, NormalFamily, StudentTFamily
 from .likelihoods import LIKELIHOODS, JoinedLikelihood, Likelihood, NormalLikelihood
 from .model import VAE
 from .networks import ResidualMLP
@@ -41,6 +41,7 @@ class Spec:
     n_blocks: int
     dropout: float
     linear_path: bool
+    guided: bool
     prior: str | Callable[[int], Prior]
     posterior: str | Callable[[int, int], Family]
     encoder: Network | None
@@ -52,7 +53,10 @@ class Spec:
         family = self._family(prior)
         encoder = self._encoder(family, likelihood)
         decoder = (self.decoder or self._mlp)(self.n_latents, likelihood.n_params)
-        return VAE(encoder, decoder, prior, family, likelihood)
+        guide = None
+        if self.guided and any(likelihood.outputs):
+            guide = LinearGuide(likelihood.n_columns, self.n_latents)
+        return VAE(encoder, decoder, prior, family, likelihood, guide)
 
     def build_completed(self, vae: VAE) -> VAE:
         """Return the model with an untrained encoder of its own for completed rows.

@@ -1160,7 +1160,7 @@ def _row_posterior(vae: VAE, x: Tensor, observed: Tensor, n: int, row: int) -> R
 
 def _box(mixture: Mixture) -> tuple[Tensor, Tensor]:
     """Return corners (2,) of what a mixture reaches."""
-    loc, scale = mixture.component.loc.double(), mixture.component.scale.double()
+    loc, scale = (part.double() for part in mixture.centres())
     ends = loc - _REACH * scale, loc + _REACH * scale
     return ends[0].reshape(-1, 2).amin(0), ends[1].reshape(-1, 2).amax(0)
 

@@ -56,12 +56,6 @@ class Component(ABC):
         shape = (*batch, *self.loc.shape[-2:])
         return self.like(self.loc.expand(shape), self.scale.expand(shape))
 
-    def pooled(self) -> Component:
-        """Make components of the first batch axis: (n, *batch, K, L) -> (*batch, n * K, L)."""
-        return self.like(
-            self.loc.movedim(0, -3).flatten(-3, -2), self.scale.movedim(0, -3).flatten(-3, -2)
-        )
-
 
 class DiagonalNormal(Component):
     """Normal components with diagonal covariance.
@@ -180,18 +174,25 @@ class Mixture:
             return log_q.squeeze(-1)
         return torch.logsumexp(self.log_pi + log_q, -1)
 
+    def centres(self) -> tuple[Tensor, Tensor]:
+        """Return locations and scales of the components, (*batch, K, L) each."""
+        return self.component.loc, self.component.scale
+
     def mean(self) -> Tensor:
         """Return E[z], (*batch, L)."""
-        return (self.log_pi.exp().unsqueeze(-1) * self.component.loc).sum(-2)
+        return (self.log_pi.exp().unsqueeze(-1) * self.centres()[0]).sum(-2)
 
     def expand(self, *batch: int) -> Mixture:
         """Return the same distribution for every element of a batch."""
         return Mixture(self.log_pi.expand(*batch, self.n_components), self.component.expand(*batch))
 
-    def pooled(self) -> Mixture:
-        """Return the equal mixture over the first batch axis: (n, *batch, K) -> (*batch, n * K)."""
-        log_pi = self.log_pi - math.log(self.log_pi.shape[0])
-        return Mixture(log_pi.movedim(0, -2).flatten(-2), self.component.pooled())
+    def log_prob_pooled(self, z: Tensor) -> Tensor:
+        """Return the log-density of the equal mixture over the first batch axis.
+
+        Batch (n, *batch): (M, *batch, L) -> (M, *batch).
+        """
+        log_q = self.log_prob(z.unsqueeze(1))  # (M, n, *batch)
+        return torch.logsumexp(log_q, 1) - math.log(log_q.shape[1])
 
     def detach(self) -> Mixture:
         """Return the same distribution without gradients to any parameter, weights included."""
@@ -266,6 +267,63 @@ class Mixture:
             u = (u + steps.view(n, *[1] * (len(batch) + 1))) / n
         below = self.log_pi.exp().cumsum(-1)[..., :-1]  # (*batch, K - 1)
         return (u > below).sum(-1)
+
+
+class AffineMixture(Mixture):
+    r"""The distribution of z = m + C u, where u has a mixture of diagonal components.
+
+    Parameters
+    ----------
+    base : Mixture
+        Distribution of u, batch (*batch,), event (L,).
+    loc : Tensor of shape (*batch, L)
+        The shift m.
+    factor : Tensor of shape (*batch, L, L)
+        The matrix C, triangular.
+    inverse : Tensor of shape (*batch, L, L)
+        Its inverse.
+    """
+
+    def __init__(self, base: Mixture, loc: Tensor, factor: Tensor, inverse: Tensor) -> None:
+        super().__init__(base.log_pi, base.component)
+        self.base, self.loc, self.factor, self.inverse = base, loc, factor, inverse
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z): (M, *batch, L) -> (M, *batch)."""
+        log_volume = self.inverse.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+        return self.base.log_prob(_times(self.inverse, z - self.loc)) + log_volume
+
+    def centres(self) -> tuple[Tensor, Tensor]:
+        """Return locations and marginal scales of the components, (*batch, K, L) each."""
+        loc, scale = self.base.centres()
+        variance = scale.square() @ self.factor.square().mT
+        return self.loc.unsqueeze(-2) + loc @ self.factor.mT, variance.sqrt()
+
+    def expand(self, *batch: int) -> AffineMixture:
+        """Return the same distribution for every element of a batch."""
+        factor, inverse = (c.expand(*batch, *c.shape[-2:]) for c in (self.factor, self.inverse))
+        loc = self.loc.expand(*batch, self.loc.shape[-1])
+        return AffineMixture(self.base.expand(*batch), loc, factor, inverse)
+
+    def detach(self) -> AffineMixture:
+        """Return the same distribution without gradients to any parameter."""
+        moved = (c.detach() for c in (self.loc, self.factor, self.inverse))
+        return AffineMixture(self.base.detach(), *moved)
+
+    def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
+        """Draw components by their weights, then points from them."""
+        u, log_mass = self.base.ancestral(n, noise, systematic=systematic)
+        return self.loc + _times(self.factor, u), log_mass
+
+    def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Draw n points from each component."""
+        u, log_mass = self.base.stratified(n, noise)
+        return self.loc + _times(self.factor, u), log_mass
+
+
+def _times(matrix: Tensor, z: Tensor) -> Tensor:
+    """Return a row's matrix times each of its draws: (*batch, L, L), (M, *batch, L)."""
+    return (z.movedim(0, -2) @ matrix.mT).movedim(-2, 0)
 
 
 def _reparameterise(z: Tensor, log_pi: Tensor, normal: DiagonalNormal) -> Tensor:

@@ -1,4 +1,7 @@
-"""Variational families: modules that turn the encoder's outputs into a Mixture per row."""
+"""Variational families: modules that turn the encoder's outputs into a Mixture per row.
+
+And the coordinates that such a mixture can be written in.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .distributions import Component, DiagonalNormal, DiagonalStudentT, Mixture
+from .distributions import AffineMixture, Component, DiagonalNormal, DiagonalStudentT, Mixture
+
+_GUIDE_LIMIT = 10.0  # standard deviations of a column
 
 
 class Family(nn.Module, ABC):
@@ -110,6 +115,53 @@ class StudentTFamily(Family):
     def component(self, loc: Tensor, scale: Tensor) -> Component:
         """Return Student-t components."""
         return DiagonalStudentT(2 + nn.functional.softplus(self.raw_df), loc, scale)
+
+
+class LinearGuide(nn.Module):
+    r"""The exact posterior of factor analysis, as coordinates for other posteriors.
+
+    Under x = W z + b + noise, with z ~ N(0, I), the latents of a row are Normal given whichever of
+    its cells are observed, with
+
+    .. math:: \Lambda = I + \sum_{d\ obs} w_d w_d^T / v_d, \qquad
+              m = \Lambda^{-1} \sum_{d\ obs} w_d (x_d - b_d) / v_d.
+
+    An encoder's mixture is taken as that of u in z = m + C u, with C C^T the inverse of
+    :math:`\Lambda`. Where it is N(0, I) the posterior is exact for each pattern of holes; what is
+    left to learn is how the model differs from factor analysis. Without loadings, as a new guide
+    is, u is z.
+
+    Parameters
+    ----------
+    n_columns, n_latents : int
+        Numbers of columns D and of latents L.
+    """
+
+    loadings: Tensor  # (D, L)
+    intercept: Tensor  # (D,)
+    precision: Tensor  # (D,)   of the noise; 0 for columns that tell nothing
+
+    def __init__(self, n_columns: int, n_latents: int) -> None:
+        super().__init__()
+        self.register_buffer("loadings", torch.zeros(n_columns, n_latents))
+        self.register_buffer("intercept", torch.zeros(n_columns))
+        self.register_buffer("precision", torch.zeros(n_columns))
+
+    @torch.no_grad()
+    def forward(self, u: Mixture, x: Tensor, observed: Tensor) -> AffineMixture:
+        """Return the distribution of z, batch (*batch,): also (*batch, D), (*batch, D) bool."""
+        scaled = self.loadings * self.precision.unsqueeze(-1)
+        outer = (scaled.unsqueeze(-1) * self.loadings.unsqueeze(-2)).flatten(-2)  # (D, L * L)
+        identity = torch.eye(self.loadings.shape[-1]).to(outer)
+        precision = (observed.to(outer) @ outer).unflatten(-1, identity.shape) + identity
+        root, _ = torch.linalg.cholesky_ex(precision)  # of no error: the least eigenvalue is 1
+        inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
+        # a cell far out must not carry the whole row away
+        off = (x - self.intercept).clamp(-_GUIDE_LIMIT, _GUIDE_LIMIT)
+        pull = torch.where(observed, off, 0.0) @ scaled
+        factor = inverse.mT
+        loc = (factor @ (inverse @ pull.unsqueeze(-1))).squeeze(-1)
+        return AffineMixture(u, loc, factor, root.mT)
 
 
 #: Variational families by name; each is called with the numbers of latents and of components.

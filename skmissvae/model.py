@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .distributions import Mixture
-from .families import Family
+from .families import Family, LinearGuide
 from .likelihoods import ColumnDistribution, Likelihood
 from .noise import Noise
 from .priors import Prior
@@ -44,6 +44,8 @@ class VAE(nn.Module):
         Turns the encoder's outputs into the posterior.
     likelihood : Likelihood
         Turns the decoder's outputs into distributions of the columns.
+    guide : LinearGuide, optional
+        Coordinates in which the posterior is written.
     """
 
     def __init__(
@@ -53,19 +55,25 @@ class VAE(nn.Module):
         prior: Prior,
         family: Family,
         likelihood: Likelihood,
+        guide: LinearGuide | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.prior, self.family, self.likelihood = prior, family, likelihood
+        self.guide = guide
 
     def guided_by(self, other: VAE) -> VAE:
-        """Return the same model with the encoder and the family of another."""
-        return VAE(other.encoder, self.decoder, self.prior, other.family, self.likelihood)
+        """Return the same model with the posterior of another."""
+        return VAE(
+            other.encoder, self.decoder, self.prior, other.family, self.likelihood, other.guide
+        )
 
     def posterior(self, x: Tensor, observed: Tensor) -> Mixture:
         """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""
         seen = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)
         mixture: Mixture = self.family(self.encoder(torch.cat([seen, observed.to(seen)], -1)))
+        if self.guide is not None:
+            mixture = self.guide(mixture, *self.likelihood.straighten(x, observed))
         return mixture
 
     def decode(self, z: Tensor) -> ColumnDistribution:

@@ -279,7 +279,7 @@ class DeMissObjective(Objective):
         return self._mvb(forward) if self.alone == "mvb" else self._cvi(forward, batch)
 
     def _cvi(self, forward: _Pass, batch: Batch) -> Tensor:
-        log_q = forward.q.pooled().log_prob(forward.z.flatten(0, 1))  # (S * K, B)
+        log_q = forward.q.log_prob_pooled(forward.z.flatten(0, 1))  # (S * K, B)
         return (self._seen(forward, batch).flatten(0, 1) - log_q).mean(0)
 
     def _mvb(self, forward: _Pass) -> Tensor:

@@ -244,7 +244,7 @@ class LAIR(Sampler):
 
         Each has the share of the pool's M latents that were drawn from it.
         """
-        log_q, r = q.pooled().log_prob(z), self.n_replenish
+        log_q, r = q.log_prob_pooled(z), self.n_replenish
         n = len(z) - r
         if not r:
             return log_q

@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 from torch import nn
 
 from skmissvae.distributions import DiagonalNormal, DiagonalStudentT, Mixture
-from skmissvae.families import POSTERIORS, NormalFamily
+from skmissvae.families import POSTERIORS, LinearGuide, NormalFamily
 from skmissvae.likelihoods import NormalLikelihood
 from skmissvae.model import VAE
 from skmissvae.networks import ResidualMLP
@@ -170,6 +170,7 @@ def tiny_vae(
     n_hidden=16,
     dropout=0.0,
     seed=0,
+    guided=False,
 ):
     """Return a small VAE like those that the estimators build, in float32."""
     with torch.random.fork_rng():
@@ -183,6 +184,7 @@ def tiny_vae(
             PRIORS[prior](n_latents),
             family,
             likelihood,
+            LinearGuide(n_columns, n_latents) if guided else None,
         )
 
 

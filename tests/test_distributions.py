@@ -5,6 +5,7 @@ import torch
 from helpers import build, deviates, generator, lattice, mixture, stream, uniform
 
 from skmissvae.distributions import (
+    AffineMixture,
     DiagonalNormal,
     DiagonalStudentT,
     _reparameterise,
@@ -112,6 +113,59 @@ def test_detach_drops_every_gradient(kind):
     z, log_mass = q.stratified(2, stream())
     ancestral, _ = q.ancestral(2, stream())
     for tensor in (z, log_mass, ancestral, q.log_prob(z), q.mean()):
+        assert not tensor.requires_grad
+
+
+def affine(kind, n_components, n_latents, *batch):
+    """Return an affine mixture, whose matrices are upper triangular, and its base."""
+    base, _ = mixture(kind, n_components, n_latents, *batch)
+    factor = uniform(*batch, n_latents, n_latents, seed=5, low=-0.6, high=0.6).triu(1)
+    factor = factor + torch.diag_embed(uniform(*batch, n_latents, seed=6, low=0.5, high=1.5))
+    loc = uniform(*batch, n_latents, seed=7, low=-1, high=1)
+    return AffineMixture(base, loc, factor, torch.linalg.inv(factor)), base
+
+
+@pytest.mark.parametrize("n_latents", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_affine_densities_integrate_to_one_and_to_the_mean(kind, n_latents):
+    q, _ = affine(kind, 3, n_latents, 2)
+    z, log_weight = lattice(n_latents, N_NODES[n_latents])
+    mass = (q.log_prob(z.unsqueeze(1)) + log_weight.unsqueeze(1)).exp()  # (M, 2)
+    torch.testing.assert_close(mass.sum(0), torch.ones_like(mass[0]), atol=1e-6, rtol=0)
+    mean = torch.einsum("mb,ml->bl", mass, z)
+    torch.testing.assert_close(mean, q.mean(), atol=1e-4, rtol=0)
+
+
+def test_an_affine_normal_is_the_normal_of_full_covariance():
+    q, base = affine("normal", 1, 3, 4)
+    root = q.factor * base.component.scale  # columns by their scales
+    loc = q.loc + (q.factor @ base.component.loc.mT).squeeze(-1)
+    full = torch.distributions.MultivariateNormal(loc, root @ root.mT)
+    z = torch.randn(6, 4, 3, generator=generator(), dtype=torch.float64)
+    torch.testing.assert_close(q.log_prob(z), full.log_prob(z))
+    centre, scale = q.centres()
+    torch.testing.assert_close(centre.squeeze(-2), full.mean)
+    torch.testing.assert_close(scale.squeeze(-2), full.stddev)
+
+
+@pytest.mark.parametrize("way", ["stratified", "ancestral"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_affine_draws_are_those_of_the_base_moved(kind, way):
+    q, base = affine(kind, 3, 2, 2, 4)
+    (z, log_mass), (u, base_mass) = (getattr(one, way)(5, stream(1)) for one in (q, base))
+    torch.testing.assert_close(z, q.loc + torch.einsum("...ij,m...j->m...i", q.factor, u))
+    torch.testing.assert_close(log_mass, base_mass)
+    log_volume = q.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    torch.testing.assert_close(q.log_prob(z), base.log_prob(u) - log_volume)
+
+
+def test_affine_mixtures_expand_and_detach():
+    q, _ = affine("normal", 3, 2)
+    z = torch.randn(6, 4, 2, generator=generator(), dtype=torch.float64)
+    each = torch.stack([q.log_prob(z[:, i]) for i in range(4)], 1)
+    torch.testing.assert_close(q.expand(4).log_prob(z), each)
+    wide = q.expand(4).detach()
+    for tensor in (wide.log_prob(z), wide.mean(), *wide.centres(), *wide.stratified(2, stream())):
         assert not tensor.requires_grad
 
 

@@ -205,8 +205,11 @@ def test_a_pooled_mixture_is_the_mean_of_its_parts():
     loc = torch.randn(4, 3, 2, 5, generator=generator(1)).double()
     parts = Mixture(log_pi, DiagonalNormal(loc, loc.exp()))
     z = torch.randn(7, 3, 5, generator=generator(2)).double()
-    each = parts.log_prob(z.unsqueeze(1))  # (7, 4, 3)
-    torch.testing.assert_close(parts.pooled().log_prob(z), each.logsumexp(1) - math.log(4))
+    flat = Mixture(
+        log_pi.movedim(0, 1).flatten(1) - math.log(4),
+        DiagonalNormal(*(c.movedim(0, 1).flatten(1, 2) for c in (loc, loc.exp()))),
+    )
+    torch.testing.assert_close(parts.log_prob_pooled(z), flat.log_prob(z))
 
 
 def autoregression(rho, n_steps=2000, n_chains=4, offset=0.0):
