@@ -89,8 +89,6 @@ def run(method: str, table: str, mechanism: str, seed: int) -> dict[str, Any]:
         truth, mechanism.split()[0], MECHANISMS[mechanism], random_state=seed, return_mask=True
     )
     hidden[:, (~np.isnan(truth) & ~hidden).sum(0) < 2] = False  # a column keeps some cells
-    numbers = n_levels == 0
-    truth = np.where(numbers, (truth - np.nanmean(truth, 0)) / np.nanstd(truth, 0), truth)
     holed = np.where(hidden, np.nan, truth)
     chosen = METHODS[method].environment
     python = sys.executable if chosen is None else ENVIRONMENTS / chosen / "bin" / "python"
@@ -125,8 +123,9 @@ def errors(
     completed = told["completed"]
     if not np.isfinite(completed).all():
         return {"error": "cells are left missing"}
+    unit = np.where(n_levels == 0, np.nanstd(truth, 0), 1.0)
     cells = hidden & (n_levels == 0)
-    off = (completed - truth)[cells]
+    off = ((completed - truth) / unit)[cells]
     found: dict[str, Any] = {
         "rmse": float(np.sqrt(np.mean(off**2))),
         "mae": float(np.abs(off).mean()),
@@ -137,17 +136,20 @@ def errors(
     if levels.any():
         found["pfc"] = float((completed != truth)[levels].mean())
     if "draws" in told:
-        draws = np.sort(told["draws"][:, cells[hidden]], axis=0)  # (S, n)
+        units = np.broadcast_to(unit, truth.shape)[cells]
+        value = truth[cells] / units
+        draws = np.sort(told["draws"][:, cells[hidden]] / units, axis=0)  # (S, n)
         n = len(draws)
         apart = 2 * ((2 * np.arange(1, n + 1) - n - 1)[:, None] * draws).sum(0) / (n * (n - 1))
         # the estimate that is unbiased for the distribution that the draws are from
-        crps = np.abs(draws - truth[cells]).mean(0) - 0.5 * apart
+        crps = np.abs(draws - value).mean(0) - 0.5 * apart
         found["crps"] = float(crps.mean())
         if n == 19:
-            inside = (draws[0] <= truth[cells]) & (truth[cells] <= draws[-1])
+            inside = (draws[0] <= value) & (value <= draws[-1])
             found["coverage"] = float(inside.mean())
-    if "log_density" in told and not n_levels.any():
-        found["log_density"] = float(told["log_density"]) / int(hidden.sum())
+    if "log_density" in told and np.isfinite(told["log_density"]):
+        in_units = float(np.log(np.broadcast_to(unit, truth.shape)[hidden]).sum())
+        found["log_density"] = (float(told["log_density"]) + in_units) / int(hidden.sum())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found["downstream"] = downstream(completed, n_levels, target)

@@ -1,13 +1,14 @@
 """One imputer, one table, in a process of its own: what ``accuracy.py`` calls.
 
-``python peers.py METHOD incomplete.npz seed outcome.npz`` reads a table in numbers, standardised,
-with the codes of levels for columns of words, and writes it completed, with draws of the hidden
-cells where the method has them, and the seconds of fit and transform. The module runs in the
+``python peers.py METHOD incomplete.npz seed outcome.npz`` reads a table in numbers, with the codes
+of levels for columns of words, and writes it completed, with draws of the hidden cells where the
+method has them, and the seconds of fit and transform. The module runs in the
 environment of a peer, which may have little more than numpy: everything else is imported where it
 is used.
 """
 
 import itertools
+import math
 import sys
 import time
 import warnings
@@ -28,21 +29,24 @@ class Table(NamedTuple):
     seed: int
 
     def expanded(self) -> np.ndarray:
-        """Return the table with an indicator per level."""
+        """Return the table with numbers standardised and an indicator per level."""
         pieces = []
         for column, n in zip(self.x.T, self.n_levels, strict=True):
             if not n:
-                pieces.append(column[:, None])
+                pieces.append((column[:, None] - np.nanmean(column)) / np.nanstd(column))
                 continue
             indicators = (column[:, None] == np.arange(n)).astype(float)
             pieces.append(np.where(np.isnan(column)[:, None], np.nan, indicators))
         return np.hstack(pieces)
 
     def collapsed(self, wide: np.ndarray) -> np.ndarray:
-        """Return a completed table with codes again, of the levels with the greatest numbers."""
+        """Return a completed table in units and codes, of the levels with the greatest numbers."""
         out, at = [], 0
-        for n in self.n_levels:
-            out.append(wide[:, at : at + n].argmax(1) if n else wide[:, at])
+        for column, n in zip(self.x.T, self.n_levels, strict=True):
+            if n:
+                out.append(wide[:, at : at + n].argmax(1))
+            else:
+                out.append(wide[:, at] * np.nanstd(column) + np.nanmean(column))
             at += max(n, 1)
         return np.column_stack(out).astype(float)
 
@@ -249,16 +253,10 @@ def ours(make: Callable[[int], Any], coded: bool = False) -> Callable[[Table], O
     """Return one of our imputers: on a data frame, or on indicators of levels."""
 
     def run(table: Table) -> Outcome:
-        import pandas as pd
-
-        def given(x: np.ndarray) -> Any:
-            other = table._replace(x=x)
-            return other.expanded() if coded else other.frame()
-
         def read(made: Any) -> np.ndarray:
             return table.collapsed(made) if coded else table.codes(made)
 
-        holed, seen = given(table.x), given(table.truth)
+        holed = table.expanded() if coded else table.frame()
         imputer = make(table.seed)
         start = time.perf_counter()
         imputer.fit(holed)
@@ -268,9 +266,11 @@ def ours(make: Callable[[int], Any], coded: bool = False) -> Callable[[Table], O
         draws = (read(one) for one in imputer.impute(holed, N_DRAWS))
 
         def log_density() -> float:
+            if coded or set(imputer.feature_kinds_.values()) != {"continuous"}:
+                return math.nan  # no density, or one of other units
             rows = np.flatnonzero((np.isnan(table.x) & ~np.isnan(table.truth)).any(1))
-            both = [t.iloc[rows] if isinstance(t, pd.DataFrame) else t[rows] for t in (seen, holed)]
-            full, part = (imputer.score_samples(t) for t in both)
+            complete = table._replace(x=table.truth).frame()
+            full, part = (imputer.score_samples(t.iloc[rows]) for t in (complete, holed))
             return float((full - part).sum())
 
         return Outcome(read(completed), fitted - start, done - fitted, draws, log_density)

@@ -46,7 +46,6 @@ from .training import DivergenceError, Schedule, Settings, State, train
 _log = logging.getLogger("skmissvae")
 
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 2500, 10, 200  # what max_iter=None takes
-_FEW_EPOCHS, _MANY_EPOCHS = 30, 100  # bounds of rows per column, which it takes after a start
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _CATCH_UP = 10  # steps of the chains of rows that are new to a model
 
@@ -267,11 +266,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _epochs(self, n_rows: int) -> int:
         """Return the epochs that ``max_iter=None`` stands for."""
-        most = max(math.ceil(_STEPS / math.ceil(n_rows / self.batch_size)), _MIN_EPOCHS)
-        if self.vae_.guide is None:
-            return min(most, _MAX_EPOCHS)
-        per_column = round(n_rows / len(self._spec.facts))
-        return min(most, max(_FEW_EPOCHS, min(per_column, _MANY_EPOCHS)))
+        steps = math.ceil(n_rows / self.batch_size)
+        return min(max(math.ceil(_STEPS / steps), _MIN_EPOCHS), _MAX_EPOCHS)
 
     def _start_linear(self, rows: Rows, seed: int) -> None:
         """Let a model that has a guide start from factor analysis."""

@@ -46,6 +46,7 @@ from .noise import KeyedNoise, Noise, derive_seed
 _CODED = ("binary", "coded")
 _CALIBRATION_SHARE = 0.2  # rows that are kept from the models to calibrate intervals by
 _N_MASKS = 5  # times that other cells of theirs are hidden
+_FEW_EPOCHS, _MANY_EPOCHS = 30, 100  # bounds of rows per column, as a number of epochs
 _KEPT = 50_000_000  # numbers that are kept of latents between imputations
 _N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
 _N_CANDIDATES = 64  # of them, those whose values are tried as modes
@@ -198,6 +199,14 @@ calibration_ : DataFrame or None
         which = np.flatnonzero(counts.any(1))
         (found,) = other._row_by_row(holed, place, which=which)
         return Calibration(np.where(counts[which], found, np.nan))
+
+    def _epochs(self, n_rows: int) -> int:
+        """Return the epochs that ``max_iter=None`` stands for: densities gain from more of them."""
+        most = super()._epochs(n_rows)
+        if self.vae_.guide is None:
+            return most
+        per_column = round(n_rows / len(self._spec.facts))
+        return min(most, max(_FEW_EPOCHS, min(per_column, _MANY_EPOCHS)))
 
     def _numeric(self) -> np.ndarray:
         """Tell which modelled columns are of numbers, (D,)."""

@@ -15,7 +15,7 @@ from .networks import ResidualMLP
 # finite, the greatest leaves nothing of a factor.
 _LEAST, _GREATEST = 1e-2, 1e4
 _SETTLING = 10  # rounds before factors are weighed
-_MIN_VARIANCE = 1e-2  # of a column given the factors; columns have variance one
+_MIN_VARIANCE = 2.5e-3  # of a column given the factors; columns have variance one
 _ROWS = 2000  # more of them add nothing to a start
 
 

@@ -82,9 +82,9 @@ class Settable:
         bool,
         Parameter(
             "bool",
-            "Whether each network has a linear map beside it. But for DeMissVAE ``fit`` then starts "
-            "from factor analysis: the decoder as it is, and the posterior in coordinates in which "
-            "that model's exact one, for whichever cells are observed, is N(0, I).",
+            "Whether each network has a linear map beside it. But for DeMissVAE ``fit`` then "
+            "starts from factor analysis: the decoder is that, and the posterior is in coordinates "
+            "in which the exact one, for whichever cells are observed, is N(0, I).",
             one_of(True, False),
         ),
     ] = True
@@ -124,11 +124,11 @@ class Settable:
         Parameter(
             "float",
             "Floor of the scale of Normal and Student-t columns that ``likelihood`` names by a "
-            "string, in standard deviations of the column. Higher floors make better point "
-            "imputations on small tables, lower floors better densities on large ones.",
+            "string, in standard deviations of the column. Where columns nearly follow from one "
+            "another a lower floor makes better imputations; on other small tables a higher one.",
             real(0, above=True),
         ),
-    ] = 0.1
+    ] = 0.05
     encoder: Annotated[
         Callable[[int, int], nn.Module] | None,
         Parameter(
@@ -163,9 +163,10 @@ class Settable:
         int | None,
         Parameter(
             "int or None",
-            "Epochs at most. None takes as many as there are rows per modelled column, 30 to 100; "
-            "where nothing starts from factor analysis 200; but no more than make 2,500 steps, or "
-            "10. DeMissVAE's encoder of incomplete rows takes half as many again.",
+            "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. Of them "
+            "imputers that start from factor analysis take as many as there are rows per modelled "
+            "column: 30 at least, 100 at most. DeMissVAE's encoder of incomplete rows takes half "
+            "as many epochs again.",
             either(whole(1), none),
         ),
     ] = None

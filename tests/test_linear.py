@@ -9,7 +9,7 @@ from helpers import LinearGaussian, stream, tiny_vae
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import FactorAnalysis as Complete
 
-from skmissvae import DeMissVAEImputer, MissSIWAEImputer
+from skmissvae import DeMissVAEImputer, MissSIWAEImputer, VAEDensityEstimator
 from skmissvae._linear import factor_analysis, start_from
 from skmissvae.likelihoods import BernoulliLikelihood, JoinedLikelihood, NormalLikelihood
 
@@ -157,10 +157,11 @@ def test_decomposed_methods_do_without(cls, monkeypatch):
     tiny(cls, likelihood="bernoulli").fit(X)  # no column has a location to start from
 
 
-def test_epochs_are_the_rows_per_column_within_bounds():
+def test_epochs_of_imputers_are_the_rows_per_column_within_bounds():
     four = tiny(MissSIWAEImputer).fit(holed()[:, :4])
     assert len(four.vae_.guide.intercept) == 4
     asked = [four._epochs(n) for n in (50, 200, 399, 10_000, 10**6)]
     assert asked == [30, 50, 100, 16, 10]
-    plain = tiny(MissSIWAEImputer, linear_path=False).fit(holed())
-    assert [plain._epochs(n) for n in (50, 10_000, 10**6)] == [200, 16, 10]
+    for other in (tiny(MissSIWAEImputer, linear_path=False), tiny(VAEDensityEstimator)):
+        other.fit(holed())
+        assert [other._epochs(n) for n in (50, 10_000, 10**6)] == [200, 16, 10]
