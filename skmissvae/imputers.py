@@ -336,6 +336,7 @@ class DeMissVAEImputer(BaseImputer):
     n_draws: Annotated[
         int, Parameter("int", "Draws per imputation and training step.", whole(1))
     ] = 1
+    min_scale: float = 0.1
     sampler: Annotated[
         str | Sampler,
         Parameter(
