@@ -233,18 +233,20 @@ def hyperimpute(plugin: str) -> Callable[[Table], Outcome]:
 
 
 def gcimpute(table: Table) -> Outcome:
-    """Gaussian copula."""
+    """Gaussian copula, of numbers and codes: indicators would be collinear."""
     from gcimpute.gaussian_copula import GaussianCopula
 
-    wide = table.expanded()
+    def coded(made: np.ndarray) -> np.ndarray:
+        return np.where(table.n_levels, np.clip(made.round(), 0, table.n_levels - 1), made)
+
     model = GaussianCopula(random_state=table.seed, verbose=0)
     start = time.perf_counter()
-    completed = table.collapsed(np.asarray(model.fit_transform(X=wide)))
+    completed = coded(np.asarray(model.fit_transform(X=table.x)))
     done = time.perf_counter()
 
     def draws() -> Iterator[np.ndarray]:
-        made = model.sample_imputation(X=wide, num=N_DRAWS)  # (N, D, n)
-        yield from (table.collapsed(made[..., i]) for i in range(N_DRAWS))
+        made = model.sample_imputation(X=table.x, num=N_DRAWS)  # (N, D, n)
+        yield from (coded(made[..., i]) for i in range(N_DRAWS))
 
     return Outcome(completed, done - start, 0.0, draws())
 
@@ -369,6 +371,7 @@ def main() -> None:
         "fit_seconds": outcome.fit_seconds,
         "transform_seconds": outcome.transform_seconds,
     }
+    np.savez(target, **told)  # what follows may take longer than there is time
     if outcome.draws is not None:
         told["draws"] = np.array([draw[hidden] for draw in outcome.draws])
     if outcome.log_density is not None:

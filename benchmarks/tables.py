@@ -63,6 +63,11 @@ def _openml(name: str) -> pd.DataFrame:
     return found.data.assign(target=found.target)
 
 
+def is_at_hand(name: str) -> bool:
+    """Tell whether a table with its target is in the folder, or has a public source."""
+    return bool(os.environ.get(FOLDER)) or name in PUBLIC_WITH_TARGET
+
+
 def load_whole(name: str, max_rows: int) -> tuple[pd.DataFrame, pd.Series]:
     """Return the features and the target of a table as they are; of long tables a part.
 

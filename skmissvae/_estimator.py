@@ -46,6 +46,8 @@ from .training import DivergenceError, Schedule, Settings, State, train
 _log = logging.getLogger("skmissvae")
 
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 2500, 10, 200  # what max_iter=None takes
+_LEAST_ROWS = 10  # that a start from factor analysis takes
+_FACTORS = 20  # of it, at most
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _CATCH_UP = 10  # steps of the chains of rows that are new to a model
 
@@ -251,7 +253,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         other._check_architecture("call fit")
         for name in ("_optimizers", "_chains"):
             other.__dict__.pop(name, None)
-        epochs = self._encoder_epochs(self.max_iter or self._epochs(len(rows.x)))
+        # what an encoder overfits is no more than its guess: all the epochs there are
+        epochs = self._encoder_epochs(self.max_iter or BaseVAE._epochs(self, len(rows.x)))
         other._train_encoder(rows, epochs, self._seeds()[2], self.schedule)
         other.__dict__.pop("_optimizers", None)
         other._refit_more(X)
@@ -271,16 +274,18 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _start_linear(self, rows: Rows, seed: int) -> None:
         """Let a model that has a guide start from factor analysis."""
-        if self.vae_.guide is None or len(rows.x) < 2:
+        if self.vae_.guide is None or len(rows.x) < _LEAST_ROWS:
             return
         random_state = np.random.default_rng(derive_seed(seed, 7))
         x, seen = self.vae_.likelihood.straighten(
             torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
         )
         x = torch.where(seen, x, 0.0)
-        n_factors = min(self._spec.n_latents, x.shape[1])
+        n_factors = min(self._spec.n_latents, int(seen.any(0).sum()), _FACTORS)
+        if not n_factors:
+            return
         model = factor_analysis(x.double().numpy(), seen.numpy(), n_factors, random_state)
-        start_from(self.vae_, model)
+        start_from(self.vae_, model, with_encoder=self.encoder is None)
 
     def _encoder_epochs(self, max_iter: int) -> int:
         """Return the epochs of an encoder's training for a decoder that is done."""
@@ -468,9 +473,9 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         seed: int,
         schedule: Schedule,
         epochs: Epochs | None = None,
-    ) -> State:
+    ) -> None:
         """Train the encoder of incomplete rows, and nothing else."""
-        self.vae_, state = self._run(
+        self.vae_, _ = self._run(
             "encoder",
             self.vae_,
             lambda vae, batch: self._objective(),
@@ -484,7 +489,6 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         )
         if self._decomposed():  # one decoder for both
             self.completed_vae_ = self.vae_.guided_by(self.completed_vae_)
-        return state
 
     def _decomposed_objective(
         self, vae: VAE, batch: Batch, held_out: Tensor | None, seed: int

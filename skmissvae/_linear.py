@@ -51,7 +51,7 @@ def factor_analysis(
     random_state : Generator
         Source of the start, and of the rows that are taken of a long table.
     n_iter : int
-        Rounds.
+        Rounds. With hundreds of them factors vanish that weakly hold, which the few keep.
 
     Returns
     -------
@@ -68,6 +68,7 @@ def factor_analysis(
         x, observed = x[taken], observed[taken]
     seen = observed.astype(np.float64)
     n_rows, n_columns = x.shape
+    known = observed.any(0)
     identity = np.eye(n_factors)
     loadings = 0.3 * random_state.normal(size=(n_columns, n_factors))
     intercept, variance = np.zeros(n_columns), np.full(n_columns, 0.5)
@@ -95,20 +96,21 @@ def factor_analysis(
         residual = (seen * x**2).sum(0) - 2 * (solution * moment).sum(-1)
         residual += np.einsum("di,dij,dj->d", solution, gram, solution)
         variance = np.maximum(residual / np.maximum(seen.sum(0), 1), _MIN_VARIANCE)
+        variance[~known] = 1.0  # nothing is known of them
         if done >= _SETTLING:
-            size = (loadings**2 / variance[:, None]).mean(0)
-            size += spread.diagonal(axis1=1, axis2=2)[:, :-1].mean(0)
+            size = loadings**2 / variance[:, None] + spread.diagonal(axis1=1, axis2=2)[:, :-1]
+            size = size[known].mean(0)
             relevance[:-1] = (1 / np.maximum(size, 1 / _GREATEST)).clip(_LEAST)
     return FactorAnalysis(loadings, intercept, variance)
 
 
 @torch.no_grad()
-def start_from(vae: VAE, model: FactorAnalysis) -> None:
+def start_from(vae: VAE, model: FactorAnalysis, with_encoder: bool = True) -> None:
     """Make a model with a linear path one of factor analysis, with its exact posterior.
 
     Where there are more latents than factors the decoder's rest begins near zero; the networks'
     outlets do so, too. Columns whose observation model has no location start as they are, and
-    the posterior heeds them as the encoder does.
+    the posterior heeds them as the encoder does. An encoder that is not ours stays as it is.
     """
     decoder = vae.decoder
     assert isinstance(decoder, ResidualMLP), "has a linear path"
@@ -118,24 +120,24 @@ def start_from(vae: VAE, model: FactorAnalysis) -> None:
     for d, outputs in enumerate(vae.likelihood.outputs):
         if outputs is None:
             continue
-        loc, raw_scale, min_scale = outputs
-        decoder.linear.weight[loc].mul_(0.01)
-        decoder.linear.weight[loc, :n_factors] = torch.from_numpy(model.loadings[d])
-        decoder.outlet.weight[loc] = 0.0
-        decoder.outlet.bias[loc] = model.intercept[d]
-        if raw_scale is not None:
-            scale = max(float(np.sqrt(model.variance[d])) - min_scale, 0.01)
-            decoder.linear.weight[raw_scale] = 0.0
-            decoder.outlet.weight[raw_scale] = 0.0
-            decoder.outlet.bias[raw_scale] = np.log(np.expm1(scale))
+        decoder.linear.weight[outputs.loc].mul_(0.01)
+        decoder.linear.weight[outputs.loc, :n_factors] = torch.from_numpy(model.loadings[d])
+        decoder.outlet.weight[outputs.loc] = 0.0
+        decoder.outlet.bias[outputs.loc] = model.intercept[d]
+        above = max(float(np.sqrt(model.variance[d])) - outputs.min_scale, 0.01)
+        if outputs.raw_scale is not None:
+            decoder.linear.weight[outputs.raw_scale] = 0.0
+            decoder.outlet.weight[outputs.raw_scale] = 0.0
+            decoder.outlet.bias[outputs.raw_scale] = np.log(np.expm1(above))
+        elif outputs.parameter is not None:
+            outputs.parameter.fill_(np.log(np.expm1(above)))
+        scale = outputs.known or above + outputs.min_scale
         vae.guide.loadings[d, :n_factors] = torch.from_numpy(model.loadings[d])
         vae.guide.intercept[d] = model.intercept[d]
-        vae.guide.precision[d] = 1 / model.variance[d]
-    if isinstance(vae.encoder, ResidualMLP):
-        _, n_scales, _ = vae.family.sizes
-        start = torch.zeros_like(vae.encoder.outlet.bias)
-        start[n_scales : 2 * n_scales] = np.log(np.expm1(1.0))  # scales of one
-        vae.encoder.outlet.weight.mul_(0.1)  # not zero, or components would stay alike
-        if vae.encoder.linear is not None:
-            vae.encoder.linear.weight.mul_(0.1)
-        vae.encoder.outlet.bias.copy_(start)
+        vae.guide.precision[d] = scale**-2
+    if with_encoder:
+        assert isinstance(vae.encoder, ResidualMLP), "is ours"
+        assert vae.encoder.linear is not None, "has a linear path"
+        for layer in (vae.encoder.outlet, vae.encoder.linear):
+            layer.weight.mul_(0.1)  # not zero, or components would stay alike
+        vae.encoder.outlet.bias.copy_(vae.family.standard())

@@ -104,7 +104,8 @@ class Settable:
             '{"auto", "normal", "student_t"} or callable',
             'Variational family, or a callable ``(n_latents, K) -> Family``. "auto" follows the '
             "prior: importance weights are bounded only where the posterior's tails are the "
-            "heavier.",
+            "heavier. After a start from factor analysis latents are mixed before that, and heavy "
+            "tails hold along these mixtures.",
             either(one_of("auto", *POSTERIORS), a_callable("(n_latents, K) -> Family")),
         ),
     ] = "auto"

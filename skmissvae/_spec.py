@@ -69,7 +69,8 @@ class Spec:
 
     def changes(self, other: Spec) -> list[str]:
         """Return the names of what another model would have otherwise."""
-        names = [field.name for field in dataclasses.fields(self)]
+        # whether there is a guide follows from the others
+        names = [field.name for field in dataclasses.fields(self) if field.name != "guided"]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     def _likelihood(self) -> Likelihood:

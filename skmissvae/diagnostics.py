@@ -26,6 +26,8 @@ _MUCH = 1.0  # and above which a mixture may pay
 _FEW_EPOCHS = 8
 _SHARE = 0.1  # of the epochs, at the end, by which a trend is told
 _RISING = 0.02  # of the bound's whole rise, in them
+_NOISE = 4  # standard errors of a mean over the last epochs
+_NO_MATTER = 0.05  # nats
 _FALLEN = 0.2
 _SMALL = 500  # rows below which the model's own uncertainty matters for inference
 _OFF = 0.05  # difference of coverage that matters
@@ -194,14 +196,16 @@ def _training(estimator: FittedVAE) -> Finding:
     width = max(1, round(_SHARE * len(bound)))
     smooth = np.convolve(bound, np.full(width, 1 / width), "valid")
     rise = max(smooth.max() - smooth[0], 1e-12)
-    if smooth.max() - smooth[-1] > _FALLEN * rise:
+    # from a good start there is little to rise by: less than this is noise, or no matter
+    least = max(_NOISE * np.diff(bound).std() / math.sqrt(width), _NO_MATTER)
+    if smooth.max() - smooth[-1] > max(_FALLEN * rise, least):
         return Finding(
             "training",
             "problem",
             f"the bound fell by {smooth.max() - smooth[-1]:.3g} nats from its best.",
             "Try max_grad_norm=1 or a lower learning_rate.",
         )
-    if smooth[-1] - smooth[-1 - width] > _RISING * rise:
+    if smooth[-1] - smooth[-1 - width] > max(_RISING * rise, least):
         return Finding(
             "training", "problem", f"the {name} still rises at the last epoch.", "Raise max_iter."
         )

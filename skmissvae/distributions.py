@@ -180,7 +180,7 @@ class Mixture:
 
     def mean(self) -> Tensor:
         """Return E[z], (*batch, L)."""
-        return (self.log_pi.exp().unsqueeze(-1) * self.centres()[0]).sum(-2)
+        return (self.log_pi.exp().unsqueeze(-1) * self.component.loc).sum(-2)
 
     def expand(self, *batch: int) -> Mixture:
         """Return the same distribution for every element of a batch."""
@@ -285,13 +285,17 @@ class AffineMixture(Mixture):
     """
 
     def __init__(self, base: Mixture, loc: Tensor, factor: Tensor, inverse: Tensor) -> None:
-        super().__init__(base.log_pi, base.component)
-        self.base, self.loc, self.factor, self.inverse = base, loc, factor, inverse
+        self.log_pi, self.base = base.log_pi, base
+        self.loc, self.factor, self.inverse = loc, factor, inverse
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z): (M, *batch, L) -> (M, *batch)."""
         log_volume = self.inverse.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
         return self.base.log_prob(_times(self.inverse, z - self.loc)) + log_volume
+
+    def mean(self) -> Tensor:
+        """Return E[z], (*batch, L)."""
+        return self.loc + (self.factor @ self.base.mean().unsqueeze(-1)).squeeze(-1)
 
     def centres(self) -> tuple[Tensor, Tensor]:
         """Return locations and marginal scales of the components, (*batch, K, L) each."""

@@ -59,6 +59,13 @@ class Family(nn.Module, ABC):
         """Number of parameters P per row."""
         return sum(self.sizes)
 
+    def standard(self) -> Tensor:
+        """Return the parameters (P,) of components with location 0 and scale 1, alike in weight."""
+        params = torch.zeros(self.n_params)
+        raw = math.log(math.expm1(1 - self.min_scale))  # softplus's inverse
+        params[self.sizes[0] : self.sizes[0] + self.sizes[1]] = raw
+        return params
+
     @abstractmethod
     def component(self, loc: Tensor, scale: Tensor) -> Component:
         """Return the components: (B, K, L), (B, K, L) -> batch (B, K), event (L,)."""
@@ -129,7 +136,7 @@ class LinearGuide(nn.Module):
     An encoder's mixture is taken as that of u in z = m + C u, with C C^T the inverse of
     :math:`\Lambda`. Where it is N(0, I) the posterior is exact for each pattern of holes; what is
     left to learn is how the model differs from factor analysis. Without loadings, as a new guide
-    is, u is z.
+    is, u is z. With other priors it is but a guide.
 
     Parameters
     ----------
@@ -150,18 +157,20 @@ class LinearGuide(nn.Module):
     @torch.no_grad()
     def forward(self, u: Mixture, x: Tensor, observed: Tensor) -> AffineMixture:
         """Return the distribution of z, batch (*batch,): also (*batch, D), (*batch, D) bool."""
-        scaled = self.loadings * self.precision.unsqueeze(-1)
-        outer = (scaled.unsqueeze(-1) * self.loadings.unsqueeze(-2)).flatten(-2)  # (D, L * L)
-        identity = torch.eye(self.loadings.shape[-1]).to(outer)
+        # in double precision: many columns tell of few latents almost exactly
+        loadings = self.loadings.double()
+        scaled = loadings * self.precision.unsqueeze(-1)
+        outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(-2)  # (D, L * L)
+        n_latents = loadings.shape[-1]
+        identity = torch.eye(n_latents, dtype=outer.dtype, device=outer.device)
         precision = (observed.to(outer) @ outer).unflatten(-1, identity.shape) + identity
         root, _ = torch.linalg.cholesky_ex(precision)  # of no error: the least eigenvalue is 1
         inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
         # a cell far out must not carry the whole row away
         off = (x - self.intercept).clamp(-_GUIDE_LIMIT, _GUIDE_LIMIT)
-        pull = torch.where(observed, off, 0.0) @ scaled
-        factor = inverse.mT
-        loc = (factor @ (inverse @ pull.unsqueeze(-1))).squeeze(-1)
-        return AffineMixture(u, loc, factor, root.mT)
+        pull = torch.where(observed, off, 0.0).double() @ scaled
+        loc = (inverse.mT @ (inverse @ pull.unsqueeze(-1))).squeeze(-1)
+        return AffineMixture(u, *(part.to(x.dtype) for part in (loc, inverse.mT, root.mT)))
 
 
 #: Variational families by name; each is called with the numbers of latents and of components.

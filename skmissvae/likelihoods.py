@@ -282,6 +282,8 @@ class Outputs(NamedTuple):
     loc: int
     raw_scale: int | None  # None where the scale is no output
     min_scale: float
+    parameter: Tensor | None = None  # what its scale comes from, where that is the column's own
+    known: float | None = None  # its scale, where that is fixed
 
     def after(self, n: int) -> Outputs:
         """Return where they stand behind n other outputs."""
@@ -391,8 +393,12 @@ class NormalLikelihood(Likelihood):
     @property
     def outputs(self) -> list[Outputs | None]:
         """Which decoder outputs are each column's."""
-        D, has_scale = self.n_columns, self.scale == "decoder"
-        return [Outputs(d, D + d if has_scale else None, self.min_scale) for d in range(D)]
+        D, least = self.n_columns, self.min_scale
+        if self.scale == "decoder":
+            return [Outputs(d, D + d, least) for d in range(D)]
+        if self.scale == "column":
+            return [Outputs(d, None, least, self.raw_scale.data[d]) for d in range(D)]
+        return [Outputs(d, None, least, known=float(self.scale)) for d in range(D)]
 
     def forward(self, params: Tensor) -> NormalColumns:
         """Return Normal columns."""

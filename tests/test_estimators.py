@@ -352,6 +352,10 @@ def test_training_raises_the_bound(cls):
     X = holed(100)
     bound = tiny(cls, max_iter=60, linear_path=False, learning_rate=0.01).fit(X).history_["bound"]
     assert np.mean(bound[-10:]) > np.mean(bound[:10]) + 0.5
+    started = tiny(cls, max_iter=60, n_hidden=32, dropout=0.0, learning_rate=0.01).fit(X)
+    bound = started.history_["bound"]
+    assert np.mean(bound[-10:]) > np.mean(bound[:10]) + 0.05
+    bound = tiny(cls, max_iter=1, linear_path=False).fit(X).history_["bound"]
     if cls is not DeMissVAEImputer:  # it does not start from factor analysis
         assert tiny(cls, max_iter=1).fit(X).history_["bound"][0] > bound[0] + 0.5
 
