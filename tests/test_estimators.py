@@ -441,7 +441,7 @@ def test_gradients(cls, gradient):
 @pytest.mark.parametrize("objective", ["MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE"])
 def test_the_density_estimator_takes_every_objective(objective):
     X = holed()
-    options = {"min_scale": 0.1, "n_draws": 1, "learn_shapes": False, "gradient": "auto"}
+    options = {"min_scale": 0.05, "n_draws": 1, "learn_shapes": False, "gradient": "auto"}
     density = tiny(VAEDensityEstimator, objective=objective, **options).fit(X)
     imputer = next(cls for cls in IMPUTERS if cls.__name__ == objective + "Imputer")
     expected = tiny(imputer, n_draws=1).fit(X).score_samples(X)
