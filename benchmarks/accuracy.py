@@ -184,7 +184,7 @@ def relative(results: pd.DataFrame, measure: str = "rmse") -> pd.DataFrame:
     whole = [method for method in METHODS if method in ran and ran[method].notna().all()]
     wide = wide.loc[:, whole]
     mean = wide.groupby(["table", "mechanism"], sort=False).agg(lambda v: v.mean(skipna=False))
-    return mean.div(mean["mean"], axis=0)
+    return mean.div(mean["mean"], axis=0) if "mean" in mean else mean
 
 
 def ranks(errors: pd.DataFrame) -> pd.DataFrame:
@@ -216,6 +216,8 @@ def report(results: pd.DataFrame, picture: Path | None) -> str:
     """Return the tables as Markdown, and draw them."""
     told = results if "error" not in results else results[results["error"].isna()]
     complete = relative(results)
+    if not {"mean", OURS} <= set(complete):
+        return f"The tables need the runs of the mean and of {OURS}.\n"
     rank = ranks(complete)
     groups = complete.index.get_level_values("table").to_numpy()
     against = complete[OURS].fillna(np.inf)
