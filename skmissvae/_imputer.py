@@ -203,8 +203,8 @@ calibration_ : DataFrame or None
     def _epochs(self, n_rows: int) -> int:
         """Return the epochs that ``max_iter=None`` stands for: densities gain from more of them."""
         most = super()._epochs(n_rows)
-        if self.vae_.guide is None:
-            return most
+        if self.vae_.guide is None or not all(self.vae_.likelihood.outputs):
+            return most  # there is something to learn from nothing
         per_column = round(n_rows / len(self._spec.facts))
         return min(most, max(_FEW_EPOCHS, min(per_column, _MANY_EPOCHS)))
 

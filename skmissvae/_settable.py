@@ -165,8 +165,9 @@ class Settable:
         Parameter(
             "int or None",
             "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. Of them "
-            "imputers that start from factor analysis take as many as there are rows per modelled "
-            "column: 30 at least, 100 at most. DeMissVAE's encoder of incomplete rows takes half "
+            "imputers of tables without categories and flags, all of which starts from factor "
+            "analysis, take as many as there are rows per modelled column: 30 at least, 100 at "
+            "most. DeMissVAE's encoder of incomplete rows takes half "
             "as many epochs again.",
             either(whole(1), none),
         ),
