@@ -15,6 +15,7 @@ import torch
 from common import markdown, versions
 from torch import Tensor
 
+from skmissvae._columns import Facts
 from skmissvae._spec import Spec
 from skmissvae.model import VAE
 from skmissvae.noise import Noise
@@ -43,7 +44,7 @@ class Apart(Sampler):
 def spec(n_components: int, dropout: float = 0.0) -> Spec:
     """Return the architecture of the paper's toy."""
     return Spec(
-        n_columns=D,
+        facts=(Facts("continuous"),) * D,
         n_latents=2,
         K=n_components,
         likelihood=[("normal", list(range(D)))],
@@ -52,6 +53,7 @@ def spec(n_components: int, dropout: float = 0.0) -> Spec:
         n_blocks=3,
         dropout=dropout,
         linear_path=False,
+        guided=False,
         prior="normal",
         posterior="auto",
         encoder=None,

@@ -128,7 +128,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             else:
                 cells = self._start(source, seeds[0])
             rows = self._encode_rows(cells)
-            max_iter = self.max_iter or self._epochs(len(rows.x))
+            max_iter = self.max_iter or self._model_epochs(len(rows.x))
             held_out = self._held_out(len(rows.x), seeds[1])
             n_epochs = max_iter + self._encoder_epochs(max_iter) * self._decomposed()
             epochs = Epochs(self, n_epochs, X, y)
@@ -253,8 +253,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         other._check_architecture("call fit")
         for name in ("_optimizers", "_chains"):
             other.__dict__.pop(name, None)
-        # what an encoder overfits is no more than its guess: all the epochs there are
-        epochs = self._encoder_epochs(self.max_iter or BaseVAE._epochs(self, len(rows.x)))
+        epochs = self._encoder_epochs(self.max_iter or self._epochs(len(rows.x)))
         other._train_encoder(rows, epochs, self._seeds()[2], self.schedule)
         other.__dict__.pop("_optimizers", None)
         other._refit_more(X)
@@ -271,6 +270,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """Return the epochs that ``max_iter=None`` stands for."""
         steps = math.ceil(n_rows / self.batch_size)
         return min(max(math.ceil(_STEPS / steps), _MIN_EPOCHS), _MAX_EPOCHS)
+
+    def _model_epochs(self, n_rows: int) -> int:
+        """Return those of the model itself, whose decoder can overfit."""
+        return self._epochs(n_rows)
 
     def _start_linear(self, rows: Rows, seed: int) -> None:
         """Let a model that has a guide start from factor analysis."""

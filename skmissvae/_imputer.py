@@ -200,9 +200,9 @@ calibration_ : DataFrame or None
         (found,) = other._row_by_row(holed, place, which=which)
         return Calibration(np.where(counts[which], found, np.nan))
 
-    def _epochs(self, n_rows: int) -> int:
-        """Return the epochs that ``max_iter=None`` stands for: densities gain from more of them."""
-        most = super()._epochs(n_rows)
+    def _model_epochs(self, n_rows: int) -> int:
+        """Return the epochs of the model: densities gain from more of them, imputations do not."""
+        most = super()._model_epochs(n_rows)
         if self.vae_.guide is None or not all(self.vae_.likelihood.outputs):
             return most  # there is something to learn from nothing
         per_column = round(n_rows / len(self._spec.facts))

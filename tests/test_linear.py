@@ -126,8 +126,8 @@ def test_the_guide_is_the_posterior_of_each_pattern():
     guide.intercept.copy_(torch.tensor(MODEL.bias))
     guide.precision.fill_(MODEL.sigma**-2)
     x, observed = MODEL.rows(8)
-    u = Mixture(x.new_zeros(2, 4, 1), DiagonalNormal(*x.new_zeros(2, 2, 4, 1, 2).add(0.0)))
-    u.component.scale = u.component.scale + 1
+    zeros = x.new_zeros(2, 4, 1, 2)
+    u = Mixture(x.new_zeros(2, 4, 1), DiagonalNormal(zeros, zeros + 1))
     holed = torch.where(observed, x, torch.nan).unflatten(0, (2, 4))  # (n, B, D)
     q = guide(u, holed, observed.unflatten(0, (2, 4)))
     cov = (q.factor @ q.factor.mT).flatten(0, 1)
@@ -184,7 +184,7 @@ def test_columns_without_a_location_start_as_they_are():
 
 
 @every_estimator
-def test_tables_of_one_row_or_one_column_have_no_factors(cls):
+def test_tables_of_one_row_or_one_column_are_fitted(cls):
     X = holed()
     for piece in (X[:1], X[:, :1]):
         assert np.isfinite(tiny(cls).fit(piece).score(X[:2, : piece.shape[1]]))
@@ -208,7 +208,7 @@ def test_decomposed_methods_do_without(cls, monkeypatch):
 def test_epochs_of_imputers_are_the_rows_per_column_within_bounds():
     four = tiny(MissSIWAEImputer).fit(holed()[:, :4])
     assert len(four.vae_.guide.intercept) == 4
-    asked = [four._epochs(n) for n in (50, 200, 399, 10_000, 10**6)]
+    asked = [four._model_epochs(n) for n in (50, 200, 399, 10_000, 10**6)]
     assert asked == [30, 50, 100, 16, 10]
     flag = {"likelihood": {0: "bernoulli"}}  # a column that starts from nothing
     for other in (
@@ -219,4 +219,4 @@ def test_epochs_of_imputers_are_the_rows_per_column_within_bounds():
         X = holed()
         X[:, 0] = X[:, 0] > 0
         other.fit(X)
-        assert [other._epochs(n) for n in (50, 10_000, 10**6)] == [200, 16, 10]
+        assert [other._model_epochs(n) for n in (50, 10_000, 10**6)] == [200, 16, 10]
