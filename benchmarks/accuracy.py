@@ -334,8 +334,9 @@ def main() -> None:
         "is the share of hidden levels that are wrong; coverage is that of the range of 19 draws, "
         "which is to hold 90%; log-density is that of a row's hidden cells given its seen ones, "
         "per cell, of tables of continuous columns; downstream is R2 or accuracy of a linear model "
-        "on the completed table. Each is a mean over the runs that all methods with the measure "
-        "have. Ranks are by RMSE, with 95% intervals over tables; what failed shares the last. At "
+        "on the completed table. CRPS, coverage and log-density are of the first mask alone. Each "
+        "is a mean over the runs that all methods with the measure have. Ranks are by RMSE, with "
+        "95% intervals over tables; what failed shares the last. At "
         f"most {MAX_ROWS} rows, {results['seed'].nunique()} masks. Seconds are medians over "
         f"tables, with {os.environ.get('OMP_NUM_THREADS', 'all')} threads a run. {versions()}"
     )

@@ -373,6 +373,8 @@ def main() -> None:
         "transform_seconds": outcome.transform_seconds,
     }
     np.savez(target, **told)  # what follows may take longer than there is time
+    if table.seed:
+        return  # draws and densities take longer than all else: they are of the first mask alone
     if outcome.draws is not None:
         told["draws"] = np.array([draw[hidden] for draw in outcome.draws])
     if outcome.log_density is not None:

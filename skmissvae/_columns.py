@@ -166,8 +166,8 @@ class Table:
             if support == "unit" and (self.low[d] < 0 or self.high[d] > 1):
                 value = self.low[d] if self.low[d] < 0 else self.high[d]
                 raise ValueError(
-                    f"Column {name!r} holds {value:g}, but a continuous Bernoulli column must lie "
-                    "between 0 and 1; rescale it (MinMaxScaler) or choose another likelihood."
+                    f"Column {name!r} holds {value:g}, but by its likelihood it must lie between 0 "
+                    "and 1; rescale it (MinMaxScaler) or choose another likelihood."
                 )
             if support == "binary":
                 self.location[d], self.scale[d] = self.low[d], self.high[d] - self.low[d]

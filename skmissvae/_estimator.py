@@ -311,7 +311,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 f"X has no observed cell: all {cells.observed.size} cells are missing; there is "
                 "nothing to learn from."
             )
-        schema = Table(self.keep_empty_features, self.learn_shapes)
+        self._check_image_shape(len(names))
+        # pixels are alike: one observation model for all
+        learn_shapes = self.learn_shapes and self.image_shape is None
+        schema = Table(self.keep_empty_features, learn_shapes)
         schema.fit(cells.values, cells.observed, codecs, cells.holes)
         spec = self._spec_of(schema)
         self._table, self._spec = schema, spec
@@ -323,6 +326,16 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         self._seed = seed
         self._warn_of_empty_columns(names)
         return cells
+
+    def _check_image_shape(self, n_columns: int) -> None:
+        if self.image_shape is None:
+            return
+        if math.prod(self.image_shape) != n_columns:
+            raise ValueError(
+                f"Parameter 'image_shape' of {type(self).__name__} is {self.image_shape!r}, which "
+                f"makes {math.prod(self.image_shape)} pixels, but X has {n_columns} columns; give "
+                "a row per image, its pixels in C order."
+            )
 
     def _build(self, seed: int) -> None:
         """Begin with an untrained model."""
@@ -385,6 +398,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             posterior=self.posterior,
             encoder=self.encoder,
             decoder=self.decoder,
+            image_shape=None if self.image_shape is None else tuple(map(int, self.image_shape)),
+            places=tuple(schema.modelled.tolist()),
         )
 
     def _kind_options(self) -> dict[str, str]:

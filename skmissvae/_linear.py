@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from .model import VAE
-from .networks import ResidualMLP
+from .networks import ConvDecoder, ConvEncoder, ResidualMLP
 
 # Precisions of the loadings' priors: the least keeps the loadings of a column with few cells
 # finite, the greatest leaves nothing of a factor.
@@ -112,31 +112,31 @@ def start_from(vae: VAE, model: FactorAnalysis, with_encoder: bool = True) -> No
     outlets do so, too. Columns whose observation model has no location start as they are, and
     the posterior heeds them as the encoder does. An encoder that is not ours stays as it is.
     """
-    decoder = vae.decoder
-    assert isinstance(decoder, ResidualMLP), "has a linear path"
+    decoder, guide = vae.decoder, vae.guide
+    assert isinstance(decoder, (ResidualMLP, ConvDecoder)), "has a linear path"
     assert decoder.linear is not None, "has a linear path"
-    assert vae.guide is not None, "starts where it is"
+    assert guide is not None, "starts where it is"
     n_factors = model.loadings.shape[1]
+    weight = torch.zeros_like(decoder.linear.weight)
+    bias, chosen = weight.new_zeros(len(weight)), torch.zeros(len(weight), dtype=torch.bool)
     for d, outputs in enumerate(vae.likelihood.outputs):
         if outputs is None:
             continue
-        decoder.linear.weight[outputs.loc].mul_(0.01)
-        decoder.linear.weight[outputs.loc, :n_factors] = torch.from_numpy(model.loadings[d])
-        decoder.outlet.weight[outputs.loc] = 0.0
-        decoder.outlet.bias[outputs.loc] = model.intercept[d]
+        weight[outputs.loc] = 0.01 * decoder.linear.weight[outputs.loc]
+        weight[outputs.loc, :n_factors] = torch.from_numpy(model.loadings[d]).to(weight)
+        bias[outputs.loc], chosen[outputs.loc] = model.intercept[d], True
         above = max(float(np.sqrt(model.variance[d])) - outputs.min_scale, 0.01)
         if outputs.raw_scale is not None:
-            decoder.linear.weight[outputs.raw_scale] = 0.0
-            decoder.outlet.weight[outputs.raw_scale] = 0.0
-            decoder.outlet.bias[outputs.raw_scale] = np.log(np.expm1(above))
+            bias[outputs.raw_scale], chosen[outputs.raw_scale] = np.log(np.expm1(above)), True
         elif outputs.parameter is not None:
             outputs.parameter.fill_(np.log(np.expm1(above)))
         scale = outputs.known or above + outputs.min_scale
-        vae.guide.loadings[d, :n_factors] = torch.from_numpy(model.loadings[d])
-        vae.guide.intercept[d] = model.intercept[d]
-        vae.guide.precision[d] = scale**-2
+        guide.loadings[d, :n_factors] = torch.from_numpy(model.loadings[d])
+        guide.intercept[d] = model.intercept[d]
+        guide.precision[d] = scale**-2
+    decoder.start_linear(weight, bias, chosen)
     if with_encoder:
-        assert isinstance(vae.encoder, ResidualMLP), "is ours"
+        assert isinstance(vae.encoder, (ResidualMLP, ConvEncoder)), "is ours"
         assert vae.encoder.linear is not None, "has a linear path"
         for layer in (vae.encoder.outlet, vae.encoder.linear):
             layer.weight.mul_(0.1)  # not zero, or components would stay alike

@@ -1,6 +1,6 @@
 """What users can set: the parameters that all estimators share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -39,6 +39,13 @@ def columns_or_from_dtype(value: object) -> str | None:
     """Check for "from_dtype" or a list of columns."""
     good = value == "from_dtype" if isinstance(value, str) else value is None or np.ndim(value) == 1  # type: ignore[arg-type]
     return None if good else "'from_dtype', None or a list or mask of columns"
+
+
+def an_image_shape(value: object) -> str | None:
+    """Check for two or three sizes."""
+    good = isinstance(value, Sequence) and len(value) in (2, 3)
+    good = good and all(whole(1)(size) is None for size in value)  # type: ignore[attr-defined]
+    return None if good else "(height, width) or (channels, height, width)"
 
 
 @estimator
@@ -112,11 +119,13 @@ class Settable:
     likelihood: Annotated[
         LikelihoodOption | Mapping[object, LikelihoodOption],
         Parameter(
-            '{"normal", "student_t", "bernoulli", "continuous_bernoulli"}, callable or mapping',
+            '{"normal", "student_t", "bernoulli", "continuous_bernoulli", "cross_entropy"}, '
+            "callable or mapping",
             "Observation model of continuous columns, a callable ``n_columns -> Likelihood``, or a "
             "mapping from columns (names or indices) to either, in which continuous columns that "
             "are not named are Normal. A column of numbers that is named becomes continuous, but "
-            'for "bernoulli"; columns of other kinds have models of their own.',
+            'for "bernoulli"; columns of other kinds have models of their own. "cross_entropy" is '
+            "for grey values from 0 to 1, and no density: see ``CrossEntropyLikelihood``.",
             anything,
         ),
     ] = "normal"
@@ -145,6 +154,17 @@ class Settable:
             "callable or None",
             "The same for the decoder.",
             either(a_callable("(in_features, out_features) -> nn.Module"), none),
+        ),
+    ] = None
+    image_shape: Annotated[
+        Sequence[int] | None,
+        Parameter(
+            "tuple of int or None",
+            "(height, width) or (channels, height, width) of the image that a row is, its pixels "
+            "in C order. Both networks are then convolutional, with ``n_hidden`` channels in the "
+            "coarsest map, and ``n_blocks`` blocks at each size; the shapes of columns are not "
+            "learned. None takes a row for a row.",
+            either(an_image_shape, none),
         ),
     ] = None
     gradient: Annotated[

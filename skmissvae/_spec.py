@@ -17,7 +17,7 @@ from .discrete import CategoricalLikelihood, OrdinalLikelihood, WholeLikelihood
 from .families import POSTERIORS, Family, LinearGuide, NormalFamily, StudentTFamily
 from .likelihoods import LIKELIHOODS, JoinedLikelihood, Likelihood, NormalLikelihood
 from .model import VAE
-from .networks import ResidualMLP
+from .networks import ConvDecoder, ConvEncoder, Image, ResidualMLP
 from .priors import PRIORS, Prior
 
 LikelihoodOption = str | Callable[[int], Likelihood]
@@ -46,13 +46,15 @@ class Spec:
     posterior: str | Callable[[int, int], Family]
     encoder: Network | None
     decoder: Network | None
+    image_shape: tuple[int, ...] | None
+    places: tuple[int, ...]  # of the modelled columns among all
 
     def build(self) -> VAE:
         """Return an untrained model."""
         likelihood, prior = self._likelihood(), self._prior()
         family = self._family(prior)
         encoder = self._encoder(family, likelihood)
-        decoder = (self.decoder or self._mlp)(self.n_latents, likelihood.n_params)
+        decoder = self._decoder(likelihood)
         guide = None
         if self.guided and any(likelihood.outputs):
             guide = LinearGuide(likelihood.n_columns, self.n_latents)
@@ -69,8 +71,9 @@ class Spec:
 
     def changes(self, other: Spec) -> list[str]:
         """Return the names of what another model would have otherwise."""
-        # whether there is a guide follows from the others
-        names = [field.name for field in dataclasses.fields(self) if field.name != "guided"]
+        # whether there is a guide follows from the others, places from the table
+        follow = ("guided", "places")
+        names = [field.name for field in dataclasses.fields(self) if field.name not in follow]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     def _likelihood(self) -> Likelihood:
@@ -86,7 +89,19 @@ class Spec:
 
     def _encoder(self, family: Family, likelihood: Likelihood) -> nn.Module:
         n_seen = likelihood.n_inputs + likelihood.n_columns
-        return (self.encoder or self._mlp)(n_seen, family.n_params)
+        if self.encoder is not None:
+            return self.encoder(n_seen, family.n_params)
+        if image := self._image(likelihood):
+            return ConvEncoder(image, family.n_params, *self._shape())
+        return ResidualMLP(n_seen, family.n_params, *self._shape())
+
+    def _decoder(self, likelihood: Likelihood) -> nn.Module:
+        if self.decoder is not None:
+            return self.decoder(self.n_latents, likelihood.n_params)
+        if image := self._image(likelihood):
+            n_params = likelihood.n_params // likelihood.n_columns
+            return ConvDecoder(self.n_latents, image, n_params, *self._shape())
+        return ResidualMLP(self.n_latents, likelihood.n_params, *self._shape())
 
     def _prior(self) -> Prior:
         make = PRIORS[self.prior] if isinstance(self.prior, str) else self.prior
@@ -101,15 +116,23 @@ class Spec:
             return NormalFamily(self.n_latents, self.K)
         return StudentTFamily(self.n_latents, self.K, df=0.5 * (2 + prior.tail))
 
-    def _mlp(self, in_features: int, out_features: int) -> nn.Module:
-        return ResidualMLP(
-            in_features,
-            out_features,
-            self.n_hidden,
-            self.n_blocks,
-            self.dropout,
-            self.linear_path,
-        )
+    def _image(self, likelihood: Likelihood) -> Image | None:
+        """Return how columns make up images, or None where they do not."""
+        if self.image_shape is None or not likelihood.n_columns:
+            return None
+        n_inputs, n_params, n = likelihood.n_inputs, likelihood.n_params, likelihood.n_columns
+        if isinstance(likelihood, JoinedLikelihood) or n_inputs != n or n_params % n:
+            raise ValueError(
+                f"Parameter 'image_shape' is {self.image_shape}, but the columns are not pixels of "
+                "one kind with as many parameters each; give an array of numbers and name one "
+                "likelihood, or set image_shape=None."
+            )
+        channels, height, width = (1, *self.image_shape)[-3:]
+        return Image(channels, height, width, self.places)
+
+    def _shape(self) -> tuple[int, int, float, bool]:
+        """Return what our networks share."""
+        return self.n_hidden, self.n_blocks, self.dropout, self.linear_path
 
 
 def _part(option: LikelihoodOption, facts: Sequence[Facts], min_scale: float) -> Likelihood:

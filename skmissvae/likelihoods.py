@@ -462,7 +462,7 @@ class StudentTLikelihood(Likelihood):
 class BernoulliLikelihood(Likelihood):
     """Binary columns; any two values, of which the greater is the model's one."""
 
-    support = "binary"
+    support: Support = "binary"
 
     @property
     def n_params(self) -> int:
@@ -486,10 +486,25 @@ class BernoulliLikelihood(Likelihood):
         return BernoulliColumns(params)
 
 
+class CrossEntropyLikelihood(BernoulliLikelihood):
+    r"""Columns with values from 0 to 1, each taken for the mean of many Bernoulli draws.
+
+    The log-density is the cross entropy :math:`x \log p + (1 - x) \log(1 - p)`, as is common for
+    grey values of pixels. It is no density: it does not integrate to one, so that scores can be
+    compared among models of this kind alone, and draws are 0 or 1. Means are as good as any.
+    """
+
+    support: Support = "unit"
+
+    def point(self, expected: Tensor, decide: bool = True) -> Tensor:
+        """Return the means."""
+        return expected
+
+
 class ContinuousBernoulliLikelihood(Likelihood):
     """Columns with values from 0 to 1, such as grey values of pixels."""
 
-    support = "unit"
+    support: Support = "unit"
 
     @property
     def n_params(self) -> int:
@@ -626,4 +641,5 @@ LIKELIHOODS: dict[str, Callable[[int, float], Likelihood]] = {
     "student_t": StudentTLikelihood,
     "bernoulli": BernoulliLikelihood,
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "cross_entropy": CrossEntropyLikelihood,
 }

@@ -104,7 +104,7 @@ PARAMETERS = {
     "posterior": (["cauchy", 3], "'auto', 'normal', 'student_t' or a callable"),
     "likelihood": (
         ["cauchy", 3, {"age": "cauchy"}],
-        "'normal', 'student_t', 'bernoulli', 'continuous_bernoulli', a callable",
+        "'normal', 'student_t', 'bernoulli', 'continuous_bernoulli', 'cross_entropy', a callable",
     ),
     "gradient": (["exact"], "'auto', 'stl', 'dreg', 'plain'"),
     "schedule": (["linear"], "'cosine', 'constant'"),
@@ -113,6 +113,7 @@ PARAMETERS = {
     "missing_values": ([[1]], "a number, a string, np.nan, None or pd.NA"),
     "encoder": (["mlp"], "a callable"),
     "decoder": ([nn.Linear(2, 2)], None),
+    "image_shape": ([28, (28,), (0, 28), (1, 1, 28, 28), "88"], r"\(height, width\) or"),
     "keep_empty_features": (["no"], "one of True, False"),
     "warm_start": (["no"], "one of True, False"),
 }
