@@ -241,7 +241,13 @@ def gcimpute(table: Table) -> Outcome:
 
     model = GaussianCopula(random_state=table.seed, verbose=0)
     start = time.perf_counter()
-    completed = coded(np.asarray(model.fit_transform(X=table.x)))
+    try:
+        completed = coded(np.asarray(model.fit_transform(X=table.x)))
+    except ValueError:
+        # it takes columns of numbers that repeat for ranks, whose neighbours may be too close
+        model = GaussianCopula(random_state=table.seed, verbose=0)
+        numbers = np.flatnonzero(table.n_levels == 0).tolist()
+        completed = coded(np.asarray(model.fit_transform(X=table.x, continuous=numbers)))
     done = time.perf_counter()
 
     def draws() -> Iterator[np.ndarray]:

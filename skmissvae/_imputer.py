@@ -203,10 +203,11 @@ calibration_ : DataFrame or None
     def _model_epochs(self, n_rows: int) -> int:
         """Return the epochs of the model: densities gain from more of them, imputations do not."""
         most = super()._model_epochs(n_rows)
-        if self.vae_.guide is None or not all(self.vae_.likelihood.outputs):
+        if self.vae_.guide is None or not self.vae_.likelihood.starts_whole:
             return most  # there is something to learn from nothing
-        per_column = round(n_rows / len(self._spec.facts))
-        return min(most, max(_FEW_EPOCHS, min(per_column, _MANY_EPOCHS)))
+        # of flags and categories the linear start tells less
+        per_column = n_rows / len(self._spec.facts) if self._numeric().all() else math.inf
+        return min(most, max(_FEW_EPOCHS, round(min(per_column, _MANY_EPOCHS))))
 
     def _numeric(self) -> np.ndarray:
         """Tell which modelled columns are of numbers, (D,)."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .likelihoods import Linear
 from .model import VAE
 from .networks import ConvDecoder, ConvEncoder, ResidualMLP
 
@@ -15,7 +16,7 @@ from .networks import ConvDecoder, ConvEncoder, ResidualMLP
 # finite, the greatest leaves nothing of a factor.
 _LEAST, _GREATEST = 1e-2, 1e4
 _SETTLING = 10  # rounds before factors are weighed
-_MIN_VARIANCE = 2.5e-3  # of a column given the factors; columns have variance one
+_MIN_VARIANCE = 2.5e-3  # of a column given the factors, as a share of its own
 _ROWS = 2000  # more of them add nothing to a start
 
 
@@ -43,7 +44,7 @@ def factor_analysis(
     Parameters
     ----------
     x : ndarray of shape (N, D)
-        Standardised rows, zero where missing.
+        Rows, zero where missing.
     observed : ndarray of shape (N, D)
         What is seen.
     n_factors : int
@@ -69,6 +70,8 @@ def factor_analysis(
     seen = observed.astype(np.float64)
     n_rows, n_columns = x.shape
     known = observed.any(0)
+    unit = _units(x, seen)
+    x = x / unit
     identity = np.eye(n_factors)
     loadings = 0.3 * random_state.normal(size=(n_columns, n_factors))
     intercept, variance = np.zeros(n_columns), np.full(n_columns, 0.5)
@@ -101,7 +104,15 @@ def factor_analysis(
             size = loadings**2 / variance[:, None] + spread.diagonal(axis1=1, axis2=2)[:, :-1]
             size = size[known].mean(0)
             relevance[:-1] = (1 / np.maximum(size, 1 / _GREATEST)).clip(_LEAST)
-    return FactorAnalysis(loadings, intercept, variance)
+    return FactorAnalysis(loadings * unit[:, None], intercept * unit, variance * unit**2)
+
+
+def _units(x: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the standard deviation of each column's cells, one where there is none."""
+    n = np.maximum(seen.sum(0), 1)
+    mean = (seen * x).sum(0) / n
+    unit = np.sqrt((seen * (x - mean) ** 2).sum(0) / n)
+    return np.where(unit > 0, unit, 1.0)
 
 
 @torch.no_grad()
@@ -109,32 +120,23 @@ def start_from(vae: VAE, model: FactorAnalysis, with_encoder: bool = True) -> No
     """Make a model with a linear path one of factor analysis, with its exact posterior.
 
     Where there are more latents than factors the decoder's rest begins near zero; the networks'
-    outlets do so, too. Columns whose observation model has no location start as they are, and
+    outlets do so, too. Columns whose observation model has no linear start are as they were, and
     the posterior heeds them as the encoder does. An encoder that is not ours stays as it is.
     """
     decoder, guide = vae.decoder, vae.guide
     assert isinstance(decoder, (ResidualMLP, ConvDecoder)), "has a linear path"
     assert decoder.linear is not None, "has a linear path"
     assert guide is not None, "starts where it is"
-    n_factors = model.loadings.shape[1]
-    weight = torch.zeros_like(decoder.linear.weight)
-    bias, chosen = weight.new_zeros(len(weight)), torch.zeros(len(weight), dtype=torch.bool)
-    for d, outputs in enumerate(vae.likelihood.outputs):
-        if outputs is None:
-            continue
-        weight[outputs.loc] = 0.01 * decoder.linear.weight[outputs.loc]
-        weight[outputs.loc, :n_factors] = torch.from_numpy(model.loadings[d]).to(weight)
-        bias[outputs.loc], chosen[outputs.loc] = model.intercept[d], True
-        above = max(float(np.sqrt(model.variance[d])) - outputs.min_scale, 0.01)
-        if outputs.raw_scale is not None:
-            bias[outputs.raw_scale], chosen[outputs.raw_scale] = np.log(np.expm1(above)), True
-        elif outputs.parameter is not None:
-            outputs.parameter.fill_(np.log(np.expm1(above)))
-        scale = outputs.known or above + outputs.min_scale
-        guide.loadings[d, :n_factors] = torch.from_numpy(model.loadings[d])
-        guide.intercept[d] = model.intercept[d]
-        guide.precision[d] = scale**-2
-    decoder.start_linear(weight, bias, chosen)
+    linear = Linear(*(torch.from_numpy(part).to(guide.intercept) for part in model))
+    start = vae.likelihood.start(linear)
+    n_factors = linear.loadings.shape[1]
+    rest = 0.01 * decoder.linear.weight
+    rest[start.weight.abs().sum(-1) == 0] = 0.0  # scales
+    weight = torch.cat([start.weight, rest[:, n_factors:]], -1)
+    decoder.start_linear(weight, start.bias, start.chosen)
+    guide.loadings[:, :n_factors] = linear.loadings
+    guide.intercept.copy_(linear.intercept)
+    guide.precision.copy_(start.precision)
     if with_encoder:
         assert isinstance(vae.encoder, (ResidualMLP, ConvEncoder)), "is ours"
         assert vae.encoder.linear is not None, "has a linear path"

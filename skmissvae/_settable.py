@@ -185,9 +185,10 @@ class Settable:
         Parameter(
             "int or None",
             "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. Of them "
-            "imputers of tables without categories and flags, all of which starts from factor "
-            "analysis, take as many as there are rows per modelled column: 30 at least, 100 at "
-            "most. DeMissVAE's encoder of incomplete rows takes half "
+            "imputers, which start from factor analysis, take 100 at most, and of tables of "
+            "numbers as many as there are rows per modelled column, but 30 at least. Columns "
+            "between 0 and 1 by their likelihood have no such start, nor have networks without a "
+            "linear path. DeMissVAE's encoder of incomplete rows takes half "
             "as many epochs again.",
             either(whole(1), none),
         ),

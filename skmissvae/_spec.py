@@ -56,8 +56,8 @@ class Spec:
         encoder = self._encoder(family, likelihood)
         decoder = self._decoder(likelihood)
         guide = None
-        if self.guided and any(likelihood.outputs):
-            guide = LinearGuide(likelihood.n_columns, self.n_latents)
+        if self.guided and likelihood.n_straight:
+            guide = LinearGuide(likelihood.n_straight, self.n_latents)
         return VAE(encoder, decoder, prior, family, likelihood, guide)
 
     def build_completed(self, vae: VAE) -> VAE:

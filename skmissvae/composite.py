@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .likelihoods import ColumnDistribution, JoinedColumns, Likelihood, Outputs, quadrature
+from .likelihoods import (
+    ColumnDistribution,
+    JoinedColumns,
+    Likelihood,
+    Linear,
+    LinearStart,
+    quadrature,
+)
 from .noise import Noise
 from .warps import Warp
 
@@ -88,13 +95,17 @@ class WarpedLikelihood(Likelihood):
         return self.base.n_params
 
     @property
-    def outputs(self) -> list[Outputs | None]:
-        """Which decoder outputs are each column's."""
-        return self.base.outputs
+    def n_straight(self) -> int:
+        """Width of ``straighten``'s outcome."""
+        return self.base.n_straight
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return warped values."""
-        return self.warp(x), observed
+        """Return what the base makes of warped values."""
+        return self.base.straighten(self.warp(x), observed)
+
+    def start(self, model: Linear) -> LinearStart:
+        """Return the base's start."""
+        return self.base.start(model)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return what the encoder sees of warped values."""
@@ -277,13 +288,20 @@ class AtomLikelihood(Likelihood):
         return self.base.n_inputs + self.n_columns
 
     @property
-    def outputs(self) -> list[Outputs | None]:
-        """Which decoder outputs are each column's."""
-        return self.base.outputs
+    def n_straight(self) -> int:
+        """Width of ``straighten``'s outcome."""
+        return self.base.n_straight
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return the base's values, those of atoms as if they were missing."""
         return self.base.straighten(x, observed & ~is_atom(x, self.atoms))
+
+    def start(self, model: Linear) -> LinearStart:
+        """Return the base's start; the atoms' shares start as they are."""
+        base = self.base.start(model)
+        n, after = self.n_columns, nn.functional.pad
+        weight, bias = after(base.weight, (0, 0, 0, n)), after(base.bias, (0, n))
+        return LinearStart(weight, bias, after(base.chosen, (0, n)), base.precision)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return what the base gives, and for atoms a one more, -1 for other cells."""

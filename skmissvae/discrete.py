@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .likelihoods import ColumnDistribution, Likelihood, Outputs, quadrature
+from .likelihoods import (
+    LEAST_UNEXPLAINED,
+    ColumnDistribution,
+    Likelihood,
+    Linear,
+    LinearStart,
+    located,
+    quadrature,
+)
 from .warps import Warp
 
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees
@@ -164,10 +172,13 @@ class WholeLikelihood(Likelihood):
         return 2 * self.n_columns
 
     @property
-    def outputs(self) -> list[Outputs | None]:
-        """Which decoder outputs are each column's."""
-        D = self.n_columns
-        return [Outputs(d, D + d, self.min_scale) for d in range(D)]
+    def n_straight(self) -> int:
+        """Width of ``straighten``'s outcome."""
+        return self.n_columns
+
+    def start(self, model: Linear) -> LinearStart:
+        """Return locations and scales."""
+        return located(model, self.min_scale, self.n_params)
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return warped values."""
@@ -399,6 +410,8 @@ class CategoricalLikelihood(Likelihood):
         Observed cells of each category, for each column.
     """
 
+    contrasts: Tensor
+    column_of: Tensor
     class_of: Tensor
     log_share: Tensor
     log_frequency: Tensor
@@ -421,7 +434,12 @@ class CategoricalLikelihood(Likelihood):
             log_frequency[d, : len(frequency)] = torch.from_numpy(np.log(frequency)).float()
             place[d, : len(frequency)] = before + torch.arange(len(frequency))
             before += len(frequency)
+        blocks = [_contrasts(frequency) for _, _, frequency in made]
+        contrasts = torch.block_diag(*map(torch.from_numpy, blocks)).float()
+        column_of = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])
         for name, value in (
+            ("contrasts", contrasts),  # (classes, S)
+            ("column_of", torch.from_numpy(column_of)),  # (S,)
             ("class_of", class_of),
             ("log_share", log_share),
             ("log_frequency", log_frequency),
@@ -439,9 +457,27 @@ class CategoricalLikelihood(Likelihood):
         """Width of ``embed``'s outcome."""
         return sum(self.n_classes)
 
+    @property
+    def n_straight(self) -> int:
+        """Width of ``straighten``'s outcome: a column of C classes has C - 1 contrasts."""
+        return self.contrasts.shape[-1]
+
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return that codes without order have no place on a line."""
-        return torch.zeros_like(x), torch.zeros_like(observed)
+        """Return contrasts of the classes, uncorrelated and of variance one within a column."""
+        values = self.embed(x, observed) @ self.contrasts
+        return values, observed.index_select(-1, self.column_of)
+
+    def start(self, model: Linear) -> LinearStart:
+        r"""Return the logits of linear discriminant analysis.
+
+        A class with contrasts t has the weight :math:`t^T V^{-1} W`, and the bias that keeps its
+        frequency.
+        """
+        variance = model.variance.clamp_min(LEAST_UNEXPLAINED)  # that of a contrast is one
+        weight = self.contrasts @ (model.loadings / variance.unsqueeze(-1))  # (classes, L)
+        bias = -0.5 * (weight * (self.contrasts @ model.loadings)).sum(-1)
+        bias = bias + self.contrasts @ (model.intercept / variance)
+        return LinearStart(weight, bias, torch.ones_like(bias).bool(), 1 / variance)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return a one for the class and zeros for the others, all zero where missing."""
@@ -477,3 +513,10 @@ def _classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     weight = np.maximum(counts, 0.5)
     total = np.bincount(class_of, weight)
     return class_of, weight / total[class_of], total / total.sum()
+
+
+def _contrasts(frequency: np.ndarray) -> np.ndarray:
+    """Return contrasts of C classes, (C, C - 1): mean zero, covariance I by the frequencies."""
+    root = np.sqrt(frequency)
+    basis = np.linalg.svd(root[None])[2][1:].T  # orthogonal to the roots
+    return np.asarray(basis / root[:, None])

@@ -140,27 +140,27 @@ class LinearGuide(nn.Module):
 
     Parameters
     ----------
-    n_columns, n_latents : int
-        Numbers of columns D and of latents L.
+    n_straight, n_latents : int
+        Numbers of straightened columns S and of latents L.
     """
 
-    loadings: Tensor  # (D, L)
-    intercept: Tensor  # (D,)
-    precision: Tensor  # (D,)   of the noise; 0 for columns that tell nothing
+    loadings: Tensor  # (S, L)
+    intercept: Tensor  # (S,)
+    precision: Tensor  # (S,)   of the noise; 0 for columns that tell nothing
 
-    def __init__(self, n_columns: int, n_latents: int) -> None:
+    def __init__(self, n_straight: int, n_latents: int) -> None:
         super().__init__()
-        self.register_buffer("loadings", torch.zeros(n_columns, n_latents))
-        self.register_buffer("intercept", torch.zeros(n_columns))
-        self.register_buffer("precision", torch.zeros(n_columns))
+        self.register_buffer("loadings", torch.zeros(n_straight, n_latents))
+        self.register_buffer("intercept", torch.zeros(n_straight))
+        self.register_buffer("precision", torch.zeros(n_straight))
 
     @torch.no_grad()
     def forward(self, u: Mixture, x: Tensor, observed: Tensor) -> AffineMixture:
-        """Return the distribution of z, batch (*batch,): also (*batch, D), (*batch, D) bool."""
+        """Return the distribution of z, batch (*batch,): also (*batch, S), (*batch, S) bool."""
         # in double precision: many columns tell of few latents almost exactly
         loadings = self.loadings.double()
         scaled = loadings * self.precision.unsqueeze(-1)
-        outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(-2)  # (D, L * L)
+        outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(-2)  # (S, L * L)
         n_latents = loadings.shape[-1]
         identity = torch.eye(n_latents, dtype=outer.dtype, device=outer.device)
         precision = (observed.to(outer) @ outer).unflatten(-1, identity.shape) + identity

@@ -258,6 +258,14 @@ class JoinedColumns(ColumnDistribution):
         return torch.cat([part.expected() for part in self.parts], -1)
 
 
+class Linear(NamedTuple):
+    """The model t = W z + b + noise of straightened columns, with z ~ N(0, I)."""
+
+    loadings: Tensor  # (S, L)
+    intercept: Tensor  # (S,)
+    variance: Tensor  # (S,)   of the noise
+
+
 #: Any number; 0 and 1; 0 to 1; whole numbers; codes 0, 1, ... of levels; numbers of which one has
 #: a probability of its own.
 Support = Literal["real", "binary", "unit", "whole", "coded", "atom"]
@@ -276,19 +284,44 @@ def quadrature() -> tuple[tuple[float, float], ...]:
     return tuple(zip((0.5 + 0.5 * node).tolist(), (0.5 * weight).tolist(), strict=True))
 
 
-class Outputs(NamedTuple):
-    """Where a column's parameters stand among the decoder's outputs."""
+class LinearStart(NamedTuple):
+    """A decoder and a posterior to start from: what factor analysis is in an observation model."""
 
-    loc: int
-    raw_scale: int | None  # None where the scale is no output
-    min_scale: float
-    parameter: Tensor | None = None  # what its scale comes from, where that is the column's own
-    known: float | None = None  # its scale, where that is fixed
+    weight: Tensor  # (P, L)   of latents in the decoder's outputs
+    bias: Tensor  # (P,)
+    chosen: Tensor  # (P,) bool   the outputs that have a start
+    precision: Tensor  # (S,)   of straightened cells
 
-    def after(self, n: int) -> Outputs:
-        """Return where they stand behind n other outputs."""
-        raw_scale = None if self.raw_scale is None else self.raw_scale + n
-        return self._replace(loc=self.loc + n, raw_scale=raw_scale)
+
+#: Share of a coded column's variance that counts as unexplained, at least: what a linear model
+#: tells of flags and categories is too sure, and a start that is so is hard to leave.
+LEAST_UNEXPLAINED = 0.8
+
+
+def located(model: Linear, min_scale: float, n_params: int) -> LinearStart:
+    """Return the start of S columns whose outputs are S locations, then S raw scales, then others.
+
+    Where there is no place for scales they are not among the outputs.
+    """
+    S, L = model.loadings.shape
+    scale = _floored(model.variance.sqrt(), min_scale)
+    weight = model.loadings.new_zeros(n_params, L)
+    bias = weight.new_zeros(n_params)
+    chosen = torch.arange(n_params, device=bias.device) < 2 * S
+    weight[:S], bias[:S] = model.loadings, model.intercept
+    if n_params > S:
+        bias[S : 2 * S] = _raw(scale, min_scale)
+    return LinearStart(weight, bias, chosen, scale**-2)
+
+
+def _floored(scale: Tensor, min_scale: float) -> Tensor:
+    """Return scales that softplus and a floor can give."""
+    return (scale - min_scale).clamp_min(0.01) + min_scale
+
+
+def _raw(scale: Tensor, min_scale: float) -> Tensor:
+    """Return what softplus and a floor make scales of."""
+    return torch.log(torch.expm1(scale - min_scale))
 
 
 class Likelihood(nn.Module, ABC):
@@ -320,11 +353,6 @@ class Likelihood(nn.Module, ABC):
         """Number of decoder outputs P."""
 
     @property
-    def outputs(self) -> list[Outputs | None]:
-        """Which decoder outputs are each column's; None for one that has no location."""
-        return [None] * self.n_columns
-
-    @property
     def n_inputs(self) -> int:
         """Width of ``embed``'s outcome."""
         return self.n_columns
@@ -338,9 +366,25 @@ class Likelihood(nn.Module, ABC):
         """Width of the ``expected`` of its columns."""
         return self.n_columns
 
+    @property
+    def n_straight(self) -> int:
+        """Width S of ``straighten``'s outcome: 0 for a model that has no linear start."""
+        return 0
+
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values whose model has location and scale, and which of them count."""
-        return x, observed
+        """Return values that factor analysis can take, and which count: (*, D) -> (*, S)."""
+        return x[..., : self.n_straight], observed[..., : self.n_straight]
+
+    def start(self, model: Linear) -> LinearStart:
+        """Return where the decoder is nearest to a linear model of the straightened values."""
+        none = model.loadings.new_zeros(self.n_params)
+        weight = none.new_zeros(self.n_params, model.loadings.shape[1])
+        return LinearStart(weight, none, none.bool(), none.new_zeros(self.n_straight))
+
+    @property
+    def starts_whole(self) -> bool:
+        """Whether each column has its part in the linear start."""
+        return self.n_straight >= self.n_columns
 
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return point estimates: (B, n_expected) -> (B, D).
@@ -391,14 +435,20 @@ class NormalLikelihood(Likelihood):
         return (2 if self.scale == "decoder" else 1) * self.n_columns
 
     @property
-    def outputs(self) -> list[Outputs | None]:
-        """Which decoder outputs are each column's."""
-        D, least = self.n_columns, self.min_scale
-        if self.scale == "decoder":
-            return [Outputs(d, D + d, least) for d in range(D)]
-        if self.scale == "column":
-            return [Outputs(d, None, least, self.raw_scale.data[d]) for d in range(D)]
-        return [Outputs(d, None, least, known=float(self.scale)) for d in range(D)]
+    def n_straight(self) -> int:
+        """Width of ``straighten``'s outcome."""
+        return self.n_columns
+
+    @torch.no_grad()
+    def start(self, model: Linear) -> LinearStart:
+        """Return locations and scales; those that are parameters are set."""
+        if isinstance(self.scale, str):
+            if self.scale == "column":
+                scale = _floored(model.variance.sqrt(), self.min_scale)
+                self.raw_scale.copy_(_raw(scale, self.min_scale))
+            return located(model, self.min_scale, self.n_params)
+        precision = torch.full_like(model.variance, self.scale**-2)
+        return located(model, 0.0, self.n_params)._replace(precision=precision)
 
     def forward(self, params: Tensor) -> NormalColumns:
         """Return Normal columns."""
@@ -445,10 +495,13 @@ class StudentTLikelihood(Likelihood):
         return (3 if self.df == "decoder" else 2) * self.n_columns
 
     @property
-    def outputs(self) -> list[Outputs | None]:
-        """Which decoder outputs are each column's."""
-        D = self.n_columns
-        return [Outputs(d, D + d, self.min_scale) for d in range(D)]
+    def n_straight(self) -> int:
+        """Width of ``straighten``'s outcome."""
+        return self.n_columns
+
+    def start(self, model: Linear) -> LinearStart:
+        """Return locations and scales."""
+        return located(model, self.min_scale, self.n_params)
 
     def forward(self, params: Tensor) -> StudentTColumns:
         """Return Student-t columns."""
@@ -469,9 +522,23 @@ class BernoulliLikelihood(Likelihood):
         """Number of decoder outputs P."""
         return self.n_columns
 
-    def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return -1 and 1."""
-        return 2 * x - 1, observed
+    @property
+    def n_straight(self) -> int:
+        """Width of ``straighten``'s outcome."""
+        return self.n_columns
+
+    def start(self, model: Linear) -> LinearStart:
+        r"""Return the logits of linear discriminant analysis.
+
+        Where latents are Normal given a value, with the moments of the linear model, the log-odds
+        are linear, with :math:`w / v` for weight and the bias that keeps the share b of ones.
+        """
+        share = model.intercept.clamp(0.01, 0.99)
+        odds = share / (1 - share)
+        variance = torch.maximum(model.variance, LEAST_UNEXPLAINED * share * (1 - share))
+        bias = odds.log() - 0.5 * model.loadings.square().sum(-1) / variance * (1 / odds - odds)
+        weight = model.loadings / variance.unsqueeze(-1)
+        return LinearStart(weight, bias, torch.ones_like(bias).bool(), 1 / variance)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return -1 and 1, so that zero stands for missing alone."""
@@ -496,9 +563,16 @@ class CrossEntropyLikelihood(BernoulliLikelihood):
 
     support: Support = "unit"
 
+    def start(self, model: Linear) -> LinearStart:
+        """Return the logits whose means are those of the linear model, near the column's mean."""
+        mean = model.intercept.clamp(0.01, 0.99)
+        slope = 1 / (mean * (1 - mean))
+        weight = model.loadings * slope.unsqueeze(-1)
+        return LinearStart(weight, mean.logit(), torch.ones_like(mean).bool(), slope)
+
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the means."""
-        return expected
+        """Return the means, which rounding may have brought beyond an end."""
+        return expected.clamp(0, 1)
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
@@ -514,6 +588,10 @@ class ContinuousBernoulliLikelihood(Likelihood):
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return values from -1 to 1."""
         return torch.where(observed, 2 * x - 1, 0.0)
+
+    def point(self, expected: Tensor, decide: bool = True) -> Tensor:
+        """Return the means, which rounding may have brought beyond an end."""
+        return expected.clamp(0, 1)
 
     def forward(self, params: Tensor) -> ContinuousBernoulliColumns:
         """Return continuous Bernoulli columns."""
@@ -561,15 +639,24 @@ class JoinedLikelihood(Likelihood):
         return [support[place] for place in range(self.n_columns)]
 
     @property
-    def outputs(self) -> list[Outputs | None]:
-        """Which decoder outputs are each column's."""
-        found: list[Outputs | None] = [None] * self.n_columns
-        before = 0
-        for places, part, size in zip(self._places, self.parts, self.sizes, strict=True):
-            for place, outputs in zip(places, part.outputs, strict=True):  # type: ignore[arg-type]
-                found[place] = outputs and outputs.after(before)
-            before += size
-        return found
+    def n_straight(self) -> int:
+        """Width of ``straighten``'s outcome."""
+        return sum(part.n_straight for part in self.parts)  # type: ignore[misc]
+
+    @property
+    def starts_whole(self) -> bool:
+        """Whether each column has its part in the linear start."""
+        return all(part.starts_whole for part in self.parts)
+
+    def start(self, model: Linear) -> LinearStart:
+        """Return the parts' starts, one after the other."""
+        sizes = [part.n_straight for part in self.parts]
+        pieces = zip(*(values.split(sizes) for values in model), strict=True)
+        starts = [
+            part.start(Linear(*piece))  # type: ignore[operator]
+            for part, piece in zip(self.parts, pieces, strict=True)
+        ]
+        return LinearStart(*map(torch.cat, zip(*starts, strict=True)))
 
     @property
     def n_params(self) -> int:
@@ -587,11 +674,11 @@ class JoinedLikelihood(Likelihood):
         return sum(part.n_expected for part in self.parts)  # type: ignore[misc]
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the parts' straightened values."""
+        """Return the parts' straightened values, one after the other."""
         pairs = zip(self.parts, self.columns, strict=True)
         pieces = [part.straighten(x[..., c], observed[..., c]) for part, c in pairs]  # type: ignore[operator]
         values, count = (torch.cat(list(piece), -1) for piece in zip(*pieces, strict=True))
-        return values.index_select(-1, self.order), count.index_select(-1, self.order)
+        return values, count
 
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return the parts' point estimates."""

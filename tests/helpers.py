@@ -184,7 +184,7 @@ def tiny_vae(
             PRIORS[prior](n_latents),
             family,
             likelihood,
-            LinearGuide(n_columns, n_latents) if guided else None,
+            LinearGuide(likelihood.n_straight, n_latents) if guided else None,
         )
 
 
