@@ -1,14 +1,23 @@
-"""Densities by integration: exact where the exact is known, and what importance draws tend to."""
+"""How good a model is: exact where the exact is known, and bounds that hold."""
 
 import numpy as np
 import pytest
 import torch
-from estimators import quiet, tiny
+from estimators import every_estimator, quiet, tiny
 from estimators import table as holed
 from helpers import LinearGaussian, lattice, tiny_vae
+from scipy.linalg import sqrtm
+from scipy.stats import ortho_group
 
-from skmissvae import MIWAEImputer, VAEDensityEstimator
-from skmissvae.evaluation import _integrate, integrated_score_samples
+from skmissvae import DeMissVAEImputer, MIWAEImputer, MVAEImputer, VAEDensityEstimator
+from skmissvae.evaluation import (
+    _integrate,
+    frechet_distance,
+    gradient_signal_to_noise,
+    integrated_score_samples,
+    log_likelihood,
+)
+from skmissvae.nonparametric import likelihood_upper_bound
 
 pytestmark = quiet
 
@@ -64,3 +73,158 @@ def test_what_no_grid_resolves_is_refused(monkeypatch):
     x, observed = model.rows(5)
     with pytest.raises(ValueError, match="too coarse for tol="):
         _integrate(model.vae(), x, observed, 1e-6)
+
+
+# -- by many draws ---------------------------------------------------------------------------------
+
+
+@every_estimator
+def test_many_draws_come_within_their_errors_of_the_exact_density(cls):
+    X = holed(60)
+    estimator = tiny(cls, n_latents=1).fit(X)
+    found = log_likelihood(estimator, X, n_draws=20_000)
+    off = (found.scores - integrated_score_samples(estimator, X, tol=1e-4)) / found.errors
+    trusted = found.errors < 0.1
+    assert trusted.mean() > 0.5
+    # noise is shared by the rows: they may all be off in the same direction
+    assert np.abs(off[trusted]).max() < 5
+    assert found.mean == pytest.approx(found.scores.mean())
+    assert found.standard_error == pytest.approx(found.scores.std(ddof=1) / np.sqrt(60))
+    assert estimator.n_importance_draws == 40
+
+
+def test_as_many_draws_as_score_samples_takes_give_its_scores():
+    X = holed()
+    X[0] = np.nan
+    density = tiny(VAEDensityEstimator).fit(X[1:])
+    found = log_likelihood(density, X, n_draws=density.n_importance_draws)
+    np.testing.assert_array_equal(found.scores, density.score_samples(X))
+    assert found.scores[0] == found.errors[0] == 0
+    with pytest.raises(ValueError, match="n_draws must be an integer of 1 or more"):
+        log_likelihood(density, X, n_draws=0)
+
+
+# -- gradients -------------------------------------------------------------------------------------
+
+
+def test_twice_the_rows_raise_the_ratio_by_the_root_of_two():
+    X = holed(20)
+    imputer = tiny(MVAEImputer, dropout=0.0, max_iter=1).fit(X)
+    before = {name: weight.clone() for name, weight in imputer.vae_.state_dict().items()}
+    one, two = (
+        gradient_signal_to_noise(imputer, table, n_repeats=600, random_state=0)
+        for table in (X, np.vstack([X, X]))
+    )
+    for part, other in zip(one, two, strict=True):
+        assert other / part == pytest.approx(np.sqrt(2), rel=0.12)
+    for name, weight in imputer.vae_.state_dict().items():
+        assert torch.equal(weight, before[name])
+
+
+def test_more_draws_tell_the_decoder_more():
+    X = holed(20)
+    few, many = (tiny(MIWAEImputer, n_draws=n, dropout=0.0, max_iter=1).fit(X) for n in (1, 50))
+    ratios = [gradient_signal_to_noise(one, X, random_state=0) for one in (few, many)]
+    assert ratios[1].decoder > 2 * ratios[0].decoder
+
+
+def test_decomposed_methods_have_no_single_gradient():
+    imputer = tiny(DeMissVAEImputer).fit(holed())
+    with pytest.raises(ValueError, match="two objectives"):
+        gradient_signal_to_noise(imputer, holed())
+
+
+# -- distances -------------------------------------------------------------------------------------
+
+
+def test_the_frechet_distance_is_its_formula():
+    rng = np.random.default_rng(0)
+    turn = ortho_group.rvs(3, random_state=0)
+    one = rng.normal(size=(500, 3)) @ np.diag([1, 2, 0.5]) @ turn
+    other = rng.normal([1, 0, -2], size=(400, 3))
+    covs = np.cov(one.T), np.cov(other.T)
+    expected = ((one.mean(0) - other.mean(0)) ** 2).sum()
+    expected += np.trace(covs[0] + covs[1] - 2 * sqrtm(covs[0] @ covs[1]).real)
+    assert frechet_distance(one, other) == pytest.approx(expected)
+    assert frechet_distance(other, one) == pytest.approx(expected)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    flat = np.column_stack([one, one[:, 0]])  # of a rank less
+    assert frechet_distance(flat, flat) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(one[:, :1], one[:, :1] + 2) == pytest.approx(4)
+    with pytest.raises(ValueError, match="3 and 2 features"):
+        frechet_distance(one, other[:, :2])
+
+
+# -- the best mixture ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("min_scale", [0.5, 0.1])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_no_model_passes_the_bound_of_mixtures(min_scale, share):
+    X = holed(60, share=share)
+    density = tiny(
+        VAEDensityEstimator, n_latents=1, min_scale=min_scale, learn_shapes=False, max_iter=200
+    ).fit(X)
+    found = likelihood_upper_bound(density, X)
+    assert found.attained <= found.bound <= found.attained + 0.01
+    assert integrated_score_samples(density, X).mean() < found.bound
+    # nor does a mixture of two, fitted with the same floor
+    two = MixtureOfTwo(min_scale).fit(density._rows(X)[2])
+    assert two - np.mean(density._table.log_units(density._rows(X)[2])) < found.bound
+
+
+class MixtureOfTwo:
+    """Expectation maximisation by hand."""
+
+    def __init__(self, floor):
+        self.floor = floor
+
+    def fit(self, rows):
+        x, seen = rows.x, rows.observed
+        loc, scale = np.array([[-0.5], [0.5]]) * np.ones(x.shape[1]), np.ones((2, x.shape[1]))
+        for _ in range(50):
+            log_p = -0.5 * ((x[:, None] - loc) / scale) ** 2 - np.log(scale * np.sqrt(2 * np.pi))
+            log_p = (log_p * seen[:, None]).sum(-1) + np.log(0.5)
+            total = np.logaddexp(*log_p.T)
+            share = np.exp(log_p - total[:, None])
+            n = share.T @ seen
+            loc = share.T @ (x * seen) / n
+            second = share.T @ (x**2 * seen) / n
+            scale = np.maximum(np.sqrt(np.maximum(second - loc**2, 0)), self.floor)
+        return total.mean()
+
+
+def test_rows_far_apart_have_a_component_each():
+    X = 100.0 * np.arange(8)[:, None] * [1.0, -2.0] + [0.5, 3.0]
+    imputer = tiny(MVAEImputer, min_scale=1e-3).fit(X)
+    found = likelihood_upper_bound(imputer, X, tol=1e-6)
+    units = np.log(X.std(0)).sum()
+    exact = -2 * np.log(1e-3 * np.sqrt(2 * np.pi)) - np.log(8) - units
+    assert found.bound == pytest.approx(exact, abs=1e-5)
+    # and without a floor there is no bound: a hundredth of it gains log 100 a cell
+    lower = likelihood_upper_bound(tiny(MVAEImputer, min_scale=1e-5).fit(X), X, tol=1e-6)
+    assert lower.bound - found.bound == pytest.approx(2 * np.log(100), abs=1e-4)
+
+
+def test_binary_rows_have_at_most_their_frequencies():
+    X = (np.random.default_rng(0).random((50, 3)) < [0.3, 0.5, 0.9]).astype(float)
+    imputer = tiny(MVAEImputer, likelihood="bernoulli").fit(X)
+    counts = np.unique(X, axis=0, return_counts=True)[1]
+    found = likelihood_upper_bound(imputer, X, tol=1e-4)
+    assert found.bound == pytest.approx((counts / 50 * np.log(counts / 50)).sum(), abs=1e-3)
+
+
+def test_mixed_columns_have_a_bound_too():
+    X = holed(50)
+    X[:, 0] = np.where(np.isnan(X[:, 0]), np.nan, X[:, 0] > 0)
+    imputer = tiny(MVAEImputer, likelihood={0: "bernoulli"}, min_scale=0.3).fit(X)
+    found = likelihood_upper_bound(imputer, X)
+    assert imputer.score(X) < found.bound < found.attained + 0.02
+
+
+def test_other_models_and_long_tables_have_no_such_bound():
+    X = holed()
+    with pytest.raises(ValueError, match=r"StudentTLikelihood.*likelihood='normal'"):
+        likelihood_upper_bound(tiny(MVAEImputer, likelihood="student_t").fit(X), X)
+    with pytest.raises(ValueError, match="40 rows, above max_rows=39"):
+        likelihood_upper_bound(tiny(MVAEImputer).fit(X), X, max_rows=39)
