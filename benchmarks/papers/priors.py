@@ -1,0 +1,232 @@
+"""Mixtures as prior or as posterior: a toy with one latent, known to the last digit.
+
+The true model is z ~ U(0, 1), y | z ~ N(f(z), 0.1^2), with f(z) = (2z - 0.5)^2 below a half and
+(2z - 1.5)^2 above: an f of four branches, so that up to four places of the latent explain a y.
+``python benchmarks/papers/priors.py`` fits three models with the scale of y known: Normal prior and
+posterior, a prior of ten equal components, and a posterior of ten. Each run adds a line to
+``priors.csv``; runs that are there are not done again.
+
+A latent is known up to rearrangements that keep its prior. Latents of all models are mapped to
+(0, 1) by the CDF of their prior, and the error of f is taken twice: as it is, turned around where
+that is nearer, and after sorting f's values, which no rearrangement changes.
+"""
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import norm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import markdown, mean_and_spread, run_grid, versions
+
+from skmissvae import VAEDensityEstimator
+from skmissvae.evaluation import integrated_score_samples
+from skmissvae.families import NormalFamily
+from skmissvae.likelihoods import NormalLikelihood
+from skmissvae.priors import MixturePrior
+
+SCALE = 0.1  # of y given z
+SHOWN = (1.0, 0.2, -3.0)  # y whose posteriors are drawn
+MODELS: dict[str, dict[str, Any]] = {
+    "Normal prior, Normal posterior": {"objective": "MVAE"},
+    "mixture prior, Normal posterior": {
+        "objective": "MVAE",
+        "prior": functools.partial(MixturePrior, n_components=10, weights="equal"),
+    },
+    "Normal prior, mixture posterior": {
+        "objective": "MissSVAE",
+        "K": 10,
+        "n_draws": 1,
+        "posterior": functools.partial(NormalFamily, weights="equal"),
+    },
+}
+MEASURES = {
+    "log_likelihood": "held-out log-likelihood, less that of the truth",
+    "kl_generated": "KL(true y, generated y)",
+    "kl_posterior": "KL(q, exact posterior of the model)",
+    "tv_posterior": "distance of q from the true posterior",
+    "f_error": "error of f",
+    "f_sorted": "error of f, sorted",
+    "components": "components of the prior in use",
+}
+
+
+def f(z: np.ndarray) -> np.ndarray:
+    """Return the mean of y."""
+    return np.where(z < 0.5, (2 * z - 0.5) ** 2, (2 * z - 1.5) ** 2)
+
+
+def draw(n: int, seed: int) -> np.ndarray:
+    """Return rows of y, (n, 1)."""
+    rng = np.random.default_rng(seed)
+    return (f(rng.random(n)) + SCALE * rng.normal(size=n))[:, None]
+
+
+def true_density(y: np.ndarray) -> np.ndarray:
+    """Return the density of y."""
+    u = (np.arange(4000) + 0.5) / 4000
+    return norm.pdf(y[:, None], f(u), SCALE).mean(1)
+
+
+class Learned(NamedTuple):
+    """A model on a grid of latents."""
+
+    z: np.ndarray  # (G,)
+    prior: np.ndarray  # (G,)   density
+    u: np.ndarray  # (G,)   CDF of the prior
+    f: np.ndarray  # (G,)   mean of y
+    density: VAEDensityEstimator
+
+
+def learn(model: str, n: int, epochs: int, seed: int) -> Learned:
+    """Fit a model and lay it out on a grid."""
+    y = draw(n, seed)
+    density = VAEDensityEstimator(
+        n_latents=1,
+        likelihood=functools.partial(NormalLikelihood, scale=SCALE / y.std()),
+        n_hidden=64,
+        linear_path=False,
+        learn_shapes=False,
+        dropout=0.0,
+        max_iter=epochs,
+        batch_size=256,
+        learning_rate=3e-3,
+        early_stopping=False,
+        random_state=seed,
+    )
+    density.set_params(**{"n_draws": 4, **MODELS[model]}).fit(y)
+    z = np.linspace(-8, 8, 8001)
+    with torch.no_grad():
+        nodes = torch.from_numpy(z).float()[:, None]
+        log_prior = density.vae_.prior().log_prob(nodes).double().numpy()
+        mean = density.vae_.decode(nodes).mean()[:, 0].double().numpy()
+    prior = np.exp(log_prior)
+    u = np.cumsum(prior) * (z[1] - z[0])
+    return Learned(z, prior, u / u[-1], y.mean() + y.std() * mean, density)
+
+
+def posteriors(learned: Learned, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return q(z | y) and the model's exact p(z | y) on the grid, (len(y), G) each."""
+    rows = learned.density._rows(y[:, None])[2]
+    x, observed = torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
+    nodes = torch.from_numpy(learned.z).float()[:, None, None]
+    with torch.no_grad():
+        log_q = learned.density.vae_.posterior(x, observed).log_prob(nodes.expand(-1, len(y), 1))
+    log_exact = np.log(learned.prior + 1e-300) + norm.logpdf(y[:, None], learned.f, SCALE)
+    step = learned.z[1] - learned.z[0]
+    log_exact -= np.logaddexp.reduce(log_exact, 1, keepdims=True) + np.log(step)
+    return np.exp(log_q.T.double().numpy()), np.exp(log_exact)
+
+
+def over_bins(learned: Learned, mass: np.ndarray, n: int = 50) -> np.ndarray:
+    """Return what a density of z has in equal parts of the prior, (*, n)."""
+    place = np.minimum((learned.u * n).astype(int), n - 1)
+    out = np.zeros((len(mass), n))
+    np.add.at(out.T, place, mass.T * (learned.z[1] - learned.z[0]))
+    return out
+
+
+def run(model: str, n: int, epochs: int, seed: int) -> dict[str, float]:
+    """Fit a model and measure it."""
+    learned = learn(model, n, epochs, seed)
+    density, test = learned.density, draw(5000, 1000 + seed)
+    y = np.linspace(-0.6, 1.0, 3201)
+    true = true_density(y)
+    step = learned.z[1] - learned.z[0]
+    weight = learned.prior * step / (learned.prior.sum() * step)
+    made = norm.pdf(y[:, None], learned.f, SCALE) @ weight
+    kl_generated = float(np.sum(true * np.log(true / made)) * (y[1] - y[0]))
+    some = test[:200, 0]
+    q, exact = posteriors(learned, some)
+    ratio = np.log((q + 1e-300) / (exact + 1e-300))
+    bins = (np.arange(5000) + 0.5) / 5000
+    truth = norm.pdf(some[:, None], f(bins), SCALE).reshape(200, 50, 100).sum(-1)
+    truth /= truth.sum(1, keepdims=True)
+    guessed = over_bins(learned, q)
+    guessed /= guessed.sum(1, keepdims=True)
+    of_u = np.interp(bins, learned.u, learned.f)
+    component = learned.density.vae_.prior()
+    with torch.no_grad():
+        log_share = component.log_pi + component.component.log_prob(
+            torch.from_numpy(learned.z).float()[:, None, None]
+        )
+    likeliest = np.bincount(log_share.argmax(-1).numpy(), weight, len(component.log_pi))
+    return {
+        "log_likelihood": float(
+            integrated_score_samples(density, test).mean() - np.log(true_density(test[:, 0])).mean()
+        ),
+        "kl_generated": kl_generated,
+        "kl_posterior": float((q * ratio).sum(1).mean() * step),
+        "tv_posterior": min(
+            float(0.5 * np.abs(guessed[:, ::turn] - truth).sum(1).mean()) for turn in (1, -1)
+        ),
+        "f_error": min(float(np.sqrt(np.mean((of_u[::t] - f(bins)) ** 2))) for t in (1, -1)),
+        "f_sorted": float(np.sqrt(np.mean((np.sort(of_u) - np.sort(f(bins))) ** 2))),
+        "components": int((likeliest > 0.02).sum()),
+    }
+
+
+def picture(path: Path, n: int, epochs: int) -> None:
+    """Draw what is generated, f, and posteriors: a row per model."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(3, 5, figsize=(13, 7), layout="constrained")
+    y, bins = np.linspace(-0.5, 0.8, 400), np.linspace(0.001, 0.999, 400)
+    for row, model in zip(axes, MODELS, strict=True):
+        learned = learn(model, n, epochs, 0)
+        weight = learned.prior / learned.prior.sum()
+        row[0].plot(y, true_density(y), color="0.7", lw=3)
+        row[0].plot(y, norm.pdf(y[:, None], learned.f, SCALE) @ weight, color="C3")
+        row[1].plot(bins, f(bins), color="0.7", lw=3)
+        row[1].plot(bins, np.interp(bins, learned.u, learned.f), color="C3")
+        row[0].set_ylabel(model.replace(", ", ",\n"))
+        q, exact = posteriors(learned, np.array(SHOWN))
+        slope = np.maximum(learned.prior, 1e-12)  # densities of u are those of z by that of u
+        inside = (learned.u > 1e-4) & (learned.u < 1 - 1e-4)
+        for ax, shown, one, other in zip(row[2:], SHOWN, q, exact, strict=True):
+            ax.plot(learned.u[inside], (other / slope)[inside], color="0.7", lw=3)
+            ax.plot(learned.u[inside], (one / slope)[inside], color="C3")
+            ax.set_ylim(0, 1.3 * float((other / slope)[inside].max()))
+            ax.set_title(f"y = {shown:g}" if row is axes[0] else "")
+    axes[0, 0].set_title("generated y (grey: true)")
+    axes[0, 1].set_title("f, of the prior's CDF (grey: true)")
+    axes[0, 2].set_title(f"posterior (grey: the model's exact one), y = {SHOWN[0]:g}", fontsize=9)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Run what is not done yet and write the table and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="500 rows, 20 epochs, one seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    options = parser.parse_args()
+    n, epochs, seeds = (500, 20, 1) if options.quick else (10_000, 100, 3)
+    path = Path(__file__).with_name("priors_quick.csv" if options.quick else "priors.csv")
+    cells = [(model, n, epochs, seed) for seed in range(seeds) for model in MODELS]
+    keys = ["model", "rows", "epochs", "seed"]
+    results = run_grid(path, keys, [] if options.report else cells, run, options.jobs)
+    long = results.melt("model", list(MEASURES), "measure")
+    long["measure"] = long["measure"].map(MEASURES)
+    frame = mean_and_spread(long, "model", "measure", "value")
+    text = markdown(frame.astype(str), "model") + (
+        f"\nMean (standard deviation) over {seeds} seeds of data and model, {n} rows; nats, and "
+        f"total variation for the distance of posteriors. {versions()}"
+    )
+    path.with_suffix(".md").write_text(text)
+    print(text)
+    if not options.quick:
+        picture(path.with_suffix(".png"), n, epochs)
+
+
+if __name__ == "__main__":
+    main()
