@@ -1,0 +1,29 @@
+"""Images for the benchmarks, as rows: from the folder $SKMISSVAE_DATA, else from OpenML."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import fetch_openml
+
+SHAPE = (28, 28)
+
+
+def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return MNIST's grey values from 0 to 1 and labels: X_train, y_train, X_test, y_test."""
+    folder = os.environ.get("SKMISSVAE_DATA")
+    if folder:
+        with np.load(Path(folder) / "D_images" / "mnist.npz") as file:
+            parts = {name: file[name] for name in file.files}
+        X = np.concatenate([parts["X_train"], parts["X_test"]]).reshape(-1, 784)
+        y = np.concatenate([parts["y_train"], parts["y_test"]])
+    else:
+        try:
+            X, y = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False)
+        except OSError as error:
+            raise SystemExit(
+                "MNIST is neither in the folder $SKMISSVAE_DATA (which is not set) nor to be had "
+                f"from OpenML: {error}"
+            ) from error
+    X, y = X.astype(np.float32) / 255, y.astype(int)
+    return X[:60_000], y[:60_000], X[60_000:], y[60_000:]
