@@ -43,8 +43,8 @@ def columns_or_from_dtype(value: object) -> str | None:
 
 def an_image_shape(value: object) -> str | None:
     """Check for two or three sizes."""
-    good = isinstance(value, Sequence) and len(value) in (2, 3)
-    good = good and all(whole(1)(size) is None for size in value)  # type: ignore[attr-defined]
+    sizes = value if isinstance(value, (tuple, list)) else ()
+    good = len(sizes) in (2, 3) and all(whole(1)(size) is None for size in sizes)
     return None if good else "(height, width) or (channels, height, width)"
 
 
@@ -186,10 +186,10 @@ class Settable:
             "int or None",
             "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. Of them "
             "imputers, which start from factor analysis, take 100 at most, and of tables of "
-            "numbers as many as there are rows per modelled column, but 30 at least. Columns "
-            "between 0 and 1 by their likelihood have no such start, nor have networks without a "
-            "linear path. DeMissVAE's encoder of incomplete rows takes half "
-            "as many epochs again.",
+            "numbers as many as there are rows per modelled column, but 30 at least. DeMissVAE has "
+            "no such start, nor have networks without a linear path, ordered categories, "
+            '"continuous_bernoulli" and likelihoods of one\'s own. The encoder of incomplete rows '
+            "that DeMissVAE has takes half as many epochs again.",
             either(whole(1), none),
         ),
     ] = None

@@ -23,6 +23,8 @@ from .warps import Warp
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees
 _EDGE = 1e-6  # probabilities that stand for 0 and 1 where a quantile would be infinite
 _SD = 3**0.5 / torch.pi  # scale of a logistic distribution of standard deviation one
+_MAX_CONTRASTED = 20  # classes from which on the linear start leaves a column alone
+_ROUNDS, _POINTS = 50, 1024  # in which biases settle, and latents over which they are averaged
 _NARROW = 1e-3  # width of a cell from which on its slope stands for a difference of edges
 
 
@@ -288,11 +290,6 @@ class OrdinalLikelihood(Likelihood):
             gaps[d, : len(gap)] = torch.log(torch.expm1(gap.clamp_min(0.01)))
         self.lowest_threshold = nn.Parameter(torch.tensor(first))
         self.raw_gaps = nn.Parameter(gaps)
-        ranks = [np.repeat(np.arange(len(column)), column) for column in counts]
-        centre = torch.tensor([float(rank.mean()) for rank in ranks])
-        self.register_buffer("centre", centre, persistent=False)
-        spread = torch.tensor([float(rank.std()) for rank in ranks])
-        self.register_buffer("spread", spread, persistent=False)
         exists = torch.arange(widest + 1) < torch.tensor(self.n_levels)[:, None]
         self.register_buffer("exists", exists, persistent=False)
         inner = exists[:, 1:-1].flatten().nonzero().squeeze(-1)
@@ -312,10 +309,6 @@ class OrdinalLikelihood(Likelihood):
     def n_expected(self) -> int:
         """Width of ``expected``'s outcome."""
         return self.n_columns * max(self.n_levels, default=0)
-
-    def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return standardised ranks."""
-        return (x - self.centre) / self.spread, observed
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return whether a value lies above each threshold, as -1 and 1, zero where missing."""
@@ -411,7 +404,7 @@ class CategoricalLikelihood(Likelihood):
     """
 
     contrasts: Tensor
-    column_of: Tensor
+    contrast: Tensor
     class_of: Tensor
     log_share: Tensor
     log_frequency: Tensor
@@ -434,12 +427,18 @@ class CategoricalLikelihood(Likelihood):
             log_frequency[d, : len(frequency)] = torch.from_numpy(np.log(frequency)).float()
             place[d, : len(frequency)] = before + torch.arange(len(frequency))
             before += len(frequency)
-        blocks = [_contrasts(frequency) for _, _, frequency in made]
-        contrasts = torch.block_diag(*map(torch.from_numpy, blocks)).float()
-        column_of = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])
+        few = [
+            len(frequency) if len(frequency) <= _MAX_CONTRASTED else 1 for _, _, frequency in made
+        ]
+        widest = max(few, default=1) - 1
+        contrasts = torch.zeros(before, widest)
+        for d, (_, _, frequency) in enumerate(made):
+            if few[d] > 1:
+                contrasts[place[d, : few[d]], : few[d] - 1] = _contrasts(frequency)
+        exists = torch.arange(widest) < torch.tensor(few, dtype=torch.long).unsqueeze(-1) - 1
         for name, value in (
-            ("contrasts", contrasts),  # (classes, S)
-            ("column_of", torch.from_numpy(column_of)),  # (S,)
+            ("contrasts", contrasts),  # (classes, widest)   those of a class's own column
+            ("contrast", exists.flatten().nonzero().squeeze(-1)),  # (S,)   of D * widest
             ("class_of", class_of),
             ("log_share", log_share),
             ("log_frequency", log_frequency),
@@ -459,33 +458,60 @@ class CategoricalLikelihood(Likelihood):
 
     @property
     def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome: a column of C classes has C - 1 contrasts."""
-        return self.contrasts.shape[-1]
+        """Width of ``straighten``'s outcome: a column of a few classes has as many less one."""
+        return len(self.contrast)
+
+    @property
+    def starts_whole(self) -> bool:
+        """Whether each column has its part in the linear start, or is left as it is on purpose."""
+        return True
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return contrasts of the classes, uncorrelated and of variance one within a column."""
-        values = self.embed(x, observed) @ self.contrasts
-        return values, observed.index_select(-1, self.column_of)
+        values = self.contrasts[self._place(x)].flatten(-2)
+        seen = observed.unsqueeze(-1).expand(*observed.shape, self.contrasts.shape[-1]).flatten(-2)
+        values, seen = (part.index_select(-1, self.contrast) for part in (values, seen))
+        return torch.where(seen, values, 0.0), seen
 
     def start(self, model: Linear) -> LinearStart:
-        r"""Return the logits of linear discriminant analysis.
+        r"""Return the logits of linear discriminant analysis, tempered.
 
-        A class with contrasts t has the weight :math:`t^T V^{-1} W`, and the bias that keeps its
-        frequency.
+        A class with contrasts t has the weight :math:`t^T V^{-1} W`. Biases keep the frequencies.
         """
         variance = model.variance.clamp_min(LEAST_UNEXPLAINED)  # that of a contrast is one
-        weight = self.contrasts @ (model.loadings / variance.unsqueeze(-1))  # (classes, L)
-        bias = -0.5 * (weight * (self.contrasts @ model.loadings)).sum(-1)
-        bias = bias + self.contrasts @ (model.intercept / variance)
-        return LinearStart(weight, bias, torch.ones_like(bias).bool(), 1 / variance)
+        L, widest = model.loadings.shape[1], self.contrasts.shape[-1]
+        slopes = variance.new_zeros(self.n_columns * widest, L)
+        slopes[self.contrast] = model.loadings / variance.unsqueeze(-1)
+        slopes = slopes.unflatten(0, (self.n_columns, widest))  # of each column's contrasts
+        weight = variance.new_zeros(self.n_params, L)
+        exists = self.log_frequency.isfinite()
+        by_class = self.contrasts.to(variance)[self.place] @ slopes  # (D, C, L)
+        weight[self.place[exists]] = by_class[exists]
+        # the mean over latents, by points that fill their space evenly
+        points = torch.quasirandom.SobolEngine(L, scramble=True, seed=0).draw(_POINTS)
+        z = torch.special.ndtri(points.clamp(1e-6, 1 - 1e-6)).to(variance)
+        bias, wanted = variance.new_zeros(self.n_params), self.log_frequency.to(variance)
+        reach = z @ weight.T  # (points, classes)
+        for _ in range(_ROUNDS):
+            log_p = ((reach + bias)[..., self.place] + wanted).log_softmax(-1)
+            off = wanted - (torch.logsumexp(log_p, 0) - math.log(_POINTS))
+            bias[self.place[exists]] += off[exists]
+        chosen = torch.zeros_like(bias, dtype=torch.bool)
+        contrasted = torch.zeros_like(exists)
+        contrasted[self.contrast // max(widest, 1)] = True
+        chosen[self.place[exists & contrasted]] = True
+        return LinearStart(weight, bias, chosen, 1 / variance)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return a one for the class and zeros for the others, all zero where missing."""
+        seen = torch.zeros(*x.shape[:-1], self.n_inputs, dtype=x.dtype, device=x.device)
+        return seen.scatter_(-1, self._place(x), observed.to(x))
+
+    def _place(self, x: Tensor) -> Tensor:
+        """Return which of all classes each code belongs to."""
         column = torch.arange(self.n_columns, device=x.device)
         code = x.long().clamp(0, self.class_of.shape[-1] - 1)
-        place = self.place[column, self.class_of[column, code]]
-        seen = torch.zeros(*x.shape[:-1], self.n_inputs, dtype=x.dtype, device=x.device)
-        return seen.scatter_(-1, place, observed.to(x))
+        return self.place[column, self.class_of[column, code]]
 
     def forward(self, params: Tensor) -> CategoricalColumns:
         """Return columns of categories; a decoder that says nothing leaves the frequencies."""
@@ -515,8 +541,8 @@ def _classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return class_of, weight / total[class_of], total / total.sum()
 
 
-def _contrasts(frequency: np.ndarray) -> np.ndarray:
+def _contrasts(frequency: np.ndarray) -> Tensor:
     """Return contrasts of C classes, (C, C - 1): mean zero, covariance I by the frequencies."""
     root = np.sqrt(frequency)
     basis = np.linalg.svd(root[None])[2][1:].T  # orthogonal to the roots
-    return np.asarray(basis / root[:, None])
+    return torch.from_numpy(basis / root[:, None]).float()

@@ -154,7 +154,9 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     :math:`\log \frac1n \sum_m p(x_{obs}, z_m) / q(z_m | x_{obs})`, whose Monte-Carlo variance is
     :math:`1 / ESS - 1 / n` to first order, with Kish's effective sample size; half of that is how
     far the score lies below the log-density in expectation. Draws are taken in blocks, so that
-    memory does not grow with them.
+    memory does not grow with them. Rows share their noise, as in ``score_samples``: their errors
+    are alike, and that of the mean is up to the mean of theirs, which ``standard_error``, of the
+    choice of rows, leaves out.
 
     Parameters
     ----------
@@ -216,7 +218,9 @@ def gradient_signal_to_noise(
     r"""Return the signal-to-noise ratios of the gradients of a fitted model's bound.
 
     Of each weight it is :math:`|E[g]| / \sqrt{Var[g]}`, over draws of the latents; the parts'
-    ratios are the mean over their weights, as in [1]_ and [2]_.
+    ratios are the mean over their weights, as in [1]_ and [2]_. What the variance adds to the
+    square of an average of n gradients, :math:`Var[g] / n`, is taken off: without that a ratio of
+    zero would come out as :math:`\sqrt{2 / (\pi n)}`. Dropout is off.
 
     Parameters
     ----------
@@ -265,26 +269,28 @@ def gradient_signal_to_noise(
     )
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     noise = StreamNoise(torch.Generator().manual_seed(seed))
-    found = []
-    for part in (vae.encoder, vae.decoder):
-        weights = [weight for weight in part.parameters() if weight.requires_grad]
-        total = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights]
-        squares = [torch.zeros_like(one) for one in total]
-        for _ in range(n_repeats):
-            vae.zero_grad()
-            objective.backward(vae, batch, noise)
-            for weight, one, square in zip(weights, total, squares, strict=True):
-                gradient = torch.zeros_like(one) if weight.grad is None else weight.grad.double()
-                one += gradient
-                square += gradient.square()
-        mean = torch.cat([one.flatten() for one in total]) / n_repeats
-        second = torch.cat([square.flatten() for square in squares]) / n_repeats
-        spread = (second - mean.square()).clamp_min(0).sqrt() * math.sqrt(
-            n_repeats / (n_repeats - 1)
-        )
-        moves = spread > 0
-        found.append(float((mean[moves].abs() / spread[moves]).mean()) if moves.any() else math.nan)
-    return GradientNoise(*found)
+    parts = [list(part.parameters()) for part in (vae.encoder, vae.decoder)]
+    sizes = [sum(weight.numel() for weight in part) for part in parts]
+    total = torch.zeros(sum(sizes), dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    for _ in range(n_repeats):
+        vae.zero_grad()
+        objective.backward(vae, batch, noise)
+        gradients = [_gradient(weight) for part in parts for weight in part]
+        gradient = torch.cat(gradients).double()
+        total += gradient
+        squares += gradient.square()
+    mean = total / n_repeats
+    variance = (squares / n_repeats - mean.square()).clamp_min(0)
+    variance = variance * n_repeats / (n_repeats - 1)
+    signal = (mean.square() - variance / n_repeats).clamp_min(0).sqrt()
+    ratio = torch.where(variance > 0, signal / variance.sqrt(), math.nan)
+    return GradientNoise(*(float(part.nanmean()) for part in ratio.split(sizes)))
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    """Return the gradient of a weight, zero where it has none."""
+    return (torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten()
 
 
 def frechet_distance(features: Any, others: Any) -> float:

@@ -147,6 +147,26 @@ class BernoulliColumns(ColumnDistribution):
         return (u > 1 - self.mean()).to(self.logits)
 
 
+class CrossEntropyColumns(BernoulliColumns):
+    """Columns on [0, 1] that are judged by cross entropy, and are their means for certain."""
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return the means."""
+        return self.mean()
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return whether the means are reached."""
+        return (self.mean() <= x).to(self.logits)
+
+    def below(self, x: Tensor) -> Tensor:
+        """Return whether the means are passed."""
+        return (self.mean() < x).to(self.logits)
+
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the means."""
+        return self.mean().expand_as(u)
+
+
 class ContinuousBernoulliColumns(ColumnDistribution):
     r"""Continuous Bernoulli columns on [0, 1] with logits (*, D).
 
@@ -296,6 +316,18 @@ class LinearStart(NamedTuple):
 #: Share of a coded column's variance that counts as unexplained, at least: what a linear model
 #: tells of flags and categories is too sure, and a start that is so is hard to leave.
 LEAST_UNEXPLAINED = 0.8
+_ROUNDS = 100  # in which biases settle
+
+
+def steady_bias(weight: Tensor, share: Tensor) -> Tensor:
+    """Return biases b with E sigma(w z + b) as given, z ~ N(0, I): (D, L), (D,) -> (D,)."""
+    nodes, masses = (torch.from_numpy(part).to(weight) for part in special.roots_hermitenorm(40))
+    reach = weight.norm(dim=-1).unsqueeze(-1) * nodes  # (D, 40)
+    bias = share.logit()
+    for _ in range(_ROUNDS):
+        mean = ((reach + bias.unsqueeze(-1)).sigmoid() @ masses) / masses.sum()
+        bias = bias + share.logit() - mean.logit()
+    return bias
 
 
 def located(model: Linear, min_scale: float, n_params: int) -> LinearStart:
@@ -528,16 +560,15 @@ class BernoulliLikelihood(Likelihood):
         return self.n_columns
 
     def start(self, model: Linear) -> LinearStart:
-        r"""Return the logits of linear discriminant analysis.
+        r"""Return the logits of linear discriminant analysis, tempered.
 
         Where latents are Normal given a value, with the moments of the linear model, the log-odds
-        are linear, with :math:`w / v` for weight and the bias that keeps the share b of ones.
+        are linear, with :math:`w / v` for weight. The bias keeps the share of ones.
         """
-        share = model.intercept.clamp(0.01, 0.99)
-        odds = share / (1 - share)
+        share = model.intercept.clamp(0.001, 0.999)
         variance = torch.maximum(model.variance, LEAST_UNEXPLAINED * share * (1 - share))
-        bias = odds.log() - 0.5 * model.loadings.square().sum(-1) / variance * (1 / odds - odds)
         weight = model.loadings / variance.unsqueeze(-1)
+        bias = steady_bias(weight, share)
         return LinearStart(weight, bias, torch.ones_like(bias).bool(), 1 / variance)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
@@ -558,21 +589,27 @@ class CrossEntropyLikelihood(BernoulliLikelihood):
 
     The log-density is the cross entropy :math:`x \log p + (1 - x) \log(1 - p)`, as is common for
     grey values of pixels. It is no density: it does not integrate to one, so that scores can be
-    compared among models of this kind alone, and draws are 0 or 1. Means are as good as any.
+    compared among models of this kind alone. Given the latents a draw is the mean itself:
+    imputations and intervals tell how uncertain the latents are, and nothing beside.
     """
 
     support: Support = "unit"
 
     def start(self, model: Linear) -> LinearStart:
-        """Return the logits whose means are those of the linear model, near the column's mean."""
+        """Return logits that move as the linear model does, and keep the column's mean."""
         mean = model.intercept.clamp(0.01, 0.99)
         slope = 1 / (mean * (1 - mean))
         weight = model.loadings * slope.unsqueeze(-1)
-        return LinearStart(weight, mean.logit(), torch.ones_like(mean).bool(), slope)
+        bias = steady_bias(weight, mean)
+        return LinearStart(weight, bias, torch.ones_like(bias).bool(), slope)
 
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return the means, which rounding may have brought beyond an end."""
         return expected.clamp(0, 1)
+
+    def forward(self, params: Tensor) -> CrossEntropyColumns:
+        """Return columns of grey values."""
+        return CrossEntropyColumns(params)
 
 
 class ContinuousBernoulliLikelihood(Likelihood):

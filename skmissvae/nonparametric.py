@@ -14,6 +14,10 @@ from .likelihoods import BernoulliLikelihood, JoinedLikelihood, Likelihood, Norm
 
 _ROUNDS = 30  # of fitting and looking for components that are wanting
 _STEPS = 30  # of expectation maximisation in each
+_ASCENT = 300  # steps, at most, of the search for components that are wanting
+_SETTLED = 1e-5  # rise of a step, in nats, that ends it
+_TOWARDS_MEAN = (0.1, 0.3, 0.6, 1.0)  # how far from their rows components also start
+_ALIKE = 1e-3  # distance of components that are taken for one
 _LEAST_WEIGHT = 1e-10  # components below it are gone
 _NEVER = 1e-9  # least probability of a binary value
 
@@ -21,7 +25,7 @@ _NEVER = 1e-9  # least probability of a binary value
 class UpperBound(NamedTuple):
     """A bound on the mean log-likelihood of rows, in nats and the units of the table."""
 
-    bound: float  # no mixture, discrete or not, has more
+    bound: float  # no mixture has more, as far as the search has found all that is wanting
     attained: float  # by the mixture that was found
     n_components: int  # of that mixture
 
@@ -55,8 +59,9 @@ def likelihood_upper_bound(
     .. math:: \frac1N \sum_i \log f_G(x_i) \le \frac1N \sum_i \log \hat f(x_i)
               + \log \max_\theta \frac1N \sum_i \frac{p(x_i | \theta)}{\hat f(x_i)},
 
-    for all G. The maximum is sought by ascent from each row and each component; those that it finds
-    wanting join the mixture, until nothing is.
+    for all G. The maximum is sought by ascent from each row, from places between it and the mean of
+    all, and from each component; those that are wanting join the mixture, until none is. A search
+    from many starts is no proof: the bound holds as far as it has found the highest place.
 
     Together with ``integrated_score_samples`` or ``log_likelihood`` it tells how much of a
     likelihood is to be had by better networks at all, and with rows that were trained on, how
@@ -69,7 +74,8 @@ def likelihood_upper_bound(
     X : array-like of shape (n_samples, n_features)
         Rows, with holes.
     tol : float, default=0.01
-        Distance of the bound from what the mixture attains, in nats a row, at which to stop.
+        Distance of the bound from what the mixture attains, in nats a row, at which to stop. After
+        30 rounds it may be larger: both are told.
     max_rows : int, default=2000
         Rows at most: time and memory grow with their square.
 
@@ -101,6 +107,8 @@ def likelihood_upper_bound(
     True
     """
     refuse_fewer(1, max_rows=max_rows)
+    if not tol > 0:
+        raise ValueError(f"tol must be a number above 0; got {tol!r}.")
     rows = estimator._rows(X)[2]
     if len(rows.x) > max_rows:
         raise ValueError(
@@ -140,34 +148,58 @@ def _columns(likelihood: Likelihood) -> _Columns:
 
 def _best(x: Tensor, observed: Tensor, columns: _Columns, tol: float) -> UpperBound:
     """Fit a mixture to N rows until its bound is near: all in float64."""
-    cells = _cells(x, observed)
-    kernels = _fit(cells, torch.eye(len(x), dtype=x.dtype), columns, None)
-    log_weight = x.new_full((len(x),), -np.log(len(x)))
-    attained = bound = np.inf
+    cells, n = _cells(x, observed), len(x)
+    rows = _starts(cells, columns)[0]
+    kernels, log_weight = rows, x.new_full((n,), -np.log(n))
     for _ in range(_ROUNDS):
         for _ in range(_STEPS):
-            log_joint = _log_prob(cells, kernels, columns) + log_weight  # (N, K)
-            share = log_joint.softmax(-1)
-            total = share.sum(0)
-            log_weight = (total / len(x)).log()
+            share = (_log_prob(cells, kernels, columns) + log_weight).softmax(-1)  # (N, K)
+            log_weight = (share.sum(0) / n).log()
             kernels = _fit(cells, share, columns, kernels)
             alive = log_weight > np.log(_LEAST_WEIGHT)
             kernels = _Kernels(*(part[alive] for part in kernels))
             log_weight = log_weight[alive].log_softmax(-1)
+        kernels, log_weight = _merged(kernels, log_weight)
         log_f = torch.logsumexp(_log_prob(cells, kernels, columns) + log_weight, -1)  # (N,)
         candidates, gain = _wanting(cells, log_f, kernels, columns)
-        attained = float(log_f.mean())
-        bound = attained + max(float(gain.max()), 0.0)
-        if bound - attained <= tol:
+        attained, most = float(log_f.mean()), max(float(gain.max()), 0.0)
+        if most <= tol:
             break
-        better = gain > 0.5 * float(gain.max())
-        kernels = _Kernels(
-            *(torch.cat([old, new[better]]) for old, new in zip(kernels, candidates, strict=True))
-        )
-        n_new = int(better.sum())
-        fresh = log_weight.new_full((n_new,), -np.log(2 * len(x) * n_new))
-        log_weight = torch.cat([log_weight, fresh]).log_softmax(-1)
-    return UpperBound(bound, attained, len(log_weight))
+        better = gain > 0.5 * most
+        fresh = _Kernels(*(part[better] for part in candidates))
+        fresh, weight = _merged(fresh, log_weight.new_zeros(len(fresh.loc)))
+        kernels = _Kernels(*map(torch.cat, zip(kernels, fresh, strict=True)))
+        weight = weight.log_softmax(-1) - np.log(2 * n)
+        log_weight = torch.cat([log_weight, weight]).log_softmax(-1)
+    return UpperBound(attained + most, attained, len(log_weight))
+
+
+def _merged(kernels: _Kernels, log_weight: Tensor) -> tuple[_Kernels, Tensor]:
+    """Return kernels without those that are another's double, whose weight that one gets."""
+    both = (torch.cat(list(kernels), -1) / _ALIKE).round()
+    _, which = torch.unique(both, dim=0, return_inverse=True)
+    first = torch.full((int(which.max()) + 1,), len(which), dtype=torch.long)
+    first.scatter_reduce_(0, which, torch.arange(len(which)), "amin")
+    weight = torch.zeros(len(first), dtype=log_weight.dtype).index_add_(0, which, log_weight.exp())
+    return _Kernels(*(part[first] for part in kernels)), weight.log()
+
+
+def _starts(cells: Tensor, columns: _Columns) -> list[_Kernels]:
+    """Return kernels to begin with: at each row, and ever nearer to the mean of all.
+
+    Cells that a row lacks are those of the mean. Binary ones that are certain never change, hence
+    the ones on the way to the mean.
+    """
+    n = len(cells)
+    middle = _fit(cells, cells.new_ones(n, 1), columns, None)
+    around = _Kernels(*(part.expand(n, -1) for part in middle))
+    at_rows = _fit(cells, torch.eye(n, dtype=cells.dtype), columns, around)
+    starts = [at_rows]
+    for near in _TOWARDS_MEAN:
+        loc = torch.lerp(at_rows.loc, around.loc, near)
+        scale = torch.lerp(at_rows.scale, around.scale, near)
+        starts.append(_Kernels(loc, scale))
+    return starts
 
 
 def _wanting(
@@ -175,18 +207,17 @@ def _wanting(
 ) -> tuple[_Kernels, Tensor]:
     """Return kernels that raise the likelihood most, and log mean_i p(x_i | theta) / f(x_i).
 
-    Ascent from each row, narrow and wide, and from each component.
+    Ascent from all starts and from each component, until none rises.
     """
-    n = len(cells)
-    rows = _fit(cells, torch.eye(n, dtype=cells.dtype), columns, None)
-    wide = rows.scale.new_ones(()).clamp(columns.least, columns.most).expand_as(rows.scale)
-    starts = (rows, _Kernels(rows.loc, wide), kernels)
-    theta = _Kernels(*(torch.cat(parts) for parts in zip(*starts, strict=True)))
-    for _ in range(_STEPS):
-        share = (_log_prob(cells, theta, columns) - log_f.unsqueeze(-1)).softmax(0)
-        theta = _fit(cells, share, columns, theta)
-    log_ratio = _log_prob(cells, theta, columns) - log_f.unsqueeze(-1)
-    return theta, torch.logsumexp(log_ratio, 0) - np.log(n)
+    theta = _Kernels(*map(torch.cat, zip(*_starts(cells, columns), kernels, strict=True)))
+    gain = cells.new_full((len(theta.loc),), -np.inf)
+    for _ in range(_ASCENT):
+        log_ratio = _log_prob(cells, theta, columns) - log_f.unsqueeze(-1)
+        before, gain = gain, torch.logsumexp(log_ratio, 0) - np.log(len(cells))
+        if (gain - before).max() < _SETTLED:
+            break
+        theta = _fit(cells, log_ratio.softmax(0), columns, theta)
+    return theta, gain
 
 
 def _cells(x: Tensor, observed: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 
 from skmissvae.distributions import DiagonalNormal, DiagonalStudentT, Mixture
 from skmissvae.families import POSTERIORS, LinearGuide, NormalFamily
-from skmissvae.likelihoods import NormalLikelihood
+from skmissvae.likelihoods import Linear, NormalLikelihood
 from skmissvae.model import VAE
 from skmissvae.networks import ResidualMLP
 from skmissvae.noise import Noise, StreamNoise
@@ -208,3 +208,19 @@ class SplitNoise(Noise):
 
     def gamma(self, concentration):
         return self._normal.gamma(concentration)
+
+
+def check_start(likelihood):
+    """Check that straightened values and the start go together, whatever the columns hold."""
+    S, P, D = likelihood.n_straight, likelihood.n_params, likelihood.n_columns
+    x, observed = torch.zeros(5, D), uniform(5, D) > 0.5
+    values, seen = likelihood.straighten(x, observed)
+    assert values.shape == seen.shape == (5, S)
+    start = likelihood.start(Linear(torch.full((S, 2), 0.1), torch.full((S,), 0.5), torch.ones(S)))
+    assert start.weight.shape == (P, 2)
+    assert start.bias.shape == start.chosen.shape == (P,)
+    assert start.precision.shape == (S,)
+    assert start.chosen.any() == (S > 0)
+    assert all(part.isfinite().all() for part in (start.weight, start.bias, start.precision))
+    if likelihood.starts_whole:
+        assert S > 0

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import stream, uniform
+from helpers import check_start, stream, uniform
 from scipy import stats
 from test_model import MetaNoise, NoTensorElsewhere
 
@@ -126,6 +126,11 @@ def test_the_encoder_sees_zero_where_nothing_is_seen(name):
     for filling in (5.0, math.nan, math.inf, -1e30):
         assert torch.equal(seen, likelihood.embed(torch.where(observed, x, filling), observed))
     assert (likelihood.embed(x, torch.zeros(6, 3).bool()) == 0).all()
+
+
+@every_one
+def test_a_linear_start_has_the_sizes_it_tells(name):
+    check_start(ALL[name]())
 
 
 # but for Student-t quantiles, which scipy has, on the host

@@ -17,7 +17,14 @@ from skmissvae.evaluation import (
     integrated_score_samples,
     log_likelihood,
 )
-from skmissvae.nonparametric import likelihood_upper_bound
+from skmissvae.nonparametric import (
+    _cells,
+    _Columns,
+    _Kernels,
+    _log_prob,
+    _wanting,
+    likelihood_upper_bound,
+)
 
 pytestmark = quiet
 
@@ -128,6 +135,21 @@ def test_more_draws_tell_the_decoder_more():
     assert ratios[1].decoder > 2 * ratios[0].decoder
 
 
+@pytest.mark.parametrize("signal", [0.0, 3.0])
+def test_the_ratio_is_that_of_signal_and_noise(signal, monkeypatch):
+    class Known:
+        def backward(self, vae, batch, noise):
+            for weight in vae.parameters():
+                weight.grad = signal + torch.randn(weight.shape, generator=noise.generator)
+
+    imputer = tiny(MIWAEImputer).fit(holed())
+    monkeypatch.setattr(MIWAEImputer, "_objective", lambda self: Known())
+    found = gradient_signal_to_noise(imputer, holed(), n_repeats=100, random_state=0)
+    # an average of nothing but noise would be 0.08 of it
+    assert found.encoder == pytest.approx(signal, rel=0.05, abs=0.05)
+    assert found.decoder == pytest.approx(signal, rel=0.05, abs=0.05)
+
+
 def test_decomposed_methods_have_no_single_gradient():
     imputer = tiny(DeMissVAEImputer).fit(holed())
     with pytest.raises(ValueError, match="two objectives"):
@@ -222,9 +244,60 @@ def test_mixed_columns_have_a_bound_too():
     assert imputer.score(X) < found.bound < found.attained + 0.02
 
 
+def test_halves_of_rows_have_the_bound_of_their_table():
+    """Of two flags never seen together anything can be: each has its frequencies."""
+    nan = np.nan
+    X = np.repeat([[1, nan], [0, nan], [nan, 1], [nan, 0]], [55, 45, 55, 45], axis=0)
+    imputer = tiny(MVAEImputer, likelihood="bernoulli").fit(X)
+    found = likelihood_upper_bound(imputer, X, tol=1e-3)
+    exact = 0.55 * np.log(0.55) + 0.45 * np.log(0.45)
+    assert exact - 1e-6 < found.bound < exact + 2e-3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7])
+def test_no_mixture_from_elsewhere_passes_the_bound(share):
+    X = (holed(80, share=0.0, seed=3) > [0, 100, 1, -7]).astype(float)
+    X[np.random.default_rng(0).random(X.shape) < share] = np.nan
+    X = X[~np.isnan(X).all(1)]
+    imputer = tiny(MVAEImputer, likelihood="bernoulli").fit(X)
+    found = likelihood_upper_bound(imputer, X)
+    x, seen = np.nan_to_num(X), ~np.isnan(X)
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        p, weight = rng.uniform(0.05, 0.95, size=(40, 4)), np.full(40, 1 / 40)
+        for _ in range(500):
+            log_p = np.where(x[:, None] > 0.5, np.log(p), np.log1p(-p)) * seen[:, None]
+            log_p = log_p.sum(-1) + np.log(weight)
+            total = np.logaddexp.reduce(log_p, 1)
+            share_of = np.exp(log_p - total[:, None])
+            weight = share_of.mean(0).clip(1e-12)
+            p = (share_of.T @ (x * seen) / (share_of.T @ seen).clip(1e-9)).clip(1e-9, 1 - 1e-9)
+        assert total.mean() < found.bound
+    assert found.bound <= found.attained + 0.01
+    assert found.n_components <= len(X)
+
+
+def test_what_is_wanting_is_found():
+    """In one dimension a grid sees every kernel."""
+    x = torch.tensor([-2.0, -1.9, 0.3, 0.5, 3.0]).double()[:, None]
+    columns = _Columns(torch.zeros(1).bool(), torch.full((1,), 0.2), torch.full((1,), torch.inf))
+    wrong = _Kernels(torch.zeros(1, 1).double(), 2 * torch.ones(1, 1).double())
+    cells = _cells(x, torch.ones(5, 1, dtype=torch.bool))
+    log_f = _log_prob(cells, wrong, columns)[:, 0]
+    loc, scale = torch.meshgrid(
+        torch.linspace(-4, 4, 801).double(), torch.linspace(0.2, 3, 281).double(), indexing="ij"
+    )
+    grid = _Kernels(loc.reshape(-1, 1), scale.reshape(-1, 1))
+    exact = torch.logsumexp(_log_prob(cells, grid, columns) - log_f[:, None], 0) - np.log(5)
+    _, gain = _wanting(cells, log_f, wrong, columns)
+    assert float(gain.max()) == pytest.approx(float(exact.max()), abs=1e-3)
+
+
 def test_other_models_and_long_tables_have_no_such_bound():
     X = holed()
     with pytest.raises(ValueError, match=r"StudentTLikelihood.*likelihood='normal'"):
         likelihood_upper_bound(tiny(MVAEImputer, likelihood="student_t").fit(X), X)
+    with pytest.raises(ValueError, match="tol must be a number above 0; got 0"):
+        likelihood_upper_bound(tiny(MVAEImputer).fit(X), X, tol=0)
     with pytest.raises(ValueError, match="40 rows, above max_rows=39"):
         likelihood_upper_bound(tiny(MVAEImputer).fit(X), X, max_rows=39)

@@ -54,19 +54,39 @@ def test_networks_have_the_sizes_they_are_asked_for(shape, linear_path, share):
     assert all(b == (-(-a[0] // 2), -(-a[1] // 2)) for a, b in itertools.pairwise(sizes))
 
 
-def test_pixels_keep_their_places():
-    """A shift of the picture by a coarse pixel shifts the feature maps, the borders apart."""
-    full = image((1, 16, 16))
-    encoder = ConvEncoder(full, 3, 8, 1, linear_path=False).double()
-    picture = torch.zeros(16, 16, dtype=torch.float64)
-    picture[4:8, 4:8] = uniform(4, 4)
-    maps = []
-    for place in (picture, picture.roll(4, 1)):
-        canvas = torch.stack([place, torch.ones_like(place)]).unsqueeze(0)
-        maps.append(encoder.body[0](canvas))
-    torch.testing.assert_close(maps[0][..., 2:5], maps[1][..., 4:7])
-    # and a decoder's outcome is the picture's pixels, those that are modelled, in their order
-    part = image((1, 16, 16), 0.5)
+def test_what_the_encoder_sees_is_the_image_and_its_mask():
+    picture = image((2, 5, 7), 0.6)
+    n = len(picture.places)
+    encoder = ConvEncoder(picture, 3, 8, 1)
+    seen = []
+    encoder.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x, mask = torch.arange(1.0, n + 1), torch.arange(n) % 2.0
+    encoder(torch.cat([x, mask]).unsqueeze(0))
+    canvas = seen[0][0].flatten(1)  # (4, 35): two channels of pixels, two of the mask
+    full = torch.zeros(2, 70)
+    full[:, list(picture.places)] = torch.stack([x, mask])
+    assert torch.equal(canvas.flatten(), full.flatten())
+
+
+def test_what_the_decoder_gives_is_the_map_row_by_row():
+    picture = image((2, 5, 7), 0.6)
+    decoder = ConvDecoder(3, picture, 2, 8, 1, linear_path=False)
+    height, width = picture.sizes[1]
+    maps = torch.arange(16.0 * height * width).view(1, 16, height, width)
+    decoder.body, decoder.outlet = nn.Identity(), nn.Identity()
+    decoder.outlet.forward = lambda h: maps
+    out = decoder(torch.zeros(1, 3)).view(2, -1)
+    for parameter in range(2):
+        for d, place in enumerate(picture.places):
+            channel, pixel = divmod(place, 35)
+            row, column = divmod(pixel, 7)
+            inner = (row % 2) * 2 + column % 2  # the place within a coarse pixel
+            group = (parameter * 2 + channel) * 4 + inner
+            assert out[parameter, d] == maps[0, group, row // 2, column // 2]
+
+
+def test_modelled_pixels_are_those_of_the_whole_image():
+    full, part = image((1, 16, 16)), image((1, 16, 16), 0.5)
     whole, some = (ConvDecoder(3, p, 2, 8, 1, linear_path=False).double() for p in (full, part))
     some.load_state_dict({**whole.state_dict(), "places": some.places})
     z = uniform(5, 3)

@@ -17,6 +17,7 @@ from skmissvae.families import LinearGuide
 from skmissvae.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
+    CrossEntropyLikelihood,
     JoinedLikelihood,
     Linear,
     NormalLikelihood,
@@ -194,55 +195,80 @@ def test_columns_without_a_linear_start_are_as_they_were():
     assert not torch.equal(means[..., [0, 2]], before[..., [0, 2]])
 
 
-def discriminant(contrasts, frequency, loadings):
-    """Return log-odds of classes given z, (C, L) and (C,), where z is Normal given the class."""
+def discriminant(contrasts, loadings):
+    """Return slopes of the log-odds of classes given z, (C, L), where z is Normal given a class."""
     means = contrasts @ loadings
-    within = np.eye(loadings.shape[1]) - means.T @ (frequency[:, None] * means)
-    weight = means @ np.linalg.inv(within)
-    return weight, np.log(frequency) - 0.5 * (weight * means).sum(-1)
+    # the contrasts have covariance I, so that the classes' means have that of the loadings
+    within = np.eye(loadings.shape[1]) - loadings.T @ loadings
+    return means @ np.linalg.inv(within)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.1])
-def test_flags_start_as_a_discriminant_analysis(share):
-    loadings = np.array([[0.3, -0.2]])  # of the standardised flag
+def latents(n=200_000, n_latents=2):
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(n, n_latents)))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.02])
+@pytest.mark.parametrize("explained", [0.1, 0.7])
+def test_flags_start_as_a_discriminant_analysis_that_keeps_their_share(share, explained):
+    loadings = np.sqrt(explained) * np.array([[0.6, -0.8]])  # of the standardised flag
     t = np.array([[-np.sqrt(share / (1 - share))], [np.sqrt((1 - share) / share)]])
-    weight, bias = discriminant(t, np.array([1 - share, share]), loadings)
     unit = np.sqrt(share * (1 - share))
-    parts = unit * loadings, [share], unit**2 * (1 - (loadings**2).sum(-1))
+    parts = unit * loadings, [share], [unit**2 * (1 - explained)]
     start = BernoulliLikelihood(1).start(Linear(*map(torch.tensor, parts)))
-    np.testing.assert_allclose(start.weight[0], weight[1] - weight[0])
-    np.testing.assert_allclose(start.bias, bias[1] - bias[0])
+    # of what is explained no more than a fifth counts
+    tempered = (1 - explained) / max(1 - explained, 0.8)
+    slopes = tempered * discriminant(t, loadings)
+    np.testing.assert_allclose(start.weight[0], slopes[1] - slopes[0])
+    np.testing.assert_allclose(start.precision, tempered / parts[2][0])
+    mean = (latents() @ start.weight.T + start.bias).sigmoid().mean()
+    assert mean == pytest.approx(share, rel=0.03)
 
 
-def test_categories_start_as_a_discriminant_analysis():
-    counts = [[60, 30, 10], [50, 50]]
+@pytest.mark.parametrize("size", [0.4, 0.9])
+def test_categories_start_as_a_discriminant_analysis_that_keeps_their_frequencies(size):
+    counts = [[60, 30, 10], [50, 50], [10] * 40]
     likelihood = CategoricalLikelihood(counts).double()
-    assert likelihood.n_straight == 3
-    # orthogonal, so that what is left of the contrasts has no covariance
-    loadings = np.array([[0.4, 0.1], [-0.1, 0.4], [0.2, 0.3]])
+    assert likelihood.n_straight == 3  # a column of many classes is left alone
+    assert likelihood.starts_whole
+    loadings = size * np.array([[0.8, 0.6], [-0.6, 0.8], [0.6, 0.8]])
     variance = 1 - (loadings**2).sum(-1)
-    model = Linear(*map(torch.tensor, (loadings, np.zeros(3), variance)))
+    # intercepts are of no use: frequencies are those of the likelihood
+    model = Linear(*map(torch.tensor, (loadings, np.full(3, 0.3), variance)))
     start = likelihood.start(model)
     contrasts = likelihood.contrasts.numpy()
-    for rows_of, columns_of, count in (
-        (slice(0, 3), slice(0, 2), counts[0]),
-        (slice(3, 5), slice(2, 3), counts[1]),
+    tempered = variance[0] / max(variance[0], 0.8)
+    for classes, wide, of, count in (
+        (slice(0, 3), 2, slice(0, 2), counts[0]),
+        (slice(3, 5), 1, slice(2, 3), counts[1]),
     ):
         frequency = np.array(count) / sum(count)
-        t = contrasts[rows_of, columns_of]
+        t = contrasts[classes, :wide]
         np.testing.assert_allclose(frequency @ t, 0, atol=1e-6)
-        np.testing.assert_allclose(t.T @ (frequency[:, None] * t), np.eye(t.shape[1]), atol=1e-6)
-        weight, bias = discriminant(t, frequency, loadings[columns_of])
-        np.testing.assert_allclose(start.weight[rows_of], weight, atol=1e-6)
-        # the likelihood itself adds the frequencies
-        found = start.bias[rows_of].numpy() + np.log(frequency)
-        np.testing.assert_allclose(found - found[0], bias - bias[0], atol=1e-6)
-    x = torch.tensor([[2.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
-    observed = torch.tensor([[True, False], [True, True]])
+        np.testing.assert_allclose(t.T @ (frequency[:, None] * t), np.eye(wide), atol=1e-6)
+        slopes = tempered * discriminant(t, loadings[of])
+        np.testing.assert_allclose(start.weight[classes], slopes, atol=1e-6)
+    assert start.chosen.tolist() == [True] * 5 + [False] * 40
+    columns = likelihood(latents() @ start.weight.T + start.bias)
+    found = columns.log_p.exp().mean(0)
+    np.testing.assert_allclose(found[0, :3], [0.6, 0.3, 0.1], atol=4e-3)
+    np.testing.assert_allclose(found[1, :2], 0.5, atol=4e-3)
+    x = torch.tensor([[2.0, 1.0, 5.0], [0.0, 0.0, 7.0]], dtype=torch.float64)
+    observed = torch.tensor([[True, False, True], [True, True, True]])
     values, count = likelihood.straighten(x, observed)
-    np.testing.assert_allclose(values[0, :2], contrasts[2, :2])
-    np.testing.assert_allclose(values[1], [*contrasts[0, :2], contrasts[3, 2]])
+    np.testing.assert_allclose(values[0], [*contrasts[2], 0])
+    np.testing.assert_allclose(values[1], [*contrasts[0], contrasts[3, 0]])
     assert count.tolist() == [[True, True, False], [True, True, True]]
+
+
+def test_grey_values_start_with_their_means():
+    share = torch.tensor([0.05, 0.5, 0.8]).double()
+    loadings = torch.tensor([[0.1, 0.0], [0.2, 0.3], [-0.1, 0.2]]).double()
+    start = CrossEntropyLikelihood(3).start(Linear(loadings, share, torch.full_like(share, 0.01)))
+    z = latents()
+    means = (z @ start.weight.T + start.bias).sigmoid()
+    np.testing.assert_allclose(means.mean(0), share, rtol=0.02)
+    moved = np.corrcoef(means.T, (z @ loadings.T).T)[:3, 3:].diagonal()
+    assert (moved > 0.6).all()  # in the direction of the linear model
 
 
 @every_estimator

@@ -4,10 +4,11 @@ import functools
 
 import pytest
 import torch
-from helpers import deviates, lattice, stream, uniform
+from helpers import check_start, deviates, lattice, stream, uniform
 from scipy import stats
 from torch import nn
 
+from skmissvae.discrete import OrdinalLikelihood
 from skmissvae.families import POSTERIORS, StudentTFamily
 from skmissvae.likelihoods import (
     LIKELIHOODS,
@@ -212,6 +213,24 @@ def test_the_encoder_sees_zero_where_nothing_is_seen(likelihood):
     assert torch.equal(seen, other)
     assert (likelihood.embed(x, torch.zeros(6, D).bool()) == 0).all()
     assert seen.shape == (6, likelihood.n_inputs)
+
+
+@every_likelihood
+def test_a_linear_start_has_the_sizes_it_tells(likelihood):
+    check_start(LIKELIHOOD_FACTORIES[likelihood](D, 0.05))
+
+
+def test_joined_columns_start_in_the_order_of_their_parts():
+    ranks = OrdinalLikelihood([[3, 4, 5]])  # has no linear start
+    likelihood = JoinedLikelihood(
+        [NormalLikelihood(1), ranks, BernoulliLikelihood(1)], [[2], [0], [1]]
+    )
+    check_start(likelihood)
+    assert not likelihood.starts_whole
+    x = torch.tensor([[2.0, 1.0, -0.7]])
+    values, seen = likelihood.straighten(x, torch.tensor([[True, False, True]]))
+    assert values[0, 0] == x[0, 2]
+    assert seen.tolist() == [[True, False]]
 
 
 # -- networks --------------------------------------------------------------------------------------
