@@ -178,7 +178,7 @@ class Conditional(NamedTuple):
         z, w, _ = self.weighted(x, observed, noise)
         columns = self.decode(z)
         chosen = _chosen(w, noise.uniform(n, 1, 1))  # (n,)
-        filled = self.decode(z[chosen]).sample(noise)  # (n, 1, D)
+        filled = self.decode(z[chosen]).completion(noise)  # (n, 1, D)
         cells = [columns.log_prob(one.expand(columns.shape)) for one in filled]  # (M, 1, D) each
         log_p = torch.where(observed, 0.0, torch.stack(cells)).sum((-1, -2)).double()  # (n, M)
         given_z = log_p.gather(1, chosen.unsqueeze(1)).squeeze(1)

@@ -46,7 +46,7 @@ from .training import DivergenceError, Schedule, Settings, State, train
 _log = logging.getLogger("skmissvae")
 
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 2500, 10, 200  # what max_iter=None takes
-_LEAST_ROWS = 10  # that a start from factor analysis takes
+LEAST_ROWS = 10  # that a start from factor analysis takes
 _FACTORS = 20  # of it, at most
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _CATCH_UP = 10  # steps of the chains of rows that are new to a model
@@ -277,7 +277,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _start_linear(self, rows: Rows, seed: int) -> None:
         """Let a model that has a guide start from factor analysis."""
-        if self.vae_.guide is None or len(rows.x) < _LEAST_ROWS:
+        if self.vae_.guide is None or len(rows.x) < LEAST_ROWS:
             return
         random_state = np.random.default_rng(derive_seed(seed, 7))
         x, seen = self.vae_.likelihood.straighten(

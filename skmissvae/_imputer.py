@@ -19,7 +19,7 @@ from torch import Tensor
 from ._columns import Rows
 from ._completion import Imputations, Task, describe, row_keys
 from ._conditional import Conditional
-from ._estimator import BaseVAE
+from ._estimator import LEAST_ROWS, BaseVAE
 from ._frames import Numbers
 from ._input import Cells, chosen_cells, column_names
 from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
@@ -203,7 +203,8 @@ calibration_ : DataFrame or None
     def _model_epochs(self, n_rows: int) -> int:
         """Return the epochs of the model: densities gain from more of them, imputations do not."""
         most = super()._model_epochs(n_rows)
-        if self.vae_.guide is None or not self.vae_.likelihood.starts_whole:
+        starts = self.vae_.guide is not None and n_rows >= LEAST_ROWS
+        if not (starts and self.vae_.likelihood.starts_whole):
             return most  # there is something to learn from nothing
         # of flags and categories the linear start tells less
         per_column = n_rows / len(self._spec.facts) if self._numeric().all() else math.inf

@@ -187,7 +187,8 @@ class Settable:
             "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. Of them "
             "imputers, which start from factor analysis, take 100 at most, and of tables of "
             "numbers as many as there are rows per modelled column, but 30 at least. DeMissVAE has "
-            "no such start, nor have networks without a linear path, ordered categories, "
+            "no such start, nor have networks without a linear path, a ``decoder`` of one's own, "
+            "fewer than 10 rows, ordered categories, "
             '"continuous_bernoulli" and likelihoods of one\'s own. The encoder of incomplete rows '
             "that DeMissVAE has takes half as many epochs again.",
             either(whole(1), none),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .likelihoods import (
     ColumnDistribution,
+    CrossEntropyColumns,
     JoinedColumns,
     Likelihood,
     Linear,
@@ -191,6 +192,8 @@ def bounded(
     if bool((low.isinf() & high.isinf()).all()):
         return columns, torch.zeros_like(columns.mean())
     cut = BoundedColumns(columns, low, high)
+    if isinstance(columns, CrossEntropyColumns):  # certain given z: moved to a bound, not weighed
+        return cut, torch.zeros_like(columns.logits)
     return cut, cut.log_share()
 
 

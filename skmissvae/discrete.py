@@ -23,7 +23,7 @@ from .warps import Warp
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees
 _EDGE = 1e-6  # probabilities that stand for 0 and 1 where a quantile would be infinite
 _SD = 3**0.5 / torch.pi  # scale of a logistic distribution of standard deviation one
-_MAX_CONTRASTED = 20  # classes from which on the linear start leaves a column alone
+_MAX_CONTRASTED = 20  # classes beyond which the linear start leaves a column alone
 _ROUNDS, _POINTS = 50, 1024  # in which biases settle, and latents over which they are averaged
 _NARROW = 1e-3  # width of a cell from which on its slope stands for a difference of edges
 
@@ -271,8 +271,6 @@ class OrdinalLikelihood(Likelihood):
         Observed cells of each category, in their order, for each column.
     """
 
-    centre: Tensor
-    spread: Tensor
     exists: Tensor
     inner: Tensor
     support = "coded"
@@ -394,8 +392,8 @@ class CategoricalColumns(ColumnDistribution):
 class CategoricalLikelihood(Likelihood):
     """Categories without order, by a softmax.
 
-    Categories seen once, and all but the 255 most frequent ones, share a class, within which they
-    keep their proportions.
+    Categories seen once, and where there are more than 255 all but the 254 most frequent ones,
+    share a class, within which they keep their proportions.
 
     Parameters
     ----------
@@ -543,6 +541,9 @@ def _classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _contrasts(frequency: np.ndarray) -> Tensor:
     """Return contrasts of C classes, (C, C - 1): mean zero, covariance I by the frequencies."""
+    # a reflection, whose first column is minus the roots; the others are orthogonal to them. It has
+    # a formula, and so is the same wherever a model is loaded.
     root = np.sqrt(frequency)
-    basis = np.linalg.svd(root[None])[2][1:].T  # orthogonal to the roots
-    return torch.from_numpy(basis / root[:, None]).float()
+    axis = root + np.eye(len(root))[0]
+    basis = np.eye(len(root)) - 2 * np.outer(axis, axis) / (axis @ axis)
+    return torch.from_numpy(basis[:, 1:] / root[:, None]).float()

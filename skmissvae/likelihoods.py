@@ -50,6 +50,10 @@ class ColumnDistribution(ABC):
         """Return draws, (*, D)."""
         return self.icdf(noise.uniform(*self.shape))
 
+    def completion(self, noise: Noise) -> Tensor:
+        """Return draws from the law of ``log_prob``, as chains need them, (*, D)."""
+        return self.sample(noise)
+
     def expected(self) -> Tensor:
         """Return the means of what a point estimate is made of, (*, n_expected).
 
@@ -154,6 +158,10 @@ class CrossEntropyColumns(BernoulliColumns):
         """Return the means."""
         return self.mean()
 
+    def completion(self, noise: Noise) -> Tensor:
+        """Return zeros and ones, of which cross entropy is the law."""
+        return super().sample(noise)
+
     def cdf(self, x: Tensor) -> Tensor:
         """Return whether the means are reached."""
         return (self.mean() <= x).to(self.logits)
@@ -257,6 +265,10 @@ class JoinedColumns(ColumnDistribution):
     def sample(self, noise: Noise) -> Tensor:
         """Return draws."""
         return self.join([part.sample(noise) for part in self.parts])
+
+    def completion(self, noise: Noise) -> Tensor:
+        """Return draws for chains."""
+        return self.join([part.completion(noise) for part in self.parts])
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
@@ -590,7 +602,8 @@ class CrossEntropyLikelihood(BernoulliLikelihood):
     The log-density is the cross entropy :math:`x \log p + (1 - x) \log(1 - p)`, as is common for
     grey values of pixels. It is no density: it does not integrate to one, so that scores can be
     compared among models of this kind alone. Given the latents a draw is the mean itself:
-    imputations and intervals tell how uncertain the latents are, and nothing beside.
+    imputations and intervals tell how uncertain the latents are, and nothing beside, and bounds
+    move it without being evidence. ``estimate="mode"`` is 0 or 1, where cross entropy is least.
     """
 
     support: Support = "unit"

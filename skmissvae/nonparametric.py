@@ -16,8 +16,8 @@ _ROUNDS = 30  # of fitting and looking for components that are wanting
 _STEPS = 30  # of expectation maximisation in each
 _ASCENT = 300  # steps, at most, of the search for components that are wanting
 _SETTLED = 1e-5  # rise of a step, in nats, that ends it
-_TOWARDS_MEAN = (0.1, 0.3, 0.6, 1.0)  # how far from their rows components also start
-_ALIKE = 1e-3  # distance of components that are taken for one
+_TOWARDS_MEAN = (0.1, 0.3, 0.6)  # how far from their rows components also start
+_ALIKE = 1e-3  # distance of components that are taken for one, as a share of their scale
 _LEAST_WEIGHT = 1e-10  # components below it are gone
 _NEVER = 1e-9  # least probability of a binary value
 
@@ -163,6 +163,7 @@ def _best(x: Tensor, observed: Tensor, columns: _Columns, tol: float) -> UpperBo
         log_f = torch.logsumexp(_log_prob(cells, kernels, columns) + log_weight, -1)  # (N,)
         candidates, gain = _wanting(cells, log_f, kernels, columns)
         attained, most = float(log_f.mean()), max(float(gain.max()), 0.0)
+        n_components = len(log_weight)
         if most <= tol:
             break
         better = gain > 0.5 * most
@@ -171,12 +172,13 @@ def _best(x: Tensor, observed: Tensor, columns: _Columns, tol: float) -> UpperBo
         kernels = _Kernels(*map(torch.cat, zip(kernels, fresh, strict=True)))
         weight = weight.log_softmax(-1) - np.log(2 * n)
         log_weight = torch.cat([log_weight, weight]).log_softmax(-1)
-    return UpperBound(attained + most, attained, len(log_weight))
+    return UpperBound(attained + most, attained, n_components)
 
 
 def _merged(kernels: _Kernels, log_weight: Tensor) -> tuple[_Kernels, Tensor]:
     """Return kernels without those that are another's double, whose weight that one gets."""
-    both = (torch.cat(list(kernels), -1) / _ALIKE).round()
+    unit = _ALIKE * kernels.scale.amin(0)  # of the narrowest
+    both = torch.cat([part / unit for part in kernels], -1).round()
     _, which = torch.unique(both, dim=0, return_inverse=True)
     first = torch.full((int(which.max()) + 1,), len(which), dtype=torch.long)
     first.scatter_reduce_(0, which, torch.arange(len(which)), "amin")
@@ -199,7 +201,7 @@ def _starts(cells: Tensor, columns: _Columns) -> list[_Kernels]:
         loc = torch.lerp(at_rows.loc, around.loc, near)
         scale = torch.lerp(at_rows.scale, around.scale, near)
         starts.append(_Kernels(loc, scale))
-    return starts
+    return [*starts, middle]
 
 
 def _wanting(
@@ -211,10 +213,10 @@ def _wanting(
     """
     theta = _Kernels(*map(torch.cat, zip(*_starts(cells, columns), kernels, strict=True)))
     gain = cells.new_full((len(theta.loc),), -np.inf)
-    for _ in range(_ASCENT):
+    for step in range(_ASCENT):
         log_ratio = _log_prob(cells, theta, columns) - log_f.unsqueeze(-1)
         before, gain = gain, torch.logsumexp(log_ratio, 0) - np.log(len(cells))
-        if (gain - before).max() < _SETTLED:
+        if step == _ASCENT - 1 or (gain - before).max() < _SETTLED:
             break
         theta = _fit(cells, log_ratio.softmax(0), columns, theta)
     return theta, gain

@@ -266,7 +266,7 @@ def impute(
     columns: ColumnDistribution, z: Tensor, chain: Chain, observed: Tensor, noise: Noise
 ) -> Chain:
     """Return the chains with missing cells drawn anew; a draw that is no number changes nothing."""
-    x = columns.sample(noise)
+    x = columns.completion(noise)
     x = torch.where(observed | ~x.isfinite(), chain.x, x)
     return Chain(x, z, torch.ones_like(chain.accepted))
 

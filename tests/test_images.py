@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from estimators import every_estimator, quiet, tiny
-from helpers import uniform
+from helpers import stream, uniform
 from sklearn.base import clone
 from torch import nn
 
 from skmissvae import MissSIWAEImputer, MVAEImputer, VAEDensityEstimator
 from skmissvae._linear import FactorAnalysis, start_from
-from skmissvae.likelihoods import CrossEntropyLikelihood
+from skmissvae.likelihoods import CrossEntropyLikelihood, JoinedLikelihood, NormalLikelihood
 from skmissvae.networks import ConvDecoder, ConvEncoder, Image
 
 pytestmark = quiet
@@ -171,6 +171,32 @@ def test_cross_entropy_is_least_at_the_grey_value():
     for off in (-0.1, 0.1):
         assert (CrossEntropyLikelihood(3)(logits + off).log_prob(x) < best.log_prob(x)).all()
     torch.testing.assert_close(best.mean(), x)
+
+
+def test_grey_values_are_their_means_given_the_latents():
+    columns = CrossEntropyLikelihood(3)(uniform(4, 3, low=-2, high=2))
+    draws, mean = columns.sample(stream()), columns.mean()
+    assert torch.equal(draws, mean)
+    assert torch.equal(columns.icdf(uniform(4, 3)), mean)
+    assert (columns.cdf(mean) == 1).all()
+    assert (columns.below(mean) == 0).all()
+    # chains complete rows by the law of cross entropy all the same
+    assert set(columns.completion(stream()).unique().tolist()) <= {0.0, 1.0}
+    parts = [CrossEntropyLikelihood(1), NormalLikelihood(2)]
+    joined = JoinedLikelihood(parts, [[1], [0, 2]]).double()
+    filled = joined(uniform(4, joined.n_params)).completion(stream())
+    assert set(filled[:, 1].unique().tolist()) <= {0.0, 1.0}
+
+
+def test_bounds_of_grey_values_move_them_and_are_no_evidence():
+    X, _ = pictures(60)
+    imputer = tiny(MVAEImputer, image_shape=(6, 6), likelihood="cross_entropy", max_iter=30)
+    holes = np.isnan(X)
+    holes[:, 0] = False  # constants are what they are
+    free = imputer.fit(X).transform(X)
+    bound = imputer.set_params(min_value=0.1).transform(X)
+    assert bound[holes].min() >= 0.1
+    assert np.abs(bound - free.clip(0.1))[holes].mean() < 0.05
 
 
 def test_networks_of_ones_own_take_the_place_of_either():
