@@ -25,7 +25,7 @@ LAYERS = [
     ["_estimator"],
     ["_imputer"],
     ["imputers", "density"],
-    ["metrics", "evaluation", "prediction", "diagnostics"],
+    ["metrics", "evaluation", "nonparametric", "prediction", "diagnostics"],
     ["checks", "displays"],
     ["__init__"],
 ]
