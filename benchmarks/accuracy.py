@@ -318,7 +318,7 @@ def draw(complete: pd.DataFrame, rank: pd.DataFrame, picture: Path) -> None:
     ax.set_yticks(range(len(order)), labels)
     ax.axvline(1, color="0.8", lw=1, zorder=0)
     ax.set_xlabel("RMSE on hidden cells relative to mean imputation (beyond 1.6 drawn there)")
-    ax.set_title("A point per table and mechanism; bars: geometric means; mean ranks in brackets")
+    ax.set_title("A point per table and mechanism, geometric means, (mean ranks)", fontsize=10)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     figure.savefig(picture, dpi=150)
