@@ -41,6 +41,18 @@ class ModelAlone(VAEDensityEstimator):
 
 def load() -> dict[str, np.ndarray]:
     """Return training and test rows."""
+    arrays = _arrays()
+    return {name: arrays[name] for name in ("train", "test")}
+
+
+def truth() -> dict[str, np.ndarray]:
+    """Return weights, means and covariances of the mixture."""
+    arrays = _arrays()
+    names = {"weights": "weights", "means": "means", "covariances": "covs"}
+    return {name: arrays[key] for name, key in names.items()}
+
+
+def _arrays() -> dict[str, np.ndarray]:
     folder = os.environ.get("SKMISSVAE_DATA")
     if not folder:
         raise SystemExit(
@@ -48,7 +60,7 @@ def load() -> dict[str, np.ndarray]:
             "$SKMISSVAE_DATA to a folder that holds C_density/mog2_large.npz."
         )
     with np.load(Path(folder) / "C_density" / "mog2_large.npz") as file:
-        return {name: file[name].astype(float) for name in ("train", "test")}
+        return {name: file[name].astype(float) for name in file.files}
 
 
 def estimator(method: str, budget: int, epochs: int, seed: int) -> ModelAlone:

@@ -200,8 +200,15 @@ def miceforest(table: Table) -> Outcome:
 
     frame = table.frame()
     start = time.perf_counter()
-    kernel = mf.ImputationKernel(frame, num_datasets=5, random_state=table.seed)
-    kernel.mice(5)
+    try:
+        kernel = mf.ImputationKernel(frame, num_datasets=5, random_state=table.seed)
+        kernel.mice(5)
+    except ValueError:
+        # matching levels by neighbours of log-odds fails where a level's probability is 0 or 1
+        kernel = mf.ImputationKernel(
+            frame, num_datasets=5, random_state=table.seed, mean_match_strategy="fast"
+        )
+        kernel.mice(5)
     made = [table.codes(kernel.complete_data(dataset=i)) for i in range(5)]
     completed = np.mean(made, 0)
     for j, n in enumerate(table.n_levels):

@@ -266,10 +266,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         random_state = check_random_state(self.random_state)
         return [int(seed) for seed in random_state.randint(2**31 - 1, size=3)]
 
-    def _epochs(self, n_rows: int) -> int:
+    def _epochs(self, n_rows: int, n_steps: int = _STEPS) -> int:
         """Return the epochs that ``max_iter=None`` stands for."""
         steps = math.ceil(n_rows / self.batch_size)
-        return min(max(math.ceil(_STEPS / steps), _MIN_EPOCHS), _MAX_EPOCHS)
+        return min(max(math.ceil(n_steps / steps), _MIN_EPOCHS), _MAX_EPOCHS)
 
     def _model_epochs(self, n_rows: int) -> int:
         """Return those of the model itself, whose decoder can overfit."""

@@ -46,7 +46,9 @@ from .noise import KeyedNoise, Noise, derive_seed
 _CODED = ("binary", "coded")
 _CALIBRATION_SHARE = 0.2  # rows that are kept from the models to calibrate intervals by
 _N_MASKS = 5  # times that other cells of theirs are hidden
-_FEW_EPOCHS, _MANY_EPOCHS = 30, 100  # bounds of rows per column, as a number of epochs
+_FEW_EPOCHS = 30  # of tables of numbers, whose rows per column are a number of epochs
+_STEPS_OF_NUMBERS = 4000  # of these tables, at most
+_CODED_EPOCHS = 100  # of tables with flags or categories, at most
 _KEPT = 50_000_000  # numbers that are kept of latents between imputations
 _N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
 _N_CANDIDATES = 64  # of them, those whose values are tried as modes
@@ -202,13 +204,13 @@ calibration_ : DataFrame or None
 
     def _model_epochs(self, n_rows: int) -> int:
         """Return the epochs of the model: densities gain from more of them, imputations do not."""
-        most = super()._model_epochs(n_rows)
         starts = self.vae_.guide is not None and n_rows >= LEAST_ROWS
         if not (starts and self.vae_.likelihood.starts_whole):
-            return most  # there is something to learn from nothing
-        # of flags and categories the linear start tells less
-        per_column = n_rows / len(self._spec.facts) if self._numeric().all() else math.inf
-        return min(most, max(_FEW_EPOCHS, round(min(per_column, _MANY_EPOCHS))))
+            return super()._model_epochs(n_rows)  # there is something to learn from nothing
+        if not self._numeric().all():  # of flags and categories the start tells less
+            return min(self._epochs(n_rows), _CODED_EPOCHS)
+        per_column = round(n_rows / len(self._spec.facts))
+        return min(self._epochs(n_rows, _STEPS_OF_NUMBERS), max(_FEW_EPOCHS, per_column))
 
     def _numeric(self) -> np.ndarray:
         """Tell which modelled columns are of numbers, (D,)."""

@@ -184,11 +184,11 @@ class Settable:
         int | None,
         Parameter(
             "int or None",
-            "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. Of them "
-            "imputers, which start from factor analysis, take 100 at most, and of tables of "
-            "numbers as many as there are rows per modelled column, but 30 at least. DeMissVAE has "
-            "no such start, nor have networks without a linear path, a ``decoder`` of one's own, "
-            "fewer than 10 rows, ordered categories, "
+            "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. "
+            "Imputers, which start from factor analysis, take 100 of them at most, but of tables "
+            "of numbers as many as there are rows per modelled column, 30 at least and at most "
+            "what makes 4,000 steps. DeMissVAE has no such start, nor have networks without a "
+            "linear path, a ``decoder`` of one's own, fewer than 10 rows, ordered categories, "
             '"continuous_bernoulli" and likelihoods of one\'s own. The encoder of incomplete rows '
             "that DeMissVAE has takes half as many epochs again.",
             either(whole(1), none),

@@ -296,8 +296,8 @@ def test_decomposed_methods_do_without(cls, monkeypatch):
 def test_epochs_of_imputers_are_the_rows_per_column_within_bounds():
     four = tiny(MissSIWAEImputer).fit(holed()[:, :4])
     assert len(four.vae_.guide.intercept) == 4
-    asked = [four._model_epochs(n) for n in (9, 50, 200, 399, 10_000, 10**6)]
-    assert asked == [200, 30, 50, 100, 16, 10]  # nine rows are no start
+    asked = [four._model_epochs(n) for n in (9, 50, 200, 399, 1000, 10_000, 10**6)]
+    assert asked == [200, 30, 50, 100, 200, 26, 10]  # nine rows are no start
     share = {"likelihood": {0: "continuous_bernoulli"}}  # a column that starts from nothing
     for other in (
         tiny(MissSIWAEImputer, linear_path=False),

@@ -27,3 +27,20 @@ def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
             ) from error
     X, y = X.astype(np.float32) / 255, y.astype(int)
     return X[:60_000], y[:60_000], X[60_000:], y[60_000:]
+
+
+def omniglot() -> tuple[np.ndarray, np.ndarray]:
+    """Return Omniglot's grey values from 0 to 1, ink 1: images of the training split, and of test.
+
+    The split is that of Simkus and Gutmann (2024).
+    """
+    folder = os.environ.get("SKMISSVAE_DATA")
+    if not folder:
+        raise SystemExit(
+            "Omniglot at 28 x 28 pixels has no public source by name; set $SKMISSVAE_DATA to a "
+            "folder that holds D_images/omniglot_28.npz."
+        )
+    with np.load(Path(folder) / "D_images" / "omniglot_28.npz") as file:
+        X = file["X"].reshape(-1, 784).astype(np.float32) / 255
+        split = file["demiss_split"]
+    return X[split == 0], X[split == 2]

@@ -1,0 +1,132 @@
+"""What holes do to the posterior of the latents, and which family follows it.
+
+``python benchmarks/papers/posteriors.py`` fits models to complete rows of the toy of ``mog.py``,
+then trains their encoders further, for the same decoder, on complete rows and on rows of which half
+the cells are hidden, and measures how far q(z | x_obs) stays from the exact posterior
+p(z | x_obs) of its model on test rows (figures 1 and 9 to 11 of Simkus and Gutmann 2024). The
+divergence is exact but for Monte-Carlo error: the log-density by integration over the two latents,
+less the evidence lower bound. Each run adds a line to ``posteriors.csv``; runs that are there are
+not done again.
+"""
+
+import argparse
+import copy
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import mog
+from common import markdown, mean_and_spread, run_grid, versions
+
+from skmissvae import VAEDensityEstimator
+from skmissvae.displays import LatentDisplay
+from skmissvae.evaluation import integrated_score_samples
+from skmissvae.noise import StreamNoise
+
+FAMILIES = {
+    "Normal": ("MVAE", 1),
+    "mixture of 5": ("MissSVAE", 5),
+    "mixture of 15": ("MissSVAE", 15),
+}
+HIDDEN = {"complete": 0.0, "half hidden": 0.5}
+SHOWN = (3, 8, 11)  # test rows that are drawn
+
+
+def model(family: str, epochs: int, rows: int, seed: int) -> VAEDensityEstimator:
+    """Return a model of complete rows."""
+    method, K = FAMILIES[family]
+    density = mog.estimator(method, 15, epochs, seed).set_params(K=K, n_draws=15 // K)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # there is nothing missing
+        return density.fit(mog.load()["train"][:rows])
+
+
+def masked(X: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Hide cells, but never all of a row."""
+    hidden = np.random.default_rng(seed).random(X.shape) < share
+    hidden[hidden.all(1), 0] = False
+    return np.where(hidden, np.nan, X)
+
+
+def divergences(density: VAEDensityEstimator, X: np.ndarray, n_draws: int = 500) -> np.ndarray:
+    """Return KL(q(z | x_obs), p(z | x_obs)) of each row, in nats."""
+    rows = density._rows(X)[2]
+    x, observed = torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
+    noise = StreamNoise(torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        draws = density.vae_.draw(x, observed, n_draws, noise, stratified=False, gradient="plain")
+        bound = draws.log_ratio.double().mean(0).numpy()
+    return integrated_score_samples(density, X) + density._table.log_units(rows) - bound
+
+
+def run(family: str, cells: str, epochs: int, rows: int, seed: int) -> dict[str, Any]:
+    """Fit a model, train its encoder for rows with holes, and measure it."""
+    data, share = mog.load(), HIDDEN[cells]
+    density = model(family, epochs, rows, seed)
+    density = density.refit_encoder(masked(data["train"][:rows], share, seed))
+    test = data["test"] if rows > 2000 else data["test"][:200]
+    found = divergences(density, masked(test, share, seed + 1))
+    return {"kl": float(found.mean()), "median": float(np.median(found))}
+
+
+def picture(path: Path, epochs: int, rows: int) -> None:
+    """Draw exact and learned posteriors of some rows, complete and with holes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    data = mog.load()
+    families = list(FAMILIES)[:2]
+    figure, axes = plt.subplots(len(families), 2, figsize=(10, 9), layout="constrained")
+    for line, family in zip(axes, families, strict=True):
+        density = model(family, epochs, rows, 0)
+        for ax, (cells, share) in zip(line, HIDDEN.items(), strict=True):
+            test = masked(data["test"][:200], share, 1)
+            fitted = copy.deepcopy(density).refit_encoder(masked(data["train"][:rows], share, 0))
+            LatentDisplay.from_estimator(fitted, test, rows=SHOWN, ax=ax, s=5, alpha=0.3)
+            ax.set_title(f"{family}, {cells}")
+            if ax is not axes[0, 0]:
+                ax.get_legend().remove()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Run what is not done yet and write the table and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seeds", type=int, default=1, help="models")
+    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    options = parser.parse_args()
+    quick = options.quick
+    epochs, rows = (5, 2000) if quick else (30, 20_000)
+    path = Path(__file__).with_name("posteriors_quick.csv" if quick else "posteriors.csv")
+    todo = [
+        (family, cells, epochs, rows, seed)
+        for seed in range(options.seeds)
+        for family in FAMILIES
+        for cells in HIDDEN
+    ]
+    keys = ["family", "cells", "epochs", "rows", "seed"]
+    results = run_grid(path, keys, [] if options.report else todo, run, options.jobs)
+    frame = mean_and_spread(results, "family", "cells", "kl")
+    frame = frame.reindex(index=[f for f in FAMILIES if f in frame.index], columns=list(HIDDEN))
+    text = markdown(frame.astype(str), "posterior family") + (
+        "\nKL(q, p) between the encoder's and the model's own posterior of the two latents, nats, "
+        "mean over test rows. Models are fitted to complete rows of the toy, their encoders then "
+        f"to rows like the test's. {rows:,} rows, {epochs} epochs. {versions()}"
+    )
+    path.with_suffix(".md").write_text(text)
+    print(text)
+    picture(path.with_suffix(".png"), epochs, rows)
+
+
+if __name__ == "__main__":
+    main()
