@@ -9,7 +9,6 @@ to ``quadrants.csv``; runs that are there are not done again.
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
