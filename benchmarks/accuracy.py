@@ -250,7 +250,7 @@ def short_table(results: pd.DataFrame) -> str:
     columns = {
         "mean rank": rank.map("{:.2f}".format),
         "error / mean's": np.exp(np.log(complete).mean()).map("{:.3f}".format),
-        "failed": complete.isna().sum(),
+        "failed": complete.isna().sum().astype(str),
         "fit and transform, s": seconds.map("{:.1f}".format),
     }
     if results["seed"].nunique() > 1:

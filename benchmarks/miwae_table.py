@@ -43,16 +43,15 @@ def run(table: str, method: str, seed: int) -> dict[str, Any]:
     hidden = np.random.default_rng(seed).random(complete.shape) < 0.5
     incomplete = np.where(hidden, np.nan, complete)
     imputer = METHODS[method](seed)
-    batches = math.ceil(len(complete) / imputer.batch_size)
     if "published" in method:
-        imputer.set_params(max_iter=math.ceil(STEPS / batches))
+        imputer.set_params(max_iter=math.ceil(STEPS / math.ceil(len(complete) / 64)))
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         completed = imputer.fit(incomplete).transform(incomplete)
     return {
         "mse": float(np.mean((completed - complete)[hidden] ** 2)),
-        "steps": batches * imputer.n_iter_,
+        "steps": imputer.n_iter_ * math.ceil(len(complete) / imputer._step(len(complete))[0]),
         "seconds": time.perf_counter() - start,
     }
 

@@ -45,7 +45,8 @@ from .training import DivergenceError, Schedule, Settings, State, train
 
 _log = logging.getLogger("skmissvae")
 
-_STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 2500, 10, 200  # what max_iter=None takes
+_STEPS, _MIN_EPOCHS, MAX_EPOCHS = 2500, 10, 200  # what max_iter=None takes
+SMALL_STEP = 64, 2e-3  # rows of a training step, and learning rate
 LEAST_ROWS = 10  # that a start from factor analysis takes
 _FACTORS = 20  # of it, at most
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
@@ -266,10 +267,22 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         random_state = check_random_state(self.random_state)
         return [int(seed) for seed in random_state.randint(2**31 - 1, size=3)]
 
-    def _epochs(self, n_rows: int, n_steps: int = _STEPS) -> int:
+    def _step(self, n_rows: int) -> tuple[int, float]:
+        """Return the rows of a training step, and the learning rate."""
+        return self._given(SMALL_STEP)
+
+    def _given(self, step: tuple[int, float]) -> tuple[int, float]:
+        """Return rows of a step and learning rate: the parameters, or what they leave open."""
+        size, rate = step
+        return (
+            size if self.batch_size is None else self.batch_size,
+            rate if self.learning_rate is None else self.learning_rate,
+        )
+
+    def _epochs(self, n_rows: int) -> int:
         """Return the epochs that ``max_iter=None`` stands for."""
-        steps = math.ceil(n_rows / self.batch_size)
-        return min(max(math.ceil(n_steps / steps), _MIN_EPOCHS), _MAX_EPOCHS)
+        steps = math.ceil(n_rows / self._step(n_rows)[0])
+        return min(max(math.ceil(_STEPS / steps), _MIN_EPOCHS), MAX_EPOCHS)
 
     def _model_epochs(self, n_rows: int) -> int:
         """Return those of the model itself, whose decoder can overfit."""
@@ -527,7 +540,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             imputations.visited[:] = True
             noise = StreamNoise(generator)
             for _ in range(_CATCH_UP):
-                for pieces in zip(*(part.split(self.batch_size) for part in batch), strict=True):
+                size = self._step(len(batch.x))[0]
+                for pieces in zip(*(part.split(size) for part in batch), strict=True):
                     objective.advance(vae, Batch(*pieces), noise)
         return objective
 
@@ -560,10 +574,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if held_out is not None:
             there = held_out.to(device)
             parts = [Batch(*(piece[part] for piece in all_rows)) for part in (~there, there)]
+        batch_size, learning_rate = self._step(len(rows.x))
         settings = Settings(
             max_iter=max_iter,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
             schedule=schedule,
             weight_decay=self.weight_decay,
             max_grad_norm=self.max_grad_norm,
@@ -639,7 +654,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             f"learning rate was halved each time. The column most likely at fault is {name!r}, "
             f"whose largest observed value lies {size.max(initial=0.0):.3g} standard deviations "
             "from its mean: transform it (a logarithm, QuantileTransformer), use "
-            f"likelihood='student_t', or lower learning_rate={self.learning_rate}."
+            f"likelihood='student_t', or lower learning_rate={self._step(len(rows.x))[1]}."
         )
 
 

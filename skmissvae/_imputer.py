@@ -19,7 +19,7 @@ from torch import Tensor
 from ._columns import Rows
 from ._completion import Imputations, Task, describe, row_keys
 from ._conditional import Conditional
-from ._estimator import LEAST_ROWS, BaseVAE
+from ._estimator import LEAST_ROWS, MAX_EPOCHS, SMALL_STEP, BaseVAE
 from ._frames import Numbers
 from ._input import Cells, chosen_cells, column_names
 from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
@@ -46,8 +46,11 @@ from .noise import KeyedNoise, Noise, derive_seed
 _CODED = ("binary", "coded")
 _CALIBRATION_SHARE = 0.2  # rows that are kept from the models to calibrate intervals by
 _N_MASKS = 5  # times that other cells of theirs are hidden
-_FEW_EPOCHS = 30  # of tables of numbers, whose rows per column are a number of epochs
-_STEPS_OF_NUMBERS = 4000  # of these tables, at most
+# Of tables of numbers that start from factor analysis. There is more than that to learn where there
+# are many rows; few of them are overfitted in as many epochs.
+_FEW_ROWS, _FEW_EPOCHS = 400, 30
+_MANY_ROWS = 1000
+_LARGE_STEPS_FROM, _LARGE_STEP = 600, (128, 4e-3)  # rows; rows of a step, and learning rate
 _CODED_EPOCHS = 100  # of tables with flags or categories, at most
 _KEPT = 50_000_000  # numbers that are kept of latents between imputations
 _N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
@@ -202,15 +205,26 @@ calibration_ : DataFrame or None
         (found,) = other._row_by_row(holed, place, which=which)
         return Calibration(np.where(counts[which], found, np.nan))
 
+    def _starts(self, n_rows: int) -> bool:
+        """Tell whether the model starts from factor analysis of all of its columns."""
+        has_start = self.vae_.guide is not None and n_rows >= LEAST_ROWS
+        return has_start and self.vae_.likelihood.starts_whole
+
+    def _step(self, n_rows: int) -> tuple[int, float]:
+        """Return the rows of a training step, and the learning rate."""
+        numbers = self._starts(n_rows) and self._numeric().all()
+        return self._given(_LARGE_STEP if numbers and n_rows >= _LARGE_STEPS_FROM else SMALL_STEP)
+
     def _model_epochs(self, n_rows: int) -> int:
         """Return the epochs of the model: densities gain from more of them, imputations do not."""
-        starts = self.vae_.guide is not None and n_rows >= LEAST_ROWS
-        if not (starts and self.vae_.likelihood.starts_whole):
-            return super()._model_epochs(n_rows)  # there is something to learn from nothing
+        most = self._epochs(n_rows)
+        if not self._starts(n_rows):
+            return most  # there is something to learn from nothing
         if not self._numeric().all():  # of flags and categories the start tells less
-            return min(self._epochs(n_rows), _CODED_EPOCHS)
-        per_column = round(n_rows / len(self._spec.facts))
-        return min(self._epochs(n_rows, _STEPS_OF_NUMBERS), max(_FEW_EPOCHS, per_column))
+            return min(most, _CODED_EPOCHS)
+        share = (n_rows - _FEW_ROWS) / (_MANY_ROWS - _FEW_ROWS)
+        by_rows = round(_FEW_EPOCHS + share * (MAX_EPOCHS - _FEW_EPOCHS))
+        return min(most, max(_FEW_EPOCHS, by_rows, round(n_rows / len(self._spec.facts))))
 
     def _numeric(self) -> np.ndarray:
         """Tell which modelled columns are of numbers, (D,)."""

@@ -185,19 +185,34 @@ class Settable:
         Parameter(
             "int or None",
             "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. "
-            "Imputers, which start from factor analysis, take 100 of them at most, but of tables "
-            "of numbers as many as there are rows per modelled column, 30 at least and at most "
-            "what makes 4,000 steps. DeMissVAE has no such start, nor have networks without a "
-            "linear path, a ``decoder`` of one's own, fewer than 10 rows, ordered categories, "
+            "Imputers, which start from factor analysis, take fewer where that is nearly all that "
+            "can be learned: of tables of numbers 30 up to 400 rows and in between a straight line "
+            "to 200 for 1,000 rows, or the rows per modelled column where these are more; of "
+            "others 100. DeMissVAE has no such start, nor have networks without a linear path, a "
+            "``decoder`` of one's own, fewer than 10 rows, ordered categories, "
             '"continuous_bernoulli" and likelihoods of one\'s own. The encoder of incomplete rows '
             "that DeMissVAE has takes half as many epochs again.",
             either(whole(1), none),
         ),
     ] = None
-    batch_size: Annotated[int, Parameter("int", "Rows per training step.", whole(1))] = 64
+    batch_size: Annotated[
+        int | None,
+        Parameter(
+            "int or None",
+            "Rows per training step. None is 64; but 128 where imputers start all columns from "
+            "factor analysis, these are all numbers, and the table has 600 rows or more.",
+            either(whole(1), none),
+        ),
+    ] = None
     learning_rate: Annotated[
-        float, Parameter("float", "Peak learning rate of AdamW.", real(0, above=True))
-    ] = 2e-3
+        float | None,
+        Parameter(
+            "float or None",
+            "Peak learning rate of AdamW. None is 0.002; but 0.004 where ``batch_size=None`` would "
+            "be 128.",
+            either(real(0, above=True), none),
+        ),
+    ] = None
     schedule: Annotated[
         Literal["cosine", "constant"],
         Parameter(

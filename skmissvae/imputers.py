@@ -260,7 +260,7 @@ class MissSIWAEImputer(BaseImputer):
     """
 
     K: Annotated[int, _K] = 5
-    n_draws: int = 2
+    n_draws: int = 1
 
     def _method_name(self) -> str:
         return "MissSIWAE"

@@ -293,11 +293,18 @@ def test_decomposed_methods_do_without(cls, monkeypatch):
     tiny(cls, likelihood="continuous_bernoulli").fit(X)  # no column has a linear start
 
 
-def test_epochs_of_imputers_are_the_rows_per_column_within_bounds():
+def test_epochs_and_steps_of_imputers_grow_with_rows_within_bounds():
     four = tiny(MissSIWAEImputer).fit(holed()[:, :4])
     assert len(four.vae_.guide.intercept) == 4
     asked = [four._model_epochs(n) for n in (9, 50, 200, 399, 1000, 10_000, 10**6)]
-    assert asked == [200, 30, 50, 100, 200, 26, 10]  # nine rows are no start
+    assert asked == [200, 30, 50, 100, 200, 32, 10]  # nine rows are no start
+    X = np.random.default_rng(0).normal(size=(60, 20))
+    X[::3, 1] = np.nan
+    wide = tiny(MissSIWAEImputer).fit(X)
+    assert [wide._model_epochs(n) for n in (50, 400, 700, 1000)] == [30, 30, 115, 200]
+    assert [wide._step(n) for n in (9, 599, 600)] == [(64, 2e-3), (64, 2e-3), (128, 4e-3)]
+    assert wide.set_params(batch_size=32)._step(600) == (32, 4e-3)
+    assert wide.set_params(learning_rate=1e-4)._step(600) == (32, 1e-4)
     share = {"likelihood": {0: "continuous_bernoulli"}}  # a column that starts from nothing
     for other in (
         tiny(MissSIWAEImputer, linear_path=False),
@@ -308,3 +315,4 @@ def test_epochs_of_imputers_are_the_rows_per_column_within_bounds():
         X[:, 0] = np.where(X[:, 0] > 0, 0.7, 0.2)
         other.fit(X)
         assert [other._model_epochs(n) for n in (50, 10_000, 10**6)] == [200, 16, 10]
+        assert other._step(10_000) == (64, 2e-3)

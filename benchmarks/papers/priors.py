@@ -180,7 +180,7 @@ def picture(path: Path, n: int, epochs: int) -> None:
 
     figure, axes = plt.subplots(3, 5, figsize=(13, 7), layout="constrained")
     y, bins = np.linspace(-0.5, 0.8, 400), np.linspace(0.001, 0.999, 400)
-    for row, model in zip(axes, MODELS, strict=True):
+    for i, (row, model) in enumerate(zip(axes, MODELS, strict=True)):
         learned = learn(model, n, epochs, 0)
         weight = learned.prior / learned.prior.sum()
         row[0].plot(y, true_density(y), color="0.7", lw=3)
@@ -189,16 +189,14 @@ def picture(path: Path, n: int, epochs: int) -> None:
         row[1].plot(bins, np.interp(bins, learned.u, learned.f), color="C3")
         row[0].set_ylabel(model.replace(", ", ",\n"))
         q, exact = posteriors(learned, np.array(SHOWN))
-        slope = np.maximum(learned.prior, 1e-12)  # densities of u are those of z by that of u
-        inside = (learned.u > 1e-4) & (learned.u < 1 - 1e-4)
         for ax, shown, one, other in zip(row[2:], SHOWN, q, exact, strict=True):
-            ax.plot(learned.u[inside], (other / slope)[inside], color="0.7", lw=3)
-            ax.plot(learned.u[inside], (one / slope)[inside], color="C3")
-            ax.set_ylim(0, 1.3 * float((other / slope)[inside].max()))
-            ax.set_title(f"y = {shown:g}" if row is axes[0] else "")
-    axes[0, 0].set_title("generated y (grey: true)")
-    axes[0, 1].set_title("f, of the prior's CDF (grey: true)")
-    axes[0, 2].set_title(f"posterior (grey: the model's exact one), y = {SHOWN[0]:g}", fontsize=9)
+            there = np.flatnonzero((one > 0.01 * one.max()) | (other > 0.01 * other.max()))
+            part = slice(there[0], there[-1] + 1)
+            ax.plot(learned.z[part], other[part], color="0.7", lw=3)
+            ax.plot(learned.z[part], one[part], color="C3")
+            ax.set_title("" if i else f"q(z | y = {shown:g}) (grey: exact)", fontsize=10)
+    axes[0, 0].set_title("generated y (grey: true)", fontsize=10)
+    axes[0, 1].set_title("f, of the prior's CDF (grey: true)", fontsize=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
