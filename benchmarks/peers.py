@@ -204,7 +204,7 @@ def miceforest(table: Table) -> Outcome:
         kernel = mf.ImputationKernel(frame, num_datasets=5, random_state=table.seed)
         kernel.mice(5)
     except ValueError:
-        # matching levels by neighbours of log-odds fails where a level's probability is 0 or 1
+        # its matching by log-odds takes no probability of 0 or 1; its time counts, as a user's does
         kernel = mf.ImputationKernel(
             frame, num_datasets=5, random_state=table.seed, mean_match_strategy="fast"
         )

@@ -273,11 +273,9 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _given(self, step: tuple[int, float]) -> tuple[int, float]:
         """Return rows of a step and learning rate: the parameters, or what they leave open."""
-        size, rate = step
-        return (
-            size if self.batch_size is None else self.batch_size,
-            rate if self.learning_rate is None else self.learning_rate,
-        )
+        # a rate goes with its number of rows
+        size, rate = step if self.batch_size is None else (self.batch_size, SMALL_STEP[1])
+        return size, rate if self.learning_rate is None else self.learning_rate
 
     def _epochs(self, n_rows: int) -> int:
         """Return the epochs that ``max_iter=None`` stands for."""

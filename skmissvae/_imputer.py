@@ -185,6 +185,7 @@ calibration_ : DataFrame or None
             )
         other = copy.copy(self)
         other.calibrate = False
+        other.batch_size, other.learning_rate = self._step(len(order))
         held_out = other._held_out(n_kept, seed)
         other = other._refitted(kept, held_out, max_iter, derive_seed(seed, 10))
         other._fit_more(kept, max_iter, derive_seed(seed, 10))

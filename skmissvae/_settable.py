@@ -200,7 +200,8 @@ class Settable:
         Parameter(
             "int or None",
             "Rows per training step. None is 64; but 128 where imputers start all columns from "
-            "factor analysis, these are all numbers, and the table has 600 rows or more.",
+            "factor analysis, these are all numbers, and the table (of ``partial_fit`` the piece) "
+            "has 600 rows or more.",
             either(whole(1), none),
         ),
     ] = None
@@ -208,8 +209,8 @@ class Settable:
         float | None,
         Parameter(
             "float or None",
-            "Peak learning rate of AdamW. None is 0.002; but 0.004 where ``batch_size=None`` would "
-            "be 128.",
+            "Peak learning rate of AdamW. None is 0.002; but 0.004 where ``batch_size=None`` is "
+            "128.",
             either(real(0, above=True), none),
         ),
     ] = None

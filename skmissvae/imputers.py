@@ -7,7 +7,12 @@ from ._params import Parameter, either, estimator, one_of, whole
 from ._settable import a_sampler
 from .samplers import SAMPLERS, Sampler
 
-_K = Parameter("int", "Components of the posterior mixture.", whole(1))
+_K = Parameter(
+    "int",
+    "Components of the posterior mixture. Of a single one take several ``n_draws``: a bound with "
+    "one draw in all is the evidence lower bound.",
+    whole(1),
+)
 
 
 @estimator
@@ -242,7 +247,7 @@ class MissSIWAEImputer(BaseImputer):
 
     See Also
     --------
-    MIWAEImputer : The same with a single Gaussian posterior, in less time.
+    MIWAEImputer : The same with a single Gaussian posterior.
 
     References
     ----------

@@ -384,7 +384,9 @@ def test_every_imputer_runs_chains(sampler):
 def test_a_refitted_encoder_guides_the_same_model(cls):
     X = holed(60)
     complete = np.where(np.isnan(X), np.nanmean(X, 0), X)
-    estimator = tiny(cls, max_iter=20, learning_rate=3e-3).fit(X)
+    # a draw per component leaves its encoder too noisy for as few steps
+    options = {"n_draws": 2} if cls is MissSIWAEImputer else {}
+    estimator = tiny(cls, max_iter=20, learning_rate=3e-3, **options).fit(X)
     before = copy.deepcopy(estimator.vae_.state_dict())
     other = estimator.refit_encoder(complete)
     after = other.vae_.state_dict()

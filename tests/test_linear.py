@@ -303,7 +303,7 @@ def test_epochs_and_steps_of_imputers_grow_with_rows_within_bounds():
     wide = tiny(MissSIWAEImputer).fit(X)
     assert [wide._model_epochs(n) for n in (50, 400, 700, 1000)] == [30, 30, 115, 200]
     assert [wide._step(n) for n in (9, 599, 600)] == [(64, 2e-3), (64, 2e-3), (128, 4e-3)]
-    assert wide.set_params(batch_size=32)._step(600) == (32, 4e-3)
+    assert wide.set_params(batch_size=32)._step(600) == (32, 2e-3)
     assert wide.set_params(learning_rate=1e-4)._step(600) == (32, 1e-4)
     share = {"likelihood": {0: "continuous_bernoulli"}}  # a column that starts from nothing
     for other in (

@@ -83,7 +83,7 @@ class Oracle(Sampler):
         The data's mixture.
     independence : float
         0 is the conditional distribution, 1 the product of its marginals, 2 Normals with their
-        moments; between them chains are divided.
+        moments; between them it is the chance of the one or the other.
     equality : float
         0 has the true weights of components, 1 equal ones.
     """
@@ -118,10 +118,10 @@ class Oracle(Sampler):
         mean = (weights.unsqueeze(-1) * given.means).sum(1)  # (B, D)
         second = (weights.unsqueeze(-1) * (scales**2 + given.means**2)).sum(1)
         normal = mean + (second - mean**2).clamp_min(0).sqrt() * e
-        share = (torch.arange(n).double() + 0.5) / n
-        kinds = torch.stack([together, apart, normal])
-        kind = torch.floor(share + self.independence).long().clamp_max(2)  # (n,)
-        x = kinds[kind, torch.arange(n)].to(chain.x.dtype)
+        share = noise.uniform(n, n_rows, 1).double()
+        kind = torch.floor(share + self.independence).clamp_max(2)  # (n, B, 1)
+        x = torch.where(kind == 0, together, torch.where(kind == 1, apart, normal))
+        x = x.to(chain.x.dtype)
         return chain._replace(x=torch.where(observed, chain.x, x))
 
 
@@ -195,7 +195,7 @@ def run(imputations: str, epochs: int, rows: int, seed: int) -> dict[str, Any]:
     sampler = SAMPLERS.get(imputations)
     if sampler is None:
         sampler = Oracle(mixture=mixture(incomplete), **ORACLES[imputations])
-    density = mog.estimator("DeMissVAE", 5, epochs, seed).set_params(sampler=sampler)
+    density = mog.estimator("DeMissVAE", 5, epochs, seed).set_params(sampler=sampler, device="cpu")
     density.fit(incomplete)
     exact = integrated_score_samples(density, data["test"]).mean()
     return {"log_likelihood": float(exact), "fit_seconds": density.history_["seconds"][-1]}

@@ -40,7 +40,8 @@ SHOWN = (3, 8, 11)  # test rows that are drawn
 def model(family: str, epochs: int, rows: int, seed: int) -> VAEDensityEstimator:
     """Return a model of complete rows."""
     method, K = FAMILIES[family]
-    density = mog.estimator(method, 15, epochs, seed).set_params(K=K, n_draws=15 // K)
+    options = mog.estimator(method, 15, epochs, seed).get_params()
+    density = VAEDensityEstimator(**{**options, "K": K, "n_draws": 15 // K})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # there is nothing missing
         return density.fit(mog.load()["train"][:rows])
