@@ -45,6 +45,17 @@ def load() -> dict[str, np.ndarray]:
     return {name: arrays[name] for name in ("train", "test")}
 
 
+def half_hidden(train: np.ndarray, seed: int) -> np.ndarray:
+    """Return rows with half of their cells missing, without those that have no other."""
+    hidden = np.random.default_rng(seed).random(train.shape) < 0.5
+    return np.where(hidden, np.nan, train)[~hidden.all(1)]
+
+
+def n_draws(method: str, budget: int, K: int = 5) -> int:
+    """Return the parameter that makes up a budget of draws per row."""
+    return budget // K if method in (*STRATIFIED, *DECOMPOSED) else budget
+
+
 def truth() -> dict[str, np.ndarray]:
     """Return weights, means and covariances of the mixture."""
     arrays = _arrays()
@@ -69,7 +80,7 @@ def estimator(method: str, budget: int, epochs: int, seed: int) -> ModelAlone:
     return ModelAlone(
         objective=method,
         K=K,
-        n_draws=budget // K if method in (*STRATIFIED, *DECOMPOSED) else budget,
+        n_draws=n_draws(method, budget, K),
         sampler=LAIR(n_replenish=0),
         n_latents=2,
         n_hidden=200,
@@ -111,8 +122,7 @@ def main() -> None:
         cells = []
 
     def run(epochs: int, budget: int, method: str, seed: int) -> dict[str, float]:
-        hidden = np.random.default_rng(seed).random(train.shape) < 0.5
-        incomplete = np.where(hidden, np.nan, train)[~hidden.all(1)]
+        incomplete = half_hidden(train, seed)
         density = estimator(method, budget, epochs, seed)
         start = time.perf_counter()
         density.fit(incomplete)

@@ -119,7 +119,11 @@ def run_classification(rows: int, seed: int) -> dict[str, float]:
         fitted = imputer(name, 30 if rows > 2000 else 3, seed).fit(seen[0])
         single = [fitted.transform(part) for part in seen]
         ways[f"{name}, single"] = ([single[0]], [single[1]], 1)
-        ways[f"{name}, single, {N_IMPUTATIONS} classifiers"] = ([single[0]], [single[1]], 5)
+        ways[f"{name}, single, {N_IMPUTATIONS} classifiers"] = (
+            [single[0]],
+            [single[1]],
+            N_IMPUTATIONS,
+        )
         several = [list(fitted.impute(part, N_IMPUTATIONS, random_state=seed)) for part in seen]
         ways[f"{name}, multiple"] = (several[0], several[1], N_IMPUTATIONS)
     found: dict[str, float] = {}

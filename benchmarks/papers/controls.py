@@ -14,7 +14,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -137,7 +137,6 @@ class ManyDraws(Sampler):
         Draws of the prior, which all rows share.
     """
 
-    sees_completed: ClassVar[bool] = True
     n_each: int = 20
     n_prior: int = 1000
 
@@ -189,9 +188,7 @@ def mixture(incomplete: np.ndarray) -> Gaussians:
 def run(imputations: str, epochs: int, rows: int, seed: int) -> dict[str, Any]:
     """Fit a model and return its exact log-likelihood of complete rows."""
     data = mog.load()
-    train = data["train"][:rows]
-    hidden = np.random.default_rng(seed).random(train.shape) < 0.5
-    incomplete = np.where(hidden, np.nan, train)[~hidden.all(1)]
+    incomplete = mog.half_hidden(data["train"][:rows], seed)
     sampler = SAMPLERS.get(imputations)
     if sampler is None:
         sampler = Oracle(mixture=mixture(incomplete), **ORACLES[imputations])

@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import mog
 from common import markdown, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
@@ -99,11 +100,10 @@ def estimator(table: str, method: str, epochs: int, seed: int) -> VAEDensityEsti
     """Return a method with networks after the paper's, or ours."""
     if method == OURS:
         return VAEDensityEstimator(random_state=seed)
-    stratified = method in ("MissSVAE", "MissSIWAE", "DeMissVAE")
     return VAEDensityEstimator(
         objective=method,
         K=K,
-        n_draws=BUDGET // K if stratified else BUDGET,
+        n_draws=mog.n_draws(method, BUDGET, K),
         sampler=LAIR(n_replenish=1),
         n_hidden=128,
         n_blocks=2,
@@ -111,7 +111,7 @@ def estimator(table: str, method: str, epochs: int, seed: int) -> VAEDensityEsti
         learn_shapes=False,
         min_scale=1e-5,
         learning_rate=1e-3,
-        max_grad_norm=1.0 if method in ("MissVAE", "MissIWAE") else 5.0,
+        max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0,
         max_iter=epochs,
         early_stopping=False,
         random_state=seed,

@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
 from common import markdown, run_grid, versions
@@ -28,15 +26,12 @@ BATCH = 64
 
 def run(method: str, epochs: int, rows: int, n_repeats: int, seed: int) -> dict[str, Any]:
     """Fit a model and measure its gradients."""
-    train = mog.load()["train"][:rows]
-    hidden = np.random.default_rng(seed).random(train.shape) < 0.5
-    incomplete = np.where(hidden, np.nan, train)[~hidden.all(1)]
+    incomplete = mog.half_hidden(mog.load()["train"][:rows], seed)
     density = mog.estimator(method, 5, epochs, seed).fit(incomplete)
     found: dict[str, float] = {}
     for gradient in GRADIENTS:
         for budget in BUDGETS:
-            n_draws = budget // 5 if method in mog.STRATIFIED else budget
-            density.set_params(n_draws=n_draws, gradient=gradient)
+            density.set_params(n_draws=mog.n_draws(method, budget), gradient=gradient)
             ratio = gradient_signal_to_noise(
                 density, incomplete[:BATCH], n_repeats=n_repeats, random_state=0
             )

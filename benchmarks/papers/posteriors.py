@@ -10,7 +10,6 @@ not done again.
 """
 
 import argparse
-import copy
 import sys
 import warnings
 from pathlib import Path
@@ -89,7 +88,7 @@ def picture(path: Path, epochs: int, rows: int) -> None:
         density = model(family, epochs, rows, 0)
         for ax, (cells, share) in zip(line, HIDDEN.items(), strict=True):
             test = masked(data["test"][:200], share, 1)
-            fitted = copy.deepcopy(density).refit_encoder(masked(data["train"][:rows], share, 0))
+            fitted = density.refit_encoder(masked(data["train"][:rows], share, 0))
             LatentDisplay.from_estimator(fitted, test, rows=SHOWN, ax=ax, s=5, alpha=0.3)
             ax.set_title(f"{family}, {cells}")
             if ax is not axes[0, 0]:
@@ -126,7 +125,8 @@ def main() -> None:
     )
     path.with_suffix(".md").write_text(text)
     print(text)
-    picture(path.with_suffix(".png"), epochs, rows)
+    if not options.report:
+        picture(path.with_suffix(".png"), epochs, rows)
 
 
 if __name__ == "__main__":

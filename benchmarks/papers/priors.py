@@ -222,7 +222,7 @@ def main() -> None:
     )
     path.with_suffix(".md").write_text(text)
     print(text)
-    if not options.quick:
+    if not (options.quick or options.report):
         picture(path.with_suffix(".png"), n, epochs)
 
 

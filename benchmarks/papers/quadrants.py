@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import mog
 from common import markdown, mean_and_spread, run_grid, versions
 from images import SHAPE, mnist, omniglot
 
@@ -58,11 +59,10 @@ def binarised(images: str, rows: int, n_test: int, seed: int) -> tuple[np.ndarra
 
 def estimator(method: str, latents: int, epochs: int, seed: int, *, full: bool) -> Any:
     """Return a method with the paper's settings, but for the size of networks and batches."""
-    stratified = method in ("MissSVAE", "MissSIWAE", "DeMissVAE")
     return VAEDensityEstimator(
         objective=method,
         K=K,
-        n_draws=BUDGET // K if stratified else BUDGET,
+        n_draws=mog.n_draws(method, BUDGET, K),
         sampler="pseudo_gibbs" if method == "DeMissVAE" else "auto",
         image_shape=SHAPE,
         likelihood="bernoulli",
@@ -74,7 +74,7 @@ def estimator(method: str, latents: int, epochs: int, seed: int, *, full: bool) 
         min_scale=1e-5,
         batch_size=200 if full else 64,
         learning_rate=1e-4 if full else 1e-3,
-        max_grad_norm=1.0 if method in ("MissVAE", "MissIWAE") else 5.0,
+        max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0,
         max_iter=epochs,
         early_stopping=False,
         keep_empty_features=True,
