@@ -61,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two seeds, one table, no forest")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="which of them")
     options = parser.parse_args()
     quick = options.quick
     path = Path(__file__).with_name("imputation_quick.csv" if quick else "imputation.csv")
@@ -68,7 +69,7 @@ def main() -> None:
         (table, method, seed)
         for seed in range(2 if quick else 5)
         for table in (TABLES[:1] if quick else TABLES)
-        for method in METHODS
+        for method in options.methods
         if not (quick and "forest" in method)
     ]
     results = run_grid(

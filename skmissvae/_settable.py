@@ -80,11 +80,11 @@ class Settable:
         float,
         Parameter(
             "float",
-            "Probability of dropping a hidden unit while training. Without it wide or noisy small "
-            "tables are overfitted; large tables gain a little from 0.",
+            "Probability of dropping a hidden unit while training. Tables of many columns and rows "
+            "gain a little from 0.",
             real(0, 1),
         ),
-    ] = 0.3
+    ] = 0.1
     linear_path: Annotated[
         bool,
         Parameter(

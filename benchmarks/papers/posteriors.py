@@ -34,6 +34,7 @@ FAMILIES = {
 }
 HIDDEN = {"complete": 0.0, "half hidden": 0.5}
 SHOWN = (3, 8, 11)  # test rows that are drawn
+SKETCH_ROWS = 5000  # that the picture's models learn from: its shapes are plain from these
 
 
 def model(family: str, epochs: int, rows: int, seed: int) -> VAEDensityEstimator:
@@ -121,12 +122,13 @@ def main() -> None:
     text = markdown(frame.astype(str), "posterior family") + (
         "\nKL(q, p) between the encoder's and the model's own posterior of the two latents, nats, "
         "mean over test rows. Models are fitted to complete rows of the toy, their encoders then "
-        f"to rows like the test's. {rows:,} rows, {epochs} epochs. {versions()}"
+        f"to rows like the test's. {rows:,} rows, {epochs} epochs; the picture is of "
+        f"{min(rows, SKETCH_ROWS):,}. {versions()}"
     )
     path.with_suffix(".md").write_text(text)
     print(text)
     if not options.report:
-        picture(path.with_suffix(".png"), epochs, rows)
+        picture(path.with_suffix(".png"), epochs, min(rows, SKETCH_ROWS))
 
 
 if __name__ == "__main__":
