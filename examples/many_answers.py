@@ -33,7 +33,7 @@ def energy_distance(A, B):
 
 # -- several answers: a mixture posterior, and draws -----------------------------------------------
 
-options = {"n_latents": 2, "min_scale": 0.03, "max_iter": 200, "dropout": 0.0, "random_state": 0}
+options = {"n_latents": 2, "min_scale": 0.03, "max_iter": 200, "random_state": 0}
 mixture = MissSIWAEImputer(K=5, **options).fit(holed)
 gaussian = MVAEImputer(**options).fit(holed)
 chained = IterativeImputer(sample_posterior=True, random_state=0)
