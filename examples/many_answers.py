@@ -34,14 +34,14 @@ def energy_distance(A, B):
 # -- several answers: a mixture posterior, and draws -----------------------------------------------
 
 options = {"n_latents": 2, "min_scale": 0.03, "max_iter": 200, "random_state": 0}
-mixture = MissSIWAEImputer(K=5, **options).fit(holed)
+mixture = MissSIWAEImputer(**options).fit(holed)
 gaussian = MVAEImputer(**options).fit(holed)
 chained = IterativeImputer(sample_posterior=True, random_state=0)
 clouds = {
     "IterativeImputer, a draw": chained.fit_transform(holed),
-    "MVAEImputer, a draw": next(iter(gaussian.impute(holed, 1))),
+    "MVAEImputer, a draw": gaussian.impute(holed, 1)[0],
     "MissSIWAEImputer, the mean": mixture.transform(holed),
-    "MissSIWAEImputer, a draw": next(iter(mixture.impute(holed, 1))),
+    "MissSIWAEImputer, a draw": mixture.impute(holed, 1)[0],
 }
 fresh, _ = make_moons(1500, noise=0.05, random_state=1)
 print("Energy distance of the completed rows from new points of the moons, x 1000")
@@ -56,7 +56,7 @@ path = Path(__file__).with_name("many_answers.png")
 figure.savefig(path, dpi=110)
 print(f"Completed moons: {path.name}")
 
-# -- how sure: the interval of one cell says that there are two places -----------------------------
+# -- how sure: a wide interval, and draws in two places --------------------------------------------
 
 point = np.array([[0.5, np.nan]])
 cell = mixture.cell_distribution(point, quantiles=(0.05, 0.5, 0.95)).iloc[0]

@@ -306,7 +306,7 @@ class DeMissVAEImputer(BaseImputer):
 
     Notes
     -----
-    A step with the default dropout took 1.85 times as long as one of a VAE on the K completed rows,
+    A step with a dropout of 0.3 took 1.85 times as long as one of a VAE on the K completed rows,
     and 1.25 times with ``dropout=0`` and ``LAIR(n_replenish=0)``, where sampler and objectives
     share a forward pass (``benchmarks/step_cost.md``).
 

@@ -118,11 +118,15 @@ def main() -> None:
     keys = ["family", "cells", "epochs", "rows", "seed"]
     results = run_grid(path, keys, [] if options.report else todo, run, options.jobs)
     frame = mean_and_spread(results, "family", "cells", "kl")
-    frame = frame.reindex(index=[f for f in FAMILIES if f in frame.index], columns=list(HIDDEN))
+    medians = mean_and_spread(results, "family", "cells", "median")
+    for cells in HIDDEN:
+        frame[f"{cells}, median row"] = medians[cells]
+    columns = [name for cells in HIDDEN for name in (cells, f"{cells}, median row")]
+    frame = frame.reindex(index=[f for f in FAMILIES if f in frame.index], columns=columns)
     text = markdown(frame.astype(str), "posterior family") + (
         "\nKL(q, p) between the encoder's and the model's own posterior of the two latents, nats, "
-        "mean over test rows. Models are fitted to complete rows of the toy, their encoders then "
-        f"to rows like the test's. {rows:,} rows, {epochs} epochs; the picture is of "
+        "mean over test rows, and median. Models are fitted to complete rows of the toy, their "
+        f"encoders then to rows like the test's. {rows:,} rows, {epochs} epochs; the picture is of "
         f"{min(rows, SKETCH_ROWS):,}. {versions()}"
     )
     path.with_suffix(".md").write_text(text)
