@@ -17,7 +17,9 @@ from .noise import Noise
 
 _POOR_ESS = 10.0
 _POINTS = 4096  # values that stand for a cell's distribution, if there are not more latents
-_SHARED_ESS = 100.0  # effective draws from which on a pool serves all imputations
+# Pools are drawn until so many draws are effective that all imputations can choose from them; of
+# many pools fewer will do, as each imputation's own would take long.
+_SHARED_ESS, _SHARED_POOLS, _LEAST_SHARED_ESS = 100.0, 5, 20.0
 _DISAGREE = 1.5  # R-hat from which on chains are told to disagree
 
 
@@ -187,21 +189,31 @@ class Conditional(NamedTuple):
     def several(
         self, x: Tensor, observed: Tensor, noise: Noise, u: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return latents that one pool of importance draws gives for uniform numbers.
+        """Return latents that importance draws give for uniform numbers, one for each.
 
-        Draws from one pool vary less than independent ones by the share 1 / ess: where this
-        matters, and where chains run, they are NaN. Rows come one at a time: (1, D), (n, 1) ->
-        (1, n, L), and the effective number (1,).
+        Draws from pools that they share vary less than independent ones by the share 1 / ess.
+        Where that matters each has a pool of its own. Where chains run they are NaN. Rows come one
+        at a time: (1, D), (n, 1) -> (1, n, L), and the effective number of a pool (1,).
         """
         nothing = x.new_full((1, len(u), self.vae.prior.n_latents), torch.nan)
         if self._may_run(observed) and not self.where_poor:
             return nothing, nothing[0, :1, 0].double()
-        z, log_w = self.log_weights(x, observed, noise)
-        w = log_w.softmax(0)
-        ess = 1 / w.square().sum(0, keepdim=True)
-        if ess < _SHARED_ESS:
-            return nothing, ess
-        return z[_chosen(w, u)].transpose(0, 1), ess
+        pools: list[tuple[Tensor, Tensor]] = []
+        for _ in u:
+            pools.append(self.log_weights(x, observed, noise))
+            if len(pools) > _SHARED_POOLS:
+                continue
+            z, log_w = (torch.cat(pieces) for pieces in zip(*pools, strict=True))
+            w = log_w.softmax(0)
+            shared = 1 / w.square().sum(0, keepdim=True)
+            if len(pools) == 1:
+                ess = shared
+                if self._may_run(observed) and self._is_poor(ess):
+                    return nothing, ess
+            if shared >= (_SHARED_ESS if len(pools) < _SHARED_POOLS else _LEAST_SHARED_ESS):
+                return z[_chosen(w, u)].transpose(0, 1), ess
+        own = [z[_chosen(w.softmax(0), one)] for (z, w), one in zip(pools, u, strict=True)]
+        return torch.cat(own).transpose(0, 1), ess
 
     def spread(
         self, x: Tensor, observed: Tensor, noise: Noise

@@ -1,5 +1,6 @@
 """Cells' distributions, calibrated intervals, refitted models and keyed imputations."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -421,9 +422,26 @@ def test_a_pool_serves_where_many_of_its_draws_are_effective():
     assert z.shape == (1, 20_000, 2)
     np.testing.assert_allclose(z[0].mean(0), loc[-2:], atol=0.05)
     np.testing.assert_allclose(z[0].T.cov(), cov[-2:, -2:], atol=0.05)
-    z, ess = conditional(50).several(x, observed, stream(4), u)
-    assert ess <= 50
-    assert z.isnan().all()
+
+
+def test_latents_of_few_effective_draws_come_from_pools_of_their_own(monkeypatch):
+    x, observed = (rows[2:3] for rows in MODEL.rows(4))
+    one = conditional(50, widen=1.3)
+    u = stream(3).uniform(8, 1)
+
+    def chosen(shared: float, least: float) -> torch.Tensor:
+        monkeypatch.setattr("skmissvae._conditional._SHARED_ESS", shared)
+        monkeypatch.setattr("skmissvae._conditional._LEAST_SHARED_ESS", least)
+        return one.several(x, observed, stream(4), u)[0][0]
+
+    noise = stream(4)
+    pools = [one.log_weights(x, observed, noise)[0][:, 0].tolist() for _ in u]
+    for z, own in zip(chosen(np.inf, np.inf).tolist(), pools, strict=True):
+        assert z in own
+    for z in chosen(100.0, 20.0).tolist():  # some 30 or 40 of 50 draws are effective
+        assert z in itertools.chain(*pools[:4])
+    for z in chosen(np.inf, 20.0).tolist():
+        assert z in itertools.chain(*pools[:5])
 
 
 @every_imputer
@@ -432,8 +450,9 @@ def test_imputations_of_a_pool_are_as_different_as_those_of_fresh_pools(cls, mon
     imputer = tiny(cls, n_importance_draws=400, max_iter=20).fit(X)
     holes = np.isnan(X)
     spread = []
-    for least in (100.0, np.inf):
-        monkeypatch.setattr("skmissvae._conditional._SHARED_ESS", least)
+    for shared, least in ((100.0, 20.0), (np.inf, np.inf)):
+        monkeypatch.setattr("skmissvae._conditional._SHARED_ESS", shared)
+        monkeypatch.setattr("skmissvae._conditional._LEAST_SHARED_ESS", least)
         drawn = np.stack(list(imputer.impute(X, 30)))
         spread.append(drawn.var(0, ddof=1)[holes] / np.nanvar(X, 0)[np.nonzero(holes)[1]])
     pooled, fresh = (one.mean() for one in spread)
