@@ -255,8 +255,8 @@ class DeMissObjective(Objective):
         else:
             # the mixture of encodings has no part in the gradient of the decoder
             seen = self._seen(forward, batch)
-            _backward(-seen.mean(), vae.decoder, vae.prior, vae.likelihood)
-            _backward(-self._mvb(forward).mean(), vae.encoder, vae.family)
+            _backward(-seen.mean(), vae, vae.decoder, vae.prior, vae.likelihood)
+            _backward(-self._mvb(forward).mean(), vae, vae.encoder, vae.family)
         self._move(vae, batch, chain, noise, forward)
         return loss.detach()
 
@@ -324,11 +324,20 @@ class _Pass(NamedTuple):
         return self.log_p.sum(-1) + self.log_prior
 
 
-def _backward(loss: Tensor, *modules: nn.Module) -> None:
-    """Take the gradient to the weights of some modules, and keep the graph for others."""
+def _backward(loss: Tensor, vae: VAE, *modules: nn.Module) -> None:
+    """Take the gradient to the weights of some parts of a model, and keep the graph for others."""
     weights = [p for module in modules for p in module.parameters() if p.requires_grad]
-    if weights:
+    wanted = set(weights)
+    others = [p for p in vae.parameters() if p.requires_grad and p not in wanted]
+    if not weights:
+        return
+    for weight in others:  # our networks take the trouble of all that can have a gradient
+        weight.requires_grad_(False)
+    try:
         loss.backward(inputs=weights, retain_graph=True)
+    finally:
+        for weight in others:
+            weight.requires_grad_(True)
 
 
 def _is_random(vae: VAE) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -102,9 +102,9 @@ def train(
     still = [p for module in frozen for p in module.parameters() if p.requires_grad]
     for weight in still:
         weight.requires_grad_(False)
-    weights = [p for p in vae.parameters() if p.requires_grad]
+    flat = _Flat(p for p in vae.parameters() if p.requires_grad)
     optimizer = torch.optim.AdamW(
-        weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        flat.weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     if optimizer_state is not None:
         optimizer.load_state_dict(copy.deepcopy(optimizer_state))
@@ -131,9 +131,9 @@ def train(
                 rate = factor * settings.learning_rate * _pace(settings.schedule, step, n_steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                optimizer.zero_grad()
+                flat.zero_grad()
                 loss = objective.backward(vae, batch, noise)
-                norm = nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
+                norm = nn.utils.clip_grad_norm_(flat.weights, settings.max_grad_norm)
                 lost = (~(norm.isfinite() & loss.isfinite())).float()
                 # fused optimizers read this on the device and leave weights and moments alone
                 optimizer.found_inf, optimizer.grad_scale = lost, None  # type: ignore[attr-defined]
@@ -167,6 +167,7 @@ def train(
     except KeyboardInterrupt:
         stopped = True
     finally:
+        flat.release()
         for weight in still:
             weight.requires_grad_(True)
     if best_weights is not None:
@@ -176,6 +177,46 @@ def train(
         del values[min(map(len, history.values())) :]
     best = best if held_out is not None else math.nan
     return State(history, best, optimizer.state_dict(), stopped)
+
+
+class _Flat:
+    """Weights, and their gradients, side by side in one tensor per type.
+
+    One norm, one step of the optimizer and one reset serve them all, where small networks would
+    spend as much time on calls as on numbers.
+
+    Parameters
+    ----------
+    weights : iterable of Parameter
+        They are views of the whole until ``release``.
+    """
+
+    def __init__(self, weights: Iterable[nn.Parameter]) -> None:
+        self._parts = list(weights)
+        alike: dict[torch.dtype, list[nn.Parameter]] = {}
+        for weight in self._parts:
+            alike.setdefault(weight.dtype, []).append(weight)
+        self.weights = [
+            nn.Parameter(torch.cat([weight.detach().flatten() for weight in group]))
+            for group in alike.values()
+        ]
+        for whole, group in zip(self.weights, alike.values(), strict=True):
+            whole.grad = torch.zeros_like(whole)
+            sizes = [weight.numel() for weight in group]
+            pieces = zip(whole.detach().split(sizes), whole.grad.split(sizes), strict=True)
+            for weight, (value, grad) in zip(group, pieces, strict=True):
+                weight.data, weight.grad = value.view(weight.shape), grad.view(weight.shape)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for whole in self.weights:
+            assert whole.grad is not None, "given at the start"
+            whole.grad.zero_()
+
+    def release(self) -> None:
+        """Give every weight memory of its own."""
+        for weight in self._parts:
+            weight.data, weight.grad = weight.data.clone(), None
 
 
 @torch.no_grad()

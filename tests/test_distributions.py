@@ -58,6 +58,16 @@ def test_log_prob_is_that_of_torch(kind):
     torch.testing.assert_close(q.log_prob(z), reference.log_prob(z))
 
 
+@pytest.mark.parametrize("shapes", [((4, 3), (3,), (1, 1)), ((2,), (4, 2), (4, 2)), ((1,), (1,), (3,))])
+def test_gradients_of_a_normal_density_are_those_of_differences(shapes):
+    x, loc, scale = (uniform(*shape, seed=i, low=0.5) for i, shape in enumerate(shapes))
+    leaves = [leaf.requires_grad_() for leaf in (x, loc, scale)]
+    assert torch.autograd.gradcheck(normal_log_prob, leaves)
+    for leaf in leaves[:2]:
+        leaf.requires_grad_(False)
+        assert torch.autograd.gradcheck(normal_log_prob, leaves)
+
+
 def test_student_t_and_normal_meet_at_many_degrees_of_freedom():
     x = torch.linspace(-4, 4, 33, dtype=torch.float64)
     loc, scale = torch.tensor(0.3).double(), torch.tensor(0.7).double()

@@ -19,7 +19,7 @@ from skmissvae.likelihoods import (
     StudentTLikelihood,
     quantile,
 )
-from skmissvae.networks import ResidualMLP
+from skmissvae.networks import ResidualMLP, _kept
 from skmissvae.priors import PRIORS, MixturePrior, StudentTPrior
 
 PRIOR_FACTORIES = {
@@ -250,6 +250,46 @@ def test_the_network_is_its_formula(n_blocks, linear_path):
     if linear_path:
         out = out + x @ net.linear.weight.T
     torch.testing.assert_close(net(x), out)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("linear_path", [True, False])
+@pytest.mark.parametrize("n_blocks", [0, 2])
+def test_gradients_of_the_network_are_those_of_differences(n_blocks, linear_path, dropout):
+    net = ResidualMLP(3, 2, 5, n_blocks, dropout, linear_path).double()
+    x = uniform(2, 4, 3, low=-1, high=1).requires_grad_()
+
+    def output(x, *weights):
+        torch.manual_seed(3)  # the same units are dropped
+        return net(x)
+
+    assert torch.autograd.gradcheck(output, (x, *net.parameters()))
+
+
+def test_frozen_weights_get_no_gradient_and_pass_it_on():
+    net, x = ResidualMLP(3, 2, 5, 1), uniform(4, 3).float().requires_grad_()
+    whole = torch.autograd.grad(net(x).square().sum(), x)[0]
+    out = net(x).square().sum()
+    net.requires_grad_(False)  # after the forward pass, too
+    net.outlet.bias.requires_grad_(True)
+    out.backward()
+    torch.testing.assert_close(x.grad, whole)
+    assert [name for name, p in net.named_parameters() if p.grad is not None] == ["outlet.bias"]
+
+
+@pytest.mark.parametrize("dropout", [1e-4, 0.1, 0.5, 0.99])
+def test_units_are_dropped_independently_and_keep_their_mean(dropout):
+    torch.manual_seed(0)
+    n = 200_000
+    factors = _kept(dropout, (2, n), torch.empty(0, dtype=torch.float64))
+    dropped = (factors == 0).double()
+    error = (dropout * (1 - dropout) / n) ** 0.5
+    assert (dropped.mean(1) - dropout).abs().max() < 4 * error + 2**-16
+    assert (factors[factors > 0] == factors.max()).all()
+    assert factors.max() * (1 - dropout) == pytest.approx(1, abs=2**-16 / (1 - dropout))
+    pairs = torch.stack([dropped[0, :-1], dropped[0, 1:], dropped[0].roll(4)[1:], dropped[1, 1:]])
+    off = torch.corrcoef(pairs) - torch.eye(4)
+    assert off.abs().max() < 4.5 / n**0.5
 
 
 def test_dropout_acts_in_training_only():

@@ -148,6 +148,35 @@ def test_an_interrupt_keeps_what_was_reached(held_out):
     assert_equal_weights(seen[best], weights_of(vae))
 
 
+def test_weights_have_memory_and_no_gradient_of_their_own_afterwards():
+    vae, rows = tiny_vae(), tiny_rows()
+    train(vae, objective_of("MVAE"), rows, SETTINGS._replace(max_iter=1), generator())
+    pointers = [weight.untyped_storage().data_ptr() for weight in vae.parameters()]
+    assert len(set(pointers)) == len(pointers)
+    for weight in vae.parameters():
+        assert weight.untyped_storage().nbytes() == weight.nbytes
+        assert weight.grad is None
+
+
+def test_weights_of_two_types_are_trained_together():
+    class Mixed(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+            self.shift = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+        def forward(self, x):
+            return self.inner(x) + self.shift.float()
+
+    vae, rows = tiny_vae(), tiny_rows()
+    vae.encoder = Mixed(vae.encoder)
+    before = weights_of(vae)
+    train(vae, objective_of("MVAE"), rows, SETTINGS._replace(max_iter=1), generator())
+    moved = [name for name, value in vae.named_parameters() if not torch.equal(value, before[name])]
+    assert moved == [name for name, _ in vae.named_parameters()]
+    assert vae.encoder.shift.dtype == torch.float64
+
+
 def test_a_callback_can_stop_training():
     state = train(
         tiny_vae(),
