@@ -8,6 +8,7 @@ from .checks import (
     overimputation_report,
     posterior_predictive_check,
 )
+from .chunks import Chunks
 from .density import VAEDensityEstimator
 from .diagnostics import Diagnosis, diagnose
 from .imputers import (
@@ -34,6 +35,7 @@ from .prediction import MultipleImputationClassifier, MultipleImputationRegresso
 __version__ = "0.1.0"
 
 __all__ = [
+    "Chunks",
     "DeMissVAEImputer",
     "Diagnosis",
     "HiddenCellScorer",

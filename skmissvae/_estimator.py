@@ -5,7 +5,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,9 @@ from ._linear import factor_analysis, start_from
 from ._params import estimator, validate
 from ._spec import Spec, likelihoods_by_column
 from ._state import convert, local_seed, unchanged_on_error, users_level
+from ._streams import ChunkStream
 from .bounds import iwelbo
+from .chunks import Chunks
 from .model import VAE
 from .noise import StreamNoise, derive_seed
 from .objectives import (
@@ -41,7 +43,7 @@ from .objectives import (
     Objective,
 )
 from .samplers import Sampler
-from .training import DivergenceError, Schedule, Settings, State, train
+from .training import DivergenceError, Schedule, Settings, State, Stream, train
 
 _log = logging.getLogger("skmissvae")
 
@@ -51,6 +53,25 @@ LEAST_ROWS = 10  # that a start from factor analysis takes
 _FACTORS = 20  # of it, at most
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _CATCH_UP = 10  # steps of the chains of rows that are new to a model
+
+
+class Training(NamedTuple):
+    """A table to train on."""
+
+    rows: Rows  # of a table in chunks a sample
+    held_out: Tensor | None = None  # (N,) bool
+    stream: Stream | None = None  # all rows of a table in chunks, but for those held out
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, with those held out as long as they are in memory."""
+        return len(self.rows.x) if self.stream is None else self.stream.n_rows
+
+    @property
+    def trained_on(self) -> Rows:
+        """Rows in memory that are not held out."""
+        part = slice(None) if self.held_out is None else ~self.held_out.numpy()
+        return Rows(self.rows.x[part], self.rows.observed[part])
 
 
 @estimator
@@ -95,8 +116,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            The table, with holes.
+        X : array-like of shape (n_samples, n_features), or Chunks
+            The table, with holes; ``Chunks`` where it is larger than memory.
         y : Ignored
             Present for scikit-learn's sake.
 
@@ -121,23 +142,33 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             validate(self)
             self._objective()  # options that contradict each other
             go_on = self.warm_start and hasattr(self, "vae_")
-            source = open_table(self, X, reset=not go_on)
             seeds = self._seeds()
+            chunks = X if isinstance(X, Chunks) else None
+            if chunks is not None:
+                self._check_chunks()
+                sample = chunks._sample(derive_seed(seeds[1], 15))
+                X = sample.table
+            source = open_table(self, X, reset=not go_on)
             if go_on:
                 self._check_architecture("set warm_start=False")
                 cells = self._read(source)
             else:
                 cells = self._start(source, seeds[0])
             rows = self._encode_rows(cells)
-            max_iter = self.max_iter or self._model_epochs(len(rows.x))
-            held_out = self._held_out(len(rows.x), seeds[1])
+            n_rows = len(rows.x) if chunks is None else sum(sample.sizes)
+            held_out = self._held_out(len(rows.x), seeds[1], n_rows)
+            table = Training(rows, held_out)
+            if chunks is not None and len(rows.x) < n_rows:
+                kept_out = np.empty(0, int) if held_out is None else sample.places[held_out.numpy()]
+                table = table._replace(stream=self._stream(chunks, sample.sizes, kept_out))
+            max_iter = self.max_iter or self._model_epochs(table.n_rows)
             n_epochs = max_iter + self._encoder_epochs(max_iter) * self._decomposed()
             epochs = Epochs(self, n_epochs, X, y)
             # going on must not repeat the noise of the last fit, even with an integer random_state
             done: int = getattr(self, "n_iter_", 0)
             seed = derive_seed(seeds[1], done) if go_on else seeds[1]
             start_seed = None if go_on else seeds[0]
-            stopped = self._learn(rows, held_out, max_iter, seed, epochs, start_seed)
+            stopped = self._learn(table, max_iter, seed, epochs, start_seed)
             self.n_iter_ += done if go_on else 0
             n_done = self.n_iter_ if stopped or go_on else max_iter
             self.__dict__.pop("_optimizers", None)
@@ -147,10 +178,26 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             epochs.close()
         return self
 
+    def _stream(self, chunks: Chunks, sizes: list[int], held_out: np.ndarray) -> Stream:
+        """Return the rows of a table in chunks, to train on."""
+
+        def encode(chunk: Any) -> Rows:
+            source = open_table(self, chunk, reset=False)
+            return self._encode_rows(self._read(source, handle_unknown="missing"))
+
+        return ChunkStream(chunks, encode, sizes, held_out, self._device())
+
+    def _check_chunks(self) -> None:
+        """Raise where the parameters want all rows in memory."""
+        if self._decomposed():
+            raise ValueError(
+                f"{type(self).__name__} cannot be fitted to Chunks: {self._method_name()} keeps "
+                "imputations of every row. Give a sample that fits into memory, or another method."
+            )
+
     def _learn(
         self,
-        rows: Rows,
-        held_out: Tensor | None,
+        table: Training,
         max_iter: int,
         seed: int,
         epochs: Epochs | None,
@@ -160,24 +207,23 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
         A model that goes on has no start. Returns whether training was stopped from outside.
         """
-        part = slice(None) if held_out is None else ~held_out.numpy()
-        trained_on = Rows(rows.x[part], rows.observed[part])
         if start_seed is not None:
-            self._start_linear(trained_on, start_seed)
-        state = self._train(rows, max_iter, self.schedule, seed, epochs, held_out)
+            self._start_linear(table.trained_on, start_seed)
+        state = self._train(table, max_iter, self.schedule, seed, epochs)
         self.history_ = state.history
         self.n_iter_ = max(1, len(self.history_["bound"]))
         self.validation_score_ = state.best
         if self._decomposed():
             n_done = self.n_iter_ if state.stopped else max_iter
-            self._train_encoder(rows, self._encoder_epochs(n_done), seed, self.schedule, epochs)
+            n_epochs = self._encoder_epochs(n_done)
+            self._train_encoder(table.rows, n_epochs, seed, self.schedule, epochs)
         return state.stopped
 
     def _refitted(self, rows: Rows, held_out: Tensor | None, max_iter: int, seed: int) -> Self:
         """Return a copy whose model is fitted anew to other rows of the same schema."""
         other = copy.copy(self)
         other._build(seed)
-        if other._learn(rows, held_out, max_iter, seed, None, seed):
+        if other._learn(Training(rows, held_out), max_iter, seed, None, seed):
             raise KeyboardInterrupt  # a model cut short would not be one of many
         for name in ("_optimizers", "_chains"):
             other.__dict__.pop(name, None)
@@ -218,7 +264,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 self._start_linear(rows, seeds[0])
             # a pass must not repeat the noise of the last, even with an integer random_state
             seed = derive_seed(seeds[1], int(self.n_iter_))
-            state = self._train(rows, 1, "constant", seed)
+            state = self._train(Training(rows), 1, "constant", seed)
             if self._decomposed():
                 self._train_encoder(rows, 1, seed, "constant")
             self.history_ = _joined(self.history_, state.history)
@@ -277,10 +323,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         size, rate = step if self.batch_size is None else (self.batch_size, SMALL_STEP[1])
         return size, rate if self.learning_rate is None else self.learning_rate
 
-    def _epochs(self, n_rows: int) -> int:
-        """Return the epochs that ``max_iter=None`` stands for."""
+    def _epochs(self, n_rows: int, times: float = 1.0) -> int:
+        """Return the epochs that ``max_iter=None`` stands for, with more steps by a factor."""
         steps = math.ceil(n_rows / self._step(n_rows)[0])
-        return min(max(math.ceil(_STEPS / steps), _MIN_EPOCHS), MAX_EPOCHS)
+        return min(max(math.ceil(times * _STEPS / steps), _MIN_EPOCHS), round(times * MAX_EPOCHS))
 
     def _model_epochs(self, n_rows: int) -> int:
         """Return those of the model itself, whose decoder can overfit."""
@@ -443,12 +489,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _train(
         self,
-        rows: Rows,
+        table: Training,
         max_iter: int,
         schedule: Schedule,
         seed: int,
         epochs: Epochs | None = None,
-        held_out: Tensor | None = None,
     ) -> State:
         """Train the model by its method."""
         if not self._decomposed():
@@ -456,12 +501,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 "vae",
                 self.vae_,
                 lambda vae, batch: self._objective(),
-                rows,
+                table,
                 max_iter,
                 schedule,
                 seed,
                 epochs,
-                held_out,
                 fitted=lambda vae: {"vae_": vae},
             )
             return state
@@ -469,7 +513,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         made: list[DeMissObjective] = []
 
         def objective(vae: VAE, batch: Batch) -> Objective:
-            made.append(self._decomposed_objective(vae, batch, held_out, derive_seed(seed, 5)))
+            chains = self._decomposed_objective(vae, batch, table.held_out, derive_seed(seed, 5))
+            made.append(chains)
             return made[-1]
 
         def fitted(vae: VAE) -> dict[str, Any]:
@@ -483,12 +528,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             "completed_vae",
             self.completed_vae_,
             objective,
-            rows,
+            table,
             max_iter,
             schedule,
             seed,
             epochs,
-            held_out,
             fitted=fitted,
         )
         for name, value in fitted(self.completed_vae_).items():
@@ -508,7 +552,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             "encoder",
             self.vae_,
             lambda vae, batch: self._objective(),
-            rows,
+            Training(rows),
             max_iter,
             schedule,
             derive_seed(seed, 6),
@@ -548,12 +592,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         name: str,
         model: VAE,
         objective: Callable[[VAE, Batch], Objective],
-        rows: Rows,
+        table: Training,
         max_iter: int,
         schedule: Schedule,
         seed: int,
         epochs: Epochs | None = None,
-        held_out: Tensor | None = None,
         *,
         fitted: Callable[[VAE], dict[str, Any]],
         frozen: Sequence[str] = (),
@@ -562,6 +605,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         device = self._device()
         vae = copy.deepcopy(model).to(device)
         _warn_of_light_tails(vae)
+        rows, held_out = table.rows, table.held_out
         all_rows = Batch(
             torch.from_numpy(rows.x.astype(np.float32)),
             torch.from_numpy(rows.observed),
@@ -572,7 +616,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if held_out is not None:
             there = held_out.to(device)
             parts = [Batch(*(piece[part] for piece in all_rows)) for part in (~there, there)]
-        batch_size, learning_rate = self._step(len(rows.x))
+        batch_size, learning_rate = self._step(table.n_rows)
         settings = Settings(
             max_iter=max_iter,
             batch_size=batch_size,
@@ -608,7 +652,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 state = train(
                     vae,
                     objective(vae, all_rows),
-                    parts[0],
+                    table.stream or parts[0],
                     settings,
                     torch.Generator(device).manual_seed(seed),
                     held_out=parts[1] if len(parts) > 1 else None,
@@ -618,16 +662,18 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                     end_epoch=end_epoch,
                 )
         except DivergenceError as error:
-            raise ValueError(self._blame(rows)) from error
+            raise ValueError(self._blame(table)) from error
         moments = convert(state.optimizer, Tensor, lambda moment: moment.cpu())
         self._optimizers = {**going_on, name: moments}
         return vae.cpu().eval(), state
 
-    def _held_out(self, n_rows: int, seed: int) -> Tensor | None:
-        """Return which rows are held out, (N,) bool, or None."""
-        wanted = (
-            n_rows >= self._hold_out_from if self.early_stopping == "auto" else self.early_stopping
-        )
+    def _held_out(self, n_rows: int, seed: int, of: int | None = None) -> Tensor | None:
+        """Return which of the rows in memory are held out, (N,) bool, or None.
+
+        ``of`` is the number of all rows, where these are but a sample.
+        """
+        enough = (of or n_rows) >= self._hold_out_from
+        wanted = enough if self.early_stopping == "auto" else self.early_stopping
         if not wanted:
             return None
         n_held_out = round(self.validation_fraction * n_rows)
@@ -643,8 +689,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         held_out[order[:n_held_out]] = True
         return torch.from_numpy(held_out)
 
-    def _blame(self, rows: Rows) -> str:
-        size = np.abs(rows.x).max(0, initial=0.0)
+    def _blame(self, table: Training) -> str:
+        size = np.abs(table.rows.x).max(0, initial=0.0)
         column = int(size.argmax()) if size.size else 0
         name = column_names(self)[self._table.modelled[column]] if size.size else "none"
         return (
@@ -652,7 +698,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             f"learning rate was halved each time. The column most likely at fault is {name!r}, "
             f"whose largest observed value lies {size.max(initial=0.0):.3g} standard deviations "
             "from its mean: transform it (a logarithm, QuantileTransformer), use "
-            f"likelihood='student_t', or lower learning_rate={self._step(len(rows.x))[1]}."
+            f"likelihood='student_t', or lower learning_rate={self._step(table.n_rows)[1]}."
         )
 
 

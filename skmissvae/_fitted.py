@@ -364,10 +364,10 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
     # -- tables, rows, devices ----------------------------------------------------------------
 
-    def _read(self, source: Source) -> Cells:
+    def _read(self, source: Source, handle_unknown: str | None = None) -> Cells:
         names, treatment = column_names(self), np.array(self._table.treatment)
         matters = np.isin(treatment, ("modelled", "copy"))
-        options = self.missing_values, self.handle_unknown, matters
+        options = self.missing_values, handle_unknown or self.handle_unknown, matters
         return read(source, self._table.codecs, names, *options)
 
     def _encode_rows(self, cells: Cells) -> Rows:

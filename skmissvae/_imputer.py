@@ -50,6 +50,7 @@ _N_MASKS = 5  # times that other cells of theirs are hidden
 # are many rows; few of them are overfitted in as many epochs.
 _FEW_ROWS, _FEW_EPOCHS = 400, 30
 _MANY_ROWS = 1000
+_NARROW = 8  # columns; of tables that have fewer a row tells less, and more epochs serve
 _LARGE_STEPS_FROM, _LARGE_STEP = 600, (128, 4e-3)  # rows; rows of a step, and learning rate
 _CODED_EPOCHS = 100  # of tables with flags or categories, at most
 _KEPT = 50_000_000  # numbers that are kept of latents between imputations
@@ -153,6 +154,15 @@ calibration_ : DataFrame or None
         ),
     ] = False
 
+    def _check_chunks(self) -> None:
+        super()._check_chunks()
+        if self.n_models > 1:
+            raise ValueError(
+                f"{type(self).__name__} with n_models={self.n_models} cannot be fitted to Chunks: "
+                "each further model learns from a bootstrap sample of all rows. Set n_models=1: of "
+                "so many rows models hardly differ."
+            )
+
     def _fit_more(self, rows: Rows, max_iter: int, seed: int) -> None:
         self.models_: list[BaseImputer] = []
         if self.n_models > 1:
@@ -218,14 +228,16 @@ calibration_ : DataFrame or None
 
     def _model_epochs(self, n_rows: int) -> int:
         """Return the epochs of the model: densities gain from more of them, imputations do not."""
-        most = self._epochs(n_rows)
         if not self._starts(n_rows):
-            return most  # there is something to learn from nothing
+            return self._epochs(n_rows)  # there is something to learn from nothing
         if not self._numeric().all():  # of flags and categories the start tells less
-            return min(most, _CODED_EPOCHS)
+            return min(self._epochs(n_rows), _CODED_EPOCHS)
+        n_columns = len(self._spec.facts)
+        narrow = max(1.0, _NARROW / n_columns)
         share = (n_rows - _FEW_ROWS) / (_MANY_ROWS - _FEW_ROWS)
-        by_rows = round(_FEW_EPOCHS + share * (MAX_EPOCHS - _FEW_EPOCHS))
-        return min(most, max(_FEW_EPOCHS, by_rows, round(n_rows / len(self._spec.facts))))
+        by_rows = narrow * (_FEW_EPOCHS + share * (MAX_EPOCHS - _FEW_EPOCHS))
+        wanted = round(max(_FEW_EPOCHS, by_rows, n_rows / n_columns))
+        return min(self._epochs(n_rows, narrow), wanted)
 
     def _numeric(self) -> np.ndarray:
         """Tell which modelled columns are of numbers, (D,)."""

@@ -29,6 +29,7 @@ from ._frames import (
     objects,
 )
 from ._spec import place_of
+from .chunks import Chunks
 
 
 class Cells(NamedTuple):
@@ -134,6 +135,16 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
     reset : bool
         Whether the estimator learns.
     """
+    if isinstance(X, Chunks):
+        raise TypeError(
+            "X is a table in Chunks, which fit alone takes as a whole; of a fitted estimator take "
+            "them one by one, as in chunks.map(imputer.transform)."
+        )
+    if hasattr(X, "__next__"):
+        raise TypeError(
+            f"X is a {type(X).__name__}, which can be read once alone; make Chunks of a function "
+            "that returns a new one, or of a list of tables."
+        )
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")

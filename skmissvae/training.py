@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -38,6 +39,38 @@ class Settings(NamedTuple):
     tol: float = 0.0
 
 
+class Stream(ABC):
+    """Training rows that are not all in memory."""
+
+    n_rows: int
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    @abstractmethod
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield all rows once, in random order, ``batch_size`` at a time."""
+
+
+class Whole(Stream):
+    """Training rows in memory, on their device.
+
+    Parameters
+    ----------
+    rows : Batch
+        The table.
+    """
+
+    def __init__(self, rows: Batch) -> None:
+        self._rows, self.n_rows = rows, rows.x.shape[0]
+        self.device, self.dtype = rows.x.device, rows.x.dtype
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield the rows without leaving the device."""
+        order = torch.randperm(self.n_rows, generator=generator, device=self.device)
+        for index in order.split(batch_size):
+            yield Batch(*(piece[index] for piece in self._rows))
+
+
 class State(NamedTuple):
     """What training leaves beside the weights."""
 
@@ -50,7 +83,7 @@ class State(NamedTuple):
 def train(
     vae: VAE,
     objective: Objective,
-    rows: Batch,
+    rows: Batch | Stream,
     settings: Settings,
     generator: torch.Generator,
     *,
@@ -72,7 +105,7 @@ def train(
         The model, on the device of the rows.
     objective : Objective
         What to maximise.
-    rows : Batch
+    rows : Batch or Stream
         The training table.
     settings : Settings
         How to train.
@@ -110,9 +143,10 @@ def train(
         optimizer.load_state_dict(copy.deepcopy(optimizer_state))
         for group in optimizer.param_groups:
             group["weight_decay"] = settings.weight_decay
-    noise = StreamNoise(generator, dtype=rows.x.dtype)
+    rows = Whole(rows) if isinstance(rows, Batch) else rows
+    noise = StreamNoise(generator, dtype=rows.dtype)
     validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    n_batches = math.ceil(rows.x.shape[0] / settings.batch_size)
+    n_batches = math.ceil(rows.n_rows / settings.batch_size)
     n_steps = n_batches * settings.max_iter
     history: dict[str, list[float]] = {"bound": [], "learning_rate": [], "seconds": []}
     best, best_weights, waited, reference = -math.inf, None, 0, -math.inf
@@ -125,9 +159,9 @@ def train(
             vae.train()
             for module in frozen:
                 module.eval()
-            total = rows.x.new_zeros((), dtype=torch.float64)
-            n_lost = torch.zeros((), device=rows.x.device)
-            for batch in _batches(rows, settings.batch_size, generator):
+            total = torch.zeros((), dtype=torch.float64, device=rows.device)
+            n_lost = torch.zeros((), device=rows.device)
+            for batch in rows.batches(settings.batch_size, generator):
                 rate = factor * settings.learning_rate * _pace(settings.schedule, step, n_steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -154,7 +188,7 @@ def train(
 
             if held_out is not None:
                 score = evaluate(vae, objective, held_out, settings.batch_size, validation_seed)
-                for batch in _batches(held_out, settings.batch_size, generator):
+                for batch in Whole(held_out).batches(settings.batch_size, generator):
                     objective.advance(vae, batch, noise)
                 history.setdefault("validation_bound", []).append(score)
                 if score > best:
@@ -229,14 +263,6 @@ def evaluate(vae: VAE, objective: Objective, rows: Batch, batch_size: int, seed:
     for pieces in zip(*(piece.split(batch_size) for piece in rows), strict=True):
         total += objective.bound(vae, Batch(*pieces), noise).double().sum()
     return float(total.item()) / rows.x.shape[0]
-
-
-def _batches(rows: Batch, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """Yield the rows once, in random order, without leaving the device."""
-    device = rows.x.device
-    order = torch.randperm(rows.x.shape[0], generator=generator, device=device)
-    for index in order.split(batch_size):
-        yield Batch(*(piece[index] for piece in rows))
 
 
 def _pace(schedule: Schedule, step: int, n_steps: int) -> float:

@@ -58,7 +58,9 @@ def test_log_prob_is_that_of_torch(kind):
     torch.testing.assert_close(q.log_prob(z), reference.log_prob(z))
 
 
-@pytest.mark.parametrize("shapes", [((4, 3), (3,), (1, 1)), ((2,), (4, 2), (4, 2)), ((1,), (1,), (3,))])
+@pytest.mark.parametrize(
+    "shapes", [((4, 3), (3,), (1, 1)), ((2,), (4, 2), (4, 2)), ((1,), (1,), (3,))]
+)
 def test_gradients_of_a_normal_density_are_those_of_differences(shapes):
     x, loc, scale = (uniform(*shape, seed=i, low=0.5) for i, shape in enumerate(shapes))
     leaves = [leaf.requires_grad_() for leaf in (x, loc, scale)]

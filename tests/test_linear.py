@@ -302,7 +302,7 @@ def test_epochs_and_steps_of_imputers_grow_with_rows_within_bounds():
     four = tiny(MissSIWAEImputer).fit(holed()[:, :4])
     assert len(four.vae_.guide.intercept) == 4
     asked = [four._model_epochs(n) for n in (9, 50, 200, 399, 1000, 10_000, 10**6)]
-    assert asked == [200, 30, 50, 100, 200, 32, 10]  # nine rows are no start
+    assert asked == [200, 30, 50, 100, 400, 64, 10]  # nine rows are no start
     X = np.random.default_rng(0).normal(size=(60, 20))
     X[::3, 1] = np.nan
     wide = tiny(MissSIWAEImputer).fit(X)

@@ -1,0 +1,339 @@
+"""Tables in chunks: larger than memory, in one file or many, or made on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+class Sample(NamedTuple):
+    """Rows of a table in chunks, drawn uniformly and in its order."""
+
+    table: Any
+    places: NDArray[np.int64]  # of them in the table
+    sizes: list[int]  # rows of each chunk
+
+
+class Chunks:
+    r"""A table in chunks, of which few are in memory at a time.
+
+    ``fit`` of every estimator takes one in place of a table. A first pass draws ``sample_size``
+    rows: schema, units, the start of the model and the rows held out for early stopping come from
+    them, and a table that has no more rows is fitted as if it were given whole. Every epoch then
+    takes the chunks in random order where they can be loaded one by one, else as they come, and
+    mixes the rows of ``n_together`` of them. Levels that the sample has not seen are no evidence.
+    What a fitted estimator tells of a row does not depend on others: ``map`` applies its methods
+    chunk by chunk.
+
+    Parameters
+    ----------
+    source : sequence of tables or functions, or function
+        The chunks, frames or arrays of the same columns; or functions without parameters that
+        load one each; or a function that returns a new iterator over them whenever it is called.
+    n_together : int, default=4
+        Chunks that are in memory together while their rows are shuffled. Rows of a kind that
+        stand together over more chunks than that, as in a sorted file, make training slower:
+        shuffle such a file before, or give chunks that can be loaded one by one.
+    sample_size : int, default=100_000
+        Rows that are drawn to learn the schema from.
+
+    Notes
+    -----
+    Memory is that of the sample, of ``n_together + 1`` chunks, and of as many rows in single
+    precision. A model of 100,000 rows rarely gains from more of them: measure before waiting.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import Chunks, MVAEImputer
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(300, 1)) + 0.1 * rng.normal(size=(300, 3))
+    >>> x[rng.random(x.shape) < 0.2] = np.nan
+    >>> chunks = Chunks.from_array(x, n_rows=100)
+    >>> imputer = MVAEImputer(max_iter=3, random_state=0).fit(chunks)
+    >>> [piece.shape for piece in chunks.map(imputer.transform)]
+    [(100, 3), (100, 3), (100, 3)]
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Any] | Callable[[], Iterable[Any]],
+        *,
+        n_together: int = 4,
+        sample_size: int = 100_000,
+    ) -> None:
+        for name, value in (("n_together", n_together), ("sample_size", sample_size)):
+            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+                raise ValueError(
+                    f"{name} of Chunks must be a whole number from 1 on; got {value!r}."
+                )
+        if hasattr(source, "__next__"):
+            raise TypeError(
+                f"Chunks cannot be made of a {type(source).__name__}, read once alone, "
+                "where training takes many passes; give a function that returns a new one."
+            )
+        if not callable(source):
+            if isinstance(source, (str, Path)) or _is_table(source):
+                raise TypeError(
+                    f"Chunks takes several tables; got a single {type(source).__name__}. Give a "
+                    "list of them, or use Chunks.from_array or Chunks.from_parquet."
+                )
+            source = list(source)
+            if not source:
+                raise ValueError("Chunks needs at least one chunk; got none.")
+        self._source = source
+        self.n_together, self.sample_size = int(n_together), int(sample_size)
+
+    @classmethod
+    def from_array(cls, array: Any, n_rows: int = 100_000, **options: Any) -> Self:
+        """Return chunks of an array that is sliced, such as ``numpy.memmap`` or of HDF5.
+
+        Parameters
+        ----------
+        array : array-like of shape (n_samples, n_features)
+            What has a shape, and slices of rows.
+        n_rows : int, default=100_000
+            Rows of a chunk.
+        **options
+            As of ``Chunks``.
+
+        Returns
+        -------
+        Chunks
+            Each is read when it is asked for.
+        """
+
+        def part(start: int) -> Callable[[], Any]:
+            return lambda: np.asarray(array[start : start + n_rows])
+
+        return cls([part(start) for start in range(0, array.shape[0], n_rows)], **options)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | Path | Sequence[str | Path],
+        columns: Sequence[str] | None = None,
+        n_rows: int = 100_000,
+        **options: Any,
+    ) -> Self:
+        """Return chunks of Parquet files, as frames of pandas; pyarrow must be installed.
+
+        Parameters
+        ----------
+        path : str, Path or sequence of them
+            Files; of a folder all files that end in ``.parquet``, by name.
+        columns : sequence of str or None, default=None
+            Columns to read; None takes all.
+        n_rows : int, default=100_000
+            Row groups are read together up to so many rows, a larger one by itself.
+        **options
+            As of ``Chunks``.
+
+        Returns
+        -------
+        Chunks
+            Each is read when it is asked for.
+        """
+        parquet = _parquet()
+        paths = [path] if isinstance(path, (str, Path)) else path
+        files = [
+            file
+            for one in map(Path, paths)
+            for file in (sorted(one.rglob("*.parquet")) if one.is_dir() else [one])
+        ]
+        parts: list[Callable[[], Any]] = []
+        for file in files:
+            about = parquet.ParquetFile(file).metadata
+            group: list[int] = []
+            n = 0
+            for i in range(about.num_row_groups):
+                size = about.row_group(i).num_rows
+                if group and n + size > n_rows:
+                    parts.append(_reader(file, group, columns))
+                    group, n = [], 0
+                group, n = [*group, i], n + size
+            if n:
+                parts.append(_reader(file, group, columns))
+        if not parts:
+            raise ValueError(f"No Parquet file with rows is at {path!r}.")
+        return cls(parts, **options)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return an iterator over the chunks, in their order."""
+        if callable(self._source):
+            return iter(self._source())
+        return (part() if callable(part) else part for part in self._source)
+
+    def __repr__(self) -> str:
+        """Tell how many there are."""
+        n = "?" if callable(self._source) else len(self._source)
+        return f"{type(self).__name__}(<{n} chunks>)"
+
+    def map(self, function: Callable[[Any], Any]) -> Chunks:
+        """Return the chunks that a function makes of these, each when it is asked for.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a chunk; ``imputer.transform``, for instance.
+
+        Returns
+        -------
+        Chunks
+            As many.
+        """
+        source = self._source
+        options = {"n_together": self.n_together, "sample_size": self.sample_size}
+        if callable(source):
+            return Chunks(lambda: map(function, source()), **options)
+
+        def part(one: Any) -> Callable[[], Any]:
+            return lambda: function(one() if callable(one) else one)
+
+        return Chunks([part(one) for one in source], **options)
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the chunks to a Parquet file, one after the other; pyarrow must be installed.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. Columns of arrays are named x0, x1 and so on. The first chunk decides on
+            types. If a chunk fails nothing is left at ``path`` that was not there before.
+        """
+        import os
+
+        parquet = _parquet()
+        import pyarrow as pa
+
+        path = Path(path)
+        part, writer = path.with_name(f".{path.name}.{os.getpid()}.part"), None
+        try:
+            for chunk in self:
+                frame = nw.from_native(chunk, pass_through=True)
+                if not isinstance(frame, nw.DataFrame):
+                    cells = np.asarray(chunk)
+                    named = pd.DataFrame(cells, columns=[f"x{j}" for j in range(cells.shape[1])])
+                    frame = nw.from_native(named, eager_only=True)
+                table = frame.to_arrow()
+                writer = writer or parquet.ParquetWriter(part, table.schema)
+                writer.write_table(pa.Table.cast(table, writer.schema))
+            if writer is not None:
+                writer.close()
+                part.replace(path)
+        finally:
+            if writer is not None and writer.is_open:
+                writer.close()
+            part.unlink(missing_ok=True)
+
+    # -- for estimators -----------------------------------------------------------------------
+
+    def _each(self, rng: np.random.Generator) -> Iterator[tuple[int, Any]]:
+        """Return numbers and chunks: in random order, where chunks can be loaded one by one."""
+        if callable(self._source):
+            yield from enumerate(self)
+            return
+        for i in rng.permutation(len(self._source)).tolist():
+            part = self._source[i]
+            yield i, part() if callable(part) else part
+
+    def _sample(self, seed: int) -> Sample:
+        """Return a uniform sample of the rows: all of them where they are not more than wanted."""
+        rng = np.random.default_rng(seed)
+        kept: list[tuple[NDArray[np.float64], NDArray[np.int64], Any]] = []
+        least, wanted = math.inf, self.sample_size
+        sizes: list[int] = []
+
+        def prune(kept: list[Any]) -> tuple[list[Any], float]:
+            keys = np.concatenate([one[0] for one in kept])
+            if len(keys) <= wanted:
+                return kept, math.inf
+            # rows stay whose random keys are the smallest
+            limit = float(np.partition(keys, wanted - 1)[wanted - 1])
+            parts = [(np.flatnonzero(keys <= limit), keys, *rest) for keys, *rest in kept]
+            return [
+                (keys[at], index[at], _take(table, at))
+                for at, keys, index, table in parts
+                if len(at)
+            ], limit
+
+        for chunk in self:
+            n, start = _n_rows(chunk), sum(sizes)
+            sizes.append(n)
+            keys = rng.random(n)
+            at = np.flatnonzero(keys <= least)
+            if not len(at):
+                continue
+            kept.append((keys[at], start + at, chunk if len(at) == n else _take(chunk, at)))
+            if sum(len(one[0]) for one in kept) > 2 * wanted:
+                kept, least = prune(kept)
+        if not kept:
+            raise ValueError("Chunks have no rows: there is nothing to learn from.")
+        kept = prune(kept)[0]
+        return Sample(
+            _together([one[2] for one in kept]), np.concatenate([one[1] for one in kept]), sizes
+        )
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise ImportError("Parquet files take pyarrow: pip install pyarrow.") from error
+    return parquet
+
+
+def _reader(file: Path, groups: list[int], columns: Sequence[str] | None) -> Callable[[], Any]:
+    names = None if columns is None else list(columns)
+    return lambda: _parquet().ParquetFile(file).read_row_groups(groups, columns=names).to_pandas()
+
+
+def _is_table(value: Any) -> bool:
+    is_frame = isinstance(nw.from_native(value, pass_through=True), (nw.DataFrame, nw.LazyFrame))
+    return is_frame or isinstance(value, np.ndarray)
+
+
+def _n_rows(table: Any) -> int:
+    if not _is_table(table):
+        raise TypeError(
+            f"A chunk must be a data frame or an array of two axes; got a {type(table).__name__}."
+        )
+    return int(table.shape[0])
+
+
+def _take(table: Any, at: NDArray[np.int64]) -> Any:
+    """Return rows of a table."""
+    frame = nw.from_native(table, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        return nw.to_native(frame[at.tolist()])
+    return table[at]
+
+
+def _together(tables: list[Any]) -> Any:
+    """Return tables as one."""
+    if len({type(table) for table in tables}) > 1:
+        kinds = sorted({type(table).__name__ for table in tables})
+        raise TypeError(f"Chunks must be tables of one kind; got {' and '.join(kinds)}.")
+    if len(tables) == 1:
+        return tables[0]
+    try:
+        if isinstance(tables[0], np.ndarray):
+            return np.concatenate(tables)
+        if isinstance(tables[0], pd.DataFrame):
+            first = tables[0].columns
+            for table in tables[1:]:
+                if not table.columns.equals(first):
+                    raise ValueError(
+                        f"one has {first.tolist()[:10]}, another {table.columns.tolist()[:10]}"
+                    )
+            return pd.concat(tables)
+        return nw.to_native(nw.concat([nw.from_native(table, eager_only=True) for table in tables]))
+    except (ValueError, TypeError, nw.exceptions.NarwhalsError) as error:
+        raise ValueError(f"Chunks must have the same columns and types: {error}") from error
