@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ._callbacks import CallbackSupportMixin, Epochs, with_callbacks
 from ._columns import Rows, Table
+from ._distributed import agreed, is_shared
 from ._fitted import FittedVAE
 from ._input import (
     Cells,
@@ -26,9 +27,9 @@ from ._input import (
 )
 from ._linear import factor_analysis, start_from
 from ._params import estimator, validate
+from ._pieces import Pieces
 from ._spec import Spec, likelihoods_by_column
 from ._state import convert, local_seed, unchanged_on_error, users_level
-from ._streams import ChunkStream
 from .bounds import iwelbo
 from .chunks import Chunks
 from .model import VAE
@@ -66,6 +67,10 @@ class Training(NamedTuple):
     def n_rows(self) -> int:
         """Number of rows, with those held out as long as they are in memory."""
         return len(self.rows.x) if self.stream is None else self.stream.n_rows
+
+    def own_seed(self, seed: int) -> int:
+        """Return the seed of this process, where several train together."""
+        return seed if self.stream is None else self.stream.seed(seed)
 
     @property
     def trained_on(self) -> Rows:
@@ -143,11 +148,12 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             self._objective()  # options that contradict each other
             go_on = self.warm_start and hasattr(self, "vae_")
             seeds = self._seeds()
-            chunks = X if isinstance(X, Chunks) else None
-            if chunks is not None:
-                self._check_chunks()
-                sample = chunks._sample(derive_seed(seeds[1], 15))
-                X = sample.table
+            pieces = None
+            if isinstance(X, Chunks) or is_shared():
+                self._check_pieces("to Chunks" if isinstance(X, Chunks) else "by several processes")
+                seeds = agreed(seeds)
+                pieces = Pieces(X, seeds[1])
+                X = pieces.table
             source = open_table(self, X, reset=not go_on)
             if go_on:
                 self._check_architecture("set warm_start=False")
@@ -155,12 +161,12 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             else:
                 cells = self._start(source, seeds[0])
             rows = self._encode_rows(cells)
-            n_rows = len(rows.x) if chunks is None else sum(sample.sizes)
-            held_out = self._held_out(len(rows.x), seeds[1], n_rows)
+            n_all = None if pieces is None else pieces.n_rows
+            held_out = self._held_out(len(rows.x), seeds[1], n_all)
             table = Training(rows, held_out)
-            if chunks is not None and len(rows.x) < n_rows:
-                kept_out = np.empty(0, int) if held_out is None else sample.places[held_out.numpy()]
-                table = table._replace(stream=self._stream(chunks, sample.sizes, kept_out))
+            if pieces is not None:
+                stream = pieces.stream(self._read_chunk, held_out, self._device())
+                table = table._replace(stream=stream)
             max_iter = self.max_iter or self._model_epochs(table.n_rows)
             n_epochs = max_iter + self._encoder_epochs(max_iter) * self._decomposed()
             epochs = Epochs(self, n_epochs, X, y)
@@ -178,21 +184,18 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             epochs.close()
         return self
 
-    def _stream(self, chunks: Chunks, sizes: list[int], held_out: np.ndarray) -> Stream:
-        """Return the rows of a table in chunks, to train on."""
+    def _read_chunk(self, chunk: Any) -> Rows:
+        """Return a part of the table as the model sees it, in training."""
+        source = open_table(self, chunk, reset=False)
+        return self._encode_rows(self._read(source, handle_unknown="missing"))
 
-        def encode(chunk: Any) -> Rows:
-            source = open_table(self, chunk, reset=False)
-            return self._encode_rows(self._read(source, handle_unknown="missing"))
-
-        return ChunkStream(chunks, encode, sizes, held_out, self._device())
-
-    def _check_chunks(self) -> None:
+    def _check_pieces(self, how: str) -> None:
         """Raise where the parameters want all rows in memory."""
         if self._decomposed():
             raise ValueError(
-                f"{type(self).__name__} cannot be fitted to Chunks: {self._method_name()} keeps "
-                "imputations of every row. Give a sample that fits into memory, or another method."
+                f"{type(self).__name__} cannot be fitted {how}: {self._method_name()} "
+                "keeps imputations of every row. Give a sample that fits into memory, or take "
+                "another method."
             )
 
     def _learn(
@@ -648,13 +651,13 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         going_on = getattr(self, "_optimizers", {})
         try:
             # dropout's stream must not be that of the draws
-            with local_seed(derive_seed(seed, 4), device):
+            with local_seed(derive_seed(table.own_seed(seed), 4), device):
                 state = train(
                     vae,
                     objective(vae, all_rows),
                     table.stream or parts[0],
                     settings,
-                    torch.Generator(device).manual_seed(seed),
+                    torch.Generator(device).manual_seed(table.own_seed(seed)),
                     held_out=parts[1] if len(parts) > 1 else None,
                     frozen=[getattr(vae, part) for part in frozen],
                     optimizer_state=going_on.get(name),

@@ -154,13 +154,13 @@ calibration_ : DataFrame or None
         ),
     ] = False
 
-    def _check_chunks(self) -> None:
-        super()._check_chunks()
+    def _check_pieces(self, how: str) -> None:
+        super()._check_pieces(how)
         if self.n_models > 1:
             raise ValueError(
-                f"{type(self).__name__} with n_models={self.n_models} cannot be fitted to Chunks: "
-                "each further model learns from a bootstrap sample of all rows. Set n_models=1: of "
-                "so many rows models hardly differ."
+                f"{type(self).__name__} with n_models={self.n_models} cannot be fitted "
+                f"{how}: each further model learns from a bootstrap sample of all rows. Set "
+                "n_models=1: of very many rows models hardly differ."
             )
 
     def _fit_more(self, rows: Rows, max_iter: int, seed: int) -> None:

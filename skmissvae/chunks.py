@@ -80,7 +80,7 @@ class Chunks:
                 "where training takes many passes; give a function that returns a new one."
             )
         if not callable(source):
-            if isinstance(source, (str, Path)) or _is_table(source):
+            if isinstance(source, (str, Path)) or is_table(source):
                 raise TypeError(
                     f"Chunks takes several tables; got a single {type(source).__name__}. Give a "
                     "list of them, or use Chunks.from_array or Chunks.from_parquet."
@@ -259,7 +259,7 @@ class Chunks:
             limit = float(np.partition(keys, wanted - 1)[wanted - 1])
             parts = [(np.flatnonzero(keys <= limit), keys, *rest) for keys, *rest in kept]
             return [
-                (keys[at], index[at], _take(table, at))
+                (keys[at], index[at], take(table, at))
                 for at, keys, index, table in parts
                 if len(at)
             ], limit
@@ -271,14 +271,14 @@ class Chunks:
             at = np.flatnonzero(keys <= least)
             if not len(at):
                 continue
-            kept.append((keys[at], start + at, chunk if len(at) == n else _take(chunk, at)))
+            kept.append((keys[at], start + at, chunk if len(at) == n else take(chunk, at)))
             if sum(len(one[0]) for one in kept) > 2 * wanted:
                 kept, least = prune(kept)
         if not kept:
             raise ValueError("Chunks have no rows: there is nothing to learn from.")
         kept = prune(kept)[0]
         return Sample(
-            _together([one[2] for one in kept]), np.concatenate([one[1] for one in kept]), sizes
+            together([one[2] for one in kept]), np.concatenate([one[1] for one in kept]), sizes
         )
 
 
@@ -295,20 +295,21 @@ def _reader(file: Path, groups: list[int], columns: Sequence[str] | None) -> Cal
     return lambda: _parquet().ParquetFile(file).read_row_groups(groups, columns=names).to_pandas()
 
 
-def _is_table(value: Any) -> bool:
+def is_table(value: Any) -> bool:
+    """Tell whether something is a data frame or an array."""
     is_frame = isinstance(nw.from_native(value, pass_through=True), (nw.DataFrame, nw.LazyFrame))
     return is_frame or isinstance(value, np.ndarray)
 
 
 def _n_rows(table: Any) -> int:
-    if not _is_table(table):
+    if not is_table(table):
         raise TypeError(
             f"A chunk must be a data frame or an array of two axes; got a {type(table).__name__}."
         )
     return int(table.shape[0])
 
 
-def _take(table: Any, at: NDArray[np.int64]) -> Any:
+def take(table: Any, at: NDArray[np.int64]) -> Any:
     """Return rows of a table."""
     frame = nw.from_native(table, pass_through=True)
     if isinstance(frame, nw.DataFrame):
@@ -316,7 +317,7 @@ def _take(table: Any, at: NDArray[np.int64]) -> Any:
     return table[at]
 
 
-def _together(tables: list[Any]) -> Any:
+def together(tables: list[Any]) -> Any:
     """Return tables as one."""
     if len({type(table) for table in tables}) > 1:
         kinds = sorted({type(table).__name__ for table in tables})

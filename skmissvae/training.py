@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .model import VAE
 from .noise import StreamNoise
@@ -49,6 +49,27 @@ class Stream(ABC):
     @abstractmethod
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield all rows once, in random order, ``batch_size`` at a time."""
+
+    # what processes that train together have to agree on
+
+    def n_batches(self, batch_size: int) -> int:
+        """Return the number of batches of an epoch."""
+        return math.ceil(self.n_rows / batch_size)
+
+    def average(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:  # noqa: B027 - a hook
+        """Make gradients the mean over all who train, in place."""
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a number over all who train."""
+        return value
+
+    def agree(self, value: Any) -> Any:
+        """Return what all who train go by."""
+        return value
+
+    def seed(self, seed: int) -> int:
+        """Return the seed of this process."""
+        return seed
 
 
 class Whole(Stream):
@@ -146,7 +167,7 @@ def train(
     rows = Whole(rows) if isinstance(rows, Batch) else rows
     noise = StreamNoise(generator, dtype=rows.dtype)
     validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    n_batches = math.ceil(rows.n_rows / settings.batch_size)
+    n_batches = rows.n_batches(settings.batch_size)
     n_steps = n_batches * settings.max_iter
     history: dict[str, list[float]] = {"bound": [], "learning_rate": [], "seconds": []}
     best, best_weights, waited, reference = -math.inf, None, 0, -math.inf
@@ -167,6 +188,7 @@ def train(
                     group["lr"] = rate
                 flat.zero_grad()
                 loss = objective.backward(vae, batch, noise)
+                rows.average(loss, flat.gradients)
                 norm = nn.utils.clip_grad_norm_(flat.weights, settings.max_grad_norm)
                 lost = (~(norm.isfinite() & loss.isfinite())).float()
                 # fused optimizers read this on the device and leave weights and moments alone
@@ -182,12 +204,14 @@ def train(
             lost_epochs = lost_epochs + 1 if lost_steps == n_batches else 0
             if lost_epochs == _PATIENCE or (lost_epochs and step == n_steps):
                 raise DivergenceError
+            total = rows.mean(total)
             history["bound"].append(total.item() / max(n_batches - lost_steps, 1))
             history["learning_rate"].append(rate)
             history["seconds"].append(time.perf_counter() - start)
 
             if held_out is not None:
                 score = evaluate(vae, objective, held_out, settings.batch_size, validation_seed)
+                score = rows.agree(score)
                 for batch in Whole(held_out).batches(settings.batch_size, generator):
                     objective.advance(vae, batch, noise)
                 history.setdefault("validation_bound", []).append(score)
@@ -195,7 +219,7 @@ def train(
                     best, best_weights = score, copy.deepcopy(vae.state_dict())
                 waited = 0 if score > reference + settings.tol else waited + 1
                 reference = max(reference, score) if waited == 0 else reference
-            stopped = end_epoch(history)
+            stopped = rows.agree(end_epoch(history))
             if stopped or waited >= settings.n_iter_no_change:
                 break
     except KeyboardInterrupt:
@@ -241,11 +265,15 @@ class _Flat:
             for weight, (value, grad) in zip(group, pieces, strict=True):
                 weight.data, weight.grad = value.view(weight.shape), grad.view(weight.shape)
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients, one tensor per type."""
+        return [whole.grad for whole in self.weights if whole.grad is not None]
+
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
-        for whole in self.weights:
-            assert whole.grad is not None, "given at the start"
-            whole.grad.zero_()
+        for gradient in self.gradients:
+            gradient.zero_()
 
     def release(self) -> None:
         """Give every weight memory of its own."""

@@ -1,0 +1,63 @@
+"""Tables that are not all here: in chunks, or in shares of several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ._columns import Rows
+from ._distributed import SharedStream, is_shared, shared_sample
+from ._streams import ChunkStream
+from .chunks import Chunks, is_table
+from .noise import derive_seed
+from .training import Stream
+
+
+class Pieces:
+    """A table that is not all here, and a sample of it from which to learn the schema.
+
+    Parameters
+    ----------
+    X : Chunks, data frame or array-like
+        The table; of several processes the share of this one.
+    seed : int
+        Of the sample; the same in every process.
+    """
+
+    def __init__(self, X: Any, seed: int) -> None:
+        self._shared, seed = is_shared(), derive_seed(seed, 15)
+        if not isinstance(X, Chunks):
+            X = Chunks([X if is_table(X) else np.asarray(X)])
+        self._chunks: Chunks = X
+        if self._shared:
+            sample = shared_sample(X, seed)
+            self._mine, self.n_rows = sample.ranks == dist.get_rank(), sample.n_rows
+            self.table, self._places, self._sizes = sample.table, sample.places, sample.sizes
+        else:
+            self.table, self._places, self._sizes = X._sample(seed)
+            self._mine, self.n_rows = np.ones(len(self._places), dtype=bool), sum(self._sizes)
+
+    def stream(
+        self, encode: Callable[[Any], Rows], held_out: Tensor | None, device: torch.device
+    ) -> Stream | None:
+        """Return what to train on, or None where the sample is the table.
+
+        Parameters
+        ----------
+        encode : callable
+            Returns a chunk as the model sees it.
+        held_out : Tensor of shape (n_sample,), optional
+            Rows of the sample that are not trained on.
+        device : torch.device
+            Where batches are needed.
+        """
+        if not self._shared and len(self._places) == self.n_rows:
+            return None
+        kept_out = self._mine & (False if held_out is None else held_out.numpy())
+        share = ChunkStream(self._chunks, encode, self._sizes, self._places[kept_out], device)
+        return SharedStream(share) if self._shared else share
