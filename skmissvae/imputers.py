@@ -306,9 +306,9 @@ class DeMissVAEImputer(BaseImputer):
 
     Notes
     -----
-    A step with a dropout of 0.3 took 1.85 times as long as one of a VAE on the K completed rows,
-    and 1.25 times with ``dropout=0`` and ``LAIR(n_replenish=0)``, where sampler and objectives
-    share a forward pass (``benchmarks/step_cost.md``).
+    Without dropout and with ``LAIR(n_replenish=0)`` sampler and objectives share a forward pass:
+    a step then takes 1.7 to 2 times as long as one of MissSIWAE (``benchmarks/speed_steps.md``).
+    With dropout the sampler needs one of its own.
 
     Training keeps N x K x D numbers. With ``warm_start`` they stay with the estimator, and a
     further ``fit`` to the same rows moves them on. ``partial_fit`` starts the imputations of rows

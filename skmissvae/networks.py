@@ -63,7 +63,7 @@ class ResidualMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (*, in_features) -> (*, out_features)."""
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.flatten(0, -2)
         weights = [self.inlet.weight, self.inlet.bias]
         for block in self.blocks:
             weights += block.parameters()

@@ -1,0 +1,450 @@
+"""Speed: of a training step, of a fit beside the peers, of completing and scoring.
+
+``python benchmarks/speed.py steps`` times training steps of every method beside their floor, the
+bare matrix products of the same shapes, interleaved, and writes medians over rounds of the ratios
+within a round. ``tables`` times fit and transform beside scikit-learn's imputers by rows and
+columns, each run in a process of its own that is stopped at 600 s, with its peak memory and its
+error. ``serving`` times ``transform``, ``impute`` and ``score_samples`` of a fitted model by
+draws. ``processes`` times epochs of one and of two processes that share a table. Each writes
+``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file has.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from common import markdown, run_grid, versions
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from skmissvae import MissSIWAEImputer, VAEDensityEstimator
+from skmissvae._columns import Facts
+from skmissvae._spec import Spec
+from skmissvae.model import VAE
+from skmissvae.noise import StreamNoise
+from skmissvae.objectives import (
+    METHODS,
+    Batch,
+    BoundObjective,
+    DeMissObjective,
+    ImputationStore,
+    Objective,
+)
+from skmissvae.samplers import LAIR
+from skmissvae.training import Settings, train
+
+HERE = Path(__file__).parent
+SECONDS = 600
+
+
+# -- steps -----------------------------------------------------------------------------------------
+
+#: Rows of a step, columns, latents, width, blocks, K, dropout, and whether with linear paths and
+#: the posterior of factor analysis to start from.
+SETTINGS = {
+    "512 rows, width 256": (512, 20, 10, 256, 2, 5, 0.0, False),
+    "64 rows, width 200": (64, 5, 2, 200, 3, 5, 0.0, False),
+    "defaults, 128 rows": (128, 10, 10, 128, 2, 5, 0.1, True),
+}
+
+
+def spec(setting: tuple, n_components: int) -> Spec:
+    """Return an architecture."""
+    _, n_columns, n_latents, n_hidden, n_blocks, _, dropout, linear = setting
+    return Spec(
+        facts=(Facts("continuous"),) * n_columns,
+        n_latents=n_latents,
+        K=n_components,
+        likelihood=[("normal", list(range(n_columns)))],
+        min_scale=0.05,
+        n_hidden=n_hidden,
+        n_blocks=n_blocks,
+        dropout=dropout,
+        linear_path=linear,
+        guided=linear,
+        prior="normal",
+        posterior="auto",
+        encoder=None,
+        decoder=None,
+        image_shape=None,
+        places=tuple(range(n_columns)),
+    )
+
+
+class Products(TorchDispatchMode):
+    """Notes the shapes of all matrix products, and how their factors lie in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.name in ("aten::mm", "aten::addmm", "aten::addmm_"):
+            self.found.append(tuple(args[-2:]))
+        return func(*args, **(kwargs or {}))
+
+
+def floor(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
+    """Return a function that does the matrix products of a step, and nothing else."""
+    with Products() as products:
+        objective.backward(vae, batch, StreamNoise(torch.Generator().manual_seed(0)))
+    vae.zero_grad()
+    factors = [
+        tuple(
+            torch.randn(part.shape) if part.is_contiguous() else torch.randn(part.shape[::-1]).T
+            for part in pair
+        )
+        for pair in products.found
+    ]
+    work = [(a, b, torch.empty(len(a), b.shape[1])) for a, b in factors]
+
+    def call() -> None:
+        for a, b, out in work:
+            torch.mm(a, b, out=out)
+
+    return call
+
+
+def step_cases(setting: tuple, n_steps: int) -> dict[str, tuple[Callable, Callable]]:
+    """Return, by method, what takes ``n_steps`` steps and what takes the products of one."""
+    size, n_columns, K = setting[0], setting[1], setting[5]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(size * n_steps, n_columns, generator=generator)
+    observed = torch.rand(x.shape, generator=generator) < 0.5
+    rows = Batch(torch.where(observed, x, 0.0), observed, torch.arange(len(x)))
+    first = Batch(*(piece[:size] for piece in rows))
+    options = Settings(1, size, 1e-3, max_grad_norm=10.0)
+
+    def steps(vae: VAE, objective: Objective) -> tuple[Callable, Callable]:
+        products = floor(vae, objective, first)
+        return lambda: train(vae, objective, rows, options, generator), products
+
+    cases = {}
+    for name, method in METHODS.items():
+        n_draws = 1 if method.stratified else K
+        objective = BoundObjective(
+            method.bound, n_draws, stratified=method.stratified, gradient=method.gradient
+        )
+        cases[name] = steps(spec(setting, K if method.mixture else 1).build(), objective)
+    shape = spec(setting, K)
+    shape = shape._replace(guided=False) if hasattr(shape, "_replace") else shape
+    completed = shape.build_completed(shape.build())
+    store = ImputationStore(rows, K, 0, generator)
+    cases["DeMissVAE"] = steps(completed, DeMissObjective(store, LAIR(n_replenish=0)))
+    return cases
+
+
+def steps(quick: bool) -> str:
+    """Time training steps."""
+    lines = []
+    n_rounds = 3 if quick else 15
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        for name, setting in SETTINGS.items():
+            n_steps = max(3, (20 if quick else 40) * 64 // setting[0])
+            cases = step_cases(setting, n_steps)
+            timed: dict[str, list[tuple[float, float]]] = {method: [] for method in cases}
+            for _ in range(n_rounds + 1):  # the first warms up
+                for method, (step, products) in cases.items():
+                    start = time.perf_counter()
+                    step()
+                    middle = time.perf_counter()
+                    for _ in range(n_steps):
+                        products()
+                    end = time.perf_counter()
+                    per = 1000 / n_steps
+                    timed[method].append((per * (middle - start), per * (end - middle)))
+            for method, pairs in timed.items():
+                both = np.array(pairs[1:])
+                lines.append(
+                    {
+                        "setting": name,
+                        "threads": n_threads,
+                        "method": method,
+                        "ms": np.median(both[:, 0]),
+                        "floor_ms": np.median(both[:, 1]),
+                        "ratio": np.median(both[:, 0] / both[:, 1]),
+                    }
+                )
+    torch.set_num_threads(1)
+    frame = pd.DataFrame(lines)
+    write("steps", frame, quick)
+    shown = frame.assign(
+        told=[f"{ms:.1f} / {floor:.1f} = {r:.2f}" for ms, floor, r in frame.iloc[:, 3:].to_numpy()]
+    )
+    shown["where"] = [
+        f"{s}, {t} threads" for s, t in zip(shown.setting, shown.threads, strict=True)
+    ]
+    shown = shown.pivot(index="method", columns="where", values="told")
+    shown = shown.loc[list(cases), list(dict.fromkeys(frame_where(frame)))]
+    return (
+        markdown(shown, "method")
+        + "\nMilliseconds of a training step, of its matrix products alone, and their ratio: "
+        f"medians over {n_rounds} interleaved rounds. K = 5, five draws a row; half of the cells "
+        "missing. Columns, latents and blocks: 20, 10, 2; 5, 2, 3; 10, 10, 2. The third setting "
+        "has dropout, linear paths and the posterior of factor analysis to start from."
+    )
+
+
+def frame_where(frame: pd.DataFrame) -> list[str]:
+    """Return the names of settings and threads, in their order."""
+    return [f"{s}, {t} threads" for s, t in zip(frame.setting, frame.threads, strict=True)]
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def curved(n_rows: int, n_columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a table of three latents that bends, with a fifth of its cells missing, and whole."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n_rows, 3))
+    weight = rng.normal(size=(3, n_columns)) / math.sqrt(3)
+    x = np.sin(2 * z @ weight + rng.uniform(0, 6, n_columns))
+    x += 0.2 * rng.normal(size=x.shape)
+    return np.where(rng.random(x.shape) < 0.2, np.nan, x), x
+
+
+def fit_one(method: str, n_rows: int, n_columns: int) -> None:
+    """Fit, complete and print seconds, error and memory: in a process of its own."""
+    import resource
+
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+    from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+
+    makers = {
+        "MissSIWAEImputer": lambda: MissSIWAEImputer(random_state=0),
+        "MissSIWAEImputer, 100 draws": lambda: MissSIWAEImputer(
+            random_state=0, n_importance_draws=100
+        ),
+        "iterative, ridge": lambda: IterativeImputer(max_iter=5, random_state=0),
+        "iterative, forest": lambda: IterativeImputer(
+            RandomForestRegressor(50, random_state=0), max_iter=5, random_state=0
+        ),
+        "KNN": lambda: KNNImputer(n_neighbors=10),
+        "mean": lambda: SimpleImputer(),
+    }
+    holed, x = curved(n_rows, n_columns)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    warnings.simplefilter("ignore")
+    start = time.perf_counter()
+    completed = makers[method]().fit_transform(holed)
+    seconds = time.perf_counter() - start
+    holes = np.isnan(holed)
+    error = float(np.sqrt(np.mean((completed - x)[holes] ** 2)) / x.std())
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(json.dumps({"seconds": seconds, "error": error, "more_mib": peak}))
+
+
+def fit_apart(method: str, n_rows: int, n_columns: int) -> dict[str, Any]:
+    """Run ``fit_one`` in a process, for so long and no longer."""
+    command = [sys.executable, __file__, "one", method, str(n_rows), str(n_columns)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+    except subprocess.TimeoutExpired:
+        return {"seconds": math.inf}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+SHAPES = [
+    *((1000, d) for d in (10, 50, 200, 2000)),
+    *((n, 20) for n in (10_000, 100_000, 1_000_000)),
+]
+
+
+def tables(quick: bool) -> str:
+    """Time fits and completions."""
+    methods = ["MissSIWAEImputer", "MissSIWAEImputer, 100 draws", "iterative, ridge"]
+    methods += [] if quick else ["iterative, forest", "KNN", "mean"]
+    shapes = [(1000, 10), (1000, 50)] if quick else SHAPES
+    cells = [(m, n, d) for n, d in shapes for m in methods]
+    path = HERE / f"speed_tables{'_quick' if quick else ''}.csv"
+    results = run_grid(path, ["method", "n_rows", "n_columns"], cells, fit_apart)
+
+    def told(line: pd.Series) -> str:
+        if not np.isfinite(line.seconds):
+            return f"over {SECONDS} s"
+        return f"{line.seconds:.1f} s, {line.error:.3f}, {line.more_mib:.0f} MiB"
+
+    shown = results.assign(
+        told=results.apply(told, axis=1),
+        shape=[f"{n:,} x {d:,}" for n, d in results[["n_rows", "n_columns"]].to_numpy()],
+    ).pivot(index="shape", columns="method", values="told")
+    shown = shown.loc[list(dict.fromkeys(f"{n:,} x {d:,}" for n, d in shapes)), methods]
+    ours = results[results["method"] == methods[0]]
+    slopes = []
+    for by, part in (
+        ("rows", ours[ours.n_columns == 20]),
+        ("columns", ours[ours.n_rows == 1000]),
+    ):
+        part = part[np.isfinite(part.seconds)]
+        if len(part) > 1:
+            at = np.log(part["n_rows" if by == "rows" else "n_columns"])
+            slopes.append(f"{np.polyfit(at, np.log(part.seconds), 1)[0]:.2f} in {by}")
+    return (
+        markdown(shown.fillna(""), "rows x columns")
+        + "\nFit and transform: seconds, RMSE on hidden cells in standard deviations, and memory "
+        "beyond that of the table and the libraries, of runs in processes of their own with "
+        f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads, a fifth of the cells missing. "
+        f"IterativeImputer has 5 rounds. Log-log slopes of ours: {', '.join(slopes)}."
+    )
+
+
+# -- serving ---------------------------------------------------------------------------------------
+
+
+def serving(quick: bool) -> str:
+    """Time what a fitted model does."""
+    holed, _ = curved(1000, 20)
+    many, _ = curved(200 if quick else 2000, 20, seed=1)
+    lines = []
+    for K in (1, 5, 20):
+        name = {"objective": "MIWAE"} if K == 1 else {"K": K}
+        model = MissSIWAEImputer(random_state=0, max_iter=3, K=K).fit(holed)
+        density = VAEDensityEstimator(random_state=0, max_iter=3, **name).fit(holed)
+        for n_draws in (100, 1000, 10_000):
+            for one in (model, density):
+                one.set_params(n_importance_draws=n_draws)
+            calls = {
+                "transform": lambda rows, model=model: model.transform(rows),
+                "impute, 5 times": lambda rows, model=model: list(model.impute(rows, 5)),
+                "score_samples": lambda rows, density=density: density.score_samples(rows),
+            }
+            for call, function in calls.items():
+                rows = many[: max(20, len(many) * 100 // n_draws)]
+                warnings.simplefilter("ignore")
+                function(rows[:3])
+                alone = []
+                for i in range(9):
+                    start = time.perf_counter()
+                    function(rows[i : i + 1])
+                    alone.append(time.perf_counter() - start)
+                start = time.perf_counter()
+                function(rows)
+                rate = len(rows) / (time.perf_counter() - start)
+                lines.append(
+                    {
+                        "call": call,
+                        "K": K,
+                        "draws": n_draws,
+                        "rows_per_second": rate,
+                        "ms_of_one_row": 1000 * float(np.median(alone)),
+                    }
+                )
+    frame = pd.DataFrame(lines)
+    write("serving", frame, quick)
+    slopes = []
+    for by in ("draws", "K"):
+        part = frame[
+            (frame.call == "transform") & (frame.draws == 1000 if by == "K" else frame.K == 5)
+        ]
+        slope = np.polyfit(np.log(part[by]), -np.log(part.rows_per_second), 1)[0]
+        slopes.append(f"{slope:.2f} in {by}")
+    told = [
+        f"{r:,.0f}, {ms:.1f} ms" for r, ms in frame[["rows_per_second", "ms_of_one_row"]].to_numpy()
+    ]
+    shown = frame.assign(
+        told=told, what=[f"K = {k}, {n:,} draws" for k, n in zip(frame.K, frame.draws, strict=True)]
+    )
+    shown = shown.pivot(index="what", columns="call", values="told").loc[
+        list(dict.fromkeys(shown.what))
+    ]
+    return (
+        markdown(shown, "model")
+        + f"\nRows per second of {len(many):,} rows of 20 columns at 100 draws, of fewer at more, "
+        "and milliseconds of a call with one row (median of 9), on "
+        f"{torch.get_num_threads()} thread. Log-log slopes of the time of transform: "
+        f"{', '.join(slopes)}."
+    )
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+def share() -> None:
+    """Fit a share of a table, or alone the whole, and print seconds and the bound."""
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    holed, _ = curved(20_000, 20)
+    if "RANK" in os.environ:
+        dist.init_process_group("gloo")
+        holed = holed[dist.get_rank() :: dist.get_world_size()]
+    model = MissSIWAEImputer(random_state=0, batch_size=512, learning_rate=4e-3, n_hidden=256)
+    model.set_params(max_iter=4, early_stopping=False)
+    model.fit(holed)
+    seconds = np.diff(model.history_["seconds"])  # without the first, which warms up
+    told = {"seconds": float(np.median(seconds)), "bound": model.history_["bound"]}
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(told))
+    if "RANK" in os.environ:
+        dist.destroy_process_group()
+
+
+def processes(quick: bool) -> str:
+    """Time epochs of one and of two processes."""
+    group = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    lines = []
+    for repeat in range(1 if quick else 5):
+        for n, way in ((1, []), (2, group)):
+            done = subprocess.run(
+                [sys.executable, *way, __file__, "share"],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            told = json.loads(done.stdout.splitlines()[-1])
+            lines.append({"repeat": repeat, "processes": n, **told, "bound": told["bound"][-1]})
+    frame = pd.DataFrame(lines)
+    write("processes", frame, quick)
+    wide = frame.pivot(index="repeat", columns="processes", values="seconds")
+    bounds = frame.groupby("processes")["bound"].mean()
+    return (
+        f"Two processes have {(wide[1] / wide[2]).median():.2f} times the throughput of one "
+        f"(median over {len(wide)} interleaved pairs of fits; 20,000 x 20, 512 rows a step, width "
+        f"256, one thread each; {wide[1].median():.1f} and {wide[2].median():.1f} s an epoch). The "
+        f"bound after four epochs is {bounds[1]:.3f} and {bounds[2]:.3f}.\n"
+    )
+
+
+def write(name: str, frame: pd.DataFrame, quick: bool) -> None:
+    """Keep the lines of a table."""
+    path = HERE / f"speed_{name}{'_quick' if quick else ''}.csv"
+    frame.to_csv(path, index=False, float_format="%.5g")
+
+
+PARTS = {"steps": steps, "tables": tables, "serving": serving, "processes": processes}
+
+
+def main() -> None:
+    """Time a part, and write its table."""
+    if sys.argv[1:2] == ["one"]:
+        fit_one(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        return
+    if sys.argv[1:2] == ["share"]:
+        share()
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=list(PARTS), help="what to time")
+    parser.add_argument("--quick", action="store_true", help="few rounds, small tables")
+    options = parser.parse_args()
+    text = f"{PARTS[options.part](options.quick)} {versions()}"
+    path = HERE / f"speed_{options.part}{'_quick' if options.quick else ''}.md"
+    path.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
