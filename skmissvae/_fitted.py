@@ -27,6 +27,7 @@ from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import DECOMPOSED, METHODS
 from .samplers import SAMPLERS, Sampler, worst
 
+_TOGETHER = 4096  # rows whose outcomes are put together at a time
 _PIECE = 10_000  # rows that are sampled at once
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 _N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
@@ -431,12 +432,19 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         x = torch.from_numpy(rows.x.astype(np.float32)).to(device)
         observed = torch.from_numpy(rows.observed).to(device)
         with torch.inference_mode():
-            places = range(len(x)) if which is None else which
-            pieces = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in places]
-            if not pieces:  # what an outcome looks like tells the first row
-                pieces = [function(given, x[:1], observed[:1], 0)]
-                return [piece[:0].cpu().numpy() for piece in pieces[0]]
-            return [torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True)]
+            places = range(len(x)) if which is None else list(which)
+            if not places:  # what an outcome looks like tells the first row
+                return [
+                    piece[:0].cpu().numpy() for piece in function(given, x[:1], observed[:1], 0)
+                ]
+            found = []
+            for start in range(0, len(places), _TOGETHER):  # many small tensors take much room
+                few = places[start : start + _TOGETHER]
+                pieces = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in few]
+                found.append(
+                    [torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True)]
+                )
+        return [np.concatenate(piece) for piece in zip(*found, strict=True)]
 
     def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int, chains: bool = True) -> None:
         limit = poor_ess(n_draws)

@@ -64,10 +64,12 @@ class ResidualMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (*, in_features) -> (*, out_features)."""
         rows = x.flatten(0, -2)
-        weights = [self.inlet.weight, self.inlet.bias]
+        layers: list[Any] = [self.inlet]
         for block in self.blocks:
-            weights += block.parameters()
-        weights += [self.outlet.weight, self.outlet.bias]
+            assert isinstance(block, nn.Sequential), "made so above"
+            first, _, _, second = block
+            layers += first, second
+        weights = [part for layer in (*layers, self.outlet) for part in (layer.weight, layer.bias)]
         linear = None if self.linear is None else self.linear.weight
         keep = None
         if self.training and self.dropout and self.blocks:
