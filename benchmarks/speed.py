@@ -137,8 +137,7 @@ def step_cases(setting: tuple, n_steps: int) -> dict[str, tuple[Callable, Callab
             method.bound, n_draws, stratified=method.stratified, gradient=method.gradient
         )
         cases[name] = steps(spec(setting, K if method.mixture else 1).build(), objective)
-    shape = spec(setting, K)
-    shape = shape._replace(guided=False) if hasattr(shape, "_replace") else shape
+    shape = spec((*setting[:-1], False), K)  # it has no start
     completed = shape.build_completed(shape.build())
     store = ImputationStore(rows, K, 0, generator)
     cases["DeMissVAE"] = steps(completed, DeMissObjective(store, LAIR(n_replenish=0)))

@@ -53,16 +53,21 @@ def shared_sample(share: Chunks, seed: int) -> SharedSample:
         The same in every process.
     """
     rank = dist.get_rank()
-    mine: Sample | Exception
+    mine: Sample | None = None
+    told: int | str
     try:
         mine = share._sample(derive_seed(seed, rank))
-    except (ValueError, TypeError) as error:  # all must learn of it, or they would wait for ever
-        mine = error
-    known = _gathered(mine if isinstance(mine, Exception) else sum(mine.sizes))
-    for i, told in enumerate(known):
-        if isinstance(told, Exception):
-            raise type(told)(f"Process {i}: {told}")
-    assert not isinstance(mine, Exception), "raised above"
+        told = sum(mine.sizes)
+    except Exception as error:  # all must learn of it, or they would wait for ever
+        told = f"{type(error).__name__}: {error}"
+        cause: Exception | None = error
+    else:
+        cause = None
+    known = _gathered(told)
+    for i, said in enumerate(known):
+        if isinstance(said, str):
+            raise ValueError(f"Process {i} cannot read its share: {said}") from cause
+    assert mine is not None, "raised above"
     n_rows = sum(known)
     n = min(len(mine.table), math.ceil(share.sample_size * known[rank] / n_rows))
     chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(mine.table))[:n]
@@ -86,9 +91,16 @@ class SharedStream(Stream):
         The rows of this process.
     """
 
+    alone = False
+
     def __init__(self, share: Stream) -> None:
         self._share = share
         sizes: Sequence[int] = _gathered(share.n_rows)
+        if not min(sizes):
+            raise ValueError(
+                f"Process {sizes.index(0)} has no rows to train on: those it has are held out for "
+                "early stopping. Share the rows evenly."
+            )
         self.n_rows, self.device, self.dtype = sum(sizes), share.device, share.dtype
         self._most, self._n = max(sizes), len(sizes)
         self._part = share.n_rows / self.n_rows
@@ -106,6 +118,11 @@ class SharedStream(Stream):
                 given += 1
                 if given == wanted:
                     return
+
+    def share(self, weights: Sequence[Tensor]) -> None:
+        """Give all processes the weights of the first: their own may differ in the last bits."""
+        for weight in weights:
+            dist.broadcast(weight.detach(), 0)
 
     def average(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
         """Make gradients the mean over the rows of all processes, in place."""

@@ -30,6 +30,7 @@ from ._params import estimator, validate
 from ._pieces import Pieces
 from ._spec import Spec, likelihoods_by_column
 from ._state import convert, local_seed, unchanged_on_error, users_level
+from ._threads import threads
 from .bounds import iwelbo
 from .chunks import Chunks
 from .model import VAE
@@ -44,7 +45,7 @@ from .objectives import (
     Objective,
 )
 from .samplers import Sampler
-from .training import DivergenceError, Schedule, Settings, State, Stream, train
+from .training import DivergenceError, Schedule, Settings, State, Stream, train, useful_threads
 
 _log = logging.getLogger("skmissvae")
 
@@ -139,7 +140,13 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
         Notes
         -----
-        Ctrl-C ends training as if the epochs were over: the estimator is fitted up to there.
+        In a process group of ``torch.distributed`` every process must call ``fit``, with its share
+        of the rows: all have the same model afterwards. An error in one of them after training has
+        begun leaves the others waiting, unless what has launched them ends them all, as
+        ``torchrun`` does. ``partial_fit`` and ``refit_encoder`` know nothing of the group.
+
+        Ctrl-C ends training as if the epochs were over: the estimator is fitted up to there, but
+        in a process group.
         DeMissVAE's encoder of incomplete rows then still trains for half of the epochs done, and
         what imputers fit beside the model for as many; Ctrl-C then leaves the estimator as it was.
         """
@@ -157,7 +164,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             source = open_table(self, X, reset=not go_on)
             if go_on:
                 self._check_architecture("set warm_start=False")
-                cells = self._read(source)
+                # another sample may have levels that the first had not
+                cells = self._read(source, None if pieces is None else "missing")
             else:
                 cells = self._start(source, seeds[0])
             rows = self._encode_rows(cells)
@@ -651,10 +659,14 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         going_on = getattr(self, "_optimizers", {})
         try:
             # dropout's stream must not be that of the draws
-            with local_seed(derive_seed(table.own_seed(seed), 4), device):
+            goal = objective(vae, all_rows)
+            with (
+                local_seed(derive_seed(table.own_seed(seed), 4), device),
+                threads(useful_threads(vae, goal, batch_size)),
+            ):
                 state = train(
                     vae,
-                    objective(vae, all_rows),
+                    goal,
                     table.stream or parts[0],
                     settings,
                     torch.Generator(device).manual_seed(table.own_seed(seed)),

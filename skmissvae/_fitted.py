@@ -3,7 +3,7 @@
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,14 @@ from ._params import refuse_fewer, validate
 from ._settable import Settable
 from ._spec import Spec
 from ._state import convert, local_seed, users_level
+from ._threads import by_threads
 from .importance import pareto_k
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import DECOMPOSED, METHODS
 from .samplers import SAMPLERS, Sampler, worst
 
-_TOGETHER = 4096  # rows whose outcomes are put together at a time
+_TOGETHER = 64  # rows that a thread takes at a time
 _PIECE = 10_000  # rows that are sampled at once
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 _N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
@@ -424,27 +425,26 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         ``which`` names the rows; None takes all.
 
         The draws of a single row fill the matrix products. Matrix libraries choose other kernels,
-        with other last bits, by a row's place in a product: alone, a row's result is its own by
-        construction.
+        with other last bits, by a row's place in a product and by the number of threads: alone,
+        and by one thread, a row's result is its own by construction.
         """
         device = self._device()
         given = (given or self._conditional()).to(device)
         x = torch.from_numpy(rows.x.astype(np.float32)).to(device)
         observed = torch.from_numpy(rows.observed).to(device)
-        with torch.inference_mode():
-            places = range(len(x)) if which is None else list(which)
-            if not places:  # what an outcome looks like tells the first row
-                return [
-                    piece[:0].cpu().numpy() for piece in function(given, x[:1], observed[:1], 0)
-                ]
-            found = []
-            for start in range(0, len(places), _TOGETHER):  # many small tensors take much room
-                few = places[start : start + _TOGETHER]
-                pieces = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in few]
-                found.append(
-                    [torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True)]
-                )
-        return [np.concatenate(piece) for piece in zip(*found, strict=True)]
+        places = range(len(x)) if which is None else list(which)
+
+        def some(few: Sequence[int]) -> list[np.ndarray]:
+            with torch.inference_mode():
+                # what an outcome looks like tells the first row, where none is asked for
+                rows = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in few or [0]]
+                found = [torch.cat(one).cpu().numpy() for one in zip(*rows, strict=True)]
+            return found if few else [one[:0] for one in found]
+
+        size = _TOGETHER if device.type == "cpu" else len(places)
+        parts = [places[start : start + size] for start in range(0, len(places), size or 1)]
+        found = by_threads(some, parts or [places])
+        return [np.concatenate(one) for one in zip(*found, strict=True)]
 
     def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int, chains: bool = True) -> None:
         limit = poor_ess(n_draws)

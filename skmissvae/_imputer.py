@@ -38,6 +38,7 @@ from ._params import (
 from ._settable import a_mapping
 from ._spec import place_of
 from ._state import users_level
+from .chunks import Chunks
 from .discrete import CategoricalColumns, RankedColumns
 from .likelihoods import ColumnDistribution, JoinedColumns, quantile
 from .missingness import borrowed_masks
@@ -154,6 +155,30 @@ calibration_ : DataFrame or None
         ),
     ] = False
 
+    def fit_transform(self, X: Any, y: object = None, **fit_params: Any) -> Any:
+        """Fit the model to an incomplete table, and complete it.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_features)
+            The table, with holes.
+        y : Ignored
+            Present for scikit-learn's sake.
+        **fit_params
+            None that ``fit`` knows.
+
+        Returns
+        -------
+        data frame or ndarray
+            As of ``transform``.
+        """
+        if isinstance(X, Chunks):
+            raise TypeError(
+                "X is a table in Chunks, which cannot be completed in one go: after fit(chunks) "
+                "take chunks.map(imputer.transform)."
+            )
+        return super().fit_transform(X, y, **fit_params)
+
     def _check_pieces(self, how: str) -> None:
         super()._check_pieces(how)
         if self.n_models > 1:
@@ -233,7 +258,7 @@ calibration_ : DataFrame or None
         if not self._numeric().all():  # of flags and categories the start tells less
             return min(self._epochs(n_rows), _CODED_EPOCHS)
         n_columns = len(self._spec.facts)
-        narrow = max(1.0, _NARROW / n_columns)
+        narrow = min(max(1.0, _NARROW / n_columns), 2.0)
         share = (n_rows - _FEW_ROWS) / (_MANY_ROWS - _FEW_ROWS)
         by_rows = narrow * (_FEW_EPOCHS + share * (MAX_EPOCHS - _FEW_EPOCHS))
         wanted = round(max(_FEW_EPOCHS, by_rows, n_rows / n_columns))

@@ -32,7 +32,13 @@ class Pieces:
     def __init__(self, X: Any, seed: int) -> None:
         self._shared, seed = is_shared(), derive_seed(seed, 15)
         if not isinstance(X, Chunks):
-            X = Chunks([X if is_table(X) else np.asarray(X)])
+            table = X if is_table(X) else np.asarray(X)
+            if not is_table(table):
+                raise TypeError(
+                    "X must be a data frame, an array of two axes or Chunks where several "
+                    f"processes fit together; got a {type(X).__name__}."
+                )
+            X = Chunks([table])
         self._chunks: Chunks = X
         if self._shared:
             sample = shared_sample(X, seed)

@@ -188,10 +188,11 @@ class Settable:
             "Imputers, which start from factor analysis, take fewer where that is nearly all that "
             "can be learned: of tables of numbers 30 up to 400 rows and in between a straight line "
             "to 200 for 1,000 rows, or the rows per modelled column where these are more; where "
-            "fewer than 8 columns are modelled, all but the 30 by 8 over their number more; of "
-            "tables with flags or categories 100. DeMissVAE has no such start, nor have networks "
-            "without a linear path, a ``decoder`` of one's own, fewer than 10 rows, ordered "
-            'categories, "continuous_bernoulli" and likelihoods of one\'s own. The encoder of '
+            "fewer than 8 columns are modelled, 8 over their number times as many, twice at most, "
+            "of steps and epochs beyond the 30; of tables with flags or categories 100. DeMissVAE "
+            "has no such start, nor have networks without a linear path, a ``decoder`` of one's "
+            'own, fewer than 10 rows, ordered categories, "continuous_bernoulli" and likelihoods '
+            "of one's own. The encoder of "
             "incomplete rows that DeMissVAE has takes half as many epochs again.",
             either(whole(1), none),
         ),

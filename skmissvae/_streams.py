@@ -97,7 +97,8 @@ class ChunkStream(Stream):
             return Batch(torch.empty(0, 0), torch.empty(0, 0).bool(), torch.empty(0).long())
         n = sum(len(part.x) for part in parts)
         order = torch.randperm(n, generator=generator, device=generator.device)
-        together = (torch.cat(pieces).to(self.device) for pieces in zip(*parts, strict=True))
+        there = (Batch(*(piece.to(self.device) for piece in part)) for part in parts)
+        together = (torch.cat(pieces) for pieces in zip(*there, strict=True))
         return Batch(*(piece[order] for piece in together))
 
 

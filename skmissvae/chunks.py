@@ -24,19 +24,20 @@ class Sample(NamedTuple):
 class Chunks:
     r"""A table in chunks, of which few are in memory at a time.
 
-    ``fit`` of every estimator takes one in place of a table. A first pass draws ``sample_size``
-    rows: schema, units, the start of the model and the rows held out for early stopping come from
-    them, and a table that has no more rows is fitted as if it were given whole. Every epoch then
-    takes the chunks in random order where they can be loaded one by one, else as they come, and
-    mixes the rows of ``n_together`` of them. Levels that the sample has not seen are no evidence.
-    What a fitted estimator tells of a row does not depend on others: ``map`` applies its methods
-    chunk by chunk.
+    ``fit`` of every estimator but DeMissVAE takes one in place of a table. A first pass draws
+    ``sample_size`` rows: schema, units, the start of the model, the rows held out for early
+    stopping and those that ``calibrate=True`` learns from come from them, and a table that has no
+    more rows is fitted as if it were given whole. Every epoch then takes the chunks in random
+    order where they can be loaded one by one, else as they come, and mixes the rows of
+    ``n_together`` of them. What a fitted estimator tells of a row does not depend on others:
+    ``map`` applies its methods chunk by chunk.
 
     Parameters
     ----------
     source : sequence of tables or functions, or function
         The chunks, frames or arrays of the same columns; or functions without parameters that
         load one each; or a function that returns a new iterator over them whenever it is called.
+        A sequence of one's own is asked for one item at a time.
     n_together : int, default=4
         Chunks that are in memory together while their rows are shuffled. Rows of a kind that
         stand together over more chunks than that, as in a sorted file, make training slower:
@@ -47,7 +48,12 @@ class Chunks:
     Notes
     -----
     Memory is that of the sample, of ``n_together + 1`` chunks, and of as many rows in single
-    precision. A model of 100,000 rows rarely gains from more of them: measure before waiting.
+    precision.
+
+    What the sample does not show the model does not know: a column that has a single value there
+    is a constant, one without any cell is left out, and levels it has not seen are no evidence in
+    training. With ``handle_unknown="missing"`` they are none afterwards, too; by default
+    ``transform`` refuses them. ``fit_report_`` is of the sample.
 
     Examples
     --------
@@ -80,13 +86,14 @@ class Chunks:
                 "where training takes many passes; give a function that returns a new one."
             )
         if not callable(source):
-            if isinstance(source, (str, Path)) or is_table(source):
+            if isinstance(source, (str, Path)) or is_table(source) or _is_lazy(source):
                 raise TypeError(
                     f"Chunks takes several tables; got a single {type(source).__name__}. Give a "
                     "list of them, or use Chunks.from_array or Chunks.from_parquet."
                 )
-            source = list(source)
-            if not source:
+            if not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+                source = list(source)
+            if not len(source):
                 raise ValueError("Chunks needs at least one chunk; got none.")
         self._source = source
         self.n_together, self.sample_size = int(n_together), int(sample_size)
@@ -109,6 +116,10 @@ class Chunks:
         Chunks
             Each is read when it is asked for.
         """
+        if isinstance(nw.from_native(array, pass_through=True), nw.DataFrame):
+            raise TypeError(
+                f"from_array takes an array; got a {type(array).__name__}. Give a list of frames."
+            )
 
         def part(start: int) -> Callable[[], Any]:
             return lambda: np.asarray(array[start : start + n_rows])
@@ -128,7 +139,8 @@ class Chunks:
         Parameters
         ----------
         path : str, Path or sequence of them
-            Files; of a folder all files that end in ``.parquet``, by name.
+            Files; of a folder all files that end in ``.parquet``, by name. Folders whose names
+            hold values of a column (``country=it``) are not understood, and refused.
         columns : sequence of str or None, default=None
             Columns to read; None takes all.
         n_rows : int, default=100_000
@@ -150,6 +162,15 @@ class Chunks:
         ]
         parts: list[Callable[[], Any]] = []
         for file in files:
+            if any("=" in folder.name for folder in file.parents):
+                raise ValueError(
+                    f"{file} lies in a folder whose name holds values of a column, which would be "
+                    "lost; write the column into the files."
+                )
+            known = parquet.ParquetFile(file).schema_arrow.names
+            absent = [name for name in columns or () if name not in known]
+            if absent:
+                raise ValueError(f"{file} has no column {absent[0]!r}; it has {known[:20]}.")
             about = parquet.ParquetFile(file).metadata
             group: list[int] = []
             n = 0
@@ -169,7 +190,7 @@ class Chunks:
         """Return an iterator over the chunks, in their order."""
         if callable(self._source):
             return iter(self._source())
-        return (part() if callable(part) else part for part in self._source)
+        return (_loaded(self._source, i) for i in range(len(self._source)))
 
     def __repr__(self) -> str:
         """Tell how many there are."""
@@ -194,10 +215,10 @@ class Chunks:
         if callable(source):
             return Chunks(lambda: map(function, source()), **options)
 
-        def part(one: Any) -> Callable[[], Any]:
-            return lambda: function(one() if callable(one) else one)
+        def part(i: int) -> Callable[[], Any]:
+            return lambda: function(_loaded(source, i))
 
-        return Chunks([part(one) for one in source], **options)
+        return Chunks([part(i) for i in range(len(source))], **options)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the chunks to a Parquet file, one after the other; pyarrow must be installed.
@@ -206,7 +227,8 @@ class Chunks:
         ----------
         path : str or Path
             The file. Columns of arrays are named x0, x1 and so on. The first chunk decides on
-            types. If a chunk fails nothing is left at ``path`` that was not there before.
+            types, and a pandas index is not written. If a chunk fails nothing is left at ``path``
+            that was not there before.
         """
         import os
 
@@ -216,7 +238,9 @@ class Chunks:
         path = Path(path)
         part, writer = path.with_name(f".{path.name}.{os.getpid()}.part"), None
         try:
-            for chunk in self:
+            for i, chunk in enumerate(self):
+                if isinstance(chunk, pd.DataFrame):
+                    chunk = chunk.reset_index(drop=True)
                 frame = nw.from_native(chunk, pass_through=True)
                 if not isinstance(frame, nw.DataFrame):
                     cells = np.asarray(chunk)
@@ -224,10 +248,16 @@ class Chunks:
                     frame = nw.from_native(named, eager_only=True)
                 table = frame.to_arrow()
                 writer = writer or parquet.ParquetWriter(part, table.schema)
-                writer.write_table(pa.Table.cast(table, writer.schema))
-            if writer is not None:
-                writer.close()
-                part.replace(path)
+                try:
+                    writer.write_table(table.cast(writer.schema))
+                except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+                    raise ValueError(
+                        f"Chunk {i} does not have the columns and types of the first: {error}"
+                    ) from error
+            if writer is None:
+                raise ValueError("There is no chunk to write.")
+            writer.close()
+            part.replace(path)
         finally:
             if writer is not None and writer.is_open:
                 writer.close()
@@ -241,8 +271,7 @@ class Chunks:
             yield from enumerate(self)
             return
         for i in rng.permutation(len(self._source)).tolist():
-            part = self._source[i]
-            yield i, part() if callable(part) else part
+            yield i, _loaded(self._source, i)
 
     def _sample(self, seed: int) -> Sample:
         """Return a uniform sample of the rows: all of them where they are not more than wanted."""
@@ -282,6 +311,11 @@ class Chunks:
         )
 
 
+def _loaded(source: Sequence[Any], i: int) -> Any:
+    part = source[i]
+    return part() if callable(part) else part
+
+
 def _parquet() -> Any:
     try:
         import pyarrow.parquet as parquet
@@ -297,8 +331,12 @@ def _reader(file: Path, groups: list[int], columns: Sequence[str] | None) -> Cal
 
 def is_table(value: Any) -> bool:
     """Tell whether something is a data frame or an array."""
-    is_frame = isinstance(nw.from_native(value, pass_through=True), (nw.DataFrame, nw.LazyFrame))
-    return is_frame or isinstance(value, np.ndarray)
+    is_frame = isinstance(nw.from_native(value, pass_through=True), nw.DataFrame)
+    return is_frame or (isinstance(value, np.ndarray) and value.ndim == 2)
+
+
+def _is_lazy(value: Any) -> bool:
+    return isinstance(nw.from_native(value, pass_through=True), nw.LazyFrame)
 
 
 def _n_rows(table: Any) -> int:

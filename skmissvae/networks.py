@@ -63,7 +63,7 @@ class ResidualMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (*, in_features) -> (*, out_features)."""
-        rows = x.flatten(0, -2)
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         layers: list[Any] = [self.inlet]
         for block in self.blocks:
             assert isinstance(block, nn.Sequential), "made so above"

@@ -39,6 +39,10 @@ class Objective(ABC):
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Give every weight its gradient, and return the loss, () and without gradient."""
 
+    def draws_per_row(self, vae: VAE) -> int:
+        """Return the number of latents that are decoded for a row."""
+        return 1
+
     def advance(self, vae: VAE, batch: Batch, noise: Noise) -> None:  # noqa: B027 - a hook
         """Move what belongs to rows that are not trained on; most objectives keep nothing."""
 
@@ -80,6 +84,10 @@ class BoundObjective(Objective):
             gradient=self.gradient,
         )
         return self._bound(draws)
+
+    def draws_per_row(self, vae: VAE) -> int:
+        """Return the number of latents that are decoded for a row."""
+        return self.n_draws * (vae.family.n_components if self.stratified else 1)
 
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Take the gradient of minus the mean of the bound."""
@@ -260,6 +268,10 @@ class DeMissObjective(Objective):
         self._move(vae, batch, chain, noise, forward)
         return loss.detach()
 
+    def draws_per_row(self, vae: VAE) -> int:
+        """Return the number of latents that are decoded for a row."""
+        return self.n_draws * self.imputations.x.shape[1]
+
     def advance(self, vae: VAE, batch: Batch, noise: Noise) -> None:
         """Move the imputations of rows that are not trained on."""
         self._move(vae, batch, self.imputations.read(batch.position), noise)
@@ -331,9 +343,9 @@ def _backward(loss: Tensor, vae: VAE, *modules: nn.Module) -> None:
     others = [p for p in vae.parameters() if p.requires_grad and p not in wanted]
     if not weights:
         return
-    for weight in others:  # our networks take the trouble of all that can have a gradient
-        weight.requires_grad_(False)
     try:
+        for weight in others:  # our networks take the trouble of all that can have a gradient
+            weight.requires_grad_(False)
         loss.backward(inputs=weights, retain_graph=True)
     finally:
         for weight in others:

@@ -19,6 +19,7 @@ from .objectives import Batch, Objective
 Schedule = Literal["cosine", "constant"]
 
 _WARM_UP = 0.02  # share of the steps in which the rate of a cosine schedule rises
+_PER_THREAD, _MANY = 6_000_000, 1024  # multiplications of a product; threads
 _PATIENCE = 3  # epochs without a single finite step before giving up
 
 
@@ -45,12 +46,16 @@ class Stream(ABC):
     n_rows: int
     device: torch.device
     dtype: torch.dtype = torch.float32
+    alone: bool = True  # whether no other process trains the same model
 
     @abstractmethod
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield all rows once, in random order, ``batch_size`` at a time."""
 
     # what processes that train together have to agree on
+
+    def share(self, weights: Sequence[Tensor]) -> None:  # noqa: B027 - a hook
+        """Give all who train the same weights, in place."""
 
     def n_batches(self, batch_size: int) -> int:
         """Return the number of batches of an epoch."""
@@ -156,6 +161,7 @@ def train(
     still = [p for module in frozen for p in module.parameters() if p.requires_grad]
     for weight in still:
         weight.requires_grad_(False)
+    rows = Whole(rows) if isinstance(rows, Batch) else rows
     flat = _Flat(p for p in vae.parameters() if p.requires_grad)
     optimizer = torch.optim.AdamW(
         flat.weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -164,7 +170,6 @@ def train(
         optimizer.load_state_dict(copy.deepcopy(optimizer_state))
         for group in optimizer.param_groups:
             group["weight_decay"] = settings.weight_decay
-    rows = Whole(rows) if isinstance(rows, Batch) else rows
     noise = StreamNoise(generator, dtype=rows.dtype)
     validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     n_batches = rows.n_batches(settings.batch_size)
@@ -175,6 +180,7 @@ def train(
     start, stopped = time.perf_counter(), False
 
     try:
+        rows.share([*flat.weights, *vae.buffers()])
         for _ in range(settings.max_iter):
             begin_epoch()
             vae.train()
@@ -223,6 +229,8 @@ def train(
             if stopped or waited >= settings.n_iter_no_change:
                 break
     except KeyboardInterrupt:
+        if not rows.alone:
+            raise  # others are at another step
         stopped = True
     finally:
         flat.release()
@@ -230,11 +238,25 @@ def train(
             weight.requires_grad_(True)
     if best_weights is not None:
         vae.load_state_dict(best_weights)
+    rows.share([*vae.parameters(), *vae.buffers()])
     vae.eval()
     for values in history.values():  # an epoch that was cut short leaves no entry anywhere
         del values[min(map(len, history.values())) :]
     best = best if held_out is not None else math.nan
     return State(history, best, optimizer.state_dict(), stopped)
+
+
+def useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:
+    """Return how many threads the matrix products of a step keep busy.
+
+    Threads that have little to do wait for one another: small networks train faster with one, and
+    many times so where other processes want the processor, too.
+    """
+    shapes = [weight.shape for weight in vae.parameters()]
+    if any(len(shape) > 2 for shape in shapes):
+        return _MANY  # a weight of a convolution serves many pixels
+    largest = max((shape.numel() for shape in shapes if len(shape) == 2), default=0)
+    return max(1, batch_size * objective.draws_per_row(vae) * largest // _PER_THREAD)
 
 
 class _Flat:

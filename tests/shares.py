@@ -7,6 +7,9 @@ import torch
 import torch.distributed as dist
 
 from skmissvae import Chunks, DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
+from skmissvae._distributed import SharedStream
+from skmissvae.objectives import Batch
+from skmissvae.training import Whole
 
 N = 900
 SMALL = {"n_hidden": 16, "n_blocks": 1, "n_importance_draws": 50, "batch_size": 32}
@@ -54,6 +57,13 @@ def main(folder):
             f"{name}_bound": fitted.history_["bound"],
             f"{name}_completed": fitted.transform(X[:100]),
         }
+    stream = SharedStream(Whole(Batch(*map(torch.from_numpy, (share, ~np.isnan(share), share)))))
+    gradient = torch.tensor([3.0 + 6 * rank, -rank])
+    stream.average(torch.zeros(()), [gradient])
+    found["average"] = gradient.clone()
+    found["mean"] = stream.mean(torch.tensor(3.0 + 6 * rank))
+    stream.average(torch.tensor([0.0, np.inf])[rank], [gradient])  # of one process alone
+    found["spoiled"] = gradient
     found["none"] = refused(lambda: imputer().fit(share if rank == 0 else X[:0]))
     found["demiss"] = refused(lambda: DeMissVAEImputer(**SMALL).fit(share))
     found["models"] = refused(lambda: MVAEImputer(**SMALL, n_models=2).fit(share))

@@ -52,8 +52,17 @@ def test_it_is_as_good_as_that_of_one_process(found, way):
     assert found[0][f"{way}_bound"][-1] > alone.history_["bound"][-1] - 0.2
 
 
+def test_gradients_are_averaged_by_rows_and_spoiled_together(found):
+    for one in found:  # of 600 and of 300 rows
+        np.testing.assert_allclose(one["average"], [5.0, -1 / 3], rtol=1e-6)
+        assert one["mean"] == pytest.approx(5.0)
+        assert np.isnan(one["spoiled"]).all()
+
+
 def test_what_shares_cannot_do_is_an_error_in_every_process(found):
     for one in found:
-        assert "Process 1: Chunks have no rows" in str(one["none"])
+        assert "Process 1 cannot read its share: ValueError: Chunks have no rows" in str(
+            one["none"]
+        )
         assert "cannot be fitted by several processes: DeMissVAE" in str(one["demiss"])
         assert "n_models=2 cannot be fitted by several processes" in str(one["models"])

@@ -16,7 +16,7 @@ LAYERS = [
     ["samplers"],
     ["objectives"],
     ["training"],
-    ["_frames", "_params", "_callbacks", "_state", "_conditional", "_linear", "chunks"],
+    ["_frames", "_params", "_callbacks", "_state", "_conditional", "_linear", "chunks", "_threads"],
     ["_columns"],
     ["_spec", "_streams", "_distributed"],
     ["_input", "_settable", "_pieces"],

@@ -1,0 +1,56 @@
+"""Threads change how long it takes, not what comes out, and are put back."""
+
+import numpy as np
+import pytest
+import torch
+from estimators import MissSIWAEImputer, every_estimator, quiet, table, tiny
+from helpers import tiny_vae
+
+from skmissvae._threads import by_threads, threads
+from skmissvae.objectives import METHODS, BoundObjective
+from skmissvae.training import useful_threads
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@quiet
+@every_estimator
+def test_rows_come_out_the_same_by_any_number_of_threads(cls, two_threads):
+    X = np.vstack([table(), table(seed=1), table(seed=2)])
+    estimator = tiny(cls, n_importance_draws=200).fit(X)
+    assert torch.get_num_threads() == 2
+    by_two = estimator.score_samples(X)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    np.testing.assert_array_equal(estimator.score_samples(X), by_two)
+    np.testing.assert_array_equal(estimator.score_samples(X[5:6]), by_two[5:6])
+
+
+def test_parts_keep_their_order_and_errors_come_through(two_threads):
+    assert by_threads(lambda part: (part, torch.get_num_threads()), range(50)) == [
+        (i, 1) for i in range(50)
+    ]
+    with pytest.raises(ZeroDivisionError):
+        by_threads(lambda part: 1 // part, [1, 1, 0, 1])
+    assert torch.get_num_threads() == 2
+    with pytest.raises(ZeroDivisionError), threads(1):
+        _ = 1 // 0
+    assert torch.get_num_threads() == 2
+    with threads(5):  # never more than there were
+        assert torch.get_num_threads() == 2
+
+
+def test_large_products_want_threads_and_small_ones_do_not():
+    method = METHODS["MissSIWAE"]
+    objective = BoundObjective(method.bound, 1, stratified=True, gradient="stl")
+    asked = [useful_threads(tiny_vae(n_components=3), objective, n) for n in (1, 10**5, 10**6)]
+    assert asked[0] == 1
+    assert 1 < asked[1] < asked[2]
+    imputer = tiny(MissSIWAEImputer, n_hidden=128).fit(table())
+    assert useful_threads(imputer.vae_, objective, 128) == 1
