@@ -256,18 +256,30 @@ def fit_apart(method: str, n_rows: int, n_columns: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+TIMED = [
+    "MissSIWAEImputer",
+    "MissSIWAEImputer, 100 draws",
+    "iterative, ridge",
+    "iterative, forest",
+    "KNN",
+    "mean",
+]
 SHAPES = [
     *((1000, d) for d in (10, 50, 200, 2000)),
     *((n, 20) for n in (10_000, 100_000, 1_000_000)),
 ]
 
 
-def tables(quick: bool) -> str:
+def tables(quick: bool, chosen: list[str] | None = None, methods: list[str] | None = None) -> str:
     """Time fits and completions."""
-    methods = ["MissSIWAEImputer", "MissSIWAEImputer, 100 draws", "iterative, ridge"]
-    methods += [] if quick else ["iterative, forest", "KNN", "mean"]
+    wanted, methods = methods, TIMED[:3] if quick else TIMED
     shapes = [(1000, 10), (1000, 50)] if quick else SHAPES
-    cells = [(m, n, d) for n, d in shapes for m in methods]
+    cells = [
+        (m, n, d)
+        for n, d in shapes
+        for m in methods
+        if m in (wanted or methods) and f"{n}x{d}" in (chosen or [f"{n}x{d}"])
+    ]
     path = HERE / f"speed_tables{'_quick' if quick else ''}.csv"
     results = run_grid(path, ["method", "n_rows", "n_columns"], cells, fit_apart)
 
@@ -280,7 +292,9 @@ def tables(quick: bool) -> str:
         told=results.apply(told, axis=1),
         shape=[f"{n:,} x {d:,}" for n, d in results[["n_rows", "n_columns"]].to_numpy()],
     ).pivot(index="shape", columns="method", values="told")
-    shown = shown.loc[list(dict.fromkeys(f"{n:,} x {d:,}" for n, d in shapes)), methods]
+    order = list(dict.fromkeys(f"{n:,} x {d:,}" for n, d in shapes))
+    shown = shown.loc[[shape for shape in order if shape in shown.index]]
+    shown = shown[[method for method in methods if method in shown]]
     ours = results[results["method"] == methods[0]]
     slopes = []
     for by, part in (
@@ -438,8 +452,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=list(PARTS), help="what to time")
     parser.add_argument("--quick", action="store_true", help="few rounds, small tables")
+    parser.add_argument("--shapes", nargs="+", help="of tables, such as 1000x10; all without it")
+    parser.add_argument("--methods", nargs="+", choices=TIMED, help="of tables; all without it")
     options = parser.parse_args()
-    text = f"{PARTS[options.part](options.quick)} {versions()}"
+    more = {}
+    if options.part == "tables":
+        more = {"chosen": options.shapes, "methods": options.methods}
+    text = f"{PARTS[options.part](options.quick, **more)} {versions()}"
     path = HERE / f"speed_{options.part}{'_quick' if options.quick else ''}.md"
     path.write_text(text)
     print(text)
