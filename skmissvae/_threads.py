@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+_MOST = 4  # a third of a row's time is Python's own, which one thread at a time can have
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -28,11 +30,11 @@ def threads(n: int) -> Iterator[None]:
 
 
 def by_threads(function: Callable[[In], Out], parts: Sequence[In]) -> list[Out]:
-    """Apply a function to parts, each by a single thread, as many at a time as torch has threads.
+    """Apply a function to parts, each by a single thread, as many at a time as torch has, up to 4.
 
     What comes out does not depend on their number.
     """
-    n = min(torch.get_num_threads(), len(parts))
+    n = min(torch.get_num_threads(), len(parts), _MOST)
     with threads(1):
         if n <= 1:
             return [function(part) for part in parts]
