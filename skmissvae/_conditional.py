@@ -17,9 +17,9 @@ from .noise import Noise
 
 _POOR_ESS = 10.0
 _POINTS = 4096  # values that stand for a cell's distribution, if there are not more latents
-# Pools are drawn until so many draws are effective that all imputations can choose from them; of
-# many pools fewer will do, as each imputation's own would take long.
-_SHARED_ESS, _SHARED_POOLS, _LEAST_SHARED_ESS = 100.0, 5, 20.0
+# Pools are added until so many draws are effective that all imputations can choose from them; at
+# the last fewer will do, as a pool for each imputation would take long.
+_SHARED_ESS, _SHARED_POOLS, _LEAST_SHARED_ESS = 100.0, 3, 20.0
 _DISAGREE = 1.5  # R-hat from which on chains are told to disagree
 
 
@@ -189,31 +189,29 @@ class Conditional(NamedTuple):
     def several(
         self, x: Tensor, observed: Tensor, noise: Noise, u: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return latents that importance draws give for uniform numbers, one for each.
+        """Return latents that pools of importance draws give for uniform numbers.
 
-        Draws from pools that they share vary less than independent ones by the share 1 / ess.
-        Where that matters each has a pool of its own. Where chains run they are NaN. Rows come one
-        at a time: (1, D), (n, 1) -> (1, n, L), and the effective number of a pool (1,).
+        Draws from pools that they share vary less than independent ones by the share 1 / ess:
+        where this matters, and where chains run, they are NaN. Rows come one at a time: (1, D),
+        (n, 1) -> (1, n, L), and the effective number of a pool (1,).
         """
         nothing = x.new_full((1, len(u), self.vae.prior.n_latents), torch.nan)
         if self._may_run(observed) and not self.where_poor:
             return nothing, nothing[0, :1, 0].double()
-        pools: list[tuple[Tensor, Tensor]] = []
-        for _ in u:
-            pools.append(self.log_weights(x, observed, noise))
-            if len(pools) > _SHARED_POOLS:
-                continue
+        pools = [self.log_weights(x, observed, noise)]
+        ess = 1 / pools[0][1].softmax(0).square().sum(0, keepdim=True)
+        if self._may_run(observed) and self._is_poor(ess):
+            return nothing, ess
+        while True:
             z, log_w = (torch.cat(pieces) for pieces in zip(*pools, strict=True))
             w = log_w.softmax(0)
             shared = 1 / w.square().sum(0, keepdim=True)
-            if len(pools) == 1:
-                ess = shared
-                if self._may_run(observed) and self._is_poor(ess):
-                    return nothing, ess
-            if shared >= (_SHARED_ESS if len(pools) < _SHARED_POOLS else _LEAST_SHARED_ESS):
+            last = len(pools) == _SHARED_POOLS
+            if shared >= (_LEAST_SHARED_ESS if last else _SHARED_ESS):
                 return z[_chosen(w, u)].transpose(0, 1), ess
-        own = [z[_chosen(w.softmax(0), one)] for (z, w), one in zip(pools, u, strict=True)]
-        return torch.cat(own).transpose(0, 1), ess
+            if last:
+                return nothing, ess
+            pools.append(self.log_weights(x, observed, noise))
 
     def spread(
         self, x: Tensor, observed: Tensor, noise: Noise

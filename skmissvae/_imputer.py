@@ -365,11 +365,11 @@ calibration_ : DataFrame or None
         Each imputation draws a latent from a pool of ``n_importance_draws`` in proportion to the
         importance weights (sampling importance resampling), or from the end of chains of
         ``sampler``, then the missing cells given it. Pools are added until 100 of a row's draws
-        are effective, five at most, and if 20 are then, they serve all its imputations, which
+        are effective, three at most, and if 20 are then, they serve all its imputations, which
         lowers the variance between them by a hundredth, or a twentieth at most; other rows have a
-        pool, or chains, for each. Rows are independent; what a row gets depends on its position,
-        or its entry in ``row_ids``, on ``random_state``, the number of imputations and the fit
-        alone: give other tables another ``random_state``.
+        fresh pool, or fresh chains, for each. Rows are independent; what a row gets depends on its
+        position, or its entry in ``row_ids``, on ``random_state`` and the fit alone: give other
+        tables another ``random_state``.
 
         With ``n_models=1`` the model is the same for all imputations: they differ by what the row
         leaves open, not by what is not known of the model. With more, the i-th imputation is by
@@ -640,24 +640,23 @@ class _Completion:
     def _shared(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Return latents (n_todo, L) of pools that serve all imputations, NaN where none may.
 
-        Those of all imputations are found at the first call, and kept where there is room; else
-        each imputation has a pool of its own.
+        Those of all imputations are found at the first call, and kept where there is room.
         """
         model = i % len(self.given)
         slots = range(model, self.n, len(self.given))
         size = len(self.task.todo) * self.n * self.given[0].vae.prior.n_latents
         if len(slots) == 1 or size > _KEPT:
-            z, ess = self._find(model, [i], 14, i)
+            z, ess = self._find(model, [i])
             return z[:, 0], ess
         if model not in self._kept:
-            self._kept[model] = self._find(model, slots, 12, model)
+            self._kept[model] = self._find(model, slots)
         z, ess = self._kept[model]
         return z[:, slots.index(i)], ess
 
-    def _find(self, model: int, slots: Sequence[int], *parts: int) -> list[np.ndarray]:
+    def _find(self, model: int, slots: Sequence[int]) -> list[np.ndarray]:
         def choose(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
             u = torch.cat([self._noise(x, row, 13, i).uniform(1, 1) for i in slots])
-            return there.several(x, o, self._noise(x, row, *parts), u)
+            return there.several(x, o, self._noise(x, row, 12), u)
 
         rows, todo = self.task.rows, self.task.todo
         return self.imputer._row_by_row(rows, choose, self.given[model], todo)

@@ -1,6 +1,5 @@
 """Cells' distributions, calibrated intervals, refitted models and keyed imputations."""
 
-import itertools
 import pickle
 
 import numpy as np
@@ -343,9 +342,9 @@ def test_models_of_bootstrap_samples_keep_rows_that_are_held_out_apart(monkeypat
     seen = []
     train = MVAEImputer._train
 
-    def spy(self, rows, max_iter, schedule, seed, epochs=None, held_out=None):
-        seen.append((rows, held_out))
-        return train(self, rows, max_iter, schedule, seed, epochs, held_out)
+    def spy(self, given, *options):
+        seen.append((given.rows, given.held_out))
+        return train(self, given, *options)
 
     monkeypatch.setattr(MVAEImputer, "_train", spy)
     tiny(MVAEImputer, n_models=2, early_stopping=True, validation_fraction=0.2).fit(X)
@@ -424,24 +423,28 @@ def test_a_pool_serves_where_many_of_its_draws_are_effective():
     np.testing.assert_allclose(z[0].T.cov(), cov[-2:, -2:], atol=0.05)
 
 
-def test_latents_of_few_effective_draws_come_from_pools_of_their_own(monkeypatch):
+def test_pools_are_added_until_enough_of_their_draws_are_effective(monkeypatch):
     x, observed = (rows[2:3] for rows in MODEL.rows(4))
     one = conditional(50, widen=1.3)
-    u = stream(3).uniform(8, 1)
+    of_one = float(one.several(x, observed, stream(4), stream(3).uniform(1, 1))[1])
+    u = stream(3).uniform(200, 1)
+    noise = stream(4)
+    pools = [one.log_weights(x, observed, noise)[0][:, 0].tolist() for _ in range(3)]
 
-    def chosen(shared: float, least: float) -> torch.Tensor:
+    def n_pools(shared: float, least: float) -> int:
         monkeypatch.setattr("skmissvae._conditional._SHARED_ESS", shared)
         monkeypatch.setattr("skmissvae._conditional._LEAST_SHARED_ESS", least)
-        return one.several(x, observed, stream(4), u)[0][0]
+        z, ess = one.several(x, observed, stream(4), u)
+        assert float(ess) == of_one > 20
+        chosen = z[0].tolist()
+        found = [sum(latent in pool for latent in chosen) for pool in pools]
+        assert sum(found) == (0 if z.isnan().all() else len(u))
+        return sum(n > 0 for n in found)
 
-    noise = stream(4)
-    pools = [one.log_weights(x, observed, noise)[0][:, 0].tolist() for _ in u]
-    for z, own in zip(chosen(np.inf, np.inf).tolist(), pools, strict=True):
-        assert z in own
-    for z in chosen(100.0, 20.0).tolist():  # some 30 or 40 of 50 draws are effective
-        assert z in itertools.chain(*pools[:4])
-    for z in chosen(np.inf, 20.0).tolist():
-        assert z in itertools.chain(*pools[:5])
+    assert n_pools(of_one, of_one) == 1
+    assert n_pools(1.2 * of_one, of_one) == 2
+    assert n_pools(np.inf, 20.0) == 3
+    assert n_pools(np.inf, np.inf) == 0
 
 
 @every_imputer
