@@ -145,6 +145,11 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
             f"X is a {type(X).__name__}, which can be read once alone; make Chunks of a function "
             "that returns a new one, or of a list of tables."
         )
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(
+            "X is a masked array, of which scikit-learn takes no notice: its masked cells would "
+            "count as seen; give X.astype(float).filled(np.nan)."
+        )
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")

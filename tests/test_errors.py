@@ -391,3 +391,13 @@ def test_warnings_name_the_line_of_the_user():
         with pytest.warns(UserWarning, match="effective importance draws") as told:
             call(far)
         assert {warning.filename for warning in told} == {__file__}
+
+
+@every_estimator
+def test_a_masked_array_is_refused_rather_than_read_as_seen(cls):
+    X = np.ma.masked_invalid(holed())
+    with pytest.raises(TypeError, match=r"X is a masked array.*filled\(np.nan\)"):
+        tiny(cls).fit(X)
+    estimator = tiny(cls).fit(X.filled(np.nan))
+    with pytest.raises(TypeError, match="X is a masked array"):
+        estimator.score_samples(X)
