@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import peers
 import torch
 from common import markdown, run_grid, versions
 from torch import Tensor
@@ -182,9 +183,7 @@ def steps(quick: bool) -> str:
     shown = frame.assign(
         told=[f"{ms:.1f} / {floor:.1f} = {r:.2f}" for ms, floor, r in frame.iloc[:, 3:].to_numpy()]
     )
-    shown["where"] = [
-        f"{s}, {t} threads" for s, t in zip(shown.setting, shown.threads, strict=True)
-    ]
+    shown["where"] = frame_where(frame)
     shown = shown.pivot(index="method", columns="where", values="told")
     shown = shown.loc[list(cases), list(dict.fromkeys(frame_where(frame)))]
     return (
@@ -218,27 +217,19 @@ def fit_one(method: str, n_rows: int, n_columns: int) -> None:
     """Fit, complete and print seconds, error and memory: in a process of its own."""
     import resource
 
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-    from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
-
     makers = {
-        "MissSIWAEImputer": lambda: MissSIWAEImputer(random_state=0),
-        "MissSIWAEImputer, 100 draws": lambda: MissSIWAEImputer(
-            random_state=0, n_importance_draws=100
-        ),
-        "iterative, ridge": lambda: IterativeImputer(max_iter=5, random_state=0),
-        "iterative, forest": lambda: IterativeImputer(
-            RandomForestRegressor(50, random_state=0), max_iter=5, random_state=0
-        ),
-        "KNN": lambda: KNNImputer(n_neighbors=10),
-        "mean": lambda: SimpleImputer(),
+        "MissSIWAEImputer": peers.default("MissSIWAEImputer"),
+        "MissSIWAEImputer, 100 draws": peers.default("MissSIWAEImputer", n_importance_draws=100),
+        "iterative, ridge": peers.iterative(None, 5),
+        "iterative, forest": peers.iterative(peers.forest, 5),
+        "KNN": peers.knn,
+        "mean": peers.mean,
     }
     holed, x = curved(n_rows, n_columns)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     warnings.simplefilter("ignore")
     start = time.perf_counter()
-    completed = makers[method]().fit_transform(holed)
+    completed = makers[method](0).fit_transform(holed)
     seconds = time.perf_counter() - start
     holes = np.isnan(holed)
     error = float(np.sqrt(np.mean((completed - x)[holes] ** 2)) / x.std())

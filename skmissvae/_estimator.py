@@ -5,7 +5,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from ._input import (
 )
 from ._linear import factor_analysis, start_from
 from ._params import estimator, validate
-from ._pieces import Pieces
+from ._pieces import Pieces, Training
 from ._spec import Spec, likelihoods_by_column
 from ._state import convert, local_seed, unchanged_on_error, users_level
 from ._threads import threads
@@ -45,7 +45,7 @@ from .objectives import (
     Objective,
 )
 from .samplers import Sampler
-from .training import DivergenceError, Schedule, Settings, State, Stream, train, useful_threads
+from .training import DivergenceError, Schedule, Settings, State, train, useful_threads
 
 _log = logging.getLogger("skmissvae")
 
@@ -55,29 +55,6 @@ LEAST_ROWS = 10  # that a start from factor analysis takes
 _FACTORS = 20  # of it, at most
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _CATCH_UP = 10  # steps of the chains of rows that are new to a model
-
-
-class Training(NamedTuple):
-    """A table to train on."""
-
-    rows: Rows  # of a table in chunks a sample
-    held_out: Tensor | None = None  # (N,) bool
-    stream: Stream | None = None  # all rows of a table in chunks, but for those held out
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows, with those held out as long as they are in memory."""
-        return len(self.rows.x) if self.stream is None else self.stream.n_rows
-
-    def own_seed(self, seed: int) -> int:
-        """Return the seed of this process, where several train together."""
-        return seed if self.stream is None else self.stream.seed(seed)
-
-    @property
-    def trained_on(self) -> Rows:
-        """Rows in memory that are not held out."""
-        part = slice(None) if self.held_out is None else ~self.held_out.numpy()
-        return Rows(self.rows.x[part], self.rows.observed[part])
 
 
 @estimator
@@ -658,9 +635,9 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
         going_on = getattr(self, "_optimizers", {})
         try:
-            # dropout's stream must not be that of the draws
             goal = objective(vae, all_rows)
             with (
+                # dropout's stream must not be that of the draws
                 local_seed(derive_seed(table.own_seed(seed), 4), device),
                 threads(useful_threads(vae, goal, batch_size)),
             ):

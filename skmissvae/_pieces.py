@@ -1,9 +1,9 @@
-"""Tables that are not all here: in chunks, or in shares of several processes."""
+"""Tables to train on, of which some are not all here: in chunks, or in shares of processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,29 @@ from ._streams import ChunkStream
 from .chunks import Chunks, is_table
 from .noise import derive_seed
 from .training import Stream
+
+
+class Training(NamedTuple):
+    """A table to train on."""
+
+    rows: Rows  # of a table in chunks a sample
+    held_out: Tensor | None = None  # (N,) bool
+    stream: Stream | None = None  # all rows of a table in chunks, but for those held out
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, with those held out as long as they are in memory."""
+        return len(self.rows.x) if self.stream is None else self.stream.n_rows
+
+    def own_seed(self, seed: int) -> int:
+        """Return the seed of this process, where several train together."""
+        return seed if self.stream is None else self.stream.seed(seed)
+
+    @property
+    def trained_on(self) -> Rows:
+        """Rows in memory that are not held out."""
+        part = slice(None) if self.held_out is None else ~self.held_out.numpy()
+        return Rows(self.rows.x[part], self.rows.observed[part])
 
 
 class Pieces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -11,6 +12,8 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from ._params import refuse_fewer
 
 
 class Sample(NamedTuple):
@@ -75,11 +78,7 @@ class Chunks:
         n_together: int = 4,
         sample_size: int = 100_000,
     ) -> None:
-        for name, value in (("n_together", n_together), ("sample_size", sample_size)):
-            if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-                raise ValueError(
-                    f"{name} of Chunks must be a whole number from 1 on; got {value!r}."
-                )
+        refuse_fewer(1, n_together=n_together, sample_size=sample_size)
         if hasattr(source, "__next__"):
             raise TypeError(
                 f"Chunks cannot be made of a {type(source).__name__}, read once alone, "
@@ -230,8 +229,6 @@ class Chunks:
             types, and a pandas index is not written. If a chunk fails nothing is left at ``path``
             that was not there before.
         """
-        import os
-
         parquet = _parquet()
         import pyarrow as pa
 

@@ -307,7 +307,8 @@ class DeMissVAEImputer(BaseImputer):
     Notes
     -----
     Without dropout and with ``LAIR(n_replenish=0)`` sampler and objectives share a forward pass:
-    a step then takes 1.7 to 2 times as long as one of MissSIWAE (``benchmarks/speed_steps.md``).
+    on one thread a step takes 1.8 to 2 times as long as one of MissSIWAE
+    (``benchmarks/speed_steps.md``).
     With dropout the sampler needs one of its own.
 
     Training keeps N x K x D numbers. With ``warm_start`` they stay with the estimator, and a

@@ -47,7 +47,6 @@ class ResidualMLP(nn.Module):
         linear_path: bool = True,
     ) -> None:
         super().__init__()
-        self.dropout = dropout
         self.inlet = _linear(in_features, n_hidden)
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -65,15 +64,18 @@ class ResidualMLP(nn.Module):
         """Return the output: (*, in_features) -> (*, out_features)."""
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         layers: list[Any] = [self.inlet]
+        dropout = 0.0
         for block in self.blocks:
             assert isinstance(block, nn.Sequential), "made so above"
-            first, _, _, second = block
+            first, _, drop, second = block
+            assert isinstance(drop, nn.Dropout), "made so above"
             layers += first, second
+            dropout = drop.p
         weights = [part for layer in (*layers, self.outlet) for part in (layer.weight, layer.bias)]
         linear = None if self.linear is None else self.linear.weight
         keep = None
-        if self.training and self.dropout and self.blocks:
-            keep = _kept(self.dropout, (len(self.blocks), len(rows), len(weights[0])), rows)
+        if self.training and dropout:
+            keep = _kept(dropout, (len(self.blocks), len(rows), len(weights[0])), rows)
         out: Tensor = _Residual.apply(rows, keep, linear, *weights)
         return out.view(*x.shape[:-1], out.shape[-1])
 
@@ -91,7 +93,7 @@ class _Residual(torch.autograd.Function):
 
     It is what autograd makes of the layers one by one, with fewer passes over memory: what comes
     after a nonlinearity is all that is kept, sums and nonlinearities are in place, and so are the
-    gradients. Small networks take a quarter less time so. It has no second derivatives.
+    gradients. It has no second derivatives.
     """
 
     @staticmethod
@@ -114,7 +116,7 @@ class _Residual(torch.autograd.Function):
         out = torch.addmm(b[-1], hidden[-1], w[-1].T)
         if linear is not None:
             out.addmm_(x, linear.T)
-        ctx.n_hidden, ctx.has_linear = len(hidden), linear is not None
+        ctx.n_hidden = len(hidden)
         ctx.save_for_backward(x, keep, linear, *weights, *hidden, *inner)
         return out
 
@@ -163,8 +165,8 @@ def _through_relu(grad: Tensor, out: Tensor) -> Tensor:
 
 def _kept(dropout: float, shape: Sequence[int], like: Tensor) -> Tensor:
     """Return factors of mean one, each 0 with the given probability, to a 65,536th."""
-    # torch's own takes ten times as long on CPU: a number of 64 bits is enough for four factors,
-    # and what follows is done in vectors
+    # torch's own takes several times as long on CPU: a number of 64 bits is enough for four
+    # factors, and what follows is done in vectors
     size = math.prod(shape)
     bits = torch.randint(-(2**63), 2**63 - 1, (math.ceil(size / 4),), device=like.device)
     levels = bits.view(torch.int16)[:size].view(*shape).to(like.dtype)

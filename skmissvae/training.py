@@ -19,7 +19,7 @@ from .objectives import Batch, Objective
 Schedule = Literal["cosine", "constant"]
 
 _WARM_UP = 0.02  # share of the steps in which the rate of a cosine schedule rises
-_PER_THREAD, _MANY = 6_000_000, 1024  # multiplications of a product; threads
+_PER_THREAD = 6_000_000  # multiplications of a product that keep a thread busy
 _PATIENCE = 3  # epochs without a single finite step before giving up
 
 
@@ -41,7 +41,7 @@ class Settings(NamedTuple):
 
 
 class Stream(ABC):
-    """Training rows that are not all in memory."""
+    """Training rows, wherever they are, and who else trains on others."""
 
     n_rows: int
     device: torch.device
@@ -254,7 +254,7 @@ def useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:
     """
     shapes = [weight.shape for weight in vae.parameters()]
     if any(len(shape) > 2 for shape in shapes):
-        return _MANY  # a weight of a convolution serves many pixels
+        return torch.get_num_threads()  # a weight of a convolution serves many pixels
     largest = max((shape.numel() for shape in shapes if len(shape) == 2), default=0)
     return max(1, batch_size * objective.draws_per_row(vae) * largest // _PER_THREAD)
 
