@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo coverage test-oldest peers clean
+.PHONY: test demo coverage test-distributed test-oldest peers clean
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -19,6 +19,11 @@ coverage: $(STAMP)
 # one thread: on a busy machine a second one costs more than it brings
 demo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/first_steps.py
+
+# several processes: torchrun's, and those of Dask and Ray, which nothing else here needs
+test-distributed: $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[engines]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_distributed.py tests/test_engines.py
 
 # torch first: a range would take the newest build, with gigabytes of GPU packages
 $(STAMP): constraints.txt setup.cfg pyproject.toml
