@@ -110,9 +110,9 @@ class Conditional(NamedTuple):
             vae=vae.to(device), completed=None if completed is None else completed.to(device)
         )
 
-    def moments(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Moments:
-        """Return evidence, means and effective sample size by importance weights: of B rows."""
-        return importance.moments(self.vae, x, observed, self.n_draws, noise)
+    def evidence(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Evidence:
+        """Return evidence and effective sample size by importance weights: of B rows."""
+        return importance.evidence(self.vae, x, observed, self.n_draws, noise)
 
     def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is expected of x, E[z | x_obs] and the effective number of draws behind them.

@@ -95,7 +95,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         """
         rows = self._rows(X)[2]
         log_evidence, ess = self._row_by_row(
-            rows, lambda given, x, o, _: given.moments(x, o, self._common(x))[:2]
+            rows, lambda given, x, o, _: given.evidence(x, o, self._common(x))
         )
         self._warn_of_poor_weights(ess, self.n_importance_draws, chains=False)
         # without evidence the density of nothing is one; the estimate would only come near
@@ -135,7 +135,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             uncertain, its imputations too alike.
         """
         return self._row_by_row(
-            self._rows(X)[2], lambda given, x, o, _: given.moments(x, o, self._common(x))[1:2]
+            self._rows(X)[2], lambda given, x, o, _: given.evidence(x, o, self._common(x))[1:]
         )[0]
 
     def pareto_k(self, X: Any) -> np.ndarray:
@@ -251,11 +251,11 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
         def surprises(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
             found = torch.full((1, 1 + x.shape[1]), math.nan, dtype=torch.float64, device=x.device)
-            found[0, 0] = -given.moments(x, o, self._common(x)).log_evidence if o.any() else 0.0
+            found[0, 0] = -given.evidence(x, o, self._common(x)).log_evidence if o.any() else 0.0
             for d in o[0].nonzero().flatten().tolist():
                 without = o.clone()
                 without[0, d] = False
-                rest = given.moments(x, without, self._common(x)).log_evidence
+                rest = given.evidence(x, without, self._common(x)).log_evidence
                 found[0, 1 + d] = (rest if without.any() else 0.0) + found[0, 0]
             return (found,)
 

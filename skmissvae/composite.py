@@ -24,8 +24,10 @@ _LEAST_SHARE = -60.0  # logarithm of what is within bounds, where nothing is: al
 
 
 def integral(columns: ColumnDistribution, like: Tensor) -> Tensor:
-    """Return the means of columns by their quantiles, of the shape of ``like``."""
-    parts = [weight * columns.icdf(torch.full_like(like, u)) for u, weight in quadrature()]
+    """Return the means of columns by their quantiles, of the shape and type of ``like``."""
+    # probabilities that all rows share: quantiles of standard distributions are slow
+    width = like.shape[-1:]
+    parts = [weight * columns.icdf(like.new_full(width, u)) for u, weight in quadrature()]
     return torch.stack(parts).sum(0)
 
 

@@ -69,12 +69,34 @@ class _Weights:
         """Return (sum w)^2 / sum w^2, (B,)."""
         return self.total.square() / self.squares
 
+    def log_evidence(self) -> Tensor:
+        """Return log sum w, (B,)."""
+        return self.top + self.total.log()
 
-class Moments(NamedTuple):
-    """What the weighted draws of a row tell."""
+
+class Evidence(NamedTuple):
+    """What the weights of a row's draws tell."""
 
     log_evidence: Tensor  # (B,)   log sum w: importance-weighted estimate of log p(x_obs)
     ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
+
+
+def evidence(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Evidence:
+    """Return evidence and effective sample size from n draws per row, in float64.
+
+    The parameters are those of ``moments``, and so are the outcomes.
+    """
+    weights = _Weights(x)
+    for draws in blocks(vae, x, observed, n, noise):
+        weights.add(log_weights(draws))
+    return Evidence(weights.log_evidence(), weights.ess())
+
+
+class Moments(NamedTuple):
+    """What the weighted draws of a row tell: ``Evidence``, and means."""
+
+    log_evidence: Tensor  # (B,)
+    ess: Tensor  # (B,)
     expected: Tensor  # (B, n_expected)   of the columns, given x_obs
     z: Tensor  # (B, L)   E[z | x_obs]
 
@@ -116,8 +138,7 @@ def moments(
         sum_x = shrink * sum_x + _weighted_sum(w, columns.expected())
         sum_z = shrink * sum_z + _weighted_sum(w, draws.z)
     total = weights.total.unsqueeze(-1)
-    log_evidence = weights.top + weights.total.log()
-    return Moments(log_evidence, weights.ess(), sum_x / total, sum_z / total)
+    return Moments(weights.log_evidence(), weights.ess(), sum_x / total, sum_z / total)
 
 
 def weighted(

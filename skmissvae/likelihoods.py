@@ -35,7 +35,7 @@ class ColumnDistribution(ABC):
 
     @abstractmethod
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the u-quantiles: probabilities (*, D) -> (*, D)."""
+        """Return the u-quantiles: probabilities (*, D), or (D,) for all alike -> (*, D)."""
 
     @property
     def shape(self) -> torch.Size:
@@ -172,7 +172,8 @@ class CrossEntropyColumns(BernoulliColumns):
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the means."""
-        return self.mean().expand_as(u)
+        mean = self.mean()
+        return mean.expand(torch.broadcast_shapes(mean.shape, u.shape))
 
 
 class ContinuousBernoulliColumns(ColumnDistribution):

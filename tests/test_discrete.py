@@ -12,7 +12,7 @@ from test_model import MetaNoise, NoTensorElsewhere
 from skmissvae.composite import AtomLikelihood, BoundedColumns, WarpedLikelihood, bounded
 from skmissvae.discrete import CategoricalLikelihood, OrdinalLikelihood, WholeLikelihood
 from skmissvae.likelihoods import JoinedLikelihood, NormalLikelihood, StudentTLikelihood
-from skmissvae.warps import Warp, fit_warp
+from skmissvae.warps import Warp, arsinh, fit_warp
 
 WARPS = [[0.1, -0.5, 0.4, -0.3], [-0.2, 0.3, -0.6, 0.2], [0.0, 0.0, 0.0, 0.0]]
 COUNTS = [[5, 9, 1], [20, 3, 4, 1, 1, 1], [7, 8]]
@@ -202,6 +202,16 @@ def test_a_warp_has_its_inverse_and_its_slope(warp):
     torch.testing.assert_close(warp.inverse(y), x)
     (slope,) = torch.autograd.grad(y.sum(), x)
     torch.testing.assert_close(warp.log_slope(x), slope.log())
+
+
+def test_the_inverse_of_sinh_is_that_at_every_size():
+    sizes = torch.logspace(-30, 30, 121, dtype=torch.float64)
+    x = torch.cat([-sizes.flip(0), torch.zeros(1, dtype=torch.float64), sizes])
+    torch.testing.assert_close(arsinh(x), torch.asinh(x), rtol=1e-14, atol=0)
+    # squares of numbers beyond 1e19 leave the range
+    single = x[x.abs() < 1e18].float()
+    torch.testing.assert_close(arsinh(single), torch.asinh(single), rtol=1e-6, atol=0)
+    assert torch.autograd.gradcheck(arsinh, x[x.abs() < 1e3].requires_grad_())
 
 
 @pytest.mark.parametrize("kind", ["normal", "skewed", "heavy", "bounded"])

@@ -149,6 +149,13 @@ def test_draws_follow_their_columns(likelihood):
         assert (((draws <= at).double().mean(0) - below).abs() < 4.5 * error + 1e-4).all()
 
 
+@every_likelihood
+def test_quantiles_of_probabilities_that_all_rows_share_are_those_of_each(likelihood):
+    _, columns = columns_of(likelihood, 5, 3)
+    u = torch.linspace(0.1, 0.9, D).double()
+    torch.testing.assert_close(columns.icdf(u), columns.icdf(u.expand(5, 3, D)))
+
+
 @every_density
 def test_the_median_halves_every_column(likelihood):
     likelihood, columns = columns_of(likelihood, 5, 3)
