@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ._adam import AdamW, clip
 from .model import VAE
 from .noise import StreamNoise
 from .objectives import Batch, Objective
@@ -163,13 +164,7 @@ def train(
         weight.requires_grad_(False)
     rows = Whole(rows) if isinstance(rows, Batch) else rows
     flat = _Flat(p for p in vae.parameters() if p.requires_grad)
-    optimizer = torch.optim.AdamW(
-        flat.weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    if optimizer_state is not None:
-        optimizer.load_state_dict(copy.deepcopy(optimizer_state))
-        for group in optimizer.param_groups:
-            group["weight_decay"] = settings.weight_decay
+    optimizer = AdamW(flat.weights, settings.weight_decay, optimizer_state)
     noise = StreamNoise(generator, dtype=rows.dtype)
     validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     n_batches = rows.n_batches(settings.batch_size)
@@ -190,18 +185,14 @@ def train(
             n_lost = torch.zeros((), device=rows.device)
             for batch in rows.batches(settings.batch_size, generator):
                 rate = factor * settings.learning_rate * _pace(settings.schedule, step, n_steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
                 flat.zero_grad()
                 loss = objective.backward(vae, batch, noise)
                 rows.average(loss, flat.gradients)
-                norm = nn.utils.clip_grad_norm_(flat.weights, settings.max_grad_norm)
-                lost = (~(norm.isfinite() & loss.isfinite())).float()
-                # fused optimizers read this on the device and leave weights and moments alone
-                optimizer.found_inf, optimizer.grad_scale = lost, None  # type: ignore[attr-defined]
-                optimizer.step()
+                norm = clip(flat.gradients, settings.max_grad_norm)
+                lost = ~(norm.isfinite() & loss.isfinite())
+                optimizer.step(flat.gradients, rate, lost)
                 n_lost += lost
-                total -= torch.where(lost > 0, 0.0, loss.double())
+                total -= torch.where(lost, 0.0, loss.double())
                 step += 1
 
             lost_steps = int(n_lost.item())  # the one synchronisation of an epoch
@@ -243,7 +234,7 @@ def train(
     for values in history.values():  # an epoch that was cut short leaves no entry anywhere
         del values[min(map(len, history.values())) :]
     best = best if held_out is not None else math.nan
-    return State(history, best, optimizer.state_dict(), stopped)
+    return State(history, best, optimizer.state, stopped)
 
 
 def useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:
@@ -277,20 +268,14 @@ class _Flat:
         for weight in self._parts:
             alike.setdefault(weight.dtype, []).append(weight)
         self.weights = [
-            nn.Parameter(torch.cat([weight.detach().flatten() for weight in group]))
-            for group in alike.values()
+            torch.cat([weight.detach().flatten() for weight in group]) for group in alike.values()
         ]
-        for whole, group in zip(self.weights, alike.values(), strict=True):
-            whole.grad = torch.zeros_like(whole)
+        self.gradients = [torch.zeros_like(whole) for whole in self.weights]
+        for whole, slope, group in zip(self.weights, self.gradients, alike.values(), strict=True):
             sizes = [weight.numel() for weight in group]
-            pieces = zip(whole.detach().split(sizes), whole.grad.split(sizes), strict=True)
+            pieces = zip(whole.split(sizes), slope.split(sizes), strict=True)
             for weight, (value, grad) in zip(group, pieces, strict=True):
                 weight.data, weight.grad = value.view(weight.shape), grad.view(weight.shape)
-
-    @property
-    def gradients(self) -> list[Tensor]:
-        """The gradients, one tensor per type."""
-        return [whole.grad for whole in self.weights if whole.grad is not None]
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""

@@ -8,7 +8,7 @@ import pytest
 import skmissvae
 
 LAYERS = [
-    ["noise", "distributions", "warps"],
+    ["noise", "distributions", "warps", "_adam"],
     ["priors", "families", "likelihoods", "networks"],
     ["discrete", "composite"],
     ["model"],

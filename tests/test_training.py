@@ -3,11 +3,14 @@
 import copy
 import itertools
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
-from helpers import generator, stream, tiny_rows, tiny_vae
+from helpers import generator, stream, tiny_rows, tiny_vae, uniform
 
+from skmissvae._adam import AdamW, clip
 from skmissvae.bounds import elbo
 from skmissvae.families import POSTERIORS
 from skmissvae.objectives import METHODS, Batch, BoundObjective, Objective
@@ -196,10 +199,62 @@ def test_the_optimizer_goes_on_from_its_state():
     fresh = copy.deepcopy(vae)
     kept = train(vae, objective, rows, settings, generator(1), optimizer_state=first.optimizer)
     new = train(fresh, objective, rows, settings, generator(1))
-    steps = [{float(s["step"]) for s in state.optimizer["state"].values()} for state in (kept, new)]
-    assert steps == [{2.0}, {1.0}]
+    assert [float(state.optimizer["n_steps"][0]) for state in (kept, new)] == [2.0, 1.0]
     # moments that are kept make another step of the same gradient
     assert not torch.equal(vae.decoder.outlet.weight, fresh.decoder.outlet.weight)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_steps_are_those_of_torchs_optimizer_and_a_lost_one_is_none(weight_decay):
+    start = [uniform(5, low=-1), uniform(3, seed=1, low=-1).float()]
+    ours, theirs = [w.clone() for w in start], [w.clone().requires_grad_() for w in start]
+    adam = AdamW(ours, weight_decay)
+    reference = torch.optim.AdamW(theirs, weight_decay=weight_decay)
+    kept, lost = torch.tensor(False), torch.tensor(True)
+    spoiled = [torch.full_like(w, torch.nan) for w in start]
+    adam.step(spoiled, 0.1, lost)
+    for i in range(20):
+        slopes = [uniform(*w.shape, seed=10 + i, low=-1).to(w) for w in start]
+        for weight, slope in zip(theirs, slopes, strict=True):
+            weight.grad = slope.clone()
+        (group,) = reference.param_groups
+        group["lr"] = 0.1 / (1 + i)
+        reference.step()
+        adam.step(slopes, 0.1 / (1 + i), kept)
+        before = [w.clone() for w in ours]
+        adam.step([torch.full_like(w, torch.inf) for w in start], 0.1, lost)
+        for w, was in zip(ours, before, strict=True):
+            assert torch.equal(w, was)
+        if i == 10:  # what is kept of it is all there is
+            adam = AdamW(ours, weight_decay, adam.state)
+    for mine, other, was in zip(ours, theirs, start, strict=True):
+        torch.testing.assert_close(mine, other.detach())
+        assert not torch.equal(mine, was)
+
+
+@pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e3, torch.inf])
+def test_gradients_are_clipped_as_torch_does(max_norm):
+    weights = [torch.zeros(5, requires_grad=True), torch.zeros(3, requires_grad=True)]
+    for seed, weight in enumerate(weights):
+        weight.grad = uniform(*weight.shape, seed=seed, low=-1).float()
+    ours = [w.grad.clone() for w in weights]
+    norm = clip(ours, max_norm)
+    torch.testing.assert_close(norm, torch.nn.utils.clip_grad_norm_(weights, max_norm))
+    for mine, weight in zip(ours, weights, strict=True):
+        torch.testing.assert_close(mine, weight.grad, rtol=1e-5, atol=0)
+    assert clip([torch.zeros(3)], 1.0) == 0
+
+
+def test_a_first_fit_does_not_wait_for_torchs_compiler():
+    code = """
+import sys
+import numpy as np
+from skmissvae import MissSIWAEImputer
+X = np.random.default_rng(0).normal(size=(30, 3))
+MissSIWAEImputer(max_iter=1, n_hidden=8, n_importance_draws=20).fit(X).transform(X)
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_cosine_rises_shortly_and_falls_to_zero():
