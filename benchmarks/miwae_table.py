@@ -51,7 +51,7 @@ def run(table: str, method: str, seed: int) -> dict[str, Any]:
         completed = imputer.fit(incomplete).transform(incomplete)
     return {
         "mse": float(np.mean((completed - complete)[hidden] ** 2)),
-        "steps": imputer.n_iter_ * math.ceil(len(complete) / imputer._step(len(complete))[0]),
+        "steps": imputer.n_iter_ * math.ceil(len(complete) / imputer._step(len(complete)).rows),
         "seconds": time.perf_counter() - start,
     }
 

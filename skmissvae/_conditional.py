@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from . import importance, samplers
 from .composite import bounded
-from .likelihoods import ColumnDistribution
+from .discrete import CategoricalColumns, RankedColumns
+from .likelihoods import ColumnDistribution, JoinedColumns, quantile
 from .model import VAE, Draws
 from .noise import Noise
 
@@ -20,6 +21,7 @@ _POINTS = 4096  # values that stand for a cell's distribution, if there are not 
 # Pools are added until so many draws are effective that all imputations can choose from them; at
 # the last fewer will do, as a pool for each imputation would take long.
 _SHARED_ESS, _SHARED_POOLS, _LEAST_SHARED_ESS = 100.0, 3, 20.0
+_N_CANDIDATES = 64  # latents whose values are tried as modes
 _DISAGREE = 1.5  # R-hat from which on chains are told to disagree
 
 
@@ -245,3 +247,58 @@ class Conditional(NamedTuple):
 
     def _is_poor(self, ess: Tensor) -> bool:
         return bool(ess < poor_ess(self.n_draws))
+
+
+def cells_of(
+    given: Sequence[Conditional], x: Tensor, observed: Tensor, noise: Callable[[Tensor], Noise]
+) -> tuple[Tensor, Tensor, Tensor, list[tuple[ColumnDistribution, Tensor]], Tensor]:
+    """Return what several models in equal parts tell of the cells of a row.
+
+    Weighted values (P, D) and (P,), means (D,), the weighted columns behind them, and the
+    effective number of latents of a model (1,).
+    """
+    found = [one.spread(x, observed, noise(x)) for one in given]
+    values = torch.cat([values for values, *_ in found])
+    w = torch.cat([w / len(given) for _, w, *_ in found])
+    columns = [(part, w.view(part.shape[0], -1).sum(1) / len(given)) for _, w, part, _ in found]
+    mean = torch.stack([share @ part.mean().squeeze(1).double() for part, share in columns]).sum(0)
+    return values, w, mean, columns, torch.stack([ess for *_, ess in found]).mean(0)
+
+
+def level_chances(columns: ColumnDistribution, share: Tensor, n_codes: int) -> Tensor:
+    """Return probabilities of the codes 0, 1, ... under a mixture of columns.
+
+    Columns of batch (M, 1, D), weights (M,) -> (D, n_codes); of numbers they have no meaning.
+    """
+    if isinstance(columns, JoinedColumns):
+        parts = [level_chances(part, share, n_codes) for part in columns.parts]
+        return torch.cat(parts).index_select(0, columns.order)
+    found = share.new_zeros(columns.shape[-1], n_codes)
+    if isinstance(columns, (CategoricalColumns, RankedColumns)):
+        p = columns.probabilities().squeeze(1).double()  # (M, D, n_levels)
+        found[:, : p.shape[-1]] = (share @ p.flatten(1)).view(p.shape[1:])
+        return found
+    codes = torch.arange(min(2, n_codes), dtype=torch.float32, device=share.device)
+    for k, code in enumerate(codes):  # two values, whatever their model
+        found[:, k] = share @ columns.log_prob(code.expand(columns.shape)).exp().squeeze(1).double()
+    return found
+
+
+def median(columns: ColumnDistribution, half: Tensor) -> Tensor:
+    """Return the median of an equal mixture over the first axis: (R, B, D) -> (B, D)."""
+    # it lies among those of the components
+    medians = columns.icdf(half)
+    return quantile(columns, 0.5, medians.amin(0), medians.amax(0))
+
+
+def mode(columns: ColumnDistribution, half: Tensor) -> Tensor:
+    """Return the centre of highest density under an equal mixture: (R, B, D) -> (B, D)."""
+    centre = columns.icdf(half)
+    # 0 and 1 are where a continuous Bernoulli has its mode, and candidates like any other elsewhere
+    ends = torch.zeros_like(centre[:2])
+    ends[1] = 1.0
+    candidates = torch.cat([centre[:_N_CANDIDATES], ends])
+    density = torch.stack(
+        [columns.log_prob(value.expand_as(centre)).logsumexp(0) for value in candidates]
+    )
+    return candidates.gather(0, density.argmax(0, keepdim=True)).squeeze(0)

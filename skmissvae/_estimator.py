@@ -28,6 +28,7 @@ from ._input import (
 from ._linear import factor_analysis, start_from
 from ._params import estimator, validate
 from ._pieces import Pieces, Training
+from ._schedules import SMALL, Step, epochs_from_nothing
 from ._spec import Spec, likelihoods_by_column
 from ._state import convert, local_seed, unchanged_on_error, users_level
 from ._threads import threads
@@ -49,8 +50,6 @@ from .training import DivergenceError, Schedule, Settings, State, train, useful_
 
 _log = logging.getLogger("skmissvae")
 
-_STEPS, _MIN_EPOCHS, MAX_EPOCHS = 2500, 10, 200  # what max_iter=None takes
-SMALL_STEP = 64, 2e-3  # rows of a training step, and learning rate
 LEAST_ROWS = 10  # that a start from factor analysis takes
 _FACTORS = 20  # of it, at most
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
@@ -301,20 +300,19 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         random_state = check_random_state(self.random_state)
         return [int(seed) for seed in random_state.randint(2**31 - 1, size=3)]
 
-    def _step(self, n_rows: int) -> tuple[int, float]:
-        """Return the rows of a training step, and the learning rate."""
-        return self._given(SMALL_STEP)
+    def _usual_step(self, n_rows: int) -> Step:
+        """Return the step that ``batch_size=None`` stands for."""
+        return SMALL
 
-    def _given(self, step: tuple[int, float]) -> tuple[int, float]:
-        """Return rows of a step and learning rate: the parameters, or what they leave open."""
-        # a rate goes with its number of rows
-        size, rate = step if self.batch_size is None else (self.batch_size, SMALL_STEP[1])
-        return size, rate if self.learning_rate is None else self.learning_rate
+    def _step(self, n_rows: int) -> Step:
+        """Return the step of training: the parameters, or what they leave open."""
+        usual = self._usual_step(n_rows)
+        rows, rate = usual if self.batch_size is None else (self.batch_size, SMALL.rate)
+        return Step(rows, rate if self.learning_rate is None else self.learning_rate)
 
-    def _epochs(self, n_rows: int, times: float = 1.0) -> int:
-        """Return the epochs that ``max_iter=None`` stands for, with more steps by a factor."""
-        steps = math.ceil(n_rows / self._step(n_rows)[0])
-        return min(max(math.ceil(times * _STEPS / steps), _MIN_EPOCHS), round(times * MAX_EPOCHS))
+    def _epochs(self, n_rows: int) -> int:
+        """Return the epochs that ``max_iter=None`` stands for."""
+        return epochs_from_nothing(n_rows, self._step(n_rows).rows)
 
     def _model_epochs(self, n_rows: int) -> int:
         """Return those of the model itself, whose decoder can overfit."""
@@ -570,7 +568,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             imputations.visited[:] = True
             noise = StreamNoise(generator)
             for _ in range(_CATCH_UP):
-                size = self._step(len(batch.x))[0]
+                size = self._step(len(batch.x)).rows
                 for pieces in zip(*(part.split(size) for part in batch), strict=True):
                     objective.advance(vae, Batch(*pieces), noise)
         return objective
@@ -604,11 +602,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if held_out is not None:
             there = held_out.to(device)
             parts = [Batch(*(piece[part] for piece in all_rows)) for part in (~there, there)]
-        batch_size, learning_rate = self._step(table.n_rows)
+        step = self._step(table.n_rows)
         settings = Settings(
             max_iter=max_iter,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
+            batch_size=step.rows,
+            learning_rate=step.rate,
             schedule=schedule,
             weight_decay=self.weight_decay,
             max_grad_norm=self.max_grad_norm,
@@ -639,7 +637,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             with (
                 # dropout's stream must not be that of the draws
                 local_seed(derive_seed(table.own_seed(seed), 4), device),
-                threads(useful_threads(vae, goal, batch_size)),
+                threads(useful_threads(vae, goal, step.rows)),
             ):
                 state = train(
                     vae,
@@ -690,7 +688,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             f"learning rate was halved each time. The column most likely at fault is {name!r}, "
             f"whose largest observed value lies {size.max(initial=0.0):.3g} standard deviations "
             "from its mean: transform it (a logarithm, QuantileTransformer), use "
-            f"likelihood='student_t', or lower learning_rate={self._step(table.n_rows)[1]}."
+            f"likelihood='student_t', or lower learning_rate={self._step(table.n_rows).rate}."
         )
 
 

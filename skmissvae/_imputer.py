@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ._columns import Rows
 from ._completion import Imputations, Task, describe, row_keys
-from ._conditional import Conditional
-from ._estimator import LEAST_ROWS, MAX_EPOCHS, SMALL_STEP, BaseVAE
+from ._conditional import Conditional, cells_of, level_chances, median, mode
+from ._estimator import LEAST_ROWS, BaseVAE
 from ._frames import Numbers
+from ._imputations import Completion
 from ._input import Cells, chosen_cells, column_names
 from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
 from ._params import (
@@ -35,28 +36,18 @@ from ._params import (
     refuse_fewer,
     whole,
 )
+from ._schedules import SMALL, Step, epochs_from_start, step_from_start
 from ._settable import a_mapping
 from ._spec import place_of
 from ._state import users_level
 from .chunks import Chunks
-from .discrete import CategoricalColumns, RankedColumns
-from .likelihoods import ColumnDistribution, JoinedColumns, quantile
 from .missingness import borrowed_masks
-from .noise import KeyedNoise, Noise, derive_seed
+from .noise import KeyedNoise, derive_seed
 
 _CODED = ("binary", "coded")
 _CALIBRATION_SHARE = 0.2  # rows that are kept from the models to calibrate intervals by
 _N_MASKS = 5  # times that other cells of theirs are hidden
-# Of tables of numbers that start from factor analysis. There is more than that to learn where there
-# are many rows; few of them are overfitted in as many epochs.
-_FEW_ROWS, _FEW_EPOCHS = 400, 30
-_MANY_ROWS = 1000
-_NARROW = 8  # columns; of tables that have fewer a row tells less, and more epochs serve
-_LARGE_STEPS_FROM, _LARGE_STEP = 600, (128, 4e-3)  # rows; rows of a step, and learning rate
-_CODED_EPOCHS = 100  # of tables with flags or categories, at most
-_KEPT = 50_000_000  # numbers that are kept of latents between imputations
 _N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
-_N_CANDIDATES = 64  # of them, those whose values are tried as modes
 
 
 def a_number_of_jobs(value: object) -> str | None:
@@ -232,7 +223,7 @@ calibration_ : DataFrame or None
         given = [one.to(self._device()) for one in other._conditionals()]
 
         def place(_: Conditional, row: Tensor, seen: Tensor, i: int) -> tuple[Tensor, ...]:
-            values, w = _cells_of(given, row, seen, other._common)[:2]
+            values, w = cells_of(given, row, seen, other._common)[:2]
             noise = KeyedNoise(derive_seed(seed, 11), [i], device=row.device)
             truth = torch.as_tensor(x[i], device=row.device)
             return (standing(values, w, truth, noise.uniform(1, len(truth))),)
@@ -246,23 +237,15 @@ calibration_ : DataFrame or None
         has_start = self.vae_.guide is not None and n_rows >= LEAST_ROWS
         return has_start and self.vae_.likelihood.starts_whole
 
-    def _step(self, n_rows: int) -> tuple[int, float]:
-        """Return the rows of a training step, and the learning rate."""
+    def _usual_step(self, n_rows: int) -> Step:
         numbers = self._starts(n_rows) and self._numeric().all()
-        return self._given(_LARGE_STEP if numbers and n_rows >= _LARGE_STEPS_FROM else SMALL_STEP)
+        return step_from_start(n_rows) if numbers else SMALL
 
     def _model_epochs(self, n_rows: int) -> int:
-        """Return the epochs of the model: densities gain from more of them, imputations do not."""
         if not self._starts(n_rows):
-            return self._epochs(n_rows)  # there is something to learn from nothing
-        if not self._numeric().all():  # of flags and categories the start tells less
-            return min(self._epochs(n_rows), _CODED_EPOCHS)
-        n_columns = len(self._spec.facts)
-        narrow = min(max(1.0, _NARROW / n_columns), 2.0)
-        share = (n_rows - _FEW_ROWS) / (_MANY_ROWS - _FEW_ROWS)
-        by_rows = narrow * (_FEW_EPOCHS + share * (MAX_EPOCHS - _FEW_EPOCHS))
-        wanted = round(max(_FEW_EPOCHS, by_rows, n_rows / n_columns))
-        return min(self._epochs(n_rows, narrow), wanted)
+            return self._epochs(n_rows)
+        size, numeric = self._step(n_rows).rows, bool(self._numeric().all())
+        return epochs_from_start(n_rows, len(self._spec.facts), size, numeric)
 
     def _numeric(self) -> np.ndarray:
         """Tell which modelled columns are of numbers, (D,)."""
@@ -340,7 +323,7 @@ calibration_ : DataFrame or None
             if draw:
                 return columns.sample(noise)[0].double(), ess
             half = torch.full(columns.shape, 0.5, dtype=z.dtype, device=z.device)
-            value = _median(columns, half) if self.estimate == "median" else _mode(columns, half)
+            value = median(columns, half) if self.estimate == "median" else mode(columns, half)
             if decided.any():  # levels have no middle: the most probable one
                 point = likelihood.point(columns.expected().mean(0)).to(value)
                 value = torch.where(torch.as_tensor(decided, device=z.device), point, value)
@@ -406,7 +389,7 @@ calibration_ : DataFrame or None
                 UserWarning,
                 stacklevel=users_level(),
             )
-        draw = _Completion(self, task, given, self._call_seed(random_state), int(n_imputations))
+        draw = Completion(self, task, given, self._call_seed(random_state), int(n_imputations))
         return Imputations(draw, range(int(n_imputations)), list(self.get_feature_names_out()))
 
     def cell_distribution(
@@ -448,14 +431,14 @@ calibration_ : DataFrame or None
         at = torch.as_tensor(np.tile(levels, (D, 1)) if moved is None else moved, device=device)
 
         def tell(_: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
-            values, w, mean, columns, ess = _cells_of(given, x, o, self._common)
+            values, w, mean, columns, ess = cells_of(given, x, o, self._common)
             missing = (~o[0]).nonzero().squeeze(1)
             stats = torch.full((1, D, 2 + len(levels)), math.nan, dtype=w.dtype, device=device)
             values, mean = values[:, missing], mean[missing]
             stats[0, missing, 0] = mean
             stats[0, missing, 1] = (w @ (values - mean).square()).sqrt()
             stats[0, missing, 2:] = read(values, w, at[missing])
-            chances = torch.stack([_level_chances(part, share, n_codes) for part, share in columns])
+            chances = torch.stack([level_chances(part, share, n_codes) for part, share in columns])
             return stats, chances.sum(0, keepdim=True), ess
 
         stats, chances, ess = self._row_by_row(task.rows, tell, which=task.todo)
@@ -591,116 +574,6 @@ calibration_ : DataFrame or None
         return tags
 
 
-class _Completion:
-    """Makes the i-th of n imputations of a table, whatever becomes of the imputer.
-
-    Parameters
-    ----------
-    imputer : BaseImputer
-        The imputer, for its device and its warnings.
-    task : Task
-        The table.
-    given : sequence of Conditional
-        The models, which serve in turn.
-    seed : int
-        Source of the draws.
-    n : int
-        Number of imputations.
-    """
-
-    def __init__(
-        self, imputer: BaseImputer, task: Task, given: Sequence[Conditional], seed: int, n: int
-    ) -> None:
-        self.imputer, self.task, self.given, self.seed, self.n = imputer, task, given, seed, n
-        self._kept: dict[int, list[np.ndarray]] = {}
-        self._told = False
-
-    def __call__(self, i: int) -> Any:
-        """Return the i-th completed table."""
-        task, given = self.task, self.given[i % len(self.given)]
-        if not len(task.todo):
-            return task.table(np.empty((0, task.rows.x.shape[1])))
-        latents, pool_ess = self._shared(i)
-        place = {int(row): k for k, row in enumerate(task.todo)}
-
-        def draw(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
-            noise, k = self._noise(x, row, 2, i), place[row]
-            z = torch.from_numpy(latents[k]).to(x.device).view(1, 1, -1)
-            ess = torch.from_numpy(pool_ess[k : k + 1]).to(x.device)
-            if z.isnan().any():
-                z, ess = there.latents(x, o, noise, 1)
-            return there.decode(z).sample(noise)[0].double(), ess
-
-        x, ess = self.imputer._row_by_row(task.rows, draw, given, task.todo)
-        if not self._told:
-            self.imputer._warn_of_poor_weights(ess, given.n_draws)
-            self._told = True
-        return task.table(x)
-
-    def _shared(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return latents (n_todo, L) of pools that serve all imputations, NaN where none may.
-
-        Those of all imputations are found at the first call, and kept where there is room.
-        """
-        model = i % len(self.given)
-        slots = range(model, self.n, len(self.given))
-        size = len(self.task.todo) * self.n * self.given[0].vae.prior.n_latents
-        if len(slots) == 1 or size > _KEPT:
-            z, ess = self._find(model, [i])
-            return z[:, 0], ess
-        if model not in self._kept:
-            self._kept[model] = self._find(model, slots)
-        z, ess = self._kept[model]
-        return z[:, slots.index(i)], ess
-
-    def _find(self, model: int, slots: Sequence[int]) -> list[np.ndarray]:
-        def choose(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
-            u = torch.cat([self._noise(x, row, 13, i).uniform(1, 1) for i in slots])
-            return there.several(x, o, self._noise(x, row, 12), u)
-
-        rows, todo = self.task.rows, self.task.todo
-        return self.imputer._row_by_row(rows, choose, self.given[model], todo)
-
-    def _noise(self, x: Tensor, row: int, *parts: int) -> KeyedNoise:
-        key = int(self.task.keys[row])
-        return KeyedNoise(derive_seed(self.seed, *parts), [key], device=x.device)
-
-
-def _cells_of(
-    given: Sequence[Conditional], x: Tensor, observed: Tensor, noise: Callable[[Tensor], Noise]
-) -> tuple[Tensor, Tensor, Tensor, list[tuple[ColumnDistribution, Tensor]], Tensor]:
-    """Return what several models in equal parts tell of the cells of a row.
-
-    Weighted values (P, D) and (P,), means (D,), the weighted columns behind them, and the
-    effective number of latents of a model (1,).
-    """
-    found = [one.spread(x, observed, noise(x)) for one in given]
-    values = torch.cat([values for values, *_ in found])
-    w = torch.cat([w / len(given) for _, w, *_ in found])
-    columns = [(part, w.view(part.shape[0], -1).sum(1) / len(given)) for _, w, part, _ in found]
-    mean = torch.stack([share @ part.mean().squeeze(1).double() for part, share in columns]).sum(0)
-    return values, w, mean, columns, torch.stack([ess for *_, ess in found]).mean(0)
-
-
-def _level_chances(columns: ColumnDistribution, share: Tensor, n_codes: int) -> Tensor:
-    """Return probabilities of the codes 0, 1, ... under a mixture of columns.
-
-    Columns of batch (M, 1, D), weights (M,) -> (D, n_codes); of numbers they have no meaning.
-    """
-    if isinstance(columns, JoinedColumns):
-        parts = [_level_chances(part, share, n_codes) for part in columns.parts]
-        return torch.cat(parts).index_select(0, columns.order)
-    found = share.new_zeros(columns.shape[-1], n_codes)
-    if isinstance(columns, (CategoricalColumns, RankedColumns)):
-        p = columns.probabilities().squeeze(1).double()  # (M, D, n_levels)
-        found[:, : p.shape[-1]] = (share @ p.flatten(1)).view(p.shape[1:])
-        return found
-    codes = torch.arange(min(2, n_codes), dtype=torch.float32, device=share.device)
-    for k, code in enumerate(codes):  # two values, whatever their model
-        found[:, k] = share @ columns.log_prob(code.expand(columns.shape)).exp().squeeze(1).double()
-    return found
-
-
 def _bootstrapped(imputer: BaseImputer, rows: Rows, max_iter: int, seed: int) -> BaseImputer:
     """Return the imputer fitted to a bootstrap sample of the rows that it does not hold out."""
     held_out = imputer._held_out(len(rows.x), seed)
@@ -711,23 +584,3 @@ def _bootstrapped(imputer: BaseImputer, rows: Rows, max_iter: int, seed: int) ->
         held_out = torch.arange(len(sample)) >= len(kept)
     rows = Rows(rows.x[sample], rows.observed[sample])
     return imputer._refitted(rows, held_out, max_iter, seed)
-
-
-def _median(columns: ColumnDistribution, half: Tensor) -> Tensor:
-    """Return the median of an equal mixture over the first axis: (R, B, D) -> (B, D)."""
-    # it lies among those of the components
-    medians = columns.icdf(half)
-    return quantile(columns, 0.5, medians.amin(0), medians.amax(0))
-
-
-def _mode(columns: ColumnDistribution, half: Tensor) -> Tensor:
-    """Return the centre of highest density under an equal mixture: (R, B, D) -> (B, D)."""
-    centre = columns.icdf(half)
-    # 0 and 1 are where a continuous Bernoulli has its mode, and candidates like any other elsewhere
-    ends = torch.zeros_like(centre[:2])
-    ends[1] = 1.0
-    candidates = torch.cat([centre[:_N_CANDIDATES], ends])
-    density = torch.stack(
-        [columns.log_prob(value.expand_as(centre)).logsumexp(0) for value in candidates]
-    )
-    return candidates.gather(0, density.argmax(0, keepdim=True)).squeeze(0)

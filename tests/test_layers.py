@@ -8,7 +8,7 @@ import pytest
 import skmissvae
 
 LAYERS = [
-    ["noise", "distributions", "warps", "_adam"],
+    ["noise", "distributions", "warps", "_adam", "_schedules"],
     ["priors", "families", "likelihoods", "networks"],
     ["discrete", "composite"],
     ["model"],
@@ -22,6 +22,7 @@ LAYERS = [
     ["_input", "_settable", "_pieces"],
     ["_completion", "_intervals", "missingness", "pooling"],
     ["_fitted"],
+    ["_imputations"],
     ["_estimator"],
     ["_imputer"],
     ["imputers", "density"],
