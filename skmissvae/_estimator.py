@@ -30,7 +30,7 @@ from ._params import estimator, validate
 from ._pieces import Pieces, Training
 from ._schedules import SMALL, Step, epochs_from_nothing
 from ._spec import Spec, likelihoods_by_column
-from ._state import convert, local_seed, unchanged_on_error, users_level
+from ._state import convert, local_seed, own_precision, unchanged_on_error, users_level
 from ._threads import threads
 from .bounds import iwelbo
 from .chunks import Chunks
@@ -637,6 +637,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             with (
                 # dropout's stream must not be that of the draws
                 local_seed(derive_seed(table.own_seed(seed), 4), device),
+                own_precision(device),
                 threads(useful_threads(vae, goal, step.rows)),
             ):
                 state = train(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ._estimator import BaseVAE
 from ._params import refuse_fewer
+from ._state import own_precision
 from .likelihoods import NormalColumns
 from .model import VAE
 from .noise import StreamNoise
@@ -67,7 +68,7 @@ def integrated_score_samples(estimator: BaseVAE, X: Any, *, tol: float = 1e-3) -
     """
     _, _, rows = estimator._rows(X)
     x, observed = torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
-    with torch.inference_mode():
+    with torch.inference_mode(), own_precision(x.device):
         log_evidence = _integrate(estimator.vae_, x, observed, tol).numpy()
     return log_evidence - estimator._table.log_units(rows)
 
@@ -275,7 +276,8 @@ def gradient_signal_to_noise(
     squares = torch.zeros_like(total)
     for _ in range(n_repeats):
         vae.zero_grad()
-        objective.backward(vae, batch, noise)
+        with own_precision(batch.x.device):
+            objective.backward(vae, batch, noise)
         gradients = [_gradient(weight) for part in parts for weight in part]
         gradient = torch.cat(gradients).double()
         total += gradient

@@ -125,6 +125,14 @@ def test_results_do_not_depend_on_the_global_random_state(cls):
     assert_same(outputs(tiny(cls, dropout=0.2).fit(X), X), first)
 
 
+@every_estimator
+def test_results_do_not_depend_on_autocast(cls):
+    X = holed()
+    first = outputs(tiny(cls).fit(X), X)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_same(outputs(tiny(cls).fit(X), X), first)
+
+
 # -- multiple imputation ------------------------------------------------------------------------
 
 
