@@ -1,6 +1,6 @@
 """Scikit-learn estimators over variational autoencoders fitted on incomplete data."""
 
-from ._completion import Imputations
+from ._task import Imputations
 from .checks import (
     ImputedComparison,
     OverimputationReport,

@@ -34,13 +34,15 @@ class AdamW:
         self.weights, self.weight_decay = list(weights), weight_decay
         #: A list per quantity, an entry per weight: steps taken, and moments of the gradients.
         self.state: dict[str, list[Tensor]] = {
-            "n_steps": [torch.zeros((), device=weight.device) for weight in weights],
+            # of single precision, whatever the weights are: kernels of GPUs expect it
+            "n_steps": [torch.zeros((), dtype=torch.float32, device=w.device) for w in weights],
             "means": [torch.zeros_like(weight) for weight in weights],
             "squares": [torch.zeros_like(weight) for weight in weights],
         }
-        for name, known in (state or {}).items():
-            for moment, value in zip(self.state[name], known, strict=True):
-                moment.copy_(value)
+        if state is not None:
+            for name, moments in self.state.items():
+                for moment, known in zip(moments, state[name], strict=True):
+                    moment.copy_(known)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], rate: float, lost: Tensor) -> None:
@@ -78,6 +80,7 @@ class AdamW:
 def clip(gradients: Sequence[Tensor], max_norm: float) -> Tensor:
     """Scale gradients to a norm of ``max_norm`` at most, in place; return the norm they had."""
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    factor = (max_norm / norm).clamp_max(1)
     for gradient in gradients:
-        gradient.mul_((max_norm / norm).clamp_max(1))
+        gradient.mul_(factor)
     return norm

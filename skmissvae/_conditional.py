@@ -74,13 +74,11 @@ class Conditional(NamedTuple):
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return what is imputed given latents: (*, L) -> batch (*, D)."""
-        return self._cut(z)[0]
+        return self.vae.decode(z) if self.bounds is None else self._cut(z)[0]
 
     def _cut(self, z: Tensor) -> tuple[ColumnDistribution, Tensor]:
         """Return columns cut off at the bounds, and the log-shares that are left, (*, D)."""
-        if self.bounds is None:
-            columns = self.vae.decode(z)
-            return columns, torch.zeros_like(columns.mean())
+        assert self.bounds is not None, "asked by those who have them"
         # tails want double precision
         columns = self.vae.likelihood(self.vae.decoder(z).double())
         low, high = (bound.to(z.device) for bound in self.bounds)
@@ -101,6 +99,8 @@ class Conditional(NamedTuple):
 
     def _log_share(self, z: Tensor, observed: Tensor) -> Tensor:
         """Return what the bounds add to the log-weights of latents: (M, 1, L) -> (M,)."""
+        if self.bounds is None:
+            return z.new_zeros(len(z))
         return torch.where(observed, 0.0, self._cut(z)[1]).sum(-1).squeeze(-1)
 
     def to(self, device: torch.device) -> Conditional:

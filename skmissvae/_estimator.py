@@ -633,11 +633,12 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
         going_on = getattr(self, "_optimizers", {})
         try:
-            goal = objective(vae, all_rows)
+            with own_precision(device):
+                goal = objective(vae, all_rows)
             with (
+                own_precision(device),
                 # dropout's stream must not be that of the draws
                 local_seed(derive_seed(table.own_seed(seed), 4), device),
-                own_precision(device),
                 threads(useful_threads(vae, goal, step.rows)),
             ):
                 state = train(

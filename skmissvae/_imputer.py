@@ -17,11 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ._columns import Rows
-from ._completion import Imputations, Task, describe, row_keys
+from ._completion import Completion
 from ._conditional import Conditional, cells_of, level_chances, median, mode
 from ._estimator import LEAST_ROWS, BaseVAE
 from ._frames import Numbers
-from ._imputations import Completion
 from ._input import Cells, chosen_cells, column_names
 from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
 from ._params import (
@@ -40,6 +39,7 @@ from ._schedules import SMALL, Step, epochs_from_start, step_from_start
 from ._settable import a_mapping
 from ._spec import place_of
 from ._state import users_level
+from ._task import Imputations, Task, describe, row_keys
 from .chunks import Chunks
 from .missingness import borrowed_masks
 from .noise import KeyedNoise, derive_seed
@@ -238,12 +238,14 @@ calibration_ : DataFrame or None
         return has_start and self.vae_.likelihood.starts_whole
 
     def _usual_step(self, n_rows: int) -> Step:
+        """Return the step that ``batch_size=None`` stands for."""
         numbers = self._starts(n_rows) and self._numeric().all()
         return step_from_start(n_rows) if numbers else SMALL
 
     def _model_epochs(self, n_rows: int) -> int:
+        """Return those of the model itself, whose decoder can overfit."""
         if not self._starts(n_rows):
-            return self._epochs(n_rows)
+            return self._epochs(n_rows)  # there is something to learn from nothing
         size, numeric = self._step(n_rows).rows, bool(self._numeric().all())
         return epochs_from_start(n_rows, len(self._spec.facts), size, numeric)
 
@@ -322,7 +324,7 @@ calibration_ : DataFrame or None
             columns = given.decode(z)
             if draw:
                 return columns.sample(noise)[0].double(), ess
-            half = torch.full(columns.shape, 0.5, dtype=z.dtype, device=z.device)
+            half = torch.full(columns.shape[-1:], 0.5, dtype=z.dtype, device=z.device)
             value = median(columns, half) if self.estimate == "median" else mode(columns, half)
             if decided.any():  # levels have no middle: the most probable one
                 point = likelihood.point(columns.expected().mean(0)).to(value)

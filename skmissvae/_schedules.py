@@ -22,12 +22,12 @@ class Step(NamedTuple):
     rate: float  # of learning; it goes with the number of rows
 
 
-SMALL, LARGE = Step(64, 2e-3), Step(128, 4e-3)
+SMALL, _LARGE = Step(64, 2e-3), Step(128, 4e-3)
 
 
 def step_from_start(n_rows: int) -> Step:
     """Return the step for imputers of numbers that start from factor analysis."""
-    return LARGE if n_rows >= _LARGE_STEPS_FROM else SMALL
+    return _LARGE if n_rows >= _LARGE_STEPS_FROM else SMALL
 
 
 def epochs_from_nothing(n_rows: int, batch_size: int, times: float = 1.0) -> int:

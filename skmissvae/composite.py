@@ -25,7 +25,7 @@ _LEAST_SHARE = -60.0  # logarithm of what is within bounds, where nothing is: al
 
 def integral(columns: ColumnDistribution, like: Tensor) -> Tensor:
     """Return the means of columns by their quantiles, of the shape and type of ``like``."""
-    # probabilities that all rows share: quantiles of standard distributions are slow
+    # one number per column: quantiles of standard distributions are slow
     width = like.shape[-1:]
     parts = [weight * columns.icdf(like.new_full(width, u)) for u, weight in quadrature()]
     return torch.stack(parts).sum(0)
@@ -192,7 +192,7 @@ def bounded(
         joined = JoinedColumns([part for part, _ in parts], columns.columns, columns.order)
         return joined, joined.join([share for _, share in parts])
     if bool((low.isinf() & high.isinf()).all()):
-        return columns, torch.zeros_like(columns.mean())
+        return columns, low.new_zeros(columns.shape)
     cut = BoundedColumns(columns, low, high)
     if isinstance(columns, CrossEntropyColumns):  # certain given z: moved to a bound, not weighed
         return cut, torch.zeros_like(columns.logits)
@@ -214,6 +214,11 @@ class AtomColumns(ColumnDistribution):
 
     def __init__(self, base: ColumnDistribution, logits: Tensor, atoms: Tensor) -> None:
         self.base, self.logits, self.atoms = base, logits, atoms
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self.logits.shape
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-probability of an atom, and the log-density of other cells."""

@@ -70,6 +70,11 @@ class WholeColumns(ColumnDistribution):
         self.loc, self.scale, self.warp = loc, scale * _SD, warp
         self.step, self.low, self.origin = step, low, origin
 
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self.loc.shape
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-probability of each cell."""
         half = 0.5 * self.step

@@ -84,7 +84,8 @@ class Evidence(NamedTuple):
 def evidence(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Evidence:
     """Return evidence and effective sample size from n draws per row, in float64.
 
-    The parameters are those of ``moments``, and so are the outcomes.
+    Rows ``x`` and what is seen of them, (B, D), by the draws of ``moments``, which cuts off at
+    bounds besides.
     """
     weights = _Weights(x)
     for draws in blocks(vae, x, observed, n, noise):
@@ -93,10 +94,9 @@ def evidence(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Evi
 
 
 class Moments(NamedTuple):
-    """What the weighted draws of a row tell: ``Evidence``, and means."""
+    """Means by the weighted draws of a row."""
 
-    log_evidence: Tensor  # (B,)
-    ess: Tensor  # (B,)
+    ess: Tensor  # (B,)   effective sample size
     expected: Tensor  # (B, n_expected)   of the columns, given x_obs
     z: Tensor  # (B, L)   E[z | x_obs]
 
@@ -109,7 +109,7 @@ def moments(
     noise: Noise,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
 ) -> Moments:
-    """Return evidence, effective sample size and conditional means from n draws per row.
+    """Return effective sample size and conditional means from n draws per row.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def moments(
         sum_x = shrink * sum_x + _weighted_sum(w, columns.expected())
         sum_z = shrink * sum_z + _weighted_sum(w, draws.z)
     total = weights.total.unsqueeze(-1)
-    return Moments(weights.log_evidence(), weights.ess(), sum_x / total, sum_z / total)
+    return Moments(weights.ess(), sum_x / total, sum_z / total)
 
 
 def weighted(

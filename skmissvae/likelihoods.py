@@ -35,7 +35,7 @@ class ColumnDistribution(ABC):
 
     @abstractmethod
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the u-quantiles: probabilities (*, D), or (D,) for all alike -> (*, D)."""
+        """Return the u-quantiles: probabilities (*, D), or (D,) for all latents -> (*, D)."""
 
     @property
     def shape(self) -> torch.Size:

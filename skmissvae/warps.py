@@ -18,13 +18,15 @@ _STRAIGHT = (0.0, 0.0, 0.0, 0.0)
 
 
 class _Arsinh(torch.autograd.Function):
-    """The inverse of sinh, in a third of the time that torch's own takes on CPU."""
+    """The inverse of sinh: torch's own is several times as slow on CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        size = x.abs()
-        return torch.log1p(size * (1 + size / (1 + (size * size + 1).sqrt()))).copysign(x)
+        # the square of what is larger leaves the range
+        size = x.abs().clamp_max_(0.5 * torch.finfo(x.dtype).max ** 0.5)
+        root = (size * size).add_(1).sqrt_().add_(1)
+        return torch.div(size, root, out=root).add_(1).mul_(size).log1p_().copysign_(x)
 
     @staticmethod
     @once_differentiable
@@ -34,7 +36,10 @@ class _Arsinh(torch.autograd.Function):
 
 
 def arsinh(x: Tensor) -> Tensor:
-    """Return the inverse of sinh; it has first derivatives."""
+    """Return the inverse of sinh; it has first derivatives.
+
+    Beyond half of the root of the greatest number it stays as it is there, 44 in single precision.
+    """
     found: Tensor = _Arsinh.apply(x)
     return found
 

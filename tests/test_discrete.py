@@ -98,6 +98,18 @@ def test_draws_follow_their_columns(name):
         assert ((share - below).abs() < 4.5 * error + 1e-4).all(), at
 
 
+@every_one
+def test_quantiles_of_a_probability_per_column_are_those_of_each_cell(name):
+    _, columns = columns_of(name, 5, 4)
+    u = torch.tensor([0.1, 0.5, 0.8]).double()
+    assert columns.shape == columns.mean().shape == (5, 4, 3)
+    torch.testing.assert_close(columns.icdf(u), columns.icdf(u.expand(5, 4, 3)))
+    if name in CONTINUOUS:
+        low, high = torch.tensor([-0.5, -math.inf, 0.1]), torch.tensor([0.5, 0.3, math.inf])
+        columns, _ = bounded(columns, low.double(), high.double())
+        torch.testing.assert_close(columns.icdf(u), columns.icdf(u.expand(5, 4, 3)))
+
+
 @every_continuous
 @pytest.mark.parametrize("d", range(3))
 def test_densities_and_atoms_sum_to_one(name, d):
@@ -204,13 +216,15 @@ def test_a_warp_has_its_inverse_and_its_slope(warp):
     torch.testing.assert_close(warp.log_slope(x), slope.log())
 
 
-def test_the_inverse_of_sinh_is_that_at_every_size():
+def test_the_inverse_of_sinh_is_that_and_has_its_slope():
     sizes = torch.logspace(-30, 30, 121, dtype=torch.float64)
     x = torch.cat([-sizes.flip(0), torch.zeros(1, dtype=torch.float64), sizes])
     torch.testing.assert_close(arsinh(x), torch.asinh(x), rtol=1e-14, atol=0)
-    # squares of numbers beyond 1e19 leave the range
     single = x[x.abs() < 1e18].float()
     torch.testing.assert_close(arsinh(single), torch.asinh(single), rtol=1e-6, atol=0)
+    beyond = torch.tensor([1e30, math.inf, -math.inf])
+    torch.testing.assert_close(arsinh(beyond).abs(), torch.full((3,), 44.0), atol=1.0, rtol=0)
+    assert torch.equal(arsinh(beyond).sign(), beyond.sign())
     assert torch.autograd.gradcheck(arsinh, x[x.abs() < 1e3].requires_grad_())
 
 

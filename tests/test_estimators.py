@@ -131,6 +131,9 @@ def test_results_do_not_depend_on_autocast(cls):
     first = outputs(tiny(cls).fit(X), X)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert_same(outputs(tiny(cls).fit(X), X), first)
+        # rows that are new to a model are more than a fit
+        going_on = outputs(tiny(cls, warm_start=True).fit(X[:20]).fit(X[20:]), X)
+    assert_same(outputs(tiny(cls, warm_start=True).fit(X[:20]).fit(X[20:]), X), going_on)
 
 
 # -- multiple imputation ------------------------------------------------------------------------

@@ -29,10 +29,9 @@ def test_moments_are_weighted_sums_over_all_draws():
     log_w = torch.cat([part.log_mass + part.log_ratio for part in parts])  # (N, B)
     w = log_w.softmax(0)
     found = importance.moments(vae, rows.x, rows.observed, N, stream())
-    torch.testing.assert_close(found.log_evidence, log_w.logsumexp(0))
     torch.testing.assert_close(found.ess, 1 / w.square().sum(0))
     evidence = importance.evidence(vae, rows.x, rows.observed, N, stream())
-    assert torch.equal(evidence.log_evidence, found.log_evidence)
+    torch.testing.assert_close(evidence.log_evidence, log_w.logsumexp(0))
     assert torch.equal(evidence.ess, found.ess)
     z, x = (torch.cat(p) for p in zip(*[(p.z, p.columns.mean()) for p in parts], strict=True))
     torch.testing.assert_close(found.z, torch.einsum("mb,mbl->bl", w, z))
@@ -67,8 +66,9 @@ def test_ratios_that_are_no_numbers_give_finite_results(value, everywhere):
     vae, rows = tiny_vae(), tiny_rows(8)
     sound = vae.decoder
     vae.decoder = Breaking(sound, value, everywhere)
-    for part in importance.moments(vae, rows.x, rows.observed, N, stream(dtype=torch.float32)):
-        assert part.isfinite().all()
+    for found in (importance.moments, importance.evidence):
+        for part in found(vae, rows.x, rows.observed, N, stream(dtype=torch.float32)):
+            assert part.isfinite().all()
     z, ess = importance.resample(
         vae, rows.x, rows.observed, N, stream(dtype=torch.float32), size=20
     )

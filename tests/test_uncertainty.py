@@ -407,7 +407,7 @@ def test_an_imputation_is_the_same_however_many_there_are_and_are_kept(n_models,
     for i in range(3):
         np.testing.assert_array_equal(six[i], three[i])
     kept = list(six)
-    monkeypatch.setattr("skmissvae._imputations._KEPT", 0)
+    monkeypatch.setattr("skmissvae._completion._KEPT", 0)
     for a, b in zip(kept, imputer.impute(X, 6), strict=True):
         np.testing.assert_array_equal(a, b)
 
