@@ -92,8 +92,10 @@ def picture(path: Path, epochs: int, rows: int) -> None:
             fitted = density.refit_encoder(masked(data["train"][:rows], share, 0))
             LatentDisplay.from_estimator(fitted, test, rows=SHOWN, ax=ax, s=5, alpha=0.3)
             ax.set_title(f"{family}, {cells}")
-            if ax is not axes[0, 0]:
-                ax.get_legend().remove()
+            legend = ax.get_legend()
+            legend.remove()
+    labels = [text.get_text().split(":")[0] for text in legend.get_texts()]
+    figure.legend(legend.legend_handles, labels, loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
