@@ -635,24 +635,23 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         try:
             with own_precision(device):
                 goal = objective(vae, all_rows)
-            with (
-                own_precision(device),
-                # dropout's stream must not be that of the draws
-                local_seed(derive_seed(table.own_seed(seed), 4), device),
-                threads(useful_threads(vae, goal, step.rows)),
-            ):
-                state = train(
-                    vae,
-                    goal,
-                    table.stream or parts[0],
-                    settings,
-                    torch.Generator(device).manual_seed(table.own_seed(seed)),
-                    held_out=parts[1] if len(parts) > 1 else None,
-                    frozen=[getattr(vae, part) for part in frozen],
-                    optimizer_state=going_on.get(name),
-                    begin_epoch=epochs.begin if epochs else lambda: None,
-                    end_epoch=end_epoch,
-                )
+                with (
+                    # dropout's stream must not be that of the draws
+                    local_seed(derive_seed(table.own_seed(seed), 4), device),
+                    threads(useful_threads(vae, goal, step.rows)),
+                ):
+                    state = train(
+                        vae,
+                        goal,
+                        table.stream or parts[0],
+                        settings,
+                        torch.Generator(device).manual_seed(table.own_seed(seed)),
+                        held_out=parts[1] if len(parts) > 1 else None,
+                        frozen=[getattr(vae, part) for part in frozen],
+                        optimizer_state=going_on.get(name),
+                        begin_epoch=epochs.begin if epochs else lambda: None,
+                        end_epoch=end_epoch,
+                    )
         except DivergenceError as error:
             raise ValueError(self._blame(table)) from error
         moments = convert(state.optimizer, Tensor, lambda moment: moment.cpu())

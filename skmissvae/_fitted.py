@@ -20,7 +20,7 @@ from ._input import Cells, Source, column_names, create, open_table, read
 from ._params import refuse_fewer, validate
 from ._settable import Settable
 from ._spec import Spec
-from ._state import convert, local_seed, own_precision, users_level
+from ._state import convert, inference, local_seed, users_level
 from ._threads import by_threads
 from .importance import pareto_k
 from .model import VAE
@@ -354,7 +354,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         seed = derive_seed(self._call_seed(random_state), 3)
         noise = StreamNoise(torch.Generator().manual_seed(seed))
         sizes = [min(_PIECE, n_samples - start) for start in range(0, n_samples, _PIECE)]
-        with torch.inference_mode(), own_precision(torch.device("cpu")):
+        with inference(torch.device("cpu")):
             x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
         empty = np.full((int(n_samples), self.n_features_in_), np.nan)
         values = self._table.decode(x, empty, np.zeros(empty.shape, dtype=bool))
@@ -435,7 +435,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         places = range(len(x)) if which is None else list(which)
 
         def some(few: Sequence[int]) -> list[np.ndarray]:
-            with torch.inference_mode(), own_precision(device):
+            with inference(device):
                 # what an outcome looks like tells the first row, where none is asked for
                 rows = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in few or [0]]
                 found = [torch.cat(one).cpu().numpy() for one in zip(*rows, strict=True)]

@@ -51,6 +51,13 @@ def own_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
+@contextmanager
+def inference(device: torch.device) -> Iterator[None]:
+    """Compute without gradients, and with numbers as precise as they are written."""
+    with torch.inference_mode(), own_precision(device):
+        yield
+
+
 def convert(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
     """Apply a function to all values of a kind within nested dicts and lists."""
     if isinstance(value, kind):

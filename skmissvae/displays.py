@@ -19,7 +19,7 @@ from ._imputer import BaseImputer
 from ._input import column_names
 from ._params import refuse_fewer, whole
 from ._spec import place_of
-from ._state import own_precision
+from ._state import inference
 from .distributions import Mixture
 from .importance import finite
 from .missingness import missing_patterns
@@ -781,7 +781,7 @@ class LatentDisplay:
                 )
         units = estimator._table.log_units(table)
         posteriors = []
-        with torch.inference_mode(), own_precision(torch.device("cpu")):
+        with inference(torch.device("cpu")):
             for i in chosen:
                 x = torch.from_numpy(table.x[i : i + 1].astype(np.float32))
                 observed = torch.from_numpy(table.observed[i : i + 1])

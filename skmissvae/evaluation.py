@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ._estimator import BaseVAE
 from ._params import refuse_fewer
-from ._state import own_precision
+from ._state import inference, own_precision
 from .likelihoods import NormalColumns
 from .model import VAE
 from .noise import StreamNoise
@@ -68,7 +68,7 @@ def integrated_score_samples(estimator: BaseVAE, X: Any, *, tol: float = 1e-3) -
     """
     _, _, rows = estimator._rows(X)
     x, observed = torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
-    with torch.inference_mode(), own_precision(x.device):
+    with inference(x.device):
         log_evidence = _integrate(estimator.vae_, x, observed, tol).numpy()
     return log_evidence - estimator._table.log_units(rows)
 
