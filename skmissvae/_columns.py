@@ -247,7 +247,8 @@ class Table:
                 # as the likelihood tells atoms, in its precision
                 off = np.abs((rows.x[:, d] - facts.atom[0]).astype(np.float32))
                 log_scale[off <= 1e-6 * (1 + abs(facts.atom[0])), d] = 0.0
-        return log_scale.sum(1)
+        # sums run as numbers lie in memory: side by side, as those of a row alone
+        return np.ascontiguousarray(log_scale).sum(1)
 
     def decode(self, x: NDArray[np.float64], X: Floats, observed: Mask) -> NDArray[np.float64]:
         """Return numbers for all cells, those of observed cells untouched.

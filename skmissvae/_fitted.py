@@ -430,8 +430,9 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         """
         device = self._device()
         given = (given or self._conditional()).to(device)
-        x = torch.from_numpy(rows.x.astype(np.float32)).to(device)
-        observed = torch.from_numpy(rows.observed).to(device)
+        # a row's cells lie side by side, as those of a row alone
+        x = torch.from_numpy(rows.x.astype(np.float32, order="C")).to(device)
+        observed = torch.from_numpy(np.ascontiguousarray(rows.observed)).to(device)
         places = range(len(x)) if which is None else list(which)
 
         def some(few: Sequence[int]) -> list[np.ndarray]:

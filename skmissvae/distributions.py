@@ -357,6 +357,42 @@ class AffineMixture(Mixture):
         return self.loc + _times(self.factor, u), log_mass
 
 
+class Defensive:
+    r"""A row's proposal with a share of another, which bounds the importance weights [1]_.
+
+    .. math:: q(z) = (1 - s)\, q_1(z) + s\, q_0(z)
+
+    Parameters
+    ----------
+    first, other : Mixture
+        The proposal and the other, both of batch (1,).
+    share : float
+        The other's part s of the draws.
+
+    References
+    ----------
+    .. [1] Hesterberg (1995). Weighted average importance sampling and defensive mixture
+       distributions. Technometrics 37.
+    """
+
+    def __init__(self, first: Mixture, other: Mixture, share: float) -> None:
+        self.first, self.other, self.share = first, other, share
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z): (M, 1, L) -> (M, 1)."""
+        first = self.first.log_prob(z) + math.log1p(-self.share)
+        return torch.logaddexp(first, self.other.log_prob(z) + math.log(self.share))
+
+    def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
+        """Draw from both, in proportion to their shares: (n, 1, L), (n, 1)."""
+        u = float(noise.uniform(1, 1, 1))  # what is left of a draw falls to either by chance
+        n_other = math.floor(self.share * n + u)
+        parts = ((self.first, n - n_other), (self.other, n_other))
+        z = [part.ancestral(k, noise, systematic=systematic)[0] for part, k in parts if k]
+        drawn = torch.cat(z)
+        return drawn, drawn.new_full(drawn.shape[:-1], -math.log(n))
+
+
 def _times(matrix: Tensor, z: Tensor) -> Tensor:
     """Return a row's matrix times each of its draws: (*batch, L, L), (M, *batch, L)."""
     return (z.movedim(0, -2) @ matrix.mT).movedim(-2, 0)

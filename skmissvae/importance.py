@@ -2,7 +2,8 @@
 
 Draws from q(z | x_obs) are weighted by w = m r and taken in blocks of constant size, so that any
 number of them runs in the memory of one block; sums over blocks are kept in float64 and in a
-fixed order.
+fixed order. Where the weights of a row's first block are poor, the row's draws come from a proposal
+that is adapted to its posterior.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .distributions import AffineMixture, Defensive, DiagonalNormal, Mixture
 from .likelihoods import ColumnDistribution
-from .model import VAE, Draws
+from .model import VAE, Draws, Proposal
 from .noise import Noise
 
 #: Draws that are held at once. It sets the order of summation, and so the last bits of a result.
@@ -24,15 +26,136 @@ BLOCK = 1024
 
 _NO_WEIGHT = -1e30
 
+_POOR = 0.05  # share of effective draws below which the proposal is adapted
+_ROUNDS = 8
+_LEAST_PILOT, _MOST_PILOT = 64, 256  # draws of a round
+_PER_LATENT = 5.0  # effective draws that a Gaussian is fitted to, at least
+_INFLATION = 1.3  # of its covariance: weights have a variance where the proposal is the wider one
+_DEFENSE = 0.2  # share of draws that come from the encoder's posterior all the same
+_POWERS = tuple(2 ** (-0.5 * i) for i in range(24))  # of weights that are too uneven to fit to
+
 
 def blocks(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Iterator[Draws]:
-    """Yield n draws per row in blocks; their masses sum to one over all blocks."""
-    # without evidence the posterior is the prior, and all weights are one; rows come one at a time
-    proposal = None if observed.any() else vae.prior().expand(x.shape[0])
-    for start in range(0, n, BLOCK):
-        size = min(BLOCK, n - start)
-        draws = vae.draw(x, observed, size, noise, systematic=True, proposal=proposal)
-        yield draws._replace(log_mass=draws.log_mass + math.log(size / n))
+    """Yield n draws per row in blocks; their masses sum to one over all blocks.
+
+    They come from the encoder's posterior, or, of a row that comes alone, and of whose first block
+    less than a twentieth is effective, from an adapted proposal.
+    """
+    q: Proposal
+    if observed.any():
+        q = posterior = vae.posterior(x, observed)
+    else:
+        # without evidence the posterior is the prior, and all weights are one; rows come one at a
+        # time
+        q = vae.prior().expand(x.shape[0])
+
+    def draw(size: int) -> Draws:
+        draws = vae.draw(x, observed, size, noise, systematic=True, proposal=q)
+        return draws._replace(log_mass=draws.log_mass + math.log(size / n))
+
+    sizes = [min(BLOCK, n - start) for start in range(0, n, BLOCK)]
+    first = draw(sizes[0])
+    if len(x) == 1 and observed.any() and _share(log_weights(first)[0]) < _POOR:
+        n_pilot = min(max(n // 4, _LEAST_PILOT), _MOST_PILOT)
+        q = _adapted(vae, x, observed, posterior, first, n_pilot, noise)
+        first = draw(sizes[0])
+    yield first
+    for size in sizes[1:]:
+        yield draw(size)
+
+
+def _share(log_w: Tensor) -> Tensor:
+    """Return the share of draws that are effective: (*, M) -> (*)."""
+    return 1 / log_w.softmax(-1).square().sum(-1) / log_w.shape[-1]
+
+
+def _adapted(
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    q: Mixture,
+    draws: Draws,
+    n_pilot: int,
+    noise: Noise,
+) -> Proposal:
+    r"""Return a proposal that a row's own draws have moved to its posterior.
+
+    In every round a Gaussian with their weighted mean and covariance is fitted to all draws so
+    far, weighted against the mixture of what they came from [1]_, and drawn from. Weights that are
+    too uneven to tell a covariance are flattened, :math:`w^\beta`, as little as will do [2]_: the
+    Gaussians walk towards the posterior. The draws that count are fresh ones, so that evidence
+    stays unbiased.
+
+    Parameters
+    ----------
+    vae : VAE
+        The model.
+    x, observed : Tensor of shape (1, D)
+        The row and what is seen of it.
+    q : Mixture
+        The encoder's posterior.
+    draws : Draws
+        Draws from it.
+    n_pilot : int
+        Draws of a round.
+    noise : Noise
+        Source of the noise.
+
+    Returns
+    -------
+    Proposal
+        The last Gaussian and, for a fifth of the draws, the encoder's posterior.
+
+    References
+    ----------
+    .. [1] Cornuet, Marin, Mira and Robert (2012). Adaptive multiple importance sampling.
+       Scandinavian Journal of Statistics 39.
+    .. [2] Koblents and Míguez (2015). A population Monte Carlo scheme with transformed weights and
+       its application to stochastic kinetic models. Statistics and Computing 25.
+    """
+    z, sources, n_of = draws.z, [q], [len(draws.z)]
+    log_q = q.log_prob(z).T  # (S, M)   of each source at all draws
+    log_p = draws.log_ratio.T + log_q  # (1, M)
+    least = min(max(_PER_LATENT * z.shape[-1], 20.0), 0.5 * n_pilot)
+    for done in range(_ROUNDS + 1):
+        share = (log_q.new_tensor(n_of) / len(z)).log().unsqueeze(-1)
+        log_w = finite((log_p[0] - (share + log_q).logsumexp(0)).double())
+        power = _power(log_w, least)
+        gaussian = _gaussian(z[:, 0], (power * log_w).softmax(0))
+        if done == _ROUNDS or (done and power == 1):
+            break
+        fresh, _ = gaussian.ancestral(n_pilot, noise)
+        log_q = torch.cat([log_q, torch.cat([one.log_prob(fresh).T for one in sources])], 1)
+        log_p = torch.cat([log_p, vae.log_joint(x, observed, fresh).T], 1)
+        z = torch.cat([z, fresh])
+        log_q = torch.cat([log_q, gaussian.log_prob(z).T])
+        sources.append(gaussian)
+        n_of.append(n_pilot)
+    return Defensive(gaussian, q, _DEFENSE)
+
+
+def _power(log_w: Tensor, least: float) -> float:
+    """Return the greatest power of weights that leaves so many effective: (M,)."""
+    powers = log_w.new_tensor(_POWERS)
+    enough = _share(powers.unsqueeze(-1) * log_w) * len(log_w) >= least
+    enough[-1] = True
+    return _POWERS[int(enough.to(torch.uint8).argmax())]
+
+
+def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
+    """Return a Gaussian with the mean and more than the covariance of draws: (M, L), (M,)."""
+    points = z.double().nan_to_num(0.0, 0.0, 0.0)
+    mean = w @ points
+    off = points - mean
+    covariance = _INFLATION * (w.unsqueeze(-1) * off).T @ off
+    # draws that all but agree in a direction still leave it open
+    covariance.diagonal().mul_(1 + 1e-6).add_(1e-10)
+    root, _ = torch.linalg.cholesky_ex(covariance)
+    identity = torch.eye(len(mean), dtype=root.dtype, device=root.device)
+    inverse = torch.linalg.solve_triangular(root, identity, upper=False)
+    nothing = z.new_zeros(1, 1, z.shape[-1])
+    standard = Mixture(z.new_zeros(1, 1), DiagonalNormal(nothing, torch.ones_like(nothing)))
+    return AffineMixture(standard, *(part.to(z)[None] for part in (mean, root, inverse)))
 
 
 def log_weights(draws: Draws, more: Tensor | float = 0.0) -> Tensor:

@@ -1,11 +1,14 @@
 import math
+import warnings
 
+import numpy as np
 import pytest
 import torch
-from helpers import SplitNoise, deviates, stream, tiny_rows, tiny_vae
+from helpers import LinearGaussian, SplitNoise, deviates, stream, tiny_rows, tiny_vae
 from torch import nn
 
-from skmissvae import importance
+from skmissvae import MVAEImputer, importance
+from skmissvae.distributions import AffineMixture, Defensive, DiagonalNormal, Mixture
 
 N = 2 * importance.BLOCK + 44  # draws that fill no block
 
@@ -77,3 +80,123 @@ def test_ratios_that_are_no_numbers_give_finite_results(value, everywhere):
     if not everywhere:
         seen = rows.observed.any(-1)
         assert (z[:, seen, 0] <= 0).all()  # a broken draw has no weight beside a sound one
+
+
+# ---- proposals that are adapted
+
+WIDE = LinearGaussian(n_columns=12, n_latents=6, sigma=0.3)
+
+
+class Astray(nn.Module):
+    """An encoder whose posteriors are some way off."""
+
+    def __init__(self, encoder, n_latents):
+        super().__init__()
+        self.encoder, self.n_latents = encoder, n_latents
+
+    def forward(self, inputs):
+        params = self.encoder(inputs).clone()
+        params[..., : self.n_latents] += 0.5
+        return params
+
+
+def astray(model=WIDE):
+    vae = model.vae()
+    vae.encoder = Astray(vae.encoder, model.n_latents)
+    return vae
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("row", [0, 2, 3, 4])
+def test_where_weights_are_poor_the_proposal_goes_to_the_posterior(row):
+    x, observed = WIDE.rows(5)
+    n, vae, one = 2000, astray(), slice(row, row + 1)
+    together = importance.evidence(vae, x, observed, n, stream(1))
+    assert together.ess[row] < 0.05 * n
+    found = importance.moments(vae, x[one], observed[one], n, stream(1))
+    assert found.ess > 0.3 * n
+    error = 4.5 / found.ess.sqrt()
+    evidence = importance.evidence(vae, x[one], observed[one], n, stream(1)).log_evidence
+    assert (evidence - WIDE.log_evidence(x[one], observed[one])).abs() < error
+    mean, cov = (torch.tensor(part) for part in WIDE.condition(x[row], observed[row]))
+    hidden = torch.cat([~observed[row], torch.ones(WIDE.n_latents, dtype=torch.bool)])
+    off = torch.cat([found.expected, found.z], -1)[0] - mean
+    assert (off[hidden].abs() < error * cov.diagonal()[hidden].sqrt()).all()
+
+
+@torch.no_grad()
+def test_evidence_by_an_adapted_proposal_is_unbiased():
+    x, observed = (part[:1] for part in WIDE.rows(2, seed=3))
+    vae, exact = astray(), WIDE.log_evidence(x, observed)
+    ratios = torch.stack(
+        [
+            (importance.evidence(vae, x, observed, 60, stream(seed)).log_evidence - exact).exp()
+            for seed in range(300)
+        ]
+    )
+    assert deviates(ratios, torch.ones(1)) < 4
+
+
+def gaussian(loc, scale):
+    """Return a Gaussian of one latent as a posterior of one row."""
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    standard = Mixture(zero, DiagonalNormal(zero[None], zero[None] + 1))
+    return AffineMixture(standard, zero + loc, zero[None] + scale, zero[None] + 1 / scale)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_a_defensive_mixture_is_a_density_and_draws_from_it(share):
+    (a, s), (b, t) = (1.0, 0.5), (-2.0, 2.0)
+    mixture = Defensive(gaussian(a, s), gaussian(b, t), share)
+    grid = torch.linspace(-30, 30, 20_001, dtype=torch.float64)
+    density = mixture.log_prob(grid[:, None, None]).exp().squeeze()
+    assert torch.trapezoid(density, grid).item() == pytest.approx(1.0, abs=1e-6)
+    z, log_mass = mixture.ancestral(40_001, stream(), systematic=True)
+    assert log_mass.exp().sum().item() == pytest.approx(1.0)
+    assert deviates(z, torch.tensor((1 - share) * a + share * b)) < 4.5
+    second = (1 - share) * (s**2 + a**2) + share * (t**2 + b**2)
+    assert deviates(z.square(), torch.tensor(second)) < 4.5
+    # a single draw falls to either by chance
+    single = torch.cat([mixture.ancestral(1, stream(seed))[0] for seed in range(400)])
+    assert deviates(single, torch.tensor((1 - share) * a + share * b)) < 4.5
+
+
+@torch.no_grad()
+def test_proposals_that_do_well_stay_as_they_are(monkeypatch):
+    x, observed = WIDE.rows(5)
+    vae = WIDE.vae(widen=1.2)
+    rows = [(x[i : i + 1], observed[i : i + 1]) for i in range(5)]
+    found = [importance.moments(vae, *row, 500, stream(1)) for row in rows]
+    monkeypatch.setattr(importance, "_POOR", 0.0)
+    for row, before in zip(rows, found, strict=True):
+        after = importance.moments(vae, *row, 500, stream(1))
+        assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_an_adapted_proposal_bears_draws_that_are_no_numbers(everywhere):
+    vae = astray()
+    vae.decoder = Breaking(vae.decoder, math.nan, everywhere)
+    x, observed = WIDE.rows(3)
+    for i in range(3):
+        found = importance.moments(vae, x[i : i + 1], observed[i : i + 1], 300, stream(1))
+        assert all(part.isfinite().all() for part in found)
+
+
+def test_adapted_or_not_a_row_is_completed_as_in_company(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 20)) + 0.1 * rng.normal(size=(60, 20))
+    X[rng.random(X.shape) < 0.4] = np.nan
+    # from nothing and for an epoch: the encoder knows little
+    imputer = MVAEImputer(linear_path=False, max_iter=1, n_importance_draws=200, random_state=0)
+    imputer.fit(X)
+    adapted, moved = [], importance._adapted
+    monkeypatch.setattr(importance, "_adapted", lambda *args: adapted.append(1) or moved(*args))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a few weights are poor all the same
+        completed, scores = imputer.transform(X), imputer.score_samples(X)
+        assert adapted
+        for i in range(60):
+            np.testing.assert_array_equal(imputer.transform(X[i : i + 1]), completed[i : i + 1])
+            assert imputer.score_samples(X[i : i + 1]) == scores[i]
