@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo coverage test-distributed test-oldest peers clean
+.PHONY: test demo gallery coverage test-distributed test-oldest peers clean
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -19,6 +19,9 @@ coverage: $(STAMP)
 # one thread: on a busy machine a second one costs more than it brings
 demo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python examples/first_steps.py
+
+gallery: $(STAMP)
+	for script in examples/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
 
 # recipes for Dask and Ray, which nothing else here needs
 test-distributed: $(STAMP)

@@ -35,7 +35,7 @@ def scaled(table):
     return StandardScaler().fit_transform(table)
 
 
-# -- adjusted Rand index: 1 where groups are the growers, 0 by chance -------------------------------
+# -- adjusted Rand index: 1 where groups are the growers, 0 by chance ------------------------------
 
 found = {}
 for seed in SEEDS:
