@@ -61,9 +61,7 @@ for name, score in (("the row", found["per_cell"]), ("its worst cell", cells.max
 blamed = cells.loc[wrong_rows].to_numpy(copy=True)
 blamed = np.where(np.isnan(blamed), -np.inf, blamed).argmax(1)
 right, chance = np.mean(blamed == wrong_cells), 1 / new.notna().sum(axis=1).mean()
-print(
-    f"In {right:.0%} of them the error is the cell that contributes most (by chance {chance:.0%})."
-)
+print(f"In {right:.0%} of them it is the cell that contributes most (by chance {chance:.0%}).")
 
 # -- picture ---------------------------------------------------------------------------------------
 
