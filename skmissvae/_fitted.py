@@ -74,7 +74,8 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
         It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over
         ``n_importance_draws`` draws: a lower bound in expectation that tightens as they grow
-        [1]_. Densities are in the units of ``X``; binary columns count with their probability,
+        [1]_. Where less than a twentieth of a row's draws is effective they are taken anew, from
+        a proposal in place of q that is adapted to the row's posterior [2]_. Densities are in the units of ``X``; binary columns count with their probability,
         columns with a single value at fit do not count. To look for strange rows take
         ``outlier_scores``: of rows with different holes the one that has a column of small units
         has the higher density, whatever its value.
@@ -92,6 +93,8 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         References
         ----------
         .. [1] Burda, Grosse and Salakhutdinov (2016). Importance Weighted Autoencoders. ICLR.
+        .. [2] Cornuet, Marin, Mira and Robert (2012). Adaptive multiple importance sampling.
+           Scandinavian Journal of Statistics 39.
         """
         rows = self._rows(X)[2]
         log_evidence, ess = self._row_by_row(
@@ -130,9 +133,10 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Kish's effective sample size, from 1 to ``n_importance_draws``. Few effective draws
-            mean that the encoder is a poor guide for that row: its means and scores are then
-            uncertain, its imputations too alike.
+            Kish's effective sample size, from 1 to ``n_importance_draws``, of the draws that
+            count: those of the encoder, or, where these have poor weights, of a proposal adapted
+            to the row. Few effective draws mean that the row's means and scores are uncertain,
+            its imputations too alike.
         """
         return self._row_by_row(
             self._rows(X)[2], lambda given, x, o, _: given.evidence(x, o, self._common(x))[1:]
