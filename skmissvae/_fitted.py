@@ -75,10 +75,12 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over
         ``n_importance_draws`` draws: a lower bound in expectation that tightens as they grow
         [1]_. Where less than a twentieth of a row's draws is effective they are taken anew, from
-        a proposal in place of q that is adapted to the row's posterior [2]_. Densities are in the units of ``X``; binary columns count with their probability,
-        columns with a single value at fit do not count. To look for strange rows take
-        ``outlier_scores``: of rows with different holes the one that has a column of small units
-        has the higher density, whatever its value.
+        a proposal in place of q that is adapted to the row's posterior [2]_.
+
+        Densities are in the units of ``X``; binary columns count with their probability, columns
+        with a single value at fit do not count. To look for strange rows take ``outlier_scores``:
+        of rows with different holes the one that has a column of small units has the higher
+        density, whatever its value.
 
         Parameters
         ----------

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from ._fitted import FittedVAE
 from ._frames import Codec, Dates, Mask, Values, columns_and_names, objects
 from ._imputer import BaseImputer
 from ._input import column_names
-from ._params import refuse_fewer, whole
+from ._latent_displays import GridDensity, LatentDisplay, MixtureUseDisplay, RowPosterior
+from ._params import refuse_fewer
+from ._plots import (
+    BLUE,
+    GREY,
+    PALE,
+    RED,
+    axes_of,
+    despine,
+    fitted,
+    grid_of_axes,
+    pyplot,
+    style_of_lines,
+)
 from ._spec import place_of
-from ._state import inference
-from .distributions import Mixture
-from .importance import finite
 from .missingness import missing_patterns
-from .model import VAE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,10 +37,16 @@ if TYPE_CHECKING:
 
     from .checks import OverimputationReport
 
-# colours that the colour-blind tell apart (Okabe and Ito 2008)
-_BLUE, _RED, _GREEN, _PINK, _ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
-_ROW_COLORS = (_BLUE, _RED, _GREEN, _PINK, _ORANGE)
-_PALE, _GREY = "0.88", "0.55"
+__all__ = [
+    "GridDensity",
+    "ImputedDensityDisplay",
+    "LatentDisplay",
+    "MissingnessDisplay",
+    "MixtureUseDisplay",
+    "OverimputationDisplay",
+    "RowPosterior",
+    "TrainingDisplay",
+]
 
 _SETTLED = 0.1  # share of the epochs after which the bound is worth its place in the picture
 _MANY = 40  # columns or patterns from which on white lines between cells would hide them
@@ -42,12 +54,7 @@ _LABELLED = 15  # columns up to which there is room for a number over each
 _LONG, _LETTERS = 12, 24  # letters of a level's name, and of those that fit beside one another
 _FEW_VALUES = 12  # different whole numbers that are shown by bars
 _GRID = 256  # points of a curve
-_REACH = 8.0  # standard deviations beyond which a prior or a posterior is nothing
-_DEPTH = 12.0  # nats below the top under which a density is nothing
-_ZOOMS, _CLOSE = 8, 0.8  # steps, unless the grid keeps this share of its sides
 _DAY = 86_400_000_000  # microseconds
-_POINTS = 2**13  # grid points that the decoder sees at once
-_MASSES = (0.9, 0.5)  # of the regions that contours enclose
 
 
 class TrainingDisplay:
@@ -120,8 +127,8 @@ class TrainingDisplay:
         TrainingDisplay
             The display, drawn.
         """
-        _pyplot(cls)
-        history = _fitted(estimator, FittedVAE).history_
+        pyplot(cls)
+        history = fitted(estimator, FittedVAE).history_
         if not history.get("bound"):
             raise ValueError(
                 f"{type(estimator).__name__} has no epoch to show: its training ended within the "
@@ -148,14 +155,14 @@ class TrainingDisplay:
         TrainingDisplay
             The display.
         """
-        self.ax_, self.figure_ = ax, _ = _axes(type(self), ax, figsize=(6.4, 4))
+        self.ax_, self.figure_ = ax, _ = axes_of(type(self), ax, figsize=(6.4, 4))
         label = kwargs.pop("label", None)
         epochs = np.arange(1, len(self.bound) + 1)
-        style = _style(kwargs, color=_BLUE, marker="o" if len(epochs) == 1 else "")
+        style = style_of_lines(kwargs, color=BLUE, marker="o" if len(epochs) == 1 else "")
         self.lines_ = ax.plot(epochs, self.bound, **style, label=label or "rows trained on")
         self.best_ = None
         if self.validation_bound is not None:
-            style = _style(kwargs, color=_RED)
+            style = style_of_lines(kwargs, color=RED)
             name = f"{label}, held-out rows" if label else "held-out rows"
             self.lines_ += ax.plot(epochs, self.validation_bound, **style, label=name)
             best = int(np.nan_to_num(self.validation_bound, nan=-np.inf).argmax())
@@ -166,7 +173,7 @@ class TrainingDisplay:
             ax.legend(frameon=False, loc="lower right")
         _lift(ax)
         ax.set(xlabel="epoch", ylabel="bound per row, nats (standardised columns)")
-        _despine(ax)
+        despine(ax)
         return self
 
 
@@ -256,7 +263,7 @@ class MissingnessDisplay:
         MissingnessDisplay
             The display, drawn.
         """
-        _pyplot(cls)
+        pyplot(cls)
         return cls(missing_patterns(X)).plot(ax, max_patterns=max_patterns, **kwargs)
 
     def plot(self, ax: Axes | None = None, *, max_patterns: int = 20, **kwargs: Any) -> Self:
@@ -280,7 +287,7 @@ class MissingnessDisplay:
         missing, n_rows = self.missing[:max_patterns], self.n_rows[:max_patterns]
         n_patterns, n_columns = missing.shape
         size = min(3 + 0.45 * n_columns, 14), min(2.2 + 0.22 * n_patterns, 12)
-        self.ax_, self.figure_ = ax, _ = _axes(type(self), ax, figsize=size)
+        self.ax_, self.figure_ = ax, _ = axes_of(type(self), ax, figsize=size)
         ax.set_axis_off()
         cells = self.patterns_ax_ = ax.inset_axes((0, 0, 0.8, 0.8))
         rows = self.rows_ax_ = ax.inset_axes((0.82, 0, 0.18, 0.8), sharey=cells)
@@ -289,7 +296,7 @@ class MissingnessDisplay:
         from matplotlib.colors import ListedColormap
 
         line = 1.0 if max(missing.shape) < _MANY else 0.0
-        style: dict[str, Any] = {"cmap": ListedColormap([_PALE, _BLUE]), "vmin": 0, "vmax": 1}
+        style: dict[str, Any] = {"cmap": ListedColormap([PALE, BLUE]), "vmin": 0, "vmax": 1}
         style |= {"edgecolors": "white", "linewidth": line, **kwargs}
         self.mesh_ = cells.pcolormesh(missing, **style)
         cells.invert_yaxis()  # the most frequent on top
@@ -299,7 +306,7 @@ class MissingnessDisplay:
         cells.set(yticks=[], xlabel=f"{told}, {n_rows.sum() / self.n_rows.sum():.0%} of the rows")
         cells.tick_params(length=0)
 
-        bars = rows.barh(np.arange(n_patterns) + 0.5, n_rows, 0.75, color=_GREY)
+        bars = rows.barh(np.arange(n_patterns) + 0.5, n_rows, 0.75, color=GREY)
         if n_patterns <= _MANY:
             rows.bar_label(bars, padding=2, fontsize="small")
         rows.set_title("rows", fontsize="medium", loc="left")
@@ -412,9 +419,9 @@ class ImputedDensityDisplay:
         ImputedDensityDisplay
             The display, drawn.
         """
-        _pyplot(cls)
+        pyplot(cls)
         refuse_fewer(1, n_imputations=n_imputations)
-        source, cells, _ = _fitted(imputer, BaseImputer, "imputer")._rows(X)
+        source, cells, _ = fitted(imputer, BaseImputer, "imputer")._rows(X)
         table, names = imputer._table, column_names(imputer)
         places = _places_with_holes(imputer, cells.holes, columns)
         tables = imputer.impute(
@@ -455,7 +462,7 @@ class ImputedDensityDisplay:
         ImputedDensityDisplay
             The display.
         """
-        self.axes_ = _grid_of_axes(type(self), ax, len(self.observed))
+        self.axes_ = grid_of_axes(type(self), ax, len(self.observed))
         self.figure_ = self.axes_[0].get_figure()
         for name, one in zip(self.observed, self.axes_, strict=True):
             observed, imputed = self.observed[name], self.imputed[name]
@@ -464,7 +471,7 @@ class ImputedDensityDisplay:
             else:
                 _draw_densities(one, observed, imputed, kwargs)
             one.set_title(f"{name}, {imputed.shape[1]} imputed", fontsize="medium")
-            _despine(one)
+            despine(one)
         handles, names = self.axes_[0].get_legend_handles_labels()
         handles = [handles[names.index(name)] for name in ("observed", "imputed")]
         times = len(imputed)
@@ -573,7 +580,7 @@ class OverimputationDisplay:
         OverimputationDisplay
             The display, drawn.
         """
-        _pyplot(cls)
+        pyplot(cls)
 
         from .checks import overimputation_report
 
@@ -615,403 +622,23 @@ class OverimputationDisplay:
         else:
             raise ValueError("report has no hidden cell of numbers: levels have no intervals.")
         self.cells, self.coverage = cells, float(cells["covered"].mean())
-        self.ax_, self.figure_ = ax, _ = _axes(type(self), ax, figsize=(6, 5.5))
-        ax.axline((cells["truth"].mean(),) * 2, slope=1, color=_GREY, linewidth=1)
+        self.ax_, self.figure_ = ax, _ = axes_of(type(self), ax, figsize=(6, 5.5))
+        ax.axline((cells["truth"].mean(),) * 2, slope=1, color=GREY, linewidth=1)
         self.points_, self.intervals_ = [], []
-        for covered, name, color, alpha in ((1, "inside", _BLUE, 0.4), (0, "outside", _RED, 0.8)):
+        for covered, name, color, alpha in ((1, "inside", BLUE, 0.4), (0, "outside", RED, 0.8)):
             part = cells[cells["covered"] == covered]
             level = f"{100 * self.report.level:g}%"
             label = f"{name} the {level} interval: {len(part) / len(cells):.0%}"
             ours = {"color": color, "marker": "o", "markersize": 2.5, "linestyle": "none"}
-            style = _style(kwargs, **ours)
+            style = style_of_lines(kwargs, **ours)
             self.points_ += ax.plot(part["truth"], part["mean"], **{**style, "label": label})
             ends = part["truth"], part["low"], part["high"]
             lines = ax.vlines(*ends, colors=style["color"], linewidth=0.6, alpha=alpha)
             self.intervals_.append(lines)
         ax.legend(frameon=False, loc="upper left", markerscale=2)
         ax.set(xlabel=f"truth, {unit}", ylabel=f"mean and interval, {unit}")
-        _despine(ax)
+        despine(ax)
         return self
-
-
-class GridDensity(NamedTuple):
-    """A density of two latents on a grid that holds all but a trace of it.
-
-    Parameters
-    ----------
-    z1, z2 : ndarray of shape (n_grid,)
-        Axes of the grid.
-    density : ndarray of shape (n_grid, n_grid)
-        The density, z2 first.
-    """
-
-    z1: NDArray[np.float64]
-    z2: NDArray[np.float64]
-    density: NDArray[np.float64]
-
-
-class RowPosterior(NamedTuple):
-    """Posteriors of the two latents of a row.
-
-    Parameters
-    ----------
-    row : int
-        Position of the row.
-    n_missing : int
-        How many of its modelled cells are missing.
-    approximate, exact : GridDensity
-        What the encoder says, q(z | x_obs), and what the model says, p(z | x_obs).
-    log_evidence : float
-        Log-density of the observed cells, log p(x_obs), in the units of the table.
-    """
-
-    row: int
-    n_missing: int
-    approximate: GridDensity
-    exact: GridDensity
-    log_evidence: float
-
-
-class LatentDisplay:
-    r"""Picture of a latent space of two dimensions, and of how well the encoder knows it.
-
-    Points are the latents of rows, :math:`E[z | x_{obs}]`. For some rows the exact posterior
-    :math:`p(z | x_{obs}) \propto p(x_{obs}, z)`, filled, stands under the encoder's
-    :math:`q(z | x_{obs})`, in lines: regions that hold 90% and 50% of each, where they are
-    densest. Rows with more holes have wider posteriors, often of several modes, for which mixtures
-    are there [1]_.
-
-    Parameters
-    ----------
-    latents : array-like of shape (n_samples, 2)
-        Latents of rows.
-    posteriors : sequence of RowPosterior
-        Posteriors of some of them.
-
-    Attributes
-    ----------
-    latents : ndarray of shape (n_samples, 2)
-        As given.
-    posteriors : list of RowPosterior
-        As given.
-    scatter_ : matplotlib PathCollection
-        The points.
-    ax_ : matplotlib Axes
-        Axes of the picture.
-    figure_ : matplotlib Figure
-        Its figure.
-
-    See Also
-    --------
-    MixtureUseDisplay : How much each component of the posterior is used.
-
-    References
-    ----------
-    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
-       Data with Mixture Variational Families. TMLR. Figures 1 and 9 to 11.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmissvae import MissSVAEImputer
-    >>> from skmissvae.displays import LatentDisplay
-    >>> X = np.random.default_rng(0).normal(size=(50, 3))
-    >>> X[::3, 1] = np.nan
-    >>> imputer = MissSVAEImputer(n_latents=2, max_iter=20, random_state=0).fit(X)
-    >>> display = LatentDisplay.from_estimator(imputer, X, rows=[0, 1])
-    >>> [one.n_missing for one in display.posteriors]
-    [1, 0]
-    """
-
-    scatter_: Any
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(self, latents: ArrayLike, posteriors: Iterable[RowPosterior] = ()) -> None:
-        self.latents, self.posteriors = np.asarray(latents), list(posteriors)
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        *,
-        rows: Iterable[int] = (0,),
-        n_grid: int = 200,
-        ax: Axes | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the latents of rows, and the posteriors of some.
-
-        Parameters
-        ----------
-        estimator : estimator of this package
-            Fitted, with ``n_latents=2``.
-        X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
-        rows : iterable of int, default=(0,)
-            Positions of the rows whose posteriors are drawn.
-        n_grid : int, default=200
-            Points per axis of the grid, which reaches as far as the posterior does.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Style of the points, as matplotlib's ``scatter`` takes it: ``c=y`` colours them.
-
-        Returns
-        -------
-        LatentDisplay
-            The display, drawn.
-        """
-        _pyplot(cls)
-        refuse_fewer(10, n_grid=n_grid)
-        n_latents = _fitted(estimator, FittedVAE).vae_.prior.n_latents
-        if n_latents != 2:
-            raise ValueError(
-                f"LatentDisplay draws two latents; the model has {n_latents}. Fit it with "
-                "n_latents=2."
-            )
-        table = estimator._rows(X)[2]
-        n_rows = len(table.x)
-        chosen = list(rows)
-        for row in chosen:
-            if whole(0)(row) or row >= n_rows:
-                raise ValueError(
-                    f"rows must be positions of rows of X, from 0 to {n_rows - 1}; got {row!r}."
-                )
-        units = estimator._table.log_units(table)
-        posteriors = []
-        with inference(torch.device("cpu")):
-            for i in chosen:
-                x = torch.from_numpy(table.x[i : i + 1].astype(np.float32))
-                observed = torch.from_numpy(table.observed[i : i + 1])
-                found = _row_posterior(estimator.vae_, x, observed, n_grid, int(i))
-                in_units = found.log_evidence - float(units[i])
-                posteriors.append(found._replace(log_evidence=in_units))
-        return cls(estimator.encode(X), posteriors).plot(ax, **kwargs)
-
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw points and posteriors.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Style of the points, as matplotlib's ``scatter`` takes it.
-
-        Returns
-        -------
-        LatentDisplay
-            The display.
-        """
-        own = ax is None
-        self.ax_, self.figure_ = ax, figure = _axes(type(self), ax, figsize=(8, 5.5))
-
-        from matplotlib.lines import Line2D
-        from matplotlib.patches import Patch
-        from matplotlib.transforms import Bbox
-
-        style = {"s": 12, "linewidths": 0, "alpha": 0.6, **kwargs}
-        if not {"c", "color"} & set(style):
-            style["color"] = _GREY
-        self.scatter_ = ax.scatter(*self.latents.T, **style)
-        drawn: list[Bbox] = [ax.dataLim.frozen()]
-        handles: list[Any] = []
-        for i, one in enumerate(self.posteriors):
-            color = _ROW_COLORS[i % len(_ROW_COLORS)]
-            drawn += [contour.get_datalim(ax.transData) for contour in _draw(one, ax, color)]
-            handles.append(Patch(color=color, label=f"row {one.row}: {one.n_missing} missing"))
-        ax.dataLim.set(Bbox.union(drawn))  # not the whole of the grids
-        ax.autoscale_view()
-        if handles:
-            handles += [
-                Line2D([], [], color=_GREY, marker=".", ls="none", label="means of all rows"),
-                Patch(color=_GREY, alpha=0.5, label="exact p(z | observed), 90% and 50%"),
-                Line2D([], [], color=_GREY, label="encoder's q(z | observed)"),
-            ]
-            if own:  # points are everywhere: beside them there is room
-                figure.legend(handles=handles, loc="outside right upper", frameon=False)
-            else:
-                ax.legend(handles=handles, edgecolor="none")
-        ax.set(xlabel="latent 1", ylabel="latent 2", aspect="equal")
-        _despine(ax)
-        return self
-
-
-class MixtureUseDisplay:
-    """Picture of how much each component of the posterior mixture is used.
-
-    Bars are average weights over rows; lines reach from the 5th to the 95th percentile of the
-    rows' weights. Components near zero are dead; where lines are short all rows use the mixture
-    alike, and its weights tell nothing of them.
-
-    Parameters
-    ----------
-    weights : array-like of shape (n_samples, K)
-        Weights of the components for each row, of sum 1.
-
-    Attributes
-    ----------
-    weights : ndarray of shape (n_samples, K)
-        As given.
-    mean, low, high : ndarray of shape (K,)
-        Average weights, and their 5th and 95th percentiles over rows.
-    bars_ : matplotlib BarContainer
-        The bars.
-    ax_ : matplotlib Axes
-        Axes of the picture.
-    figure_ : matplotlib Figure
-        Its figure.
-
-    See Also
-    --------
-    LatentDisplay : The mixtures of some rows, in two dimensions.
-
-    References
-    ----------
-    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
-       Data with Mixture Variational Families. TMLR.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmissvae import MissSVAEImputer
-    >>> from skmissvae.displays import MixtureUseDisplay
-    >>> X = np.random.default_rng(0).normal(size=(50, 3))
-    >>> X[::3, 1] = np.nan
-    >>> imputer = MissSVAEImputer(K=4, max_iter=20, random_state=0).fit(X)
-    >>> display = MixtureUseDisplay.from_estimator(imputer, X)
-    >>> display.weights.shape
-    (50, 4)
-    """
-
-    bars_: Any
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(self, weights: ArrayLike) -> None:
-        self.weights = np.asarray(weights, dtype=float)
-        self.mean = self.weights.mean(0)
-        self.low, self.high = np.quantile(self.weights, (0.05, 0.95), axis=0)
-
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, X: Any, *, ax: Axes | None = None, **kwargs: Any
-    ) -> Self:
-        """Draw the use of a fitted estimator's mixture by rows.
-
-        Parameters
-        ----------
-        estimator : estimator of this package
-            Fitted.
-        X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Style of the bars, as matplotlib's ``bar`` takes it.
-
-        Returns
-        -------
-        MixtureUseDisplay
-            The display, drawn.
-        """
-        _pyplot(cls)
-        return cls(_fitted(estimator, FittedVAE).mixture_weights(X)).plot(ax, **kwargs)
-
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw the bars.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Style of the bars, as matplotlib's ``bar`` takes it.
-
-        Returns
-        -------
-        MixtureUseDisplay
-            The display.
-        """
-        self.ax_, self.figure_ = ax, _ = _axes(type(self), ax, figsize=(6.4, 4))
-        K = len(self.mean)
-        components = np.arange(1, K + 1)
-        style = {"color": _BLUE, "alpha": 0.6, **kwargs}
-        self.bars_ = ax.bar(components, self.mean, 0.7, **style)
-        ax.vlines(components, self.low, self.high, colors="0.2")
-        ax.axhline(1 / K, color=_GREY, linewidth=1, linestyle=":")
-        ax.text(1.01, 1 / K, f"1/{K}", transform=ax.get_yaxis_transform(), va="center")
-        ax.set(xticks=components, ylim=(0, None), xlabel="component of the posterior")
-        ax.set_ylabel("weight: mean, 5% to 95% of the rows")
-        _despine(ax)
-        return self
-
-
-# -- what the displays share -----------------------------------------------------------------------
-
-
-def _pyplot(display: type) -> Any:
-    """Return matplotlib.pyplot, or say who needs it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f"{display.__name__} draws with matplotlib, which cannot be imported; "
-            "`pip install matplotlib` brings it."
-        ) from error
-    return plt
-
-
-def _fitted(estimator: Any, kind: type, parameter: str = "estimator") -> Any:
-    """Return the estimator, if it is a fitted one of ours."""
-    if not isinstance(estimator, kind):
-        wanted = "an imputer" if kind is BaseImputer else "an estimator"
-        raise TypeError(
-            f"{parameter} must be {wanted} of skmissvae; got {type(estimator).__name__}. Of a "
-            "Pipeline give the step that is one."
-        )
-    check_is_fitted(estimator)
-    return estimator
-
-
-def _axes(display: type, ax: Any, **figure: Any) -> tuple[Axes, Figure]:
-    """Return the axes given, or those of a new figure, and their figure."""
-    plt = _pyplot(display)
-    ax = plt.subplots(layout="constrained", **figure)[1] if ax is None else ax
-    return ax, ax.get_figure()
-
-
-def _grid_of_axes(display: type, ax: Any, n: int) -> NDArray[Any]:
-    """Return n axes, (n,): those given, or those of a new figure."""
-    plt = _pyplot(display)
-    if ax is None:
-        n_columns = 2 if n == 4 else min(n, 3)
-        n_rows = math.ceil(n / n_columns)
-        size = 3.2 * n_columns, 2.4 * n_rows
-        _, ax = plt.subplots(n_rows, n_columns, figsize=size, layout="constrained")
-        for spare in np.ravel(ax)[n:]:
-            spare.remove()
-        ax = np.ravel(ax)[:n]
-    axes = np.ravel(np.asarray(ax, dtype=object))
-    if len(axes) != n:
-        raise ValueError(
-            f"ax must hold an axes for each of the {n} columns; got {len(axes)}. Give as many, or "
-            "name the columns to show."
-        )
-    return axes
-
-
-def _style(given: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
-    """Return the user's style of lines over ours, whichever name of a property they use."""
-    from matplotlib import cbook, lines
-
-    return {**ours, **cbook.normalize_kwargs(dict(given), lines.Line2D)}
-
-
-def _despine(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def _lift(ax: Axes) -> None:
@@ -1084,8 +711,8 @@ def _draw_densities(
     # Scott's rule for the smaller of both
     width = every.std() * min(len(seen) or np.inf, made.shape[1]) ** -0.2 or 1.0
     grid = np.linspace(every.min() - 2 * width, every.max() + 2 * width, _GRID)
-    ax.fill_between(grid, _density(seen, grid, width), color=_PALE, label="observed")
-    lines = _style(style, color=_BLUE, linewidth=1.0)
+    ax.fill_between(grid, _density(seen, grid, width), color=PALE, label="observed")
+    lines = style_of_lines(style, color=BLUE, linewidth=1.0)
     for i, one in enumerate(made):
         label = "imputed" if i == 0 else None
         ax.plot(grid, _density(one, grid, width), **{**lines, "label": label})
@@ -1116,9 +743,9 @@ def _draw_shares(
 ) -> None:
     """Draw shares of levels: a bar of the observed ones, a dot for each imputation."""
     places = np.arange(len(levels))
-    ax.bar(places, _shares(observed, levels), 0.7, color=_PALE, label="observed")
-    ours = {"color": _BLUE, "marker": "o", "linestyle": "none", "markersize": 4.0, "alpha": 0.7}
-    dots = _style(style, **ours)
+    ax.bar(places, _shares(observed, levels), 0.7, color=PALE, label="observed")
+    ours = {"color": BLUE, "marker": "o", "linestyle": "none", "markersize": 4.0, "alpha": 0.7}
+    dots = style_of_lines(style, **ours)
     beside = np.linspace(-0.2, 0.2, len(imputed)) if len(imputed) > 1 else [0.0]
     for i, (one, shift) in enumerate(zip(imputed, beside, strict=True)):
         label = "imputed" if i == 0 else None
@@ -1138,69 +765,3 @@ def _shares(cells: NDArray[Any], levels: Sequence[Any]) -> NDArray[np.float64]:
     else:  # sums in other units may miss a level by a rounding error
         codes = np.abs(np.subtract.outer(cells, levels)).argmin(1)
     return np.bincount(codes, minlength=len(levels)) / max(len(cells), 1)
-
-
-# -- posteriors of two latents ---------------------------------------------------------------------
-
-
-def _row_posterior(vae: VAE, x: Tensor, observed: Tensor, n: int, row: int) -> RowPosterior:
-    """Return both posteriors of a row, (1, D), on grids of n points per axis."""
-    q = vae.posterior(x, observed)
-    low, high = _box(q)
-    z1, z2, log_q, _ = _on_grid(lambda z: q.log_prob(z.to(x)), low, high, n)
-    approximate = GridDensity(z1, z2, np.exp(log_q))
-    also = _box(vae.prior())
-    low, high = torch.minimum(low, also[0]), torch.maximum(high, also[1])
-    z1, z2, log_p, log_evidence = _on_grid(
-        lambda z: vae.log_joint(x, observed, z.to(x)), low, high, n
-    )
-    exact = GridDensity(z1, z2, np.exp(log_p - log_evidence))
-    n_missing = int((~observed).sum())
-    return RowPosterior(row, n_missing, approximate, exact, log_evidence)
-
-
-def _box(mixture: Mixture) -> tuple[Tensor, Tensor]:
-    """Return corners (2,) of what a mixture reaches."""
-    loc, scale = (part.double() for part in mixture.centres())
-    ends = loc - _REACH * scale, loc + _REACH * scale
-    return ends[0].reshape(-1, 2).amin(0), ends[1].reshape(-1, 2).amax(0)
-
-
-def _on_grid(
-    log_p: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, n: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
-    """Return axes (n,), a log-density (n, n), and the logarithm of its mass.
-
-    The grid closes in from the corners (2,) on where there is anything.
-    """
-    for _ in range(_ZOOMS):
-        z1, z2 = (
-            torch.linspace(a, b, n, dtype=torch.float64)
-            for a, b in zip(low.tolist(), high.tolist(), strict=True)
-        )
-        z = torch.cartesian_prod(z1, z2)  # (n * n, 2)
-        pieces = z.unsqueeze(1).split(_POINTS)
-        found = finite(torch.cat([log_p(piece) for piece in pieces]).double()).squeeze(1)
-        near = z[found > found.max() - _DEPTH]
-        before, step = high - low, (high - low) / (n - 1)
-        low, high = near.amin(0) - step, near.amax(0) + step
-        if (high - low > _CLOSE * before).all():
-            break
-    log_mass = found.logsumexp(0) + step.log().sum()
-    return z1.numpy(), z2.numpy(), found.view(n, n).T.numpy(), float(log_mass)
-
-
-def _draw(one: RowPosterior, ax: Axes, color: str) -> list[Any]:
-    """Draw both posteriors of a row, and return their contours."""
-    top = 1.01 * one.exact.density.max()
-    return [
-        ax.contourf(*one.exact, [level, top], colors=[color], alpha=alpha)
-        for level, alpha in zip(_levels(one.exact), (0.25, 0.35), strict=True)
-    ] + [ax.contour(*one.approximate, _levels(one.approximate), colors=[color])]
-
-
-def _levels(on_grid: GridDensity) -> list[float]:
-    """Return the densities at the borders of the densest regions that hold ``_MASSES``."""
-    falling = np.sort(on_grid.density, axis=None)[::-1]
-    mass = falling.cumsum() / falling.sum()
-    return falling[np.searchsorted(mass, _MASSES)].tolist()

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 from skmissvae import DeMissVAEImputer, MissSVAEImputer, MIWAEImputer, VAEDensityEstimator
 from skmissvae import displays as module
+from skmissvae._latent_displays import _levels, _row_posterior
 from skmissvae.checks import overimputation_report
 from skmissvae.displays import (
     ImputedDensityDisplay,
@@ -31,8 +32,6 @@ from skmissvae.displays import (
     OverimputationDisplay,
     TrainingDisplay,
     _density,
-    _levels,
-    _row_posterior,
 )
 from skmissvae.evaluation import integrated_score_samples
 from skmissvae.missingness import missing_patterns

@@ -27,6 +27,8 @@ LAYERS = [
     ["_imputer"],
     ["imputers", "density"],
     ["metrics", "evaluation", "nonparametric", "prediction", "diagnostics"],
+    ["_plots"],
+    ["_latent_displays"],
     ["checks", "displays"],
     ["__init__"],
 ]
