@@ -1,5 +1,6 @@
 """What the benchmarks share: resumable grids, and the line of versions."""
 
+import os
 import platform
 import time
 import warnings
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import sklearn
@@ -99,6 +101,48 @@ def impute_hidden(imputer: Any, table: str, seed: int, hidden_share: float = 0.5
         "fit_seconds": fitted - start,
         "transform_seconds": done - fitted,
     }
+
+
+def fit_by_passes(
+    estimator: Any, X: Any, n_epochs: int, path: Path, minutes: float = 5.0
+) -> tuple[Any, float]:
+    """Fit by one pass after the other, at a constant rate, with checkpoints.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator with ``partial_fit``.
+    X : array-like
+        The table.
+    n_epochs : int
+        Passes in all.
+    path : Path
+        The checkpoint: where there is one, it is gone on from. It is left when all is done, for
+        what comes after may be interrupted, too.
+    minutes : float
+        Time between checkpoints.
+
+    Returns
+    -------
+    estimator : object
+        The fitted one.
+    seconds : float
+        Time of all passes.
+    """
+    n_done, seconds = 0, 0.0
+    if path.exists():
+        estimator, n_done, seconds = joblib.load(path)
+    saved = start = time.perf_counter()
+    while n_done < n_epochs:
+        estimator.partial_fit(X)
+        n_done += 1
+        now = time.perf_counter()
+        if n_done == n_epochs or now - saved > 60 * minutes:
+            saved = now
+            beside = path.with_suffix(".partial")
+            joblib.dump((estimator, n_done, seconds + now - start), beside)
+            os.replace(beside, path)  # never half a file
+    return estimator, seconds + time.perf_counter() - start
 
 
 def mean_and_spread(results: pd.DataFrame, rows: str, columns: str, value: str) -> pd.DataFrame:

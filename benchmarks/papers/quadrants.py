@@ -4,8 +4,9 @@
 binarised MNIST and Omniglot, two random quadrants of each image missing, and measures the
 log-likelihood of complete test images by the importance-weighted bound (figure 4; with
 ``--latents``, figure 13). Encoder and decoder are convolutional residual networks. Here they are
-thin and see a part of the images; ``--full`` has the paper's sizes, for a GPU. Each run adds a line
-to ``quadrants.csv``; runs that are there are not done again.
+thin and see a part of the images; ``--full`` has the paper's sizes, for a GPU, and a checkpoint
+every five minutes. Each run adds a line to ``quadrants.csv``; runs that are there are not done
+again.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, mean_and_spread, run_grid, versions
+from common import fit_by_passes, markdown, mean_and_spread, run_grid, versions
 from images import SHAPE, mnist, omniglot
 
 from skmissvae import VAEDensityEstimator, make_missing
@@ -89,13 +90,19 @@ def run(
     """Fit a model and measure it."""
     train, test = binarised(images, rows, n_test, seed)
     incomplete = make_missing(train, "quadrants", 0.5, image_shape=SHAPE, random_state=seed)
-    density = estimator(method, latents, epochs, seed, full=epochs > 100)
-    start = time.perf_counter()
-    density.fit(incomplete)
-    seconds = time.perf_counter() - start
+    full = epochs > 100
+    density = estimator(method, latents, epochs, seed, full=full)
+    checkpoint = Path(__file__).with_name(f"quadrants_{images}_{method}_{latents}_{seed}.ckpt")
+    if full:
+        density, seconds = fit_by_passes(density, incomplete, epochs, checkpoint)
+    else:
+        start = time.perf_counter()
+        density.fit(incomplete)
+        seconds = time.perf_counter() - start
     # as the paper has it: the encoder is trained further for complete images, the decoder is not
     density.set_params(max_iter=max(200, epochs))  # half as many epochs, of the test images
-    found = log_likelihood(density.refit_encoder(test), test, n_draws=1000 if epochs > 100 else 300)
+    found = log_likelihood(density.refit_encoder(test), test, n_draws=1000 if full else 300)
+    checkpoint.unlink(missing_ok=True)
     return {
         "log_likelihood": found.mean,
         "standard_error": found.standard_error,
