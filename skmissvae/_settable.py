@@ -264,7 +264,8 @@ class Settable:
         Parameter(
             "int",
             "Importance draws per row for means, scores and imputations. Any number runs in "
-            "bounded memory. Read at the call.",
+            "bounded memory. Rows of which less than a twentieth of them is effective get as many "
+            "of a proposal that is adapted to the row. Read at the call.",
             whole(1),
         ),
     ] = 1000

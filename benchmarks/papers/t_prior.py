@@ -42,7 +42,7 @@ PUBLISHED = {
     ("squares", "Normal prior"): (0.0452, 0.5746, 0.0244, 0.8247),
     ("squares", "Student-t prior"): (0.0405, 0.6506, 0.0222, 0.8469),
 }
-SHARES = (0.2, 0.3, 0.5)
+SHARES = (0.3, 0.5, 0.2)
 DF = 21
 SENSITIVITY = (3, 5, 10, 50)  # other degrees of freedom
 MODELS = ("Normal prior", "Student-t prior", "ours")
@@ -68,9 +68,9 @@ def imputer(model: str, epochs: int, seed: int) -> MVAEImputer | MIWAEImputer:
         "random_state": seed,
     }
     if model == "ours":
-        # a bound of ten draws, more latents, a linear path with its start, and a falling rate
+        # a bound of five draws, more latents, a linear path with its start, and a falling rate
         return MIWAEImputer(
-            n_draws=10, n_latents=40, n_hidden=400, dropout=0.1, n_importance_draws=200, **common
+            n_draws=5, n_latents=40, n_hidden=256, dropout=0.1, n_importance_draws=200, **common
         )
     study = MVAEImputer(
         n_draws=1,
@@ -155,6 +155,7 @@ def report(results: pd.DataFrame) -> str:
     kinds, names = ("prediction", "imputation"), {"mse": "MSE", "ssim": "SSIM", "psnr": "PSNR, dB"}
     measures = [f"{kind}_{name}" for kind in kinds for name in names]
     titles = [f"{kind} {name}" for kind in kinds for name in names.values()]
+    results = results.sort_values(["mask", "share"], kind="stable")
     means = results.groupby(["mask", "share", "model"], sort=False)[measures].mean()
     lines = {}
     for (mask, share, model), values in means.iterrows():
