@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -78,8 +79,31 @@ def run(encoder: str, way: str, rows: int, n_test: int, seed: int) -> dict[str, 
     return found
 
 
+def picture(results: pd.DataFrame, path: Path) -> None:
+    """Draw the errors by the number of steps: a panel per encoder."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
+    for ax, encoder in zip(axes, ENCODERS, strict=True):
+        part = results[results["encoder"] == encoder].set_index("way")
+        for way in part.index:
+            errors = part.loc[way, [f"{n} steps" for n in STEPS]].astype(float)
+            if "resampling" in way:
+                ax.axhline(errors.iloc[0], color="0.6", ls="--", label=way)
+            else:
+                ax.plot(STEPS, errors, marker="o", label=way)
+        ax.set(xscale="log", xlabel="steps", title=f"encoder {encoder}", ylim=(0, None))
+    axes[0].set_ylabel("off the exact mean, sd")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def main() -> None:
-    """Run what is not done yet and write the table."""
+    """Run what is not done yet and write the table and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2,000 rows, 20 test rows")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -101,6 +125,8 @@ def main() -> None:
     )
     path.with_suffix(".md").write_text(text)
     print(text)
+    if not quick:
+        picture(results, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.neural_network import MLPClassifier
@@ -147,8 +148,28 @@ def run(part: str, name: str, mechanism: str, rows: int, seed: int) -> dict[str,
     return {**found, "seconds": time.perf_counter() - start}
 
 
+def picture(by_epoch: pd.DataFrame, path: Path) -> None:
+    """Draw test densities by epoch: a line per method and mechanism."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    for ax, mechanism in zip(axes, MECHANISMS, strict=True):
+        for name in IMPUTERS:
+            part = by_epoch[(by_epoch["imputer"] == name) & (by_epoch["mechanism"] == mechanism)]
+            means = part[[f"epoch {epoch}" for epoch in EPOCHS]].mean()
+            ax.plot(EPOCHS, means, marker="o", label=name)
+        ax.set(title=f"missing: {mechanism}", xlabel="epoch")
+    axes[0].set_ylabel("log-likelihood of seen pixels")
+    axes[0].legend(frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def main() -> None:
-    """Run what is not done yet and write the tables."""
+    """Run what is not done yet and write the tables and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="1,000 digits, 2 epochs")
     parser.add_argument("--rows", type=int, default=5000, help="the paper has 60,000")
@@ -194,6 +215,8 @@ def main() -> None:
     )
     path.with_suffix(".md").write_text(text)
     print(text)
+    if len(by_epoch) and not options.quick:
+        picture(by_epoch, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
@@ -111,8 +112,28 @@ def run(
     }
 
 
+def picture(results: pd.DataFrame, images: str, path: Path) -> None:
+    """Draw the log-likelihoods of the methods beside the published ones."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True, layout="constrained")
+    ours = results.groupby("method")[["log_likelihood", "standard_error"]].mean()
+    ours = ours.reindex(list(PUBLISHED[images]))
+    style = {"fmt": "o", "capsize": 3}
+    axes[0].errorbar(ours["log_likelihood"], ours.index, xerr=ours["standard_error"], **style)
+    axes[0].set(title="ours, with standard errors over images", xlabel="log-likelihood, nats")
+    axes[1].plot(list(PUBLISHED[images].values()), list(PUBLISHED[images]), "o", color="C1")
+    axes[1].set(title="published: more images and epochs", xlabel="log-likelihood, nats")
+    axes[0].invert_yaxis()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def main() -> None:
-    """Run what is not done yet and write the table."""
+    """Run what is not done yet and write the table and pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="500 images, 2 epochs, MNIST")
     parser.add_argument("--full", action="store_true", help="the paper's sizes: 500 epochs")
@@ -157,6 +178,11 @@ def main() -> None:
     )
     path.with_suffix(".md").write_text(text)
     print(text)
+    plain = results[(results["epochs"] == epochs) & (results["latents"] == 50)]
+    for images in [] if quick else sets:
+        if images in set(plain["images"]):
+            part = plain[plain["images"] == images]
+            picture(part, images, path.with_name(f"quadrants_{images}.png"))
 
 
 if __name__ == "__main__":
