@@ -18,7 +18,8 @@ import tables
 from common import markdown, mean_and_spread, run_grid, versions
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer
-from skmissvae._conditional import Conditional, poor_ess
+from skmissvae._conditional import Conditional
+from skmissvae.importance import poor_ess
 
 TABLES = ["wine_white", "ionosphere", "breast_cancer"]
 CHAINS = ["lair", "metropolis", "pseudo_gibbs"]

@@ -16,18 +16,12 @@ from .likelihoods import ColumnDistribution, JoinedColumns, quantile
 from .model import VAE, Draws
 from .noise import Noise
 
-_POOR_ESS = 10.0
 _POINTS = 4096  # values that stand for a cell's distribution, if there are not more latents
 # Pools are added until so many draws are effective that all imputations can choose from them; at
 # the last fewer will do, as a pool for each imputation would take long.
 _SHARED_ESS, _SHARED_POOLS, _LEAST_SHARED_ESS = 100.0, 3, 20.0
 _N_CANDIDATES = 64  # latents whose values are tried as modes
 _DISAGREE = 1.5  # R-hat from which on chains are told to disagree
-
-
-def poor_ess(n_draws: int) -> float:
-    """Return the effective draws below which a row's importance weights are called poor."""
-    return min(_POOR_ESS, 0.1 * n_draws)
 
 
 def _effective(trace: Tensor, observed: Tensor) -> Tensor:
@@ -113,8 +107,8 @@ class Conditional(NamedTuple):
         )
 
     def evidence(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Evidence:
-        """Return evidence and effective sample size by importance weights: of B rows."""
-        return importance.evidence(self.vae, x, observed, self.n_draws, noise)
+        """Return evidence and effective sample size by importance weights: of a row, (1, D)."""
+        return importance.evidence(self.vae, x, observed, self.n_draws, noise, adapt=True)
 
     def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is expected of x, E[z | x_obs] and the effective number of draws behind them.
@@ -123,7 +117,9 @@ class Conditional(NamedTuple):
         """
         if self.where_poor or not self._may_run(observed):
             imputed = self._imputed(observed)
-            found = importance.moments(self.vae, x, observed, self.n_draws, noise, imputed)
+            found = importance.moments(
+                self.vae, x, observed, self.n_draws, noise, imputed, adapt=True
+            )
             if not (self._may_run(observed) and self._is_poor(found.ess)):
                 return found.expected, found.z, found.ess
         run = self.run(x, observed, noise)
@@ -141,7 +137,9 @@ class Conditional(NamedTuple):
         """
         if self.where_poor or not self._may_run(observed):
             imputed = self._imputed(observed)
-            z, ess = importance.resample(self.vae, x, observed, self.n_draws, noise, size, imputed)
+            z, ess = importance.resample(
+                self.vae, x, observed, self.n_draws, noise, size, imputed, adapt=True
+            )
             if not (self._may_run(observed) and self._is_poor(ess)):
                 return z, ess
         run = self.run(x, observed, noise)
@@ -159,7 +157,7 @@ class Conditional(NamedTuple):
         (1, D) -> (M, 1, L), (M,).
         """
         imputed = self._imputed(observed)
-        return importance.weighted(self.vae, x, observed, self.n_draws, noise, imputed)
+        return importance.weighted(self.vae, x, observed, self.n_draws, noise, imputed, adapt=True)
 
     def weighted(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents and weights that stand for p(z | x_obs), and their effective number.
@@ -234,7 +232,7 @@ class Conditional(NamedTuple):
         """Run the chains of one row from importance draws."""
         assert self.sampler is not None
         start, _ = importance.resample(
-            self.vae, x, observed, self.n_draws, noise, self.sampler.n_chains
+            self.vae, x, observed, self.n_draws, noise, self.sampler.n_chains, adapt=True
         )
         vae = self.vae
         if self.completed is not None and self.sampler.sees_completed:
@@ -246,7 +244,7 @@ class Conditional(NamedTuple):
         return self.sampler is not None and bool(observed.any()) and not bool(observed.all())
 
     def _is_poor(self, ess: Tensor) -> bool:
-        return bool(ess < poor_ess(self.n_draws))
+        return bool(ess < importance.poor_ess(self.n_draws))
 
 
 def cells_of(

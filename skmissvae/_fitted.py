@@ -15,14 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ._columns import Rows, Table
-from ._conditional import Conditional, poor_ess
+from ._conditional import Conditional
 from ._input import Cells, Source, column_names, create, open_table, read
 from ._params import refuse_fewer, validate
 from ._settable import Settable
 from ._spec import Spec
 from ._state import convert, inference, local_seed, users_level
 from ._threads import by_threads
-from .importance import pareto_k
+from .importance import pareto_k, poor_ess
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import DECOMPOSED, METHODS

@@ -13,9 +13,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._indexing import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from ._conditional import poor_ess
 from ._fitted import FittedVAE
 from ._params import refuse_fewer
+from .importance import poor_ess
 
 _HEAVY = 0.7  # Pareto shape above which sums of weights are not to be trusted
 _DISAGREE = 1.1  # R-hat above which chains are

@@ -358,9 +358,11 @@ class AffineMixture(Mixture):
 
 
 class Defensive:
-    r"""A row's proposal with a share of another, which bounds the importance weights [1]_.
+    r"""A row's proposal with a share of another [1]_.
 
     .. math:: q(z) = (1 - s)\, q_1(z) + s\, q_0(z)
+
+    No importance weight is more than 1 / s times what it would be by the other alone.
 
     Parameters
     ----------

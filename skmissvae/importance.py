@@ -26,47 +26,55 @@ BLOCK = 1024
 
 _NO_WEIGHT = -1e30
 
+_FEW = 10.0  # effective draws
 _POOR = 0.05  # share of effective draws below which the proposal is adapted
 _ROUNDS = 8
-_LEAST_PILOT, _MOST_PILOT = 64, 256  # draws of a round
-_PER_LATENT = 5.0  # effective draws that a Gaussian is fitted to, at least
+_LEAST_PILOT, _MOST_PILOT = 64, 256  # draws of a round, but for many latents
+_PER_LATENT = 5  # effective draws that a Gaussian is fitted to, as far as a round has so many
 _INFLATION = 1.3  # of its covariance: weights have a variance where the proposal is the wider one
+_SHRINKAGE = 0.2  # effective draws per latent that a diagonal covariance stands for
 _DEFENSE = 0.2  # share of draws that come from the encoder's posterior all the same
 _POWERS = tuple(2 ** (-0.5 * i) for i in range(24))  # of weights that are too uneven to fit to
 
 
-def blocks(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Iterator[Draws]:
+def poor_ess(n_draws: int) -> float:
+    """Return the effective draws below which a row's importance weights are called poor."""
+    return min(_FEW, 0.1 * n_draws)
+
+
+def blocks(
+    vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise, *, adapt: bool = False
+) -> Iterator[Draws]:
     """Yield n draws per row in blocks; their masses sum to one over all blocks.
 
-    They come from the encoder's posterior, or, of a row that comes alone, and of whose first block
-    less than a twentieth is effective, from an adapted proposal.
+    They come from the encoder's posterior. With ``adapt`` rows come one at a time, and where less
+    than a twentieth of the first block is effective, or weights are called poor, all come from a
+    proposal that is adapted to the row's p(z | x_obs); bounds of imputations have no say in it.
     """
-    q: Proposal
-    if observed.any():
-        q = posterior = vae.posterior(x, observed)
-    else:
-        # without evidence the posterior is the prior, and all weights are one; rows come one at a
-        # time
-        q = vae.prior().expand(x.shape[0])
+    assert not adapt or len(x) == 1, "is adapted to a row"
+    seen = bool(observed.any())
+    # without evidence the posterior is the prior, and all weights are one; rows come one at a time
+    q = vae.posterior(x, observed) if seen else vae.prior().expand(x.shape[0])
 
-    def draw(size: int) -> Draws:
-        draws = vae.draw(x, observed, size, noise, systematic=True, proposal=q)
+    def draw(size: int, proposal: Proposal) -> Draws:
+        draws = vae.draw(x, observed, size, noise, systematic=True, proposal=proposal)
         return draws._replace(log_mass=draws.log_mass + math.log(size / n))
 
     sizes = [min(BLOCK, n - start) for start in range(0, n, BLOCK)]
-    first = draw(sizes[0])
-    if len(x) == 1 and observed.any() and _share(log_weights(first)[0]) < _POOR:
-        n_pilot = min(max(n // 4, _LEAST_PILOT), _MOST_PILOT)
-        q = _adapted(vae, x, observed, posterior, first, n_pilot, noise)
-        first = draw(sizes[0])
+    proposal: Proposal = q
+    first = draw(sizes[0], q)
+    limit = max(_POOR * sizes[0], poor_ess(sizes[0]))
+    if adapt and seen and _effective(log_weights(first)[0]) < limit:
+        proposal = _adapted(vae, x, observed, q, first, n, noise)
+        first = draw(sizes[0], proposal)
     yield first
     for size in sizes[1:]:
-        yield draw(size)
+        yield draw(size, proposal)
 
 
-def _share(log_w: Tensor) -> Tensor:
-    """Return the share of draws that are effective: (*, M) -> (*)."""
-    return 1 / log_w.softmax(-1).square().sum(-1) / log_w.shape[-1]
+def _effective(log_w: Tensor) -> Tensor:
+    """Return how many draws are effective: (*, M) -> (*)."""
+    return 1 / log_w.softmax(-1).square().sum(-1)
 
 
 def _adapted(
@@ -75,7 +83,7 @@ def _adapted(
     observed: Tensor,
     q: Mixture,
     draws: Draws,
-    n_pilot: int,
+    n: int,
     noise: Noise,
 ) -> Proposal:
     r"""Return a proposal that a row's own draws have moved to its posterior.
@@ -83,8 +91,9 @@ def _adapted(
     In every round a Gaussian with their weighted mean and covariance is fitted to all draws so
     far, weighted against the mixture of what they came from [1]_, and drawn from. Weights that are
     too uneven to tell a covariance are flattened, :math:`w^\beta`, as little as will do [2]_: the
-    Gaussians walk towards the posterior. The draws that count are fresh ones, so that evidence
-    stays unbiased.
+    Gaussians walk towards the posterior. The draws that count are fresh ones: given the proposal
+    evidence is unbiased. Whether there is one depends on draws that count where there is none,
+    which biases the evidence of rows at the limit a little.
 
     Parameters
     ----------
@@ -96,8 +105,9 @@ def _adapted(
         The encoder's posterior.
     draws : Draws
         Draws from it.
-    n_pilot : int
-        Draws of a round.
+    n : int
+        Draws that are to come from the proposal: rounds have a quarter of them, as far as that is
+        neither too few nor too many.
     noise : Noise
         Source of the noise.
 
@@ -116,7 +126,9 @@ def _adapted(
     z, sources, n_of = draws.z, [q], [len(draws.z)]
     log_q = q.log_prob(z).T  # (S, M)   of each source at all draws
     log_p = draws.log_ratio.T + log_q  # (1, M)
-    least = min(max(_PER_LATENT * z.shape[-1], 20.0), 0.5 * n_pilot)
+    enough = _PER_LATENT * z.shape[-1]
+    n_pilot = max(min(max(n // 4, _LEAST_PILOT), _MOST_PILOT), enough)
+    least = min(max(enough, 20), n_pilot // 2)
     for done in range(_ROUNDS + 1):
         share = (log_q.new_tensor(n_of) / len(z)).log().unsqueeze(-1)
         log_w = finite((log_p[0] - (share + log_q).logsumexp(0)).double())
@@ -134,10 +146,10 @@ def _adapted(
     return Defensive(gaussian, q, _DEFENSE)
 
 
-def _power(log_w: Tensor, least: float) -> float:
+def _power(log_w: Tensor, least: int) -> float:
     """Return the greatest power of weights that leaves so many effective: (M,)."""
     powers = log_w.new_tensor(_POWERS)
-    enough = _share(powers.unsqueeze(-1) * log_w) * len(log_w) >= least
+    enough = _effective(powers.unsqueeze(-1) * log_w) >= least
     enough[-1] = True
     return _POWERS[int(enough.to(torch.uint8).argmax())]
 
@@ -148,9 +160,13 @@ def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
     mean = w @ points
     off = points - mean
     covariance = _INFLATION * (w.unsqueeze(-1) * off).T @ off
+    # few draws tell little of how latents go together
+    n_latents, n_effective = z.shape[-1], 1 / w.square().sum()
+    kept = n_effective / (n_effective + _SHRINKAGE * n_latents)
+    covariance.mul_(kept).diagonal().div_(kept)
     # draws that all but agree in a direction still leave it open
     covariance.diagonal().mul_(1 + 1e-6).add_(1e-10)
-    root, _ = torch.linalg.cholesky_ex(covariance)
+    root, _ = torch.linalg.cholesky_ex(covariance)  # of no error: it is positive definite
     identity = torch.eye(len(mean), dtype=root.dtype, device=root.device)
     inverse = torch.linalg.solve_triangular(root, identity, upper=False)
     nothing = z.new_zeros(1, 1, z.shape[-1])
@@ -204,14 +220,16 @@ class Evidence(NamedTuple):
     ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
 
 
-def evidence(vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise) -> Evidence:
+def evidence(
+    vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise, *, adapt: bool = False
+) -> Evidence:
     """Return evidence and effective sample size from n draws per row, in float64.
 
     Rows ``x`` and what is seen of them, (B, D), by the draws of ``moments``, which cuts off at
     bounds besides.
     """
     weights = _Weights(x)
-    for draws in blocks(vae, x, observed, n, noise):
+    for draws in blocks(vae, x, observed, n, noise, adapt=adapt):
         weights.add(log_weights(draws))
     return Evidence(weights.log_evidence(), weights.ess())
 
@@ -231,6 +249,8 @@ def moments(
     n: int,
     noise: Noise,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
+    *,
+    adapt: bool = False,
 ) -> Moments:
     """Return effective sample size and conditional means from n draws per row.
 
@@ -246,6 +266,8 @@ def moments(
         Source of the noise.
     imputed : callable, optional
         Returns the columns to impute from and what their bounds add to the log-weights, (M, B).
+    adapt : bool
+        Whether the proposal of a row, which then comes alone, is adapted where weights are poor.
 
     Returns
     -------
@@ -255,7 +277,7 @@ def moments(
     weights = _Weights(x)
     total_of = weights.top.new_zeros(())
     sum_x, sum_z = total_of, total_of
-    for draws in blocks(vae, x, observed, n, noise):
+    for draws in blocks(vae, x, observed, n, noise, adapt=adapt):
         columns, more = imputed(draws) if imputed else (draws.columns, draws.log_mass.new_zeros(()))
         w, shrink = weights.add(log_weights(draws, more))
         sum_x = shrink * sum_x + _weighted_sum(w, columns.expected())
@@ -271,6 +293,8 @@ def weighted(
     n: int,
     noise: Noise,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
+    *,
+    adapt: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return n draws of one row and the logarithms of their weights: (n, 1, L), (n,).
 
@@ -278,7 +302,7 @@ def weighted(
     """
     found = [
         (draws.z, log_weights(draws, imputed(draws)[1] if imputed else 0.0).squeeze(0))
-        for draws in blocks(vae, x, observed, n, noise)
+        for draws in blocks(vae, x, observed, n, noise, adapt=adapt)
     ]
     z, log_w = (torch.cat(pieces) for pieces in zip(*found, strict=True))
     return z, log_w
@@ -300,6 +324,8 @@ def resample(
     noise: Noise,
     size: int = 1,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
+    *,
+    adapt: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Draw latents in proportion to their weights from a pool of n (Rubin 1987).
 
@@ -318,7 +344,7 @@ def resample(
         Source of the noise.
     size : int
         Latents to draw, with replacement.
-    imputed : callable, optional
+    imputed, adapt
         As for ``moments``.
 
     Returns
@@ -331,7 +357,7 @@ def resample(
     n_rows = x.shape[0]
     weights = _Weights(x)
     chosen: Tensor | None = None
-    for draws in blocks(vae, x, observed, n, noise):
+    for draws in blocks(vae, x, observed, n, noise, adapt=adapt):
         w, _ = weights.add(log_weights(draws, imputed(draws)[1] if imputed else 0.0))
         share = (w.sum(-1) / weights.total).unsqueeze(-1)  # (B, 1)
         u = noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
