@@ -29,8 +29,9 @@ HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent / ".venv-peers"
 # They were fixed before any tuning, but not all stayed unseen: epochs, steps and rates by rows were
 # chosen on a mask each of wine_red, concrete, breast_cancer, banknote and auto_mpg, among others,
-# earlier defaults on two seeds of the first three, which the README's first table has, too; and
-# heart_disease was among the tables on which more epochs for those with categories were tried.
+# earlier defaults on two seeds of the first three, which the first table of the README here has,
+# too; and heart_disease was among the tables on which more epochs for those with categories were
+# tried.
 TABLES = (
     "wine_red",
     "concrete",

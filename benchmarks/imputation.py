@@ -1,4 +1,4 @@
-"""Mean squared error on hidden cells: the table of the README.
+"""Mean squared error on hidden cells: the first table of the benchmarks' README.
 
 ``python benchmarks/imputation.py`` hides half of the cells of three complete, standardised tables
 completely at random, five times, and completes them with all imputers at their defaults beside

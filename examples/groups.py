@@ -43,7 +43,7 @@ for seed in SEEDS:
     imputer = MissSIWAEImputer(random_state=seed).fit(holed)
     latents = imputer.encode(holed)
     tables = {
-        "complete rows of the table": scaled(X),
+        "no cell missing": scaled(X),
         "mean": scaled(SimpleImputer().fit_transform(holed)),
         "10 neighbours": scaled(KNNImputer(n_neighbors=10).fit_transform(holed)),
         "MissSIWAE, completed": scaled(imputer.transform(holed)),

@@ -264,8 +264,9 @@ class Settable:
         Parameter(
             "int",
             "Importance draws per row for means, scores and imputations. Any number runs in "
-            "bounded memory. Rows of which less than a twentieth of them is effective get as many "
-            "of a proposal that is adapted to the row. Read at the call.",
+            "bounded memory. Rows of whose first 1,024 less than a twentieth is effective, or "
+            "fewer than ten are, get as many of a proposal that is adapted to the row. Read at "
+            "the call.",
             whole(1),
         ),
     ] = 1000

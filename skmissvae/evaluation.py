@@ -154,10 +154,10 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     The score of a row is the importance-weighted bound
     :math:`\log \frac1n \sum_m p(x_{obs}, z_m) / q(z_m | x_{obs})`, whose Monte-Carlo variance is
     :math:`1 / ESS - 1 / n` to first order, with Kish's effective sample size; half of that is how
-    far the score lies below the log-density in expectation. Draws are taken in blocks, so that
-    memory does not grow with them. Rows share their noise, as in ``score_samples``: their errors
-    are alike, and that of the mean is up to the mean of theirs, which ``standard_error``, of the
-    choice of rows, leaves out.
+    far the score lies below the log-density in expectation. Where weights are poor an adapted
+    proposal takes the place of q, as in ``score_samples``. Draws are taken in blocks, so that
+    memory does not grow with them. Rows share their noise: their errors are alike, and that of the
+    mean is up to the mean of theirs, which ``standard_error``, of the choice of rows, leaves out.
 
     Parameters
     ----------
