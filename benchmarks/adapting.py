@@ -45,10 +45,10 @@ def run(table: str, method: str, seed: int, epochs: int | None) -> dict[str, flo
     new, truth, hidden = incomplete[half:], complete[half:], hidden[half:]
     fitted = IMPUTERS[method](max_iter=epochs, random_state=seed).fit(incomplete[:half])
     fitted.set_params(sampler="importance")
-    limit, usual = poor_ess(fitted.n_importance_draws), importance._POOR
+    limit, usual = poor_ess(fitted.n_importance_draws), (importance._POOR, importance._FEW)
     found: dict[str, float] = {}
-    for way, poor in ((ENCODER, 0.0), (ADAPTED, usual)):
-        importance._POOR = poor
+    for way, rule in ((ENCODER, (0.0, 0.0)), (ADAPTED, usual)):
+        importance._POOR, importance._FEW = rule
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -58,7 +58,7 @@ def run(table: str, method: str, seed: int, epochs: int | None) -> dict[str, flo
                 seconds = time.perf_counter() - start
                 score, ess = fitted.score(new), fitted.effective_sample_size(new)
         finally:
-            importance._POOR = usual
+            importance._POOR, importance._FEW = usual
         found |= {
             f"{way}: error": float(np.mean((completed - truth)[hidden] ** 2)),
             f"{way}: score": score,
