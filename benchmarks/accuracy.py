@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tables
-from common import markdown, run_grid, versions
+from common import markdown, pyplot, run_grid, versions
 from peers import METHODS, OURS
 from scipy.stats import rankdata
 
@@ -328,11 +328,7 @@ def losses(told: pd.DataFrame, peer: str = "iterative, ridge") -> str:
 
 def draw(complete: pd.DataFrame, rank: pd.DataFrame, picture: Path) -> None:
     """Draw the errors of all cells, a row per method, the best rank on top."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     order = rank.mean().sort_values(ascending=False).index
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(order) + 1.3), layout="constrained")
     rng = np.random.default_rng(0)

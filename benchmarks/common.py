@@ -165,6 +165,16 @@ def markdown(frame: pd.DataFrame, corner: str) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def pyplot() -> Any:
+    """Return matplotlib.pyplot, which draws into files alone."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
 def versions() -> str:
     """Return the versions that a table was made with."""
     return (

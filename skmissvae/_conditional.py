@@ -167,7 +167,7 @@ class Conditional(NamedTuple):
         if self.where_poor or not self._may_run(observed):
             z, log_w = self.log_weights(x, observed, noise)
             w = log_w.softmax(0)
-            ess = 1 / w.square().sum(0, keepdim=True)
+            ess = importance.effective(w).view(1)
             if not (self._may_run(observed) and self._is_poor(ess)):
                 return z, w, ess
         run = self.run(x, observed, noise)
@@ -199,13 +199,13 @@ class Conditional(NamedTuple):
         if self._may_run(observed) and not self.where_poor:
             return nothing, nothing[0, :1, 0].double()
         pools = [self.log_weights(x, observed, noise)]
-        ess = 1 / pools[0][1].softmax(0).square().sum(0, keepdim=True)
+        ess = importance.effective(pools[0][1].softmax(0)).view(1)
         if self._may_run(observed) and self._is_poor(ess):
             return nothing, ess
         while True:
             z, log_w = (torch.cat(pieces) for pieces in zip(*pools, strict=True))
             w = log_w.softmax(0)
-            shared = 1 / w.square().sum(0, keepdim=True)
+            shared = importance.effective(w).view(1)
             last = len(pools) == _SHARED_POOLS
             if shared >= (_LEAST_SHARED_ESS if last else _SHARED_ESS):
                 return z[_chosen(w, u)].transpose(0, 1), ess

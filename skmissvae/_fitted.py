@@ -75,9 +75,10 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over
         ``n_importance_draws`` draws: a lower bound in expectation that tightens as they grow
         [1]_. Where less than a twentieth of a row's first 1,024 draws is effective, or fewer than
-        ten are, all are taken anew, from a proposal in place of q that is adapted to the row's
-        posterior [2]_. (As the draws that decide count where nothing is adapted, scores of rows at
-        the limit may be off by a few hundredths of a nat either way.)
+        ten are (a tenth, of fewer than 100), all are taken anew, from a proposal in place of q
+        that is adapted to the row's posterior [2]_. As the draws that decide count where nothing
+        is adapted, scores of rows at the limit may be off a little either way, the more so the
+        fewer the draws.
 
         Densities are in the units of ``X``; binary columns count with their probability, columns
         with a single value at fit do not count. To look for strange rows take ``outlier_scores``:

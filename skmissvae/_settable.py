@@ -265,8 +265,8 @@ class Settable:
             "int",
             "Importance draws per row for means, scores and imputations. Any number runs in "
             "bounded memory. Rows of whose first 1,024 less than a twentieth is effective, or "
-            "fewer than ten are, get as many of a proposal that is adapted to the row. Read at "
-            "the call.",
+            "fewer than ten are (a tenth, of fewer than 100), get as many of a proposal that is "
+            "adapted to the row. Read at the call.",
             whole(1),
         ),
     ] = 1000

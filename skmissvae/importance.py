@@ -64,7 +64,7 @@ def blocks(
     proposal: Proposal = q
     first = draw(sizes[0], q)
     limit = max(_POOR * sizes[0], poor_ess(sizes[0]))
-    if adapt and seen and _effective(log_weights(first)[0]) < limit:
+    if adapt and seen and effective(log_weights(first)[0].softmax(-1)) < limit:
         proposal = _adapted(vae, x, observed, q, first, n, noise)
         first = draw(sizes[0], proposal)
     yield first
@@ -72,9 +72,9 @@ def blocks(
         yield draw(size, proposal)
 
 
-def _effective(log_w: Tensor) -> Tensor:
-    """Return how many draws are effective: (*, M) -> (*)."""
-    return 1 / log_w.softmax(-1).square().sum(-1)
+def effective(w: Tensor) -> Tensor:
+    """Return how many draws are effective by their weights, which sum to one: (*, M) -> (*)."""
+    return 1 / w.square().sum(-1)
 
 
 def _adapted(
@@ -149,7 +149,7 @@ def _adapted(
 def _power(log_w: Tensor, least: int) -> float:
     """Return the greatest power of weights that leaves so many effective: (M,)."""
     powers = log_w.new_tensor(_POWERS)
-    enough = _effective(powers.unsqueeze(-1) * log_w) >= least
+    enough = effective((powers.unsqueeze(-1) * log_w).softmax(-1)) >= least
     enough[-1] = True
     return _POWERS[int(enough.to(torch.uint8).argmax())]
 
@@ -161,7 +161,7 @@ def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
     off = points - mean
     covariance = _INFLATION * (w.unsqueeze(-1) * off).T @ off
     # few draws tell little of how latents go together
-    n_latents, n_effective = z.shape[-1], 1 / w.square().sum()
+    n_latents, n_effective = z.shape[-1], effective(w)
     kept = n_effective / (n_effective + _SHRINKAGE * n_latents)
     covariance.mul_(kept).diagonal().div_(kept)
     # draws that all but agree in a direction still leave it open

@@ -138,7 +138,7 @@ class VAE(nn.Module):
             (doubly reparameterised, Tucker et al. 2019) is "stl" whose path derivative is
             multiplied by the normalised weights: for ancestral draws under ``iwelbo`` only.
         proposal : Proposal, optional
-            What to draw from instead of the posterior; "plain" and neither stratified.
+            What ancestral draws come from instead of the posterior; their gradient is "plain".
 
         Returns
         -------

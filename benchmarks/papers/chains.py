@@ -20,7 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, run_grid, versions
+from common import markdown, pyplot, run_grid, versions
 from posteriors import masked
 
 from skmissvae import VAEDensityEstimator, samplers
@@ -81,11 +81,7 @@ def run(encoder: str, way: str, rows: int, n_test: int, seed: int) -> dict[str, 
 
 def picture(results: pd.DataFrame, path: Path) -> None:
     """Draw the errors by the number of steps: a panel per encoder."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
     for ax, encoder in zip(axes, ENCODERS, strict=True):
         part = results[results["encoder"] == encoder].set_index("way")

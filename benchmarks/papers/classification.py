@@ -25,7 +25,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.neural_network import MLPClassifier
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import markdown, mean_and_spread, run_grid, versions
+from common import markdown, mean_and_spread, pyplot, run_grid, versions
 from images import SHAPE, mnist
 
 from skmissvae import MIWAEImputer, MVAEImputer, make_missing
@@ -150,11 +150,7 @@ def run(part: str, name: str, mechanism: str, rows: int, seed: int) -> dict[str,
 
 def picture(by_epoch: pd.DataFrame, path: Path) -> None:
     """Draw test densities by epoch: a line per method and mechanism."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for ax, mechanism in zip(axes, MECHANISMS, strict=True):
         for name in IMPUTERS:

@@ -27,7 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, run_grid, versions
+from common import markdown, pyplot, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
 from skmissvae.evaluation import frechet_distance, log_likelihood
@@ -194,11 +194,7 @@ def report(results: pd.DataFrame, table: str) -> str:
 
 def picture(results: pd.DataFrame, path: Path) -> None:
     """Draw densities by the share of missing cells, published ones in broken lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     shares = sorted(SHARES)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     for ax, (table, figures) in zip(axes, PUBLISHED.items(), strict=True):

@@ -20,7 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, mean_and_spread, run_grid, versions
+from common import markdown, mean_and_spread, pyplot, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
 from skmissvae.displays import LatentDisplay
@@ -77,11 +77,7 @@ def run(family: str, cells: str, epochs: int, rows: int, seed: int) -> dict[str,
 
 def picture(path: Path, epochs: int, rows: int) -> None:
     """Draw exact and learned posteriors of some rows, complete and with holes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     data = mog.load()
     families = list(FAMILIES)[:2]
     figure, axes = plt.subplots(len(families), 2, figsize=(10, 9), layout="constrained")

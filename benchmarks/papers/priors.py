@@ -22,7 +22,7 @@ import torch
 from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import markdown, mean_and_spread, run_grid, versions
+from common import markdown, mean_and_spread, pyplot, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
 from skmissvae.evaluation import integrated_score_samples
@@ -173,11 +173,7 @@ def run(model: str, n: int, epochs: int, seed: int) -> dict[str, float]:
 
 def picture(path: Path, n: int, epochs: int) -> None:
     """Draw what is generated, f, and posteriors: a row per model."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(3, 5, figsize=(13, 7), layout="constrained")
     y, bins = np.linspace(-0.5, 0.8, 400), np.linspace(0.001, 0.999, 400)
     for i, (row, model) in enumerate(zip(axes, MODELS, strict=True)):

@@ -20,7 +20,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import fit_by_passes, markdown, mean_and_spread, run_grid, versions
+from common import fit_by_passes, markdown, mean_and_spread, pyplot, run_grid, versions
 from images import SHAPE, mnist, omniglot
 
 from skmissvae import VAEDensityEstimator, make_missing
@@ -114,11 +114,7 @@ def run(
 
 def picture(results: pd.DataFrame, images: str, path: Path) -> None:
     """Draw the log-likelihoods of the methods beside the published ones."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True, layout="constrained")
     ours = results.groupby("method")[["log_likelihood", "standard_error"]].mean()
     ours = ours.reindex(list(PUBLISHED[images]))
