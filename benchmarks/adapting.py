@@ -7,6 +7,7 @@ that are there are not done again.
 """
 
 import argparse
+import functools
 import time
 import warnings
 from pathlib import Path
@@ -18,7 +19,6 @@ from common import markdown, run_grid, versions
 from sklearn.datasets import load_digits
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer, importance
-from skmissvae.importance import poor_ess
 
 TABLES = ("digits", "breast_cancer", "ionosphere", "wine_white", "concrete")
 IMPUTERS = {"MissSIWAE": MissSIWAEImputer, "DeMissVAE": DeMissVAEImputer}
@@ -45,7 +45,10 @@ def run(table: str, method: str, seed: int, epochs: int | None) -> dict[str, flo
     new, truth, hidden = incomplete[half:], complete[half:], hidden[half:]
     fitted = IMPUTERS[method](max_iter=epochs, random_state=seed).fit(incomplete[:half])
     fitted.set_params(sampler="importance")
-    limit, usual = poor_ess(fitted.n_importance_draws), (importance._POOR, importance._FEW)
+    limit, usual = (
+        importance.poor_ess(fitted.n_importance_draws),
+        (importance._POOR, importance._FEW),
+    )
     found: dict[str, float] = {}
     for way, rule in ((ENCODER, (0.0, 0.0)), (ADAPTED, usual)):
         importance._POOR, importance._FEW = rule
@@ -79,16 +82,14 @@ def main() -> None:
     quick = options.quick
     path = Path(__file__).with_name("adapting_quick.csv" if quick else "adapting.csv")
     cells = [
-        (table, method, seed, 10 if quick else None)
+        (table, method, seed)
         for seed in range(1 if quick else 3)
         for table in (TABLES[1:2] if quick else TABLES)
         for method in IMPUTERS
     ]
-    done = [] if options.report else [cell[:3] for cell in cells]
-    epochs = cells[0][3]
-    results = run_grid(
-        path, ["table", "method", "seed"], done, lambda *cell: run(*cell, epochs), options.jobs
-    )
+    fit = functools.partial(run, epochs=10 if quick else None)
+    keys = ["table", "method", "seed"]
+    results = run_grid(path, keys, [] if options.report else cells, fit, options.jobs)
     means = results.groupby(["table", "method"], sort=False).mean()
     lines = {}
     for (table, method), values in means.iterrows():
