@@ -54,6 +54,8 @@ class Conditional(NamedTuple):
         Steps of the chains.
     where_poor : bool
         Whether chains run for those rows alone whose importance weights are poor.
+    held : int
+        Importance draws of which there are columns at a time, as far as they are summed over.
     bounds : tuple of Tensor of shape (D,), optional
         Where the columns of what is imputed are cut off.
     """
@@ -64,6 +66,7 @@ class Conditional(NamedTuple):
     completed: VAE | None
     n_steps: int
     where_poor: bool
+    held: int = importance.BLOCK
     bounds: tuple[Tensor, Tensor] | None = None
 
     def decode(self, z: Tensor) -> ColumnDistribution:
@@ -108,7 +111,9 @@ class Conditional(NamedTuple):
 
     def evidence(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Evidence:
         """Return evidence and effective sample size by importance weights: of a row, (1, D)."""
-        return importance.evidence(self.vae, x, observed, self.n_draws, noise, adapt=True)
+        return importance.evidence(
+            self.vae, x, observed, self.n_draws, noise, adapt=True, held=self.held
+        )
 
     def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is expected of x, E[z | x_obs] and the effective number of draws behind them.
@@ -118,7 +123,7 @@ class Conditional(NamedTuple):
         if self.where_poor or not self._may_run(observed):
             imputed = self._imputed(observed)
             found = importance.moments(
-                self.vae, x, observed, self.n_draws, noise, imputed, adapt=True
+                self.vae, x, observed, self.n_draws, noise, imputed, adapt=True, held=self.held
             )
             if not (self._may_run(observed) and self._is_poor(found.ess)):
                 return found.expected, found.z, found.ess
@@ -136,10 +141,7 @@ class Conditional(NamedTuple):
         Rows come one at a time: (1, D) -> (size, 1, L), (1,).
         """
         if self.where_poor or not self._may_run(observed):
-            imputed = self._imputed(observed)
-            z, ess = importance.resample(
-                self.vae, x, observed, self.n_draws, noise, size, imputed, adapt=True
-            )
+            z, ess = self._resample(x, observed, noise, size, self._imputed(observed))
             if not (self._may_run(observed) and self._is_poor(ess)):
                 return z, ess
         run = self.run(x, observed, noise)
@@ -157,7 +159,9 @@ class Conditional(NamedTuple):
         (1, D) -> (M, 1, L), (M,).
         """
         imputed = self._imputed(observed)
-        return importance.weighted(self.vae, x, observed, self.n_draws, noise, imputed, adapt=True)
+        return importance.weighted(
+            self.vae, x, observed, self.n_draws, noise, imputed, adapt=True, held=self.held
+        )
 
     def weighted(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents and weights that stand for p(z | x_obs), and their effective number.
@@ -231,13 +235,24 @@ class Conditional(NamedTuple):
     def run(self, x: Tensor, observed: Tensor, noise: Noise) -> samplers.Run:
         """Run the chains of one row from importance draws."""
         assert self.sampler is not None
-        start, _ = importance.resample(
-            self.vae, x, observed, self.n_draws, noise, self.sampler.n_chains, adapt=True
-        )
+        start, _ = self._resample(x, observed, noise, self.sampler.n_chains)
         vae = self.vae
         if self.completed is not None and self.sampler.sees_completed:
             vae = self.completed
         return samplers.run(self.sampler, vae, x, observed, start, self.n_steps, noise)
+
+    def _resample(
+        self,
+        x: Tensor,
+        observed: Tensor,
+        noise: Noise,
+        size: int,
+        imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return latents by their importance weights, and the effective number of draws."""
+        return importance.resample(
+            self.vae, x, observed, self.n_draws, noise, size, imputed, adapt=True, held=self.held
+        )
 
     def _may_run(self, observed: Tensor) -> bool:
         # nothing seen: the prior's draws are exact; all seen: nothing to draw

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -22,7 +23,7 @@ from ._settable import Settable
 from ._spec import Spec
 from ._state import convert, inference, local_seed, users_level
 from ._threads import by_threads
-from .importance import pareto_k, poor_ess
+from .importance import BLOCK, pareto_k, poor_ess
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import DECOMPOSED, METHODS
@@ -30,6 +31,7 @@ from .samplers import SAMPLERS, Sampler, worst
 
 _TOGETHER = 64  # rows that a thread takes at a time
 _PIECE = 10_000  # rows that are sampled at once
+_BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or less but for warps
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 _N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
 
@@ -416,7 +418,17 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             getattr(self, "completed_vae_", None),
             self.n_sampler_steps,
             where_poor=self._decomposed(),
+            held=self._draws_at_once(),
         )
+
+    def _draws_at_once(self) -> int:
+        """Return how many draws of a row ``sklearn.set_config(working_memory=...)`` lets us hold.
+
+        It is in MiB, and so much for each of the rows that threads complete at a time.
+        """
+        limit = get_config()["working_memory"] * 2**20
+        per_draw = _BYTES_PER_OUTPUT * max(1, self.vae_.likelihood.n_params)
+        return int(min(max(limit // per_draw, 1), BLOCK))
 
     def _common(self, x: Tensor) -> KeyedNoise:
         """Return noise that all rows share, so that a row's result is its own."""
@@ -444,10 +456,20 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         observed = torch.from_numpy(np.ascontiguousarray(rows.observed)).to(device)
         places = range(len(x)) if which is None else list(which)
 
+        def of_row(i: int) -> tuple[Tensor, ...]:
+            row, seen, less = x[i : i + 1], observed[i : i + 1], given
+            while True:
+                try:
+                    return function(less, row, seen, i)
+                except torch.OutOfMemoryError:  # of a GPU, which others may share
+                    if less.held == 1:
+                        raise
+                    less = less._replace(held=less.held // 2)
+
         def some(few: Sequence[int]) -> list[np.ndarray]:
             with inference(device):
                 # what an outcome looks like tells the first row, where none is asked for
-                rows = [function(given, x[i : i + 1], observed[i : i + 1], i) for i in few or [0]]
+                rows = [of_row(i) for i in few or [0]]
                 found = [torch.cat(one).cpu().numpy() for one in zip(*rows, strict=True)]
             return found if few else [one[:0] for one in found]
 

@@ -1,16 +1,17 @@
 """Conditional expectations and draws given a row's observed cells, by importance sampling.
 
 Draws from q(z | x_obs) are weighted by w = m r and taken in blocks of constant size, so that any
-number of them runs in the memory of one block; sums over blocks are kept in float64 and in a
-fixed order. Where the weights of a row's first block are poor, the row's draws come from a proposal
-that is adapted to its posterior.
+number of them runs in the memory of one block, or of a part of it; sums over them are kept in
+float64 and in a fixed order. Where the weights of a row's first block are poor, the row's draws
+come from a proposal that is adapted to its posterior.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,10 +19,10 @@ from torch import Tensor
 
 from .distributions import AffineMixture, Defensive, DiagonalNormal, Mixture
 from .likelihoods import ColumnDistribution
-from .model import VAE, Draws, Proposal
+from .model import VAE, Draws
 from .noise import Noise
 
-#: Draws that are held at once. It sets the order of summation, and so the last bits of a result.
+#: Draws of a block. It sets the order of summation, and so the last bits of a result.
 BLOCK = 1024
 
 _NO_WEIGHT = -1e30
@@ -37,39 +38,71 @@ _DEFENSE = 0.2  # share of draws that come from the encoder's posterior all the 
 _POWERS = tuple(2 ** (-0.5 * i) for i in range(24))  # of weights that are too uneven to fit to
 
 
+class Proposal(Protocol):
+    """What importance draws can come from, batch (B,) and event (L,)."""
+
+    def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
+        """Return n draws per row and the logarithms of their masses: (n, B, L), (n, B)."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log-density: (M, B, L) -> (M, B)."""
+
+
 def poor_ess(n_draws: int) -> float:
     """Return the effective draws below which a row's importance weights are called poor."""
     return min(_FEW, 0.1 * n_draws)
 
 
 def blocks(
-    vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise, *, adapt: bool = False
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    n: int,
+    noise: Noise,
+    *,
+    adapt: bool = False,
+    held: int = BLOCK,
 ) -> Iterator[Draws]:
-    """Yield n draws per row in blocks; their masses sum to one over all blocks.
+    """Yield n draws per row in pieces; their masses sum to one over all pieces.
 
     They come from the encoder's posterior. With ``adapt`` rows come one at a time, and where less
     than a twentieth of the first block is effective, or weights are called poor, all come from a
     proposal that is adapted to the row's p(z | x_obs); bounds of imputations have no say in it.
+    A piece is a block, or ``held`` draws of it: of no more are there columns at any time. The draws
+    are the same however many are held.
     """
     assert not adapt or len(x) == 1, "is adapted to a row"
     seen = bool(observed.any())
     # without evidence the posterior is the prior, and all weights are one; rows come one at a time
     q = vae.posterior(x, observed) if seen else vae.prior().expand(x.shape[0])
 
-    def draw(size: int, proposal: Proposal) -> Draws:
-        draws = vae.draw(x, observed, size, noise, systematic=True, proposal=proposal)
-        return draws._replace(log_mass=draws.log_mass + math.log(size / n))
+    def drawn(size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
+        z, log_mass = proposal.ancestral(size, noise, systematic=True)
+        parts = z, log_mass + math.log(size / n), proposal.log_prob(z)
+        return list(zip(*(part.split(held) for part in parts), strict=True))
+
+    def weighed(z: Tensor, log_mass: Tensor, log_q: Tensor) -> Draws:
+        columns = vae.decode(z)
+        log_ratio = vae.log_joint(x, observed, z, columns) - log_q
+        return Draws(z, log_mass, log_ratio, columns)
 
     sizes = [min(BLOCK, n - start) for start in range(0, n, BLOCK)]
     proposal: Proposal = q
-    first = draw(sizes[0], q)
-    limit = max(_POOR * sizes[0], poor_ess(sizes[0]))
-    if adapt and seen and effective(log_weights(first)[0].softmax(-1)) < limit:
-        proposal = _adapted(vae, x, observed, q, first, n, noise)
-        first = draw(sizes[0], proposal)
+    pieces = drawn(sizes[0], q)
+    first = weighed(*pieces[0])
+    if adapt and seen:
+        z, log_mass, _ = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        rest = [weighed(*piece).log_ratio for piece in pieces[1:]]
+        log_ratio = torch.cat([first.log_ratio, *rest])
+        w = finite((log_mass + log_ratio)[:, 0].double()).softmax(0)
+        if effective(w) < max(_POOR * sizes[0], poor_ess(sizes[0])):
+            proposal = _adapted(vae, x, observed, q, z, log_ratio, n, noise)
+            pieces = drawn(sizes[0], proposal)
+            first = weighed(*pieces[0])
     yield first
+    yield from itertools.starmap(weighed, pieces[1:])
     for size in sizes[1:]:
-        yield draw(size, proposal)
+        yield from itertools.starmap(weighed, drawn(size, proposal))
 
 
 def effective(w: Tensor) -> Tensor:
@@ -82,7 +115,8 @@ def _adapted(
     x: Tensor,
     observed: Tensor,
     q: Mixture,
-    draws: Draws,
+    z: Tensor,
+    log_ratio: Tensor,
     n: int,
     noise: Noise,
 ) -> Proposal:
@@ -103,8 +137,8 @@ def _adapted(
         The row and what is seen of it.
     q : Mixture
         The encoder's posterior.
-    draws : Draws
-        Draws from it.
+    z, log_ratio : Tensor of shape (M, 1, L) and (M, 1)
+        Draws from it, and log p(x_obs, z) - log q(z | x_obs).
     n : int
         Draws that are to come from the proposal: rounds have a quarter of them, as far as that is
         neither too few nor too many.
@@ -123,9 +157,9 @@ def _adapted(
     .. [2] Koblents and Míguez (2015). A population Monte Carlo scheme with transformed weights and
        its application to stochastic kinetic models. Statistics and Computing 25.
     """
-    z, sources, n_of = draws.z, [q], [len(draws.z)]
+    sources, n_of = [q], [len(z)]
     log_q = q.log_prob(z).T  # (S, M)   of each source at all draws
-    log_p = draws.log_ratio.T + log_q  # (1, M)
+    log_p = log_ratio.T + log_q  # (1, M)
     enough = _PER_LATENT * z.shape[-1]
     n_pilot = max(min(max(n // 4, _LEAST_PILOT), _MOST_PILOT), enough)
     least = min(max(enough, 20), n_pilot // 2)
@@ -221,7 +255,14 @@ class Evidence(NamedTuple):
 
 
 def evidence(
-    vae: VAE, x: Tensor, observed: Tensor, n: int, noise: Noise, *, adapt: bool = False
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    n: int,
+    noise: Noise,
+    *,
+    adapt: bool = False,
+    held: int = BLOCK,
 ) -> Evidence:
     """Return evidence and effective sample size from n draws per row, in float64.
 
@@ -229,7 +270,7 @@ def evidence(
     bounds besides.
     """
     weights = _Weights(x)
-    for draws in blocks(vae, x, observed, n, noise, adapt=adapt):
+    for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
         weights.add(log_weights(draws))
     return Evidence(weights.log_evidence(), weights.ess())
 
@@ -251,6 +292,7 @@ def moments(
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
     *,
     adapt: bool = False,
+    held: int = BLOCK,
 ) -> Moments:
     """Return effective sample size and conditional means from n draws per row.
 
@@ -268,6 +310,8 @@ def moments(
         Returns the columns to impute from and what their bounds add to the log-weights, (M, B).
     adapt : bool
         Whether the proposal of a row, which then comes alone, is adapted where weights are poor.
+    held : int
+        Draws of which there are columns at a time, ``BLOCK`` at most.
 
     Returns
     -------
@@ -277,7 +321,7 @@ def moments(
     weights = _Weights(x)
     total_of = weights.top.new_zeros(())
     sum_x, sum_z = total_of, total_of
-    for draws in blocks(vae, x, observed, n, noise, adapt=adapt):
+    for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
         columns, more = imputed(draws) if imputed else (draws.columns, draws.log_mass.new_zeros(()))
         w, shrink = weights.add(log_weights(draws, more))
         sum_x = shrink * sum_x + _weighted_sum(w, columns.expected())
@@ -295,6 +339,7 @@ def weighted(
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
     *,
     adapt: bool = False,
+    held: int = BLOCK,
 ) -> tuple[Tensor, Tensor]:
     """Return n draws of one row and the logarithms of their weights: (n, 1, L), (n,).
 
@@ -302,7 +347,7 @@ def weighted(
     """
     found = [
         (draws.z, log_weights(draws, imputed(draws)[1] if imputed else 0.0).squeeze(0))
-        for draws in blocks(vae, x, observed, n, noise, adapt=adapt)
+        for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
     ]
     z, log_w = (torch.cat(pieces) for pieces in zip(*found, strict=True))
     return z, log_w
@@ -326,6 +371,7 @@ def resample(
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
     *,
     adapt: bool = False,
+    held: int = BLOCK,
 ) -> tuple[Tensor, Tensor]:
     """Draw latents in proportion to their weights from a pool of n (Rubin 1987).
 
@@ -344,8 +390,8 @@ def resample(
         Source of the noise.
     size : int
         Latents to draw, with replacement.
-    imputed, adapt
-        As for ``moments``.
+    imputed, adapt, held
+        As for ``moments``. Which latents are drawn, though not how, goes with ``held``.
 
     Returns
     -------
@@ -357,7 +403,7 @@ def resample(
     n_rows = x.shape[0]
     weights = _Weights(x)
     chosen: Tensor | None = None
-    for draws in blocks(vae, x, observed, n, noise, adapt=adapt):
+    for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
         w, _ = weights.add(log_weights(draws, imputed(draws)[1] if imputed else 0.0))
         share = (w.sum(-1) / weights.total).unsqueeze(-1)  # (B, 1)
         u = noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,16 +27,6 @@ class Draws(NamedTuple):
     log_mass: Tensor  # (M, B)   exp(log_mass) sums to one over M
     log_ratio: Tensor  # (M, B)   log p(x_obs, z) - log q(z | x_obs)
     columns: ColumnDistribution  # (M, B, D)   p(x | z)
-
-
-class Proposal(Protocol):
-    """What importance draws can come from, batch (B,) and event (L,)."""
-
-    def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Return n draws per row and the logarithms of their masses: (n, B, L), (n, B)."""
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return the log-density: (M, B, L) -> (M, B)."""
 
 
 class VAE(nn.Module):
@@ -113,7 +103,6 @@ class VAE(nn.Module):
         stratified: bool = False,
         systematic: bool = False,
         gradient: Gradient = "plain",
-        proposal: Proposal | None = None,
     ) -> Draws:
         """Draw from the posterior and weigh the draws.
 
@@ -137,25 +126,18 @@ class VAE(nn.Module):
             derivative of log q with respect to its parameters, though not of the masses. "dreg"
             (doubly reparameterised, Tucker et al. 2019) is "stl" whose path derivative is
             multiplied by the normalised weights: for ancestral draws under ``iwelbo`` only.
-        proposal : Proposal, optional
-            What ancestral draws come from instead of the posterior; their gradient is "plain".
 
         Returns
         -------
         Draws
             M = n, or n * K where they are stratified.
         """
-        scored: Proposal
-        if proposal is not None:
-            z, log_mass = proposal.ancestral(n, noise, systematic=systematic)
-            scored = proposal
+        q = self.posterior(x, observed)
+        if stratified:
+            z, log_mass = q.stratified(n, noise)
         else:
-            q = self.posterior(x, observed)
-            if stratified:
-                z, log_mass = q.stratified(n, noise)
-            else:
-                z, log_mass = q.ancestral(n, noise, systematic=systematic)
-            scored = q if gradient == "plain" else q.detach()
+            z, log_mass = q.ancestral(n, noise, systematic=systematic)
+        scored = q if gradient == "plain" else q.detach()
         columns = self.decode(z)
         log_ratio = self.log_joint(x, observed, z, columns) - scored.log_prob(z)
         if gradient == "dreg" and z.requires_grad:

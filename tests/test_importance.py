@@ -3,6 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from helpers import LinearGaussian, SplitNoise, deviates, stream, tiny_rows, tiny_vae
 from torch import nn
@@ -104,6 +105,18 @@ def astray(shift=0.5, model=WIDE):
     vae = model.vae()
     vae.encoder = Astray(vae.encoder, model.n_latents, shift)
     return vae
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [astray, WIDE.vae], ids=["adapted", "as it is"])
+def test_what_comes_out_does_not_depend_on_how_many_draws_are_held(make):
+    x, observed = WIDE.rows(3)
+    for i in range(3):
+        row = make(), x[i : i + 1], observed[i : i + 1], 1500, stream(1)
+        whole = importance.moments(*row, adapt=True)
+        pieces = importance.moments(*row[:-1], stream(1), adapt=True, held=100)
+        for one, other in zip(whole, pieces, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()
@@ -230,3 +243,54 @@ def test_adapted_or_not_a_row_is_completed_as_in_company(monkeypatch):
         for i in range(60):
             np.testing.assert_array_equal(imputer.transform(X[i : i + 1]), completed[i : i + 1])
             assert imputer.score_samples(X[i : i + 1]) == scores[i]
+
+
+# ---- memory
+
+
+class Narrow(nn.Module):
+    """A decoder on a device that is too small for more than so many draws at once."""
+
+    def __init__(self, decoder, room):
+        super().__init__()
+        self.decoder, self.room, self.most = decoder, room, 0
+
+    def forward(self, z):
+        n = z.shape[:-1].numel()
+        if n > self.room:
+            raise torch.OutOfMemoryError(f"no room for {n} draws")
+        self.most = max(self.most, n)
+        return self.decoder(z)
+
+
+@pytest.fixture
+def fitted_and_table():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(40, 6))
+    X[rng.random(X.shape) < 0.3] = np.nan
+    return MVAEImputer(max_iter=1, n_importance_draws=500, random_state=0).fit(X), X
+
+
+def test_a_device_that_is_too_small_holds_fewer_draws_and_goes_on(fitted_and_table):
+    imputer, X = fitted_and_table
+    outcomes = imputer.transform, imputer.score_samples, imputer.encode
+    expected = [outcome(X) for outcome in outcomes]
+    decoder = imputer.vae_.decoder
+    imputer.vae_.decoder = Narrow(decoder, 100)
+    for outcome, wanted in zip(outcomes, expected, strict=True):
+        np.testing.assert_allclose(outcome(X), wanted, rtol=1e-4, atol=1e-5)
+    assert 50 < imputer.vae_.decoder.most <= 100
+    imputer.vae_.decoder = Narrow(decoder, 0)
+    with pytest.raises(torch.OutOfMemoryError, match="no room for 1 draws"):
+        imputer.transform(X)
+
+
+def test_working_memory_limits_the_draws_that_are_held(fitted_and_table):
+    imputer, X = fitted_and_table
+    expected = imputer.transform(X)
+    imputer.vae_.decoder = Narrow(imputer.vae_.decoder, math.inf)
+    with sklearn.config_context(working_memory=0.1):
+        np.testing.assert_allclose(imputer.transform(X), expected, rtol=1e-4, atol=1e-5)
+    assert 20 < imputer.vae_.decoder.most < 100
+    imputer.transform(X)
+    assert imputer.vae_.decoder.most == 500
