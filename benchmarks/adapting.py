@@ -43,7 +43,11 @@ def run(table: str, method: str, seed: int, epochs: int | None) -> dict[str, flo
     hidden = rng.random(complete.shape) < 0.5
     incomplete, half = np.where(hidden, np.nan, complete), len(complete) // 2
     new, truth, hidden = incomplete[half:], complete[half:], hidden[half:]
-    fitted = IMPUTERS[method](max_iter=epochs, random_state=seed).fit(incomplete[:half])
+    # one start for all: what proposals do is asked, not which start is the better one
+    imputer = IMPUTERS[method](max_iter=epochs, random_state=seed)
+    if method != "DeMissVAE":  # which has but one
+        imputer.set_params(init="factor_analysis")
+    fitted = imputer.fit(incomplete[:half])
     fitted.set_params(sampler="importance")
     limit, usual = (
         importance.poor_ess(fitted.n_importance_draws),

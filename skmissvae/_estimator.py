@@ -147,6 +147,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             rows = self._encode_rows(cells)
             n_all = None if pieces is None else pieces.n_rows
             held_out = self._held_out(len(rows.x), seeds[1], n_all)
+            if not go_on and pieces is None:
+                self._choose_start(rows, held_out, seeds[0])
             table = Training(rows, held_out)
             if pieces is not None:
                 stream = pieces.stream(self._read_chunk, held_out, self._device())
@@ -195,7 +197,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         A model that goes on has no start. Returns whether training was stopped from outside.
         """
         if start_seed is not None:
-            self._start_linear(table.trained_on, start_seed)
+            self._begin(table.trained_on, start_seed)
         state = self._train(table, max_iter, self.schedule, seed, epochs)
         self.history_ = state.history
         self.n_iter_ = max(1, len(self.history_["bound"]))
@@ -205,6 +207,9 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             n_epochs = self._encoder_epochs(n_done)
             self._train_encoder(table.rows, n_epochs, seed, self.schedule, epochs)
         return state.stopped
+
+    def _choose_start(self, rows: Rows, held_out: Tensor | None, seed: int) -> None:
+        """Let subclasses decide between starts."""
 
     def _refitted(self, rows: Rows, held_out: Tensor | None, max_iter: int, seed: int) -> Self:
         """Return a copy whose model is fitted anew to other rows of the same schema."""
@@ -248,7 +253,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 cells = self._read(source)
             rows = self._encode_rows(cells)
             if first:
-                self._start_linear(rows, seeds[0])
+                self._begin(rows, seeds[0])
             # a pass must not repeat the noise of the last, even with an integer random_state
             seed = derive_seed(seeds[1], int(self.n_iter_))
             state = self._train(Training(rows), 1, "constant", seed)
@@ -318,10 +323,14 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """Return those of the model itself, whose decoder can overfit."""
         return self._epochs(n_rows)
 
-    def _start_linear(self, rows: Rows, seed: int) -> None:
+    def _begin(self, rows: Rows, seed: int) -> None:
         """Let a model that has a guide start from factor analysis."""
+        self.init_ = "factor_analysis" if self._start_linear(rows, seed) else "random"
+
+    def _start_linear(self, rows: Rows, seed: int) -> bool:
+        """Make a model that has a guide one of factor analysis, and tell whether it is that."""
         if self.vae_.guide is None or len(rows.x) < LEAST_ROWS:
-            return
+            return False
         random_state = np.random.default_rng(derive_seed(seed, 7))
         x, seen = self.vae_.likelihood.straighten(
             torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
@@ -329,9 +338,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         x = torch.where(seen, x, 0.0)
         n_factors = min(self._spec.n_latents, int(seen.any(0).sum()), _FACTORS)
         if not n_factors:
-            return
+            return False
         model = factor_analysis(x.double().numpy(), seen.numpy(), n_factors, random_state)
         start_from(self.vae_, model, with_encoder=self.encoder is None)
+        return True
 
     def _encoder_epochs(self, max_iter: int) -> int:
         """Return the epochs of an encoder's training for a decoder that is done."""
@@ -435,8 +445,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             n_blocks=self.n_blocks,
             dropout=self.dropout,
             linear_path=self.linear_path,
-            # DeMissVAE imputed worse from factor analysis, on each of five tables
-            guided=self.linear_path and self.decoder is None and not self._decomposed(),
+            guided=self._may_be_guided() and self.init != "random",
             prior=self.prior,
             posterior=self.posterior,
             encoder=self.encoder,
@@ -444,6 +453,17 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             image_shape=None if self.image_shape is None else tuple(map(int, self.image_shape)),
             places=tuple(schema.modelled.tolist()),
         )
+
+    def _may_be_guided(self) -> bool:
+        """Tell whether the model can start from factor analysis."""
+        # DeMissVAE imputed worse from there, on each of five tables
+        possible = self.linear_path and self.decoder is None and not self._decomposed()
+        if self.init == "factor_analysis" and not possible:
+            raise ValueError(
+                f"Parameter 'init' of {type(self).__name__} cannot be 'factor_analysis' with "
+                "linear_path=False, with a decoder of one's own or for DeMissVAE; leave it 'auto'."
+            )
+        return possible
 
     def _kind_options(self) -> dict[str, str]:
         """Return what decides on kinds of columns, as it can be compared and kept."""

@@ -38,6 +38,7 @@ from ._params import (
 from ._schedules import SMALL, Step, epochs_from_start, step_from_start
 from ._settable import a_mapping
 from ._spec import place_of
+from ._starts import TRIED_BELOW, better_start
 from ._state import users_level
 from ._task import Imputations, Task, describe, row_keys
 from .chunks import Chunks
@@ -231,6 +232,13 @@ calibration_ : DataFrame or None
         which = np.flatnonzero(counts.any(1))
         (found,) = other._row_by_row(holed, place, which=which)
         return Calibration(np.where(counts[which], found, np.nan))
+
+    def _choose_start(self, rows: Rows, held_out: Tensor | None, seed: int) -> None:
+        """Try both starts where a table is small and the training is left to us."""
+        is_open = self.init == "auto" and self.max_iter is None and self.vae_.guide is not None
+        if is_open and LEAST_ROWS <= len(rows.x) < TRIED_BELOW:
+            self._spec = better_start(self, rows, ~self._numeric(), held_out, seed)
+            self._build(seed)
 
     def _starts(self, n_rows: int) -> bool:
         """Tell whether the model starts from factor analysis of all of its columns."""

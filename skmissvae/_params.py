@@ -152,6 +152,8 @@ vae_ : torch.nn.Module
 history_ : dict of str to list of float
     Per epoch: ``"bound"`` (mean over the batches), ``"learning_rate"``, ``"seconds"`` since the
     start and, where rows are held out, ``"validation_bound"``.
+init_ : {"factor_analysis", "random"}
+    What the model was before training.
 n_iter_ : int
     Epochs done since the weights' start.
 validation_score_ : float

@@ -89,12 +89,26 @@ class Settable:
         bool,
         Parameter(
             "bool",
-            "Whether each network has a linear map beside it. But for DeMissVAE ``fit`` then "
-            "starts from factor analysis: the decoder is that, and the posterior is in coordinates "
-            "in which the exact one, for whichever cells are observed, is N(0, I).",
+            "Whether each network has a linear map beside it.",
             one_of(True, False),
         ),
     ] = True
+    init: Annotated[
+        Literal["auto", "factor_analysis", "random"],
+        Parameter(
+            '{"auto", "factor_analysis", "random"}',
+            "What the model is before training. From factor analysis the decoder is that, and the "
+            "posterior is in coordinates in which the exact one, for whichever cells are observed, "
+            "is N(0, I); it needs a linear path and a decoder of ours, and DeMissVAE has no such "
+            'start. "random" are networks that know nothing. "auto" is factor analysis where it '
+            "can be. But imputers of 10 to 499 rows, for which ``max_iter`` is None, then try "
+            "both: with a tenth of the observed cells hidden a model is fitted from either start, "
+            "and the start of the one whose means are nearer to these cells (in standard "
+            "deviations; a wrong level counts one) is that of the model of all cells. ``init_`` "
+            "tells which it was. Chunks and ``partial_fit`` try nothing.",
+            one_of("auto", "factor_analysis", "random"),
+        ),
+    ] = "auto"
     prior: Annotated[
         str | Callable[[int], Prior],
         Parameter(

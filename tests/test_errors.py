@@ -89,6 +89,7 @@ PARAMETERS = {
     "n_blocks": ([-1], "an integer of 0 or more"),
     "dropout": ([-0.1, 1.0], "a number of 0 or more and below 1"),
     "linear_path": (["yes", 2], "one of True, False"),
+    "init": (["pca", True], "'auto', 'factor_analysis', 'random'"),
     "min_scale": ([0, -1.0, np.nan], "a number above 0"),
     "max_iter": ([0, 2.5], "an integer of 1 or more or None"),
     "batch_size": ([0, 1.5], "an integer of 1 or more or None"),

@@ -24,6 +24,7 @@ LAYERS = [
     ["_fitted"],
     ["_completion"],
     ["_estimator"],
+    ["_starts"],
     ["_imputer"],
     ["imputers", "density"],
     ["metrics", "evaluation", "nonparametric", "prediction", "diagnostics"],

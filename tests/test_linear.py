@@ -9,7 +9,7 @@ from helpers import LinearGaussian, stream, tiny_vae
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import FactorAnalysis as Complete
 
-from skmissvae import DeMissVAEImputer, MissSIWAEImputer, VAEDensityEstimator
+from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer, VAEDensityEstimator, _starts
 from skmissvae._linear import factor_analysis, start_from
 from skmissvae.discrete import CategoricalLikelihood
 from skmissvae.distributions import DiagonalNormal, Mixture
@@ -321,3 +321,60 @@ def test_epochs_and_steps_of_imputers_grow_with_rows_within_bounds():
         other.fit(X)
         assert [other._model_epochs(n) for n in (50, 10_000, 10**6)] == [200, 16, 10]
         assert other._step(10_000) == (64, 2e-3)
+
+
+# ---- which start
+
+
+def a_plane(n=60):
+    """Return a table of two linear factors and little noise."""
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(n, 2)) @ rng.normal(size=(2, 8)) + 0.05 * rng.normal(size=(n, 8))
+
+
+@pytest.mark.parametrize("start", ["factor_analysis", "random"])
+def test_the_start_that_hidden_cells_tell_for_is_taken(start, monkeypatch):
+    X = a_plane()
+    X[np.random.default_rng(2).random(X.shape) < 0.4] = np.nan
+    measure = _starts._error
+    if start == "random":  # networks that know nothing are worse here: take the worse one
+        monkeypatch.setattr(_starts, "_error", lambda *args: -measure(*args))
+    tried, named = (
+        tiny(MVAEImputer, max_iter=None, n_hidden=32, init=init).fit(X) for init in ("auto", start)
+    )
+    assert tried.init_ == named.init_ == start
+    assert tried.history_["bound"] == named.history_["bound"]
+    np.testing.assert_array_equal(tried.transform(X), named.transform(X))
+
+
+def test_starts_are_tried_for_imputers_of_small_tables_that_train_as_long_as_they_like(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "skmissvae._imputer.better_start", lambda imputer, *_: calls.append(1) or imputer._spec
+    )
+    monkeypatch.setattr("skmissvae._imputer.TRIED_BELOW", 40)
+    X = holed(40)
+    few = {"max_iter": None, "n_importance_draws": 5}
+    tiny(MVAEImputer, **few).fit(X[:39])
+    assert len(calls) == 1
+    for imputer, rows in (
+        (tiny(MVAEImputer), X[:39]),
+        (tiny(MVAEImputer, **few), X),
+        (tiny(MVAEImputer, **few), X[:9]),
+        (tiny(MVAEImputer, **few, init="random"), X[:39]),
+        (tiny(MVAEImputer, **few, init="factor_analysis"), X[:39]),
+        (tiny(MVAEImputer, **few, linear_path=False), X[:39]),
+        (tiny(VAEDensityEstimator, **few), X[:39]),
+        (tiny(DeMissVAEImputer, **few), X[:39]),
+    ):
+        imputer.fit(rows)
+    tiny(MVAEImputer, **few).partial_fit(X[:39])
+    assert len(calls) == 1
+
+
+@every_estimator
+def test_a_start_that_cannot_be_is_refused(cls):
+    estimator = tiny(cls, init="factor_analysis", linear_path=False)
+    with pytest.raises(ValueError, match=r"Parameter 'init' of .*'factor_analysis' with"):
+        estimator.fit(holed())
+    assert not hasattr(estimator, "vae_")
