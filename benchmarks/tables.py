@@ -1,7 +1,7 @@
 """The benchmark's tables: from the folder $SKMISSVAE_DATA, else from a public source."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,11 @@ FILES = {
     "wine_white": "A_miwae_uci/wine_white.csv.gz",
     "energy_efficiency": "B_tabular/small_energy_efficiency.csv.gz",
     "ionosphere": "B_tabular/small_ionosphere.csv.gz",
+    "sonar": "B_tabular/small_sonar.csv.gz",
+    "ecoli": "B_tabular/small_ecoli.csv.gz",
+    "concrete_slump": "B_tabular/small_concrete_slump.csv.gz",
+    "yacht": "B_tabular/small_yacht.csv.gz",
+    "libras": "B_tabular/small_libras.csv.gz",
     "yeast": "A_miwae_uci/yeast.csv.gz",
     "california_housing": "B_tabular/california_housing.csv.gz",
     "letter": "B_tabular/letter.csv.gz",
@@ -40,6 +45,8 @@ PUBLIC: dict[str, Callable[[], pd.DataFrame]] = {
     "wine_white": lambda: fetch_openml("wine-quality-white", version=1, as_frame=True).data,
     "energy_efficiency": lambda: fetch_openml("energy-efficiency", as_frame=True).data,
     "ionosphere": lambda: fetch_openml("ionosphere", version=1, as_frame=True).data,
+    "sonar": lambda: fetch_openml("sonar", version=1, as_frame=True).data,
+    "ecoli": lambda: fetch_openml("ecoli", version=1, as_frame=True).data,
     "breast_cancer": lambda: load_breast_cancer(as_frame=True).data,
     "banknote": lambda: fetch_openml("banknote-authentication", version=1, as_frame=True).data,
     "diabetes": lambda: load_diabetes(as_frame=True).data,
@@ -90,12 +97,7 @@ def load_whole(name: str, max_rows: int) -> tuple[pd.DataFrame, pd.Series]:
         table = pd.read_csv(Path(folder) / FILES[name])
         target = TARGETS.get(name, table.columns[-1])
     else:
-        if name not in PUBLIC_WITH_TARGET:
-            raise SystemExit(
-                f"Table {name!r} has no public source that scikit-learn fetches; set ${FOLDER} to "
-                f"a folder that holds {FILES[name]}."
-            )
-        table = _fetched(name, PUBLIC_WITH_TARGET[name])
+        table = _fetched(name, PUBLIC_WITH_TARGET)
         target = table.columns[-1]
     table = table.sample(min(len(table), max_rows), random_state=0).sort_index()
     table = table.reset_index(drop=True)
@@ -103,9 +105,14 @@ def load_whole(name: str, max_rows: int) -> tuple[pd.DataFrame, pd.Series]:
     return features.loc[:, features.nunique() > 1], table[target]
 
 
-def _fetched(name: str, fetch: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+def _fetched(name: str, public: Mapping[str, Callable[[], pd.DataFrame]]) -> pd.DataFrame:
+    if name not in public:
+        raise SystemExit(
+            f"Table {name!r} has no public source that scikit-learn fetches; set ${FOLDER} to a "
+            f"folder that holds {FILES[name]}."
+        )
     try:
-        return fetch()
+        return public[name]()
     except Exception as error:
         raise SystemExit(
             f"Table {name!r} is neither in the folder ${FOLDER} (which is not set) nor to be had "
@@ -131,7 +138,7 @@ def load(name: str) -> pd.DataFrame:
         # the files' last column is the target
         table = pd.read_csv(Path(folder) / FILES[name]).iloc[:, :-1]
     else:
-        table = _fetched(name, PUBLIC[name])
+        table = _fetched(name, PUBLIC)
     table = table.sample(min(len(table), MAX_ROWS), random_state=0).sort_index()
     table = table.loc[:, table.std() > 0]
     return (table - table.mean()) / table.std(ddof=0)
