@@ -5,7 +5,8 @@ bare matrix products of the same shapes, interleaved, and writes medians over ro
 within a round. ``tables`` times fit and transform beside scikit-learn's imputers by rows and
 columns, each run in a process of its own that is stopped at 600 s, with its peak memory and its
 error. ``serving`` times ``transform``, ``impute`` and ``score_samples`` of a fitted model by
-draws. ``processes`` times epochs of one and of two processes that share a table. Each writes
+draws. ``processes`` times epochs of one and of two processes that share a table. ``memory`` tells
+what a row's draws take under limits of scikit-learn's ``working_memory``, on Linux. Each writes
 ``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file has.
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import peers
+import sklearn
 import torch
 from common import markdown, run_grid, versions
 from torch import Tensor
@@ -429,13 +431,76 @@ def write(name: str, frame: pd.DataFrame, quick: bool) -> None:
     frame.to_csv(path, index=False, float_format="%.5g")
 
 
-PARTS = {"steps": steps, "tables": tables, "serving": serving, "processes": processes}
+def peak_mib() -> float:
+    """Return the most memory that this process has held since it was last asked."""
+    with open("/proc/self/status") as status:
+        peak = next(line for line in status if line.startswith("VmHWM"))
+    with open("/proc/self/clear_refs", "w") as reset:
+        reset.write("5")
+    return float(peak.split()[1]) / 1024
+
+
+def complete_one(columns: str, limit: float, n_columns: int) -> None:
+    """Complete a row under a limit and print what it took: in a process of its own."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3)) @ rng.normal(size=(3, n_columns))
+    x += rng.normal(size=x.shape)
+    options: dict[str, Any] = {}
+    if columns == "shapes learned":
+        x, options = np.exp(x / 3), {"learn_shapes": True}
+    elif columns == "bounds":
+        options = {"min_value": -10.0, "max_value": 10.0}
+    holed = np.where(rng.random(x.shape) < 0.3, np.nan, x)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    imputer = MissSIWAEImputer(max_iter=1, random_state=0, **options).fit(holed)
+    with sklearn.config_context(working_memory=0.1):
+        imputer.transform(holed[:1])  # what the first call takes anyway
+    peak_mib()
+    before = peak_mib()
+    with sklearn.config_context(working_memory=limit):
+        imputer.transform(holed[:1])
+    print(json.dumps({"mib": peak_mib() - before}))
+
+
+def memory(quick: bool) -> str:
+    """Measure what draws take under limits, each in a process of its own."""
+    n_columns = 100 if quick else 1000
+    limits = [1024.0, 32.0] if quick else [1024.0, 128.0, 32.0]
+    lines = []
+    for columns in ("Normal", "shapes learned", "bounds"):
+        for limit in limits:
+            command = [sys.executable, __file__, "complete", columns, str(limit), str(n_columns)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found = json.loads(done.stdout.splitlines()[-1])
+            lines.append({"columns": columns, "limit": limit, **found})
+    frame = pd.DataFrame(lines)
+    write("memory", frame, quick)
+    wide = frame.pivot(index="columns", columns="limit", values="mib")[limits]
+    wide = wide.reindex(frame["columns"].drop_duplicates())
+    wide.columns = [f"{limit:.0f} MiB" for limit in limits]
+    return markdown(wide.map("{:.0f}".format), "columns") + (
+        f"\nMiB that `transform` of a row of {n_columns:,} columns takes for its 1,000 draws, by "
+        "scikit-learn's `working_memory`; one thread."
+    )
+
+
+PARTS = {
+    "steps": steps,
+    "tables": tables,
+    "serving": serving,
+    "processes": processes,
+    "memory": memory,
+}
 
 
 def main() -> None:
     """Time a part, and write its table."""
     if sys.argv[1:2] == ["one"]:
         fit_one(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        return
+    if sys.argv[1:2] == ["complete"]:
+        complete_one(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
         return
     if sys.argv[1:2] == ["share"]:
         share()

@@ -122,7 +122,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         ``torchrun`` does. ``partial_fit`` and ``refit_encoder`` know nothing of the group.
 
         Ctrl-C ends training as if the epochs were over: the estimator is fitted up to there, but
-        in a process group.
+        in a process group, and but for the time in which imputers of small tables choose between
+        starts (``init``): that leaves the estimator as it was.
         DeMissVAE's encoder of incomplete rows then still trains for half of the epochs done, and
         what imputers fit beside the model for as many; Ctrl-C then leaves the estimator as it was.
         """
@@ -324,8 +325,21 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         return self._epochs(n_rows)
 
     def _begin(self, rows: Rows, seed: int) -> None:
-        """Let a model that has a guide start from factor analysis."""
+        """Let a model that has a guide start from factor analysis.
+
+        Raises
+        ------
+        ValueError
+            If that start is asked for and cannot be.
+        """
         self.init_ = "factor_analysis" if self._start_linear(rows, seed) else "random"
+        if self.init == "factor_analysis" != self.init_:
+            raise ValueError(
+                f"Parameter 'init' of {type(self).__name__} cannot be 'factor_analysis' here: it "
+                f"takes {LEAST_ROWS} rows, linear_path=True, a decoder of ours, a column that is "
+                "not ordered, continuous Bernoulli or of a likelihood of one's own, and another "
+                "method than DeMissVAE. Leave init='auto'."
+            )
 
     def _start_linear(self, rows: Rows, seed: int) -> bool:
         """Make a model that has a guide one of factor analysis, and tell whether it is that."""
@@ -445,7 +459,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             n_blocks=self.n_blocks,
             dropout=self.dropout,
             linear_path=self.linear_path,
-            guided=self._may_be_guided() and self.init != "random",
+            # DeMissVAE imputed worse from factor analysis, on each of five tables
+            guided=self.init != "random"
+            and self.linear_path
+            and self.decoder is None
+            and not self._decomposed(),
             prior=self.prior,
             posterior=self.posterior,
             encoder=self.encoder,
@@ -453,17 +471,6 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             image_shape=None if self.image_shape is None else tuple(map(int, self.image_shape)),
             places=tuple(schema.modelled.tolist()),
         )
-
-    def _may_be_guided(self) -> bool:
-        """Tell whether the model can start from factor analysis."""
-        # DeMissVAE imputed worse from there, on each of five tables
-        possible = self.linear_path and self.decoder is None and not self._decomposed()
-        if self.init == "factor_analysis" and not possible:
-            raise ValueError(
-                f"Parameter 'init' of {type(self).__name__} cannot be 'factor_analysis' with "
-                "linear_path=False, with a decoder of one's own or for DeMissVAE; leave it 'auto'."
-            )
-        return possible
 
     def _kind_options(self) -> dict[str, str]:
         """Return what decides on kinds of columns, as it can be compared and kept."""

@@ -31,7 +31,7 @@ from .samplers import SAMPLERS, Sampler, worst
 
 _TOGETHER = 64  # rows that a thread takes at a time
 _PIECE = 10_000  # rows that are sampled at once
-_BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or less but for warps
+_BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 _N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
 
@@ -428,7 +428,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         """
         limit = get_config()["working_memory"] * 2**20
         per_draw = _BYTES_PER_OUTPUT * max(1, self.vae_.likelihood.n_params)
-        return int(min(max(limit // per_draw, 1), BLOCK))
+        return int(max(min(limit // per_draw, BLOCK, self.n_importance_draws), 1))
 
     def _common(self, x: Tensor) -> KeyedNoise:
         """Return noise that all rows share, so that a row's result is its own."""
@@ -456,20 +456,21 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         observed = torch.from_numpy(np.ascontiguousarray(rows.observed)).to(device)
         places = range(len(x)) if which is None else list(which)
 
-        def of_row(i: int) -> tuple[Tensor, ...]:
-            row, seen, less = x[i : i + 1], observed[i : i + 1], given
-            while True:
-                try:
-                    return function(less, row, seen, i)
-                except torch.OutOfMemoryError:  # of a GPU, which others may share
-                    if less.held == 1:
-                        raise
-                    less = less._replace(held=less.held // 2)
-
         def some(few: Sequence[int]) -> list[np.ndarray]:
+            model, rows = given, []
             with inference(device):
                 # what an outcome looks like tells the first row, where none is asked for
-                rows = [of_row(i) for i in few or [0]]
+                waiting = list(few or [0])
+                while waiting:
+                    i = waiting[0]
+                    try:
+                        rows.append(function(model, x[i : i + 1], observed[i : i + 1], i))
+                    except torch.OutOfMemoryError:  # of a GPU, which others may share
+                        if model.held == 1:
+                            raise
+                        model = model._replace(held=model.held // 2)
+                    else:
+                        waiting.pop(0)
                 found = [torch.cat(one).cpu().numpy() for one in zip(*rows, strict=True)]
             return found if few else [one[:0] for one in found]
 

@@ -38,7 +38,7 @@ from ._params import (
 from ._schedules import SMALL, Step, epochs_from_start, step_from_start
 from ._settable import a_mapping
 from ._spec import place_of
-from ._starts import TRIED_BELOW, better_start
+from ._starts import TRIED_ROWS, better_start
 from ._state import users_level
 from ._task import Imputations, Task, describe, row_keys
 from .chunks import Chunks
@@ -118,8 +118,9 @@ calibration_ : DataFrame or None
             "Models that ``impute`` and ``cell_distribution`` draw from in turn. With 1 it is the "
             "model of all rows. More are fitted beside it, each to a bootstrap sample of the rows, "
             "so that imputations differ by what is not known of the model, too: inference from "
-            "small tables needs that, with an imputation of each model. ``transform``, scores and "
-            "samples are of the model of all rows in any case.",
+            "small tables needs that, with an imputation of each model. They share the start that "
+            "``init`` chose by all rows. ``transform``, scores and samples are of the model of all "
+            "rows in any case.",
             whole(1),
         ),
     ] = 1
@@ -141,7 +142,8 @@ calibration_ : DataFrame or None
             "be: models are fitted to 80% of the rows, and the others' cells, hidden by the "
             "table's own patterns, tell how far quantiles must be moved out or in for a 90% "
             "interval to cover 90%, of cells that are missing where like ones are observed. It "
-            "doubles the time of the fit. Rows lose those cells beside their own, so that "
+            "doubles the time of the fit, but for the choice of ``init``, which all rows have a "
+            "say in. Rows lose those cells beside their own, so that "
             "intervals err on the wide side.",
             one_of(True, False),
         ),
@@ -236,23 +238,23 @@ calibration_ : DataFrame or None
     def _choose_start(self, rows: Rows, held_out: Tensor | None, seed: int) -> None:
         """Try both starts where a table is small and the training is left to us."""
         is_open = self.init == "auto" and self.max_iter is None and self.vae_.guide is not None
-        if is_open and LEAST_ROWS <= len(rows.x) < TRIED_BELOW:
-            self._spec = better_start(self, rows, ~self._numeric(), held_out, seed)
+        if is_open and len(rows.x) in TRIED_ROWS:
+            self._spec = better_start(self, rows, held_out, seed)
             self._build(seed)
 
-    def _starts(self, n_rows: int) -> bool:
+    def _begins_linear(self, n_rows: int) -> bool:
         """Tell whether the model starts from factor analysis of all of its columns."""
         has_start = self.vae_.guide is not None and n_rows >= LEAST_ROWS
         return has_start and self.vae_.likelihood.starts_whole
 
     def _usual_step(self, n_rows: int) -> Step:
         """Return the step that ``batch_size=None`` stands for."""
-        numbers = self._starts(n_rows) and self._numeric().all()
+        numbers = self._begins_linear(n_rows) and self._numeric().all()
         return step_from_start(n_rows) if numbers else SMALL
 
     def _model_epochs(self, n_rows: int) -> int:
         """Return those of the model itself, whose decoder can overfit."""
-        if not self._starts(n_rows):
+        if not self._begins_linear(n_rows):
             return self._epochs(n_rows)  # there is something to learn from nothing
         size, numeric = self._step(n_rows).rows, bool(self._numeric().all())
         return epochs_from_start(n_rows, len(self._spec.facts), size, numeric)
@@ -492,7 +494,9 @@ calibration_ : DataFrame or None
         if np.isinf(low).all() and np.isinf(high).all():
             return given
         edges = [(edge[table.modelled] - table.location) / table.scale for edge in (low, high)]
-        return given._replace(bounds=(torch.from_numpy(edges[0]), torch.from_numpy(edges[1])))
+        bounds = torch.from_numpy(edges[0]), torch.from_numpy(edges[1])
+        # what is cut off is decoded once more, in double precision
+        return given._replace(bounds=bounds, held=max(given.held // 2, 1))
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the greatest number that each column may get, in its units."""

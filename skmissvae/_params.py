@@ -153,7 +153,7 @@ history_ : dict of str to list of float
     Per epoch: ``"bound"`` (mean over the batches), ``"learning_rate"``, ``"seconds"`` since the
     start and, where rows are held out, ``"validation_bound"``.
 init_ : {"factor_analysis", "random"}
-    What the model was before training.
+    Initialisation that was used.
 n_iter_ : int
     Epochs done since the weights' start.
 validation_score_ : float

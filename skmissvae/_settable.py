@@ -97,15 +97,18 @@ class Settable:
         Literal["auto", "factor_analysis", "random"],
         Parameter(
             '{"auto", "factor_analysis", "random"}',
-            "What the model is before training. From factor analysis the decoder is that, and the "
-            "posterior is in coordinates in which the exact one, for whichever cells are observed, "
-            "is N(0, I); it needs a linear path and a decoder of ours, and DeMissVAE has no such "
-            'start. "random" are networks that know nothing. "auto" is factor analysis where it '
-            "can be. But imputers of 10 to 499 rows, for which ``max_iter`` is None, then try "
-            "both: with a tenth of the observed cells hidden a model is fitted from either start, "
-            "and the start of the one whose means are nearer to these cells (in standard "
-            "deviations; a wrong level counts one) is that of the model of all cells. ``init_`` "
-            "tells which it was. Chunks and ``partial_fit`` try nothing.",
+            'Initialisation. "random": of all weights. "factor_analysis": the decoder starts as a '
+            "factor analysis of the table, and the posterior in coordinates in which that model's "
+            "exact posterior, for whichever cells are observed, is N(0, I). It takes 10 rows, a "
+            "linear path, no ``decoder`` of one's own, and a column that is neither ordered nor "
+            "continuous Bernoulli nor of a likelihood of one's own; DeMissVAE has no such start. "
+            '"auto": factor analysis where it can be. But imputers of 100 to 499 rows try both '
+            "where ``max_iter`` is None: a tenth of the observed cells is hidden, a model fitted "
+            "from either start, and the start whose model imputes these cells with the lower "
+            "squared error (in standard deviations; a wrong category counts one) is taken for the "
+            "model of all cells. That takes about three times as long. ``init_`` tells which it "
+            "was: give that as ``init`` to train the same model with another ``max_iter``. Chunks, "
+            "process groups, ``partial_fit`` and fits that go on try nothing.",
             one_of("auto", "factor_analysis", "random"),
         ),
     ] = "auto"
@@ -205,7 +208,8 @@ class Settable:
             "fewer than 8 columns are modelled, 8 over their number times as many, twice at most, "
             "of steps and epochs beyond the 30; of tables with flags or categories 100. DeMissVAE "
             "has no such start, nor have networks without a linear path, a ``decoder`` of one's "
-            'own, fewer than 10 rows, ordered categories, "continuous_bernoulli" and likelihoods '
+            'own, init="random", fewer than 10 rows, ordered categories, "continuous_bernoulli" '
+            "and likelihoods "
             "of one's own. The encoder of "
             "incomplete rows that DeMissVAE has takes half as many epochs again.",
             either(whole(1), none),

@@ -71,7 +71,7 @@ class Spec:
 
     def changes(self, other: Spec) -> list[str]:
         """Return the names of what another model would have otherwise."""
-        # whether there is a guide follows from the others, places from the table
+        # whether there is a guide was decided when the model began; places follow from the table
         follow = ("guided", "places")
         names = [field.name for field in dataclasses.fields(self) if field.name not in follow]
         return [name for name in names if getattr(self, name) != getattr(other, name)]

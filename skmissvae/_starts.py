@@ -1,10 +1,11 @@
-"""Which start serves a small table better: as hidden cells tell."""
+"""Which start serves a small table better, as hidden cells tell."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import logging
+import math
 
 import numpy as np
 from torch import Tensor
@@ -12,12 +13,13 @@ from torch import Tensor
 from ._columns import Rows
 from ._conditional import Conditional
 from ._estimator import BaseVAE
-from ._frames import Mask
 from ._spec import Spec
 from .noise import derive_seed
+from .training import DivergenceError
 
-#: Rows from which on nothing is tried: it takes longer, and factor analysis is seldom the worse.
-TRIED_BELOW = 500
+#: Fewer rows have too few cells to tell; with more it takes longer, and factor analysis was seldom
+#: the worse start.
+TRIED_ROWS = range(100, 500)
 
 _log = logging.getLogger("skmissvae")
 
@@ -25,12 +27,11 @@ _SHARE = 0.1  # of the observed cells that are hidden
 _DRAWS = 200  # importance draws that are enough to compare means
 
 
-def better_start(
-    estimator: BaseVAE, rows: Rows, coded: Mask, held_out: Tensor | None, seed: int
-) -> Spec:
+def better_start(estimator: BaseVAE, rows: Rows, held_out: Tensor | None, seed: int) -> Spec:
     """Return the specification of the model that is nearer to hidden cells.
 
-    Models with and without a start from factor analysis are fitted to the other cells.
+    Models with and without a start from factor analysis are fitted to the other cells, and impute
+    by importance weights, without bounds.
 
     Parameters
     ----------
@@ -38,42 +39,56 @@ def better_start(
         An estimator that has a schema, and whose model has a guide.
     rows : Rows
         The table.
-    coded : ndarray of shape (D,)
-        Columns of codes, of which a wrong one counts one.
     held_out : Tensor of shape (N,), optional
         Rows that decide when to stop.
     seed : int
         Of the hidden cells and of the models.
     """
     spec = estimator._spec
-    random_state = np.random.default_rng(derive_seed(seed, 12))
+    random_state = np.random.default_rng(derive_seed(seed, 14))
     hidden = rows.observed & (random_state.random(rows.observed.shape) < _SHARE)
+    hidden &= (rows.observed & ~hidden).any(0)  # nothing is learned of a column without a cell
     if not hidden.any():
         return spec
     less = Rows(np.where(hidden, 0.0, rows.x), rows.observed & ~hidden)
+    if estimator.verbose:
+        _log.info("%s tries both starts on hidden cells", type(estimator).__name__)
     errors = {}
     for guided in (True, False):
-        other = copy.copy(estimator)
-        other.n_importance_draws = min(estimator.n_importance_draws, _DRAWS)
+        other = copy.copy(estimator).set_params(
+            sampler="importance", n_importance_draws=_DRAWS, min_value=None, max_value=None
+        )
         other._spec = dataclasses.replace(spec, guided=guided)
         other._build(seed)
-        max_iter = other.max_iter or other._model_epochs(len(rows.x))
-        other = other._refitted(less, held_out, max_iter, seed)
-        errors[guided] = _error(other, rows, less, hidden, coded)
+        try:
+            other = other._refitted(less, held_out, other._model_epochs(len(rows.x)), seed)
+            error = _error(other, rows, less)
+        except ValueError as diverged:
+            if not isinstance(diverged.__cause__, DivergenceError):
+                raise
+            error = math.inf
+        errors[guided] = error if math.isfinite(error) else math.inf
     if estimator.verbose:
         told = "%s, mean squared error of hidden cells: %.4g from factor analysis, %.4g at random"
         _log.info(told, type(estimator).__name__, errors[True], errors[False])
     return dataclasses.replace(spec, guided=errors[True] <= errors[False])
 
 
-def _error(fitted: BaseVAE, rows: Rows, less: Rows, hidden: Mask, coded: Mask) -> float:
-    """Return the mean squared error of a model's means in hidden cells, of codes their share."""
+def _error(fitted: BaseVAE, rows: Rows, less: Rows) -> float:
+    """Return the mean squared error of a model's means in the cells that it was not given.
+
+    Of two values that of the probability (Brier score), of more the share of wrong ones.
+    """
+    hidden = rows.observed & ~less.observed
     likelihood = fitted.vae_.likelihood
 
     def complete(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
-        return (likelihood.point(given.means(x, o, fitted._common(x))[0]),)
+        expected = given.means(x, o, fitted._common(x))[0]
+        return (likelihood.point(expected, decide=False),)
 
     which = np.flatnonzero(hidden.any(1))
     (made,) = fitted._row_by_row(less, complete, which=which)
-    off = np.where(coded, made != rows.x[which], (made - rows.x[which]) ** 2)
+    truth = rows.x[which]
+    coded = np.array([support == "coded" for support in fitted._table.supports], dtype=bool)
+    off = np.where(coded, made != truth, (made - truth) ** 2)
     return float(off[hidden[which]].mean())

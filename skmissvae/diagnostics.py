@@ -184,6 +184,9 @@ def _training(estimator: FittedVAE) -> Finding:
     name = "held-out bound" if held_out else "bound"
     bound = np.array(held_out or history["bound"])
     bound = bound[np.isfinite(bound)]
+    # with epochs that are given no start is tried
+    chosen = estimator.init == "auto" and estimator.max_iter is None
+    longer = f"Raise max_iter, with init={estimator.init_!r}." if chosen else "Raise max_iter."
     if held_out and len(bound) - 1 - int(bound.argmax()) >= estimator.n_iter_no_change:
         return Finding("training", "ok", "it stopped when the held-out bound no longer rose.")
     if len(bound) < _FEW_EPOCHS:
@@ -191,7 +194,7 @@ def _training(estimator: FittedVAE) -> Finding:
             "training",
             "note",
             f"{len(bound)} epochs are too few to tell.",
-            "Raise max_iter.",
+            longer,
         )
     width = max(1, round(_SHARE * len(bound)))
     smooth = np.convolve(bound, np.full(width, 1 / width), "valid")
@@ -206,9 +209,8 @@ def _training(estimator: FittedVAE) -> Finding:
             "Try max_grad_norm=1 or a lower learning_rate.",
         )
     if smooth[-1] - smooth[-1 - width] > max(_RISING * rise, least):
-        return Finding(
-            "training", "problem", f"the {name} still rises at the last epoch.", "Raise max_iter."
-        )
+        told = f"the {name} still rises at the last epoch."
+        return Finding("training", "problem", told, longer)
     return Finding(
         "training", "ok", f"the {name} has settled, at {bound[-width:].mean():.3g} nats."
     )

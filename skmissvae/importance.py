@@ -22,7 +22,7 @@ from .likelihoods import ColumnDistribution
 from .model import VAE, Draws
 from .noise import Noise
 
-#: Draws of a block. It sets the order of summation, and so the last bits of a result.
+#: Draws of a block. With how many are held it sets the order of summation, and so the last bits.
 BLOCK = 1024
 
 _NO_WEIGHT = -1e30
@@ -68,8 +68,9 @@ def blocks(
     They come from the encoder's posterior. With ``adapt`` rows come one at a time, and where less
     than a twentieth of the first block is effective, or weights are called poor, all come from a
     proposal that is adapted to the row's p(z | x_obs); bounds of imputations have no say in it.
-    A piece is a block, or ``held`` draws of it: of no more are there columns at any time. The draws
-    are the same however many are held.
+    A piece is a block, or ``held`` draws of it; no more are decoded at once. The draws are the same
+    however many are held, if those who take the pieces draw from the same noise between blocks
+    only.
     """
     assert not adapt or len(x) == 1, "is adapted to a row"
     seen = bool(observed.any())
@@ -96,10 +97,11 @@ def blocks(
         log_ratio = torch.cat([first.log_ratio, *rest])
         w = finite((log_mass + log_ratio)[:, 0].double()).softmax(0)
         if effective(w) < max(_POOR * sizes[0], poor_ess(sizes[0])):
-            proposal = _adapted(vae, x, observed, q, z, log_ratio, n, noise)
+            proposal = _adapted(vae, x, observed, q, z, log_ratio, n, noise, held)
             pieces = drawn(sizes[0], proposal)
             first = weighed(*pieces[0])
     yield first
+    del first
     yield from itertools.starmap(weighed, pieces[1:])
     for size in sizes[1:]:
         yield from itertools.starmap(weighed, drawn(size, proposal))
@@ -119,6 +121,7 @@ def _adapted(
     log_ratio: Tensor,
     n: int,
     noise: Noise,
+    held: int,
 ) -> Proposal:
     r"""Return a proposal that a row's own draws have moved to its posterior.
 
@@ -144,6 +147,8 @@ def _adapted(
         neither too few nor too many.
     noise : Noise
         Source of the noise.
+    held : int
+        Draws that are decoded at once.
 
     Returns
     -------
@@ -172,7 +177,8 @@ def _adapted(
             break
         fresh, _ = gaussian.ancestral(n_pilot, noise)
         log_q = torch.cat([log_q, torch.cat([one.log_prob(fresh).T for one in sources])], 1)
-        log_p = torch.cat([log_p, vae.log_joint(x, observed, fresh).T], 1)
+        joint = [vae.log_joint(x, observed, piece).T for piece in fresh.split(held)]
+        log_p = torch.cat([log_p, *joint], 1)
         z = torch.cat([z, fresh])
         log_q = torch.cat([log_q, gaussian.log_prob(z).T])
         sources.append(gaussian)
@@ -311,7 +317,7 @@ def moments(
     adapt : bool
         Whether the proposal of a row, which then comes alone, is adapted where weights are poor.
     held : int
-        Draws of which there are columns at a time, ``BLOCK`` at most.
+        Draws that are decoded at once, ``BLOCK`` at most.
 
     Returns
     -------
@@ -345,12 +351,25 @@ def weighted(
 
     The parameters are those of ``moments``.
     """
-    found = [
-        (draws.z, log_weights(draws, imputed(draws)[1] if imputed else 0.0).squeeze(0))
-        for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
-    ]
-    z, log_w = (torch.cat(pieces) for pieces in zip(*found, strict=True))
-    return z, log_w
+    pieces = blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
+    z, log_w = zip(*_whole(pieces, n, imputed), strict=True)
+    return torch.cat(z), torch.cat(log_w, 1).squeeze(0)
+
+
+def _whole(
+    pieces: Iterator[Draws],
+    n: int,
+    imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield latents and log-weights of whole blocks, (M, B, L) and (B, M): columns are let go."""
+    z, log_w, taken = [], [], 0
+    for draws in pieces:
+        z.append(draws.z)
+        log_w.append(log_weights(draws, imputed(draws)[1] if imputed else 0.0))
+        taken += len(draws.z)
+        if taken % BLOCK == 0 or taken == n:
+            yield torch.cat(z), torch.cat(log_w, 1)
+            z, log_w = [], []
 
 
 def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
@@ -391,7 +410,7 @@ def resample(
     size : int
         Latents to draw, with replacement.
     imputed, adapt, held
-        As for ``moments``. Which latents are drawn, though not how, goes with ``held``.
+        As for ``moments``.
 
     Returns
     -------
@@ -403,14 +422,15 @@ def resample(
     n_rows = x.shape[0]
     weights = _Weights(x)
     chosen: Tensor | None = None
-    for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
-        w, _ = weights.add(log_weights(draws, imputed(draws)[1] if imputed else 0.0))
+    pieces = blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
+    for z, log_w in _whole(pieces, n, imputed):
+        w, _ = weights.add(log_w)
         share = (w.sum(-1) / weights.total).unsqueeze(-1)  # (B, 1)
         u = noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
         within = w.cumsum(-1)  # (B, M)
         winner = torch.searchsorted(within, u[..., 0].T.contiguous() * within[:, -1:])  # (B, size)
         winner = winner.clamp_max(w.shape[1] - 1).T.unsqueeze(-1)  # (size, B, 1)
-        z = draws.z.expand(-1, n_rows, -1).gather(0, winner.expand(-1, -1, draws.z.shape[-1]))
+        z = z.expand(-1, n_rows, -1).gather(0, winner.expand(-1, -1, z.shape[-1]))
         replaced = u[..., 1:] < share  # (size, B, 1)
         chosen = z if chosen is None else torch.where(replaced, z, chosen)
     assert chosen is not None, "n is at least one"

@@ -9,7 +9,14 @@ from helpers import LinearGaussian, stream, tiny_vae
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import FactorAnalysis as Complete
 
-from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer, VAEDensityEstimator, _starts
+from skmissvae import (
+    Chunks,
+    DeMissVAEImputer,
+    MissSIWAEImputer,
+    MVAEImputer,
+    VAEDensityEstimator,
+    _starts,
+)
 from skmissvae._linear import factor_analysis, start_from
 from skmissvae.discrete import CategoricalLikelihood
 from skmissvae.distributions import DiagonalNormal, Mixture
@@ -22,6 +29,7 @@ from skmissvae.likelihoods import (
     Linear,
     NormalLikelihood,
 )
+from skmissvae.training import DivergenceError
 
 MODEL = LinearGaussian(6, 2, sigma=0.6)
 
@@ -326,7 +334,7 @@ def test_epochs_and_steps_of_imputers_grow_with_rows_within_bounds():
 # ---- which start
 
 
-def a_plane(n=60):
+def a_plane(n=110):
     """Return a table of two linear factors and little noise."""
     rng = np.random.default_rng(1)
     return rng.normal(size=(n, 2)) @ rng.normal(size=(2, 8)) + 0.05 * rng.normal(size=(n, 8))
@@ -336,13 +344,29 @@ def a_plane(n=60):
 def test_the_start_that_hidden_cells_tell_for_is_taken(start, monkeypatch):
     X = a_plane()
     X[np.random.default_rng(2).random(X.shape) < 0.4] = np.nan
-    measure = _starts._error
-    if start == "random":  # networks that know nothing are worse here: take the worse one
-        monkeypatch.setattr(_starts, "_error", lambda *args: -measure(*args))
+    monkeypatch.setattr("skmissvae._schedules._MAX_EPOCHS", 40)
+    measure, given = _starts._error, []
+
+    def error(fitted, rows, less):
+        given.append(less)
+        # random networks are worse here: take the worse one
+        return measure(fitted, rows, less) * (1 if start == "factor_analysis" else -1)
+
+    monkeypatch.setattr(_starts, "_error", error)
+    learned, refitted = [], MVAEImputer._refitted
+    monkeypatch.setattr(
+        MVAEImputer, "_refitted", lambda *args: learned.append(args[1]) or refitted(*args)
+    )
     tried, named = (
         tiny(MVAEImputer, max_iter=None, n_hidden=32, init=init).fit(X) for init in ("auto", start)
     )
     assert tried.init_ == named.init_ == start
+    seen = ~np.isnan(X)
+    for less in [*learned, *given]:  # models neither learn from hidden cells nor see them
+        assert 0.05 < 1 - less.observed.sum() / seen.sum() < 0.15
+        assert not (less.observed & ~seen).any()
+        assert not less.x[~less.observed].any()
+    assert len(learned) == len(given) == 2
     assert tried.history_["bound"] == named.history_["bound"]
     np.testing.assert_array_equal(tried.transform(X), named.transform(X))
 
@@ -352,7 +376,8 @@ def test_starts_are_tried_for_imputers_of_small_tables_that_train_as_long_as_the
     monkeypatch.setattr(
         "skmissvae._imputer.better_start", lambda imputer, *_: calls.append(1) or imputer._spec
     )
-    monkeypatch.setattr("skmissvae._imputer.TRIED_BELOW", 40)
+    monkeypatch.setattr("skmissvae._imputer.TRIED_ROWS", range(30, 40))
+    monkeypatch.setattr("skmissvae._schedules._MAX_EPOCHS", 1)
     X = holed(40)
     few = {"max_iter": None, "n_importance_draws": 5}
     tiny(MVAEImputer, **few).fit(X[:39])
@@ -360,7 +385,8 @@ def test_starts_are_tried_for_imputers_of_small_tables_that_train_as_long_as_the
     for imputer, rows in (
         (tiny(MVAEImputer), X[:39]),
         (tiny(MVAEImputer, **few), X),
-        (tiny(MVAEImputer, **few), X[:9]),
+        (tiny(MVAEImputer, **few), X[:29]),
+        (tiny(MVAEImputer, **few), Chunks(lambda: iter([X[:39]]))),
         (tiny(MVAEImputer, **few, init="random"), X[:39]),
         (tiny(MVAEImputer, **few, init="factor_analysis"), X[:39]),
         (tiny(MVAEImputer, **few, linear_path=False), X[:39]),
@@ -372,9 +398,33 @@ def test_starts_are_tried_for_imputers_of_small_tables_that_train_as_long_as_the
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_start_that_comes_to_nothing_is_not_taken(lost, monkeypatch):
+    monkeypatch.setattr("skmissvae._schedules._MAX_EPOCHS", 2)
+    refitted = MVAEImputer._refitted
+
+    def fail(self, *args):
+        if self._spec.guided is not lost:
+            return refitted(self, *args)
+        raise ValueError("Training diverged") from DivergenceError()
+
+    monkeypatch.setattr(MVAEImputer, "_refitted", fail)
+    imputer = tiny(MVAEImputer, max_iter=None, n_importance_draws=5).fit(a_plane())
+    assert imputer.init_ == ("random" if lost else "factor_analysis")
+    monkeypatch.setattr(_starts, "_error", lambda *args: np.nan)
+    assert imputer.fit(a_plane()).init_ == "factor_analysis"
+
+
 @every_estimator
 def test_a_start_that_cannot_be_is_refused(cls):
-    estimator = tiny(cls, init="factor_analysis", linear_path=False)
-    with pytest.raises(ValueError, match=r"Parameter 'init' of .*'factor_analysis' with"):
-        estimator.fit(holed())
-    assert not hasattr(estimator, "vae_")
+    X = holed()
+    low = np.where(np.nanmedian(X, 0) < X, 0.8, 0.3)
+    for table, other in (
+        (X, {"linear_path": False}),
+        (X[:9], {}),
+        (low, {"likelihood": "continuous_bernoulli"}),
+    ):
+        estimator = tiny(cls, init="factor_analysis", **other)
+        with pytest.raises(ValueError, match=r"Parameter 'init' of .*'factor_analysis' here"):
+            estimator.fit(table)
+        assert not hasattr(estimator, "vae_")
