@@ -39,7 +39,13 @@ def load(name, rows):
             f"{FILES[name]} below a folder, and set $SKMISSVAE_DATA to the folder."
         )
     else:
-        table = fetch_openml(name, version=1, as_frame=True).frame
+        try:
+            table = fetch_openml(name, version=1, as_frame=True).frame
+        except OSError as error:
+            raise SystemExit(
+                f"OpenML is out of reach ({error}): save {name} as {FILES[name]} below a folder, "
+                "and set $SKMISSVAE_DATA to the folder."
+            ) from error
     return table.sample(min(rows, len(table)), random_state=0).reset_index(drop=True)
 
 
