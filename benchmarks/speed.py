@@ -11,6 +11,7 @@ what a row's draws take under limits of scikit-learn's ``working_memory``, on Li
 """
 
 import argparse
+import ctypes
 import json
 import math
 import os
@@ -433,6 +434,7 @@ def write(name: str, frame: pd.DataFrame, quick: bool) -> None:
 
 def peak_mib() -> float:
     """Return the most memory that this process has held since it was last asked."""
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not be used again unseen
     with open("/proc/self/status") as status:
         peak = next(line for line in status if line.startswith("VmHWM"))
     with open("/proc/self/clear_refs", "w") as reset:

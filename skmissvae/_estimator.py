@@ -336,9 +336,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if self.init == "factor_analysis" != self.init_:
             raise ValueError(
                 f"Parameter 'init' of {type(self).__name__} cannot be 'factor_analysis' here: it "
-                f"takes {LEAST_ROWS} rows, linear_path=True, a decoder of ours, a column that is "
-                "not ordered, continuous Bernoulli or of a likelihood of one's own, and another "
-                "method than DeMissVAE. Leave init='auto'."
+                f"takes {LEAST_ROWS} rows to train on, linear_path=True, a decoder of ours, a "
+                "column that is not ordered, of more than 20 categories, continuous Bernoulli or "
+                "of a likelihood of one's own, and another method than DeMissVAE. Leave "
+                "init='auto'."
             )
 
     def _start_linear(self, rows: Rows, seed: int) -> bool:
@@ -492,6 +493,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                     f"on with was learned with {self._kinds_by[name]}; set it back, or {remedy} to "
                     "start anew."
                 )
+        if self.init not in ("auto", self.init_):
+            raise ValueError(
+                f"Parameter 'init' of {type(self).__name__} is {self.init!r}, but the weights to "
+                f"go on with began as {self.init_!r}; set it back, or {remedy} to start anew."
+            )
         wanted = self._spec_of(self._table)
         for name in wanted.changes(self._spec):
             raise ValueError(

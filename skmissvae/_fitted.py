@@ -421,14 +421,15 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             held=self._draws_at_once(),
         )
 
-    def _draws_at_once(self) -> int:
+    def _draws_at_once(self, times: int = 1) -> int:
         """Return how many draws of a row ``sklearn.set_config(working_memory=...)`` lets us hold.
 
-        It is in MiB, and so much for each of the rows that threads complete at a time.
+        It is in MiB, and so much for each of the rows that threads complete at a time. Each draw
+        takes ``times`` as much as usual.
         """
         limit = get_config()["working_memory"] * 2**20
-        per_draw = _BYTES_PER_OUTPUT * max(1, self.vae_.likelihood.n_params)
-        return int(max(min(limit // per_draw, BLOCK, self.n_importance_draws), 1))
+        per_draw = times * _BYTES_PER_OUTPUT * max(1, self.vae_.likelihood.n_params)
+        return int(max(min(limit // per_draw, BLOCK), 1))
 
     def _common(self, x: Tensor) -> KeyedNoise:
         """Return noise that all rows share, so that a row's result is its own."""
@@ -468,7 +469,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                     except torch.OutOfMemoryError:  # of a GPU, which others may share
                         if model.held == 1:
                             raise
-                        model = model._replace(held=model.held // 2)
+                        model = model._replace(held=max(min(model.held, model.n_draws) // 2, 1))
                     else:
                         waiting.pop(0)
                 found = [torch.cat(one).cpu().numpy() for one in zip(*rows, strict=True)]

@@ -496,7 +496,7 @@ calibration_ : DataFrame or None
         edges = [(edge[table.modelled] - table.location) / table.scale for edge in (low, high)]
         bounds = torch.from_numpy(edges[0]), torch.from_numpy(edges[1])
         # what is cut off is decoded once more, in double precision
-        return given._replace(bounds=bounds, held=max(given.held // 2, 1))
+        return given._replace(bounds=bounds, held=self._draws_at_once(times=2))
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the greatest number that each column may get, in its units."""

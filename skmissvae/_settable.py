@@ -101,14 +101,16 @@ class Settable:
             "factor analysis of the table, and the posterior in coordinates in which that model's "
             "exact posterior, for whichever cells are observed, is N(0, I). It takes 10 rows, a "
             "linear path, no ``decoder`` of one's own, and a column that is neither ordered nor "
-            "continuous Bernoulli nor of a likelihood of one's own; DeMissVAE has no such start. "
+            "of more than 20 categories nor continuous Bernoulli nor of a likelihood of one's own; "
+            "DeMissVAE has no such start. "
             '"auto": factor analysis where it can be. But imputers of 100 to 499 rows try both '
             "where ``max_iter`` is None: a tenth of the observed cells is hidden, a model fitted "
             "from either start, and the start whose model imputes these cells with the lower "
-            "squared error (in standard deviations; a wrong category counts one) is taken for the "
-            "model of all cells. That takes about three times as long. ``init_`` tells which it "
-            "was: give that as ``init`` to train the same model with another ``max_iter``. Chunks, "
-            "process groups, ``partial_fit`` and fits that go on try nothing.",
+            "squared error (of numbers in standard deviations, of flags that of the probability; a "
+            "wrong category counts one) is taken for the model of all cells. That takes about four "
+            "times as long. ``init_`` tells which it was: give that as ``init`` to train the same "
+            "model with another ``max_iter``. Chunks, process groups, ``partial_fit`` and fits "
+            "that go on try nothing.",
             one_of("auto", "factor_analysis", "random"),
         ),
     ] = "auto"

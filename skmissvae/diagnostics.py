@@ -185,8 +185,9 @@ def _training(estimator: FittedVAE) -> Finding:
     bound = np.array(held_out or history["bound"])
     bound = bound[np.isfinite(bound)]
     # with epochs that are given no start is tried
-    chosen = estimator.init == "auto" and estimator.max_iter is None
-    longer = f"Raise max_iter, with init={estimator.init_!r}." if chosen else "Raise max_iter."
+    chosen = (estimator.init, estimator.init_, estimator.max_iter) == ("auto", "random", None)
+    kept = chosen and hasattr(estimator, "impute")
+    longer = "Raise max_iter, with init='random'." if kept else "Raise max_iter."
     if held_out and len(bound) - 1 - int(bound.argmax()) >= estimator.n_iter_no_change:
         return Finding("training", "ok", "it stopped when the held-out bound no longer rose.")
     if len(bound) < _FEW_EPOCHS:

@@ -299,12 +299,14 @@ def test_a_device_that_is_too_small_holds_fewer_draws_and_goes_on(fitted_and_tab
         imputer.transform(X)
 
 
-def test_working_memory_limits_the_draws_that_are_held(fitted_and_table):
+@pytest.mark.parametrize(("least", "most"), [(None, 60), (-5.0, 30)])
+def test_working_memory_limits_the_draws_that_are_held(fitted_and_table, least, most):
     imputer, X = fitted_and_table
+    imputer.set_params(min_value=least)
     expected = imputer.transform(X)
     imputer.vae_.decoder = Narrow(imputer.vae_.decoder, math.inf)
     with sklearn.config_context(working_memory=0.1):
         np.testing.assert_allclose(imputer.transform(X), expected, rtol=1e-4, atol=1e-5)
-    assert 20 < imputer.vae_.decoder.most < 100
+    assert most / 2 < imputer.vae_.decoder.most <= most
     imputer.transform(X)
     assert imputer.vae_.decoder.most == 500

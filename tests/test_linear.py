@@ -398,6 +398,14 @@ def test_starts_are_tried_for_imputers_of_small_tables_that_train_as_long_as_the
     assert len(calls) == 1
 
 
+def test_what_goes_on_keeps_its_start():
+    imputer = tiny(MVAEImputer, warm_start=True).fit(holed())
+    imputer.set_params(init="random")
+    with pytest.raises(ValueError, match="began as 'factor_analysis'"):
+        imputer.fit(holed())
+    assert imputer.set_params(init="factor_analysis").fit(holed()).init_ == "factor_analysis"
+
+
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_start_that_comes_to_nothing_is_not_taken(lost, monkeypatch):
     monkeypatch.setattr("skmissvae._schedules._MAX_EPOCHS", 2)
