@@ -58,6 +58,8 @@ class Conditional(NamedTuple):
         Importance draws of which there are columns at a time, as far as they are summed over.
     bounds : tuple of Tensor of shape (D,), optional
         Where the columns of what is imputed are cut off.
+    adapt : bool
+        Whether a row's proposal is adapted where its importance weights are poor.
     """
 
     vae: VAE
@@ -68,6 +70,7 @@ class Conditional(NamedTuple):
     where_poor: bool
     held: int = importance.BLOCK
     bounds: tuple[Tensor, Tensor] | None = None
+    adapt: bool = True
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return what is imputed given latents: (*, L) -> batch (*, D)."""
@@ -109,10 +112,23 @@ class Conditional(NamedTuple):
             vae=vae.to(device), completed=None if completed is None else completed.to(device)
         )
 
+    def by_rows(self) -> Conditional | None:
+        """Return what takes the means and the evidence of many rows at a time, (B, D).
+
+        They are those of the encoder's draws: neither are proposals adapted nor chains run. None
+        where that is not to be had, or where chains run for all rows.
+        """
+        vae = None if self.sampler and not self.where_poor else self.vae.by_rows()
+        return None if vae is None else self._replace(vae=vae, sampler=None, adapt=False)
+
+    def poor(self, ess: Tensor) -> Tensor:
+        """Tell where the encoder's draws are so uneven that proposals are adapted: (B,), (B,)."""
+        return importance.uneven(ess, self.n_draws)
+
     def evidence(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Evidence:
         """Return evidence and effective sample size by importance weights: of a row, (1, D)."""
         return importance.evidence(
-            self.vae, x, observed, self.n_draws, noise, adapt=True, held=self.held
+            self.vae, x, observed, self.n_draws, noise, adapt=self.adapt, held=self.held
         )
 
     def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,7 +139,14 @@ class Conditional(NamedTuple):
         if self.where_poor or not self._may_run(observed):
             imputed = self._imputed(observed)
             found = importance.moments(
-                self.vae, x, observed, self.n_draws, noise, imputed, adapt=True, held=self.held
+                self.vae,
+                x,
+                observed,
+                self.n_draws,
+                noise,
+                imputed,
+                adapt=self.adapt,
+                held=self.held,
             )
             if not (self._may_run(observed) and self._is_poor(found.ess)):
                 return found.expected, found.z, found.ess

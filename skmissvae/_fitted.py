@@ -29,7 +29,11 @@ from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import DECOMPOSED, METHODS
 from .samplers import SAMPLERS, Sampler, worst
 
-_TOGETHER = 64  # rows that a thread takes at a time
+_TOGETHER = 64  # rows that a thread takes at a time, one by one
+# Draws of a tile of rows: of more than 128 a row's own fill the products, and the tile of a single
+# row takes no longer than a row of many draws. A GPU needs more to be busy.
+_TILE_DRAWS, _DEVICE_DRAWS = 2**12, 2**16
+_LANES = 32  # numbers that processors take at a time, at most
 _PIECE = 10_000  # rows that are sampled at once
 _BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
@@ -37,6 +41,8 @@ _N_INFORMATION = 64  # completions of a row by which the information in its miss
 
 #: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
 RowFunction = Callable[[Conditional, Tensor, Tensor, int], tuple[Tensor, ...]]
+#: And of rows, (B, D), by their importance weights, with the effective number of draws at the end.
+WeightFunction = Callable[[Conditional, Tensor, Tensor], tuple[Tensor, ...]]
 
 
 class FittedVAE(Settable, BaseEstimator, ABC):
@@ -104,8 +110,8 @@ class FittedVAE(Settable, BaseEstimator, ABC):
            Scandinavian Journal of Statistics 39.
         """
         rows = self._rows(X)[2]
-        log_evidence, ess = self._row_by_row(
-            rows, lambda given, x, o, _: given.evidence(x, o, self._common(x))
+        log_evidence, ess = self._by_weights(
+            rows, lambda given, x, o: given.evidence(x, o, self._common(x))
         )
         self._warn_of_poor_weights(ess, self.n_importance_draws, chains=False)
         # without evidence the density of nothing is one; the estimate would only come near
@@ -145,9 +151,9 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             to the row. Few effective draws mean that the row's means and scores are uncertain,
             its imputations too alike.
         """
-        return self._row_by_row(
-            self._rows(X)[2], lambda given, x, o, _: given.evidence(x, o, self._common(x))[1:]
-        )[0]
+        return self._by_weights(
+            self._rows(X)[2], lambda given, x, o: given.evidence(x, o, self._common(x))
+        )[1]
 
     def pareto_k(self, X: Any) -> np.ndarray:
         """Return how heavy the tail of each row's importance weights is.
@@ -337,9 +343,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             Means by importance weights, or over the chains of ``sampler``.
         """
         _, cells, rows = self._rows(X)
-        _, z, ess = self._row_by_row(
-            rows, lambda given, x, o, _: given.means(x, o, self._common(x))
-        )
+        _, z, ess = self._by_weights(rows, lambda given, x, o: given.means(x, o, self._common(x)))
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         return z.astype(cells.values.dtype)
 
@@ -421,19 +425,95 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             held=self._draws_at_once(),
         )
 
-    def _draws_at_once(self, times: int = 1) -> int:
-        """Return how many draws of a row ``sklearn.set_config(working_memory=...)`` lets us hold.
+    def _room(self, times: int = 1) -> int:
+        """Return how many draws ``sklearn.set_config(working_memory=...)`` lets us hold.
 
-        It is in MiB, and so much for each of the rows that threads complete at a time. Each draw
-        takes ``times`` as much as usual.
+        It is in MiB, and so much for what each thread has in hand. Each draw takes ``times`` as
+        much as usual.
         """
         limit = get_config()["working_memory"] * 2**20
         per_draw = times * _BYTES_PER_OUTPUT * max(1, self.vae_.likelihood.n_params)
-        return int(max(min(limit // per_draw, BLOCK), 1))
+        return int(limit // per_draw)
+
+    def _draws_at_once(self, times: int = 1) -> int:
+        """Return how many draws of a row are held."""
+        return max(min(self._room(times), BLOCK), 1)
 
     def _common(self, x: Tensor) -> KeyedNoise:
         """Return noise that all rows share, so that a row's result is its own."""
         return KeyedNoise(self._seed, [0], device=x.device)
+
+    def _by_weights(
+        self, rows: Rows, function: WeightFunction, which: Iterable[int] | None = None
+    ) -> list[np.ndarray]:
+        """Apply a function of importance weights to rows and put its outcomes together.
+
+        The last of them is the effective number of draws. Few draws of a row do not fill the matrix
+        products: many rows are taken at a time then, and those whose weights are poor once more,
+        with proposals that are adapted. Which way a row goes depends on the settings of the call,
+        and on itself.
+        """
+        places = np.arange(len(rows.x)) if which is None else np.array(list(which), dtype=np.intp)
+        given, device = self._conditional(), self._device()
+        many, size = given.by_rows(), self._tile(given, device)
+        seen = rows.observed[places].any(1)
+
+        def alone(places: np.ndarray) -> list[np.ndarray]:
+            return self._row_by_row(rows, lambda g, x, o, _: function(g, x, o), given, places)
+
+        if many is None or not size or not seen.any():
+            return alone(places)
+        many = many.to(device)
+        try:
+            found = self._tile_by_tile(rows, function, many, places[seen], size)
+            poor = given.poor(torch.from_numpy(found[-1])).numpy()
+            if poor.any():
+                again = places[seen][poor]
+                if given.sampler is None:  # chains may run where weights stay poor
+                    many = many._replace(adapt=True)
+                    better = self._tile_by_tile(rows, function, many, again, _LANES)
+                else:
+                    better = alone(again)
+                for one, other in zip(found, better, strict=True):
+                    one[poor] = other
+        except torch.OutOfMemoryError:  # of a GPU, which others may share
+            return alone(places)
+        if not seen.all():
+            whole = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in found]
+            for one, some, rest in zip(whole, found, alone(places[~seen]), strict=True):
+                one[seen], one[~seen] = some, rest
+            found = whole
+        return found
+
+    def _tile(self, given: Conditional, device: torch.device) -> int:
+        """Return how many rows are taken at a time; 0 stands for one by one."""
+        most = _TILE_DRAWS if device.type == "cpu" else _DEVICE_DRAWS
+        room = min(self._room(1 if given.bounds is None else 2), most)
+        # what is left at the end of a tensor, when a processor has taken its numbers by so many at
+        # a time, is computed by other code with other last bits: nothing is left
+        return room // min(given.n_draws, BLOCK) // _LANES * _LANES
+
+    def _tile_by_tile(
+        self,
+        rows: Rows,
+        function: WeightFunction,
+        given: Conditional,
+        places: np.ndarray,
+        size: int,
+    ) -> list[np.ndarray]:
+        """Apply a function to so many rows at a time; the last ones are filled up."""
+        device = self._device()
+        x, observed = _tensors(rows, device)
+
+        def some(few: np.ndarray) -> list[np.ndarray]:
+            at = torch.from_numpy(np.pad(few, (0, size - len(few)), mode="edge")).to(device)
+            with inference(device):
+                outcome = function(given, x[at], observed[at])
+                return [part[: len(few)].cpu().numpy() for part in outcome]
+
+        parts = [places[start : start + size] for start in range(0, len(places), size)]
+        found = by_threads(some, parts)
+        return [np.concatenate(one) for one in zip(*found, strict=True)]
 
     def _row_by_row(
         self,
@@ -452,9 +532,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         """
         device = self._device()
         given = (given or self._conditional()).to(device)
-        # a row's cells lie side by side, as those of a row alone
-        x = torch.from_numpy(rows.x.astype(np.float32, order="C")).to(device)
-        observed = torch.from_numpy(np.ascontiguousarray(rows.observed)).to(device)
+        x, observed = _tensors(rows, device)
         places = range(len(x)) if which is None else list(which)
 
         def some(few: Sequence[int]) -> list[np.ndarray]:
@@ -548,3 +626,9 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                         getattr(self.completed_vae_, part).load_state_dict(weights[part])
         if "_optimizers" in state:
             self._optimizers = convert(state["_optimizers"], np.ndarray, torch.as_tensor)
+
+
+def _tensors(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return rows on a device, each with its cells side by side, as those of a row alone."""
+    x = torch.from_numpy(rows.x.astype(np.float32, order="C"))
+    return x.to(device), torch.from_numpy(np.ascontiguousarray(rows.observed)).to(device)

@@ -320,10 +320,11 @@ calibration_ : DataFrame or None
         task = self._task(X, where)
         likelihood = self.vae_.likelihood
 
+        def expect(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+            expected, _, ess = given.means(x, o, self._common(x))
+            return likelihood.point(expected, self.estimate == "auto"), ess
+
         def complete(given: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
-            if self.estimate in ("auto", "mean"):
-                expected, _, ess = given.means(x, o, self._common(x))
-                return likelihood.point(expected, self.estimate == "auto"), ess
             draw = self.estimate == "draw"
             noise = (
                 KeyedNoise(derive_seed(self._seed, 1), [int(task.keys[i])], device=x.device)
@@ -342,7 +343,10 @@ calibration_ : DataFrame or None
             return value.double(), ess
 
         decided = ~self._numeric()
-        x, ess = self._row_by_row(task.rows, complete, which=task.todo)
+        if self.estimate in ("auto", "mean"):
+            x, ess = self._by_weights(task.rows, expect, task.todo)
+        else:
+            x, ess = self._row_by_row(task.rows, complete, which=task.todo)
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         return task.table(x)
 

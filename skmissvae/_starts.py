@@ -82,12 +82,12 @@ def _error(fitted: BaseVAE, rows: Rows, less: Rows) -> float:
     hidden = rows.observed & ~less.observed
     likelihood = fitted.vae_.likelihood
 
-    def complete(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
-        expected = given.means(x, o, fitted._common(x))[0]
-        return (likelihood.point(expected, decide=False),)
+    def complete(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        expected, _, ess = given.means(x, o, fitted._common(x))
+        return likelihood.point(expected, decide=False), ess
 
     which = np.flatnonzero(hidden.any(1))
-    (made,) = fitted._row_by_row(less, complete, which=which)
+    made = fitted._by_weights(less, complete, which)[0]
     truth = rows.x[which]
     coded = np.array([support == "coded" for support in fitted._table.supports], dtype=bool)
     off = np.where(coded, made != truth, (made - truth) ** 2)

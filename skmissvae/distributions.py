@@ -320,6 +320,10 @@ class AffineMixture(Mixture):
         self.log_pi, self.base = base.log_pi, base
         self.loc, self.factor, self.inverse = loc, factor, inverse
 
+    def at(self, u: Tensor) -> Tensor:
+        """Return m + C u: (M, *batch, L), likewise."""
+        return self.loc + _times(self.factor, u)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z): (M, *batch, L) -> (M, *batch)."""
         log_volume = self.inverse.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
@@ -349,16 +353,16 @@ class AffineMixture(Mixture):
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
         """Draw components by their weights, then points from them."""
         u, log_mass = self.base.ancestral(n, noise, systematic=systematic)
-        return self.loc + _times(self.factor, u), log_mass
+        return self.at(u), log_mass
 
     def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
         """Draw n points from each component."""
         u, log_mass = self.base.stratified(n, noise)
-        return self.loc + _times(self.factor, u), log_mass
+        return self.at(u), log_mass
 
 
 class Defensive:
-    r"""A row's proposal with a share of another [1]_.
+    r"""Proposals of rows with a share of others [1]_.
 
     .. math:: q(z) = (1 - s)\, q_1(z) + s\, q_0(z)
 
@@ -367,7 +371,7 @@ class Defensive:
     Parameters
     ----------
     first, other : Mixture
-        The proposal and the other, both of batch (1,).
+        The proposals and the others, both of batch (B,).
     share : float
         The other's part s of the draws.
 
@@ -381,13 +385,14 @@ class Defensive:
         self.first, self.other, self.share = first, other, share
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z): (M, 1, L) -> (M, 1)."""
+        """Return log q(z): (M, B, L) -> (M, B)."""
         first = self.first.log_prob(z) + math.log1p(-self.share)
         return torch.logaddexp(first, self.other.log_prob(z) + math.log(self.share))
 
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Draw from both, in proportion to their shares: (n, 1, L), (n, 1)."""
-        u = float(noise.uniform(1, 1, 1))  # what is left of a draw falls to either by chance
+        """Draw from both, in proportion to their shares: (n, B, L), (n, B)."""
+        # what is left of a draw falls to either by chance, the same for all rows
+        u = float(noise.uniform(1, 1, 1))
         n_other = math.floor(self.share * n + u)
         parts = ((self.first, n - n_other), (self.other, n_other))
         z = [part.ancestral(k, noise, systematic=systematic)[0] for part, k in parts if k]

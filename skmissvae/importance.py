@@ -65,16 +65,16 @@ def blocks(
 ) -> Iterator[Draws]:
     """Yield n draws per row in pieces; their masses sum to one over all pieces.
 
-    They come from the encoder's posterior. With ``adapt`` rows come one at a time, and where less
-    than a twentieth of the first block is effective, or weights are called poor, all come from a
-    proposal that is adapted to the row's p(z | x_obs); bounds of imputations have no say in it.
-    A piece is a block, or ``held`` draws of it; no more are decoded at once. The draws are the same
-    however many are held, if those who take the pieces draw from the same noise between blocks
-    only.
+    They come from the encoder's posterior. With ``adapt``, where less than a twentieth of the first
+    block is effective, or weights are called poor, all come from a proposal that is adapted to the
+    row's p(z | x_obs); bounds of imputations have no say in it. Rows that come together are adapted
+    together, if one of them has poor weights: those that do come alone, or are known to be poor.
+    A piece is a block, or ``held`` draws of it; no more of a row are decoded at once. The draws are
+    the same however many are held, if those who take the pieces draw from the same noise between
+    blocks only.
     """
-    assert not adapt or len(x) == 1, "is adapted to a row"
     seen = bool(observed.any())
-    # without evidence the posterior is the prior, and all weights are one; rows come one at a time
+    # without evidence the posterior is the prior, and all weights are one; such rows come alone
     q = vae.posterior(x, observed) if seen else vae.prior().expand(x.shape[0])
 
     def drawn(size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
@@ -95,8 +95,8 @@ def blocks(
         z, log_mass, _ = (torch.cat(parts) for parts in zip(*pieces, strict=True))
         rest = [weighed(*piece).log_ratio for piece in pieces[1:]]
         log_ratio = torch.cat([first.log_ratio, *rest])
-        w = finite((log_mass + log_ratio)[:, 0].double()).softmax(0)
-        if effective(w) < max(_POOR * sizes[0], poor_ess(sizes[0])):
+        w = finite((log_mass + log_ratio).double().T.contiguous()).softmax(-1)
+        if uneven(effective(w), sizes[0]).any():
             proposal = _adapted(vae, x, observed, q, z, log_ratio, n, noise, held)
             pieces = drawn(sizes[0], proposal)
             first = weighed(*pieces[0])
@@ -112,6 +112,11 @@ def effective(w: Tensor) -> Tensor:
     return 1 / w.square().sum(-1)
 
 
+def uneven(ess: Tensor, n_draws: int) -> Tensor:
+    """Tell where so few of a first block's draws are effective that the proposal is adapted."""
+    return ess < max(_POOR * n_draws, poor_ess(n_draws))
+
+
 def _adapted(
     vae: VAE,
     x: Tensor,
@@ -123,37 +128,37 @@ def _adapted(
     noise: Noise,
     held: int,
 ) -> Proposal:
-    r"""Return a proposal that a row's own draws have moved to its posterior.
+    r"""Return a proposal that each row's own draws have moved to its posterior.
 
     In every round a Gaussian with their weighted mean and covariance is fitted to all draws so
     far, weighted against the mixture of what they came from [1]_, and drawn from. Weights that are
     too uneven to tell a covariance are flattened, :math:`w^\beta`, as little as will do [2]_: the
-    Gaussians walk towards the posterior. The draws that count are fresh ones: given the proposal
-    evidence is unbiased. Whether there is one depends on draws that count where there is none,
-    which biases the evidence of rows at the limit a little.
+    Gaussians walk towards the posterior, and stay once no flattening is needed. The draws that
+    count are fresh ones: given the proposal evidence is unbiased. Whether there is one depends on
+    draws that count where there is none, which biases the evidence of rows at the limit a little.
 
     Parameters
     ----------
     vae : VAE
         The model.
-    x, observed : Tensor of shape (1, D)
-        The row and what is seen of it.
+    x, observed : Tensor of shape (B, D)
+        Rows and what is seen of them.
     q : Mixture
-        The encoder's posterior.
-    z, log_ratio : Tensor of shape (M, 1, L) and (M, 1)
-        Draws from it, and log p(x_obs, z) - log q(z | x_obs).
+        The encoder's posteriors.
+    z, log_ratio : Tensor of shape (M, B, L) and (M, B)
+        Draws from them, and log p(x_obs, z) - log q(z | x_obs).
     n : int
         Draws that are to come from the proposal: rounds have a quarter of them, as far as that is
         neither too few nor too many.
     noise : Noise
         Source of the noise.
     held : int
-        Draws that are decoded at once.
+        Draws of a row that are decoded at once.
 
     Returns
     -------
     Proposal
-        The last Gaussian and, for a fifth of the draws, the encoder's posterior.
+        The last Gaussians and, for a fifth of the draws, the encoder's posteriors.
 
     References
     ----------
@@ -162,56 +167,75 @@ def _adapted(
     .. [2] Koblents and Míguez (2015). A population Monte Carlo scheme with transformed weights and
        its application to stochastic kinetic models. Statistics and Computing 25.
     """
-    sources, n_of = [q], [len(z)]
-    log_q = q.log_prob(z).T  # (S, M)   of each source at all draws
-    log_p = log_ratio.T + log_q  # (1, M)
+    sources: list[Mixture] = [q]
+    n_of = [len(z)]
+    log_q = q.log_prob(z).T.unsqueeze(1)  # (B, S, M)   of each source at all draws
+    log_p = log_ratio.T + log_q[:, 0]  # (B, M)
     enough = _PER_LATENT * z.shape[-1]
     n_pilot = max(min(max(n // 4, _LEAST_PILOT), _MOST_PILOT), enough)
     least = min(max(enough, 20), n_pilot // 2)
-    for done in range(_ROUNDS + 1):
+    # of all rounds at once: what a row draws afterwards does not depend on how many others take
+    rounds = [noise.normal(n_pilot, *z.shape[1:]) for _ in range(_ROUNDS)]
+    gaussian: AffineMixture | None = None
+    walks = torch.ones(z.shape[1], dtype=torch.bool, device=z.device)
+    for done, standard in enumerate([*rounds, None]):
         share = (log_q.new_tensor(n_of) / len(z)).log().unsqueeze(-1)
-        log_w = finite((log_p[0] - (share + log_q).logsumexp(0)).double())
+        log_w = finite((log_p - (share + log_q).logsumexp(1)).double())
         power = _power(log_w, least)
-        gaussian = _gaussian(z[:, 0], (power * log_w).softmax(0))
-        if done == _ROUNDS or (done and power == 1):
+        there = _gaussian(z, (power.unsqueeze(-1) * log_w).softmax(-1))
+        gaussian = there if gaussian is None else _where(walks, there, gaussian)
+        if done:
+            walks &= power < 1
+        if standard is None or not walks.any():
             break
-        fresh, _ = gaussian.ancestral(n_pilot, noise)
-        log_q = torch.cat([log_q, torch.cat([one.log_prob(fresh).T for one in sources])], 1)
+        fresh = gaussian.at(standard)
+        at_fresh = torch.stack([one.log_prob(fresh).T for one in sources], 1)
+        log_q = torch.cat([log_q, at_fresh], -1)
         joint = [vae.log_joint(x, observed, piece).T for piece in fresh.split(held)]
-        log_p = torch.cat([log_p, *joint], 1)
+        log_p = torch.cat([log_p, *joint], -1)
         z = torch.cat([z, fresh])
-        log_q = torch.cat([log_q, gaussian.log_prob(z).T])
+        log_q = torch.cat([log_q, gaussian.log_prob(z).T.unsqueeze(1)], 1)
         sources.append(gaussian)
         n_of.append(n_pilot)
+    assert gaussian is not None, "a round, at least"
     return Defensive(gaussian, q, _DEFENSE)
 
 
-def _power(log_w: Tensor, least: int) -> float:
-    """Return the greatest power of weights that leaves so many effective: (M,)."""
+def _power(log_w: Tensor, least: int) -> Tensor:
+    """Return the greatest powers of weights that leave so many effective: (B, M) -> (B,)."""
     powers = log_w.new_tensor(_POWERS)
-    enough = effective((powers.unsqueeze(-1) * log_w).softmax(-1)) >= least
-    enough[-1] = True
-    return _POWERS[int(enough.to(torch.uint8).argmax())]
+    flattened = powers.unsqueeze(-1) * log_w.unsqueeze(-2)  # (B, P, M)
+    enough = effective(flattened.softmax(-1)) >= least
+    enough[..., -1] = True
+    return powers[enough.to(torch.uint8).argmax(-1)]
 
 
 def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
-    """Return a Gaussian with the mean and more than the covariance of draws: (M, L), (M,)."""
-    points = z.double().nan_to_num(0.0, 0.0, 0.0)
-    mean = w @ points
-    off = points - mean
-    covariance = _INFLATION * (w.unsqueeze(-1) * off).T @ off
+    """Return Gaussians with the mean and more than the covariance of draws: (M, B, L), (B, M)."""
+    points = z.transpose(0, 1).double().nan_to_num(0.0, 0.0, 0.0)  # (B, M, L)
+    mean = (w.unsqueeze(1) @ points).squeeze(1)
+    off = points - mean.unsqueeze(1)
+    covariance = _INFLATION * (w.unsqueeze(-1) * off).mT @ off  # (B, L, L)
     # few draws tell little of how latents go together
     n_latents, n_effective = z.shape[-1], effective(w)
-    kept = n_effective / (n_effective + _SHRINKAGE * n_latents)
-    covariance.mul_(kept).diagonal().div_(kept)
+    kept = (n_effective / (n_effective + _SHRINKAGE * n_latents)).view(-1, 1, 1)
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
+    covariance = covariance.mul(kept)
     # draws that all but agree in a direction still leave it open
-    covariance.diagonal().mul_(1 + 1e-6).add_(1e-10)
+    covariance.diagonal(dim1=-2, dim2=-1).copy_(variance * (1 + 1e-6) + 1e-10)
     root, _ = torch.linalg.cholesky_ex(covariance)  # of no error: it is positive definite
-    identity = torch.eye(len(mean), dtype=root.dtype, device=root.device)
-    inverse = torch.linalg.solve_triangular(root, identity, upper=False)
-    nothing = z.new_zeros(1, 1, z.shape[-1])
-    standard = Mixture(z.new_zeros(1, 1), DiagonalNormal(nothing, torch.ones_like(nothing)))
-    return AffineMixture(standard, *(part.to(z)[None] for part in (mean, root, inverse)))
+    identity = torch.eye(n_latents, dtype=root.dtype, device=root.device)
+    inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
+    nothing = z.new_zeros(len(w), 1, n_latents)
+    standard = Mixture(z.new_zeros(len(w), 1), DiagonalNormal(nothing, torch.ones_like(nothing)))
+    return AffineMixture(standard, *(part.to(z) for part in (mean, root, inverse)))
+
+
+def _where(chosen: Tensor, one: AffineMixture, other: AffineMixture) -> AffineMixture:
+    """Return one Gaussian in the chosen rows, (B,), and another elsewhere."""
+    pairs = (one.loc, other.loc), (one.factor, other.factor), (one.inverse, other.inverse)
+    parts = (torch.where(chosen.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs)
+    return AffineMixture(one.base, *parts)
 
 
 def log_weights(draws: Draws, more: Tensor | float = 0.0) -> Tensor:

@@ -68,6 +68,17 @@ class VAE(nn.Module):
             other.encoder, self.decoder, self.prior, other.family, self.likelihood, other.guide
         )
 
+    def by_rows(self) -> VAE | None:
+        """Return the same model for inference on many rows, each of which gets what it gets alone.
+
+        None where a network has no such form, ``by_rows``.
+        """
+        made = [getattr(part, "by_rows", None) for part in (self.encoder, self.decoder)]
+        if None in made:
+            return None
+        encoder, decoder = (make() for make in made if make is not None)
+        return VAE(encoder, decoder, self.prior, self.family, self.likelihood, self.guide).eval()
+
     def posterior(self, x: Tensor, observed: Tensor) -> Mixture:
         """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""
         seen = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)

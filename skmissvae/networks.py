@@ -79,6 +79,10 @@ class ResidualMLP(nn.Module):
         out: Tensor = _Residual.apply(rows, keep, linear, *weights)
         return out.view(*x.shape[:-1], out.shape[-1])
 
+    def by_rows(self) -> ByRows:
+        """Return the same network for inference on rows, each of which gets what it gets alone."""
+        return ByRows(self)
+
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, chosen: Tensor) -> None:
         """Make the chosen outputs ``weight x + bias``: (out, in), (out,) and (out,) bool."""
@@ -86,6 +90,48 @@ class ResidualMLP(nn.Module):
         self.linear.weight[chosen] = weight[chosen]
         self.outlet.weight[chosen] = 0.0
         self.outlet.bias[chosen] = bias[chosen]
+
+
+class ByRows(nn.Module):
+    """A residual network that multiplies the draws of each row apart from those of others.
+
+    Matrix libraries choose other kernels, with other last bits, by where a row stands in a product.
+    A batch of products, one per row and all of the same shape, gives each row what it gets alone.
+    It has the weights of the network, no dropout and no gradients.
+
+    Parameters
+    ----------
+    network : ResidualMLP
+        The network.
+    """
+
+    def __init__(self, network: ResidualMLP) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output: (B, in_features) or (M, B, in_features), likewise."""
+        network = self.network
+        rows = (x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1).contiguous()  # (B, M, in)
+
+        def parts(layer: nn.Module) -> tuple[Tensor, Tensor]:
+            assert isinstance(layer, nn.Linear), "made so above"
+            return layer.weight.T.expand(len(rows), -1, -1), layer.bias
+
+        weight, bias = parts(network.inlet)
+        h = torch.bmm(rows, weight).add_(bias).relu_()
+        for block in network.blocks:
+            assert isinstance(block, nn.Sequential), "made so above"
+            weight, bias = parts(block[0])
+            inner = torch.bmm(h, weight).add_(bias).relu_()
+            weight, bias = parts(block[-1])
+            h.baddbmm_(inner, weight).add_(bias).relu_()
+        weight, bias = parts(network.outlet)
+        out = torch.bmm(h, weight).add_(bias)
+        if network.linear is not None:
+            out.baddbmm_(rows, parts(network.linear)[0])
+        out = out.transpose(0, 1)
+        return out.squeeze(0) if x.dim() == 2 else out
 
 
 class _Residual(torch.autograd.Function):

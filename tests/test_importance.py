@@ -169,7 +169,7 @@ def test_evidence_by_an_adapted_proposal_is_unbiased(shift, monkeypatch):
     x, observed = (part[:1] for part in WIDE.rows(2, seed=3))
     vae, exact = astray(shift), WIDE.log_evidence(x, observed)
     found = [
-        importance.evidence(vae, x, observed, 60, stream(seed), adapt=True).log_evidence
+        importance.evidence(vae, x, observed, 200, stream(seed), adapt=True).log_evidence
         for seed in range(300)
     ]
     ratios = (torch.stack(found) - exact).exp()
