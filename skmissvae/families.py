@@ -13,7 +13,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .distributions import AffineMixture, Component, DiagonalNormal, DiagonalStudentT, Mixture
+from .distributions import (
+    AffineMixture,
+    Component,
+    DiagonalNormal,
+    DiagonalStudentT,
+    Mixture,
+    aligned,
+    rows_apart,
+    rows_times,
+)
 
 _GUIDE_LIMIT = 10.0  # standard deviations of a column
 
@@ -158,19 +167,22 @@ class LinearGuide(nn.Module):
     def forward(self, u: Mixture, x: Tensor, observed: Tensor) -> AffineMixture:
         """Return the distribution of z, batch (*batch,): also (*batch, S), (*batch, S) bool."""
         # in double precision: many columns tell of few latents almost exactly
-        loadings = self.loadings.double()
+        loadings, n_latents = self.loadings.double(), self.loadings.shape[-1]
+        if x.dim() == 2 and rows_apart(len(x)):
+            loadings = aligned(loadings)  # more latents, of which nothing tells
         scaled = loadings * self.precision.unsqueeze(-1)
         outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(-2)  # (S, L * L)
-        n_latents = loadings.shape[-1]
-        identity = torch.eye(n_latents, dtype=outer.dtype, device=outer.device)
-        precision = (observed.to(outer) @ outer).unflatten(-1, identity.shape) + identity
+        identity = torch.eye(loadings.shape[-1], dtype=outer.dtype, device=outer.device)
+        precision = rows_times(observed.to(outer), outer).unflatten(-1, identity.shape) + identity
         root, _ = torch.linalg.cholesky_ex(precision)  # of no error: the least eigenvalue is 1
         inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
         # a cell far out must not carry the whole row away
         off = (x - self.intercept).clamp(-_GUIDE_LIMIT, _GUIDE_LIMIT)
-        pull = torch.where(observed, off, 0.0).double() @ scaled
+        pull = rows_times(torch.where(observed, off, 0.0).double(), scaled)
         loc = (inverse.mT @ (inverse @ pull.unsqueeze(-1))).squeeze(-1)
-        return AffineMixture(u, *(part.to(x.dtype) for part in (loc, inverse.mT, root.mT)))
+        inverse, root = (part[..., :n_latents, :n_latents] for part in (inverse, root))
+        parts = loc[..., :n_latents], inverse.mT, root.mT
+        return AffineMixture(u, *(part.to(x.dtype) for part in parts))
 
 
 #: Variational families by name; each is called with the numbers of latents and of components.

@@ -17,7 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .distributions import AffineMixture, Defensive, DiagonalNormal, Mixture
+from .distributions import (
+    AffineMixture,
+    Defensive,
+    DiagonalNormal,
+    Mixture,
+    aligned,
+    rows_apart,
+)
 from .likelihoods import ColumnDistribution
 from .model import VAE, Draws
 from .noise import Noise
@@ -65,10 +72,10 @@ def blocks(
 ) -> Iterator[Draws]:
     """Yield n draws per row in pieces; their masses sum to one over all pieces.
 
-    They come from the encoder's posterior. With ``adapt``, where less than a twentieth of the first
-    block is effective, or weights are called poor, all come from a proposal that is adapted to the
-    row's p(z | x_obs); bounds of imputations have no say in it. Rows that come together are adapted
-    together, if one of them has poor weights: those that do come alone, or are known to be poor.
+    They come from the encoder's posterior. With ``adapt``, where less than a twentieth of a row's
+    first block is effective, or weights are called poor, all come from a proposal that is adapted
+    to its p(z | x_obs); bounds of imputations have no say in it. Rows that come together are known
+    to be poor, and adapted in any case.
     A piece is a block, or ``held`` draws of it; no more of a row are decoded at once. The draws are
     the same however many are held, if those who take the pieces draw from the same noise between
     blocks only.
@@ -96,7 +103,7 @@ def blocks(
         rest = [weighed(*piece).log_ratio for piece in pieces[1:]]
         log_ratio = torch.cat([first.log_ratio, *rest])
         w = finite((log_mass + log_ratio).double().T.contiguous()).softmax(-1)
-        if uneven(effective(w), sizes[0]).any():
+        if len(x) > 1 or uneven(effective(w), sizes[0]):
             proposal = _adapted(vae, x, observed, q, z, log_ratio, n, noise, held)
             pieces = drawn(sizes[0], proposal)
             first = weighed(*pieces[0])
@@ -212,20 +219,24 @@ def _power(log_w: Tensor, least: int) -> Tensor:
 
 def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
     """Return Gaussians with the mean and more than the covariance of draws: (M, B, L), (B, M)."""
+    n_latents, n_effective = z.shape[-1], effective(w)
     points = z.transpose(0, 1).double().nan_to_num(0.0, 0.0, 0.0)  # (B, M, L)
+    if rows_apart(len(w)):
+        points, w = aligned(points, 2), aligned(w)  # what is more has no weight and no spread
     mean = (w.unsqueeze(1) @ points).squeeze(1)
     off = points - mean.unsqueeze(1)
     covariance = _INFLATION * (w.unsqueeze(-1) * off).mT @ off  # (B, L, L)
     # few draws tell little of how latents go together
-    n_latents, n_effective = z.shape[-1], effective(w)
     kept = (n_effective / (n_effective + _SHRINKAGE * n_latents)).view(-1, 1, 1)
     variance = covariance.diagonal(dim1=-2, dim2=-1)
     covariance = covariance.mul(kept)
     # draws that all but agree in a direction still leave it open
     covariance.diagonal(dim1=-2, dim2=-1).copy_(variance * (1 + 1e-6) + 1e-10)
     root, _ = torch.linalg.cholesky_ex(covariance)  # of no error: it is positive definite
-    identity = torch.eye(n_latents, dtype=root.dtype, device=root.device)
+    identity = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
     inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
+    mean = mean[..., :n_latents]
+    root, inverse = (part[..., :n_latents, :n_latents] for part in (root, inverse))
     nothing = z.new_zeros(len(w), 1, n_latents)
     standard = Mixture(z.new_zeros(len(w), 1), DiagonalNormal(nothing, torch.ones_like(nothing)))
     return AffineMixture(standard, *(part.to(z) for part in (mean, root, inverse)))
@@ -400,8 +411,10 @@ def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     """Return sum_m w_bm v_mbd: (B, M), (M, B, D) -> (B, D)."""
     # one product per row, of the same shape for every row
     # what is no number counts as nothing: the centre of a standardised column
-    per_row = values.nan_to_num(0.0, 0.0, 0.0).transpose(0, 1)
-    return (w.to(values).unsqueeze(1) @ per_row).squeeze(1).double()
+    per_row, w = values.nan_to_num(0.0, 0.0, 0.0).transpose(0, 1), w.to(values)
+    if rows_apart(len(w)):
+        per_row, w = aligned(per_row, 2), aligned(w)
+    return (w.unsqueeze(1) @ per_row)[:, 0, : values.shape[-1]].double()
 
 
 def resample(

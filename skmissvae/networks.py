@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .distributions import aligned
+
 _COARSEST = 4  # pixels of the shorter side at which images are not halved again
 _LEAST_WIDTH = 8  # channels
 
@@ -93,44 +95,54 @@ class ResidualMLP(nn.Module):
 
 
 class ByRows(nn.Module):
-    """A residual network that multiplies the draws of each row apart from those of others.
+    """A residual network for inference that multiplies each row's draws apart from others'.
 
-    Matrix libraries choose other kernels, with other last bits, by where a row stands in a product.
-    A batch of products, one per row and all of the same shape, gives each row what it gets alone.
-    It has the weights of the network, no dropout and no gradients.
+    Matrix libraries choose other kernels, with other last bits, by where a row stands in a product,
+    and by where it lies in memory. A batch of products, one per row, all of the same shape and
+    aligned alike, gives each row what it gets alone. Dropout and gradients are left out.
 
     Parameters
     ----------
     network : ResidualMLP
-        The network.
+        The network, whose weights are taken as they are now.
     """
+
+    path: Tensor | None
 
     def __init__(self, network: ResidualMLP) -> None:
         super().__init__()
-        self.network = network
+        self.out_features = network.outlet.out_features
+        layers: list[Any] = [network.inlet]
+        for block in network.blocks:
+            assert isinstance(block, nn.Sequential), "made so"
+            layers += block[0], block[-1]
+        # filled up with units and outputs that are zero
+        weights = [aligned(layer.weight.detach().T, 2) for layer in (*layers, network.outlet)]
+        biases = [aligned(layer.bias.detach()) for layer in (*layers, network.outlet)]
+        self.n_layers = len(weights)
+        for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            self.register_buffer(f"weight_{i}", weight)
+            self.register_buffer(f"bias_{i}", bias)
+        linear = network.linear
+        path = None if linear is None else aligned(linear.weight.detach().T, 2)
+        self.register_buffer("path", path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (B, in_features) or (M, B, in_features), likewise."""
-        network = self.network
-        rows = (x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1).contiguous()  # (B, M, in)
-
-        def parts(layer: nn.Module) -> tuple[Tensor, Tensor]:
-            assert isinstance(layer, nn.Linear), "made so above"
-            return layer.weight.T.expand(len(rows), -1, -1), layer.bias
-
-        weight, bias = parts(network.inlet)
-        h = torch.bmm(rows, weight).add_(bias).relu_()
-        for block in network.blocks:
-            assert isinstance(block, nn.Sequential), "made so above"
-            weight, bias = parts(block[0])
-            inner = torch.bmm(h, weight).add_(bias).relu_()
-            weight, bias = parts(block[-1])
-            h.baddbmm_(inner, weight).add_(bias).relu_()
-        weight, bias = parts(network.outlet)
-        out = torch.bmm(h, weight).add_(bias)
-        if network.linear is not None:
-            out.baddbmm_(rows, parts(network.linear)[0])
-        out = out.transpose(0, 1)
+        rows = aligned((x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1))  # (B, M, in)
+        weights, biases = (
+            [getattr(self, f"{kind}_{i}") for i in range(self.n_layers)]
+            for kind in ("weight", "bias")
+        )
+        each = [weight.expand(len(rows), -1, -1) for weight in weights]
+        h = torch.bmm(rows, each[0]).add_(biases[0]).relu_()
+        for i in range(1, self.n_layers - 1, 2):
+            inner = torch.bmm(h, each[i]).add_(biases[i]).relu_()
+            h.baddbmm_(inner, each[i + 1]).add_(biases[i + 1]).relu_()
+        out = torch.bmm(h, each[-1]).add_(biases[-1])
+        if self.path is not None:
+            out = out.baddbmm_(rows, self.path.expand(len(rows), -1, -1))
+        out = out[..., : self.out_features].transpose(0, 1)
         return out.squeeze(0) if x.dim() == 2 else out
 
 
