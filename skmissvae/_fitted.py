@@ -450,8 +450,8 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
         The last of them is the effective number of draws. Few draws of a row do not fill the matrix
         products: many rows are taken at a time then, and those whose weights are poor once more,
-        with proposals that are adapted. Which way a row goes depends on the settings of the call,
-        and on itself.
+        with proposals that are adapted (poor by all that weighs, bounds of imputations, too). Which
+        way a row goes depends on the settings of the call, and on itself.
         """
         places = np.arange(len(rows.x)) if which is None else np.array(list(which), dtype=np.intp)
         given, device = self._conditional(), self._device()

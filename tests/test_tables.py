@@ -7,7 +7,14 @@ from estimators import IMPUTERS, assert_same, every_estimator, every_imputer, ou
 from estimators import table as holed
 from sklearn.impute import SimpleImputer
 
-from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+from skmissvae import (
+    MissSIWAEImputer,
+    MissSVAEImputer,
+    MVAEImputer,
+    VAEDensityEstimator,
+    _fitted,
+    importance,
+)
 
 pytestmark = quiet
 
@@ -109,6 +116,70 @@ def test_estimates_depend_on_the_row_alone(estimate, n_importance_draws, likelih
     np.testing.assert_array_equal(imputer.transform(X[order]), out[order])
     for i in range(0, len(X), 6):
         np.testing.assert_array_equal(imputer.transform(X[i : i + 1])[0], out[i])
+
+
+def curved(n=150, d=13, seed=0):
+    """Return a table of three latents that bends: a tiny training is a poor guide to some rows."""
+    rng = np.random.default_rng(seed)
+    X = np.sin(2 * rng.normal(size=(n, 3)) @ rng.normal(size=(3, d))) + 0.1 * rng.normal(
+        size=(n, d)
+    )
+    X[rng.random(X.shape) < 0.4] = np.nan
+    return X
+
+
+# options, and whether some rows are poor
+TILED = {
+    "seven draws": ({"n_importance_draws": 7}, False),
+    "warped": ({"n_importance_draws": 128, "learn_shapes": True, "n_latents": 11}, False),
+    "heavy tails": (
+        {"n_importance_draws": 50, "likelihood": "student_t", "prior": "student_t"},
+        False,
+    ),
+    "random start": ({"n_importance_draws": 20, "linear_path": False, "n_hidden": 50}, True),
+    "mixture": ({"n_importance_draws": 33, "prior": "mixture", "K": 5}, True),
+}
+BOUNDED = ({"n_importance_draws": 33, "prior": "mixture", "K": 5, "min_value": -0.5}, True)
+
+
+@pytest.mark.parametrize(("options", "poor"), [*TILED.values(), BOUNDED], ids=[*TILED, "bounded"])
+def test_in_tiles_a_row_gets_what_it_gets_alone(options, poor, monkeypatch):
+    sizes, adapt = [], importance._adapted
+    monkeypatch.setattr(
+        importance, "_adapted", lambda *args: sizes.append(len(args[1])) or adapt(*args)
+    )
+    X = curved()
+    imputer = tiny(MissSIWAEImputer, **options).fit(X)
+    whole = outputs(imputer, X)
+    assert set(sizes) == ({32} if poor else set())
+    rng = np.random.default_rng(1)
+    for rows in (rng.permutation(len(X)), [70], np.arange(3, 77), rng.integers(0, len(X), 45)):
+        assert_same(outputs(imputer, X[rows]), {k: v[rows] for k, v in whole.items()})
+
+
+def assert_close_but_for_a_few(found, expected):
+    # by rounding a draw falls to another component, or a row to the other side of what is poor
+    for name, values in expected.items():
+        off = np.abs(found[name] - values) > 1e-3 * (1 + np.abs(values))
+        assert off.mean() < 0.02, name
+
+
+@pytest.mark.parametrize("options", [options for options, _ in TILED.values()], ids=TILED)
+def test_rows_in_tiles_get_what_they_get_one_by_one(options, monkeypatch):
+    X = curved()
+    X[11] = np.nan
+    imputer = tiny(MissSIWAEImputer, **options).fit(X)
+    whole = outputs(imputer, X)
+    monkeypatch.setattr(MissSIWAEImputer, "_tile", lambda *args: 0)
+    assert_close_but_for_a_few(outputs(imputer, X), whole)
+
+
+def test_tiles_of_many_draws_are_as_rows_one_by_one(monkeypatch):
+    X = curved(40)
+    imputer = tiny(MissSIWAEImputer, n_importance_draws=1500).fit(X)
+    one_by_one = outputs(imputer, X)
+    monkeypatch.setattr(_fitted, "_TILE_DRAWS", _fitted._DEVICE_DRAWS)  # as on a GPU
+    assert_close_but_for_a_few(outputs(imputer, X), one_by_one)
 
 
 @every_imputer
