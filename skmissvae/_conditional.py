@@ -113,17 +113,13 @@ class Conditional(NamedTuple):
         )
 
     def by_rows(self) -> Conditional | None:
-        """Return what takes the means and the evidence of many rows at a time, (B, D).
+        """Return what takes means and evidence of many rows at a time, (B, D), by weights alone.
 
-        They are those of the encoder's draws: neither are proposals adapted nor chains run. None
-        where that is not to be had, or where chains run for all rows.
+        They are of the encoder's draws: no proposal is adapted. None where networks have no such
+        form.
         """
-        vae = None if self.sampler and not self.where_poor else self.vae.by_rows()
+        vae = self.vae.by_rows()
         return None if vae is None else self._replace(vae=vae, sampler=None, adapt=False)
-
-    def poor(self, ess: Tensor) -> Tensor:
-        """Tell where the encoder's draws are so uneven that proposals are adapted: (B,), (B,)."""
-        return importance.uneven(ess, self.n_draws)
 
     def evidence(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Evidence:
         """Return evidence and effective sample size by importance weights: of a row, (1, D)."""
@@ -148,7 +144,7 @@ class Conditional(NamedTuple):
                 adapt=self.adapt,
                 held=self.held,
             )
-            if not (self._may_run(observed) and self._is_poor(found.ess)):
+            if not (self._may_run(observed) and self.is_poor(found.ess)):
                 return found.expected, found.z, found.ess
         run = self.run(x, observed, noise)
         ess = _effective(run.means(self.vae), observed)
@@ -165,7 +161,7 @@ class Conditional(NamedTuple):
         """
         if self.where_poor or not self._may_run(observed):
             z, ess = self._resample(x, observed, noise, size, self._imputed(observed))
-            if not (self._may_run(observed) and self._is_poor(ess)):
+            if not (self._may_run(observed) and self.is_poor(ess)):
                 return z, ess
         run = self.run(x, observed, noise)
         ess = _effective(run.means(self.vae), observed)
@@ -195,7 +191,7 @@ class Conditional(NamedTuple):
             z, log_w = self.log_weights(x, observed, noise)
             w = log_w.softmax(0)
             ess = importance.effective(w).view(1)
-            if not (self._may_run(observed) and self._is_poor(ess)):
+            if not (self._may_run(observed) and self.is_poor(ess)):
                 return z, w, ess
         run = self.run(x, observed, noise)
         z = run.z.flatten(0, 1)
@@ -227,7 +223,7 @@ class Conditional(NamedTuple):
             return nothing, nothing[0, :1, 0].double()
         pools = [self.log_weights(x, observed, noise)]
         ess = importance.effective(pools[0][1].softmax(0)).view(1)
-        if self._may_run(observed) and self._is_poor(ess):
+        if self._may_run(observed) and self.is_poor(ess):
             return nothing, ess
         while True:
             z, log_w = (torch.cat(pieces) for pieces in zip(*pools, strict=True))
@@ -281,8 +277,9 @@ class Conditional(NamedTuple):
         # nothing seen: the prior's draws are exact; all seen: nothing to draw
         return self.sampler is not None and bool(observed.any()) and not bool(observed.all())
 
-    def _is_poor(self, ess: Tensor) -> bool:
-        return bool(ess < importance.poor_ess(self.n_draws))
+    def is_poor(self, ess: Tensor) -> Tensor:
+        """Tell where weights are poor, by the effective number of draws: (B,), (B,)."""
+        return ess < importance.poor_ess(self.n_draws)
 
 
 def cells_of(

@@ -23,7 +23,7 @@ from ._settable import Settable
 from ._spec import Spec
 from ._state import convert, inference, local_seed, users_level
 from ._threads import by_threads
-from .importance import BLOCK, pareto_k, poor_ess
+from .importance import BLOCK, pareto_k, poor_ess, uneven
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import DECOMPOSED, METHODS
@@ -83,10 +83,10 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over
         ``n_importance_draws`` draws: a lower bound in expectation that tightens as they grow
         [1]_. Where less than a twentieth of a row's first 1,024 draws is effective, or fewer than
-        ten are (a tenth, of fewer than 100), all are taken anew, from a proposal in place of q
-        that is adapted to the row's posterior [2]_. As the draws that decide count where nothing
-        is adapted, scores of rows at the limit may be off a little either way, the more so the
-        fewer the draws.
+        ten are, all are taken anew, from a proposal in place of q that is adapted to the row's
+        posterior [2]_; of fewer than 100 draws none is adapted. As the draws that decide count
+        where nothing is adapted, scores of rows at the limit may be off a little either way, the
+        more so the fewer the draws.
 
         Densities are in the units of ``X``; binary columns count with their probability, columns
         with a single value at fit do not count. To look for strange rows take ``outlier_scores``:
@@ -444,45 +444,52 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         return KeyedNoise(self._seed, [0], device=x.device)
 
     def _by_weights(
-        self, rows: Rows, function: WeightFunction, which: Iterable[int] | None = None
+        self,
+        rows: Rows,
+        function: WeightFunction,
+        which: Iterable[int] | None = None,
+        *,
+        chains: bool = False,
     ) -> list[np.ndarray]:
         """Apply a function of importance weights to rows and put its outcomes together.
 
         The last of them is the effective number of draws. Few draws of a row do not fill the matrix
         products: many rows are taken at a time then, and those whose weights are poor once more,
-        with proposals that are adapted (poor by all that weighs, bounds of imputations, too). Which
-        way a row goes depends on the settings of the call, and on itself.
+        with proposals that are adapted (poor by all that weighs, bounds of imputations, too). With
+        ``chains`` the function runs those of rows alone, where they are wanted. Which way a row
+        goes depends on the settings of the call, and on itself.
         """
         places = np.arange(len(rows.x)) if which is None else np.array(list(which), dtype=np.intp)
         given, device = self._conditional(), self._device()
         many, size = given.by_rows(), self._tile(given, device)
-        seen = rows.observed[places].any(1)
+        chains = chains and given.sampler is not None
 
         def alone(places: np.ndarray) -> list[np.ndarray]:
             return self._row_by_row(rows, lambda g, x, o, _: function(g, x, o), given, places)
 
-        if many is None or not size or not seen.any():
+        def put(into: np.ndarray, made: list[np.ndarray]) -> None:
+            for one, part in zip(found, made, strict=True):
+                one[into] = part
+
+        seen = np.flatnonzero(rows.observed[places].any(1))
+        if many is None or not size or not len(seen) or (chains and not given.where_poor):
             return alone(places)
         many = many.to(device)
         try:
-            found = self._tile_by_tile(rows, function, many, places[seen], size)
-            poor = given.poor(torch.from_numpy(found[-1])).numpy()
-            if poor.any():
-                again = places[seen][poor]
-                if given.sampler is None:  # chains may run where weights stay poor
-                    many = many._replace(adapt=True)
-                    better = self._tile_by_tile(rows, function, many, again, _LANES)
-                else:
-                    better = alone(again)
-                for one, other in zip(found, better, strict=True):
-                    one[poor] = other
+            told = self._tile_by_tile(rows, function, many, places[seen], size)
+            found = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in told]
+            put(seen, told)
+            ess = torch.from_numpy(told[-1])
+            again = seen[uneven(ess, given.n_draws).numpy()]
+            if len(again):
+                adapting = many._replace(adapt=True)
+                put(again, self._tile_by_tile(rows, function, adapting, places[again], _LANES))
         except torch.OutOfMemoryError:  # of a GPU, which others may share
             return alone(places)
-        if not seen.all():
-            whole = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in found]
-            for one, some, rest in zip(whole, found, alone(places[~seen]), strict=True):
-                one[seen], one[~seen] = some, rest
-            found = whole
+        rest = np.ones(len(places), dtype=bool)
+        rest[seen] = chains and given.is_poor(torch.from_numpy(found[-1][seen])).numpy()
+        if rest.any():
+            put(rest, alone(places[rest]))
         return found
 
     def _tile(self, given: Conditional, device: torch.device) -> int:

@@ -344,7 +344,7 @@ calibration_ : DataFrame or None
 
         decided = ~self._numeric()
         if self.estimate in ("auto", "mean"):
-            x, ess = self._by_weights(task.rows, expect, task.todo)
+            x, ess = self._by_weights(task.rows, expect, task.todo, chains=True)
         else:
             x, ess = self._row_by_row(task.rows, complete, which=task.todo)
         self._warn_of_poor_weights(ess, self.n_importance_draws)

@@ -284,9 +284,10 @@ class Settable:
         Parameter(
             "int",
             "Importance draws per row for means, scores and imputations. Any number runs in "
-            "bounded memory. Rows of whose first 1,024 less than a twentieth is effective, or "
-            "fewer than ten are (a tenth, of fewer than 100), get as many of a proposal that is "
-            "adapted to the row. Read at the call.",
+            "bounded memory. From 100 on, rows of whose first 1,024 less than a twentieth is "
+            "effective, or fewer than ten are, get as many of a proposal that is adapted to the "
+            "row. Up to 128 draws, means and scores are of many rows at a time, which is several "
+            "times as fast where a million of them are to be completed. Read at the call.",
             whole(1),
         ),
     ] = 1000

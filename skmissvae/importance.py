@@ -36,6 +36,7 @@ _NO_WEIGHT = -1e30
 
 _FEW = 10.0  # effective draws
 _POOR = 0.05  # share of effective draws below which the proposal is adapted
+_LEAST_ADAPTED = 100  # draws: to adapt takes hundreds, which fewer of them gain more from
 _ROUNDS = 8
 _LEAST_PILOT, _MOST_PILOT = 64, 256  # draws of a round, but for many latents
 _PER_LATENT = 5  # effective draws that a Gaussian is fitted to, as far as a round has so many
@@ -121,7 +122,7 @@ def effective(w: Tensor) -> Tensor:
 
 def uneven(ess: Tensor, n_draws: int) -> Tensor:
     """Tell where so few of a first block's draws are effective that the proposal is adapted."""
-    return ess < max(_POOR * n_draws, poor_ess(n_draws))
+    return (ess < max(_POOR * n_draws, _FEW)) & (n_draws >= _LEAST_ADAPTED)
 
 
 def _adapted(

@@ -136,10 +136,10 @@ TILED = {
         {"n_importance_draws": 50, "likelihood": "student_t", "prior": "student_t"},
         False,
     ),
-    "random start": ({"n_importance_draws": 20, "linear_path": False, "n_hidden": 50}, True),
-    "mixture": ({"n_importance_draws": 33, "prior": "mixture", "K": 5}, True),
+    "random start": ({"n_importance_draws": 100, "linear_path": False, "n_hidden": 50}, True),
+    "mixture": ({"n_importance_draws": 119, "prior": "mixture", "K": 5}, True),
 }
-BOUNDED = ({"n_importance_draws": 33, "prior": "mixture", "K": 5, "min_value": -0.5}, True)
+BOUNDED = ({"n_importance_draws": 119, "prior": "mixture", "K": 5, "min_value": -0.5}, True)
 
 
 @pytest.mark.parametrize(("options", "poor"), [*TILED.values(), BOUNDED], ids=[*TILED, "bounded"])
