@@ -404,8 +404,8 @@ def rows_apart(n_rows: int) -> bool:
     """Tell whether each of so many rows has to get, to the last bit, what it gets alone.
 
     Matrix libraries choose kernels by where a row stands, and even by where it lies in memory. In
-    inference rows that come together are multiplied in batches of aligned products, or number by
-    number; in training it does not matter.
+    inference rows that come together are multiplied in batches of aligned products; in training it
+    does not matter.
     """
     return n_rows > 1 and torch.is_inference_mode_enabled()
 
@@ -428,10 +428,9 @@ def rows_times(rows: Tensor, matrix: Tensor) -> Tensor:
 def _times(matrix: Tensor, z: Tensor) -> Tensor:
     """Return a row's matrix times each of its draws: (*batch, L, L), (M, *batch, L)."""
     if matrix.dim() == 3 and rows_apart(len(matrix)):
-        out = matrix[..., 0] * z[..., :1]
-        for j in range(1, z.shape[-1]):
-            out.addcmul_(matrix[..., j], z[..., j : j + 1])
-        return out
+        draws = z.expand(-1, len(matrix), -1).transpose(0, 1)  # all rows may share them
+        products = torch.bmm(aligned(draws), aligned(matrix.mT, 2))
+        return products[..., : z.shape[-1]].transpose(0, 1)
     return (z.movedim(0, -2) @ matrix.mT).movedim(-2, 0)
 
 
