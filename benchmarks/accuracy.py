@@ -250,16 +250,27 @@ def short_table(results: pd.DataFrame) -> str:
     part = results[results["method"].isin(complete)]
     by_cell = part.groupby(["method", "table", "mechanism"])["rmse"]
     seconds = (part["fit_seconds"] + part["transform_seconds"]).groupby(part["method"]).median()
+    wrong = common_mean(part, "pfc", list(complete))
     columns = {
         "mean rank": rank.map("{:.2f}".format),
         "error / mean's": np.exp(np.log(complete).mean()).map("{:.3f}".format),
+        "ours better / worse": pd.Series({m: against(complete, m) for m in complete}),
         "failed": complete.isna().sum().astype(str),
+        MEASURES["pfc"]: pd.Series({m: wrong.get(m, "") for m in complete}),
         "fit and transform, s": seconds.map("{:.1f}".format),
     }
     if results["seed"].nunique() > 1:
         spread = by_cell.std().groupby("method").mean()
         columns["spread of RMSE over masks"] = spread.map("{:.3f}".format)
     return markdown(pd.DataFrame(columns).loc[rank.index], f"{len(complete)} cells")
+
+
+def against(complete: pd.DataFrame, method: str) -> str:
+    """Return in how many cells ours is better than another method, and in how many worse."""
+    if method == OURS:
+        return ""
+    ours, other = (complete[m].fillna(np.inf) for m in (OURS, method))
+    return f"{int((ours < other).sum())} / {int((ours > other).sum())}"
 
 
 def failures(results: pd.DataFrame) -> str:
@@ -281,21 +292,18 @@ def tables_of(results: pd.DataFrame, picture: Path | None) -> str:
         return f"The tables need the runs of the mean and of {OURS}.\n"
     rank = ranks(complete)
     groups = complete.index.get_level_values("table").to_numpy()
-    against = complete[OURS].fillna(np.inf)
     means = {measure: common_mean(told, measure, list(complete)) for measure in MEASURES}
     lines = {}
     for method in complete:
-        other = complete[method].fillna(np.inf)
         low, high = interval(rank[method].to_numpy(), groups)
         part = told[told["method"] == method]
         known = complete[method].dropna()
-        wins, lost = int((against < other).sum()), int((against > other).sum())
         seconds = (part["fit_seconds"] + part["transform_seconds"]).median()
         lines[method] = {
             "mean rank": f"{rank[method].mean():.2f} ({low:.2f} to {high:.2f})",
             "error / mean's": f"{np.exp(np.log(known).mean()):.3f}",
-            "ours better / worse": "" if method == OURS else f"{wins} / {lost}",
-            "failed": f"{int(np.isinf(other).sum())}",
+            "ours better / worse": against(complete, method),
+            "failed": f"{int(complete[method].isna().sum())}",
             **{title: means[measure].get(method, "") for measure, title in MEASURES.items()},
             "fit and transform, s": f"{seconds:.1f}",
         }
