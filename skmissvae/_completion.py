@@ -46,18 +46,32 @@ class Completion:
         task, given = self.task, self.given[i % len(self.given)]
         if not len(task.todo):
             return task.table(np.empty((0, task.rows.x.shape[1])))
-        latents, pool_ess = self._shared(i)
-        place = {int(row): k for k, row in enumerate(task.todo)}
+        latents, ess = self._shared(i)
+        ess = ess.copy()
+        many = given.by_rows()
+        # one draw of a row is little to do: those of pools are taken together
+        pooled = ~np.isnan(latents).any(1) & (many is not None)
+        place = np.zeros(len(task.rows.x), dtype=np.intp)
+        place[task.todo] = np.arange(len(task.todo))
+
+        def sample(there: Conditional, x: Tensor, o: Tensor, rows: np.ndarray) -> tuple[Tensor]:
+            z = torch.from_numpy(latents[place[rows]]).to(x.device)[None]
+            return (there.decode(z).sample(self._noise(x, rows, 2, i))[0].double(),)
 
         def draw(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
-            noise, k = self._noise(x, row, 2, i), place[row]
+            noise, k = self._noise(x, [row], 2, i), place[row]
             z = torch.from_numpy(latents[k]).to(x.device).view(1, 1, -1)
-            ess = torch.from_numpy(pool_ess[k : k + 1]).to(x.device)
+            effective = torch.from_numpy(ess[k : k + 1]).to(x.device)
             if z.isnan().any():
-                z, ess = there.latents(x, o, noise, 1)
-            return there.decode(z).sample(noise)[0].double(), ess
+                z, effective = there.latents(x, o, noise, 1)
+            return there.decode(z).sample(noise)[0].double(), effective
 
-        x, ess = self.estimator._row_by_row(task.rows, draw, given, task.todo)
+        x = np.empty((len(task.todo), task.rows.x.shape[1]))
+        estimator, rest = self.estimator, ~pooled
+        if many is not None and pooled.any():
+            (x[pooled],) = estimator._tile_by_tile(task.rows, sample, many, task.todo[pooled])
+        if rest.any():
+            x[rest], ess[rest] = estimator._row_by_row(task.rows, draw, given, task.todo[rest])
         if not self._told:
             self.estimator._warn_of_poor_weights(ess, given.n_draws)
             self._told = True
@@ -81,12 +95,12 @@ class Completion:
 
     def _find(self, model: int, slots: Sequence[int]) -> list[np.ndarray]:
         def choose(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
-            u = torch.cat([self._noise(x, row, 13, i).uniform(1, 1) for i in slots])
-            return there.several(x, o, self._noise(x, row, 12), u)
+            u = torch.cat([self._noise(x, [row], 13, i).uniform(1, 1) for i in slots])
+            return there.several(x, o, self._noise(x, [row], 12), u)
 
         rows, todo = self.task.rows, self.task.todo
         return self.estimator._row_by_row(rows, choose, self.given[model], todo)
 
-    def _noise(self, x: Tensor, row: int, *parts: int) -> KeyedNoise:
-        key = int(self.task.keys[row])
-        return KeyedNoise(derive_seed(self.seed, *parts), [key], device=x.device)
+    def _noise(self, x: Tensor, rows: Sequence[int] | np.ndarray, *parts: int) -> KeyedNoise:
+        keys = [int(key) for key in self.task.keys[rows]]
+        return KeyedNoise(derive_seed(self.seed, *parts), keys, device=x.device)

@@ -122,15 +122,19 @@ class Conditional(NamedTuple):
         return None if vae is None else self._replace(vae=vae, sampler=None, adapt=False)
 
     def evidence(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Evidence:
-        """Return evidence and effective sample size by importance weights: of a row, (1, D)."""
+        """Return evidence and effective sample size by importance weights: of rows, (B, D).
+
+        They come one at a time but where ``by_rows`` has made this.
+        """
         return importance.evidence(
             self.vae, x, observed, self.n_draws, noise, adapt=self.adapt, held=self.held
         )
 
-    def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+    def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, ...]:
         """Return what is expected of x, E[z | x_obs] and the effective number of draws behind them.
 
-        Rows come one at a time: (1, D) -> (1, n_expected), (1, L), (1,).
+        And that number without what bounds do to the weights. Rows come one at a time, but where
+        ``by_rows`` has made this: (B, D) -> (B, n_expected), (B, L), (B,), (B,).
         """
         if self.where_poor or not self._may_run(observed):
             imputed = self._imputed(observed)
@@ -145,12 +149,12 @@ class Conditional(NamedTuple):
                 held=self.held,
             )
             if not (self._may_run(observed) and self.is_poor(found.ess)):
-                return found.expected, found.z, found.ess
+                return found.expected, found.z, found.ess, found.proposal_ess
         run = self.run(x, observed, noise)
         ess = _effective(run.means(self.vae), observed)
         z = run.z.flatten(0, 1)  # (M, 1, L)
         w = self._log_share(z, observed).softmax(0)[:, None, None].double()
-        return (w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess
+        return (w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess, ess
 
     def latents(
         self, x: Tensor, observed: Tensor, noise: Noise, size: int

@@ -1,10 +1,11 @@
 """What a fitted model tells: scores, latents, samples, and how far to trust them."""
 
+import logging
 import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,17 +24,32 @@ from ._settable import Settable
 from ._spec import Spec
 from ._state import convert, inference, local_seed, users_level
 from ._threads import by_threads
-from .importance import BLOCK, pareto_k, poor_ess, uneven
+from .importance import BLOCK, draws_to_adapt, pareto_k, poor_ess, uneven
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import DECOMPOSED, METHODS
 from .samplers import SAMPLERS, Sampler, worst
 
+_log = logging.getLogger("skmissvae")
+
 _TOGETHER = 64  # rows that a thread takes at a time, one by one
-# Draws of a tile of rows: of more than 128 a row's own fill the products, and the tile of a single
-# row takes no longer than a row of many draws. A GPU needs more to be busy.
-_TILE_DRAWS, _DEVICE_DRAWS = 2**12, 2**16
+_FEW_LATENTS = 32
+_BYTES_PER_ENTRY = 40  # of a guide's matrices, in double precision
+_BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
 _LANES = 32  # numbers that processors take at a time, at most
+
+
+class _Tile(NamedTuple):
+    """What is taken at a time, at most."""
+
+    draws: int
+    rows: int
+
+
+# Of more than 128 draws a row's own fill the products of a processor, and the tile of a single row
+# takes no longer than a row of many draws. A GPU needs more to be busy.
+_TILE = {True: _Tile(2**12, 2**9), False: _Tile(2**16, 2**12)}  # on CPU, elsewhere
+
 _PIECE = 10_000  # rows that are sampled at once
 _BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
@@ -41,7 +57,10 @@ _N_INFORMATION = 64  # completions of a row by which the information in its miss
 
 #: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
 RowFunction = Callable[[Conditional, Tensor, Tensor, int], tuple[Tensor, ...]]
-#: And of rows, (B, D), by their importance weights, with the effective number of draws at the end.
+#: Of rows at a time: (model, x (B, D), observed (B, D), their positions (B,)) -> tensors (B, ...).
+TileFunction = Callable[[Conditional, Tensor, Tensor, np.ndarray], tuple[Tensor, ...]]
+#: Of rows by their importance weights. The effective number of draws comes last but one, and last
+#: that by which proposals are judged, without bounds.
 WeightFunction = Callable[[Conditional, Tensor, Tensor], tuple[Tensor, ...]]
 
 
@@ -110,9 +129,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
            Scandinavian Journal of Statistics 39.
         """
         rows = self._rows(X)[2]
-        log_evidence, ess = self._by_weights(
-            rows, lambda given, x, o: given.evidence(x, o, self._common(x))
-        )
+        log_evidence, ess = self._evidence(rows)
         self._warn_of_poor_weights(ess, self.n_importance_draws, chains=False)
         # without evidence the density of nothing is one; the estimate would only come near
         log_evidence = np.where(rows.observed.any(1), log_evidence, 0.0)
@@ -151,9 +168,16 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             to the row. Few effective draws mean that the row's means and scores are uncertain,
             its imputations too alike.
         """
-        return self._by_weights(
-            self._rows(X)[2], lambda given, x, o: given.evidence(x, o, self._common(x))
-        )[1]
+        return self._evidence(self._rows(X)[2])[1]
+
+    def _evidence(self, rows: Rows) -> list[np.ndarray]:
+        """Return evidence and effective number of draws of each row."""
+
+        def tell(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+            log_evidence, ess = given.evidence(x, o, self._common(x))
+            return log_evidence, ess, ess
+
+        return self._by_weights(rows, tell, chains=False)
 
     def pareto_k(self, X: Any) -> np.ndarray:
         """Return how heavy the tail of each row's importance weights is.
@@ -428,12 +452,12 @@ class FittedVAE(Settable, BaseEstimator, ABC):
     def _room(self, times: int = 1) -> int:
         """Return how many draws ``sklearn.set_config(working_memory=...)`` lets us hold.
 
-        It is in MiB, and so much for what each thread has in hand. Each draw takes ``times`` as
-        much as usual.
+        Each takes ``times`` as much as usual.
         """
-        limit = get_config()["working_memory"] * 2**20
-        per_draw = times * _BYTES_PER_OUTPUT * max(1, self.vae_.likelihood.n_params)
-        return int(limit // per_draw)
+        return _limit() // (times * self._bytes_per_draw())
+
+    def _bytes_per_draw(self) -> int:
+        return _BYTES_PER_OUTPUT * max(1, self.vae_.likelihood.n_params)
 
     def _draws_at_once(self, times: int = 1) -> int:
         """Return how many draws of a row are held."""
@@ -449,77 +473,106 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         function: WeightFunction,
         which: Iterable[int] | None = None,
         *,
-        chains: bool = False,
+        chains: bool = True,
     ) -> list[np.ndarray]:
         """Apply a function of importance weights to rows and put its outcomes together.
 
-        The last of them is the effective number of draws. Few draws of a row do not fill the matrix
-        products: many rows are taken at a time then, and those whose weights are poor once more,
-        with proposals that are adapted (poor by all that weighs, bounds of imputations, too). With
-        ``chains`` the function runs those of rows alone, where they are wanted. Which way a row
-        goes depends on the settings of the call, and on itself.
+        Few draws of a row do not fill the matrix products: many rows are taken at a time then, and
+        those whose weights are poor once more, with proposals that are adapted. What runs chains,
+        unless ``chains`` is false, takes rows alone. Which way a row goes depends on the settings
+        of the call, and on itself.
         """
         places = np.arange(len(rows.x)) if which is None else np.array(list(which), dtype=np.intp)
         given, device = self._conditional(), self._device()
-        many, size = given.by_rows(), self._tile(given, device)
         chains = chains and given.sampler is not None
+        size = 0 if chains and not given.where_poor else self._tile(given, device)
+        many = given.by_rows() if size else None
 
         def alone(places: np.ndarray) -> list[np.ndarray]:
             return self._row_by_row(rows, lambda g, x, o, _: function(g, x, o), given, places)
+
+        def by_tiles(many: Conditional, places: np.ndarray, size: int) -> list[np.ndarray]:
+            return self._tile_by_tile(
+                rows, lambda g, x, o, _: function(g, x, o), many, places, size
+            )
 
         def put(into: np.ndarray, made: list[np.ndarray]) -> None:
             for one, part in zip(found, made, strict=True):
                 one[into] = part
 
         seen = np.flatnonzero(rows.observed[places].any(1))
-        if many is None or not size or not len(seen) or (chains and not given.where_poor):
-            return alone(places)
-        many = many.to(device)
-        try:
-            told = self._tile_by_tile(rows, function, many, places[seen], size)
-            found = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in told]
-            put(seen, told)
-            ess = torch.from_numpy(told[-1])
-            again = seen[uneven(ess, given.n_draws).numpy()]
-            if len(again):
-                adapting = many._replace(adapt=True)
-                put(again, self._tile_by_tile(rows, function, adapting, places[again], _LANES))
-        except torch.OutOfMemoryError:  # of a GPU, which others may share
-            return alone(places)
+        told = None
+        if many is not None and len(seen):
+            try:
+                told = by_tiles(many, places[seen], size)
+            except torch.OutOfMemoryError:  # of a GPU, which others may share
+                _log.info("no room for %d rows at a time: they are taken one by one", size)
+        if many is None or told is None:  # out of the handler, which would keep what filled it
+            return alone(places)[:-1]
+        found = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in told]
+        put(seen, told)
+        again = seen[uneven(torch.from_numpy(told[-1]), given.n_draws).numpy()]
         rest = np.ones(len(places), dtype=bool)
-        rest[seen] = chains and given.is_poor(torch.from_numpy(found[-1][seen])).numpy()
+        rest[seen] = False
+        if not self._adapts_tiles(given):
+            rest[again] = True
+        elif len(again):
+            put(again, by_tiles(many._replace(adapt=True), places[again], _LANES))
+        if chains:
+            poor = given.is_poor(torch.from_numpy(found[-2][seen])).numpy()
+            rest[seen] |= poor & ~rows.observed[places[seen]].all(1)
         if rest.any():
             put(rest, alone(places[rest]))
-        return found
+        return found[:-1]
 
     def _tile(self, given: Conditional, device: torch.device) -> int:
         """Return how many rows are taken at a time; 0 stands for one by one."""
-        most = _TILE_DRAWS if device.type == "cpu" else _DEVICE_DRAWS
-        room = min(self._room(1 if given.bounds is None else 2), most)
+        on_cpu, n_latents = device.type == "cpu", given.vae.prior.n_latents
+        if given.n_draws > BLOCK:
+            return 0
+        room = min(self._room(1 if given.bounds is None else 2), _TILE[on_cpu].draws)
+        matrices = _limit() // (_BYTES_PER_ENTRY * (n_latents + 8) ** 2)  # of guides
+        most = min(room // given.n_draws, matrices, _TILE[on_cpu].rows)
         # what is left at the end of a tensor, when a processor has taken its numbers by so many at
         # a time, is computed by other code with other last bits: nothing is left
-        return room // min(given.n_draws, BLOCK) // _LANES * _LANES
+        return most // _LANES * _LANES
+
+    def _adapts_tiles(self, given: Conditional) -> bool:
+        """Tell whether proposals of many rows are adapted at a time.
+
+        Of many latents a row's own draws are enough to do, and take much memory.
+        """
+        n_latents = given.vae.prior.n_latents
+        n_all = given.n_draws + draws_to_adapt(given.n_draws, n_latents)
+        per_draw = max(_BYTES_PER_POINT * n_latents, self._bytes_per_draw())
+        return n_latents <= _FEW_LATENTS and _LANES * n_all * per_draw <= _limit()
 
     def _tile_by_tile(
         self,
         rows: Rows,
-        function: WeightFunction,
+        function: TileFunction,
         given: Conditional,
         places: np.ndarray,
-        size: int,
+        size: int = 2 * _LANES,
     ) -> list[np.ndarray]:
-        """Apply a function to so many rows at a time; the last ones are filled up."""
+        """Apply a function to so many rows at a time; the last ones are filled up.
+
+        The model is one that takes rows together, and the size a multiple of ``_LANES``.
+        """
         device = self._device()
+        given = given.to(device)
         x, observed = _tensors(rows, device)
 
         def some(few: np.ndarray) -> list[np.ndarray]:
-            at = torch.from_numpy(np.pad(few, (0, size - len(few)), mode="edge")).to(device)
+            padded = np.pad(few, (0, size - len(few)), mode="edge")
+            at = torch.from_numpy(padded).to(device)
             with inference(device):
-                outcome = function(given, x[at], observed[at])
+                outcome = function(given, x[at], observed[at], padded)
                 return [part[: len(few)].cpu().numpy() for part in outcome]
 
         parts = [places[start : start + size] for start in range(0, len(places), size)]
-        found = by_threads(some, parts)
+        # a GPU is kept busy by one, and its libraries are not loaded safely by several
+        found = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
         return [np.concatenate(one) for one in zip(*found, strict=True)]
 
     def _row_by_row(
@@ -633,6 +686,11 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                         getattr(self.completed_vae_, part).load_state_dict(weights[part])
         if "_optimizers" in state:
             self._optimizers = convert(state["_optimizers"], np.ndarray, torch.as_tensor)
+
+
+def _limit() -> int:
+    """Return the bytes that scikit-learn's ``working_memory`` gives what a thread has in hand."""
+    return int(get_config()["working_memory"] * 2**20)
 
 
 def _tensors(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -321,8 +321,8 @@ calibration_ : DataFrame or None
         likelihood = self.vae_.likelihood
 
         def expect(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
-            expected, _, ess = given.means(x, o, self._common(x))
-            return likelihood.point(expected, self.estimate == "auto"), ess
+            expected, _, *ess = given.means(x, o, self._common(x))
+            return likelihood.point(expected, self.estimate == "auto"), *ess
 
         def complete(given: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
             draw = self.estimate == "draw"
@@ -344,7 +344,7 @@ calibration_ : DataFrame or None
 
         decided = ~self._numeric()
         if self.estimate in ("auto", "mean"):
-            x, ess = self._by_weights(task.rows, expect, task.todo, chains=True)
+            x, ess = self._by_weights(task.rows, expect, task.todo)
         else:
             x, ess = self._row_by_row(task.rows, complete, which=task.todo)
         self._warn_of_poor_weights(ess, self.n_importance_draws)

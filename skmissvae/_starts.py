@@ -83,8 +83,8 @@ def _error(fitted: BaseVAE, rows: Rows, less: Rows) -> float:
     likelihood = fitted.vae_.likelihood
 
     def complete(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
-        expected, _, ess = given.means(x, o, fitted._common(x))
-        return likelihood.point(expected, decide=False), ess
+        expected, _, *ess = given.means(x, o, fitted._common(x))
+        return likelihood.point(expected, decide=False), *ess
 
     which = np.flatnonzero(hidden.any(1))
     made = fitted._by_weights(less, complete, which)[0]

@@ -19,7 +19,7 @@ from .distributions import (
     DiagonalNormal,
     DiagonalStudentT,
     Mixture,
-    aligned,
+    padded,
     rows_apart,
     rows_times,
 )
@@ -169,7 +169,7 @@ class LinearGuide(nn.Module):
         # in double precision: many columns tell of few latents almost exactly
         loadings, n_latents = self.loadings.double(), self.loadings.shape[-1]
         if x.dim() == 2 and rows_apart(len(x)):
-            loadings = aligned(loadings)  # more latents, of which nothing tells
+            loadings = padded(loadings)  # more latents, of which nothing tells
         scaled = loadings * self.precision.unsqueeze(-1)
         outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(-2)  # (S, L * L)
         identity = torch.eye(loadings.shape[-1], dtype=outer.dtype, device=outer.device)

@@ -22,7 +22,7 @@ from .distributions import (
     Defensive,
     DiagonalNormal,
     Mixture,
-    aligned,
+    padded,
     rows_apart,
 )
 from .likelihoods import ColumnDistribution
@@ -125,6 +125,12 @@ def uneven(ess: Tensor, n_draws: int) -> Tensor:
     return (ess < max(_POOR * n_draws, _FEW)) & (n_draws >= _LEAST_ADAPTED)
 
 
+def draws_to_adapt(n: int, n_latents: int) -> int:
+    """Return how many draws are taken of a row, at most, to adapt the proposal of n."""
+    n_pilot = max(min(max(n // 4, _LEAST_PILOT), _MOST_PILOT), _PER_LATENT * n_latents)
+    return _ROUNDS * n_pilot
+
+
 def _adapted(
     vae: VAE,
     x: Tensor,
@@ -180,7 +186,7 @@ def _adapted(
     log_q = q.log_prob(z).T.unsqueeze(1)  # (B, S, M)   of each source at all draws
     log_p = log_ratio.T + log_q[:, 0]  # (B, M)
     enough = _PER_LATENT * z.shape[-1]
-    n_pilot = max(min(max(n // 4, _LEAST_PILOT), _MOST_PILOT), enough)
+    n_pilot = draws_to_adapt(n, z.shape[-1]) // _ROUNDS
     least = min(max(enough, 20), n_pilot // 2)
     # of all rounds at once: what a row draws afterwards does not depend on how many others take
     rounds = [noise.normal(n_pilot, *z.shape[1:]) for _ in range(_ROUNDS)]
@@ -223,7 +229,7 @@ def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
     n_latents, n_effective = z.shape[-1], effective(w)
     points = z.transpose(0, 1).double().nan_to_num(0.0, 0.0, 0.0)  # (B, M, L)
     if rows_apart(len(w)):
-        points, w = aligned(points, 2), aligned(w)  # what is more has no weight and no spread
+        points, w = padded(points, 2), padded(w)  # what is more has no weight and no spread
     mean = (w.unsqueeze(1) @ points).squeeze(1)
     off = points - mean.unsqueeze(1)
     covariance = _INFLATION * (w.unsqueeze(-1) * off).mT @ off  # (B, L, L)
@@ -323,6 +329,7 @@ class Moments(NamedTuple):
     ess: Tensor  # (B,)   effective sample size
     expected: Tensor  # (B, n_expected)   of the columns, given x_obs
     z: Tensor  # (B, L)   E[z | x_obs]
+    proposal_ess: Tensor  # (B,)   effective sample size without what bounds add to the weights
 
 
 def moments(
@@ -351,25 +358,29 @@ def moments(
     imputed : callable, optional
         Returns the columns to impute from and what their bounds add to the log-weights, (M, B).
     adapt : bool
-        Whether the proposal of a row, which then comes alone, is adapted where weights are poor.
+        Whether proposals are adapted: where weights are poor of a row alone, of all rows that come
+        together.
     held : int
-        Draws that are decoded at once, ``BLOCK`` at most.
+        Draws of a row that are decoded at once, ``BLOCK`` at most.
 
     Returns
     -------
     Moments
         In float64.
     """
-    weights = _Weights(x)
+    weights, unbounded = _Weights(x), _Weights(x)
     total_of = weights.top.new_zeros(())
     sum_x, sum_z = total_of, total_of
     for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
         columns, more = imputed(draws) if imputed else (draws.columns, draws.log_mass.new_zeros(()))
+        if imputed:
+            unbounded.add(log_weights(draws))
         w, shrink = weights.add(log_weights(draws, more))
         sum_x = shrink * sum_x + _weighted_sum(w, columns.expected())
         sum_z = shrink * sum_z + _weighted_sum(w, draws.z)
     total = weights.total.unsqueeze(-1)
-    return Moments(weights.ess(), sum_x / total, sum_z / total)
+    proposal_ess = unbounded.ess() if imputed else weights.ess()
+    return Moments(weights.ess(), sum_x / total, sum_z / total, proposal_ess)
 
 
 def weighted(
@@ -414,7 +425,7 @@ def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     # what is no number counts as nothing: the centre of a standardised column
     per_row, w = values.nan_to_num(0.0, 0.0, 0.0).transpose(0, 1), w.to(values)
     if rows_apart(len(w)):
-        per_row, w = aligned(per_row, 2), aligned(w)
+        per_row, w = padded(per_row, 2), padded(w)
     return (w.unsqueeze(1) @ per_row)[:, 0, : values.shape[-1]].double()
 
 

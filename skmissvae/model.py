@@ -73,10 +73,10 @@ class VAE(nn.Module):
 
         None where a network has no such form, ``by_rows``.
         """
-        made = [getattr(part, "by_rows", None) for part in (self.encoder, self.decoder)]
-        if None in made:
+        parts = self.encoder, self.decoder
+        encoder, decoder = (getattr(part, "by_rows", lambda: None)() for part in parts)
+        if encoder is None or decoder is None:
             return None
-        encoder, decoder = (make() for make in made if make is not None)
         return VAE(encoder, decoder, self.prior, self.family, self.likelihood, self.guide).eval()
 
     def posterior(self, x: Tensor, observed: Tensor) -> Mixture:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .distributions import aligned
+from .distributions import padded
 
 _COARSEST = 4  # pixels of the shorter side at which images are not halved again
 _LEAST_WIDTH = 8  # channels
@@ -81,9 +81,12 @@ class ResidualMLP(nn.Module):
         out: Tensor = _Residual.apply(rows, keep, linear, *weights)
         return out.view(*x.shape[:-1], out.shape[-1])
 
-    def by_rows(self) -> ByRows:
-        """Return the same network for inference on rows, each of which gets what it gets alone."""
-        return ByRows(self)
+    def by_rows(self) -> ByRows | None:
+        """Return the same network for inference on rows, each of which gets what it gets alone.
+
+        None of a subclass, which may do otherwise.
+        """
+        return ByRows(self) if type(self) is ResidualMLP else None
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, chosen: Tensor) -> None:
@@ -117,19 +120,19 @@ class ByRows(nn.Module):
             assert isinstance(block, nn.Sequential), "made so"
             layers += block[0], block[-1]
         # filled up with units and outputs that are zero
-        weights = [aligned(layer.weight.detach().T, 2) for layer in (*layers, network.outlet)]
-        biases = [aligned(layer.bias.detach()) for layer in (*layers, network.outlet)]
+        weights = [padded(layer.weight.detach().T, 2) for layer in (*layers, network.outlet)]
+        biases = [padded(layer.bias.detach()) for layer in (*layers, network.outlet)]
         self.n_layers = len(weights)
         for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             self.register_buffer(f"weight_{i}", weight)
             self.register_buffer(f"bias_{i}", bias)
         linear = network.linear
-        path = None if linear is None else aligned(linear.weight.detach().T, 2)
+        path = None if linear is None else padded(linear.weight.detach().T, 2)
         self.register_buffer("path", path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (B, in_features) or (M, B, in_features), likewise."""
-        rows = aligned((x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1))  # (B, M, in)
+        rows = padded((x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1))  # (B, M, in)
         weights, biases = (
             [getattr(self, f"{kind}_{i}") for i in range(self.n_layers)]
             for kind in ("weight", "bias")

@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
+import torch
 from estimators import IMPUTERS, assert_same, every_estimator, every_imputer, outputs, quiet, tiny
 from estimators import table as holed
 from sklearn.impute import SimpleImputer
 
 from skmissvae import (
+    DeMissVAEImputer,
     MissSIWAEImputer,
     MissSVAEImputer,
     MVAEImputer,
@@ -15,6 +18,8 @@ from skmissvae import (
     _fitted,
     importance,
 )
+from skmissvae._fitted import FittedVAE
+from skmissvae.networks import ByRows, ResidualMLP
 
 pytestmark = quiet
 
@@ -128,33 +133,62 @@ def curved(n=150, d=13, seed=0):
     return X
 
 
-# options, and whether some rows are poor
+# an estimator, options, and whether proposals of some rows are adapted
 TILED = {
-    "seven draws": ({"n_importance_draws": 7}, False),
-    "warped": ({"n_importance_draws": 128, "learn_shapes": True, "n_latents": 11}, False),
+    "seven draws": (MissSIWAEImputer, {"n_importance_draws": 7}, False),
+    "warped": (
+        MissSIWAEImputer,
+        {"n_importance_draws": 128, "learn_shapes": True, "n_latents": 11},
+        False,
+    ),
     "heavy tails": (
+        MissSIWAEImputer,
         {"n_importance_draws": 50, "likelihood": "student_t", "prior": "student_t"},
         False,
     ),
-    "random start": ({"n_importance_draws": 100, "linear_path": False, "n_hidden": 50}, True),
-    "mixture": ({"n_importance_draws": 119, "prior": "mixture", "K": 5}, True),
+    "random start": (
+        MissSIWAEImputer,
+        {"n_importance_draws": 100, "linear_path": False, "n_hidden": 50},
+        True,
+    ),
+    "bounded": (
+        MissSIWAEImputer,
+        {"n_importance_draws": 119, "prior": "mixture", "K": 5, "min_value": -0.5},
+        True,
+    ),
+    "chains where poor": (DeMissVAEImputer, {"n_importance_draws": 40}, False),
+    "density": (VAEDensityEstimator, {"n_importance_draws": 30, "objective": "MIWAE"}, False),
 }
-BOUNDED = ({"n_importance_draws": 119, "prior": "mixture", "K": 5, "min_value": -0.5}, True)
+tiled = pytest.mark.parametrize(("cls", "options", "poor"), TILED.values(), ids=TILED)
 
 
-@pytest.mark.parametrize(("options", "poor"), [*TILED.values(), BOUNDED], ids=[*TILED, "bounded"])
-def test_in_tiles_a_row_gets_what_it_gets_alone(options, poor, monkeypatch):
-    sizes, adapt = [], importance._adapted
+@pytest.fixture
+def tiles(monkeypatch):
+    """Note the sizes of tiles."""
+    sizes, by_tiles = [], FittedVAE._tile_by_tile
+
+    def noted(self, rows, function, given, places, size):
+        sizes.append(size)
+        return by_tiles(self, rows, function, given, places, size)
+
+    monkeypatch.setattr(FittedVAE, "_tile_by_tile", noted)
+    return sizes
+
+
+@tiled
+def test_in_tiles_a_row_gets_what_it_gets_alone(cls, options, poor, tiles, monkeypatch):
+    adapted, adapt = [], importance._adapted
     monkeypatch.setattr(
-        importance, "_adapted", lambda *args: sizes.append(len(args[1])) or adapt(*args)
+        importance, "_adapted", lambda *args: adapted.append(len(args[1])) or adapt(*args)
     )
     X = curved()
-    imputer = tiny(MissSIWAEImputer, **options).fit(X)
-    whole = outputs(imputer, X)
-    assert set(sizes) == ({32} if poor else set())
+    estimator = tiny(cls, **options).fit(X)
+    whole = outputs(estimator, X)
+    assert tiles
+    assert set(adapted) == ({32} if poor else set())
     rng = np.random.default_rng(1)
     for rows in (rng.permutation(len(X)), [70], np.arange(3, 77), rng.integers(0, len(X), 45)):
-        assert_same(outputs(imputer, X[rows]), {k: v[rows] for k, v in whole.items()})
+        assert_same(outputs(estimator, X[rows]), {k: v[rows] for k, v in whole.items()})
 
 
 def assert_close_but_for_a_few(found, expected):
@@ -164,22 +198,73 @@ def assert_close_but_for_a_few(found, expected):
         assert off.mean() < 0.02, name
 
 
-@pytest.mark.parametrize("options", [options for options, _ in TILED.values()], ids=TILED)
-def test_rows_in_tiles_get_what_they_get_one_by_one(options, monkeypatch):
+@tiled
+def test_rows_in_tiles_get_what_they_get_one_by_one(cls, options, poor, tiles, monkeypatch):
     X = curved()
     X[11] = np.nan
-    imputer = tiny(MissSIWAEImputer, **options).fit(X)
-    whole = outputs(imputer, X)
-    monkeypatch.setattr(MissSIWAEImputer, "_tile", lambda *args: 0)
-    assert_close_but_for_a_few(outputs(imputer, X), whole)
+    estimator = tiny(cls, **options).fit(X)
+    whole = outputs(estimator, X)
+    n_tiles = len(tiles)
+    assert n_tiles
+    monkeypatch.setattr(FittedVAE, "_tile", lambda *args: 0)
+    assert_close_but_for_a_few(outputs(estimator, X), whole)
+    assert len(tiles) == n_tiles
 
 
-def test_tiles_of_many_draws_are_as_rows_one_by_one(monkeypatch):
+def test_tiles_of_many_draws_are_as_rows_one_by_one(tiles, monkeypatch):
     X = curved(40)
-    imputer = tiny(MissSIWAEImputer, n_importance_draws=1500).fit(X)
+    imputer = tiny(MissSIWAEImputer, n_importance_draws=300).fit(X)
     one_by_one = outputs(imputer, X)
-    monkeypatch.setattr(_fitted, "_TILE_DRAWS", _fitted._DEVICE_DRAWS)  # as on a GPU
+    assert not tiles
+    monkeypatch.setitem(_fitted._TILE, True, _fitted._TILE[False])  # as on a GPU
     assert_close_but_for_a_few(outputs(imputer, X), one_by_one)
+    assert 192 in tiles
+
+
+def test_chains_take_rows_one_by_one(tiles):
+    imputer = tiny(MVAEImputer, sampler="pseudo_gibbs", n_sampler_steps=4).fit(curved())
+    for call in (imputer.transform, imputer.encode):
+        call(curved())
+        assert not tiles
+    imputer.score_samples(curved())
+    assert tiles
+
+
+def test_where_a_tile_finds_no_room_rows_come_one_by_one(monkeypatch):
+    X = curved(40)
+    imputer = tiny(MissSIWAEImputer).fit(X)
+    expected = outputs(imputer, X)
+    full = []
+
+    def no_room(self, x):
+        full.append(len(x))
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(ByRows, "forward", no_room)
+    assert_close_but_for_a_few(outputs(imputer, X), expected)
+    assert full
+
+
+@pytest.mark.parametrize("options", [{"n_latents": 100}, {}])
+def test_tiles_keep_to_the_working_memory(options, tiles):
+    imputer = tiny(MissSIWAEImputer, n_importance_draws=1, **options).fit(curved())
+    imputer.transform(curved())
+    with sklearn.config_context(working_memory=20):
+        imputer.transform(curved())
+    with sklearn.config_context(working_memory=1):
+        imputer.transform(curved())
+    assert tiles == ([512, 32] if options else [512, 512, 32])
+
+
+class Doubled(ResidualMLP):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_networks_of_ones_own_take_rows_one_by_one(tiles):
+    for network in (Doubled, lambda i, o: torch.nn.Linear(i, o)):
+        tiny(MissSIWAEImputer, decoder=network).fit(curved()).transform(curved())
+    assert not tiles
 
 
 @every_imputer

@@ -20,10 +20,11 @@ def two_threads():
 
 
 @quiet
+@pytest.mark.parametrize("n_importance_draws", [100, 200])
 @every_estimator
-def test_rows_come_out_the_same_by_any_number_of_threads(cls, two_threads):
+def test_rows_come_out_the_same_by_any_number_of_threads(cls, n_importance_draws, two_threads):
     X = np.vstack([table(), table(seed=1), table(seed=2)])
-    estimator = tiny(cls, n_importance_draws=200).fit(X)
+    estimator = tiny(cls, n_importance_draws=n_importance_draws).fit(X)
     assert torch.get_num_threads() == 2
     by_two = estimator.score_samples(X)
     assert torch.get_num_threads() == 2
