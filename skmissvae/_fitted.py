@@ -491,33 +491,35 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         def alone(places: np.ndarray) -> list[np.ndarray]:
             return self._row_by_row(rows, lambda g, x, o, _: function(g, x, o), given, places)
 
-        def by_tiles(many: Conditional, places: np.ndarray, size: int) -> list[np.ndarray]:
-            return self._tile_by_tile(
-                rows, lambda g, x, o, _: function(g, x, o), many, places, size
-            )
+        def by_tiles(many: Conditional, places: np.ndarray, size: int) -> list[np.ndarray] | None:
+            try:
+                return self._tile_by_tile(
+                    rows, lambda g, x, o, _: function(g, x, o), many, places, size
+                )
+            except torch.OutOfMemoryError:  # of a GPU, which others may share
+                _log.info("no room for %d rows at a time: they are taken one by one", size)
+                return None
 
         def put(into: np.ndarray, made: list[np.ndarray]) -> None:
             for one, part in zip(found, made, strict=True):
                 one[into] = part
 
         seen = np.flatnonzero(rows.observed[places].any(1))
-        told = None
-        if many is not None and len(seen):
-            try:
-                told = by_tiles(many, places[seen], size)
-            except torch.OutOfMemoryError:  # of a GPU, which others may share
-                _log.info("no room for %d rows at a time: they are taken one by one", size)
-        if many is None or told is None:  # out of the handler, which would keep what filled it
+        told = by_tiles(many, places[seen], size) if many is not None and len(seen) else None
+        if many is None or told is None:
             return alone(places)[:-1]
         found = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in told]
         put(seen, told)
         again = seen[uneven(torch.from_numpy(told[-1]), given.n_draws).numpy()]
         rest = np.ones(len(places), dtype=bool)
         rest[seen] = False
-        if not self._adapts_tiles(given):
+        better = None
+        if len(again) and self._adapts_tiles(given):
+            better = by_tiles(many._replace(adapt=True), places[again], _LANES)
+        if better is None:
             rest[again] = True
-        elif len(again):
-            put(again, by_tiles(many._replace(adapt=True), places[again], _LANES))
+        else:
+            put(again, better)
         if chains:
             poor = given.is_poor(torch.from_numpy(found[-2][seen])).numpy()
             rest[seen] |= poor & ~rows.observed[places[seen]].all(1)
