@@ -193,9 +193,7 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     refuse_fewer(1, n_draws=n_draws)
     other = copy.copy(estimator).set_params(n_importance_draws=n_draws)
     rows = other._rows(X)[2]
-    scores, ess = other._row_by_row(
-        rows, lambda given, x, o, _: given.evidence(x, o, other._common(x))
-    )
+    scores, ess = other._evidence(rows)
     empty = ~rows.observed.any(1)
     scores[empty], ess[empty] = 0.0, n_draws
     scores = scores - other._table.log_units(rows)
