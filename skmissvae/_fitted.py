@@ -48,7 +48,7 @@ class _Tile(NamedTuple):
 
 # Of more than 128 draws a row's own fill the products of a processor, and the tile of a single row
 # takes no longer than a row of many draws. A GPU needs more to be busy.
-_TILE = {True: _Tile(2**12, 2**9), False: _Tile(2**16, 2**12)}  # on CPU, elsewhere
+_TILE, _DEVICE_TILE = _Tile(2**12, 2**9), _Tile(2**16, 2**12)
 
 _PIECE = 10_000  # rows that are sampled at once
 _BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
@@ -529,12 +529,13 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
     def _tile(self, given: Conditional, device: torch.device) -> int:
         """Return how many rows are taken at a time; 0 stands for one by one."""
-        on_cpu, n_latents = device.type == "cpu", given.vae.prior.n_latents
         if given.n_draws > BLOCK:
             return 0
-        room = min(self._room(1 if given.bounds is None else 2), _TILE[on_cpu].draws)
-        matrices = _limit() // (_BYTES_PER_ENTRY * (n_latents + 8) ** 2)  # of guides
-        most = min(room // given.n_draws, matrices, _TILE[on_cpu].rows)
+        tile = _TILE if device.type == "cpu" else _DEVICE_TILE
+        room = min(self._room(1 if given.bounds is None else 2), tile.draws)
+        # a guide has matrices of each row
+        matrices = _limit() // (_BYTES_PER_ENTRY * (given.vae.prior.n_latents + 8) ** 2)
+        most = min(room // given.n_draws, matrices, tile.rows)
         # what is left at the end of a tensor, when a processor has taken its numbers by so many at
         # a time, is computed by other code with other last bits: nothing is left
         return most // _LANES * _LANES

@@ -216,7 +216,7 @@ def test_tiles_of_many_draws_are_as_rows_one_by_one(tiles, monkeypatch):
     imputer = tiny(MissSIWAEImputer, n_importance_draws=300).fit(X)
     one_by_one = outputs(imputer, X)
     assert not tiles
-    monkeypatch.setitem(_fitted._TILE, True, _fitted._TILE[False])  # as on a GPU
+    monkeypatch.setattr(_fitted, "_TILE", _fitted._DEVICE_TILE)
     assert_close_but_for_a_few(outputs(imputer, X), one_by_one)
     assert 192 in tiles
 
