@@ -33,10 +33,14 @@ from .samplers import SAMPLERS, Sampler, worst
 _log = logging.getLogger("skmissvae")
 
 _TOGETHER = 64  # rows that a thread takes at a time, one by one
-_FEW_LATENTS = 32
+_LANES = 32  # numbers that processors take at a time, at most
+_FEW_LATENTS = 32  # with which proposals are adapted faster for many rows at a time
 _BYTES_PER_ENTRY = 40  # of a guide's matrices, in double precision
 _BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
-_LANES = 32  # numbers that processors take at a time, at most
+_BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
+_PIECE = 10_000  # rows that are sampled at once
+_POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
+_N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
 
 
 class _Tile(NamedTuple):
@@ -49,11 +53,6 @@ class _Tile(NamedTuple):
 # Of more than 128 draws a row's own fill the products of a processor, and the tile of a single row
 # takes no longer than a row of many draws. A GPU needs more to be busy.
 _TILE, _DEVICE_TILE = _Tile(2**12, 2**9), _Tile(2**16, 2**12)
-
-_PIECE = 10_000  # rows that are sampled at once
-_BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
-_POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
-_N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
 
 #: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
 RowFunction = Callable[[Conditional, Tensor, Tensor, int], tuple[Tensor, ...]]
