@@ -39,6 +39,7 @@ _BYTES_PER_ENTRY = 40  # of a guide's matrices, in double precision
 _BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
 _BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
 _PIECE = 10_000  # rows that are sampled at once
+_AT_ONCE = 20_000  # rows of which outcomes are put together
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 _N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
 
@@ -507,9 +508,11 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         told = by_tiles(many, places[seen], size) if many is not None and len(seen) else None
         if many is None or told is None:
             return alone(places)[:-1]
-        found = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in told]
-        put(seen, told)
-        again = seen[uneven(torch.from_numpy(told[-1]), given.n_draws).numpy()]
+        found = told
+        if len(seen) < len(places):
+            found = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in told]
+            put(seen, told)
+        again = seen[uneven(torch.from_numpy(found[-1][seen]), given.n_draws).numpy()]
         rest = np.ones(len(places), dtype=bool)
         rest[seen] = False
         better = None
@@ -572,10 +575,18 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                 outcome = function(given, x[at], observed[at], padded)
                 return [part[: len(few)].cpu().numpy() for part in outcome]
 
-        parts = [places[start : start + size] for start in range(0, len(places), size)]
-        # a GPU is kept busy by one, and its libraries are not loaded safely by several
-        found = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
-        return [np.concatenate(one) for one in zip(*found, strict=True)]
+        found: list[np.ndarray] = []
+        at_once = size * max(1, _AT_ONCE // size)  # what comes of more is not held twice
+        for start in range(0, len(places), at_once):
+            end = min(start + at_once, len(places))
+            parts = [places[i : min(i + size, end)] for i in range(start, end, size)]
+            # a GPU is kept busy by one thread, and its libraries are not loaded safely by several
+            made = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
+            whole = [np.concatenate(one) for one in zip(*made, strict=True)]
+            found = found or [np.empty((len(places), *w.shape[1:]), w.dtype) for w in whole]
+            for one, part in zip(found, whole, strict=True):
+                one[start:end] = part
+        return found
 
     def _row_by_row(
         self,
