@@ -253,7 +253,7 @@ def test_tiles_keep_to_the_working_memory(options, tiles):
         imputer.transform(curved())
     with sklearn.config_context(working_memory=1):
         imputer.transform(curved())
-    assert tiles == ([512, 32] if options else [512, 512, 32])
+    assert tiles == ([64, 32] if options else [64, 64, 32])
 
 
 class Doubled(ResidualMLP):
