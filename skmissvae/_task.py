@@ -14,6 +14,8 @@ from ._columns import Rows, Table
 from ._frames import Dates, Mask
 from ._input import Cells, Source, restore
 
+_AT_ONCE = 20_000  # rows that are put into the table at a time
+
 
 class Imputations(Sequence[Any]):
     """Completed tables, each made when it is asked for.
@@ -114,13 +116,19 @@ class Task(NamedTuple):
         Those of the rows to do: (n_todo, D).
         """
         schema, cells = self.schema, self.cells
-        full = np.zeros(self.rows.x.shape)
-        full[self.todo] = x
-        numbers = schema.decode(full, cells.values, cells.observed)
+        numbers: np.ndarray = np.empty_like(cells.values)
+        todo = self.todo
         # units may round a number over its bound
         inside = np.isin(schema.treatment, ("modelled", "copy"))
-        low, high = (np.where(inside, bound, np.nan) for bound in self.bounds)
-        numbers = np.fmin(np.fmax(numbers, low.astype(numbers.dtype)), high.astype(numbers.dtype))
+        bounds = (np.where(inside, bound, np.nan) for bound in self.bounds)
+        low, high = (bound.astype(numbers.dtype) for bound in bounds)
+        for start in range(0, len(numbers), _AT_ONCE):  # in the memory of a few rows
+            part = slice(start, start + _AT_ONCE)
+            first, last = np.searchsorted(todo, (part.start, part.stop))
+            full = np.zeros(self.rows.x[part].shape)
+            full[todo[first:last] - start] = x[first:last]
+            made = schema.decode(full, cells.values[part], cells.observed[part])
+            numbers[part] = np.fmin(np.fmax(made, low), high)
         return restore(
             self.source,
             schema.codecs,

@@ -16,6 +16,7 @@ from skmissvae import (
     MVAEImputer,
     VAEDensityEstimator,
     _fitted,
+    _task,
     importance,
 )
 from skmissvae._fitted import FittedVAE
@@ -219,6 +220,16 @@ def test_tiles_of_many_draws_are_as_rows_one_by_one(tiles, monkeypatch):
     monkeypatch.setattr(_fitted, "_TILE", _fitted._DEVICE_TILE)
     assert_close_but_for_a_few(outputs(imputer, X), one_by_one)
     assert 192 in tiles
+
+
+def test_long_tables_are_put_together_from_pieces(monkeypatch):
+    X = np.vstack([curved(), np.random.default_rng(1).normal(size=(30, 13)), curved(seed=1)])
+    imputer = tiny(MissSIWAEImputer).fit(X)
+    whole, drawn = outputs(imputer, X), imputer.impute(X, 1)[0]
+    monkeypatch.setattr(_task, "_AT_ONCE", 7)
+    monkeypatch.setattr(_fitted, "_AT_ONCE", 64)
+    assert_same(outputs(imputer, X), whole)
+    np.testing.assert_array_equal(imputer.impute(X, 1)[0], drawn)
 
 
 def test_chains_take_rows_one_by_one(tiles):
