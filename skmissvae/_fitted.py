@@ -53,7 +53,7 @@ class _Tile(NamedTuple):
 
 # Of more than 128 draws a row's own fill the products of a processor, and the tile of a single row
 # takes no longer than a row of 1,000 draws. A GPU needs more to be busy.
-_TILE, _DEVICE_TILE = _Tile(2**12, 2**6), _Tile(2**16, 2**12)
+_TILE, _DEVICE_TILE = _Tile(2**12, 2**7), _Tile(2**16, 2**12)
 
 #: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
 RowFunction = Callable[[Conditional, Tensor, Tensor, int], tuple[Tensor, ...]]

@@ -264,7 +264,7 @@ def test_tiles_keep_to_the_working_memory(options, tiles):
         imputer.transform(curved())
     with sklearn.config_context(working_memory=1):
         imputer.transform(curved())
-    assert tiles == ([64, 32] if options else [64, 64, 32])
+    assert tiles == ([128, 32] if options else [128, 128, 32])
 
 
 class Doubled(ResidualMLP):
