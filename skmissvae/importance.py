@@ -75,8 +75,9 @@ def blocks(
 
     They come from the encoder's posterior. With ``adapt``, where less than a twentieth of a row's
     first block is effective, or fewer than ten draws, all come from a proposal that is adapted to
-    its p(z | x_obs), if 100 are wanted; bounds of imputations have no say in it. Rows that come together are known
-    to be poor, and adapted in any case.
+    its p(z | x_obs), if 100 are wanted; bounds of imputations have no say in it. Rows that come
+    together are known to be poor, and adapted in any case.
+
     A piece is a block, or ``held`` draws of it; no more of a row are decoded at once. The draws are
     the same however many are held, if those who take the pieces draw from the same noise between
     blocks only.
