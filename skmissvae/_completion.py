@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._conditional import Conditional
 from ._fitted import FittedVAE
+from ._rowwise import tile_by_tile
 from ._task import Task
 from .noise import KeyedNoise, derive_seed
 
@@ -69,7 +70,9 @@ class Completion:
         x = np.empty((len(task.todo), task.rows.x.shape[1]))
         estimator, rest = self.estimator, ~pooled
         if many is not None and pooled.any():
-            (x[pooled],) = estimator._tile_by_tile(task.rows, sample, many, task.todo[pooled])
+            (x[pooled],) = tile_by_tile(
+                task.rows, sample, many, estimator._device(), task.todo[pooled]
+            )
         if rest.any():
             x[rest], ess[rest] = estimator._row_by_row(task.rows, draw, given, task.todo[rest])
         if not self._told:

@@ -1,16 +1,14 @@
 """What a fitted model tells: scores, latents, samples, and how far to trust them."""
 
-import logging
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -20,48 +18,19 @@ from ._columns import Rows, Table
 from ._conditional import Conditional
 from ._input import Cells, Source, column_names, create, open_table, read
 from ._params import refuse_fewer, validate
+from ._rowwise import RowFunction, WeightFunction, by_weights, draws_at_once, row_by_row
 from ._settable import Settable
 from ._spec import Spec
 from ._state import convert, inference, local_seed, users_level
-from ._threads import by_threads
-from .importance import BLOCK, draws_to_adapt, pareto_k, poor_ess, uneven
+from .importance import pareto_k, poor_ess
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
 from .objectives import DECOMPOSED, METHODS
 from .samplers import SAMPLERS, Sampler, worst
 
-_log = logging.getLogger("skmissvae")
-
-_TOGETHER = 64  # rows that a thread takes at a time, one by one
-_LANES = 32  # numbers that processors take at a time, at most
-_FEW_LATENTS = 32  # with which proposals are adapted faster for many rows at a time
-_BYTES_PER_ENTRY = 40  # of a guide's matrices, in double precision
-_BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
-_BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
 _PIECE = 10_000  # rows that are sampled at once
-_AT_ONCE = 20_000  # rows of which outcomes are put together
 _POOR_SHARE = 0.01  # share of such rows from which on it is worth a warning: a few are outliers
 _N_INFORMATION = 64  # completions of a row by which the information in its missing cells is judged
-
-
-class _Tile(NamedTuple):
-    """What is taken at a time, at most."""
-
-    draws: int
-    rows: int
-
-
-# Of more than 128 draws a row's own fill the products of a processor, and the tile of a single row
-# takes no longer than a row of 1,000 draws. A GPU needs more to be busy.
-_TILE, _DEVICE_TILE = _Tile(2**12, 2**7), _Tile(2**16, 2**12)
-
-#: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
-RowFunction = Callable[[Conditional, Tensor, Tensor, int], tuple[Tensor, ...]]
-#: Of rows at a time: (model, x (B, D), observed (B, D), their positions (B,)) -> tensors (B, ...).
-TileFunction = Callable[[Conditional, Tensor, Tensor, np.ndarray], tuple[Tensor, ...]]
-#: Of rows by their importance weights. The effective number of draws comes last but one, and last
-#: that by which proposals are judged, without bounds.
-WeightFunction = Callable[[Conditional, Tensor, Tensor], tuple[Tensor, ...]]
 
 
 class FittedVAE(Settable, BaseEstimator, ABC):
@@ -446,26 +415,21 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             getattr(self, "completed_vae_", None),
             self.n_sampler_steps,
             where_poor=self._decomposed(),
-            held=self._draws_at_once(),
+            held=draws_at_once(self.vae_),
         )
-
-    def _room(self, times: int = 1) -> int:
-        """Return how many draws ``sklearn.set_config(working_memory=...)`` lets us hold.
-
-        Each takes ``times`` as much as usual.
-        """
-        return _limit() // (times * self._bytes_per_draw())
-
-    def _bytes_per_draw(self) -> int:
-        return _BYTES_PER_OUTPUT * max(1, self.vae_.likelihood.n_params)
-
-    def _draws_at_once(self, times: int = 1) -> int:
-        """Return how many draws of a row are held."""
-        return max(min(self._room(times), BLOCK), 1)
 
     def _common(self, x: Tensor) -> KeyedNoise:
         """Return noise that all rows share, so that a row's result is its own."""
         return KeyedNoise(self._seed, [0], device=x.device)
+
+    def _row_by_row(
+        self,
+        rows: Rows,
+        function: RowFunction,
+        given: Conditional | None = None,
+        which: Iterable[int] | None = None,
+    ) -> list[np.ndarray]:
+        return row_by_row(rows, function, given or self._conditional(), self._device(), which)
 
     def _by_weights(
         self,
@@ -475,161 +439,8 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         *,
         chains: bool = True,
     ) -> list[np.ndarray]:
-        """Apply a function of importance weights to rows and put its outcomes together.
-
-        Few draws of a row do not fill the matrix products: many rows are taken at a time then, and
-        those whose weights are poor once more, with proposals that are adapted. What runs chains,
-        unless ``chains`` is false, takes rows alone. Which way a row goes depends on the settings
-        of the call, and on itself.
-        """
-        places = np.arange(len(rows.x)) if which is None else np.array(list(which), dtype=np.intp)
         given, device = self._conditional(), self._device()
-        chains = chains and given.sampler is not None
-        size = 0 if chains and not given.where_poor else self._tile(given, device)
-        many = given.by_rows() if size else None
-
-        def alone(places: np.ndarray) -> list[np.ndarray]:
-            return self._row_by_row(rows, lambda g, x, o, _: function(g, x, o), given, places)
-
-        def by_tiles(many: Conditional, places: np.ndarray, size: int) -> list[np.ndarray] | None:
-            try:
-                return self._tile_by_tile(
-                    rows, lambda g, x, o, _: function(g, x, o), many, places, size
-                )
-            except torch.OutOfMemoryError:  # of a GPU, which others may share
-                _log.info("no room for %d rows at a time: they are taken one by one", size)
-                return None
-
-        def put(into: np.ndarray, made: list[np.ndarray]) -> None:
-            for one, part in zip(found, made, strict=True):
-                one[into] = part
-
-        seen = np.flatnonzero(rows.observed[places].any(1))
-        told = by_tiles(many, places[seen], size) if many is not None and len(seen) else None
-        if many is None or told is None:
-            return alone(places)[:-1]
-        found = told
-        if len(seen) < len(places):
-            found = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in told]
-            put(seen, told)
-        again = seen[uneven(torch.from_numpy(found[-1][seen]), given.n_draws).numpy()]
-        rest = np.ones(len(places), dtype=bool)
-        rest[seen] = False
-        better = None
-        if len(again) and self._adapts_tiles(given):
-            better = by_tiles(many._replace(adapt=True), places[again], _LANES)
-        if better is None:
-            rest[again] = True
-        else:
-            put(again, better)
-        if chains:
-            poor = given.is_poor(torch.from_numpy(found[-2][seen])).numpy()
-            rest[seen] |= poor & ~rows.observed[places[seen]].all(1)
-        if rest.any():
-            put(rest, alone(places[rest]))
-        return found[:-1]
-
-    def _tile(self, given: Conditional, device: torch.device) -> int:
-        """Return how many rows are taken at a time; 0 stands for one by one."""
-        if given.n_draws > BLOCK:
-            return 0
-        tile = _TILE if device.type == "cpu" else _DEVICE_TILE
-        room = min(self._room(1 if given.bounds is None else 2), tile.draws)
-        # a guide has matrices of each row
-        matrices = _limit() // (_BYTES_PER_ENTRY * (given.vae.prior.n_latents + 8) ** 2)
-        most = min(room // given.n_draws, matrices, tile.rows)
-        # what is left at the end of a tensor, when a processor has taken its numbers by so many at
-        # a time, is computed by other code with other last bits: nothing is left
-        return most // _LANES * _LANES
-
-    def _adapts_tiles(self, given: Conditional) -> bool:
-        """Tell whether proposals of many rows are adapted at a time.
-
-        Of many latents a row's own draws are enough to do, and take much memory.
-        """
-        n_latents = given.vae.prior.n_latents
-        n_all = given.n_draws + draws_to_adapt(given.n_draws, n_latents)
-        per_draw = max(_BYTES_PER_POINT * n_latents, self._bytes_per_draw())
-        return n_latents <= _FEW_LATENTS and _LANES * n_all * per_draw <= _limit()
-
-    def _tile_by_tile(
-        self,
-        rows: Rows,
-        function: TileFunction,
-        given: Conditional,
-        places: np.ndarray,
-        size: int = 2 * _LANES,
-    ) -> list[np.ndarray]:
-        """Apply a function to so many rows at a time; the last ones are filled up.
-
-        The model is one that takes rows together, and the size a multiple of ``_LANES``.
-        """
-        device = self._device()
-        given = given.to(device)
-        x, observed = _tensors(rows, device)
-
-        def some(few: np.ndarray) -> list[np.ndarray]:
-            padded = np.pad(few, (0, size - len(few)), mode="edge")
-            at = torch.from_numpy(padded).to(device)
-            with inference(device):
-                outcome = function(given, x[at], observed[at], padded)
-                return [part[: len(few)].cpu().numpy() for part in outcome]
-
-        found: list[np.ndarray] = []
-        at_once = size * max(1, _AT_ONCE // size)  # what comes of more is not held twice
-        for start in range(0, len(places), at_once):
-            end = min(start + at_once, len(places))
-            parts = [places[i : min(i + size, end)] for i in range(start, end, size)]
-            # a GPU is kept busy by one thread, and its libraries are not loaded safely by several
-            made = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
-            whole = [np.concatenate(one) for one in zip(*made, strict=True)]
-            found = found or [np.empty((len(places), *w.shape[1:]), w.dtype) for w in whole]
-            for one, part in zip(found, whole, strict=True):
-                one[start:end] = part
-        return found
-
-    def _row_by_row(
-        self,
-        rows: Rows,
-        function: RowFunction,
-        given: Conditional | None = None,
-        which: Iterable[int] | None = None,
-    ) -> list[np.ndarray]:
-        """Apply a function to one row after the other and put its outcomes together.
-
-        ``which`` names the rows; None takes all.
-
-        The draws of a single row fill the matrix products. Matrix libraries choose other kernels,
-        with other last bits, by a row's place in a product and by the number of threads: alone,
-        and by one thread, a row's result is its own by construction.
-        """
-        device = self._device()
-        given = (given or self._conditional()).to(device)
-        x, observed = _tensors(rows, device)
-        places = range(len(x)) if which is None else list(which)
-
-        def some(few: Sequence[int]) -> list[np.ndarray]:
-            model, rows = given, []
-            with inference(device):
-                # what an outcome looks like tells the first row, where none is asked for
-                waiting = list(few or [0])
-                while waiting:
-                    i = waiting[0]
-                    try:
-                        rows.append(function(model, x[i : i + 1], observed[i : i + 1], i))
-                    except torch.OutOfMemoryError:  # of a GPU, which others may share
-                        if model.held == 1:
-                            raise
-                        model = model._replace(held=max(min(model.held, model.n_draws) // 2, 1))
-                    else:
-                        waiting.pop(0)
-                found = [torch.cat(one).cpu().numpy() for one in zip(*rows, strict=True)]
-            return found if few else [one[:0] for one in found]
-
-        size = _TOGETHER if device.type == "cpu" else len(places)
-        parts = [places[start : start + size] for start in range(0, len(places), size or 1)]
-        found = by_threads(some, parts or [places])
-        return [np.concatenate(one) for one in zip(*found, strict=True)]
+        return by_weights(rows, function, given, device, which, chains=chains)
 
     def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int, chains: bool = True) -> None:
         limit = poor_ess(n_draws)
@@ -699,14 +510,3 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                         getattr(self.completed_vae_, part).load_state_dict(weights[part])
         if "_optimizers" in state:
             self._optimizers = convert(state["_optimizers"], np.ndarray, torch.as_tensor)
-
-
-def _limit() -> int:
-    """Return the bytes that scikit-learn's ``working_memory`` gives what a thread has in hand."""
-    return int(get_config()["working_memory"] * 2**20)
-
-
-def _tensors(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return rows on a device, each with its cells side by side, as those of a row alone."""
-    x = torch.from_numpy(rows.x.astype(np.float32, order="C"))
-    return x.to(device), torch.from_numpy(np.ascontiguousarray(rows.observed)).to(device)

@@ -35,6 +35,7 @@ from ._params import (
     refuse_fewer,
     whole,
 )
+from ._rowwise import draws_at_once
 from ._schedules import SMALL, Step, epochs_from_start, step_from_start
 from ._settable import a_mapping
 from ._spec import place_of
@@ -500,7 +501,7 @@ calibration_ : DataFrame or None
         edges = [(edge[table.modelled] - table.location) / table.scale for edge in (low, high)]
         bounds = torch.from_numpy(edges[0]), torch.from_numpy(edges[1])
         # what is cut off is decoded once more, in double precision
-        return given._replace(bounds=bounds, held=self._draws_at_once(times=2))
+        return given._replace(bounds=bounds, held=draws_at_once(self.vae_, times=2))
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the greatest number that each column may get, in its units."""

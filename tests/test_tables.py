@@ -15,11 +15,10 @@ from skmissvae import (
     MissSVAEImputer,
     MVAEImputer,
     VAEDensityEstimator,
-    _fitted,
+    _rowwise,
     _task,
     importance,
 )
-from skmissvae._fitted import FittedVAE
 from skmissvae.networks import ByRows, ResidualMLP
 
 pytestmark = quiet
@@ -166,13 +165,13 @@ tiled = pytest.mark.parametrize(("cls", "options", "poor"), TILED.values(), ids=
 @pytest.fixture
 def tiles(monkeypatch):
     """Note the sizes of tiles."""
-    sizes, by_tiles = [], FittedVAE._tile_by_tile
+    sizes, by_tiles = [], _rowwise.tile_by_tile
 
-    def noted(self, rows, function, given, places, size):
-        sizes.append(size)
-        return by_tiles(self, rows, function, given, places, size)
+    def noted(*args):
+        sizes.append(args[-1])
+        return by_tiles(*args)
 
-    monkeypatch.setattr(FittedVAE, "_tile_by_tile", noted)
+    monkeypatch.setattr(_rowwise, "tile_by_tile", noted)
     return sizes
 
 
@@ -207,7 +206,7 @@ def test_rows_in_tiles_get_what_they_get_one_by_one(cls, options, poor, tiles, m
     whole = outputs(estimator, X)
     n_tiles = len(tiles)
     assert n_tiles
-    monkeypatch.setattr(FittedVAE, "_tile", lambda *args: 0)
+    monkeypatch.setattr(_rowwise, "_tile", lambda *args: 0)
     assert_close_but_for_a_few(outputs(estimator, X), whole)
     assert len(tiles) == n_tiles
 
@@ -217,7 +216,7 @@ def test_tiles_of_many_draws_are_as_rows_one_by_one(tiles, monkeypatch):
     imputer = tiny(MissSIWAEImputer, n_importance_draws=300).fit(X)
     one_by_one = outputs(imputer, X)
     assert not tiles
-    monkeypatch.setattr(_fitted, "_TILE", _fitted._DEVICE_TILE)
+    monkeypatch.setattr(_rowwise, "_TILE", _rowwise._DEVICE_TILE)
     assert_close_but_for_a_few(outputs(imputer, X), one_by_one)
     assert 192 in tiles
 
@@ -227,7 +226,7 @@ def test_long_tables_are_put_together_from_pieces(monkeypatch):
     imputer = tiny(MissSIWAEImputer).fit(X)
     whole, drawn = outputs(imputer, X), imputer.impute(X, 1)[0]
     monkeypatch.setattr(_task, "_AT_ONCE", 7)
-    monkeypatch.setattr(_fitted, "_AT_ONCE", 64)
+    monkeypatch.setattr(_rowwise, "_AT_ONCE", 64)
     assert_same(outputs(imputer, X), whole)
     np.testing.assert_array_equal(imputer.impute(X, 1)[0], drawn)
 
