@@ -36,12 +36,18 @@ METHODS = {
 STEPS = 25_000  # of the published settings here
 
 
-def run(table: str, method: str, seed: int) -> dict[str, Any]:
-    """Hide half of the cells, complete the table, and return the error."""
+def hide_half(table: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standardised features of a table, complete and with half of the cells hidden."""
     frame = tables.load_whole(table, 10**6)[0].select_dtypes("number")
     complete = ((frame - frame.mean()) / frame.std(ddof=0)).to_numpy()
     hidden = np.random.default_rng(seed).random(complete.shape) < 0.5
-    incomplete = np.where(hidden, np.nan, complete)
+    return complete, np.where(hidden, np.nan, complete)
+
+
+def run(table: str, method: str, seed: int) -> dict[str, Any]:
+    """Hide half of the cells, complete the table, and return the error."""
+    complete, incomplete = hide_half(table, seed)
+    hidden = np.isnan(incomplete)
     imputer = METHODS[method](seed)
     if "published" in method:
         imputer.set_params(max_iter=math.ceil(STEPS / math.ceil(len(complete) / 64)))

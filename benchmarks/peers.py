@@ -7,7 +7,6 @@ environment of a peer, which may have little more than numpy: everything else is
 is used.
 """
 
-import itertools
 import math
 import sys
 import time
@@ -313,20 +312,9 @@ def published(name: str, n_draws: int) -> Callable[[int], Any]:
     """
 
     def make(seed: int) -> Any:
-        from torch import nn
+        from published_networks import mlp
 
         import skmissvae
-
-        class Tanh(nn.Module):  # torch's own takes as long as the matrix product before it
-            def forward(self, x: Any) -> Any:
-                return (2 * x).sigmoid().mul(2).sub(1)
-
-        def mlp(in_features: int, out_features: int) -> nn.Module:
-            widths = [in_features, 128, 128, 128]
-            layers: list[nn.Module] = []
-            for a, b in itertools.pairwise(widths):
-                layers += [nn.Linear(a, b), Tanh()]
-            return nn.Sequential(*layers, nn.Linear(128, out_features))
 
         return getattr(skmissvae, name)(
             n_latents=10,

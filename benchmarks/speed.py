@@ -399,7 +399,11 @@ def serving(quick: bool) -> str:
 # -- processes -------------------------------------------------------------------------------------
 
 
-def share() -> None:
+#: Rows of a step that one process takes alone, or two share.
+STEPS_OF = (512, 2048, 4096)
+
+
+def share(rows: int) -> None:
     """Fit a share of a table, or alone the whole, and print seconds and the bound."""
     import torch.distributed as dist
 
@@ -408,7 +412,7 @@ def share() -> None:
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
         holed = holed[dist.get_rank() :: dist.get_world_size()]
-    model = MissSIWAEImputer(random_state=0, batch_size=512, learning_rate=4e-3, n_hidden=256)
+    model = MissSIWAEImputer(random_state=0, batch_size=rows, learning_rate=4e-3, n_hidden=256)
     model.set_params(max_iter=4, early_stopping=False)
     model.fit(holed)
     seconds = np.diff(model.history_["seconds"])  # without the first, which warms up
@@ -424,25 +428,37 @@ def processes(quick: bool) -> str:
     group = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     lines = []
     for repeat in range(1 if quick else 5):
-        for n, way in ((1, []), (2, group)):
-            done = subprocess.run(
-                [sys.executable, *way, __file__, "share"],
-                capture_output=True,
-                text=True,
-                check=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-            told = json.loads(done.stdout.splitlines()[-1])
-            lines.append({"repeat": repeat, "processes": n, **told, "bound": told["bound"][-1]})
+        for rows in STEPS_OF[:1] if quick else STEPS_OF:
+            for n, way in ((1, []), (2, group)):
+                done = subprocess.run(
+                    [sys.executable, *way, __file__, "share", str(rows)],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+                told = json.loads(done.stdout.splitlines()[-1])
+                cell = {"rows": rows, "repeat": repeat, "processes": n}
+                lines.append({**cell, "seconds": told["seconds"], "bound": told["bound"][-1]})
     frame = pd.DataFrame(lines)
     write("processes", frame, quick)
-    wide = frame.pivot(index="repeat", columns="processes", values="seconds")
-    bounds = frame.groupby("processes")["bound"].mean()
-    return (
-        f"Two processes have {(wide[1] / wide[2]).median():.2f} times the throughput of one "
-        f"(median over {len(wide)} interleaved pairs of fits; 20,000 x 20, 512 rows a step, width "
-        f"256, one thread each; {wide[1].median():.1f} and {wide[2].median():.1f} s an epoch). The "
-        f"bound after four epochs is {bounds[1]:.3f} and {bounds[2]:.3f}.\n"
+    wide = frame.pivot(index=["rows", "repeat"], columns="processes", values="seconds")
+    medians = wide.assign(ratio=wide[1] / wide[2]).groupby("rows").median()
+    bounds = frame.groupby(["rows", "processes"])["bound"].mean().unstack()
+    told = pd.DataFrame(
+        {
+            "one process, s": medians[1].map("{:.2f}".format),
+            "two, s": medians[2].map("{:.2f}".format),
+            "throughput": medians["ratio"].map("{:.2f}".format),
+            "bound of one": bounds[1].map("{:.3f}".format),
+            "of two": bounds[2].map("{:.3f}".format),
+        }
+    )
+    n_pairs = frame["repeat"].nunique()
+    return markdown(told, "rows a step") + (
+        f"\nAn epoch of 20,000 x 20, width 256, one thread each: medians over {n_pairs} "
+        "interleaved pairs of fits. Throughput: that of two processes over that of one. Bounds: "
+        "after four epochs.\n"
     )
 
 
@@ -525,7 +541,7 @@ def main() -> None:
         complete_one(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
         return
     if sys.argv[1:2] == ["share"]:
-        share()
+        share(int(sys.argv[2]))
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=list(PARTS), help="what to time")
