@@ -87,8 +87,8 @@ class Table:
         """Learn the schema: all (N, n_features)."""
         self.codecs, self.n_missing = list(codecs), holes.sum(0)
         seen: Mask = np.asarray(observed.any(0))
-        low = np.where(observed, X, np.inf).min(0)
-        high = np.where(observed, X, -np.inf).max(0)
+        low = X.min(0, where=observed, initial=np.inf)
+        high = X.max(0, where=observed, initial=-np.inf)
         varies: Mask = np.asarray(seen & (low < high))
         kinds = [codec.kind for codec in self.codecs]
         self.copies = _copies(X, observed, np.flatnonzero(varies), codecs)
@@ -111,23 +111,24 @@ class Table:
         self.n_rows = len(X)
         self.n_values = [len(np.unique(X[observed[:, j], j])) for j in range(X.shape[1])]
 
-        cells = np.where(observed, X, np.nan)[:, self.modelled].astype(np.float64)
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
-        # within [-1, 1] no square over- or underflows, whatever the column's units
-        middle = 0.5 * self.low + 0.5 * self.high
-        half_range = 0.5 * self.high - 0.5 * self.low
-        unit = (cells - middle) / half_range
-        self.location = middle + half_range * np.nanmean(unit, 0)
-        self.scale = half_range * np.nanstd(unit, 0)
-        coded = np.array([kinds[j] in _CODED for j in self.modelled], dtype=bool)
-        self.location[coded], self.scale[coded] = 0.0, 1.0
+        self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))
+        self.facts = []
+        for d, j in enumerate(self.modelled.tolist()):  # one by one, in the memory of a column
+            cells = X[observed[:, j], j].astype(np.float64)
+            if kinds[j] not in _CODED:
+                # within [-1, 1] no square over- or underflows, whatever the column's units
+                middle = 0.5 * self.low[d] + 0.5 * self.high[d]
+                half_range = 0.5 * self.high[d] - 0.5 * self.low[d]
+                unit = (cells - middle) / half_range
+                self.location[d] = middle + half_range * unit.mean()
+                self.scale[d] = half_range * unit.std()
+            self.facts.append(self._facts(d, cells))
         self.log_scale = np.log(self.scale)
-        self.facts = [self._facts(d, cells[:, d]) for d in range(len(self.modelled))]
         return self
 
-    def _facts(self, d: int, cells: NDArray[np.float64]) -> Facts:
+    def _facts(self, d: int, seen: NDArray[np.float64]) -> Facts:
         codec = self.codecs[self.modelled[d]]
-        seen = cells[~np.isnan(cells)]
         if codec.kind in _CODED:
             counts = np.bincount(seen.astype(int), minlength=len(codec.levels))
             return Facts(codec.kind, tuple(counts.tolist()))
@@ -202,8 +203,10 @@ class Table:
                 X[also, source] = X[also, copy]
                 observed[also, source] = True
         seen = observed[:, self.modelled]
-        x = (X[:, self.modelled].astype(np.float64) - self.location) / self.scale
-        x = x.clip(-_LIMIT, _LIMIT)
+        x = X[:, self.modelled].astype(np.float64, copy=False)  # a copy, and the only one
+        x -= self.location
+        x /= self.scale
+        x.clip(-_LIMIT, _LIMIT, out=x)
         for d in self._binary():  # the two values in float32 and float64 are not quite the same
             for value in (0.0, 1.0):
                 x[np.isclose(x[:, d], value, rtol=0, atol=1e-6), d] = value
@@ -212,7 +215,8 @@ class Table:
             if self.supports[d] == "whole" and self.codecs[self.modelled[d]].guessed:
                 x[:, d] = np.rint((x[:, d] - facts.origin) / facts.step) * facts.step + facts.origin
                 x[:, d] = np.maximum(x[:, d], facts.low)
-        return Rows(np.where(seen, x, 0.0), seen)
+        x[~seen] = 0.0
+        return Rows(x, seen)
 
     def check(self, rows: Rows, names: Sequence[str]) -> None:
         """Raise where an observed cell lies outside its column's support."""

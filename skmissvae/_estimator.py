@@ -25,7 +25,7 @@ from ._input import (
     open_table,
     read,
 )
-from ._linear import factor_analysis, start_from
+from ._linear import ENOUGH_ROWS, factor_analysis, start_from
 from ._params import estimator, validate
 from ._pieces import Pieces, Training
 from ._schedules import SMALL, Step, epochs_from_nothing
@@ -142,10 +142,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             if go_on:
                 self._check_architecture("set warm_start=False")
                 # another sample may have levels that the first had not
-                cells = self._read(source, None if pieces is None else "missing")
+                cells = self._reader(None if pieces is None else "missing").cells(source)
             else:
                 cells = self._start(source, seeds[0])
-            rows = self._encode_rows(cells)
+            rows = self._reader().rows(cells)
+            del cells  # a copy of the table
             n_all = None if pieces is None else pieces.n_rows
             held_out = self._held_out(len(rows.x), seeds[1], n_all)
             if not go_on and pieces is None:
@@ -173,8 +174,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _read_chunk(self, chunk: Any) -> Rows:
         """Return a part of the table as the model sees it, in training."""
-        source = open_table(self, chunk, reset=False)
-        return self._encode_rows(self._read(source, handle_unknown="missing"))
+        reader = self._reader("missing")
+        return reader.rows(reader.cells(open_table(self, chunk, reset=False)))
 
     def _check_pieces(self, how: str) -> None:
         """Raise where the parameters want all rows in memory."""
@@ -198,7 +199,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         A model that goes on has no start. Returns whether training was stopped from outside.
         """
         if start_seed is not None:
-            self._begin(table.trained_on, start_seed)
+            self._begin(table, start_seed)
         state = self._train(table, max_iter, self.schedule, seed, epochs)
         self.history_ = state.history
         self.n_iter_ = max(1, len(self.history_["bound"]))
@@ -251,10 +252,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 self.history_, self.validation_score_ = {}, math.nan
             else:
                 self._check_architecture("call fit")
-                cells = self._read(source)
-            rows = self._encode_rows(cells)
+                cells = self._reader().cells(source)
+            rows = self._reader().rows(cells)
             if first:
-                self._begin(rows, seeds[0])
+                self._begin(Training(rows), seeds[0])
             # a pass must not repeat the noise of the last, even with an integer random_state
             seed = derive_seed(seeds[1], int(self.n_iter_))
             state = self._train(Training(rows), 1, "constant", seed)
@@ -324,7 +325,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """Return those of the model itself, whose decoder can overfit."""
         return self._epochs(n_rows)
 
-    def _begin(self, rows: Rows, seed: int) -> None:
+    def _begin(self, table: Training, seed: int) -> None:
         """Let a model that has a guide start from factor analysis.
 
         Raises
@@ -332,7 +333,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         ValueError
             If that start is asked for and cannot be.
         """
-        self.init_ = "factor_analysis" if self._start_linear(rows, seed) else "random"
+        self.init_ = "factor_analysis" if self._start_linear(table, seed) else "random"
         if self.init == "factor_analysis" != self.init_:
             raise ValueError(
                 f"Parameter 'init' of {type(self).__name__} cannot be 'factor_analysis' here: it "
@@ -342,13 +343,17 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 "init='auto'."
             )
 
-    def _start_linear(self, rows: Rows, seed: int) -> bool:
+    def _start_linear(self, table: Training, seed: int) -> bool:
         """Make a model that has a guide one of factor analysis, and tell whether it is that."""
-        if self.vae_.guide is None or len(rows.x) < LEAST_ROWS:
+        places = table.trained_on()
+        if self.vae_.guide is None or len(places) < LEAST_ROWS:
             return False
         random_state = np.random.default_rng(derive_seed(seed, 7))
+        if len(places) > ENOUGH_ROWS:
+            places = random_state.choice(places, ENOUGH_ROWS, replace=False)
         x, seen = self.vae_.likelihood.straighten(
-            torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
+            torch.from_numpy(table.rows.x[places].astype(np.float32)),
+            torch.from_numpy(table.rows.observed[places]),
         )
         x = torch.where(seen, x, 0.0)
         n_factors = min(self._spec.n_latents, int(seen.any(0).sum()), _FACTORS)
@@ -668,6 +673,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         try:
             with own_precision(device):
                 goal = objective(vae, all_rows)
+                del all_rows  # what is trained on is in parts
                 with (
                     # dropout's stream must not be that of the draws
                     local_seed(derive_seed(table.own_seed(seed), 4), device),

@@ -3,7 +3,7 @@
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ._columns import Rows, Table
 from ._conditional import Conditional
-from ._input import Cells, Source, column_names, create, open_table, read
+from ._input import Cells, Source, column_names, create, open_table
 from ._params import refuse_fewer, validate
+from ._reading import Reader
 from ._rowwise import RowFunction, WeightFunction, by_weights, draws_at_once, row_by_row
 from ._settable import Settable
 from ._spec import Spec
@@ -97,12 +98,15 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         .. [2] Cornuet, Marin, Mira and Robert (2012). Adaptive multiple importance sampling.
            Scandinavian Journal of Statistics 39.
         """
-        rows = self._rows(X)[2]
-        log_evidence, ess = self._evidence(rows)
+        found = []
+        for rows in self._parts(X):
+            log_evidence, ess = self._evidence(rows)
+            # without evidence the density of nothing is one; the estimate would only come near
+            log_evidence = np.where(rows.observed.any(1), log_evidence, 0.0)
+            found.append((log_evidence - self._table.log_units(rows), ess))
+        scores, ess = map(np.concatenate, zip(*found, strict=True))
         self._warn_of_poor_weights(ess, self.n_importance_draws, chains=False)
-        # without evidence the density of nothing is one; the estimate would only come near
-        log_evidence = np.where(rows.observed.any(1), log_evidence, 0.0)
-        return log_evidence - self._table.log_units(rows)
+        return scores
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean log-density of the rows' observed cells.
@@ -137,7 +141,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             to the row. Few effective draws mean that the row's means and scores are uncertain,
             its imputations too alike.
         """
-        return self._evidence(self._rows(X)[2])[1]
+        return np.concatenate([self._evidence(rows)[1] for rows in self._parts(X)])
 
     def _evidence(self, rows: Rows) -> list[np.ndarray]:
         """Return evidence and effective number of draws of each row."""
@@ -174,7 +178,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         def tail(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
             return (torch.tensor([pareto_k(given.log_weights(x, o, self._common(x))[1])]),)
 
-        return self._row_by_row(self._rows(X)[2], tail)[0]
+        return self._of_rows(X, tail)[0]
 
     def mixture_weights(self, X: Any) -> np.ndarray:
         r"""Return the weights of the components of each row's approximate posterior.
@@ -194,7 +198,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         def weights(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
             return (given.vae.posterior(x, o).log_pi.exp(),)
 
-        return self._row_by_row(self._rows(X)[2], weights)[0]
+        return self._of_rows(X, weights)[0]
 
     def latent_information(self, X: Any) -> np.ndarray:
         r"""Return what the missing cells of each row would tell of its latents, in nats.
@@ -230,7 +234,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                 return (torch.zeros(1, dtype=torch.float64, device=x.device),)
             return (given.information(x, o, self._common(x), _N_INFORMATION),)
 
-        return self._row_by_row(self._rows(X)[2], information)[0]
+        return self._of_rows(X, information)[0]
 
     def outlier_scores(self, X: Any) -> pd.DataFrame:
         r"""Return how strange each row is, and what each of its cells has to do with it.
@@ -267,19 +271,19 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                 without[0, d] = False
                 rest = given.evidence(x, without, self._common(x)).log_evidence
                 found[0, 1 + d] = (rest if without.any() else 0.0) + found[0, 0]
-            return (found,)
+            return found, o.sum(1)
 
-        rows = self._rows(X)[2]
+        check_is_fitted(self)
         names = [column_names(self)[j] for j in self._table.modelled]
         for name in ("score", "per_cell"):
             if name in names:
                 raise ValueError(
                     f"X has a column named {name!r}, as one that outlier_scores adds; rename it."
                 )
-        (found,) = self._row_by_row(rows, surprises)
+        found, n_observed = self._of_rows(X, surprises)
         index = X.index if isinstance(X, pd.DataFrame) else None
         frame = pd.DataFrame(found, columns=["score", *names], index=index)
-        frame.insert(1, "per_cell", found[:, 0] / np.maximum(rows.observed.sum(1), 1))
+        frame.insert(1, "per_cell", found[:, 0] / np.maximum(n_observed, 1))
         return frame
 
     def chain_diagnostics(self, X: Any) -> pd.DataFrame:
@@ -316,7 +320,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             run = given.run(x, o, self._common(x))
             return run.acceptance.double(), *worst(run.means(given.vae), o)
 
-        columns = self._row_by_row(self._rows(X)[2], diagnose)
+        columns = self._of_rows(X, diagnose)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(
             dict(zip(("acceptance", "ess", "r_hat"), columns, strict=True)), index=index
@@ -335,10 +339,15 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         ndarray of shape (n_samples, n_latents)
             Means by importance weights, or over the chains of ``sampler``.
         """
-        _, cells, rows = self._rows(X)
-        _, z, ess = self._by_weights(rows, lambda given, x, o: given.means(x, o, self._common(x)))
+
+        def means(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+            return given.means(x, o, self._common(x))
+
+        source = self._opened(X)
+        found = [self._by_weights(rows, means)[1:] for rows in self._reader().parts(source)]
+        z, ess = map(np.concatenate, zip(*found, strict=True))
         self._warn_of_poor_weights(ess, self.n_importance_draws)
-        return z.astype(cells.values.dtype)
+        return z.astype(source.number_type)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw new rows from the model.
@@ -374,24 +383,30 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
     # -- tables, rows, devices ----------------------------------------------------------------
 
-    def _read(self, source: Source, handle_unknown: str | None = None) -> Cells:
-        names, treatment = column_names(self), np.array(self._table.treatment)
-        matters = np.isin(treatment, ("modelled", "copy"))
-        options = self.missing_values, handle_unknown or self.handle_unknown, matters
-        return read(source, self._table.codecs, names, *options)
+    def _reader(self, handle_unknown: str | None = None) -> Reader:
+        options = self.missing_values, handle_unknown or self.handle_unknown
+        return Reader(self._table, column_names(self), *options)
 
-    def _encode_rows(self, cells: Cells) -> Rows:
-        rows = self._table.encode(cells.values, cells.observed)
-        names = column_names(self)
-        self._table.check(rows, [names[j] for j in self._table.modelled])
-        return rows
-
-    def _rows(self, X: Any) -> tuple[Source, Cells, Rows]:
+    def _opened(self, X: Any) -> Source:
         check_is_fitted(self)
         validate(self)
-        source = open_table(self, X, reset=False)
-        cells = self._read(source)
-        return source, cells, self._encode_rows(cells)
+        return open_table(self, X, reset=False)
+
+    def _rows(self, X: Any) -> tuple[Source, Cells, Rows]:
+        """Return all of a table at once."""
+        source, reader = self._opened(X), self._reader()
+        cells = reader.cells(source)
+        return source, cells, reader.rows(cells)
+
+    def _parts(self, X: Any) -> Iterator[Rows]:
+        """Yield a table some rows at a time, in the memory of these."""
+        source = self._opened(X)
+        return self._reader().parts(source)
+
+    def _of_rows(self, X: Any, function: RowFunction) -> list[np.ndarray]:
+        """Apply a function to each row of a table and put its outcomes together."""
+        found = [self._row_by_row(rows, function) for rows in self._parts(X)]
+        return [np.concatenate(one) for one in zip(*found, strict=True)]
 
     def _device(self) -> torch.device:
         if self.device == "auto":

@@ -103,7 +103,7 @@ class Codec(ABC):
         """Return a number for each cell, NaN for holes and for what was not seen at fit."""
 
     @abstractmethod
-    def decode(self, numbers: NDArray[np.float64]) -> Any:
+    def decode(self, numbers: Floats) -> Any:
         """Return the cells of numbers."""
 
 
@@ -117,7 +117,7 @@ class Numbers(Codec):
         """Return the numbers."""
         return _numbers(values, holes)
 
-    def decode(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    def decode(self, numbers: Floats) -> Floats:
         """Return the numbers."""
         return np.rint(numbers) if self.whole else numbers
 
@@ -142,7 +142,7 @@ class Labels(Codec):
         found[~holes] = [index.get(cells[i], np.nan) for i in np.flatnonzero(~holes)]
         return found
 
-    def decode(self, numbers: NDArray[np.float64]) -> list[Any]:
+    def decode(self, numbers: Floats) -> list[Any]:
         """Return the levels."""
         codes = np.rint(numbers).clip(0, len(self.levels) - 1).astype(int)
         return [self.levels[code] for code in codes]
@@ -193,7 +193,7 @@ class Dates(Codec):
         time = time.tz_localize(self.zone or "UTC") if time.tzinfo is None else time
         return time.timestamp() * 1e6
 
-    def decode(self, numbers: NDArray[np.float64]) -> list[Any]:
+    def decode(self, numbers: Floats) -> list[Any]:
         """Return dates, times or durations."""
         inside = np.clip(numbers, *self.limits)
         ticks = [round(number / self.grain) * self.grain for number in inside.tolist()]
@@ -220,7 +220,7 @@ class Opaque(Codec):
         """Return that nothing is known."""
         return np.full(len(holes), np.nan)
 
-    def decode(self, numbers: NDArray[np.float64]) -> list[Any]:
+    def decode(self, numbers: Floats) -> list[Any]:
         """Return nothings."""
         return [None] * len(numbers)
 

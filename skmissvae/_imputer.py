@@ -21,7 +21,7 @@ from ._completion import Completion
 from ._conditional import Conditional, cells_of, level_chances, median, mode
 from ._estimator import LEAST_ROWS, BaseVAE
 from ._frames import Numbers
-from ._input import Cells, chosen_cells, column_names
+from ._input import Cells, asked_cells, column_names
 from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
 from ._params import (
     Parameter,
@@ -41,7 +41,7 @@ from ._settable import a_mapping
 from ._spec import place_of
 from ._starts import TRIED_ROWS, better_start
 from ._state import users_level
-from ._task import Imputations, Task, describe, row_keys
+from ._task import Imputations, Part, Task, describe, row_keys
 from .chunks import Chunks
 from .missingness import borrowed_masks
 from .noise import KeyedNoise, derive_seed
@@ -319,7 +319,17 @@ calibration_ : DataFrame or None
             table. ``set_output`` chooses another container.
         """
         task = self._task(X, where)
-        likelihood = self.vae_.likelihood
+        numbers, ess = [], []
+        for part in task.parts():
+            x, effective = self._completed(part)
+            numbers.append(task.numbers(part, x))
+            ess.append(effective)
+        self._warn_of_poor_weights(np.concatenate(ess), self.n_importance_draws)
+        return task.table(numbers)
+
+    def _completed(self, part: Part) -> list[np.ndarray]:
+        """Return values of all modelled cells of the rows to do, and effective draws."""
+        likelihood, decided = self.vae_.likelihood, ~self._numeric()
 
         def expect(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
             expected, _, *ess = given.means(x, o, self._common(x))
@@ -328,7 +338,7 @@ calibration_ : DataFrame or None
         def complete(given: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
             draw = self.estimate == "draw"
             noise = (
-                KeyedNoise(derive_seed(self._seed, 1), [int(task.keys[i])], device=x.device)
+                KeyedNoise(derive_seed(self._seed, 1), [int(part.keys[i])], device=x.device)
                 if draw
                 else self._common(x)
             )
@@ -343,13 +353,9 @@ calibration_ : DataFrame or None
                 value = torch.where(torch.as_tensor(decided, device=z.device), point, value)
             return value.double(), ess
 
-        decided = ~self._numeric()
         if self.estimate in ("auto", "mean"):
-            x, ess = self._by_weights(task.rows, expect, task.todo)
-        else:
-            x, ess = self._row_by_row(task.rows, complete, which=task.todo)
-        self._warn_of_poor_weights(ess, self.n_importance_draws)
-        return task.table(x)
+            return self._by_weights(part.rows, expect, part.todo)
+        return self._row_by_row(part.rows, complete, which=part.todo)
 
     def impute(
         self,
@@ -439,6 +445,7 @@ calibration_ : DataFrame or None
         """
         levels = checked_quantiles(quantiles)
         task, table, device = self._task(X, where), self._table, self._device()
+        part = task.whole()
         given = [one.to(device) for one in self._conditionals()]
         D = len(table.modelled)
         labels = [table.levels(d) for d in range(D)]
@@ -458,32 +465,30 @@ calibration_ : DataFrame or None
             chances = torch.stack([level_chances(part, share, n_codes) for part, share in columns])
             return stats, chances.sum(0, keepdim=True), ess
 
-        stats, chances, ess = self._row_by_row(task.rows, tell, which=task.todo)
+        stats, chances, ess = self._row_by_row(part.rows, tell, which=part.todo)
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         statistics = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
-        return describe(task, stats, chances, labels, statistics, column_names(self))
+        return describe(task, part, stats, chances, labels, statistics, column_names(self))
 
     def _task(self, X: Any, where: Any, row_ids: Any = None, keep: bool = False) -> Task:
         """Return a table to complete; a copy of what the user may yet change where it is kept."""
-        source, cells, rows = self._rows(X)
+        source, names = self._opened(X), column_names(self)
         if keep:
             source = source.copy()
-        wanted = cells.holes
-        if where is not None:
-            wanted = chosen_cells(where, cells.holes, column_names(self))
-            hidden = wanted & cells.observed
-            if hidden.any():
-                cells = cells._replace(observed=cells.observed & ~hidden)
-                rows = self._encode_rows(cells)
-        wanted = wanted & self._table.fillable()
-        kept = self._table.kept
-        extra = {}
-        if self.indicator_ is not None:
-            flags = self.indicator_.transform(np.where(cells.holes, np.nan, 0.0))
-            names = self.get_feature_names_out()[len(kept) :]
-            extra = dict(zip(names, flags.T, strict=True))
-        keys, bounds = row_keys(row_ids, len(wanted)), self._bounds()
-        return Task(self._table, source, cells, rows, wanted, extra, self._template, bounds, keys)
+        shape = source.n_rows, len(names)
+        asked = None if where is None else asked_cells(where, shape, names)
+        asked = asked.copy() if keep and asked is not None else asked
+        keys, bounds = row_keys(row_ids, source.n_rows), self._bounds()
+        reader, template = self._reader(), self._template
+        return Task(reader, source, asked, keys, bounds, template, self._indicators)
+
+    def _indicators(self, holes: np.ndarray) -> dict[str, np.ndarray]:
+        """Return columns that tell what was missing, where they are asked for."""
+        if self.indicator_ is None:
+            return {}
+        flags = self.indicator_.transform(np.where(holes, np.nan, 0.0))
+        names = self.get_feature_names_out()[len(self._table.kept) :]
+        return dict(zip(names, flags.T, strict=True))
 
     def _conditionals(self) -> list[Conditional]:
         """Return the models to draw from in turn, with the settings of the call."""

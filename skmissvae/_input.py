@@ -52,6 +52,18 @@ class Source(NamedTuple):
         """Number of rows."""
         return len(self.columns[0])
 
+    @property
+    def number_type(self) -> np.dtype:
+        """Type of the table in numbers."""
+        return np.dtype(np.float64) if self.frame is not None or self.dtype is None else self.dtype
+
+    def part(self, rows: slice) -> Source:
+        """Return some of the rows, in the memory that they have."""
+        if self.frame is None:
+            return self._replace(columns=[column[rows] for column in self.columns])
+        frame = self.frame[rows]
+        return self._replace(columns=columns_of(frame), frame=frame)
+
     def copy(self) -> Source:
         """Return the same, whatever becomes of what was handed in."""
         if self.frame is None:
@@ -263,6 +275,7 @@ def read(
     missing_values: Any,
     handle_unknown: str = "error",
     matters: Mask | None = None,
+    first: int = 0,
 ) -> Cells:
     """Return a table in numbers.
 
@@ -280,10 +293,11 @@ def read(
         Whether a level that was not there at fit is an error or no evidence.
     matters : ndarray of shape (n_features,), optional
         Columns of which a level can be unknown.
+    first : int
+        Position of the first row, for errors.
     """
     marker = missing_marker(missing_values)
-    dtype = np.float64 if source.frame is not None else source.dtype
-    values = np.empty((source.n_rows, len(codecs)), dtype=dtype)
+    values = np.empty((source.n_rows, len(codecs)), dtype=source.number_type)
     holes = np.empty(values.shape, dtype=bool)
     for j, (column, one) in enumerate(zip(source.columns, codecs, strict=True)):
         holes[:, j] = missing(column, marker)
@@ -307,33 +321,37 @@ def read(
         known = ", ".join(map(repr, codecs[j].levels[:10]))
         more = ", ..." if len(codecs[j].levels) > 10 else ""
         raise ValueError(
-            f"Column {names[j]!r}, row {i}, holds {cell!r}, which it did not at fit (it had "
-            f"{known}{more}); mend the value, or set handle_unknown='missing' to leave it as it "
-            "is and go by the other columns."
+            f"Column {names[j]!r}, row {first + i}, holds {cell!r}, which it did not at fit (it "
+            f"had {known}{more}); mend the value, or set handle_unknown='missing' to leave it as "
+            "it is and go by the other columns."
         )
     infinite = ~holes & np.isinf(values)
     if infinite.any():
         i, j = np.argwhere(infinite)[0]
         raise ValueError(
-            f"Input X contains infinity: column {names[j]!r}, row {i}, holds {values[i, j]}; "
-            "replace it, or mark it missing."
+            f"Input X contains infinity: column {names[j]!r}, row {first + i}, holds "
+            f"{values[i, j]}; replace it, or mark it missing."
         )
     return Cells(values, ~holes & ~np.isnan(values), holes)
 
 
-def chosen_cells(where: Any, holes: Mask, names: Sequence[str]) -> Mask:
-    """Return the cells that ``where`` wants: those of a mask, or the holes of some columns.
+def asked_cells(where: Any, shape: tuple[int, int], names: Sequence[str]) -> Mask:
+    """Return what ``where`` asks for: a mask of cells, or one of columns whose holes are meant.
 
     Parameters
     ----------
     where : array-like of bool of shape (n_samples, n_features) or list of columns
         Cells to impute.
-    holes : ndarray of shape (n_samples, n_features)
-        Missing cells.
+    shape : tuple of int
+        That of the table.
     names : sequence of str
         Names of the columns.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features) or (n_features,)
+        The mask.
     """
-    shape = holes.shape
     if np.ndim(where) == 2:
         given = list(getattr(where, "columns", names))
         if given != list(names) and set(given) == set(names):
@@ -350,7 +368,7 @@ def chosen_cells(where: Any, holes: Mask, names: Sequence[str]) -> Mask:
             )
         return mask
     if np.ndim(where) == 1 and np.asarray(where).dtype == bool and len(where) == shape[1]:
-        return holes & np.asarray(where)
+        return np.asarray(where)
     if isinstance(where, str) or np.ndim(where) != 1:
         raise ValueError(
             f"where must be a mask of bool of X's shape {shape}, or a list of columns; got "
@@ -358,15 +376,15 @@ def chosen_cells(where: Any, holes: Mask, names: Sequence[str]) -> Mask:
         )
     chosen = np.zeros(shape[1], dtype=bool)
     chosen[[place_of(column, names, "where") for column in where]] = True
-    return holes & chosen
+    return chosen
 
 
 def restore(
     source: Source,
     codecs: Sequence[Codec],
-    numbers: NDArray[np.float64],
+    numbers: Sequence[Floats],
     filled: Mask,
-    kept: Iterable[int],
+    kept: Sequence[int],
     extra: Mapping[str, np.ndarray],
     template: Source,
 ) -> Any:
@@ -378,8 +396,8 @@ def restore(
         The table.
     codecs : sequence of Codec
         How numbers become cells.
-    numbers : ndarray of shape (n_samples, n_features)
-        A number for every cell that is filled.
+    numbers : sequence of ndarray
+        Of each kept column, a number for every cell of it that is filled.
     filled : ndarray of shape (n_samples, n_features)
         Which cells are filled.
     kept : sequence of int
@@ -390,25 +408,20 @@ def restore(
         The table at fit, whose types columns without any cell get.
     """
     if source.frame is None:
-        whole = np.empty((source.n_rows, len(codecs)), source.dtype)
-        for j, column in enumerate(source.columns):
-            whole[:, j] = column
-        table = whole[:, list(kept)]
-        if any(isinstance(level, str) for j in kept for level in codecs[j].levels):
-            table = table.astype(object)
-        for place, j in enumerate(kept):
-            where = filled[:, j]
-            table[where, place] = codecs[j].decode(numbers[where, j])
+        words = any(isinstance(level, str) for j in kept for level in codecs[j].levels)
+        table = np.empty((source.n_rows, len(kept)), object if words else source.dtype)
+        for place, (j, found) in enumerate(zip(kept, numbers, strict=True)):
+            table[:, place] = source.columns[j]
+            table[filled[:, j], place] = codecs[j].decode(found)
         flags = [column[:, None].astype(table.dtype) for column in extra.values()]
-        return np.hstack([table, *flags])
+        return np.hstack([table, *flags]) if flags else table
     columns = []
-    for j in kept:
-        where, column = filled[:, j], source.columns[j]
+    for j, found in zip(kept, numbers, strict=True):
+        column = source.columns[j]
         assert isinstance(column, nw.Series), "of a frame"
         at_fit = template.columns[j]
-        cells = codecs[j].decode(numbers[where, j])
         known = at_fit if isinstance(at_fit, nw.Series) else None
-        columns.append(fill(column, where, cells, known))
+        columns.append(fill(column, filled[:, j], codecs[j].decode(found), known))
     return _together(source, columns, extra)
 
 

@@ -17,7 +17,7 @@ from .networks import ConvDecoder, ConvEncoder, ResidualMLP
 _LEAST, _GREATEST = 1e-2, 1e4
 _SETTLING = 10  # rounds before factors are weighed
 _MIN_VARIANCE = 2.5e-3  # of a column given the factors, as a share of its own
-_ROWS = 2000  # more of them add nothing to a start
+ENOUGH_ROWS = 2000  # more of them add nothing to a start
 
 
 class FactorAnalysis(NamedTuple):
@@ -50,7 +50,7 @@ def factor_analysis(
     n_factors : int
         Number of factors L.
     random_state : Generator
-        Source of the start, and of the rows that are taken of a long table.
+        Source of the start.
     n_iter : int
         Rounds. With hundreds of them factors vanish that weakly hold, which the few keep.
 
@@ -64,9 +64,6 @@ def factor_analysis(
     .. [1] Rubin and Thayer (1982). EM algorithms for ML factor analysis. Psychometrika 47.
     .. [2] Bishop (1999). Bayesian PCA. NeurIPS 11.
     """
-    if len(x) > _ROWS:
-        taken = random_state.choice(len(x), _ROWS, replace=False)
-        x, observed = x[taken], observed[taken]
     seen = observed.astype(np.float64)
     n_rows, n_columns = x.shape
     known = observed.any(0)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ._columns import Rows
@@ -34,11 +35,11 @@ class Training(NamedTuple):
         """Return the seed of this process, where several train together."""
         return seed if self.stream is None else self.stream.seed(seed)
 
-    @property
-    def trained_on(self) -> Rows:
-        """Rows in memory that are not held out."""
-        part = slice(None) if self.held_out is None else ~self.held_out.numpy()
-        return Rows(self.rows.x[part], self.rows.observed[part])
+    def trained_on(self) -> NDArray[np.intp]:
+        """Return the places of rows in memory that are not held out."""
+        if self.held_out is None:
+            return np.arange(len(self.rows.x))
+        return np.flatnonzero(~self.held_out.numpy())
 
 
 class Pieces:

@@ -29,7 +29,6 @@ _FEW_LATENTS = 32  # with which proposals are adapted faster for many rows at a 
 _BYTES_PER_ENTRY = 40  # of a guide's matrices, in double precision
 _BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
 _BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
-_AT_ONCE = 20_000  # rows of which outcomes are put together
 
 
 class _Tile(NamedTuple):
@@ -180,18 +179,10 @@ def tile_by_tile(
             outcome = function(given, x[at], observed[at], padded)
             return [part[: len(few)].cpu().numpy() for part in outcome]
 
-    found: list[np.ndarray] = []
-    at_once = size * max(1, _AT_ONCE // size)  # what comes of more is not held twice
-    for start in range(0, len(places), at_once):
-        end = min(start + at_once, len(places))
-        parts = [places[i : min(i + size, end)] for i in range(start, end, size)]
-        # a GPU is kept busy by one thread, and its libraries are not loaded safely by several
-        made = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
-        whole = [np.concatenate(one) for one in zip(*made, strict=True)]
-        found = found or [np.empty((len(places), *w.shape[1:]), w.dtype) for w in whole]
-        for one, part in zip(found, whole, strict=True):
-            one[start:end] = part
-    return found
+    parts = [places[i : i + size] for i in range(0, len(places), size)]
+    # a GPU is kept busy by one thread, and its libraries are not loaded safely by several
+    made = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
+    return [np.concatenate(one) for one in zip(*made, strict=True)]
 
 
 def _tile(given: Conditional, device: torch.device) -> int:

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._columns import Rows, Table
-from ._frames import Dates, Mask
+from ._columns import Rows
+from ._frames import Dates, Floats, Mask
 from ._input import Cells, Source, restore
-
-_AT_ONCE = 20_000  # rows that are put into the table at a time
+from ._reading import Reader, parts_of
 
 
 class Imputations(Sequence[Any]):
@@ -92,17 +91,13 @@ class Imputations(Sequence[Any]):
         return f"Imputations(n={len(self)})"
 
 
-class Task(NamedTuple):
-    """A table to complete."""
+class Part(NamedTuple):
+    """Some rows of a table to complete."""
 
-    schema: Table
-    source: Source
+    start: int  # position of the first
     cells: Cells
     rows: Rows
     wanted: Mask  # (N, n_features)   cells to impute
-    extra: dict[str, np.ndarray]  # columns to put beside the others
-    template: Source  # the table at fit
-    bounds: tuple[np.ndarray, np.ndarray]  # of each column, in its units
     keys: NDArray[np.uint64]  # (N,)   of each row's noise
 
     @property
@@ -110,38 +105,104 @@ class Task(NamedTuple):
         """Rows in which something is to be imputed."""
         return np.flatnonzero(self.wanted.any(1))
 
-    def table(self, x: np.ndarray) -> Any:
-        """Return the completed table: values of modelled columns, in the model's units.
 
-        Those of the rows to do: (n_todo, D).
+class Task:
+    """A table to complete, read some rows at a time, and anew each time that it is gone through.
+
+    All of it is read once before anything is made of it, so that what is wrong comes out.
+
+    Parameters
+    ----------
+    reader : Reader
+        How it is read.
+    source : Source
+        The table.
+    asked : ndarray of shape (n_samples, n_features) or (n_features,), optional
+        Cells to impute, or columns whose holes are; all holes without it.
+    keys : ndarray of shape (n_samples,)
+        Those of each row's noise.
+    bounds : tuple of ndarray of shape (n_features,)
+        Least and greatest values, in the table's units.
+    template : Source
+        The table at fit.
+    flags : callable
+        Returns columns to put beside the others, for the holes of some rows.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        source: Source,
+        asked: Mask | None,
+        keys: NDArray[np.uint64],
+        bounds: tuple[np.ndarray, np.ndarray],
+        template: Source,
+        flags: Callable[[Mask], dict[str, np.ndarray]],
+    ) -> None:
+        self.reader, self.source, self.template = reader, source, template
+        self.bounds, self._asked, self._keys = bounds, asked, keys
+        self._fillable = reader.schema.fillable()
+        self._places, self._only = parts_of(source.n_rows), None
+        #: Cells to impute.
+        self.wanted = np.empty((source.n_rows, len(reader.names)), dtype=bool)
+        beside = []
+        for part, place in zip(self.parts(), self._places, strict=True):
+            self.wanted[place] = part.wanted
+            beside.append(flags(part.cells.holes))
+            if len(self._places) == 1:
+                self._only = part
+        self._flags = {name: np.concatenate([one[name] for one in beside]) for name in beside[0]}
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the table, some rows at a time."""
+        return (self._only or self._read(place) for place in self._places)
+
+    def whole(self) -> Part:
+        """Return the table as one part."""
+        return self._only or self._read(slice(0, self.source.n_rows))
+
+    def _read(self, place: slice) -> Part:
+        cells = self.reader.cells(self.source.part(place), place.start)
+        if self._asked is None or self._asked.ndim == 1:
+            wanted = cells.holes & (True if self._asked is None else self._asked)
+        else:
+            wanted = self._asked[place]
+            cells = cells._replace(observed=cells.observed & ~wanted)
+        wanted = wanted & self._fillable
+        rows = self.reader.rows(cells)
+        return Part(place.start, cells, rows, wanted, self._keys[place])
+
+    def numbers(self, part: Part, x: np.ndarray) -> list[Floats]:
+        """Return a number for each wanted cell of each kept column.
+
+        Parameters
+        ----------
+        part : Part
+            Some rows.
+        x : ndarray of shape (n_todo, D)
+            Values of the modelled columns of those to do, in the model's units.
         """
-        schema, cells = self.schema, self.cells
-        numbers: np.ndarray = np.empty_like(cells.values)
-        todo = self.todo
+        schema, todo = self.reader.schema, part.todo
+        made = schema.decode(x, part.cells.values[todo], part.cells.observed[todo])
         # units may round a number over its bound
         inside = np.isin(schema.treatment, ("modelled", "copy"))
-        bounds = (np.where(inside, bound, np.nan) for bound in self.bounds)
-        low, high = (bound.astype(numbers.dtype) for bound in bounds)
-        for start in range(0, len(numbers), _AT_ONCE):  # in the memory of a few rows
-            part = slice(start, start + _AT_ONCE)
-            first, last = np.searchsorted(todo, (part.start, part.stop))
-            full = np.zeros(self.rows.x[part].shape)
-            full[todo[first:last] - start] = x[first:last]
-            made = schema.decode(full, cells.values[part], cells.observed[part])
-            numbers[part] = np.fmin(np.fmax(made, low), high)
+        low, high = (np.where(inside, edge, np.nan).astype(made.dtype) for edge in self.bounds)
+        made, wanted = np.fmin(np.fmax(made, low), high), part.wanted[todo]
+        return [made[wanted[:, j], j] for j in schema.kept]
+
+    def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
+        """Return the completed table: those that ``numbers`` returned of each part."""
+        schema = self.reader.schema
+        found = [np.concatenate(one) for one in zip(*numbers, strict=True)]
+        kept = schema.kept.tolist()
         return restore(
-            self.source,
-            schema.codecs,
-            numbers,
-            self.wanted,
-            schema.kept,
-            self.extra,
-            self.template,
+            self.source, schema.codecs, found, self.wanted, kept, self._flags, self.template
         )
 
 
 def describe(
     task: Task,
+    part: Part,
     stats: NDArray[np.float64],
     chances: NDArray[np.float64],
     levels: Sequence[Sequence[Any]],
@@ -154,6 +215,8 @@ def describe(
     ----------
     task : Task
         The table.
+    part : Part
+        The whole of it.
     stats : ndarray of shape (n_todo, D, n_statistics)
         Of cells of numbers, in the model's units; the second is a spread, the others are places.
     chances : ndarray of shape (n_todo, D, n_levels)
@@ -163,17 +226,17 @@ def describe(
     statistics, names : sequence of str
         Names of the statistics and of the table's columns.
     """
-    schema, todo = task.schema, task.todo
+    schema, todo = task.reader.schema, part.todo
     place = {int(j): d for d, j in enumerate(schema.modelled)}
     place |= {copy: place[source] for copy, source in schema.copies.items()}
     labels = _row_labels(task.source)
     found = []
     for j, d in place.items():
-        rows = np.flatnonzero(task.wanted[todo, j])
+        rows = np.flatnonzero(part.wanted[todo, j])
         codec = schema.codecs[j]
         # the cell of a copy whose original is seen
-        known = rows[task.rows.observed[todo[rows], d]]
-        value = task.rows.x[todo[known], d]
+        known = rows[part.rows.observed[todo[rows], d]]
+        value = part.rows.x[todo[known], d]
         stats[known, d], stats[known, d, 1] = value[:, None], 0.0
         if levels[d]:
             chances[known, d] = value[:, None] == np.arange(chances.shape[-1])

@@ -20,6 +20,7 @@ LAYERS = [
     ["_columns", "chunks"],
     ["_spec", "_streams", "_distributed"],
     ["_input", "_settable", "_pieces", "_rowwise"],
+    ["_reading"],
     ["_task", "_intervals", "missingness", "pooling"],
     ["_fitted"],
     ["_completion"],

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator, _reading
 
 pytestmark = quiet
 
@@ -190,6 +190,27 @@ def test_every_imputer_completes_mixed_tables(cls, container):
         assert_completed(completed, frame)
     for values in outputs(imputer, frame).values():
         assert not pd.isna(np.asarray(values, dtype=object)).any()
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_frames_read_in_parts_are_as_frames_read_whole(container, monkeypatch):
+    frame = mixed(container)
+    imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
+
+    def told():
+        return [imputer.transform(frame), *imputer.impute(frame, 2), imputer.outlier_scores(frame)]
+
+    whole = told()
+    monkeypatch.setattr(_reading, "_AT_ONCE", 7)
+    for made, expected in zip(told(), whole, strict=True):
+        assert type(made) is type(expected)
+        assert made.equals(expected)
+    if container == "polars":
+        frame[50, "word"] = "mauve"
+    else:
+        frame.loc[50, "word"] = "mauve"
+    with pytest.raises(ValueError, match="'word', row 50, holds 'mauve'"):
+        imputer.transform(frame)
 
 
 def test_kinds_are_read_off_the_types():

@@ -15,8 +15,8 @@ from skmissvae import (
     MissSVAEImputer,
     MVAEImputer,
     VAEDensityEstimator,
+    _reading,
     _rowwise,
-    _task,
     importance,
 )
 from skmissvae.networks import ByRows, ResidualMLP
@@ -221,14 +221,39 @@ def test_tiles_of_many_draws_are_as_rows_one_by_one(tiles, monkeypatch):
     assert 192 in tiles
 
 
-def test_long_tables_are_put_together_from_pieces(monkeypatch):
+def test_a_table_read_in_parts_is_as_one_read_whole(monkeypatch):
     X = np.vstack([curved(), np.random.default_rng(1).normal(size=(30, 13)), curved(seed=1)])
+    imputer = tiny(MissSIWAEImputer, add_indicator=True).fit(X)
+    mask = np.random.default_rng(2).random(X.shape) < 0.3
+
+    def told():
+        found = {
+            **outputs(imputer, X),
+            "draws": list(imputer.impute(X, 3)),
+            "own ids": imputer.impute(X, 1, row_ids=np.arange(len(X))[::-1])[0],
+            "of a mask": imputer.transform(X, where=mask),
+            "of columns": imputer.transform(X, where=["x1", "x4"]),
+            "pareto_k": imputer.pareto_k(X),
+            "mixture_weights": imputer.mixture_weights(X),
+            "outlier_scores": imputer.outlier_scores(X[:9]),
+        }
+        found["distribution"] = imputer.cell_distribution(X).to_numpy()[:, 3:].astype(float)
+        return {name: np.asarray(values) for name, values in found.items()}
+
+    whole = told()
+    monkeypatch.setattr(_reading, "_AT_ONCE", 7)
+    assert_same(told(), whole)
+
+
+def test_what_is_wrong_in_a_late_part_comes_out_at_once(monkeypatch, tiles):
+    X = curved(40)
     imputer = tiny(MissSIWAEImputer).fit(X)
-    whole, drawn = outputs(imputer, X), imputer.impute(X, 1)[0]
-    monkeypatch.setattr(_task, "_AT_ONCE", 7)
-    monkeypatch.setattr(_rowwise, "_AT_ONCE", 64)
-    assert_same(outputs(imputer, X), whole)
-    np.testing.assert_array_equal(imputer.impute(X, 1)[0], drawn)
+    monkeypatch.setattr(_reading, "_AT_ONCE", 7)
+    X[33, 2] = np.inf
+    for call in (imputer.transform, imputer.impute, imputer.score_samples, imputer.encode):
+        with pytest.raises(ValueError, match="column 'x2', row 33, holds inf"):
+            call(X)
+    assert not tiles
 
 
 def test_chains_take_rows_one_by_one(tiles):

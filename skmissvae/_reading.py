@@ -1,0 +1,50 @@
+"""Reading tables in numbers, some rows at a time: memory is that of the rows in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._columns import Rows, Table
+from ._input import Cells, Source, read
+
+_AT_ONCE = 20_000  # rows that are in hand at a time
+
+
+class Reader(NamedTuple):
+    """How a fitted estimator reads tables, whatever becomes of it."""
+
+    schema: Table
+    names: list[Any]  # of all columns
+    missing_values: Any
+    handle_unknown: str
+
+    def cells(self, source: Source, first: int = 0) -> Cells:
+        """Return a table, or its rows from ``first`` on, in numbers."""
+        matters = np.isin(self.schema.treatment, ("modelled", "copy"))
+        options = self.missing_values, self.handle_unknown, matters, first
+        return read(source, self.schema.codecs, self.names, *options)
+
+    def rows(self, cells: Cells) -> Rows:
+        """Return what the model sees of a table."""
+        rows = self.schema.encode(cells.values, cells.observed)
+        self.schema.check(rows, [self.names[j] for j in self.schema.modelled])
+        return rows
+
+    def parts(self, source: Source) -> Iterator[Rows]:
+        """Yield what the model sees, some rows at a time; errors come before the first."""
+        parts = parts_of(source.n_rows)
+        for part in parts if len(parts) > 1 else []:
+            self._read(source, part)
+        for part in parts:
+            yield self._read(source, part)
+
+    def _read(self, source: Source, part: slice) -> Rows:
+        return self.rows(self.cells(source.part(part), part.start))
+
+
+def parts_of(n_rows: int) -> list[slice]:
+    """Return which rows are read at a time."""
+    return [slice(i, min(i + _AT_ONCE, n_rows)) for i in range(0, n_rows, _AT_ONCE)]
