@@ -65,30 +65,32 @@ class Completion:
             return x, np.empty(0)
         latents, ess = self._shared(part, i)
         ess = ess.copy()
-        many = given.by_rows()
-        # one draw of a row is little to do: those of pools are taken together
-        pooled = ~np.isnan(latents).any(1) & (many is not None)
-        place = np.zeros(len(part.rows.x), dtype=np.intp)
+        pooled, place = ~np.isnan(latents).any(1), np.zeros(len(part.rows.x), dtype=np.intp)
         place[todo] = np.arange(len(todo))
 
-        def sample(there: Conditional, x: Tensor, o: Tensor, rows: np.ndarray) -> tuple[Tensor]:
+        def sample(
+            there: Conditional, x: Tensor, o: Tensor, rows: Sequence[int]
+        ) -> tuple[Tensor, ...]:
             z = torch.from_numpy(latents[place[rows]]).to(x.device)[None]
             return (there.decode(z).sample(self._noise(part, x, rows, 2, i))[0].double(),)
 
-        def draw(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
-            noise, k = self._noise(part, x, [row], 2, i), place[row]
-            z = torch.from_numpy(latents[k]).to(x.device).view(1, 1, -1)
-            effective = torch.from_numpy(ess[k : k + 1]).to(x.device)
-            if z.isnan().any():
-                z, effective = there.latents(x, o, noise, 1)
-            return there.decode(z).sample(noise)[0].double(), effective
+        def draw(
+            there: Conditional, x: Tensor, o: Tensor, rows: Sequence[int]
+        ) -> tuple[Tensor, ...]:
+            noise = self._noise(part, x, rows, 2, i)
+            z, *effective = there.latents(x, o, noise, 1)
+            return there.decode(z).sample(noise)[0].double(), *effective
 
-        rest = ~pooled
-        if many is not None and pooled.any():
-            device = estimator._device()
+        many, device = given.by_rows(), estimator._device()
+        if pooled.any() and many is not None:  # one draw of a row is little to do
             (x[pooled],) = tile_by_tile(part.rows, sample, many, device, todo[pooled])
-        if rest.any():
-            x[rest], ess[rest] = estimator._row_by_row(part.rows, draw, given, todo[rest])
+        elif pooled.any():
+            (x[pooled],) = estimator._row_by_row(
+                part.rows, lambda g, x, o, i: sample(g, x, o, [i]), given, todo[pooled]
+            )
+        if not pooled.all():
+            rest = todo[~pooled]
+            x[~pooled], ess[~pooled] = estimator._by_weights(part.rows, draw, rest, given=given)
         return x, ess
 
     def _shared(self, part: Part, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,14 +110,14 @@ class Completion:
         return z[:, slots.index(i)], ess
 
     def _find(self, part: Part, model: int, slots: Sequence[int]) -> list[np.ndarray]:
-        def choose(there: Conditional, x: Tensor, o: Tensor, row: int) -> tuple[Tensor, ...]:
-            u = torch.cat([self._noise(part, x, [row], 13, i).uniform(1, 1) for i in slots])
-            return there.several(x, o, self._noise(part, x, [row], 12), u)
+        def choose(
+            there: Conditional, x: Tensor, o: Tensor, rows: Sequence[int]
+        ) -> tuple[Tensor, ...]:
+            each = [self._noise(part, x, rows, 13, i).uniform(len(rows), 1) for i in slots]
+            return there.several(x, o, self._noise(part, x, rows, 12), torch.cat(each, 1))
 
-        return self.estimator._row_by_row(part.rows, choose, self.given[model], part.todo)
+        given = self.given[model]
+        return self.estimator._by_weights(part.rows, choose, part.todo, given=given)
 
-    def _noise(
-        self, part: Part, x: Tensor, rows: Sequence[int] | np.ndarray, *of: int
-    ) -> KeyedNoise:
-        keys = [int(key) for key in part.keys[rows]]
-        return KeyedNoise(derive_seed(self.seed, *of), keys, device=x.device)
+    def _noise(self, part: Part, x: Tensor, rows: Sequence[int], *of: int) -> KeyedNoise:
+        return part.noise(derive_seed(self.seed, *of), rows, x.device)

@@ -31,10 +31,10 @@ def _effective(trace: Tensor, observed: Tensor) -> Tensor:
 
 
 def _chosen(w: Tensor, u: Tensor) -> Tensor:
-    """Return which draws uniform numbers choose by their weights: (M,), (n, ...) -> (n,)."""
-    total = w.cumsum(0)
+    """Return which draws uniform numbers choose by their weights: (*, M), (*, n) -> (*, n)."""
+    total = w.cumsum(-1)
     # rounding must not choose one behind the last
-    return torch.searchsorted(total, u.flatten().to(total) * total[-1]).clamp_max(len(w) - 1)
+    return torch.searchsorted(total, u.to(total) * total[..., -1:]).clamp_max(w.shape[-1] - 1)
 
 
 class Conditional(NamedTuple):
@@ -158,32 +158,38 @@ class Conditional(NamedTuple):
 
     def latents(
         self, x: Tensor, observed: Tensor, noise: Noise, size: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents that stand for p(z | x_obs), and the effective number they come from.
 
-        Rows come one at a time: (1, D) -> (size, 1, L), (1,).
+        And that number without what bounds do to the weights. Rows come one at a time, but where
+        ``by_rows`` has made this: (B, D) -> (size, B, L), (B,), (B,).
         """
         if self.where_poor or not self._may_run(observed):
-            z, ess = self._resample(x, observed, noise, size, self._imputed(observed))
-            if not (self._may_run(observed) and self.is_poor(ess)):
-                return z, ess
+            found = self._resample(x, observed, noise, size, self._imputed(observed))
+            if not (self._may_run(observed) and self.is_poor(found.ess)):
+                return found.z, found.ess, found.proposal_ess
         run = self.run(x, observed, noise)
         ess = _effective(run.means(self.vae), observed)
         z = run.z.flatten(0, 1)  # later steps last
         if self.bounds is not None:
             w = self._log_share(z, observed).softmax(0)
-            return z[_chosen(w, noise.uniform(size, 1, 1))], ess
+            return z[_chosen(w, noise.uniform(size, 1, 1).flatten())], ess, ess
         # the last ones, each from another chain as far as there are chains
-        return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess
+        return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess, ess
 
     def log_weights(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return importance draws of one row and the logarithms of their weights.
 
         (1, D) -> (M, 1, L), (M,).
         """
+        z, log_w, _ = self._pool(x, observed, noise)
+        return z, log_w.squeeze(0)
+
+    def _pool(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Weighted:
+        """Return importance draws of rows and their weights."""
         imputed = self._imputed(observed)
         return importance.weighted(
-            self.vae, x, observed, self.n_draws, noise, imputed, adapt=True, held=self.held
+            self.vae, x, observed, self.n_draws, noise, imputed, adapt=self.adapt, held=self.held
         )
 
     def weighted(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
@@ -206,7 +212,7 @@ class Conditional(NamedTuple):
         """Return what the missing cells would tell of the latents, in nats: (1, D) -> (1,)."""
         z, w, _ = self.weighted(x, observed, noise)
         columns = self.decode(z)
-        chosen = _chosen(w, noise.uniform(n, 1, 1))  # (n,)
+        chosen = _chosen(w, noise.uniform(n, 1, 1).flatten())  # (n,)
         filled = self.decode(z[chosen]).completion(noise)  # (n, 1, D)
         cells = [columns.log_prob(one.expand(columns.shape)) for one in filled]  # (M, 1, D) each
         log_p = torch.where(observed, 0.0, torch.stack(cells)).sum((-1, -2)).double()  # (n, M)
@@ -215,30 +221,34 @@ class Conditional(NamedTuple):
 
     def several(
         self, x: Tensor, observed: Tensor, noise: Noise, u: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents that pools of importance draws give for uniform numbers.
 
         Draws from pools that they share vary less than independent ones by the share 1 / ess:
-        where this matters, and where chains run, they are NaN. Rows come one at a time: (1, D),
-        (n, 1) -> (1, n, L), and the effective number of a pool (1,).
+        where this matters, and where chains run, they are NaN. Beside them the effective number of
+        a pool's draws, with and without what bounds do to the weights. Rows come one at a time, but
+        where ``by_rows`` has made this: (B, D), (B, n) -> (B, n, L), (B,), (B,).
         """
-        nothing = x.new_full((1, len(u), self.vae.prior.n_latents), torch.nan)
+        z = x.new_full((*u.shape, self.vae.prior.n_latents), torch.nan)
         if self._may_run(observed) and not self.where_poor:
-            return nothing, nothing[0, :1, 0].double()
-        pools = [self.log_weights(x, observed, noise)]
-        ess = importance.effective(pools[0][1].softmax(0)).view(1)
+            nothing = z[:, 0, 0].double()
+            return z, nothing, nothing
+        pools = [self._pool(x, observed, noise)]
+        ess, proposal_ess = (importance.effective(log_w.softmax(-1)) for log_w in pools[0][1:])
+        waiting = torch.ones_like(ess, dtype=torch.bool)
         if self._may_run(observed) and self.is_poor(ess):
-            return nothing, ess
+            return z, ess, proposal_ess
         while True:
-            z, log_w = (torch.cat(pieces) for pieces in zip(*pools, strict=True))
-            w = log_w.softmax(0)
-            shared = importance.effective(w).view(1)
+            w = torch.cat([pool.log_w for pool in pools], 1).softmax(-1)  # (B, M)
             last = len(pools) == _SHARED_POOLS
-            if shared >= (_LEAST_SHARED_ESS if last else _SHARED_ESS):
-                return z[_chosen(w, u)].transpose(0, 1), ess
-            if last:
-                return nothing, ess
-            pools.append(self.log_weights(x, observed, noise))
+            enough = importance.effective(w) >= (_LEAST_SHARED_ESS if last else _SHARED_ESS)
+            draws = torch.cat([pool.z for pool in pools]).transpose(0, 1)  # (B, M, L)
+            found = draws.take_along_dim(_chosen(w, u).unsqueeze(-1), 1)
+            z = torch.where((waiting & enough)[:, None, None], found, z)
+            waiting &= ~enough
+            if last or not waiting.any():
+                return z, ess, proposal_ess
+            pools.append(self._pool(x, observed, noise))
 
     def spread(
         self, x: Tensor, observed: Tensor, noise: Noise
@@ -258,7 +268,7 @@ class Conditional(NamedTuple):
     def run(self, x: Tensor, observed: Tensor, noise: Noise) -> samplers.Run:
         """Run the chains of one row from importance draws."""
         assert self.sampler is not None
-        start, _ = self._resample(x, observed, noise, self.sampler.n_chains)
+        start = self._resample(x, observed, noise, self.sampler.n_chains).z
         vae = self.vae
         if self.completed is not None and self.sampler.sees_completed:
             vae = self.completed
@@ -271,10 +281,18 @@ class Conditional(NamedTuple):
         noise: Noise,
         size: int,
         imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> importance.Resampled:
         """Return latents by their importance weights, and the effective number of draws."""
         return importance.resample(
-            self.vae, x, observed, self.n_draws, noise, size, imputed, adapt=True, held=self.held
+            self.vae,
+            x,
+            observed,
+            self.n_draws,
+            noise,
+            size,
+            imputed,
+            adapt=self.adapt,
+            held=self.held,
         )
 
     def _may_run(self, observed: Tensor) -> bool:

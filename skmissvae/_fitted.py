@@ -146,7 +146,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
     def _evidence(self, rows: Rows) -> list[np.ndarray]:
         """Return evidence and effective number of draws of each row."""
 
-        def tell(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        def tell(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
             log_evidence, ess = given.evidence(x, o, self._common(x))
             return log_evidence, ess, ess
 
@@ -340,7 +340,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             Means by importance weights, or over the chains of ``sampler``.
         """
 
-        def means(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        def means(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
             return given.means(x, o, self._common(x))
 
         source = self._opened(X)
@@ -452,9 +452,10 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         function: WeightFunction,
         which: Iterable[int] | None = None,
         *,
+        given: Conditional | None = None,
         chains: bool = True,
     ) -> list[np.ndarray]:
-        given, device = self._conditional(), self._device()
+        given, device = given or self._conditional(), self._device()
         return by_weights(rows, function, given, device, which, chains=chains)
 
     def _warn_of_poor_weights(self, ess: np.ndarray, n_draws: int, chains: bool = True) -> None:

@@ -331,21 +331,20 @@ calibration_ : DataFrame or None
         """Return values of all modelled cells of the rows to do, and effective draws."""
         likelihood, decided = self.vae_.likelihood, ~self._numeric()
 
-        def expect(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        def expect(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
             expected, _, *ess = given.means(x, o, self._common(x))
             return likelihood.point(expected, self.estimate == "auto"), *ess
 
-        def complete(given: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
-            draw = self.estimate == "draw"
-            noise = (
-                KeyedNoise(derive_seed(self._seed, 1), [int(part.keys[i])], device=x.device)
-                if draw
-                else self._common(x)
-            )
-            z, ess = given.latents(x, o, noise, 1 if draw else _N_RESAMPLED)
+        def draw(
+            given: Conditional, x: Tensor, o: Tensor, rows: Sequence[int]
+        ) -> tuple[Tensor, ...]:
+            noise = part.noise(derive_seed(self._seed, 1), rows, x.device)
+            z, *ess = given.latents(x, o, noise, 1)
+            return given.decode(z).sample(noise)[0].double(), *ess
+
+        def middle(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
+            z, ess, _ = given.latents(x, o, self._common(x), _N_RESAMPLED)
             columns = given.decode(z)
-            if draw:
-                return columns.sample(noise)[0].double(), ess
             half = torch.full(columns.shape[-1:], 0.5, dtype=z.dtype, device=z.device)
             value = median(columns, half) if self.estimate == "median" else mode(columns, half)
             if decided.any():  # levels have no middle: the most probable one
@@ -353,9 +352,9 @@ calibration_ : DataFrame or None
                 value = torch.where(torch.as_tensor(decided, device=z.device), point, value)
             return value.double(), ess
 
-        if self.estimate in ("auto", "mean"):
-            return self._by_weights(part.rows, expect, part.todo)
-        return self._row_by_row(part.rows, complete, which=part.todo)
+        if self.estimate in ("median", "mode"):
+            return self._row_by_row(part.rows, middle, which=part.todo)
+        return self._by_weights(part.rows, draw if self.estimate == "draw" else expect, part.todo)
 
     def impute(
         self,

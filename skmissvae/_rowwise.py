@@ -44,11 +44,11 @@ _TILE, _DEVICE_TILE = _Tile(2**12, 2**7), _Tile(2**16, 2**12)
 
 #: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
 RowFunction = Callable[[Conditional, Tensor, Tensor, int], tuple[Tensor, ...]]
-#: Of rows at a time: (model, x (B, D), observed (B, D), their positions (B,)) -> tensors (B, ...).
-TileFunction = Callable[[Conditional, Tensor, Tensor, np.ndarray], tuple[Tensor, ...]]
-#: Of rows by their importance weights. The effective number of draws comes last but one, and last
-#: that by which proposals are judged, without bounds.
-WeightFunction = Callable[[Conditional, Tensor, Tensor], tuple[Tensor, ...]]
+#: Of rows at a time: (model, x (B, D), observed (B, D), their positions) -> tensors (B, ...).
+TileFunction = Callable[[Conditional, Tensor, Tensor, Sequence[int]], tuple[Tensor, ...]]
+#: Of rows by their importance weights, one or many. The effective number of draws comes last but
+#: one, and last that by which proposals are judged, without bounds.
+WeightFunction = Callable[[Conditional, Tensor, Tensor, Sequence[int]], tuple[Tensor, ...]]
 
 
 def row_by_row(
@@ -116,13 +116,11 @@ def by_weights(
     many = given.by_rows() if size else None
 
     def alone(places: np.ndarray) -> list[np.ndarray]:
-        return row_by_row(rows, lambda g, x, o, _: function(g, x, o), given, device, places)
+        return row_by_row(rows, lambda g, x, o, i: function(g, x, o, [i]), given, device, places)
 
     def by_tiles(many: Conditional, places: np.ndarray, size: int) -> list[np.ndarray] | None:
         try:
-            return tile_by_tile(
-                rows, lambda g, x, o, _: function(g, x, o), many, device, places, size
-            )
+            return tile_by_tile(rows, function, many, device, places, size)
         except torch.OutOfMemoryError:  # of a GPU, which others may share
             _log.info("no room for %d rows at a time: they are taken one by one", size)
             return None
@@ -176,7 +174,7 @@ def tile_by_tile(
         padded = np.pad(few, (0, size - len(few)), mode="edge")
         at = torch.from_numpy(padded).to(device)
         with inference(device):
-            outcome = function(given, x[at], observed[at], padded)
+            outcome = function(given, x[at], observed[at], padded.tolist())
             return [part[: len(few)].cpu().numpy() for part in outcome]
 
     parts = [places[i : i + size] for i in range(0, len(places), size)]

@@ -286,8 +286,9 @@ class Settable:
             "Importance draws per row for means, scores and imputations. Any number runs in "
             "bounded memory. From 100 on, rows of whose first 1,024 less than a twentieth is "
             "effective, or fewer than ten are, get as many of a proposal that is adapted to the "
-            "row. Up to 128 draws, means and scores are of many rows at a time, which is several "
-            "times as fast where a million of them are to be completed. Read at the call.",
+            "row. Up to 128 draws, means, imputations and scores are of many rows at a time, which "
+            "is several times as fast where a million of them are to be completed. Read at the "
+            "call.",
             whole(1),
         ),
     ] = 1000

@@ -82,7 +82,7 @@ def _error(fitted: BaseVAE, rows: Rows, less: Rows) -> float:
     hidden = rows.observed & ~less.observed
     likelihood = fitted.vae_.likelihood
 
-    def complete(given: Conditional, x: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+    def complete(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
         expected, _, *ess = given.means(x, o, fitted._common(x))
         return likelihood.point(expected, decide=False), *ess
 

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple, overload
 import narwhals as nw
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from ._columns import Rows
 from ._frames import Dates, Floats, Mask
 from ._input import Cells, Source, restore
 from ._reading import Reader, parts_of
+from .noise import KeyedNoise
 
 
 class Imputations(Sequence[Any]):
@@ -104,6 +106,10 @@ class Part(NamedTuple):
     def todo(self) -> NDArray[np.intp]:
         """Rows in which something is to be imputed."""
         return np.flatnonzero(self.wanted.any(1))
+
+    def noise(self, seed: int, rows: Sequence[int], device: torch.device) -> KeyedNoise:
+        """Return noise of rows, whatever their company."""
+        return KeyedNoise(seed, self.keys[rows].tolist(), device=device)
 
 
 class Task:

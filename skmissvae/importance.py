@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -384,6 +384,14 @@ def moments(
     return Moments(weights.ess(), sum_x / total, sum_z / total, proposal_ess)
 
 
+class Weighted(NamedTuple):
+    """Draws of rows and what they weigh."""
+
+    z: Tensor  # (n, B, L)
+    log_w: Tensor  # (B, n)
+    log_proposal: Tensor  # (B, n)   the weights without what bounds add to them
+
+
 def weighted(
     vae: VAE,
     x: Tensor,
@@ -394,30 +402,36 @@ def weighted(
     *,
     adapt: bool = False,
     held: int = BLOCK,
-) -> tuple[Tensor, Tensor]:
-    """Return n draws of one row and the logarithms of their weights: (n, 1, L), (n,).
+) -> Weighted:
+    """Return n draws of each row and the logarithms of their weights, in float64.
 
     The parameters are those of ``moments``.
     """
     pieces = blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
-    z, log_w = zip(*_whole(pieces, n, imputed), strict=True)
-    return torch.cat(z), torch.cat(log_w, 1).squeeze(0)
+    return _joined(list(_whole(pieces, n, imputed)))
+
+
+def _joined(pieces: Sequence[Weighted]) -> Weighted:
+    z, log_w, log_proposal = zip(*pieces, strict=True)
+    return Weighted(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1))
 
 
 def _whole(
     pieces: Iterator[Draws],
     n: int,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield latents and log-weights of whole blocks, (M, B, L) and (B, M): columns are let go."""
-    z, log_w, taken = [], [], 0
+) -> Iterator[Weighted]:
+    """Yield the draws of whole blocks: columns are let go."""
+    found: list[Weighted] = []
+    taken = 0
     for draws in pieces:
-        z.append(draws.z)
-        log_w.append(log_weights(draws, imputed(draws)[1] if imputed else 0.0))
+        log_proposal = log_weights(draws)
+        log_w = log_weights(draws, imputed(draws)[1]) if imputed else log_proposal
+        found.append(Weighted(draws.z, log_w, log_proposal))
         taken += len(draws.z)
         if taken % BLOCK == 0 or taken == n:
-            yield torch.cat(z), torch.cat(log_w, 1)
-            z, log_w = [], []
+            yield _joined(found)
+            found = []
 
 
 def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
@@ -428,6 +442,14 @@ def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     if rows_apart(len(w)):
         per_row, w = padded(per_row, 2), padded(w)
     return (w.unsqueeze(1) @ per_row)[:, 0, : values.shape[-1]].double()
+
+
+class Resampled(NamedTuple):
+    """Latents by the weights of a row's draws."""
+
+    z: Tensor  # (size, B, L)   approximately from p(z | x_obs)
+    ess: Tensor  # (B,)   effective sample size of the pool
+    proposal_ess: Tensor  # (B,)   that without what bounds add to the weights
 
 
 def resample(
@@ -441,7 +463,7 @@ def resample(
     *,
     adapt: bool = False,
     held: int = BLOCK,
-) -> tuple[Tensor, Tensor]:
+) -> Resampled:
     """Draw latents in proportion to their weights from a pool of n (Rubin 1987).
 
     The pool is never held: each block's winner takes the place of the earlier ones with the
@@ -464,16 +486,16 @@ def resample(
 
     Returns
     -------
-    z : Tensor of shape (size, B, L)
-        Latents, approximately from p(z | x_obs).
-    ess : Tensor of shape (B,)
-        Effective sample size of the pool.
+    Resampled
+        Latents and effective sample sizes.
     """
     n_rows = x.shape[0]
-    weights = _Weights(x)
+    weights, unbounded = _Weights(x), _Weights(x)
     chosen: Tensor | None = None
     pieces = blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
-    for z, log_w in _whole(pieces, n, imputed):
+    for z, log_w, log_proposal in _whole(pieces, n, imputed):
+        if imputed:
+            unbounded.add(log_proposal)
         w, _ = weights.add(log_w)
         share = (w.sum(-1) / weights.total).unsqueeze(-1)  # (B, 1)
         u = noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
@@ -484,7 +506,7 @@ def resample(
         replaced = u[..., 1:] < share  # (size, B, 1)
         chosen = z if chosen is None else torch.where(replaced, z, chosen)
     assert chosen is not None, "n is at least one"
-    return chosen, weights.ess()
+    return Resampled(chosen, weights.ess(), (unbounded if imputed else weights).ess())
 
 
 def pareto_k(log_w: Tensor) -> float:

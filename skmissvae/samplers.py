@@ -89,7 +89,7 @@ class ImportanceResampling(Sampler):
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return fresh draws."""
         n, x = len(chain.x), chain.x[0]
-        z, _ = resample(vae, x, observed, self.n_draws, noise, n)
+        z = resample(vae, x, observed, self.n_draws, noise, n).z
         return impute(vae.decode(z), z, chain, observed, noise)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from skmissvae import MVAEImputer, importance
 from skmissvae.distributions import AffineMixture, Defensive, DiagonalNormal, Mixture
+from skmissvae.noise import KeyedNoise
 
 N = 2 * importance.BLOCK + 44  # draws that fill no block
 
@@ -47,7 +48,7 @@ def test_moments_are_weighted_sums_over_all_draws():
 def test_resampled_latents_follow_the_weights_of_the_pool():
     vae, rows = tiny_vae(n_components=1).double(), tiny_rows(3, dtype=torch.float64)
     pool = importance.moments(vae, rows.x, rows.observed, N, SplitNoise(1))
-    z, ess = importance.resample(vae, rows.x, rows.observed, N, SplitNoise(1), size=50_000)
+    z, ess, _ = importance.resample(vae, rows.x, rows.observed, N, SplitNoise(1), size=50_000)
     torch.testing.assert_close(ess, pool.ess)
     assert deviates(z, pool.z) < 4.5
 
@@ -74,7 +75,7 @@ def test_ratios_that_are_no_numbers_give_finite_results(value, everywhere):
     for found in (importance.moments, importance.evidence):
         for part in found(vae, rows.x, rows.observed, N, stream(dtype=torch.float32)):
             assert part.isfinite().all()
-    z, ess = importance.resample(
+    z, ess, _ = importance.resample(
         vae, rows.x, rows.observed, N, stream(dtype=torch.float32), size=20
     )
     assert z.isfinite().all()
@@ -199,6 +200,12 @@ def test_a_defensive_mixture_is_a_density_and_draws_from_it(share):
     # a single draw falls to either by chance
     single = torch.cat([mixture.ancestral(1, stream(seed))[0] for seed in range(400)])
     assert deviates(single, torch.tensor((1 - share) * a + share * b)) < 4.5
+    # or, in rows that have noise of their own, to different ones
+    rows = Defensive(gaussian(a, s).expand(400), gaussian(b, t).expand(400), share)
+    noise = KeyedNoise(0, range(400), torch.float64)
+    drawn = rows.ancestral(3, noise)[0].flatten()
+    assert drawn.shape == (1200,)
+    assert deviates(drawn, torch.tensor((1 - share) * a + share * b)) < 4.5
 
 
 @torch.no_grad()

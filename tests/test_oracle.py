@@ -47,7 +47,7 @@ def test_resampling_and_decoding_follow_the_exact_conditional_distribution():
     x, observed = DENSE.rows(4)
     vae = DENSE.vae(3, spread=0.7, widen=1.2)
     noise = stream(2)
-    z, _ = importance.resample(vae, x, observed, 10_000, noise, size=10_000)
+    z = importance.resample(vae, x, observed, 10_000, noise, size=10_000).z
     draws = torch.cat([vae.decode(z).sample(noise), z], -1)  # (size, B, D + L)
     for b in range(len(x)):
         loc, cov = (torch.tensor(part) for part in DENSE.condition(x[b], observed[b]))

@@ -175,6 +175,13 @@ def tiles(monkeypatch):
     return sizes
 
 
+def draws(estimator, X, rows):
+    """Return what an imputer draws for some rows, (N, 4, n_features); nothing of others."""
+    if not hasattr(estimator, "impute"):
+        return np.zeros((len(rows), 1))
+    return np.stack(list(estimator.impute(X[rows], 4, row_ids=rows)), 1)
+
+
 @tiled
 def test_in_tiles_a_row_gets_what_it_gets_alone(cls, options, poor, tiles, monkeypatch):
     adapted, adapt = [], importance._adapted
@@ -189,6 +196,11 @@ def test_in_tiles_a_row_gets_what_it_gets_alone(cls, options, poor, tiles, monke
     rng = np.random.default_rng(1)
     for rows in (rng.permutation(len(X)), [70], np.arange(3, 77), rng.integers(0, len(X), 45)):
         assert_same(outputs(estimator, X[rows]), {k: v[rows] for k, v in whole.items()})
+    n_tiles, every = len(tiles), np.arange(len(X))
+    drawn = draws(estimator, X, every)
+    assert (len(tiles) > n_tiles) == hasattr(estimator, "impute")
+    for rows in (rng.permutation(every), every[70:71], every[3:77]):
+        np.testing.assert_array_equal(draws(estimator, X, rows), drawn[rows])
 
 
 def assert_close_but_for_a_few(found, expected):
@@ -203,11 +215,18 @@ def test_rows_in_tiles_get_what_they_get_one_by_one(cls, options, poor, tiles, m
     X = curved()
     X[11] = np.nan
     estimator = tiny(cls, **options).fit(X)
-    whole = outputs(estimator, X)
+
+    def told():
+        found = outputs(estimator, X)
+        if not poor:  # of a row alone each pool adapts for itself
+            found["draws"] = draws(estimator, X, np.arange(len(X)))
+        return found
+
+    whole = told()
     n_tiles = len(tiles)
     assert n_tiles
     monkeypatch.setattr(_rowwise, "_tile", lambda *args: 0)
-    assert_close_but_for_a_few(outputs(estimator, X), whole)
+    assert_close_but_for_a_few(told(), whole)
     assert len(tiles) == n_tiles
 
 

@@ -415,8 +415,8 @@ def test_an_imputation_is_the_same_however_many_there_are_and_are_kept(n_models,
 def test_a_pool_serves_where_many_of_its_draws_are_effective():
     x, observed = (rows[2:3] for rows in MODEL.rows(4))
     loc, cov = MODEL.condition(x[0], observed[0])
-    u = stream(3).uniform(20_000, 1)
-    z, ess = conditional(20_000, widen=1.3).several(x, observed, stream(4), u)
+    u = stream(3).uniform(1, 20_000)
+    z, ess, _ = conditional(20_000, widen=1.3).several(x, observed, stream(4), u)
     assert ess > 5000
     assert z.shape == (1, 20_000, 2)
     np.testing.assert_allclose(z[0].mean(0), loc[-2:], atol=0.05)
@@ -427,18 +427,18 @@ def test_pools_are_added_until_enough_of_their_draws_are_effective(monkeypatch):
     x, observed = (rows[2:3] for rows in MODEL.rows(4))
     one = conditional(50, widen=1.3)
     of_one = float(one.several(x, observed, stream(4), stream(3).uniform(1, 1))[1])
-    u = stream(3).uniform(200, 1)
+    u = stream(3).uniform(1, 200)
     noise = stream(4)
     pools = [one.log_weights(x, observed, noise)[0][:, 0].tolist() for _ in range(3)]
 
     def n_pools(shared: float, least: float) -> int:
         monkeypatch.setattr("skmissvae._conditional._SHARED_ESS", shared)
         monkeypatch.setattr("skmissvae._conditional._LEAST_SHARED_ESS", least)
-        z, ess = one.several(x, observed, stream(4), u)
+        z, ess, _ = one.several(x, observed, stream(4), u)
         assert float(ess) == of_one > 20
         chosen = z[0].tolist()
         found = [sum(latent in pool for latent in chosen) for pool in pools]
-        assert sum(found) == (0 if z.isnan().all() else len(u))
+        assert sum(found) == (0 if z.isnan().all() else u.numel())
         return sum(n > 0 for n in found)
 
     assert n_pools(of_one, of_one) == 1
