@@ -178,6 +178,10 @@ class Table:
                 self.log_scale[d] = 0.0  # probabilities and unit densities are in the table's units
         self.supports = list(supports)
 
+    def numeric(self) -> Mask:
+        """Tell which modelled columns are of numbers rather than levels, (D,)."""
+        return np.array([one not in ("binary", "coded") for one in self.supports], dtype=bool)
+
     def _binary(self) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support == "binary"]
 

@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,9 +20,9 @@ from ._columns import Rows
 from ._completion import Completion
 from ._conditional import Conditional, cells_of, level_chances, median, mode
 from ._estimator import LEAST_ROWS, BaseVAE
-from ._frames import Numbers
 from ._input import Cells, asked_cells, column_names
 from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
+from ._limits import limits
 from ._params import (
     Parameter,
     either,
@@ -38,7 +38,6 @@ from ._params import (
 from ._rowwise import draws_at_once
 from ._schedules import SMALL, Step, epochs_from_start, step_from_start
 from ._settable import a_mapping
-from ._spec import place_of
 from ._starts import TRIED_ROWS, better_start
 from ._state import users_level
 from ._task import Imputations, Part, Task, describe, row_keys
@@ -46,7 +45,6 @@ from .chunks import Chunks
 from .missingness import borrowed_masks
 from .noise import KeyedNoise, derive_seed
 
-_CODED = ("binary", "coded")
 _CALIBRATION_SHARE = 0.2  # rows that are kept from the models to calibrate intervals by
 _N_MASKS = 5  # times that other cells of theirs are hidden
 _N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
@@ -207,7 +205,7 @@ calibration_ : DataFrame or None
         hidden = np.concatenate(
             [borrowed_masks(rest.observed, random_state) for _ in range(_N_MASKS)]
         )
-        numeric = self._numeric()
+        numeric = self._table.numeric()
         if not (hidden & numeric).any():
             raise ValueError(
                 f"calibrate=True has no cells of numbers to learn from in {len(rest.x)} of "
@@ -250,19 +248,15 @@ calibration_ : DataFrame or None
 
     def _usual_step(self, n_rows: int) -> Step:
         """Return the step that ``batch_size=None`` stands for."""
-        numbers = self._begins_linear(n_rows) and self._numeric().all()
+        numbers = self._begins_linear(n_rows) and self._table.numeric().all()
         return step_from_start(n_rows) if numbers else SMALL
 
     def _model_epochs(self, n_rows: int) -> int:
         """Return those of the model itself, whose decoder can overfit."""
         if not self._begins_linear(n_rows):
             return self._epochs(n_rows)  # there is something to learn from nothing
-        size, numeric = self._step(n_rows).rows, bool(self._numeric().all())
+        size, numeric = self._step(n_rows).rows, bool(self._table.numeric().all())
         return epochs_from_start(n_rows, len(self._spec.facts), size, numeric)
-
-    def _numeric(self) -> np.ndarray:
-        """Tell which modelled columns are of numbers, (D,)."""
-        return np.array([support not in _CODED for support in self._table.supports], dtype=bool)
 
     @property
     def calibration_(self) -> pd.DataFrame | None:
@@ -288,7 +282,7 @@ calibration_ : DataFrame or None
 
     def _fit_columns(self, cells: Cells) -> None:
         self.models_, self._calibration = [], None
-        if self.calibrate and not self._numeric().any():
+        if self.calibrate and not self._table.numeric().any():
             raise ValueError(
                 f"Parameter 'calibrate' of {type(self).__name__} must be False for a table without "
                 "a column of numbers that varies: intervals are those of numbers."
@@ -329,7 +323,7 @@ calibration_ : DataFrame or None
 
     def _completed(self, part: Part) -> list[np.ndarray]:
         """Return values of all modelled cells of the rows to do, and effective draws."""
-        likelihood, decided = self.vae_.likelihood, ~self._numeric()
+        likelihood, decided = self.vae_.likelihood, ~self._table.numeric()
 
         def expect(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
             expected, _, *ess = given.means(x, o, self._common(x))
@@ -509,57 +503,7 @@ calibration_ : DataFrame or None
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the greatest number that each column may get, in its units."""
-        table, names = self._table, column_names(self)
-        low, high = self._bound("min_value", -math.inf), self._bound("max_value", math.inf)
-        for also, source in table.copies.items():  # one variable, the bounds of both
-            low[source] = low[also] = max(low[source], low[also])
-            high[source] = high[also] = min(high[source], high[also])
-        whole = np.array([codec.whole for codec in table.codecs])
-        low[whole], high[whole] = np.ceil(low[whole]), np.floor(high[whole])
-        empty = (low > high) | ((low == high) & ~whole)
-        if empty.any():
-            raise ValueError(
-                f"Parameters 'min_value' and 'max_value' of {type(self).__name__} leave no value "
-                f"for column {names[int(np.argmax(empty))]!r}; min_value must be below max_value."
-            )
-        return low, high
-
-    def _bound(self, parameter: str, without: float) -> np.ndarray:
-        """Return a bound of each column, in its units; those of codes have none."""
-        given, table, names = getattr(self, parameter), self._table, column_names(self)
-        place = {int(j): d for d, j in enumerate(table.modelled)}
-        bound = np.full(len(names), without)
-        if not isinstance(given, Mapping):
-            if given is not None:
-                scalar = [
-                    j
-                    for j, d in place.items()
-                    if isinstance(table.codecs[j], Numbers) and table.supports[d] not in _CODED
-                ]
-                bound[scalar] = given
-            return bound
-        for column, value in given.items():
-            j = place_of(column, names, parameter)
-            codec, treatment = table.codecs[j], table.treatment[j]
-            measure = getattr(codec, "bound", None)
-            if measure is None:
-                raise ValueError(
-                    f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
-                    f"{codec.kind}: only numbers, dates and durations have bounds."
-                )
-            if treatment not in ("modelled", "copy"):
-                raise ValueError(
-                    f"Parameter {parameter!r} bounds column {names[j]!r}, which is not modelled "
-                    f"({treatment}): its holes have one value. Leave the bound out."
-                )
-            try:
-                bound[j] = measure(value)
-            except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"Parameter {parameter!r} must bound column {names[j]!r} by {error}; got "
-                    f"{value!r}."
-                ) from error
-        return bound
+        return limits(self._table, column_names(self), self.min_value, self.max_value)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of ``transform``.

@@ -19,7 +19,7 @@ LAYERS = [
     ["_frames", "_params", "_callbacks", "_state", "_conditional", "_linear", "_threads"],
     ["_columns", "chunks"],
     ["_spec", "_streams", "_distributed"],
-    ["_input", "_settable", "_pieces", "_rowwise"],
+    ["_input", "_settable", "_pieces", "_rowwise", "_limits"],
     ["_reading"],
     ["_task", "_intervals", "missingness", "pooling"],
     ["_fitted"],
