@@ -7,6 +7,7 @@ to ``miwae_steps.csv``; training goes on where it was stopped. ``miwae_steps.md`
 """
 
 import argparse
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,20 @@ STEPS = (25_000, 100_000, 200_000, 500_000)
 PUBLISHED = METHODS["MIWAE, published settings"]
 
 
-def run(table: str, seed: int, steps: int) -> dict[str, Any]:
+def checkpoint_of(path: Path, table: str, seed: int) -> Path:
+    """Return where training is kept between the numbers of steps."""
+    return path.with_name(f"{path.stem}_{table}_{seed}.ckpt")
+
+
+def run(table: str, seed: int, steps: int, path: Path) -> dict[str, Any]:
     """Go on with the training up to so many steps, complete the table, and return the error."""
     complete, incomplete = hide_half(table, seed)
     hidden = np.isnan(incomplete)
     epochs = math.ceil(steps / math.ceil(len(complete) / 64))
-    checkpoint = Path(__file__).with_name(f"miwae_steps_{table}_{seed}.ckpt")
+    checkpoint = checkpoint_of(path, table, seed)
     imputer, seconds = fit_by_passes(PUBLISHED(seed), incomplete, epochs, checkpoint)
-    if steps == STEPS[-1]:
-        checkpoint.unlink()
+    if imputer.n_iter_ > epochs:
+        raise ValueError(f"{checkpoint.name} has more than {steps} steps; remove it.")
     completed = imputer.transform(incomplete)
     mse = float(np.mean((completed - complete)[hidden] ** 2))
     return {"mse": mse, "fit_seconds": seconds}
@@ -45,7 +51,15 @@ def main() -> None:
     path = Path(__file__).with_name(f"miwae_steps{'_quick' * options.quick}.csv")
     steps = (500, 1000) if options.quick else STEPS
     cells = [(options.table, seed, n) for seed in range(options.seeds) for n in steps]
-    results = run_grid(path, ["table", "seed", "steps"], [] if options.report else cells, run)
+    results = run_grid(
+        path,
+        ["table", "seed", "steps"],
+        [] if options.report else cells,
+        functools.partial(run, path=path),
+    )
+    for table, seed, n in results[["table", "seed", "steps"]].itertuples(index=False):
+        if n == steps[-1]:  # done, and written
+            checkpoint_of(path, table, seed).unlink(missing_ok=True)
     ours = pd.read_csv(path.with_name("miwae_table.csv"))
     ours = ours[ours["method"] == "MissSIWAEImputer"].set_index(["table", "seed"])
     lines = {}

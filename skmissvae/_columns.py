@@ -222,8 +222,18 @@ class Table:
         x[~seen] = 0.0
         return Rows(x, seen)
 
-    def check(self, rows: Rows, names: Sequence[str]) -> None:
-        """Raise where an observed cell lies outside its column's support."""
+    def check(self, rows: Rows, names: Sequence[str], first: int = 0) -> None:
+        """Raise where an observed cell lies outside its column's support.
+
+        Parameters
+        ----------
+        rows : Rows
+            The rows.
+        names : sequence of str
+            Names of the modelled columns.
+        first : int
+            Position of the first row.
+        """
         for d, support in enumerate(self.supports):
             x = rows.x[rows.observed[:, d], d]
             value = self.location[d] + self.scale[d] * x
@@ -241,10 +251,11 @@ class Table:
             else:
                 continue
             if wrong.any():
+                row = first + np.flatnonzero(rows.observed[:, d])[wrong.argmax()]
                 raise ValueError(
-                    f"Column {names[d]!r} holds {value[wrong][0]:g}, but its likelihood allows "
-                    f"{allowed}; mend the value, mark it missing or choose another likelihood or "
-                    "feature_kinds."
+                    f"Column {names[d]!r}, row {row}, holds {value[wrong][0]:g}, but its "
+                    f"likelihood allows {allowed}; mend the value, mark it missing or choose "
+                    "another likelihood or feature_kinds."
                 )
 
     def log_units(self, rows: Rows) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ class Completion:
     Parameters
     ----------
     estimator : FittedVAE
-        The estimator, for its device and its warnings.
+        A copy of the estimator that nobody changes.
     task : Task
         The table.
     given : sequence of Conditional

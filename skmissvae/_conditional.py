@@ -58,8 +58,8 @@ class Conditional(NamedTuple):
         Importance draws of which there are columns at a time, as far as they are summed over.
     bounds : tuple of Tensor of shape (D,), optional
         Where the columns of what is imputed are cut off.
-    adapt : bool
-        Whether a row's proposal is adapted where its importance weights are poor.
+    adapt : {"never", "where poor", "always"}
+        Whose proposals are adapted.
     """
 
     vae: VAE
@@ -70,7 +70,7 @@ class Conditional(NamedTuple):
     where_poor: bool
     held: int = importance.BLOCK
     bounds: tuple[Tensor, Tensor] | None = None
-    adapt: bool = True
+    adapt: importance.Adapt = "where poor"
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return what is imputed given latents: (*, L) -> batch (*, D)."""
@@ -113,13 +113,13 @@ class Conditional(NamedTuple):
         )
 
     def by_rows(self) -> Conditional | None:
-        """Return what takes means and evidence of many rows at a time, (B, D), by weights alone.
+        """Return what takes many rows at a time, (B, D), where this takes one, by weights alone.
 
-        They are of the encoder's draws: no proposal is adapted. None where networks have no such
+        Their draws are the encoder's: no proposal is adapted. None where networks have no such
         form.
         """
         vae = self.vae.by_rows()
-        return None if vae is None else self._replace(vae=vae, sampler=None, adapt=False)
+        return None if vae is None else self._replace(vae=vae, sampler=None, adapt="never")
 
     def evidence(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Evidence:
         """Return evidence and effective sample size by importance weights: of rows, (B, D).
@@ -182,8 +182,8 @@ class Conditional(NamedTuple):
 
         (1, D) -> (M, 1, L), (M,).
         """
-        z, log_w, _ = self._pool(x, observed, noise)
-        return z, log_w.squeeze(0)
+        found = self._pool(x, observed, noise)
+        return found.z, found.log_w.squeeze(0)
 
     def _pool(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Weighted:
         """Return importance draws of rows and their weights."""
@@ -234,7 +234,9 @@ class Conditional(NamedTuple):
             nothing = z[:, 0, 0].double()
             return z, nothing, nothing
         pools = [self._pool(x, observed, noise)]
-        ess, proposal_ess = (importance.effective(log_w.softmax(-1)) for log_w in pools[0][1:])
+        # a row's pools are all of one kind
+        later = self._replace(adapt="always" if pools[0].adapted else "never")
+        ess, proposal_ess = (importance.effective(log_w.softmax(-1)) for log_w in pools[0][1:3])
         waiting = torch.ones_like(ess, dtype=torch.bool)
         if self._may_run(observed) and self.is_poor(ess):
             return z, ess, proposal_ess
@@ -248,7 +250,7 @@ class Conditional(NamedTuple):
             waiting &= ~enough
             if last or not waiting.any():
                 return z, ess, proposal_ess
-            pools.append(self._pool(x, observed, noise))
+            pools.append(later._pool(x, observed, noise))
 
     def spread(
         self, x: Tensor, observed: Tensor, noise: Noise

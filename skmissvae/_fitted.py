@@ -4,7 +4,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -420,6 +420,12 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                 f"such as 'cpu', or be 'auto'; got {self.device!r} ({error})."
             ) from error
         return device
+
+    def _as_it_is(self) -> Self:
+        """Return what does not follow when parameters are set, or it is fitted anew."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
 
     def _conditional(self) -> Conditional:
         """Return the fitted model and the settings of the call, as they are now."""

@@ -66,6 +66,14 @@ def _array(X: Any) -> Floats:
     return check_array(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
 
 
+def type_of(column: nw.Series) -> Any:
+    """Return the type of a column: that of objects is not guessed from the first of its cells."""
+    native = nw.to_native(column)
+    if isinstance(native, pd.Series) and native.dtype == object:
+        return nw.Object()
+    return column.dtype
+
+
 def missing(values: Values, marker: Any) -> Mask:
     """Tell which cells are missing: NaN, None, pandas.NA, NaT, and those that hold the marker.
 
@@ -75,12 +83,13 @@ def missing(values: Values, marker: Any) -> Mask:
         holes = np.isnan(values)
         return holes if isinstance(marker, str) else holes | (values == marker)
     holes = values.is_null().to_numpy().astype(bool)
-    if values.dtype.is_float():
+    dtype = type_of(values)
+    if dtype.is_float():
         holes = holes | values.is_nan().fill_null(True).to_numpy().astype(bool)
     if marker == marker:
-        words, numeric = values.dtype == nw.String, values.dtype.is_numeric()
+        words, numeric = dtype == nw.String, dtype.is_numeric()
         may_hold = not (numeric if isinstance(marker, str) else words)
-        if may_hold and values.dtype != nw.Boolean and not is_time(values.dtype):
+        if may_hold and dtype != nw.Boolean and not is_time(dtype):
             found = [value == marker for value in values.to_list()]
             holes = holes | (np.array(found, dtype=object) == True)  # noqa: E712  NA is neither
     return holes
@@ -239,8 +248,8 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
     wanted : str or None
         The kind that the user names; None reads it off the column.
     """
-    if isinstance(values, nw.Series) and is_time(values.dtype):
-        dtype = values.dtype
+    if isinstance(values, nw.Series) and is_time(type_of(values)):
+        dtype = type_of(values)
         if wanted not in (None, "continuous"):
             raise ValueError(
                 f"Parameter 'feature_kinds' calls column {name!r} {wanted!r}, but it holds "
@@ -262,7 +271,7 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
         return _whole_or_not(name, values, holes, wanted)
     if not isinstance(values, nw.Series):
         return Numbers("continuous", whole=False)  # an array's type tells nothing of its columns
-    dtype = values.dtype
+    dtype = type_of(values)
     if not _are_numbers(values, holes):
         _refuse_stray_words(name, values, holes)
         return _labels(name, values, holes, None)
@@ -294,7 +303,7 @@ def is_time(dtype: Any) -> bool:
 
 
 def _readable(values: nw.Series, holes: Mask) -> bool:
-    dtype = values.dtype
+    dtype = type_of(values)
     if dtype in (nw.String, nw.Categorical, nw.Boolean) or dtype == nw.Enum or dtype.is_numeric():
         return True
     if dtype == nw.Object or dtype == nw.Unknown:
@@ -305,8 +314,9 @@ def _readable(values: nw.Series, holes: Mask) -> bool:
 
 
 def _are_numbers(values: nw.Series, holes: Mask) -> bool:
-    if values.dtype.is_numeric() or values.dtype not in (nw.Object, nw.Unknown):
-        return values.dtype.is_numeric()
+    dtype = type_of(values)
+    if dtype not in (nw.Object, nw.Unknown):
+        return bool(dtype.is_numeric())
     seen = objects(values)[~holes]
     return len(seen) > 0 and all(
         isinstance(cell, Number) and not isinstance(cell, (bool, np.bool_)) for cell in seen
@@ -315,7 +325,7 @@ def _are_numbers(values: nw.Series, holes: Mask) -> bool:
 
 def _refuse_stray_words(name: str, values: nw.Series, holes: Mask) -> None:
     """Raise where a column of objects holds numbers and strings."""
-    if values.dtype != nw.Object:
+    if type_of(values) != nw.Object:
         return
     cells = objects(values)
     words = [i for i in np.flatnonzero(~holes) if isinstance(cells[i], str)]
@@ -441,7 +451,7 @@ def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None)
     if not where.any():
         return column
     native = nw.to_native(column)
-    if where.all() and template is not None and template.dtype != column.dtype:
+    if where.all() and template is not None and type_of(template) != type_of(column):
         made = like(template.alias(column.name), cells)
         if isinstance(native, pd.Series) and isinstance(nw.to_native(made), pd.Series):
             return nw.from_native(nw.to_native(made).set_axis(native.index), series_only=True)

@@ -323,6 +323,8 @@ calibration_ : DataFrame or None
 
     def _completed(self, part: Part) -> list[np.ndarray]:
         """Return values of all modelled cells of the rows to do, and effective draws."""
+        if not len(part.todo):
+            return [np.empty((0, part.rows.x.shape[1])), np.empty(0)]
         likelihood, decided = self.vae_.likelihood, ~self._table.numeric()
 
         def expect(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
@@ -405,7 +407,8 @@ calibration_ : DataFrame or None
                 UserWarning,
                 stacklevel=users_level(),
             )
-        draw = Completion(self, task, given, self._call_seed(random_state), int(n_imputations))
+        seed = self._call_seed(random_state)
+        draw = Completion(self._as_it_is(), task, given, seed, int(n_imputations))
         return Imputations(draw, range(int(n_imputations)), list(self.get_feature_names_out()))
 
     def cell_distribution(
@@ -479,7 +482,8 @@ calibration_ : DataFrame or None
         """Return columns that tell what was missing, where they are asked for."""
         if self.indicator_ is None:
             return {}
-        flags = self.indicator_.transform(np.where(holes, np.nan, 0.0))
+        # an array, whatever set_output says
+        flags = np.asarray(self.indicator_.transform(np.where(holes, np.nan, 0.0)))
         names = self.get_feature_names_out()[len(self._table.kept) :]
         return dict(zip(names, flags.T, strict=True))
 

@@ -382,7 +382,7 @@ def asked_cells(where: Any, shape: tuple[int, int], names: Sequence[str]) -> Mas
 def restore(
     source: Source,
     codecs: Sequence[Codec],
-    numbers: Sequence[Floats],
+    numbers: Iterable[Floats],
     filled: Mask,
     kept: Sequence[int],
     extra: Mapping[str, np.ndarray],
@@ -396,7 +396,7 @@ def restore(
         The table.
     codecs : sequence of Codec
         How numbers become cells.
-    numbers : sequence of ndarray
+    numbers : iterable of ndarray
         Of each kept column, a number for every cell of it that is filled.
     filled : ndarray of shape (n_samples, n_features)
         Which cells are filled.

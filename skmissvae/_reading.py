@@ -27,10 +27,10 @@ class Reader(NamedTuple):
         options = self.missing_values, self.handle_unknown, matters, first
         return read(source, self.schema.codecs, self.names, *options)
 
-    def rows(self, cells: Cells) -> Rows:
+    def rows(self, cells: Cells, first: int = 0) -> Rows:
         """Return what the model sees of a table."""
         rows = self.schema.encode(cells.values, cells.observed)
-        self.schema.check(rows, [self.names[j] for j in self.schema.modelled])
+        self.schema.check(rows, [self.names[j] for j in self.schema.modelled], first)
         return rows
 
     def parts(self, source: Source) -> Iterator[Rows]:
@@ -42,7 +42,7 @@ class Reader(NamedTuple):
             yield self._read(source, part)
 
     def _read(self, source: Source, part: slice) -> Rows:
-        return self.rows(self.cells(source.part(part), part.start))
+        return self.rows(self.cells(source.part(part), part.start), part.start)
 
 
 def parts_of(n_rows: int) -> list[slice]:

@@ -142,7 +142,7 @@ def by_weights(
     rest[seen] = False
     better = None
     if len(again) and _adapts_tiles(given):
-        better = by_tiles(many._replace(adapt=True), places[again], _LANES)
+        better = by_tiles(many._replace(adapt="always"), places[again], _LANES)
     if better is None:
         rest[again] = True
     else:

@@ -115,7 +115,8 @@ class Part(NamedTuple):
 class Task:
     """A table to complete, read some rows at a time, and anew each time that it is gone through.
 
-    All of it is read once before anything is made of it, so that what is wrong comes out.
+    All of it is read once before anything is made of it, so that what is wrong comes out; of few
+    rows that is kept.
 
     Parameters
     ----------
@@ -175,7 +176,7 @@ class Task:
             wanted = self._asked[place]
             cells = cells._replace(observed=cells.observed & ~wanted)
         wanted = wanted & self._fillable
-        rows = self.reader.rows(cells)
+        rows = self.reader.rows(cells, place.start)
         return Part(place.start, cells, rows, wanted, self._keys[place])
 
     def numbers(self, part: Part, x: np.ndarray) -> list[Floats]:
@@ -199,7 +200,7 @@ class Task:
     def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
         """Return the completed table: those that ``numbers`` returned of each part."""
         schema = self.reader.schema
-        found = [np.concatenate(one) for one in zip(*numbers, strict=True)]
+        found = map(np.concatenate, zip(*numbers, strict=True))  # a column at a time
         kept = schema.kept.tolist()
         return restore(
             self.source, schema.codecs, found, self.wanted, kept, self._flags, self.template

@@ -391,19 +391,18 @@ class Defensive:
 
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
         """Draw from both, in proportion to their shares: (n, B, L), (n, B)."""
-        # what is left of a draw falls to either by chance, the same for rows that share their noise
         n_other = math.floor(self.share * n)
         rest = self.share * n - n_other
+        # what is left of a draw falls to either by chance
         falls = noise.uniform(1, 1, 1).double() + rest >= 1
-        each = int(rest > 0 and falls.numel() > 1)
-        n_other += 0 if each else int(falls.any())
 
         def drawn(part: Mixture, k: int) -> Tensor:
             return part.ancestral(k, noise, systematic=systematic)[0]
 
-        parts = ((self.first, n - n_other - each), (self.other, n_other))
+        last = int(rest > 0)
+        parts = ((self.first, n - n_other - last), (self.other, n_other))
         z = [drawn(part, k) for part, k in parts if k]
-        if each:
+        if last:
             z.append(torch.where(falls, drawn(self.other, 1), drawn(self.first, 1)))
         whole = torch.cat(z)
         return whole, whole.new_full(whole.shape[:-1], -math.log(n))

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from .noise import Noise
 
 #: Draws of a block. With how many are held it sets the order of summation, and so the last bits.
 BLOCK = 1024
+
+#: Whose proposals are adapted: those of rows whose weights are poor, or of all rows.
+Adapt = Literal["never", "where poor", "always"]
 
 _NO_WEIGHT = -1e30
 
@@ -61,59 +64,87 @@ def poor_ess(n_draws: int) -> float:
     return min(_FEW, 0.1 * n_draws)
 
 
-def blocks(
-    vae: VAE,
-    x: Tensor,
-    observed: Tensor,
-    n: int,
-    noise: Noise,
-    *,
-    adapt: bool = False,
-    held: int = BLOCK,
-) -> Iterator[Draws]:
-    """Yield n draws per row in pieces; their masses sum to one over all pieces.
+class Blocks:
+    """n draws per row in pieces; their masses sum to one over all pieces.
 
-    They come from the encoder's posterior. With ``adapt``, where less than a twentieth of a row's
-    first block is effective, or fewer than ten draws, all come from a proposal that is adapted to
-    its p(z | x_obs), if 100 are wanted; bounds of imputations have no say in it. Rows that come
-    together are known to be poor, and adapted in any case.
+    They come from the encoder's posterior. Where weights are poor, that is where less than a
+    twentieth of a row's first block is effective, or fewer than ten draws, all can come from a
+    proposal that is adapted to its p(z | x_obs), if 100 are wanted; bounds of imputations have no
+    say in it.
 
     A piece is a block, or ``held`` draws of it; no more of a row are decoded at once. The draws are
     the same however many are held, if those who take the pieces draw from the same noise between
     blocks only.
+
+    Parameters
+    ----------
+    vae : VAE
+        The model.
+    x, observed : Tensor of shape (B, D)
+        Rows and what is seen of them. Only a single one can be adapted where it is poor.
+    n : int
+        Draws per row.
+    noise : Noise
+        Source of the noise.
+    adapt : {"never", "where poor", "always"}
+        Whose proposals are adapted.
+    held : int
+        Draws of a row that are decoded at once.
     """
-    seen = bool(observed.any())
-    # without evidence the posterior is the prior, and all weights are one; such rows come alone
-    q = vae.posterior(x, observed) if seen else vae.prior().expand(x.shape[0])
 
-    def drawn(size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
-        z, log_mass = proposal.ancestral(size, noise, systematic=True)
-        parts = z, log_mass + math.log(size / n), proposal.log_prob(z)
-        return list(zip(*(part.split(held) for part in parts), strict=True))
+    def __init__(
+        self,
+        vae: VAE,
+        x: Tensor,
+        observed: Tensor,
+        n: int,
+        noise: Noise,
+        *,
+        adapt: Adapt = "never",
+        held: int = BLOCK,
+    ) -> None:
+        assert adapt != "where poor" or len(x) == 1, "rows together go one way"
+        self.vae, self.x, self.observed, self.n, self.noise = vae, x, observed, n, noise
+        self.adapt, self.held = adapt, held
+        #: Whether proposals were adapted; known with the first piece.
+        self.adapted = False
 
-    def weighed(z: Tensor, log_mass: Tensor, log_q: Tensor) -> Draws:
-        columns = vae.decode(z)
-        log_ratio = vae.log_joint(x, observed, z, columns) - log_q
+    def __iter__(self) -> Iterator[Draws]:
+        """Yield the pieces, once."""
+        seen = bool(self.observed.any())
+        # without evidence the posterior is the prior, and all weights are one; such rows come alone
+        vae = self.vae
+        q = vae.posterior(self.x, self.observed) if seen else vae.prior().expand(len(self.x))
+        sizes = [min(BLOCK, self.n - start) for start in range(0, self.n, BLOCK)]
+        proposal: Proposal = q
+        pieces = self._drawn(sizes[0], q)
+        first = self._weighed(*pieces[0])
+        if seen and self.adapt != "never":
+            z, log_mass, _ = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+            rest = [self._weighed(*piece).log_ratio for piece in pieces[1:]]
+            log_ratio = torch.cat([first.log_ratio, *rest])
+            w = finite((log_mass + log_ratio).double().T.contiguous()).softmax(-1)
+            self.adapted = self.adapt == "always" or bool(uneven(effective(w), sizes[0]))
+            if self.adapted:
+                rows = vae, self.x, self.observed
+                proposal = _adapted(*rows, q, z, log_ratio, self.n, self.noise, self.held)
+                pieces = self._drawn(sizes[0], proposal)
+                first = self._weighed(*pieces[0])
+        yield first
+        del first
+        yield from itertools.starmap(self._weighed, pieces[1:])
+        for size in sizes[1:]:
+            yield from itertools.starmap(self._weighed, self._drawn(size, proposal))
+
+    def _drawn(self, size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
+        z, log_mass = proposal.ancestral(size, self.noise, systematic=True)
+        parts = z, log_mass + math.log(size / self.n), proposal.log_prob(z)
+        return list(zip(*(part.split(self.held) for part in parts), strict=True))
+
+    def _weighed(self, z: Tensor, log_mass: Tensor, log_q: Tensor) -> Draws:
+        columns = self.vae.decode(z)
+        log_ratio = self.vae.log_joint(self.x, self.observed, z, columns) - log_q
         return Draws(z, log_mass, log_ratio, columns)
-
-    sizes = [min(BLOCK, n - start) for start in range(0, n, BLOCK)]
-    proposal: Proposal = q
-    pieces = drawn(sizes[0], q)
-    first = weighed(*pieces[0])
-    if adapt and seen:
-        z, log_mass, _ = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-        rest = [weighed(*piece).log_ratio for piece in pieces[1:]]
-        log_ratio = torch.cat([first.log_ratio, *rest])
-        w = finite((log_mass + log_ratio).double().T.contiguous()).softmax(-1)
-        if len(x) > 1 or uneven(effective(w), sizes[0]):
-            proposal = _adapted(vae, x, observed, q, z, log_ratio, n, noise, held)
-            pieces = drawn(sizes[0], proposal)
-            first = weighed(*pieces[0])
-    yield first
-    del first
-    yield from itertools.starmap(weighed, pieces[1:])
-    for size in sizes[1:]:
-        yield from itertools.starmap(weighed, drawn(size, proposal))
 
 
 def effective(w: Tensor) -> Tensor:
@@ -310,7 +341,7 @@ def evidence(
     n: int,
     noise: Noise,
     *,
-    adapt: bool = False,
+    adapt: Adapt = "never",
     held: int = BLOCK,
 ) -> Evidence:
     """Return evidence and effective sample size from n draws per row, in float64.
@@ -319,7 +350,7 @@ def evidence(
     bounds besides.
     """
     weights = _Weights(x)
-    for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
+    for draws in Blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
         weights.add(log_weights(draws))
     return Evidence(weights.log_evidence(), weights.ess())
 
@@ -341,7 +372,7 @@ def moments(
     noise: Noise,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
     *,
-    adapt: bool = False,
+    adapt: Adapt = "never",
     held: int = BLOCK,
 ) -> Moments:
     """Return effective sample size and conditional means from n draws per row.
@@ -358,9 +389,8 @@ def moments(
         Source of the noise.
     imputed : callable, optional
         Returns the columns to impute from and what their bounds add to the log-weights, (M, B).
-    adapt : bool
-        Whether proposals are adapted: where weights are poor of a row alone, of all rows that come
-        together.
+    adapt : {"never", "where poor", "always"}
+        Whose proposals are adapted; "where poor" takes a single row.
     held : int
         Draws of a row that are decoded at once, ``BLOCK`` at most.
 
@@ -372,7 +402,7 @@ def moments(
     weights, unbounded = _Weights(x), _Weights(x)
     total_of = weights.top.new_zeros(())
     sum_x, sum_z = total_of, total_of
-    for draws in blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
+    for draws in Blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
         columns, more = imputed(draws) if imputed else (draws.columns, draws.log_mass.new_zeros(()))
         if imputed:
             unbounded.add(log_weights(draws))
@@ -390,6 +420,7 @@ class Weighted(NamedTuple):
     z: Tensor  # (n, B, L)
     log_w: Tensor  # (B, n)
     log_proposal: Tensor  # (B, n)   the weights without what bounds add to them
+    adapted: bool = False  # whether the draws come from adapted proposals
 
 
 def weighted(
@@ -400,24 +431,27 @@ def weighted(
     noise: Noise,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
     *,
-    adapt: bool = False,
+    adapt: Adapt = "never",
     held: int = BLOCK,
 ) -> Weighted:
     """Return n draws of each row and the logarithms of their weights, in float64.
 
     The parameters are those of ``moments``.
     """
-    pieces = blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
-    return _joined(list(_whole(pieces, n, imputed)))
+    pieces = Blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
+    return _joined(list(_whole(pieces, n, imputed)))._replace(adapted=pieces.adapted)
 
 
 def _joined(pieces: Sequence[Weighted]) -> Weighted:
-    z, log_w, log_proposal = zip(*pieces, strict=True)
-    return Weighted(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1))
+    log_w = torch.cat([piece.log_w for piece in pieces], 1)
+    log_proposal = log_w
+    if any(piece.log_proposal is not piece.log_w for piece in pieces):
+        log_proposal = torch.cat([piece.log_proposal for piece in pieces], 1)
+    return Weighted(torch.cat([piece.z for piece in pieces]), log_w, log_proposal)
 
 
 def _whole(
-    pieces: Iterator[Draws],
+    pieces: Iterable[Draws],
     n: int,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None,
 ) -> Iterator[Weighted]:
@@ -461,7 +495,7 @@ def resample(
     size: int = 1,
     imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
     *,
-    adapt: bool = False,
+    adapt: Adapt = "never",
     held: int = BLOCK,
 ) -> Resampled:
     """Draw latents in proportion to their weights from a pool of n (Rubin 1987).
@@ -492,8 +526,8 @@ def resample(
     n_rows = x.shape[0]
     weights, unbounded = _Weights(x), _Weights(x)
     chosen: Tensor | None = None
-    pieces = blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
-    for z, log_w, log_proposal in _whole(pieces, n, imputed):
+    pieces = Blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
+    for z, log_w, log_proposal, _ in _whole(pieces, n, imputed):
         if imputed:
             unbounded.add(log_proposal)
         w, _ = weights.add(log_w)

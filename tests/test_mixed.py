@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import sklearn
 from estimators import IMPUTERS, every_imputer, outputs, quiet, tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -213,6 +214,19 @@ def test_frames_read_in_parts_are_as_frames_read_whole(container, monkeypatch):
         imputer.transform(frame)
 
 
+@pytest.mark.parametrize("words", [False, True])
+def test_columns_of_objects_are_read_alike_wherever_parts_begin(words, monkeypatch):
+    cells = np.array(["a", "b"] if words else [1.5, 2.5, 4.0], dtype=object)
+    cells = np.resize(cells, 450)
+    cells[200:320], cells[330:] = None, -999
+    frame = pd.DataFrame({"x": pd.Series(cells, dtype=object), "beside": np.resize(REAL, 450)})
+    imputer = tiny(MVAEImputer, missing_values=-999).fit(frame)
+    whole = imputer.transform(frame)
+    assert not (whole["x"] == -999).any()
+    monkeypatch.setattr(_reading, "_AT_ONCE", 200)
+    assert_frame_equal(imputer.transform(frame), whole)
+
+
 def test_kinds_are_read_off_the_types():
     assert tiny(MVAEImputer).fit(mixed()).feature_kinds_ == {
         "real": "continuous",
@@ -266,6 +280,14 @@ def test_set_output_is_honoured():
     array = frame[["real"]].to_numpy()
     made = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(array)
     assert isinstance(made, pd.DataFrame)
+
+
+def test_indicators_stand_beside_the_columns_whatever_the_output():
+    frame = mixed()
+    imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
+    expected = imputer.transform(frame)
+    with sklearn.config_context(transform_output="pandas"):
+        assert_frame_equal(imputer.transform(frame), expected)
 
 
 def test_indicators_stand_beside_the_columns():
