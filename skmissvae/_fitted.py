@@ -424,7 +424,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
     def _as_it_is(self) -> Self:
         """Return what does not follow when parameters are set, or it is fitted anew."""
         other = object.__new__(type(self))
-        vars(other).update(vars(self))
+        other.__dict__.update(self.__dict__)
         return other
 
     def _conditional(self) -> Conditional:
