@@ -81,13 +81,15 @@ class Completion:
             z, *effective = there.latents(x, o, noise, 1)
             return there.decode(z).sample(noise)[0].double(), *effective
 
-        many, device = given.by_rows(), estimator._device()
-        if pooled.any() and many is not None:  # one draw of a row is little to do
-            (x[pooled],) = tile_by_tile(part.rows, sample, many, device, todo[pooled])
-        elif pooled.any():
-            (x[pooled],) = estimator._row_by_row(
-                part.rows, lambda g, x, o, i: sample(g, x, o, [i]), given, todo[pooled]
-            )
+        if pooled.any():
+            places, many, made = todo[pooled], given.by_rows(), None
+            if many is not None:  # one draw of a row is little to do
+                made = tile_by_tile(part.rows, sample, many, estimator._device(), places)
+            if made is None:
+                made = estimator._row_by_row(
+                    part.rows, lambda g, x, o, i: sample(g, x, o, [i]), given, places
+                )
+            (x[pooled],) = made
         if not pooled.all():
             rest = todo[~pooled]
             x[~pooled], ess[~pooled] = estimator._by_weights(part.rows, draw, rest, given=given)

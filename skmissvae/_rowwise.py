@@ -118,19 +118,14 @@ def by_weights(
     def alone(places: np.ndarray) -> list[np.ndarray]:
         return row_by_row(rows, lambda g, x, o, i: function(g, x, o, [i]), given, device, places)
 
-    def by_tiles(many: Conditional, places: np.ndarray, size: int) -> list[np.ndarray] | None:
-        try:
-            return tile_by_tile(rows, function, many, device, places, size)
-        except torch.OutOfMemoryError:  # of a GPU, which others may share
-            _log.info("no room for %d rows at a time: they are taken one by one", size)
-            return None
-
     def put(into: np.ndarray, made: list[np.ndarray]) -> None:
         for one, part in zip(found, made, strict=True):
             one[into] = part
 
     seen = np.flatnonzero(rows.observed[places].any(1))
-    told = by_tiles(many, places[seen], size) if many is not None and len(seen) else None
+    told = None
+    if many is not None and len(seen):
+        told = tile_by_tile(rows, function, many, device, places[seen], size)
     if many is None or told is None:
         return alone(places)[:-1]
     found = told
@@ -142,7 +137,8 @@ def by_weights(
     rest[seen] = False
     better = None
     if len(again) and _adapts_tiles(given):
-        better = by_tiles(many._replace(adapt="always"), places[again], _LANES)
+        adapted = many._replace(adapt="always")
+        better = tile_by_tile(rows, function, adapted, device, places[again], _LANES)
     if better is None:
         rest[again] = True
     else:
@@ -162,10 +158,11 @@ def tile_by_tile(
     device: torch.device,
     places: np.ndarray,
     size: int = 2 * _LANES,
-) -> list[np.ndarray]:
+) -> list[np.ndarray] | None:
     """Apply a function to so many rows at a time; the last ones are filled up.
 
-    The model is one that takes rows together, and the size a multiple of ``_LANES``.
+    The model is one that takes rows together, and the size a multiple of ``_LANES``. None where a
+    GPU has no room for so many.
     """
     given = given.to(device)
     x, observed = _tensors(rows, device)
@@ -178,8 +175,12 @@ def tile_by_tile(
             return [part[: len(few)].cpu().numpy() for part in outcome]
 
     parts = [places[i : i + size] for i in range(0, len(places), size)]
-    # a GPU is kept busy by one thread, and its libraries are not loaded safely by several
-    made = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
+    try:
+        # a GPU is kept busy by one thread, and its libraries are not loaded safely by several
+        made = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
+    except torch.OutOfMemoryError:  # others may share it
+        _log.info("no room for %d rows at a time: they are taken one by one", size)
+        return None
     return [np.concatenate(one) for one in zip(*made, strict=True)]
 
 

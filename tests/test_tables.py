@@ -311,7 +311,8 @@ def test_chains_take_rows_one_by_one(tiles):
 def test_where_a_tile_finds_no_room_rows_come_one_by_one(monkeypatch):
     X = curved(40)
     imputer = tiny(MissSIWAEImputer).fit(X)
-    expected = outputs(imputer, X)
+    every = np.arange(len(X))
+    expected, drawn = outputs(imputer, X), draws(imputer, X, every)
     full = []
 
     def no_room(self, x):
@@ -320,7 +321,10 @@ def test_where_a_tile_finds_no_room_rows_come_one_by_one(monkeypatch):
 
     monkeypatch.setattr(ByRows, "forward", no_room)
     assert_close_but_for_a_few(outputs(imputer, X), expected)
-    assert full
+    n_full = len(full)
+    assert n_full
+    assert_close_but_for_a_few({"draws": draws(imputer, X, every)}, {"draws": drawn})
+    assert len(full) > n_full
 
 
 @pytest.mark.parametrize("options", [{"n_latents": 100}, {}])
