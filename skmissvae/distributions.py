@@ -468,23 +468,45 @@ def _reparameterise(z: Tensor, log_pi: Tensor, normal: DiagonalNormal) -> Tensor
     Tensor of shape (n, *batch, L)
         The same numbers, with gradients.
     """
-    if not torch.is_grad_enabled():
-        return z
-    point = z.unsqueeze(-2)  # (n, *batch, 1, L)
-    log_n = normal_log_prob(point, normal.loc, normal.scale)  # (n, *batch, K, L)
-    standard = (point - normal.loc) / normal.scale
-    cdf = torch.special.ndtr(standard)
-    log_w = log_pi.unsqueeze(-1) + log_n.cumsum(-1) - log_n  # weights given z_<d
-    w = log_w.softmax(-2)
-    conditional = (w * cdf).sum(-2)  # F_d(z_d | z_<d), (n, *batch, L)
-    with torch.no_grad():
-        tiny = torch.finfo(z.dtype).tiny
-        density = (w * log_n.exp()).sum(-2).clamp_min(tiny)  # (n, *batch, L)
-        score = -standard / normal.scale
-        deviation = w * (cdf - conditional.unsqueeze(-2))
-        jacobian = deviation.transpose(-1, -2) @ score  # (n, *batch, L, L)
-        jacobian = (jacobian / density.unsqueeze(-1)).tril(-1)  # rows scaled to a unit diagonal
-    shift = torch.linalg.solve_triangular(
-        jacobian, (conditional / density).unsqueeze(-1), upper=False, unitriangular=True
-    ).squeeze(-1)
-    return z - (shift - shift.detach())
+    with_gradients: Tensor = _Reparameterised.apply(z, log_pi, normal.loc, normal.scale)
+    return with_gradients
+
+
+class _Reparameterised(torch.autograd.Function):
+    """Draws with the gradients of ``_reparameterise``, all of which is done on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(z, log_pi, loc, scale)
+        return z.view_as(z)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        z, log_pi, loc, scale = ctx.saved_tensors
+        standard = (z.unsqueeze(-2) - loc) / scale  # (n, *batch, K, L)
+        rest = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
+        log_n = torch.addcmul(rest, standard, standard, value=-0.5)
+        w = (log_pi.unsqueeze(-1) + log_n.cumsum(-1)).sub_(log_n).softmax(-2)  # given z_<d
+        weighted = w * log_n.exp()
+        density = weighted.sum(-2).clamp_min_(torch.finfo(z.dtype).tiny)  # (n, *batch, L)
+        cdf = torch.special.ndtr(standard)
+        # F_d(z_d | z_<d) is the sum of w times cdf; and what a weight adds to it, less its share
+        deviation = w * cdf.sub_((w * cdf).sum(-2, keepdim=True))
+        jacobian = deviation.transpose(-1, -2) @ (standard / scale)  # (n, *batch, L, L)
+        jacobian = jacobian.div_(density.unsqueeze(-1)).neg_().tril_(-1)  # of unit diagonal
+        through = torch.linalg.solve_triangular(
+            jacobian.mT, grad.unsqueeze(-1), upper=True, unitriangular=True
+        ).squeeze(-1)
+        by_cdf = through.div_(density).neg_().unsqueeze(-2)  # of the loss, to F_d
+        by_log_w = deviation.mul_(by_cdf)
+        # the weights of z_d know the densities of all z_e before it
+        slope = (by_log_w.sum(-1, keepdim=True) - by_log_w.cumsum(-1)).div_(scale)
+        by_loc = (slope * standard).addcmul_(weighted, by_cdf, value=-1)
+        by_scale = (by_loc * standard).sub_(slope)
+        return (
+            None,
+            by_log_w.sum(-1).sum_to_size(log_pi.shape),
+            by_loc.sum_to_size(loc.shape),
+            by_scale.sum_to_size(scale.shape),
+        )
