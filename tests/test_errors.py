@@ -68,7 +68,7 @@ TABLES = {
     "three values": (
         with_column("share", [0, 1, 2]),
         {"likelihood": {"share": "bernoulli"}},
-        "Column 'share' holds 1.*0 or 2",
+        "Column 'share', row 1, holds 1.*0 or 2",
     ),
     "below zero": (
         with_column("share", [-0.5, 0.5]),

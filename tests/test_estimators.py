@@ -145,7 +145,7 @@ def test_imputations_are_a_lazy_sequence(cls, monkeypatch):
     tables = imputer.impute(X, 6)
     assert len(tables) == 6
     with monkeypatch.context() as patch:
-        patch.setattr(importance, "blocks", None)
+        patch.setattr(importance, "Blocks", None)
         part = imputer.impute(X, 6)[2:]  # nothing is drawn until it is asked for
         with pytest.raises(TypeError):
             part[0]
