@@ -77,9 +77,7 @@ class Completion:
         def draw(
             there: Conditional, x: Tensor, o: Tensor, rows: Sequence[int]
         ) -> tuple[Tensor, ...]:
-            noise = self._noise(part, x, rows, 2, i)
-            z, *effective = there.latents(x, o, noise, 1)
-            return there.decode(z).sample(noise)[0].double(), *effective
+            return there.drawn(x, o, self._noise(part, x, rows, 2, i))
 
         if pooled.any():
             places, many, made = todo[pooled], given.by_rows(), None

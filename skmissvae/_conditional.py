@@ -177,6 +177,14 @@ class Conditional(NamedTuple):
         # the last ones, each from another chain as far as there are chains
         return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess, ess
 
+    def drawn(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, ...]:
+        """Return a draw of all cells from p(x | x_obs), (B, D), and what ``latents`` tells of it.
+
+        Rows come one at a time, but where ``by_rows`` has made this.
+        """
+        z, *ess = self.latents(x, observed, noise, 1)
+        return self.decode(z).sample(noise)[0].double(), *ess
+
     def log_weights(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return importance draws of one row and the logarithms of their weights.
 

@@ -334,9 +334,7 @@ calibration_ : DataFrame or None
         def draw(
             given: Conditional, x: Tensor, o: Tensor, rows: Sequence[int]
         ) -> tuple[Tensor, ...]:
-            noise = part.noise(derive_seed(self._seed, 1), rows, x.device)
-            z, *ess = given.latents(x, o, noise, 1)
-            return given.decode(z).sample(noise)[0].double(), *ess
+            return given.drawn(x, o, part.noise(derive_seed(self._seed, 1), rows, x.device))
 
         def middle(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
             z, ess, _ = given.latents(x, o, self._common(x), _N_RESAMPLED)
