@@ -9,6 +9,7 @@ environments of their own: ``make peers`` installs them.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,37 @@ def python_of(method: str) -> Path:
     return Path(sys.executable) if chosen is None else ENVIRONMENTS / chosen / "bin" / "python"
 
 
+def apart(
+    method: str, holed: np.ndarray, truth: np.ndarray, n_levels: np.ndarray, seed: int
+) -> dict[str, np.ndarray] | str:
+    """Return what a method makes of a table in a process of its own, or why there is nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, made = Path(folder) / "source.npz", Path(folder) / "made.npz"
+        np.savez(source, x=holed, truth=truth, n_levels=n_levels)
+        command = [python_of(method), HERE / "peers.py", method, source, str(seed), made]
+        # a session of its own: what is out of time must not go on in processes of its making
+        process = subprocess.Popen(
+            [*map(str, command)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            _, said = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            if not made.exists():
+                return f"more than {SECONDS} s"
+        else:
+            if process.returncode:
+                lines = [line for line in said.splitlines() if "Error" in line]
+                return (lines or said.splitlines() or ["failed"])[-1][:200]
+        with np.load(made) as file:
+            return dict(file)
+
+
 def run(method: str, table: str, mechanism: str, seed: int) -> dict[str, Any]:
     """Hide cells, have a method complete the table, and return its errors."""
     frame, target = tables.load_whole(table, MAX_ROWS)
@@ -112,22 +144,9 @@ def run(method: str, table: str, mechanism: str, seed: int) -> dict[str, Any]:
     )
     hidden[:, (~np.isnan(truth) & ~hidden).sum(0) < 2] = False  # a column keeps some cells
     holed = np.where(hidden, np.nan, truth)
-    with tempfile.TemporaryDirectory() as folder:
-        source, made = Path(folder) / "source.npz", Path(folder) / "made.npz"
-        np.savez(source, x=holed, truth=truth, n_levels=n_levels)
-        command = [python_of(method), HERE / "peers.py", method, source, str(seed), made]
-        try:
-            subprocess.run(
-                [*map(str, command)], check=True, timeout=SECONDS, capture_output=True, text=True
-            )
-        except subprocess.TimeoutExpired:
-            if not made.exists():
-                return {"error": f"more than {SECONDS} s"}
-        except subprocess.CalledProcessError as error:
-            said = [line for line in error.stderr.splitlines() if "Error" in line]
-            return {"error": (said or error.stderr.splitlines() or ["failed"])[-1][:200]}
-        with np.load(made) as file:
-            told = dict(file)
+    told = apart(method, holed, truth, n_levels, seed)
+    if isinstance(told, str):
+        return {"error": told}
     return errors(told, truth, hidden, n_levels, target)
 
 

@@ -7,11 +7,13 @@ columns, each run in a process of its own that is stopped at 600 s, with its pea
 error. ``serving`` times ``transform``, ``impute`` and ``score_samples`` of a fitted model by
 draws. ``processes`` times epochs of one and of two processes that share a table. ``memory`` tells
 what a row's draws take under limits of scikit-learn's ``working_memory``, on Linux. Each writes
-``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file has.
+``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file has. The first three
+take ``--device cuda``, and then have files of their own.
 """
 
 import argparse
 import ctypes
+import functools
 import json
 import math
 import os
@@ -28,6 +30,7 @@ import pandas as pd
 import peers
 import sklearn
 import torch
+from accuracy import SECONDS, apart
 from common import markdown, run_grid, versions
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -49,7 +52,12 @@ from skmissvae.samplers import LAIR
 from skmissvae.training import Settings, train
 
 HERE = Path(__file__).parent
-SECONDS = 600
+
+
+def wait(device: str) -> None:
+    """Let a device finish what it was given: a clock that is read before tells nothing."""
+    if device != "cpu":
+        torch.accelerator.synchronize()
 
 
 # -- steps -----------------------------------------------------------------------------------------
@@ -101,17 +109,18 @@ class Products(TorchDispatchMode):
 
 def floor(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
     """Return a function that does the matrix products of a step, and nothing else."""
+    device = batch.x.device
     with Products() as products:
-        objective.backward(vae, batch, StreamNoise(torch.Generator().manual_seed(0)))
+        objective.backward(vae, batch, StreamNoise(torch.Generator(device).manual_seed(0)))
     vae.zero_grad()
-    factors = [
-        tuple(
-            torch.randn(part.shape) if part.is_contiguous() else torch.randn(part.shape[::-1]).T
-            for part in pair
-        )
-        for pair in products.found
-    ]
-    work = [(a, b, torch.empty(len(a), b.shape[1])) for a, b in factors]
+
+    def like(part: Tensor) -> Tensor:
+        if part.is_contiguous():
+            return torch.randn(part.shape, device=device)
+        return torch.randn(part.shape[::-1], device=device).T
+
+    factors = [(like(a), like(b)) for a, b in products.found]
+    work = [(a, b, torch.empty(len(a), b.shape[1], device=device)) for a, b in factors]
 
     def call() -> None:
         for a, b, out in work:
@@ -120,13 +129,14 @@ def floor(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
     return call
 
 
-def step_cases(setting: tuple, n_steps: int) -> dict[str, tuple[Callable, Callable]]:
+def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Callable, Callable]]:
     """Return, by method, what takes ``n_steps`` steps and what takes the products of one."""
     size, n_columns, K = setting[0], setting[1], setting[5]
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(size * n_steps, n_columns, generator=generator)
-    observed = torch.rand(x.shape, generator=generator) < 0.5
-    rows = Batch(torch.where(observed, x, 0.0), observed, torch.arange(len(x)))
+    generator = torch.Generator(device).manual_seed(0)
+    there: dict[str, Any] = {"generator": generator, "device": device}
+    x = torch.randn(size * n_steps, n_columns, **there)
+    observed = torch.rand(x.shape, **there) < 0.5
+    rows = Batch(torch.where(observed, x, 0.0), observed, torch.arange(len(x), device=device))
     first = Batch(*(piece[:size] for piece in rows))
     options = Settings(1, size, 1e-3, max_grad_norm=10.0)
 
@@ -140,31 +150,34 @@ def step_cases(setting: tuple, n_steps: int) -> dict[str, tuple[Callable, Callab
         objective = BoundObjective(
             method.bound, n_draws, stratified=method.stratified, gradient=method.gradient
         )
-        cases[name] = steps(spec(setting, K if method.mixture else 1).build(), objective)
+        vae = spec(setting, K if method.mixture else 1).build()
+        cases[name] = steps(vae.to(device), objective)
     shape = spec((*setting[:-1], False), K)  # it has no start
-    completed = shape.build_completed(shape.build())
+    completed = shape.build_completed(shape.build()).to(device)
     store = ImputationStore(rows, K, 0, generator)
     cases["DeMissVAE"] = steps(completed, DeMissObjective(store, LAIR(n_replenish=0)))
     return cases
 
 
-def steps(quick: bool) -> str:
+def steps(quick: bool, device: str) -> str:
     """Time training steps."""
     lines = []
     n_rounds = 3 if quick else 15
-    for n_threads in (1, 2):
+    for n_threads in (1, 2) if device == "cpu" else (1,):
         torch.set_num_threads(n_threads)
         for name, setting in SETTINGS.items():
             n_steps = max(3, (20 if quick else 40) * 64 // setting[0])
-            cases = step_cases(setting, n_steps)
+            cases = step_cases(setting, n_steps, device)
             timed: dict[str, list[tuple[float, float]]] = {method: [] for method in cases}
             for _ in range(n_rounds + 1):  # the first warms up
                 for method, (step, products) in cases.items():
                     start = time.perf_counter()
                     step()
+                    wait(device)
                     middle = time.perf_counter()
                     for _ in range(n_steps):
                         products()
+                    wait(device)
                     end = time.perf_counter()
                     per = 1000 / n_steps
                     timed[method].append((per * (middle - start), per * (end - middle)))
@@ -182,7 +195,7 @@ def steps(quick: bool) -> str:
                 )
     torch.set_num_threads(1)
     frame = pd.DataFrame(lines)
-    write("steps", frame, quick)
+    write("steps", frame, quick, device)
     shown = frame.assign(
         told=[f"{ms:.1f} / {floor:.1f} = {r:.2f}" for ms, floor, r in frame.iloc[:, 3:].to_numpy()]
     )
@@ -216,29 +229,38 @@ def curved(n_rows: int, n_columns: int, seed: int = 0) -> tuple[np.ndarray, np.n
     return np.where(rng.random(x.shape) < 0.2, np.nan, x), x
 
 
+def off(completed: np.ndarray, holed: np.ndarray, x: np.ndarray) -> float:
+    """Return the error on hidden cells, in standard deviations."""
+    return float(np.sqrt(np.mean((completed - x)[np.isnan(holed)] ** 2)) / x.std())
+
+
 class InHaste:
     """Fits few epochs to 20,000 rows at most, and completes all by ten draws each."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, device: str = "cpu") -> None:
+        self.seed, self.device = seed, device
 
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
         """Complete a table."""
         rows = np.random.default_rng(self.seed).permutation(len(X))[:20_000]
         imputer = MissSIWAEImputer(
-            max_iter=max(2, 20_000 // len(rows)), n_importance_draws=10, random_state=self.seed
+            max_iter=max(2, 20_000 // len(rows)),
+            n_importance_draws=10,
+            device=self.device,
+            random_state=self.seed,
         )
         return imputer.fit(X[rows]).transform(X)
 
 
-def fit_one(method: str, n_rows: int, n_columns: int) -> None:
+def fit_one(method: str, n_rows: int, n_columns: int, device: str) -> None:
     """Fit, complete and print seconds, error and memory: in a process of its own."""
     import resource
 
+    ours = functools.partial(peers.default, "MissSIWAEImputer", device=device)
     makers = {
-        "MissSIWAEImputer": peers.default("MissSIWAEImputer"),
-        "MissSIWAEImputer, 100 draws": peers.default("MissSIWAEImputer", n_importance_draws=100),
-        "MissSIWAEImputer, in haste": InHaste,
+        "MissSIWAEImputer": ours(),
+        "MissSIWAEImputer, 100 draws": ours(n_importance_draws=100),
+        "MissSIWAEImputer, in haste": functools.partial(InHaste, device=device),
         "iterative, ridge": peers.iterative(None, 5),
         "iterative, forest": peers.iterative(peers.forest, 5),
         "KNN": peers.knn,
@@ -250,22 +272,29 @@ def fit_one(method: str, n_rows: int, n_columns: int) -> None:
     start = time.perf_counter()
     completed = makers[method](0).fit_transform(holed)
     seconds = time.perf_counter() - start
-    holes = np.isnan(holed)
-    error = float(np.sqrt(np.mean((completed - x)[holes] ** 2)) / x.std())
+    error = off(completed, holed, x)
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(json.dumps({"seconds": seconds, "error": error, "more_mib": peak}))
 
 
-def fit_apart(method: str, n_rows: int, n_columns: int) -> dict[str, Any]:
+def fit_apart(device: str, method: str, n_rows: int, n_columns: int) -> dict[str, Any]:
     """Run ``fit_one`` in a process, for so long and no longer."""
-    command = [sys.executable, __file__, "one", method, str(n_rows), str(n_columns)]
+    if method in ELSEWHERE:
+        holed, x = curved(n_rows, n_columns)
+        told = apart(method, holed, x, np.zeros(n_columns, dtype=int), seed=1)  # 0 draws, too
+        if isinstance(told, str):
+            return {"seconds": math.inf, "failure": told}
+        return {"seconds": float(told["fit_seconds"]), "error": off(told["completed"], holed, x)}
+    command = [sys.executable, __file__, "one", method, str(n_rows), str(n_columns), device]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     except subprocess.TimeoutExpired:
-        return {"seconds": math.inf}
+        return {"seconds": math.inf, "failure": f"more than {SECONDS} s"}
     return json.loads(done.stdout.splitlines()[-1])
 
 
+#: Peers in environments of their own; their memory is not measured.
+ELSEWHERE = ["miceforest", "hyperimpute"]
 TIMED = [
     "MissSIWAEImputer",
     "MissSIWAEImputer, 100 draws",
@@ -274,6 +303,7 @@ TIMED = [
     "iterative, forest",
     "KNN",
     "mean",
+    *ELSEWHERE,
 ]
 SHAPES = [
     *((1000, d) for d in (10, 50, 200, 2000)),
@@ -282,7 +312,12 @@ SHAPES = [
 ]
 
 
-def tables(quick: bool, chosen: list[str] | None = None, methods: list[str] | None = None) -> str:
+def tables(
+    quick: bool,
+    device: str,
+    chosen: list[str] | None = None,
+    methods: list[str] | None = None,
+) -> str:
     """Time fits and completions."""
     wanted, methods = methods, TIMED[:4] if quick else TIMED
     shapes = [(1000, 10), (1000, 50)] if quick else SHAPES
@@ -292,13 +327,15 @@ def tables(quick: bool, chosen: list[str] | None = None, methods: list[str] | No
         for m in methods
         if m in (wanted or methods) and f"{n}x{d}" in (chosen or [f"{n}x{d}"])
     ]
-    path = HERE / f"speed_tables{'_quick' if quick else ''}.csv"
-    results = run_grid(path, ["method", "n_rows", "n_columns"], cells, fit_apart)
+    path = place("tables", quick, device).with_suffix(".csv")
+    run = functools.partial(fit_apart, device)
+    results = run_grid(path, ["method", "n_rows", "n_columns"], cells, run)
 
     def told(line: pd.Series) -> str:
         if not np.isfinite(line.seconds):
-            return f"over {SECONDS} s"
-        return f"{line.seconds:.1f} s, {line.error:.3f}, {line.more_mib:.0f} MiB"
+            return str(line.failure)
+        memory = f", {line.more_mib:.0f} MiB" if np.isfinite(line.more_mib) else ""
+        return f"{line.seconds:.1f} s, {line.error:.3f}{memory}"
 
     shown = results.assign(
         told=results.apply(told, axis=1),
@@ -331,15 +368,16 @@ def tables(quick: bool, chosen: list[str] | None = None, methods: list[str] | No
 # -- serving ---------------------------------------------------------------------------------------
 
 
-def serving(quick: bool) -> str:
+def serving(quick: bool, device: str) -> str:
     """Time what a fitted model does."""
     holed, _ = curved(1000, 20)
     many, _ = curved(200 if quick else 2000, 20, seed=1)
     lines = []
     for K in (1, 5, 20):
         name = {"objective": "MIWAE"} if K == 1 else {"K": K}
-        model = MissSIWAEImputer(random_state=0, max_iter=3, K=K).fit(holed)
-        density = VAEDensityEstimator(random_state=0, max_iter=3, **name).fit(holed)
+        common: dict[str, Any] = {"random_state": 0, "max_iter": 3, "device": device}
+        model = MissSIWAEImputer(K=K, **common).fit(holed)
+        density = VAEDensityEstimator(**name, **common).fit(holed)
         for n_draws in (10, 100, 1000, 10_000):
             for one in (model, density):
                 one.set_params(n_importance_draws=n_draws)
@@ -370,7 +408,7 @@ def serving(quick: bool) -> str:
                     }
                 )
     frame = pd.DataFrame(lines)
-    write("serving", frame, quick)
+    write("serving", frame, quick, device)
     slopes = []
     for by in ("draws", "K"):
         part = frame[
@@ -462,9 +500,15 @@ def processes(quick: bool) -> str:
     )
 
 
-def write(name: str, frame: pd.DataFrame, quick: bool) -> None:
+def place(name: str, quick: bool, device: str = "cpu") -> Path:
+    """Return where the table of a part lies, without what its name ends in."""
+    where = "" if device == "cpu" else f"_{device}"
+    return HERE / f"speed_{name}{where}{'_quick' if quick else ''}"
+
+
+def write(name: str, frame: pd.DataFrame, quick: bool, device: str = "cpu") -> None:
     """Keep the lines of a table."""
-    path = HERE / f"speed_{name}{'_quick' if quick else ''}.csv"
+    path = place(name, quick, device).with_suffix(".csv")
     frame.to_csv(path, index=False, float_format="%.5g")
 
 
@@ -535,7 +579,7 @@ PARTS = {
 def main() -> None:
     """Time a part, and write its table."""
     if sys.argv[1:2] == ["one"]:
-        fit_one(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        fit_one(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
         return
     if sys.argv[1:2] == ["complete"]:
         complete_one(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
@@ -548,13 +592,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds, small tables")
     parser.add_argument("--shapes", nargs="+", help="of tables, such as 1000x10; all without it")
     parser.add_argument("--methods", nargs="+", choices=TIMED, help="of tables; all without it")
+    parser.add_argument("--device", default="cpu", help="of steps, tables and serving")
     options = parser.parse_args()
-    more = {}
+    more: dict[str, Any] = {}
+    if options.part in ("steps", "tables", "serving"):
+        more["device"] = options.device
+    elif options.device != "cpu":
+        parser.error(f"{options.part} is measured on the CPU alone.")
     if options.part == "tables":
-        more = {"chosen": options.shapes, "methods": options.methods}
+        more |= {"chosen": options.shapes, "methods": options.methods}
     text = f"{PARTS[options.part](options.quick, **more)} {versions()}"
-    path = HERE / f"speed_{options.part}{'_quick' if options.quick else ''}.md"
-    path.write_text(text)
+    if options.device != "cpu":
+        text += f" Device: {torch.cuda.get_device_name(options.device)}."
+    place(options.part, options.quick, options.device).with_suffix(".md").write_text(text)
     print(text)
 
 

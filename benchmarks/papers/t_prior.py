@@ -214,7 +214,7 @@ def main() -> None:
     if not quick:
         others = [f"{df} degrees of freedom" for df in SENSITIVITY]
         cells += [("pixels", 0.3, model, rows, epochs, 0) for model in others]
-        cells += [("squares", share, OURS_RANDOM, rows, epochs, 0) for share in (0.3, 0.2)]
+        cells += [("squares", share, OURS_RANDOM, rows, epochs, 0) for share in (0.3, 0.2, 0.5)]
         cells += [
             (mask, 0.3, model, rows, epochs, seed)
             for seed in range(1, options.seeds)
