@@ -15,6 +15,7 @@ from .likelihoods import (
     Likelihood,
     Linear,
     LinearStart,
+    finite,
     quadrature,
 )
 from .noise import Noise
@@ -132,11 +133,9 @@ class BoundedColumns(ColumnDistribution):
 
     def __init__(self, base: ColumnDistribution, low: Tensor, high: Tensor) -> None:
         self.base, self.low, self.high = base, low, high
-        shape = base.shape
-        self._start = torch.where(low.isinf(), 0.0, base.below(_finite(low).expand(shape)))
-        end = torch.where(high.isinf(), 1.0, base.cdf(_finite(high).expand(shape)))
-        self._share = (end - self._start).clamp_min(0)
-        self._free = (self._start <= 0) & (end >= 1)
+        self._start = torch.where(low.isinf(), 0.0, base.below(finite(low).expand(base.shape)))
+        self._share = base.share(low, high)
+        self._free = self._share >= 1
 
     @property
     def shape(self) -> torch.Size:
@@ -145,16 +144,25 @@ class BoundedColumns(ColumnDistribution):
 
     def log_share(self) -> Tensor:
         """Return the logarithm of what lies within the bounds, (*, D)."""
+        if isinstance(self.base, CrossEntropyColumns):  # certain given z: moved to a bound
+            return torch.zeros_like(self._share)
         return self._share.log().clamp_min(_LEAST_SHARE)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell within the bounds, but for a constant."""
+        """Return the log-density of each cell within the bounds."""
         inside = (x >= self.low) & (x <= self.high)
-        return torch.where(inside, self.base.log_prob(x), -torch.inf)
+        return torch.where(inside, self.base.log_prob(x) - self.log_share(), -torch.inf)
 
     def mean(self) -> Tensor:
         """Return the means."""
-        return torch.where(self._free, self.base.mean(), integral(self, self._start))
+        share = torch.where(self._share > 0, self._share, 1.0)
+        within = self.base.mean_between(self.low, self.high, share)
+        if within is None:
+            within = integral(self, self._start)
+        else:  # but for rounding
+            within = torch.minimum(torch.maximum(within, self.low), self.high)
+            within = torch.where(self._share > 0, within, self._edge())
+        return torch.where(self._free, self.base.mean(), within)
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
@@ -175,10 +183,6 @@ class BoundedColumns(ColumnDistribution):
         return torch.where(above & self.low.isfinite(), self.low, self.high)
 
 
-def _finite(bound: Tensor) -> Tensor:
-    return bound.nan_to_num(posinf=0.0, neginf=0.0)
-
-
 def bounded(
     columns: ColumnDistribution, low: Tensor, high: Tensor
 ) -> tuple[ColumnDistribution, Tensor]:
@@ -194,8 +198,6 @@ def bounded(
     if bool((low.isinf() & high.isinf()).all()):
         return columns, low.new_zeros(columns.shape)
     cut = BoundedColumns(columns, low, high)
-    if isinstance(columns, CrossEntropyColumns):  # certain given z: moved to a bound, not weighed
-        return cut, torch.zeros_like(columns.logits)
     return cut, cut.log_share()
 
 

@@ -89,7 +89,7 @@ class WholeColumns(ColumnDistribution):
         """Return the means.
 
         Without a warp it is a sum over cells: of the nearest ones where they are wide, else by
-        the first two terms of Euler and Maclaurin's formula for that of the upper tail. With one
+        the first three terms of Euler and Maclaurin's formula for that of the upper tail. With one
         it is an integral over quantiles.
         """
         if self.warp.identity:
@@ -103,7 +103,10 @@ class WholeColumns(ColumnDistribution):
     def _smooth(self) -> Tensor:
         edge = self.low.nan_to_num(neginf=0.0) + 0.5 * self.step
         above = (self.loc - edge) / self.scale
-        tail = self.scale * nn.functional.softplus(above) + 0.5 * self.step * above.sigmoid()
+        first = above.sigmoid()
+        slope = first * (1 - first) / self.scale
+        tail = self.scale * nn.functional.softplus(above) + 0.5 * self.step * first
+        tail = tail + self.step.square() / 12 * slope
         return torch.where(self.low.isinf(), self.loc, self.low + tail)
 
     def _mean_of_wide(self) -> Tensor:

@@ -71,7 +71,8 @@ class Family(nn.Module, ABC):
     def standard(self) -> Tensor:
         """Return the parameters (P,) of components with location 0 and scale 1, alike in weight."""
         params = torch.zeros(self.n_params)
-        raw = math.log(math.expm1(1 - self.min_scale))  # softplus's inverse
+        # softplus's inverse; a floor of one or more leaves little above it
+        raw = math.log(math.expm1(max(1 - self.min_scale, 0.01)))
         params[self.sizes[0] : self.sizes[0] + self.sizes[1]] = raw
         return params
 

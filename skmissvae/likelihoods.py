@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -46,6 +47,19 @@ class ColumnDistribution(ABC):
         """Return P(x_d < x | z), (*, D); columns that can be counted have their own."""
         return self.cdf(x)
 
+    def share(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return P(low <= x_d <= high | z): bounds (D,), which may be infinite -> (*, D)."""
+        start = torch.where(low.isinf(), 0.0, self.below(finite(low).expand(self.shape)))
+        end = torch.where(high.isinf(), 1.0, self.cdf(finite(high).expand(self.shape)))
+        return (end - start).clamp_min(0)
+
+    def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor | None:
+        """Return E[x_d | z, low <= x_d <= high], of which the share is the probability.
+
+        Bounds (D,), which may be infinite, and (*, D) -> (*, D). None where there is no formula.
+        """
+        return None
+
     def sample(self, noise: Noise) -> Tensor:
         """Return draws, (*, D)."""
         return self.icdf(noise.uniform(*self.shape))
@@ -84,6 +98,17 @@ class NormalColumns(ColumnDistribution):
         """Return the distribution functions."""
         return torch.special.ndtr((x - self.loc) / self.scale)
 
+    def share(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return P(low <= x_d <= high | z), to the last digit in either tail."""
+        a, b = _lower((low - self.loc) / self.scale, (high - self.loc) / self.scale)
+        return torch.special.ndtr(b) - torch.special.ndtr(a)
+
+    def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
+        """Return the means between bounds, mu + sigma (phi(a) - phi(b)) / share."""
+        a, b = ((bound - self.loc) / self.scale for bound in (low, high))
+        fall = torch.exp(-0.5 * a.square()) - torch.exp(-0.5 * b.square())
+        return self.loc + self.scale * fall / (math.sqrt(2 * math.pi) * share)
+
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
         return self.loc + self.scale * torch.special.ndtri(_inner(u))
@@ -113,6 +138,26 @@ class StudentTColumns(ColumnDistribution):
         """Return the distribution functions, by scipy on the host: torch has none."""
         standard = ((x - self.loc) / self.scale).detach().cpu().numpy()
         return torch.as_tensor(special.stdtr(self.df.detach().cpu().numpy(), standard)).to(x)
+
+    def share(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return P(low <= x_d <= high | z), to the last digit in either tail."""
+        a, b = _lower((low - self.loc) / self.scale, (high - self.loc) / self.scale)
+        return self.cdf(self.loc + self.scale * b) - self.cdf(self.loc + self.scale * a)
+
+    def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
+        r"""Return the means between bounds, by the antiderivative of t f(t).
+
+        It is :math:`-\frac{\nu}{\nu - 1} (1 + t^2 / \nu) f(t)`.
+        """
+        zero, one = self.loc.new_zeros(()), self.loc.new_ones(())
+
+        def behind(bound: Tensor) -> Tensor:
+            t = (finite(bound) - self.loc) / self.scale
+            density = student_t_log_prob(t, self.df, zero, one).exp()
+            return torch.where(bound.isinf(), 0.0, (1 + t.square() / self.df) * density)
+
+        factor = self.df / (self.df - 1)
+        return self.loc + self.scale * factor * (behind(low) - behind(high)) / share
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles, by scipy on the host."""
@@ -302,6 +347,16 @@ class Linear(NamedTuple):
 #: Any number; 0 and 1; 0 to 1; whole numbers; codes 0, 1, ... of levels; numbers of which one has
 #: a probability of its own.
 Support = Literal["real", "binary", "unit", "whole", "coded", "atom"]
+
+
+def finite(bound: Tensor) -> Tensor:
+    """Return bounds in which those that are infinite have some value."""
+    return bound.nan_to_num(posinf=0.0, neginf=0.0)
+
+
+def _lower(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an interval, or its mirror image where that is nearer to minus infinity."""
+    return torch.where(a > 0, -b, a), torch.where(a > 0, -a, b)
 
 
 def _inner(u: Tensor) -> Tensor:
