@@ -1,7 +1,6 @@
 """Joins table, model and training into scikit-learn estimators."""
 
 import copy
-import logging
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ from ._params import estimator, validate
 from ._pieces import Pieces, Training
 from ._schedules import SMALL, Step, epochs_from_nothing
 from ._spec import Spec, likelihoods_by_column
-from ._state import convert, local_seed, own_precision, unchanged_on_error, users_level
+from ._state import convert, local_seed, own_precision, tell, unchanged_on_error, users_level
 from ._threads import threads
 from .bounds import iwelbo
 from .chunks import Chunks
@@ -47,8 +46,6 @@ from .objectives import (
 )
 from .samplers import Sampler
 from .training import DivergenceError, Schedule, Settings, State, train, useful_threads
-
-_log = logging.getLogger("skmissvae")
 
 LEAST_ROWS = 10  # that a start from factor analysis takes
 _FACTORS = 20  # of it, at most
@@ -243,7 +240,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """
         with unchanged_on_error(self):
             validate(self)
-            self._check_partial_fit()
+            self._ready_for_a_piece()
             first = not hasattr(self, "vae_")
             source = open_table(self, X, reset=first)
             seeds = self._seeds()
@@ -266,8 +263,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             self.validation_score_ = math.nan
         return self
 
-    def _check_partial_fit(self) -> None:
-        """Let subclasses raise where they cannot learn piece by piece."""
+    def _ready_for_a_piece(self) -> None:
+        """Let subclasses raise where they cannot learn piece by piece, and forget other fits."""
 
     def refit_encoder(self, X: Any, y: object = None) -> Self:
         """Return a copy whose encoder is trained further, for other rows, by a frozen decoder.
@@ -442,7 +439,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             left = ", ".join(repr(name) for name, told in zip(names, stay, strict=True) if told)
             warnings.warn(
                 f"Columns of a type that cannot be modelled keep their holes: {left}; convert them "
-                "to numbers, strings, categories or dates, or drop them.",
+                "to numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
                 UserWarning,
                 stacklevel=users_level(),
             )
@@ -480,7 +477,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _kind_options(self) -> dict[str, str]:
         """Return what decides on kinds of columns, as it can be compared and kept."""
-        names = ("feature_kinds", "categorical_features", "learn_shapes")
+        names = ("feature_kinds", "categorical_features", "learn_shapes", "keep_empty_features")
         return {name: repr(getattr(self, name)) for name in names}
 
     def _check_architecture(self, remedy: str) -> None:
@@ -659,7 +656,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             if self.verbose and n_done % self.verbose == 0:
                 told = ", ".join(f"{name} {values[-1]:.4g}" for name, values in history.items())
                 of = epochs.n_epochs
-                _log.info("%s, epoch %d of %d: %s", type(self).__name__, n_done, of, told)
+                tell("%s, epoch %d of %d: %s", type(self).__name__, n_done, of, told)
             return epochs.end(
                 lambda: {
                     **fitted(copy.deepcopy(vae).cpu().eval()),
@@ -720,15 +717,20 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         return torch.from_numpy(held_out)
 
     def _blame(self, table: Training) -> str:
-        size = np.abs(table.rows.x).max(0, initial=0.0)
-        column = int(size.argmax()) if size.size else 0
-        name = column_names(self)[self._table.modelled[column]] if size.size else "none"
-        return (
+        told = (
             "Training diverged: the loss was not finite for three epochs running, though the "
-            f"learning rate was halved each time. The column most likely at fault is {name!r}, "
-            f"whose largest observed value lies {size.max(initial=0.0):.3g} standard deviations "
-            "from its mean: transform it (a logarithm, QuantileTransformer), use "
-            f"likelihood='student_t', or lower learning_rate={self._step(table.n_rows).rate}."
+            "learning rate was halved each time."
+        )
+        lower = f"lower learning_rate={self._step(table.n_rows).rate}."
+        size = np.abs(table.rows.x).max(0, initial=0.0, where=self._table.numeric())
+        if not size.any():
+            return f"{told} Try to {lower}"
+        name = column_names(self)[self._table.modelled[int(size.argmax())]]
+        return (
+            f"{told} The column most likely at fault is {name!r}, whose largest observed value "
+            f"lies {size.max():.3g} standard deviations from its mean: mend what is an error, "
+            "transform it (a logarithm, QuantileTransformer), set learn_shapes=True or "
+            f"likelihood='student_t', or {lower}"
         )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_args, get_type_hints
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 T = TypeVar("T")
 
@@ -89,11 +90,6 @@ def infinity(value: object) -> str | None:
     return None if value == math.inf else "np.inf"
 
 
-def minus_infinity(value: object) -> str | None:
-    """Check for negative infinity."""
-    return None if value == -math.inf else "-np.inf"
-
-
 def none(value: object) -> str | None:
     """Check for None."""
     return None if value is None else "None"
@@ -102,6 +98,15 @@ def none(value: object) -> str | None:
 def a_callable(signature: str) -> Check:
     """Return a check for a callable, whose signature the message tells."""
     return lambda value: None if callable(value) else f"a callable {signature}"
+
+
+def a_random_state(value: object) -> str | None:
+    """Check for what scikit-learn takes as a source of randomness."""
+    try:
+        check_random_state(value)
+    except ValueError:
+        return "an int of 0 or more, a numpy.random.RandomState or None"
+    return None
 
 
 def anything(value: object) -> str | None:

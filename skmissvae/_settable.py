@@ -10,6 +10,7 @@ from ._frames import KINDS
 from ._params import (
     Parameter,
     a_callable,
+    a_random_state,
     anything,
     either,
     estimator,
@@ -392,14 +393,15 @@ class Settable:
         Parameter(
             "int, RandomState instance or None",
             "Source of all randomness; an int makes results reproducible.",
-            anything,
+            a_random_state,
         ),
     ] = None
     verbose: Annotated[
         int,
         Parameter(
             "int",
-            'Epochs between messages to the logger "skmissvae" at level INFO; 0 is silence. '
+            'Epochs between messages to the logger "skmissvae" at level INFO, or on stderr where '
+            "logging has not been set up; 0 is silence. "
             "scikit-learn's callbacks (1.9 and later) draw progress bars.",
             whole(0),
         ),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ._columns import Facts
@@ -90,26 +91,29 @@ class Spec:
     def _encoder(self, family: Family, likelihood: Likelihood) -> nn.Module:
         n_seen = likelihood.n_inputs + likelihood.n_columns
         if self.encoder is not None:
-            return self.encoder(n_seen, family.n_params)
+            return _own(self.encoder, "encoder", n_seen, family.n_params)
         if image := self._image(likelihood):
             return ConvEncoder(image, family.n_params, *self._shape())
         return ResidualMLP(n_seen, family.n_params, *self._shape())
 
     def _decoder(self, likelihood: Likelihood) -> nn.Module:
         if self.decoder is not None:
-            return self.decoder(self.n_latents, likelihood.n_params)
+            return _own(self.decoder, "decoder", self.n_latents, likelihood.n_params)
         if image := self._image(likelihood):
             n_params = likelihood.n_params // likelihood.n_columns
             return ConvDecoder(self.n_latents, image, n_params, *self._shape())
         return ResidualMLP(self.n_latents, likelihood.n_params, *self._shape())
 
     def _prior(self) -> Prior:
-        make = PRIORS[self.prior] if isinstance(self.prior, str) else self.prior
-        return make(self.n_latents)
+        if isinstance(self.prior, str):
+            return PRIORS[self.prior](self.n_latents)
+        prior: Prior = _made("prior", self.prior(self.n_latents), Prior)
+        return prior
 
     def _family(self, prior: Prior) -> Family:
         if callable(self.posterior):
-            return self.posterior(self.n_latents, self.K)
+            family: Family = _made("posterior", self.posterior(self.n_latents, self.K), Family)
+            return family
         if self.posterior != "auto":
             return POSTERIORS[self.posterior](self.n_latents, self.K)
         if math.isinf(prior.tail):
@@ -135,10 +139,38 @@ class Spec:
         return self.n_hidden, self.n_blocks, self.dropout, self.linear_path
 
 
+def _made(parameter: str, made: Any, kind: type) -> Any:
+    """Return what a user's callable has made, if it is what it must be."""
+    if not isinstance(made, kind):
+        raise TypeError(
+            f"Parameter {parameter!r} is a callable that must return a {kind.__module__}."
+            f"{kind.__name__}; it returned {made!r}."
+        )
+    return made
+
+
+def _own(make: Network, parameter: str, n_in: int, n_out: int) -> nn.Module:
+    """Return a network of the user's, if it takes and gives as many numbers as it must."""
+    wanted = f"Parameter {parameter!r} must make a network from {n_in} numbers to {n_out}"
+    rows = torch.zeros(2, n_in)
+    try:
+        network: nn.Module = _made(parameter, make(n_in, n_out), nn.Module)
+        training = network.training
+        with torch.no_grad():
+            found = tuple(network.eval()(rows).shape)
+    except Exception as error:  # the user's own, which is not ours to name otherwise
+        error.add_note(f"{wanted}.")
+        raise
+    if found != (len(rows), n_out):
+        raise ValueError(f"{wanted}; of {tuple(rows.shape)} it makes {found}.")
+    return network.train(training)
+
+
 def _part(option: LikelihoodOption, facts: Sequence[Facts], min_scale: float) -> Likelihood:
     """Return the observation model of columns that are alike."""
     if callable(option):
-        return option(len(facts))
+        own: Likelihood = _made("likelihood", option(len(facts)), Likelihood)
+        return own
     if option == "categorical":
         return CategoricalLikelihood([column.counts for column in facts])
     if option == "ordinal":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 import math
 
 import numpy as np
@@ -14,14 +13,13 @@ from ._columns import Rows
 from ._conditional import Conditional
 from ._estimator import BaseVAE
 from ._spec import Spec
+from ._state import tell
 from .noise import derive_seed
 from .training import DivergenceError
 
 #: Fewer rows have too few cells to tell; with more it takes longer, and factor analysis was seldom
 #: the worse start.
 TRIED_ROWS = range(100, 500)
-
-_log = logging.getLogger("skmissvae")
 
 _SHARE = 0.1  # of the observed cells that are hidden
 _DRAWS = 200  # importance draws that are enough to compare means
@@ -52,7 +50,7 @@ def better_start(estimator: BaseVAE, rows: Rows, held_out: Tensor | None, seed: 
         return spec
     less = Rows(np.where(hidden, 0.0, rows.x), rows.observed & ~hidden)
     if estimator.verbose:
-        _log.info("%s tries both starts on hidden cells", type(estimator).__name__)
+        tell("%s tries both starts on hidden cells", type(estimator).__name__)
     errors = {}
     for guided in (True, False):
         other = copy.copy(estimator).set_params(
@@ -70,7 +68,7 @@ def better_start(estimator: BaseVAE, rows: Rows, held_out: Tensor | None, seed: 
         errors[guided] = error if math.isfinite(error) else math.inf
     if estimator.verbose:
         told = "%s, mean squared error of hidden cells: %.4g from factor analysis, %.4g at random"
-        _log.info(told, type(estimator).__name__, errors[True], errors[False])
+        tell(told, type(estimator).__name__, errors[True], errors[False])
     return dataclasses.replace(spec, guided=errors[True] <= errors[False])
 
 

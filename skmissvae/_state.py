@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import torch
 
 _OURS = {"skmissvae", "sklearn", "joblib"}
+_SEEDED = threading.RLock()
+_LOG = logging.getLogger("skmissvae")
 
 
 @contextmanager
@@ -34,11 +38,23 @@ def users_level() -> int:
     return level
 
 
+def tell(text: str, *values: object) -> None:
+    """Log what a user has asked to be told: on stderr where nobody has set logging up."""
+    if _LOG.hasHandlers():
+        _LOG.info(text, *values)
+    else:
+        record = _LOG.makeRecord(_LOG.name, logging.INFO, "", 0, text, values, None)
+        logging.StreamHandler().handle(record)
+
+
 @contextmanager
 def local_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators for start values and dropout, and put them back."""
+    """Seed torch's global generators for start values and dropout, and put them back.
+
+    All threads share these: one at a time has them.
+    """
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with _SEEDED, torch.random.fork_rng(devices):
         torch.default_generator.manual_seed(seed)
         if devices:
             with torch.cuda.device(device):

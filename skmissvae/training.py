@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ._adam import AdamW, clip
+from ._state import users_level
 from .model import VAE
 from .noise import StreamNoise
 from .objectives import Batch, Objective
@@ -223,6 +225,13 @@ def train(
         if not rows.alone:
             raise  # others are at another step
         stopped = True
+        warnings.warn(
+            f"Training was interrupted in epoch {len(history['seconds']) + 1} of "
+            f"{settings.max_iter}: the model is what it was then, or the best one by held-out "
+            "rows. Whatever called fit goes on; interrupt it again to end that, too.",
+            UserWarning,
+            stacklevel=users_level(),
+        )
     finally:
         flat.release()
         for weight in still:

@@ -97,7 +97,9 @@ def test_interrupts_from_callbacks_keep_what_was_trained(cls):
         if fitted.n_iter_ == 3:
             raise KeyboardInterrupt
 
-    estimator = tiny(cls, max_iter=50).set_callbacks(Recorder(look=press)).fit(X)
+    estimator = tiny(cls, max_iter=50).set_callbacks(Recorder(look=press))
+    with pytest.warns(UserWarning, match="interrupted in epoch 4 of 50"):
+        estimator.fit(X)
     assert estimator.n_iter_ == 3
     assert np.isfinite(estimator.score(X))
 

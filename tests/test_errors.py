@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -321,7 +323,9 @@ def test_an_interrupted_fit_keeps_what_it_has(cls, early_stopping):
     X = frame()
     options = {"batch_size": 20 if not early_stopping else 18, "early_stopping": early_stopping}
     Interrupted.calls = 0
-    estimator = tiny(cls, decoder=Interrupted, max_iter=50, **options).fit(X)
+    estimator = tiny(cls, decoder=Interrupted, max_iter=50, **options)
+    with pytest.warns(UserWarning, match="interrupted in epoch 3 of 50"):
+        estimator.fit(X)
     assert Interrupted.calls == 5
     assert estimator.n_iter_ == 2
     assert {len(values) for values in estimator.history_.values()} == {2}
@@ -332,7 +336,9 @@ def test_an_interrupted_fit_keeps_what_it_has(cls, early_stopping):
 
 def test_a_fit_interrupted_at_once_is_still_one():
     Interrupted.calls = 4
-    imputer = tiny(MissSVAEImputer, decoder=Interrupted).fit(frame())
+    imputer = tiny(MissSVAEImputer, decoder=Interrupted)
+    with pytest.warns(UserWarning, match="interrupted in epoch 1 of 3"):
+        imputer.fit(frame())
     assert imputer.n_iter_ == 1
     assert not imputer.transform(frame()).isna().any(axis=None)
 
@@ -350,6 +356,32 @@ def test_errors_of_the_users_own_networks_pass_and_leave_no_trace():
     with pytest.raises(RuntimeError, match="my own mistake"):
         density.fit(frame())
     assert vars(density) == before
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_networks_of_the_wrong_width_are_named(part):
+    X = frame()
+    with pytest.raises(ValueError, match=f"Parameter '{part}' must make a network from .* to"):
+        tiny(MVAEImputer, **{part: lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}).fit(X)
+    for make in (lambda n_in: None, lambda n_in, n_out: nn.Linear(n_in + 1, n_out)):
+        with pytest.raises((TypeError, RuntimeError)) as raised:
+            tiny(MVAEImputer, **{part: make}).fit(X)
+        assert f"Parameter '{part}' must make a network" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize("part", ["prior", "posterior", "likelihood", "encoder", "decoder"])
+def test_callables_that_return_something_else_are_named(part):
+    with pytest.raises(TypeError, match=f"Parameter '{part}' is a callable that must return"):
+        tiny(MVAEImputer, **{part: lambda *widths: 3}).fit(frame())
+
+
+def test_what_is_told_is_told_where_nobody_has_set_logging_up():
+    code = (
+        "import numpy as np; from skmissvae import MVAEImputer; "
+        "MVAEImputer(max_iter=2, verbose=1, init='random').fit(np.random.rand(30, 2))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "MVAEImputer, epoch 2 of 2: bound" in done.stderr
 
 
 @pytest.mark.parametrize(

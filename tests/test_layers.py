@@ -8,7 +8,7 @@ import pytest
 import skmissvae
 
 LAYERS = [
-    ["noise", "distributions", "warps", "_adam", "_schedules"],
+    ["noise", "distributions", "warps", "_adam", "_schedules", "_state"],
     ["priors", "families", "likelihoods", "networks"],
     ["discrete", "composite"],
     ["model"],
@@ -16,7 +16,7 @@ LAYERS = [
     ["samplers"],
     ["objectives"],
     ["training"],
-    ["_frames", "_params", "_callbacks", "_state", "_conditional", "_linear", "_threads"],
+    ["_frames", "_params", "_callbacks", "_conditional", "_linear", "_threads"],
     ["_columns", "chunks"],
     ["_spec", "_streams", "_distributed"],
     ["_input", "_settable", "_pieces", "_rowwise", "_limits"],

@@ -1,5 +1,7 @@
 """Threads change how long it takes, not what comes out, and are put back."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,16 @@ def test_rows_come_out_the_same_by_any_number_of_threads(cls, n_importance_draws
     torch.set_num_threads(1)
     np.testing.assert_array_equal(estimator.score_samples(X), by_two)
     np.testing.assert_array_equal(estimator.score_samples(X[5:6]), by_two[5:6])
+
+
+@quiet
+def test_fits_in_threads_are_those_of_one_after_the_other():
+    X, state = table(), torch.get_rng_state()
+    alone = tiny(MissSIWAEImputer, dropout=0.3).fit(X).transform(X)
+    with ThreadPoolExecutor(4) as pool:
+        for fit in [pool.submit(tiny(MissSIWAEImputer, dropout=0.3).fit, X) for _ in range(6)]:
+            np.testing.assert_array_equal(fit.result().transform(X), alone)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_parts_keep_their_order_and_errors_come_through(two_threads):
