@@ -373,7 +373,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         sizes = [min(_PIECE, n_samples - start) for start in range(0, n_samples, _PIECE)]
         with inference(torch.device("cpu")):
             x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
-        empty = np.full((int(n_samples), self.n_features_in_), np.nan)
+        empty = np.full((n_samples, self.n_features_in_), np.nan, self._template.number_type)
         values = self._table.decode(x, empty, np.zeros(empty.shape, dtype=bool))
         return create(self._template, self._table.codecs, values, self._table.kept)
 
@@ -417,11 +417,11 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         except (RuntimeError, TypeError, AssertionError) as error:
             raise ValueError(
                 f"Parameter 'device' of {type(self).__name__} must name a device of this machine, "
-                f"such as 'cpu', or be 'auto'; got {self.device!r} ({error})."
+                f"such as 'cpu', or be 'auto'; got {self.device!r} ({_first_line(error)})."
             ) from error
         return device
 
-    def _as_it_is(self) -> Self:
+    def __copy__(self) -> Self:
         """Return what does not follow when parameters are set, or it is fitted anew."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -470,9 +470,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         if n_poor <= _POOR_SHARE * len(ess):
             return
         of = f"effective importance draws of {n_draws}"
-        remedy = (
-            "Raise n_importance_draws, K or max_iter; effective_sample_size(X) tells which rows."
-        )
+        remedy = f"{self._raise_draws()}; effective_sample_size(X) tells which rows."
         if chains and self._sampler() is not None:
             of += ", or chains that disagree"
             remedy = "Raise n_sampler_steps; chain_diagnostics(X) tells which rows."
@@ -487,6 +485,10 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             UserWarning,
             stacklevel=users_level(),
         )
+
+    def _raise_draws(self) -> str:
+        """Return what makes importance weights more even, in words."""
+        return f"Raise n_importance_draws{', K' if self._has_mixture() else ''} or max_iter"
 
     # -- what scikit-learn and pickle want ------------------------------------------------------
 
@@ -532,3 +534,8 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                         getattr(self.completed_vae_, part).load_state_dict(weights[part])
         if "_optimizers" in state:
             self._optimizers = convert(state["_optimizers"], np.ndarray, torch.as_tensor)
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says first: torch tells pages of some."""
+    return str(error).split("\n")[0].split(". ")[0][:200]

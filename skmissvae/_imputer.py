@@ -4,15 +4,16 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from numbers import Real
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from sklearn.base import TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -27,11 +28,8 @@ from ._params import (
     Parameter,
     either,
     estimator,
-    infinity,
-    minus_infinity,
     none,
     one_of,
-    real,
     refuse_fewer,
     whole,
 )
@@ -48,6 +46,12 @@ from .noise import KeyedNoise, derive_seed
 _CALIBRATION_SHARE = 0.2  # rows that are kept from the models to calibrate intervals by
 _N_MASKS = 5  # times that other cells of theirs are hidden
 _N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
+
+
+def a_bound(value: object) -> str | None:
+    """Check for a number, which may be infinite."""
+    good = isinstance(value, Real) and not isinstance(value, bool) and value == value
+    return None if good else "a number"
 
 
 def a_number_of_jobs(value: object) -> str | None:
@@ -98,7 +102,7 @@ calibration_ : DataFrame or None
             "from columns (names or indices), of dates, too. Imputations are draws and means of "
             "the model given that they are within the bounds, so that nothing piles up there. Read "
             "at the call.",
-            either(real(-math.inf), minus_infinity, a_mapping, none),
+            either(a_bound, a_mapping, none),
         ),
     ] = None
     max_value: Annotated[
@@ -106,7 +110,7 @@ calibration_ : DataFrame or None
         Parameter(
             "float, mapping or None",
             "Greatest value of imputed numbers, likewise. Read at the call.",
-            either(real(-math.inf), infinity, a_mapping, none),
+            either(a_bound, a_mapping, none),
         ),
     ] = None
 
@@ -182,9 +186,9 @@ calibration_ : DataFrame or None
             )
 
     def _fit_more(self, rows: Rows, max_iter: int, seed: int) -> None:
-        self.models_: list[BaseImputer] = []
+        self.models_: list[Self] = []
         if self.n_models > 1:
-            fitted = Parallel(self.n_jobs)(
+            fitted = Parallel(n_jobs=self.n_jobs)(
                 delayed(_bootstrapped)(self, rows, max_iter, derive_seed(seed, 8, i))
                 for i in range(self.n_models)
             )
@@ -267,7 +271,7 @@ calibration_ : DataFrame or None
         named = [names[j] for j in self._table.modelled]
         return None if self._calibration is None else self._calibration.report(named)
 
-    def _check_partial_fit(self) -> None:
+    def _ready_for_a_piece(self) -> None:
         for name, value in (("n_models", 1), ("calibrate", False)):
             if getattr(self, name) != value:
                 raise ValueError(
@@ -275,13 +279,23 @@ calibration_ : DataFrame or None
                     f"which has no other rows to refit models to; got {getattr(self, name)!r}. "
                     "Call fit."
                 )
+        self.models_, self._calibration = [], None  # those of an earlier fit know less
 
     def _refit_more(self, X: Any) -> None:
-        self.models_ = [model.refit_encoder(X) for model in self.models_]
+        self.models_ = [self._by(model).refit_encoder(X) for model in self.models_]
         self._calibration = None  # it was learned with the other encoder
+
+    def _by(self, model: Self) -> Self:
+        """Return the imputer as it is now with one of its ``models_``, which is left alone."""
+        other = copy.copy(self)
+        other.vae_, other.models_, other._calibration = model.vae_, [], None
+        if hasattr(model, "completed_vae_"):
+            other.completed_vae_ = model.completed_vae_
+        return other
 
     def _fit_columns(self, cells: Cells) -> None:
         self.models_, self._calibration = [], None
+        self._bounds()  # that they are right need not be told after training
         if self.calibrate and not self._table.numeric().any():
             raise ValueError(
                 f"Parameter 'calibrate' of {type(self).__name__} must be False for a table without "
@@ -346,9 +360,11 @@ calibration_ : DataFrame or None
                 value = torch.where(torch.as_tensor(decided, device=z.device), point, value)
             return value.double(), ess
 
+        given, todo = self._imputing(), part.todo
         if self.estimate in ("median", "mode"):
-            return self._row_by_row(part.rows, middle, which=part.todo)
-        return self._by_weights(part.rows, draw if self.estimate == "draw" else expect, part.todo)
+            return self._row_by_row(part.rows, middle, given, todo)
+        function = draw if self.estimate == "draw" else expect
+        return self._by_weights(part.rows, function, todo, given=given)
 
     def impute(
         self,
@@ -406,7 +422,7 @@ calibration_ : DataFrame or None
                 stacklevel=users_level(),
             )
         seed = self._call_seed(random_state)
-        draw = Completion(self._as_it_is(), task, given, seed, int(n_imputations))
+        draw = Completion(copy.copy(self), task, given, seed, int(n_imputations))
         return Imputations(draw, range(int(n_imputations)), list(self.get_feature_names_out()))
 
     def cell_distribution(
@@ -459,7 +475,7 @@ calibration_ : DataFrame or None
             chances = torch.stack([level_chances(part, share, n_codes) for part, share in columns])
             return stats, chances.sum(0, keepdim=True), ess
 
-        stats, chances, ess = self._row_by_row(part.rows, tell, which=part.todo)
+        stats, chances, ess = self._row_by_row(part.rows, tell, given[0], part.todo)
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         statistics = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
         return describe(task, part, stats, chances, labels, statistics, column_names(self))
@@ -469,8 +485,7 @@ calibration_ : DataFrame or None
         source, names = self._opened(X), column_names(self)
         if keep:
             source = source.copy()
-        shape = source.n_rows, len(names)
-        asked = None if where is None else asked_cells(where, shape, names)
+        asked = None if where is None else asked_cells(where, source, names)
         asked = asked.copy() if keep and asked is not None else asked
         keys, bounds = row_keys(row_ids, source.n_rows), self._bounds()
         reader, template = self._reader(), self._template
@@ -487,14 +502,15 @@ calibration_ : DataFrame or None
 
     def _conditionals(self) -> list[Conditional]:
         """Return the models to draw from in turn, with the settings of the call."""
-        given = self._conditional()
+        given = self._imputing()
         return [
             given._replace(vae=model.vae_, completed=getattr(model, "completed_vae_", None))
             for model in self.models_
         ] or [given]
 
-    def _conditional(self) -> Conditional:
-        given, table = super()._conditional(), self._table
+    def _imputing(self) -> Conditional:
+        """Return the model and the settings of the call, with the bounds of what is imputed."""
+        given, table = self._conditional(), self._table
         low, high = self._bounds()
         if np.isinf(low).all() and np.isinf(high).all():
             return given

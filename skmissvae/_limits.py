@@ -38,8 +38,11 @@ def limits(
     for also, source in table.copies.items():  # one variable, the bounds of both
         low[source] = low[also] = max(low[source], low[also])
         high[source] = high[also] = min(high[source], high[also])
-    whole = np.array([codec.whole for codec in table.codecs])
-    low[whole], high[whole] = np.ceil(low[whole]), np.floor(high[whole])
+    # what comes back are whole numbers, or dates of a grain: the next ones within
+    grain = np.array([getattr(codec, "grain", float(codec.whole)) for codec in table.codecs])
+    whole = grain > 0
+    low[whole] = np.ceil(low[whole] / grain[whole]) * grain[whole]
+    high[whole] = np.floor(high[whole] / grain[whole]) * grain[whole]
     empty = (low > high) | ((low == high) & ~whole)
     if empty.any():
         raise ValueError(

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
-from sklearn.utils._indexing import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from ._columns import FAR_CELLS
 from ._fitted import FittedVAE
 from ._params import refuse_fewer
+from .chunks import Chunks, is_table, take
 from .importance import poor_ess
 
 _HEAVY = 0.7  # Pareto shape above which sums of weights are not to be trusted
@@ -134,15 +135,16 @@ def diagnose(
         )
     check_is_fitted(estimator)
     refuse_fewer(1, max_rows=max_rows)
-    n_rows = len(X)
-    rows = X
-    if n_rows > max_rows:
-        chosen = check_random_state(random_state).choice(n_rows, max_rows, replace=False)
-        rows = _safe_indexing(X, np.sort(chosen))
+    if isinstance(X, Chunks):
+        raise TypeError("X is a table in Chunks; give one of them, or some of their rows.")
+    rows = X if is_table(X) else np.asarray(X)
+    if len(rows) > max_rows:
+        chosen = check_random_state(random_state).choice(len(rows), max_rows, replace=False)
+        rows = take(rows, np.sort(chosen))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what they warn of is told here
         findings = [
-            _columns(estimator),
+            *_columns(estimator),
             _training(estimator),
             _weights(estimator, rows),
             *_mixture(estimator, rows),
@@ -152,30 +154,32 @@ def diagnose(
     return Diagnosis(findings)
 
 
-def _columns(estimator: FittedVAE) -> Finding:
+def _columns(estimator: FittedVAE) -> Iterator[Finding]:
     report: pd.DataFrame = estimator.fit_report_
     aside = report[~report["treatment"].isin(["modelled", "copy"])]
     n_modelled = int((report["treatment"] == "modelled").sum())
     if not n_modelled:
-        return Finding(
-            "columns", "problem", "no column varies.", "There is nothing to learn from this table."
+        nothing = "There is nothing to learn from this table."
+        yield Finding("columns", "problem", "no column varies.", nothing)
+        return
+    far = report[report["remark"].str.contains(FAR_CELLS, regex=False)]
+    if len(far):
+        yield Finding(
+            "columns",
+            "problem",
+            f"1% of the cells make most of the variance of {_listed(far.index)}.",
+            "Mend what is an error (fit_report_ tells the farthest value), or set "
+            "learn_shapes=True.",
         )
     empty = report[(report["treatment"] == "modelled") & (report["missing_share"] > 0.95)]
     if len(empty):
-        return Finding(
-            "columns",
-            "note",
-            f"more than 95% of {_listed(empty.index)} is missing.",
-            "What is put there is little more than a guess.",
-        )
-    if len(aside):
-        return Finding(
-            "columns",
-            "note",
-            f"{_listed(aside.index)} take no part in the model.",
-            "fit_report_ tells why.",
-        )
-    return Finding("columns", "ok", f"all {n_modelled} take part.")
+        told = f"more than 95% of {_listed(empty.index)} is missing."
+        yield Finding("columns", "note", told, "What is put there is little more than a guess.")
+    elif len(aside):
+        told = f"{_listed(aside.index)} take no part in the model."
+        yield Finding("columns", "note", told, "fit_report_ tells why.")
+    elif not len(far):
+        yield Finding("columns", "ok", f"all {n_modelled} take part.")
 
 
 def _training(estimator: FittedVAE) -> Finding:
@@ -218,7 +222,8 @@ def _training(estimator: FittedVAE) -> Finding:
 
 
 def _weights(estimator: FittedVAE, rows: Any) -> Finding:
-    models = getattr(estimator, "models_", None) or [estimator]  # those that impute
+    # those that impute, by the settings of now
+    models = [estimator._by(model) for model in getattr(estimator, "models_", [])] or [estimator]
     ess = np.concatenate([model.effective_sample_size(rows) for model in models])
     k = np.concatenate([model.pareto_k(rows) for model in models])
     limit = poor_ess(estimator.n_importance_draws)
@@ -230,7 +235,7 @@ def _weights(estimator: FittedVAE, rows: Any) -> Finding:
     )
     if poor > _FEW or heavy > 5 * _FEW:
         remedy = (
-            "Their scores and imputations are uncertain. Raise n_importance_draws, K or max_iter; "
+            f"Their scores and imputations are uncertain. {estimator._raise_draws()}; "
             "for rows unlike those of fit take the copy that refit_encoder returns; or use "
             "sampler='lair'."
         )

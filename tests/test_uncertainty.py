@@ -1,5 +1,7 @@
 """Cells' distributions, calibrated intervals, refitted models and keyed imputations."""
 
+import copy
+import math
 import pickle
 
 import numpy as np
@@ -10,8 +12,10 @@ import torch
 from estimators import (
     MissSIWAEImputer,
     MVAEImputer,
+    assert_same,
     every_estimator,
     every_imputer,
+    outputs,
     quiet,
     table,
     tiny,
@@ -19,6 +23,7 @@ from estimators import (
 from helpers import LinearGaussian, stream
 from scipy import stats
 
+from skmissvae import diagnose
 from skmissvae._conditional import Conditional
 from skmissvae._intervals import (
     Calibration,
@@ -361,6 +366,53 @@ def test_models_of_bootstrap_samples_keep_rows_that_are_held_out_apart(monkeypat
 def test_learning_piece_by_piece_is_refused_where_rows_are_needed_again(name, value):
     with pytest.raises(ValueError, match=f"'{name}' of MVAEImputer must be"):
         tiny(MVAEImputer, **{name: value}).partial_fit(table())
+
+
+def test_a_piece_of_a_table_makes_models_of_earlier_fits_useless():
+    X = table()
+    imputer = tiny(MVAEImputer, n_models=2, calibrate=True).fit(X)
+    imputer.set_params(n_models=1, calibrate=False).partial_fit(X)
+    assert imputer.models_ == []
+    assert imputer.calibration_ is None
+    one = copy.deepcopy(imputer).set_params(estimate="draw")
+    assert not np.isnan(one.transform(X)).any()
+
+
+def test_models_follow_the_settings_of_the_call():
+    X = table()
+    imputer = tiny(MVAEImputer, n_models=2, n_importance_draws=12).fit(X)
+    imputer.set_params(n_importance_draws=300)
+    assert "too few draws" not in repr(diagnose(imputer, X))
+    refitted = imputer.set_params(max_iter=7).refit_encoder(X)
+    assert [model.n_importance_draws for model in refitted.models_] == [300, 300]
+    assert [len(model.models_) for model in refitted.models_] == [0, 0]
+
+
+def test_bounds_are_those_of_what_is_imputed_alone():
+    X = table()
+    imputer = tiny(MVAEImputer).fit(X)
+    free = {**outputs(imputer, X), "information": imputer.latent_information(X)}
+    free["pareto"] = imputer.pareto_k(X)
+    imputer.set_params(min_value={0: 0.0}, max_value={1: 90.0})
+    bounded = {**outputs(imputer, X), "information": imputer.latent_information(X)}
+    bounded["pareto"] = imputer.pareto_k(X)
+    assert not np.array_equal(bounded.pop("transform"), free.pop("transform"))
+    assert_same(bounded, free)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"min_value": {"x9": 0.0}},
+        {"min_value": {0: "a"}},
+        {"min_value": 100.0, "max_value": 0.0},
+        {"max_value": math.nan},
+    ],
+)
+def test_bounds_that_cannot_be_are_refused_before_training(bounds, monkeypatch):
+    monkeypatch.setattr(MVAEImputer, "_run", None)
+    with pytest.raises(ValueError, match=r"'(min|max)_value'"):
+        tiny(MVAEImputer, **bounds).fit(table())
 
 
 def test_more_imputations_than_models_are_warned_of():
