@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,12 @@ _MIN_DIFFERENT = 20  # values that tell of a continuum
 _FAR = 1000.0  # standard deviations beyond which the least value of a count bounds nothing
 _ALIKE = 20.0  # rows, and nats that the cells of both must tell, before two columns are copies
 _COMPARED = 64  # rows that tell most columns apart before whole ones are compared
+#: Words of the report on columns with values far from the others.
+FAR_CELLS = "1% of the cells make"
+_FEW_CODES = 10  # whole numbers that may be codes
+_MOST_OF_VARIANCE = 0.5
+_ENOUGH_CELLS = 50  # cells of a column, of which a hundredth can be told
+_DATE = datetime.date.fromisoformat
 
 #: What becomes of a column, and the words of the report for it.
 TREATMENTS = {
@@ -75,6 +83,7 @@ class Table:
     modelled: NDArray[np.intp]  # columns of the input that the model sees, D of them
     location: NDArray[np.float64]  # (D,)
     scale: NDArray[np.float64]  # (D,)
+    far_share: NDArray[np.float64]  # (D,)   of the variance, by the farthest 1% of the cells
     fill: NDArray[np.float64]  # value of every input column that is not modelled
     copies: dict[int, int]  # a column, and the modelled one that it repeats
     treatment: list[str]  # of every input column
@@ -113,6 +122,7 @@ class Table:
 
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))
+        self.far_share = np.zeros(len(self.modelled))
         self.facts = []
         for d, j in enumerate(self.modelled.tolist()):  # one by one, in the memory of a column
             cells = X[observed[:, j], j].astype(np.float64)
@@ -123,6 +133,8 @@ class Table:
                 unit = (cells - middle) / half_range
                 self.location[d] = middle + half_range * unit.mean()
                 self.scale[d] = half_range * unit.std()
+                if not self.learn_shapes:
+                    self.far_share[d] = _far_share(unit - unit.mean())
             self.facts.append(self._facts(d, cells))
         self.log_scale = np.log(self.scale)
         return self
@@ -185,6 +197,32 @@ class Table:
     def _binary(self) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support == "binary"]
 
+    def _atoms(self) -> list[int]:
+        return [d for d, support in enumerate(self.supports) if support == "atom"]
+
+    def _at_atom(self, d: int, x: NDArray[np.float64]) -> Mask:
+        """Tell which cells of a column are its atom, as the likelihood does."""
+        atom = self.facts[d].atom
+        assert atom is not None, "of a column that has one"
+        value = np.float32(atom[0])
+        return np.abs(x.astype(np.float32) - value) <= 1e-6 * (1 + abs(value))
+
+    def in_units(self, d: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return numbers of a modelled column in the table's units: (...) -> (...)."""
+        values = self.location[d] + self.scale[d] * x
+        # to the bit, which the sum need not be
+        if self.supports[d] == "binary":
+            values[x == 1] = self.high[d]
+        elif self.supports[d] == "atom":
+            values[self._at_atom(d, x)] = self.atom_value(d)
+        return values
+
+    def atom_value(self, d: int) -> float:
+        """Return the value of a column's atom in its units; it stands at an end of the column."""
+        atom = self.facts[d].atom
+        assert atom is not None, "of a column that has one"
+        return float(self.low[d] if atom[0] < 0 else self.high[d])
+
     def levels(self, d: int) -> list[Any]:
         """Return the levels of a modelled column, none where it is one of numbers."""
         levels = list(self.codecs[self.modelled[d]].levels)
@@ -239,11 +277,11 @@ class Table:
             value = self.location[d] + self.scale[d] * x
             if support == "binary":
                 wrong = (x != 0) & (x != 1)
-                allowed = f"only {self.low[d]:g} or {self.high[d]:g}, as at fit"
+                allowed = f"only {self.low[d]:g} or {self.high[d]:g}, the ends of the column at fit"
             elif support == "unit":
                 wrong, allowed = (x < 0) | (x > 1), "only between 0 and 1"
             elif support == "whole" and not self.codecs[self.modelled[d]].guessed:
-                wrong = np.abs(value - np.rint(value)) > 1e-6 * (1 + np.abs(value))
+                wrong = np.abs(value - np.rint(value)) > 1e-6 + 1e-12 * np.abs(value)
                 allowed = "only whole numbers, as at fit"
                 if self.facts[d].kind == "count":
                     wrong |= value < -1e-6
@@ -261,11 +299,8 @@ class Table:
     def log_units(self, rows: Rows) -> NDArray[np.float64]:
         """Return what densities of rows lose from the model's units to the table's, (N,)."""
         log_scale = np.where(rows.observed, self.log_scale, 0.0)
-        for d, facts in enumerate(self.facts):
-            if self.supports[d] == "atom" and facts.atom is not None:
-                # as the likelihood tells atoms, in its precision
-                off = np.abs((rows.x[:, d] - facts.atom[0]).astype(np.float32))
-                log_scale[off <= 1e-6 * (1 + abs(facts.atom[0])), d] = 0.0
+        for d in self._atoms():
+            log_scale[self._at_atom(d, rows.x[:, d]), d] = 0.0
         # sums run as numbers lie in memory: side by side, as those of a row alone
         return np.ascontiguousarray(log_scale).sum(1)
 
@@ -289,17 +324,39 @@ class Table:
         limits = np.finfo(X.dtype)
         full = np.tile(self.fill, (X.shape[0], 1))
         values = self.location + self.scale * x
-        for d in self._binary():  # to the bit, which the sum need not be
-            values[x[:, d] == 1, d] = self.high[d]
+        for d in [*self._binary(), *self._atoms()]:
+            values[:, d] = self.in_units(d, x[:, d])
         full[:, self.modelled] = np.clip(values, float(limits.min), float(limits.max))
         whole = [codec.whole for codec in self.codecs]
-        full[:, whole] = np.rint(full[:, whole])
+        full[:, whole] = np.rint(full[:, whole]) + 0.0  # no -0.0
         out = np.where(observed, X, full.astype(X.dtype))
         for copy, source in self.copies.items():
             also = observed[:, copy] & ~observed[:, source]
             out[also, source] = X[also, copy]
             out[:, copy] = np.where(observed[:, copy], X[:, copy], out[:, source])
         return out
+
+    def _hints(self, j: int, d: int | None) -> Iterator[str]:
+        """Yield what may be amiss with a column, and what to do then."""
+        codec = self.codecs[j]
+        if codec.levels and all(_reads_as(float, level) for level in codec.levels):
+            yield "strings of numbers are taken for categories: pandas.to_numeric makes numbers"
+        elif codec.levels and all(_reads_as(_DATE, level) for level in codec.levels):
+            yield "strings of dates are taken for categories: pandas.to_datetime makes dates"
+        if d is None:
+            return
+        few = self.n_values[j] <= _FEW_CODES
+        if few and codec.kind in ("count", "integer") and codec.guessed:
+            yield (
+                "few whole numbers, imputed as numbers: if they are codes, feature_kinds can call "
+                "them 'categorical' or 'ordinal'"
+            )
+        if self.far_share[d] > _MOST_OF_VARIANCE:
+            off = max(self.low[d], self.high[d], key=lambda value: abs(value - self.location[d]))
+            yield (
+                f"{FAR_CELLS} {self.far_share[d]:.0%} of the variance, {off:.6g} among them: mend "
+                "what is an error, or set learn_shapes=True"
+            )
 
     def fillable(self) -> Mask:
         """Tell which columns have a value for their holes."""
@@ -317,15 +374,11 @@ class Table:
             for j, treatment in enumerate(self.treatment)
         ]
         place = {int(j): d for d, j in enumerate(self.modelled)}
-        for j, codec in enumerate(self.codecs):
-            if j in place and self.facts[place[j]].atom is not None:
-                value, share = self.facts[place[j]].atom  # type: ignore[misc]
-                value = self.location[place[j]] + self.scale[place[j]] * value
-                words[j] = f"{value:.6g} makes up {share:.0%}: it has a probability of its own"
-            if codec.levels and all(_reads_as_number(level) for level in codec.levels):
-                words[j] = "; ".join(
-                    filter(None, [words[j], "strings of numbers are taken for categories"])
-                )
+        for j in range(len(self.codecs)):
+            if j in place and (atom := self.facts[place[j]].atom) is not None:
+                told = f"{self.atom_value(place[j]):.6g} makes up {atom[1]:.0%}"
+                words[j] = f"{told}: it has a probability of its own"
+            words[j] = "; ".join(filter(None, [words[j], *self._hints(j, place.get(j))]))
         return pd.DataFrame(
             {
                 "kind": [codec.kind for codec in self.codecs],
@@ -373,11 +426,19 @@ def _entropy(values: NDArray[np.floating]) -> float:
     return float(-(share * np.log(share)).sum())
 
 
-def _reads_as_number(level: Any) -> bool:
-    if not isinstance(level, str):
+def _reads_as(read: Callable[[str], Any], level: Any) -> bool:
+    if not isinstance(level, str) or "_" in level:  # Python reads 2_011 as a number
         return False
     try:
-        float(level)
+        read(level)
     except ValueError:
         return False
     return True
+
+
+def _far_share(x: NDArray[np.float64]) -> float:
+    """Return the share of the sum of squares that the farthest 1% of the cells make, or one."""
+    if len(x) < _ENOUGH_CELLS:
+        return 0.0
+    squares = np.sort(x**2)
+    return float(squares[-math.ceil(0.01 * len(x)) :].sum() / squares.sum())

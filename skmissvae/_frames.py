@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -45,7 +46,8 @@ def columns_and_names(X: Any) -> tuple[list[Values], list[Any] | None]:
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
     if isinstance(frame, nw.DataFrame):
         return columns_of(frame), list(frame.columns)
-    return list(_array(X).T), None
+    cells = _array(X)
+    return columns_of(of_objects(cells)) if cells.dtype == object else list(cells.T), None
 
 
 def without(X: Any, hidden: Mask) -> Any:
@@ -54,7 +56,8 @@ def without(X: Any, hidden: Mask) -> Any:
         return X.mask(hidden)
     frame = nw.from_native(X, pass_through=True)
     if not isinstance(frame, nw.DataFrame):
-        return np.where(hidden, np.nan, _array(X))
+        cells = _array(X)
+        return np.where(hidden, np.array(np.nan, cells.dtype), cells)
     columns = []
     for column, gone in zip(columns_of(frame), hidden.T, strict=True):
         kept = nw.new_series("kept", (~gone).tolist(), backend=frame.implementation)
@@ -62,8 +65,25 @@ def without(X: Any, hidden: Mask) -> Any:
     return nw.to_native(frame.select(columns))
 
 
-def _array(X: Any) -> Floats:
-    return check_array(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+def _array(X: Any) -> NDArray[Any]:
+    """Return an array of numbers, or of objects where some are none."""
+    try:
+        return check_array(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+    except (ValueError, TypeError) as error:
+        if not holds_objects(error):
+            raise
+        return check_array(X, dtype=object, ensure_all_finite=False)
+
+
+def holds_objects(error: Exception) -> bool:
+    """Tell whether an array was refused since some of its cells are no numbers."""
+    words = ("could not convert", "'NAType'", "'Timestamp'", "'datetime")
+    return any(word in str(error) for word in words)
+
+
+def of_objects(cells: NDArray[np.object_]) -> nw.DataFrame:
+    """Return an array of objects as a frame: its columns are of many types."""
+    return nw.from_native(pd.DataFrame(cells).infer_objects(), eager_only=True)
 
 
 def type_of(column: nw.Series) -> Any:
@@ -128,7 +148,7 @@ class Numbers(Codec):
 
     def decode(self, numbers: Floats) -> Floats:
         """Return the numbers."""
-        return np.rint(numbers) if self.whole else numbers
+        return np.rint(numbers) + 0.0 if self.whole else numbers  # no -0.0
 
     def bound(self, value: Any) -> float:
         """Return a bound as a number."""
@@ -153,6 +173,8 @@ class Labels(Codec):
 
     def decode(self, numbers: Floats) -> list[Any]:
         """Return the levels."""
+        if not self.levels:  # a column that was empty at fit
+            return [None] * len(numbers)
         codes = np.rint(numbers).clip(0, len(self.levels) - 1).astype(int)
         return [self.levels[code] for code in codes]
 
@@ -362,7 +384,9 @@ def _whole_or_not(name: str, values: Values, holes: Mask, wanted: str) -> Number
         }[wanted]
         raise ValueError(
             f"Parameter 'feature_kinds' calls column {name!r} {wanted!r}, which needs {needs}, but "
-            f"it holds {wrong[0]!r}; choose another of {', '.join(map(repr, KINDS))}."
+            f"it holds {wrong[0]!r}; "
+            + ("convert it (pandas.to_numeric), or " if isinstance(wrong[0], str) else "")
+            + f"choose another of {', '.join(map(repr, KINDS))}."
         )
     integer = isinstance(values, nw.Series) and values.dtype.is_integer()
     return Numbers(wanted, whole=integer or wanted != "continuous")
@@ -456,8 +480,17 @@ def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None)
         if isinstance(native, pd.Series) and isinstance(nw.to_native(made), pd.Series):
             return nw.from_native(nw.to_native(made).set_axis(native.index), series_only=True)
         return made
+    if not isinstance(native, pd.Series) and column.dtype == nw.Object:
+        held = objects(column)
+        held[where] = nw.to_native(like(column, cells)).to_list()
+        return like(column, held.tolist())
     if not isinstance(native, pd.Series):
         return column.scatter(np.flatnonzero(where).tolist(), like(column, cells))
+    if isinstance(native.dtype, pd.SparseDtype):  # which takes no values
+        dense = np.array(native)
+        dense[where] = cells
+        sparse = pd.Series(dense, native.index, name=native.name).astype(native.dtype)
+        return nw.from_native(sparse, series_only=True)
     values = native.array.copy()
     if isinstance(native.dtype, pd.CategoricalDtype):
         new = [c for c in dict.fromkeys(cells) if c not in native.cat.categories]
@@ -477,20 +510,36 @@ def like(column: nw.Series, cells: Any) -> nw.Series:
     if isinstance(native, pd.Series):
         dtype = native.dtype
         if isinstance(dtype, pd.CategoricalDtype):
-            new = [c for c in dict.fromkeys(cells) if c not in dtype.categories]
+            new = [c for c in dict.fromkeys(cells) if c is not None and c not in dtype.categories]
             dtype = pd.CategoricalDtype([*dtype.categories, *new], dtype.ordered)
         if pd.api.types.is_integer_dtype(dtype) and isinstance(cells, np.ndarray):
             cells = _within(cells, getattr(dtype, "numpy_dtype", dtype))
+        if pd.api.types.is_object_dtype(dtype) and isinstance(cells, np.ndarray):
+            cells = _alike(cells, native[native.notna()])
         if getattr(dtype, "tz", None) is not None:
             cells = pd.to_datetime(cells, utc=True).tz_convert(dtype.tz)
         made = pd.Series(cells, dtype=dtype, name=native.name)
         return nw.from_native(made, series_only=True)
     if dtype.is_integer() and isinstance(cells, np.ndarray):
-        cells = _within(cells, str(dtype).lower())
+        cells = _within(cells, str(dtype).lower().replace("128", "64"))
+    if dtype == nw.Object:  # nothing can be cast to it
+        return nw.from_native(
+            type(native)(column.name, list(cells), native.dtype), series_only=True
+        )
     made = nw.new_series(column.name, list(cells), backend=column.implementation)
     if dtype == nw.Datetime and dtype.time_zone:
         return made.dt.convert_time_zone(dtype.time_zone).cast(dtype)
     return made.cast(dtype)
+
+
+def _alike(numbers: NDArray[np.float64], seen: pd.Series) -> list[Any]:
+    """Return numbers of the type of those that a column of objects holds."""
+    kinds = set(map(type, seen))
+    if kinds and all(issubclass(kind, (int, np.integer)) for kind in kinds):
+        return [int(number) for number in numbers]
+    if kinds == {decimal.Decimal}:
+        return [decimal.Decimal(repr(number)) for number in numbers.tolist()]
+    return numbers.tolist()
 
 
 def _within(numbers: NDArray[np.float64], dtype: Any) -> NDArray[np.int64]:

@@ -23,10 +23,12 @@ from ._frames import (
     codec,
     columns_of,
     fill,
+    holds_objects,
     is_numeric,
     like,
     missing,
     objects,
+    of_objects,
 )
 from ._spec import place_of
 from .chunks import Chunks
@@ -162,6 +164,9 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
             "X is a masked array, of which scikit-learn takes no notice: its masked cells would "
             "count as seen; give X.astype(float).filled(np.nan)."
         )
+    if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
+        name = X.columns[X.columns.duplicated()][0]
+        raise ValueError(f"X has several columns named {name!r}; give each a name of its own.")
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
@@ -181,9 +186,6 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
                     f"Found array with 0 {of}(s) (shape={frame.shape}) while a minimum of 1 is "
                     "required."
                 )
-        twice = [name for name in frame.columns if frame.columns.count(name) > 1]
-        if twice:
-            raise ValueError(f"X has several columns named {twice[0]!r}; give each its own name.")
         if reset:
             estimator._column_names = list(frame.columns)
         return Source(columns_of(frame), frame, None)
@@ -200,8 +202,7 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
             ensure_all_finite=False,
         )
     except (ValueError, TypeError) as error:
-        words = ("could not convert", "'NAType'", "'Timestamp'", "'datetime")
-        if not any(word in str(error) for word in words):
+        if not holds_objects(error):
             raise
         return _of_objects(estimator, X, reset)
     return Source(list(array.T), None, array.dtype)
@@ -210,7 +211,7 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
 def _of_objects(estimator: Any, X: Any, reset: bool) -> Source:
     """Return the columns of an array of objects: of many types, as those of a frame."""
     cells = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
-    frame = nw.from_native(pd.DataFrame(cells).infer_objects(), eager_only=True)
+    frame = of_objects(cells)
     return Source(columns_of(frame), frame, np.dtype(object))
 
 
@@ -239,14 +240,27 @@ def codecs_of(
             j = place_of(column, names, "likelihood")
             if model != "bernoulli" and is_numeric(source.columns[j]):
                 wanted[j] = "continuous"
-    wanted |= dict.fromkeys(_chosen(categorical_features, names), "categorical")
+    categorical = _chosen(categorical_features, names)
+    wanted |= dict.fromkeys(categorical, "categorical")
+    named: dict[int, Any] = {}
     for column, kind in (feature_kinds or {}).items():
         if kind not in KINDS:
             raise ValueError(
                 f"Parameter 'feature_kinds' calls column {column!r} {kind!r}, which is none of "
                 f"{', '.join(map(repr, KINDS))}."
             )
-        wanted[place_of(column, names, "feature_kinds")] = kind
+        j = place_of(column, names, "feature_kinds")
+        if j in named:
+            raise ValueError(
+                f"Parameter 'feature_kinds' names column {names[j]!r} twice, as {named[j]!r} and "
+                f"as {column!r}; leave one of them out."
+            )
+        if j in categorical and kind in ("continuous", "count", "integer"):
+            raise ValueError(
+                f"Parameter 'feature_kinds' calls column {names[j]!r} {kind!r}, and "
+                "'categorical_features' calls it categorical; leave one of them out."
+            )
+        named[j], wanted[j] = column, kind
     marker = missing_marker(missing_values)
     return [
         codec(names[j], column, missing(column, marker), wanted[j])
@@ -308,7 +322,8 @@ def read(
             values[:, j] = one.encode(column, holes[:, j])
         except (ValueError, TypeError, AttributeError, nw.exceptions.NarwhalsError) as error:
             raise ValueError(
-                f"Column {names[j]!r} cannot be read as at fit, where it was {one.kind}: {error}"
+                f"Column {names[j]!r} cannot be read as at fit, where it was {one.kind}: {error}; "
+                "give it the type that it had at fit, or mark what is no value missing."
             ) from error
     unknown = ~holes & np.isnan(values)
     # a kind that was guessed from numbers is not held against others
@@ -335,15 +350,15 @@ def read(
     return Cells(values, ~holes & ~np.isnan(values), holes)
 
 
-def asked_cells(where: Any, shape: tuple[int, int], names: Sequence[str]) -> Mask:
+def asked_cells(where: Any, source: Source, names: Sequence[str]) -> Mask:
     """Return what ``where`` asks for: a mask of cells, or one of columns whose holes are meant.
 
     Parameters
     ----------
     where : array-like of bool of shape (n_samples, n_features) or list of columns
         Cells to impute.
-    shape : tuple of int
-        That of the table.
+    source : Source
+        The table.
     names : sequence of str
         Names of the columns.
 
@@ -352,7 +367,15 @@ def asked_cells(where: Any, shape: tuple[int, int], names: Sequence[str]) -> Mas
     ndarray of shape (n_samples, n_features) or (n_features,)
         The mask.
     """
+    shape = source.n_rows, len(names)
     if np.ndim(where) == 2:
+        table: Any = None if source.frame is None else nw.to_native(source.frame)
+        both = isinstance(where, pd.DataFrame) and isinstance(table, pd.DataFrame)
+        if both and len(where) == shape[0] and not where.index.equals(table.index):
+            raise ValueError(
+                "where and X have different indices, so that it is not clear which row is meant; "
+                "give where.reindex(X.index), or an array whose rows are in X's order."
+            )
         given = list(getattr(where, "columns", names))
         if given != list(names) and set(given) == set(names):
             where = where[list(names)]  # a frame's columns go by name
@@ -429,11 +452,12 @@ def create(
     template: Source, codecs: Sequence[Codec], numbers: NDArray[np.float64], kept: Iterable[int]
 ) -> Any:
     """Return a table of numbers' cells, like the template: (n, n_features)."""
+    kept = list(kept)
     if template.frame is None:
-        table = np.empty_like(numbers)
-        for j in kept:
-            table[:, j] = codecs[j].decode(numbers[:, j])
-        return table[:, list(kept)]
+        table = np.empty((len(numbers), len(kept)), template.dtype)
+        for place, j in enumerate(kept):
+            table[:, place] = codecs[j].decode(numbers[:, j])
+        return table
     cells_of = columns_of(template.frame)
     columns = [like(cells_of[j], codecs[j].decode(numbers[:, j])) for j in kept]
     return _together(template, columns, {})
@@ -443,8 +467,10 @@ def _together(source: Source, columns: list[Any], extra: Mapping[str, np.ndarray
     assert source.frame is not None, "a frame"
     whole = nw.to_native(source.frame)
     if not isinstance(whole, pd.DataFrame):
-        made = {column.name: column for column in columns} | dict(extra)
-        return nw.to_native(nw.from_dict(made, backend=source.frame.implementation))
+        backend = source.frame.implementation
+        flags = [nw.new_series(name, flag, backend=backend) for name, flag in extra.items()]
+        # whole columns, whatever their type: from_dict makes nonsense of polars' objects
+        return type(whole)([nw.to_native(column) for column in (*columns, *flags)])
     native = [nw.to_native(column) for column in columns]
     index = native[0].index if native else whole.index
     # by place: names of pandas' columns can be anything

@@ -21,7 +21,10 @@ _REPORTED = (0.5, 0.8, 0.9, 0.95)  # levels whose coverage is reported
 
 def checked_quantiles(quantiles: Sequence[float]) -> NDArray[np.float64]:
     """Return probabilities that quantiles are asked for, or raise."""
-    levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
+    try:
+        levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
+    except (TypeError, ValueError):
+        levels = np.array([np.nan])
     if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(
             f"quantiles must be a sequence of numbers above 0 and below 1; got {quantiles!r}."

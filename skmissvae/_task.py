@@ -257,7 +257,7 @@ def describe(
             lines["level"] = list(levels[d]) * len(rows)
             lines["probability"] = chances[rows, d, :n_lines].ravel()
         else:
-            values = schema.location[d] + schema.scale[d] * stats[rows, d]
+            values = schema.in_units(d, stats[rows, d])
             # calibration may move quantiles beyond what there can be
             low, high = schema.limits(d)
             ends = max(low, task.bounds[0][j]), min(high, task.bounds[1][j])
@@ -267,7 +267,10 @@ def describe(
                 lines[statistic] = values[:, s]
                 if isinstance(codec, Dates):
                     units = codec.spans if s == 1 else codec.decode
-                    lines[statistic] = units(values[:, s])
+                    told: Any = units(values[:, s])
+                    if codec.zone and s != 1:
+                        told = pd.DatetimeIndex(told).tz_convert(codec.zone)
+                    lines[statistic] = told
                 elif codec.whole and s >= 2:  # quantiles are values, means are not
                     lines[statistic] = np.rint(values[:, s]) + 0.0
         frame = pd.DataFrame(lines)
@@ -302,6 +305,11 @@ def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:
     """
     if row_ids is None:
         return np.arange(n_rows, dtype=np.uint64)
+    if isinstance(row_ids, (str, bytes)) or not np.iterable(row_ids):
+        raise ValueError(
+            f"row_ids must have one entry for each of the {n_rows} rows, such as X[name] or "
+            f"X.index; got {row_ids!r}."
+        )
     ids = pd.Index(row_ids, tupleize_cols=False)
     if ids.ndim != 1 or len(ids) != n_rows:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,6 +91,11 @@ class Chunks:
                     f"Chunks takes several tables; got a single {type(source).__name__}. Give a "
                     "list of them, or use Chunks.from_array or Chunks.from_parquet."
                 )
+            if not np.iterable(source):
+                raise TypeError(
+                    "Chunks takes a sequence of tables, or a function that makes them; got a "
+                    f"{type(source).__name__}."
+                )
             if not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
                 source = list(source)
             if not len(source):
@@ -115,15 +121,15 @@ class Chunks:
         Chunks
             Each is read when it is asked for.
         """
+        refuse_fewer(1, n_rows=n_rows)
         if isinstance(nw.from_native(array, pass_through=True), nw.DataFrame):
             raise TypeError(
                 f"from_array takes an array; got a {type(array).__name__}. Give a list of frames."
             )
 
-        def part(start: int) -> Callable[[], Any]:
-            return lambda: np.asarray(array[start : start + n_rows])
-
-        return cls([part(start) for start in range(0, array.shape[0], n_rows)], **options)
+        starts = range(0, array.shape[0], n_rows)
+        parts = [functools.partial(_slice, array, start, start + n_rows) for start in starts]
+        return cls(parts, **options)
 
     @classmethod
     def from_parquet(
@@ -152,35 +158,41 @@ class Chunks:
         Chunks
             Each is read when it is asked for.
         """
+        refuse_fewer(1, n_rows=n_rows)
         parquet = _parquet()
         paths = [path] if isinstance(path, (str, Path)) else path
         files = [
-            file
+            (file, file.parent.relative_to(one) if one.is_dir() else Path())
             for one in map(Path, paths)
             for file in (sorted(one.rglob("*.parquet")) if one.is_dir() else [one])
         ]
+        names = None if columns is None else list(columns)
         parts: list[Callable[[], Any]] = []
-        for file in files:
-            if any("=" in folder.name for folder in file.parents):
+        for file, folders in files:
+            if "=" in str(folders):
                 raise ValueError(
                     f"{file} lies in a folder whose name holds values of a column, which would be "
                     "lost; write the column into the files."
                 )
-            known = parquet.ParquetFile(file).schema_arrow.names
+            try:
+                opened = parquet.ParquetFile(file)
+            except ValueError as error:  # of pyarrow, without the file's name
+                raise ValueError(f"{file} cannot be read as a Parquet file: {error}") from error
+            known = opened.schema_arrow.names
             absent = [name for name in columns or () if name not in known]
             if absent:
                 raise ValueError(f"{file} has no column {absent[0]!r}; it has {known[:20]}.")
-            about = parquet.ParquetFile(file).metadata
+            about = opened.metadata
             group: list[int] = []
             n = 0
             for i in range(about.num_row_groups):
                 size = about.row_group(i).num_rows
                 if group and n + size > n_rows:
-                    parts.append(_reader(file, group, columns))
+                    parts.append(functools.partial(_row_groups, file, group, names))
                     group, n = [], 0
                 group, n = [*group, i], n + size
             if n:
-                parts.append(_reader(file, group, columns))
+                parts.append(functools.partial(_row_groups, file, group, names))
         if not parts:
             raise ValueError(f"No Parquet file with rows is at {path!r}.")
         return cls(parts, **options)
@@ -321,9 +333,14 @@ def _parquet() -> Any:
     return parquet
 
 
-def _reader(file: Path, groups: list[int], columns: Sequence[str] | None) -> Callable[[], Any]:
-    names = None if columns is None else list(columns)
-    return lambda: _parquet().ParquetFile(file).read_row_groups(groups, columns=names).to_pandas()
+def _slice(array: Any, start: int, stop: int) -> NDArray[Any]:
+    return np.asarray(array[start:stop])
+
+
+def _row_groups(file: Path, groups: list[int], columns: list[str] | None) -> pd.DataFrame:
+    table = _parquet().ParquetFile(file).read_row_groups(groups, columns=columns)
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def is_table(value: Any) -> bool:

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skmissvae import HiddenCellScorer, MVAEImputer
 
@@ -38,6 +38,45 @@ def test_the_score_is_minus_the_error_in_standard_deviations(error):
 def test_only_seen_cells_are_judged():
     X = holed()
     assert HiddenCellScorer(n_repeats=3)(Oracle(X, 0.5), X) == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("output", ["default", "pandas"])
+@pytest.mark.parametrize("array", [False, True])
+def test_imputers_that_give_objects_back_are_judged(array, output):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "word": rng.choice(["a", "b"], 50),
+            "x": rng.normal(size=50),
+            "n": rng.integers(9, size=50),
+        }
+    ).mask(rng.random((50, 3)) < 0.2)
+    frame["word"] = frame["word"].astype(object)
+    X = frame.to_numpy() if array else frame
+    imputer = SimpleImputer(strategy="most_frequent").set_output(transform=output).fit(X)
+    assert -3 < HiddenCellScorer()(imputer, X) < -0.3
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1.0])
+def test_changed_cells_are_found_in_all_units(unit):
+    X = unit * holed()
+    doubled = FunctionTransformer(lambda X: np.nan_to_num(2 * X))
+    with pytest.raises(ValueError, match="changes observed cells"):
+        HiddenCellScorer()(doubled, X)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fraction": "a"}, "fraction must be a number above 0 and below 1; got 'a'"),
+        ({"fraction": 1}, "fraction must be a number above 0 and below 1"),
+        ({"n_repeats": 1.5}, "n_repeats must be an integer of 1 or more; got 1.5"),
+    ],
+)
+def test_parameters_that_are_wrong_are_named(options, message):
+    X = holed()
+    with pytest.raises(ValueError, match=message):
+        HiddenCellScorer(**options)(SimpleImputer().fit(X), X)
 
 
 def test_units_do_not_matter():
@@ -111,9 +150,9 @@ def test_what_cannot_be_scored():
     X = holed()
     imputer = SimpleImputer().fit(X)
     for fraction in [0, 1, -0.2, np.nan]:
-        with pytest.raises(ValueError, match="fraction must be above 0 and below 1"):
+        with pytest.raises(ValueError, match="fraction must be a number above 0 and below 1"):
             HiddenCellScorer(fraction)(imputer, X)
-    with pytest.raises(ValueError, match="n_repeats must be 1 or more"):
+    with pytest.raises(ValueError, match="n_repeats must be an integer of 1 or more"):
         HiddenCellScorer(n_repeats=0)(imputer, X)
     with pytest.raises(ValueError, match="gives 8 columns for 4"):
         HiddenCellScorer()(SimpleImputer(add_indicator=True).fit(X), X)

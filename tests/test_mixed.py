@@ -1,6 +1,7 @@
 """Tables as people have them: the frame that goes in comes out, without its holes."""
 
 import datetime
+import decimal
 import pickle
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator, _reading
+from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator, _reading, diagnose
 
 pytestmark = quiet
 
@@ -155,6 +156,97 @@ def test_samples_have_the_types_of_the_table(dtype):
     assert list(drawn.dtypes) == list(frame.dtypes)
     assert len(drawn) == 9
     assert not drawn.isna().any(axis=None)
+
+
+def test_columns_of_sparse_cells_and_of_objects_keep_their_types():
+    rng = np.random.default_rng(0)
+    sparse = pd.arrays.SparseArray(rng.choice([0.0, 0.0, 1.5, 2.5, 4.0], N))
+    prices = [decimal.Decimal(f"{x:.2f}") for x in REAL]
+    frame = pd.DataFrame(
+        {
+            "sparse": sparse,
+            "price": pd.Series(with_holes(prices, 4), dtype=object),
+            "count": pd.Series(with_holes(COUNTS, 5), dtype=object),
+            "x": REAL,
+        }
+    )
+    frame["sparse"] = frame["sparse"].mask(rng.random(N) < 0.2).astype(pd.SparseDtype(float))
+    out = tiny(MVAEImputer, estimate="draw").fit_transform(frame)
+    assert_completed(out, frame)
+    assert set(map(type, out["price"])) == {decimal.Decimal}
+    assert set(map(type, out["count"])) == {int}
+
+
+@pytest.mark.parametrize("dtype", [pl.Int128, pl.Object])
+def test_rare_types_of_polars_go_round(dtype):
+    column = pl.Series("x", with_holes(COUNTS, 5), dtype=dtype)
+    frame = pl.DataFrame([column, pl.Series("beside", with_holes(REAL, 7))])
+    out = tiny(MVAEImputer).fit_transform(frame)
+    assert out.schema == frame.schema
+    for made, seen in zip(out["x"].to_list(), column.to_list(), strict=True):
+        assert made == seen if seen is not None else float(made).is_integer()
+
+
+def test_empty_columns_of_any_type_are_kept_and_sampled():
+    frame = pd.DataFrame({"x": REAL, "y": COUNTS})
+    for dtype in ("string", "category", "object", "Int64", "float64"):
+        frame[dtype] = pd.Series([None] * N, dtype=dtype)
+    imputer = tiny(MVAEImputer, keep_empty_features=True).fit(frame)
+    made = imputer.sample(5)
+    assert list(made) == list(frame)
+    assert list(map(str, made.dtypes)) == list(map(str, frame.dtypes))
+    assert made["string"].isna().all()
+
+
+def test_zeros_have_no_sign():
+    frame = pd.DataFrame({"n": RNG.poisson(0.3, N).astype(float), "m": RNG.poisson(0.3, N)})
+    holed = frame.mask(RNG.random(frame.shape) < 0.4)
+    imputer = tiny(MVAEImputer, feature_kinds={"n": "count"}, estimate="draw").fit(holed)
+    for made in (imputer.transform(holed), imputer.sample(200), imputer.impute(holed, 1)[0]):
+        assert not np.signbit(made.to_numpy(float)).any()
+
+
+def test_an_atom_comes_back_as_the_value_it_is():
+    rng = np.random.default_rng(0)
+    rain = np.where(rng.random(400) < 0.4, 0.0, rng.gamma(2.0, 3.7, 400))
+    full = np.where(rng.random(400) < 0.4, 99.7, 99.7 - rng.gamma(2.0, 3.7, 400))
+    X = np.column_stack([rain, full, rain + rng.normal(size=400)])
+    X[rng.random(X.shape) < 0.3] = np.nan
+    imputer = tiny(MVAEImputer, learn_shapes=True, estimate="draw").fit(X)
+    assert (imputer.fit_report_["remark"].str.contains("probability of its own")).sum() == 2
+    for made in (imputer.transform(X), imputer.sample(500), *imputer.impute(X, 2)):
+        for j, value in enumerate((0.0, 99.7)):
+            assert 0.2 < (made[:, j] == value).mean() < 0.6
+            assert not ((made[:, j] != value) & np.isclose(made[:, j], value, 1e-5, 1e-5)).any()
+    told = imputer.cell_distribution(X, [0.2])
+    assert (told["20%"][told["column"] == "x0"] == 0).mean() > 0.2
+
+
+def test_remarks_tell_what_may_be_amiss():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "typo": np.where(np.arange(100) == 7, 999.0, rng.normal(size=100)),
+            "fine": rng.normal(size=100),
+            "code": rng.choice([3, 6, 7], 100),
+            "words": rng.choice(["1.5", "2.5", "7"], 100),
+            "years": rng.choice(["2009_10", "2011_12", "2013_14"], 100),
+            "days": rng.choice(["2020-01-02", "2021-03-04", "2022-05-06"], 100),
+        }
+    )
+    imputer = tiny(MVAEImputer).fit(frame)
+    remark = imputer.fit_report_["remark"]
+    assert "999 among them" in remark["typo"]
+    assert "'ordinal'" in remark["code"]
+    assert "to_numeric" in remark["words"]
+    assert "to_datetime" in remark["days"]
+    assert remark["fine"] == remark["years"] == ""
+    problem = diagnose(imputer, frame).problems
+    assert any("'typo'" in one.finding and "'fine'" not in one.finding for one in problem)
+    warped = tiny(MVAEImputer, learn_shapes=True).fit(frame)
+    assert warped.fit_report_["remark"]["typo"] == ""
+    with pytest.raises(ValueError, match=r"'words' 'continuous', .*holds '.*'; .*to_numeric"):
+        tiny(MVAEImputer, feature_kinds={"words": "continuous"}).fit(frame)
 
 
 @pytest.mark.parametrize("dtype", ["category", "string", "Int64", "datetime64[ns]"])
@@ -468,6 +560,10 @@ def test_bounds_hold_in_the_tables_units():
             assert out[name][holed[name].isna()].between(1001.1, 1001.3).all()
         assert (out["n"][holed["n"].isna()] >= 3).all()
         assert (out["day"][holed["day"].isna()] >= pd.Timestamp("1951-02-03")).all()
+    # dates of days have the next day, and no bound leaves what has no value
+    imputer.set_params(min_value={"day": "1951-02-03 11:00"}, max_value=None, estimate="draw")
+    drawn = imputer.transform(holed)["day"][holed["day"].isna()]
+    assert (drawn >= pd.Timestamp("1951-02-04")).all()
     # one number for all is for numbers: flags and dates go free
     imputer.set_params(min_value=0, max_value=None, estimate="draw")
     drawn = imputer.transform(holed)
@@ -584,6 +680,8 @@ def test_masks_of_columns_and_of_frames():
     mask = frame.isna() & chosen
     for where in (mask, mask[mask.columns[::-1]], mask.astype("boolean")):
         assert_frame_equal(imputer.transform(frame, where=where), by_name)
+    with pytest.raises(ValueError, match="where and X have different indices"):
+        imputer.transform(frame, where=mask[::-1])
 
 
 def test_markers_in_columns_of_objects_and_categories():
