@@ -81,8 +81,7 @@ class Conditional(NamedTuple):
         assert self.bounds is not None, "asked by those who have them"
         # tails want double precision
         columns = self.vae.likelihood(self.vae.decoder(z).double())
-        low, high = (bound.to(z.device) for bound in self.bounds)
-        return bounded(columns, low, high)
+        return bounded(columns, *self.bounds)
 
     def _imputed(
         self, observed: Tensor
@@ -109,7 +108,9 @@ class Conditional(NamedTuple):
             return self
         vae, completed = copy.deepcopy((self.vae, self.completed))
         return self._replace(
-            vae=vae.to(device), completed=None if completed is None else completed.to(device)
+            vae=vae.to(device),
+            completed=None if completed is None else completed.to(device),
+            bounds=self.bounds and (self.bounds[0].to(device), self.bounds[1].to(device)),
         )
 
     def by_rows(self) -> Conditional | None:

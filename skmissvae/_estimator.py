@@ -630,7 +630,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         all_rows = Batch(
             torch.from_numpy(rows.x.astype(np.float32)),
             torch.from_numpy(rows.observed),
-            torch.arange(len(rows.x)),
+            torch.arange(len(rows.x), device=device),
         )
         all_rows = Batch(*(piece.to(device) for piece in all_rows))
         parts = [all_rows]

@@ -228,8 +228,9 @@ calibration_ : DataFrame or None
         holed = Rows(np.where(hidden, 0.0, x), observed & ~hidden)
         given = [one.to(self._device()) for one in other._conditionals()]
 
-        def place(_: Conditional, row: Tensor, seen: Tensor, i: int) -> tuple[Tensor, ...]:
-            values, w = cells_of(given, row, seen, other._common)[:2]
+        def place(there: Conditional, row: Tensor, seen: Tensor, i: int) -> tuple[Tensor, ...]:
+            models = [one._replace(held=there.held) for one in given]
+            values, w = cells_of(models, row, seen, other._common)[:2]
             noise = KeyedNoise(derive_seed(seed, 11), [i], device=row.device)
             truth = torch.as_tensor(x[i], device=row.device)
             return (standing(values, w, truth, noise.uniform(1, len(truth))),)
@@ -339,11 +340,11 @@ calibration_ : DataFrame or None
         """Return values of all modelled cells of the rows to do, and effective draws."""
         if not len(part.todo):
             return [np.empty((0, part.rows.x.shape[1])), np.empty(0)]
-        likelihood, decided = self.vae_.likelihood, ~self._table.numeric()
+        decided = ~self._table.numeric()
 
         def expect(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
             expected, _, *ess = given.means(x, o, self._common(x))
-            return likelihood.point(expected, self.estimate == "auto"), *ess
+            return given.vae.likelihood.point(expected, self.estimate == "auto"), *ess
 
         def draw(
             given: Conditional, x: Tensor, o: Tensor, rows: Sequence[int]
@@ -356,7 +357,7 @@ calibration_ : DataFrame or None
             half = torch.full(columns.shape[-1:], 0.5, dtype=z.dtype, device=z.device)
             value = median(columns, half) if self.estimate == "median" else mode(columns, half)
             if decided.any():  # levels have no middle: the most probable one
-                point = likelihood.point(columns.expected().mean(0)).to(value)
+                point = given.vae.likelihood.point(columns.expected().mean(0)).to(value)
                 value = torch.where(torch.as_tensor(decided, device=z.device), point, value)
             return value.double(), ess
 
@@ -464,8 +465,9 @@ calibration_ : DataFrame or None
         read = weighted_quantiles if moved is None else quantiles_at
         at = torch.as_tensor(np.tile(levels, (D, 1)) if moved is None else moved, device=device)
 
-        def tell(_: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
-            values, w, mean, columns, ess = cells_of(given, x, o, self._common)
+        def tell(there: Conditional, x: Tensor, o: Tensor, i: int) -> tuple[Tensor, ...]:
+            models = [one._replace(held=there.held) for one in given]
+            values, w, mean, columns, ess = cells_of(models, x, o, self._common)
             missing = (~o[0]).nonzero().squeeze(1)
             stats = torch.full((1, D, 2 + len(levels)), math.nan, dtype=w.dtype, device=device)
             values, mean = values[:, missing], mean[missing]
@@ -566,6 +568,6 @@ def _bootstrapped(imputer: BaseImputer, rows: Rows, max_iter: int, seed: int) ->
     sample = np.random.default_rng(seed).choice(kept, len(kept))
     if held_out is not None:
         sample = np.concatenate([sample, np.flatnonzero(held_out.numpy())])
-        held_out = torch.arange(len(sample)) >= len(kept)
+        held_out = torch.from_numpy(np.arange(len(sample)) >= len(kept))
     rows = Rows(rows.x[sample], rows.observed[sample])
     return imputer._refitted(rows, held_out, max_iter, seed)

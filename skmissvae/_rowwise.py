@@ -71,26 +71,28 @@ def row_by_row(
     places = range(len(x)) if which is None else list(which)
 
     def some(few: Sequence[int]) -> list[np.ndarray]:
-        model, rows = given, []
+        nonlocal given
+        rows = []
         with inference(device):
             # what an outcome looks like tells the first row, where none is asked for
             waiting = list(few or [0])
             while waiting:
                 i = waiting[0]
                 try:
-                    rows.append(function(model, x[i : i + 1], observed[i : i + 1], i))
+                    rows.append(function(given, x[i : i + 1], observed[i : i + 1], i))
                 except torch.OutOfMemoryError:  # of a GPU, which others may share
-                    if model.held == 1:
+                    if given.held == 1:
                         raise
-                    model = model._replace(held=max(min(model.held, model.n_draws) // 2, 1))
+                    given = given._replace(held=max(min(given.held, given.n_draws) // 2, 1))
                 else:
                     waiting.pop(0)
             found = [torch.cat(one).cpu().numpy() for one in zip(*rows, strict=True)]
         return found if few else [one[:0] for one in found]
 
-    size = _TOGETHER if device.type == "cpu" else len(places)
-    parts = [places[start : start + size] for start in range(0, len(places), size or 1)]
-    found = by_threads(some, parts or [places])
+    starts = range(0, len(places), _TOGETHER)
+    parts = [places[start : start + _TOGETHER] for start in starts] or [places]
+    # what is found does not pile up on a GPU, which one thread keeps busy
+    found = by_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
     return [np.concatenate(one) for one in zip(*found, strict=True)]
 
 

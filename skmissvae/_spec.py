@@ -51,7 +51,11 @@ class Spec:
     places: tuple[int, ...]  # of the modelled columns among all
 
     def build(self) -> VAE:
-        """Return an untrained model."""
+        """Return an untrained model, on the CPU whatever torch's default device is."""
+        with torch.device("cpu"):
+            return self._build()
+
+    def _build(self) -> VAE:
         likelihood, prior = self._likelihood(), self._prior()
         family = self._family(prior)
         encoder = self._encoder(family, likelihood)
@@ -66,8 +70,9 @@ class Spec:
 
         Its posterior has one component; all but encoder and family are shared.
         """
-        family = dataclasses.replace(self, K=1)._family(vae.prior)
-        encoder = self._encoder(family, vae.likelihood)
+        with torch.device("cpu"):
+            family = dataclasses.replace(self, K=1)._family(vae.prior)
+            encoder = self._encoder(family, vae.likelihood)
         return VAE(encoder, vae.decoder, vae.prior, family, vae.likelihood)
 
     def changes(self, other: Spec) -> list[str]:
@@ -154,7 +159,7 @@ def _own(make: Network, parameter: str, n_in: int, n_out: int) -> nn.Module:
     wanted = f"Parameter {parameter!r} must make a network from {n_in} numbers to {n_out}"
     rows = torch.zeros(2, n_in)
     try:
-        network: nn.Module = _made(parameter, make(n_in, n_out), nn.Module)
+        network: nn.Module = _made(parameter, make(n_in, n_out), nn.Module).cpu()
         training = network.training
         with torch.no_grad():
             found = tuple(network.eval()(rows).shape)

@@ -78,11 +78,10 @@ def _error(fitted: BaseVAE, rows: Rows, less: Rows) -> float:
     Of two values that of the probability (Brier score), of more the share of wrong ones.
     """
     hidden = rows.observed & ~less.observed
-    likelihood = fitted.vae_.likelihood
 
     def complete(given: Conditional, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
         expected, _, *ess = given.means(x, o, fitted._common(x))
-        return likelihood.point(expected, decide=False), *ess
+        return given.vae.likelihood.point(expected, decide=False), *ess
 
     which = np.flatnonzero(hidden.any(1))
     made = fitted._by_weights(less, complete, which)[0]

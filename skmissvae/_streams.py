@@ -78,7 +78,7 @@ class ChunkStream(Stream):
         place = np.arange(self._starts[i], self._starts[i + 1])
         keep = ~np.isin(place, self._held_out, assume_unique=True)
         if not len(chunk):
-            empty = torch.empty(0)
+            empty = torch.empty(0, device="cpu")
             return Batch(empty.view(0, 0), empty.view(0, 0).bool(), empty.long())
         try:
             rows = self._encode(chunk)
@@ -94,7 +94,8 @@ class ChunkStream(Stream):
         """Return parts as one, in random order, on the device."""
         parts = [part for part in parts if len(part.x)]
         if not parts:
-            return Batch(torch.empty(0, 0), torch.empty(0, 0).bool(), torch.empty(0).long())
+            empty = torch.empty(0, device=self.device)
+            return Batch(empty.view(0, 0), empty.view(0, 0).bool(), empty.long())
         n = sum(len(part.x) for part in parts)
         order = torch.randperm(n, generator=generator, device=generator.device)
         there = (Batch(*(piece.to(self.device) for piece in part)) for part in parts)

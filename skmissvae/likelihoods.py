@@ -557,7 +557,7 @@ class NormalLikelihood(Likelihood):
             return NormalColumns(loc, nn.functional.softplus(raw_scale) + self.min_scale)
         if self.scale == "column":
             return NormalColumns(params, nn.functional.softplus(self.raw_scale) + self.min_scale)
-        return NormalColumns(params, params.new_tensor(self.scale))
+        return NormalColumns(params, params.new_full((), self.scale))
 
 
 class StudentTLikelihood(Likelihood):

@@ -185,11 +185,11 @@ def _allocator(n_bytes: int, device: torch.device) -> Callable[..., Tensor]:
     if device.type == "cuda" and 2 * n_bytes < torch.cuda.mem_get_info(device)[0]:
         return lambda *shape: torch.empty(shape, device=device)
     if 2 * n_bytes < _free_memory():
-        return lambda *shape: torch.empty(shape)
+        return lambda *shape: torch.empty(shape, device="cpu")
 
     def in_a_file(*shape: int) -> Tensor:
         if not np.prod(shape):
-            return torch.empty(shape)
+            return torch.empty(shape, device="cpu")
         with tempfile.TemporaryFile() as file:
             if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash later
                 os.posix_fallocate(file.fileno(), 0, 4 * math.prod(shape))
