@@ -83,18 +83,23 @@ class Conditional(NamedTuple):
         columns = self.vae.likelihood(self.vae.decoder(z).double())
         return bounded(columns, *self.bounds)
 
-    def _imputed(
-        self, observed: Tensor
-    ) -> Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None:
-        """Return what importance sampling imputes from, where there are bounds."""
-        if self.bounds is None:
-            return None
+    def _blocks(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Blocks:
+        """Return the importance draws of rows."""
 
         def imputed(draws: Draws) -> tuple[ColumnDistribution, Tensor]:
             columns, log_share = self._cut(draws.z)
             return columns, torch.where(observed, 0.0, log_share).sum(-1)
 
-        return imputed
+        return importance.Blocks(
+            self.vae,
+            x,
+            observed,
+            self.n_draws,
+            noise,
+            imputed=None if self.bounds is None else imputed,
+            adapt=self.adapt,
+            held=self.held,
+        )
 
     def _log_share(self, z: Tensor, observed: Tensor) -> Tensor:
         """Return what the bounds add to the log-weights of latents: (M, 1, L) -> (M,)."""
@@ -127,9 +132,7 @@ class Conditional(NamedTuple):
 
         They come one at a time but where ``by_rows`` has made this.
         """
-        return importance.evidence(
-            self.vae, x, observed, self.n_draws, noise, adapt=self.adapt, held=self.held
-        )
+        return importance.evidence(self._blocks(x, observed, noise))
 
     def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, ...]:
         """Return what is expected of x, E[z | x_obs] and the effective number of draws behind them.
@@ -138,17 +141,7 @@ class Conditional(NamedTuple):
         ``by_rows`` has made this: (B, D) -> (B, n_expected), (B, L), (B,), (B,).
         """
         if self.where_poor or not self._may_run(observed):
-            imputed = self._imputed(observed)
-            found = importance.moments(
-                self.vae,
-                x,
-                observed,
-                self.n_draws,
-                noise,
-                imputed,
-                adapt=self.adapt,
-                held=self.held,
-            )
+            found = importance.moments(self._blocks(x, observed, noise))
             if not (self._may_run(observed) and self.is_poor(found.ess)):
                 return found.expected, found.z, found.ess, found.proposal_ess
         run = self.run(x, observed, noise)
@@ -166,7 +159,7 @@ class Conditional(NamedTuple):
         ``by_rows`` has made this: (B, D) -> (size, B, L), (B,), (B,).
         """
         if self.where_poor or not self._may_run(observed):
-            found = self._resample(x, observed, noise, size, self._imputed(observed))
+            found = importance.resample(self._blocks(x, observed, noise), size)
             if not (self._may_run(observed) and self.is_poor(found.ess)):
                 return found.z, found.ess, found.proposal_ess
         run = self.run(x, observed, noise)
@@ -196,10 +189,7 @@ class Conditional(NamedTuple):
 
     def _pool(self, x: Tensor, observed: Tensor, noise: Noise) -> importance.Weighted:
         """Return importance draws of rows and their weights."""
-        imputed = self._imputed(observed)
-        return importance.weighted(
-            self.vae, x, observed, self.n_draws, noise, imputed, adapt=self.adapt, held=self.held
-        )
+        return importance.weighted(self._blocks(x, observed, noise))
 
     def weighted(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents and weights that stand for p(z | x_obs), and their effective number.
@@ -279,32 +269,12 @@ class Conditional(NamedTuple):
     def run(self, x: Tensor, observed: Tensor, noise: Noise) -> samplers.Run:
         """Run the chains of one row from importance draws."""
         assert self.sampler is not None
-        start = self._resample(x, observed, noise, self.sampler.n_chains).z
+        free = self._replace(bounds=None)._blocks(x, observed, noise)
+        start = importance.resample(free, self.sampler.n_chains).z
         vae = self.vae
         if self.completed is not None and self.sampler.sees_completed:
             vae = self.completed
         return samplers.run(self.sampler, vae, x, observed, start, self.n_steps, noise)
-
-    def _resample(
-        self,
-        x: Tensor,
-        observed: Tensor,
-        noise: Noise,
-        size: int,
-        imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
-    ) -> importance.Resampled:
-        """Return latents by their importance weights, and the effective number of draws."""
-        return importance.resample(
-            self.vae,
-            x,
-            observed,
-            self.n_draws,
-            noise,
-            size,
-            imputed,
-            adapt=self.adapt,
-            held=self.held,
-        )
 
     def _may_run(self, observed: Tensor) -> bool:
         # nothing seen: the prior's draws are exact; all seen: nothing to draw

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -34,6 +34,8 @@ BLOCK = 1024
 
 #: Whose proposals are adapted: those of rows whose weights are poor, or of all rows.
 Adapt = Literal["never", "where poor", "always"]
+#: What is imputed given draws: columns, and what their bounds add to the log-weights, (M, B).
+Imputed = Callable[[Draws], tuple[ColumnDistribution, Tensor]]
 
 _NO_WEIGHT = -1e30
 
@@ -64,6 +66,15 @@ def poor_ess(n_draws: int) -> float:
     return min(_FEW, 0.1 * n_draws)
 
 
+class Piece(NamedTuple):
+    """Some draws of rows, and what they weigh."""
+
+    z: Tensor  # (M, B, L)
+    columns: ColumnDistribution  # batch (M, B, D)   to impute from
+    log_w: Tensor  # (B, M)   in float64
+    log_proposal: Tensor  # (B, M)   the weights without what bounds add to them
+
+
 class Blocks:
     """n draws per row in pieces; their masses sum to one over all pieces.
 
@@ -86,10 +97,12 @@ class Blocks:
         Draws per row.
     noise : Noise
         Source of the noise.
+    imputed : callable, optional
+        Returns what is imputed given draws, where that is not what the model decodes.
     adapt : {"never", "where poor", "always"}
         Whose proposals are adapted.
     held : int
-        Draws of a row that are decoded at once.
+        Draws of a row that are decoded at once, ``BLOCK`` at most.
     """
 
     def __init__(
@@ -100,12 +113,13 @@ class Blocks:
         n: int,
         noise: Noise,
         *,
+        imputed: Imputed | None = None,
         adapt: Adapt = "never",
         held: int = BLOCK,
     ) -> None:
         assert adapt != "where poor" or len(x) == 1, "rows together go one way"
         self.vae, self.x, self.observed, self.n, self.noise = vae, x, observed, n, noise
-        self.adapt, self.held = adapt, held
+        self.imputed, self.adapt, self.held = imputed, adapt, held
         #: Whether proposals were adapted; known with the first piece.
         self.adapted = False
 
@@ -135,6 +149,32 @@ class Blocks:
         yield from itertools.starmap(self._weighed, pieces[1:])
         for size in sizes[1:]:
             yield from itertools.starmap(self._weighed, self._drawn(size, proposal))
+
+    def weighed(self) -> Iterator[Piece]:
+        """Yield the pieces with what is imputed and with their weights, once."""
+        for draws in self:
+            log_proposal = log_weights(draws)
+            if self.imputed is None:
+                yield Piece(draws.z, draws.columns, log_proposal, log_proposal)
+            else:
+                columns, more = self.imputed(draws)
+                yield Piece(draws.z, columns, log_weights(draws, more), log_proposal)
+
+    def whole(self) -> Iterator[Weighted]:
+        """Yield the draws of whole blocks and their weights: columns are let go."""
+        found: list[Weighted] = []
+        taken = 0
+        for z, _, log_w, log_proposal in self.weighed():
+            found.append(Weighted(z, log_w, log_proposal))
+            taken += len(z)
+            if taken % BLOCK == 0 or taken == self.n:
+                yield _joined(found)
+                found = []
+
+    def sums(self) -> tuple[_Weights, _Weights]:
+        """Return room for sums over weights, with and without what bounds add to them."""
+        weights = _Weights(self.x)
+        return weights, weights if self.imputed is None else _Weights(self.x)
 
     def _drawn(self, size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
         z, log_mass = proposal.ancestral(size, self.noise, systematic=True)
@@ -334,23 +374,10 @@ class Evidence(NamedTuple):
     ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
 
 
-def evidence(
-    vae: VAE,
-    x: Tensor,
-    observed: Tensor,
-    n: int,
-    noise: Noise,
-    *,
-    adapt: Adapt = "never",
-    held: int = BLOCK,
-) -> Evidence:
-    """Return evidence and effective sample size from n draws per row, in float64.
-
-    Rows ``x`` and what is seen of them, (B, D), by the draws of ``moments``, which cuts off at
-    bounds besides.
-    """
-    weights = _Weights(x)
-    for draws in Blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
+def evidence(blocks: Blocks) -> Evidence:
+    """Return evidence and effective sample size in float64; bounds have no say in them."""
+    weights = _Weights(blocks.x)
+    for draws in blocks:
         weights.add(log_weights(draws))
     return Evidence(weights.log_evidence(), weights.ess())
 
@@ -364,54 +391,18 @@ class Moments(NamedTuple):
     proposal_ess: Tensor  # (B,)   effective sample size without what bounds add to the weights
 
 
-def moments(
-    vae: VAE,
-    x: Tensor,
-    observed: Tensor,
-    n: int,
-    noise: Noise,
-    imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
-    *,
-    adapt: Adapt = "never",
-    held: int = BLOCK,
-) -> Moments:
-    """Return effective sample size and conditional means from n draws per row.
-
-    Parameters
-    ----------
-    vae : VAE
-        The model.
-    x, observed : Tensor of shape (B, D)
-        Rows and what is seen of them.
-    n : int
-        Draws per row.
-    noise : Noise
-        Source of the noise.
-    imputed : callable, optional
-        Returns the columns to impute from and what their bounds add to the log-weights, (M, B).
-    adapt : {"never", "where poor", "always"}
-        Whose proposals are adapted; "where poor" takes a single row.
-    held : int
-        Draws of a row that are decoded at once, ``BLOCK`` at most.
-
-    Returns
-    -------
-    Moments
-        In float64.
-    """
-    weights, unbounded = _Weights(x), _Weights(x)
-    total_of = weights.top.new_zeros(())
-    sum_x, sum_z = total_of, total_of
-    for draws in Blocks(vae, x, observed, n, noise, adapt=adapt, held=held):
-        columns, more = imputed(draws) if imputed else (draws.columns, draws.log_mass.new_zeros(()))
-        if imputed:
-            unbounded.add(log_weights(draws))
-        w, shrink = weights.add(log_weights(draws, more))
+def moments(blocks: Blocks) -> Moments:
+    """Return effective sample size and conditional means, in float64."""
+    weights, unbounded = blocks.sums()
+    sum_x = sum_z = weights.top.new_zeros(())
+    for z, columns, log_w, log_proposal in blocks.weighed():
+        if unbounded is not weights:
+            unbounded.add(log_proposal)
+        w, shrink = weights.add(log_w)
         sum_x = shrink * sum_x + _weighted_sum(w, columns.expected())
-        sum_z = shrink * sum_z + _weighted_sum(w, draws.z)
+        sum_z = shrink * sum_z + _weighted_sum(w, z)
     total = weights.total.unsqueeze(-1)
-    proposal_ess = unbounded.ess() if imputed else weights.ess()
-    return Moments(weights.ess(), sum_x / total, sum_z / total, proposal_ess)
+    return Moments(weights.ess(), sum_x / total, sum_z / total, unbounded.ess())
 
 
 class Weighted(NamedTuple):
@@ -423,23 +414,9 @@ class Weighted(NamedTuple):
     adapted: bool = False  # whether the draws come from adapted proposals
 
 
-def weighted(
-    vae: VAE,
-    x: Tensor,
-    observed: Tensor,
-    n: int,
-    noise: Noise,
-    imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
-    *,
-    adapt: Adapt = "never",
-    held: int = BLOCK,
-) -> Weighted:
-    """Return n draws of each row and the logarithms of their weights, in float64.
-
-    The parameters are those of ``moments``.
-    """
-    pieces = Blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
-    return _joined(list(_whole(pieces, n, imputed)))._replace(adapted=pieces.adapted)
+def weighted(blocks: Blocks) -> Weighted:
+    """Return all draws of each row and the logarithms of their weights, in float64."""
+    return _joined(list(blocks.whole()))._replace(adapted=blocks.adapted)
 
 
 def _joined(pieces: Sequence[Weighted]) -> Weighted:
@@ -448,24 +425,6 @@ def _joined(pieces: Sequence[Weighted]) -> Weighted:
     if any(piece.log_proposal is not piece.log_w for piece in pieces):
         log_proposal = torch.cat([piece.log_proposal for piece in pieces], 1)
     return Weighted(torch.cat([piece.z for piece in pieces]), log_w, log_proposal)
-
-
-def _whole(
-    pieces: Iterable[Draws],
-    n: int,
-    imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None,
-) -> Iterator[Weighted]:
-    """Yield the draws of whole blocks: columns are let go."""
-    found: list[Weighted] = []
-    taken = 0
-    for draws in pieces:
-        log_proposal = log_weights(draws)
-        log_w = log_weights(draws, imputed(draws)[1]) if imputed else log_proposal
-        found.append(Weighted(draws.z, log_w, log_proposal))
-        taken += len(draws.z)
-        if taken % BLOCK == 0 or taken == n:
-            yield _joined(found)
-            found = []
 
 
 def _weighted_sum(w: Tensor, values: Tensor) -> Tensor:
@@ -486,53 +445,21 @@ class Resampled(NamedTuple):
     proposal_ess: Tensor  # (B,)   that without what bounds add to the weights
 
 
-def resample(
-    vae: VAE,
-    x: Tensor,
-    observed: Tensor,
-    n: int,
-    noise: Noise,
-    size: int = 1,
-    imputed: Callable[[Draws], tuple[ColumnDistribution, Tensor]] | None = None,
-    *,
-    adapt: Adapt = "never",
-    held: int = BLOCK,
-) -> Resampled:
-    """Draw latents in proportion to their weights from a pool of n (Rubin 1987).
+def resample(blocks: Blocks, size: int = 1) -> Resampled:
+    """Draw latents, with replacement, in proportion to the weights of a pool (Rubin 1987).
 
     The pool is never held: each block's winner takes the place of the earlier ones with the
     probability of its share of the weights so far.
-
-    Parameters
-    ----------
-    vae : VAE
-        The model.
-    x, observed : Tensor of shape (B, D)
-        Rows and what is seen of them.
-    n : int
-        Importance draws in the pool.
-    noise : Noise
-        Source of the noise.
-    size : int
-        Latents to draw, with replacement.
-    imputed, adapt, held
-        As for ``moments``.
-
-    Returns
-    -------
-    Resampled
-        Latents and effective sample sizes.
     """
-    n_rows = x.shape[0]
-    weights, unbounded = _Weights(x), _Weights(x)
+    n_rows = len(blocks.x)
+    weights, unbounded = blocks.sums()
     chosen: Tensor | None = None
-    pieces = Blocks(vae, x, observed, n, noise, adapt=adapt, held=held)
-    for z, log_w, log_proposal, _ in _whole(pieces, n, imputed):
-        if imputed:
+    for z, log_w, log_proposal, _ in blocks.whole():
+        if unbounded is not weights:
             unbounded.add(log_proposal)
         w, _ = weights.add(log_w)
         share = (w.sum(-1) / weights.total).unsqueeze(-1)  # (B, 1)
-        u = noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
+        u = blocks.noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
         within = w.cumsum(-1)  # (B, M)
         winner = torch.searchsorted(within, u[..., 0].T.contiguous() * within[:, -1:])  # (B, size)
         winner = winner.clamp_max(w.shape[1] - 1).T.unsqueeze(-1)  # (size, B, 1)
@@ -540,7 +467,7 @@ def resample(
         replaced = u[..., 1:] < share  # (size, B, 1)
         chosen = z if chosen is None else torch.where(replaced, z, chosen)
     assert chosen is not None, "n is at least one"
-    return Resampled(chosen, weights.ess(), (unbounded if imputed else weights).ess())
+    return Resampled(chosen, weights.ess(), unbounded.ess())
 
 
 def pareto_k(log_w: Tensor) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .distributions import Mixture
-from .importance import finite, resample
+from .importance import Blocks, finite, resample
 from .likelihoods import ColumnDistribution
 from .model import VAE
 from .noise import Noise
@@ -89,7 +89,7 @@ class ImportanceResampling(Sampler):
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return fresh draws."""
         n, x = len(chain.x), chain.x[0]
-        z = resample(vae, x, observed, self.n_draws, noise, n).z
+        z = resample(Blocks(vae, x, observed, self.n_draws, noise), n).z
         return impute(vae.decode(z), z, chain, observed, noise)
 
 

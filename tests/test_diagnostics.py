@@ -189,7 +189,7 @@ def test_a_cell_that_does_not_go_with_its_row_contributes_most():
         without[0, d] = False
         pair = model.log_evidence(x, without) - model.log_evidence(x, observed)
         estimate = [
-            importance.evidence(model.vae(), x, o, 2000, stream()).log_evidence
+            importance.evidence(importance.Blocks(model.vae(), x, o, 2000, stream())).log_evidence
             for o in (without, observed)
         ]
         assert float(estimate[0] - estimate[1]) == pytest.approx(float(pair), abs=0.05)

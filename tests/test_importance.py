@@ -11,6 +11,7 @@ from torch import nn
 
 from skmissvae import MVAEImputer, importance
 from skmissvae.distributions import AffineMixture, Defensive, DiagonalNormal, Mixture
+from skmissvae.importance import Blocks
 from skmissvae.noise import KeyedNoise
 
 N = 2 * importance.BLOCK + 44  # draws that fill no block
@@ -20,9 +21,7 @@ N = 2 * importance.BLOCK + 44  # draws that fill no block
 @pytest.mark.parametrize("n", [1, importance.BLOCK, N])
 def test_masses_sum_to_one_over_blocks(n):
     rows = tiny_rows(5)
-    parts = list(
-        importance.Blocks(tiny_vae(), rows.x, rows.observed, n, stream(dtype=torch.float32))
-    )
+    parts = list(Blocks(tiny_vae(), rows.x, rows.observed, n, stream(dtype=torch.float32)))
     log_mass = torch.cat([part.log_mass for part in parts])
     assert log_mass.shape == (n, 5)
     torch.testing.assert_close(log_mass.exp(), torch.full_like(log_mass, 1 / n))
@@ -31,12 +30,12 @@ def test_masses_sum_to_one_over_blocks(n):
 @torch.no_grad()
 def test_moments_are_weighted_sums_over_all_draws():
     vae, rows = tiny_vae().double(), tiny_rows(5, dtype=torch.float64)
-    parts = list(importance.Blocks(vae, rows.x, rows.observed, N, stream()))
+    parts = list(Blocks(vae, rows.x, rows.observed, N, stream()))
     log_w = torch.cat([part.log_mass + part.log_ratio for part in parts])  # (N, B)
     w = log_w.softmax(0)
-    found = importance.moments(vae, rows.x, rows.observed, N, stream())
+    found = importance.moments(Blocks(vae, rows.x, rows.observed, N, stream()))
     torch.testing.assert_close(found.ess, 1 / w.square().sum(0))
-    evidence = importance.evidence(vae, rows.x, rows.observed, N, stream())
+    evidence = importance.evidence(Blocks(vae, rows.x, rows.observed, N, stream()))
     torch.testing.assert_close(evidence.log_evidence, log_w.logsumexp(0))
     assert torch.equal(evidence.ess, found.ess)
     z, x = (torch.cat(p) for p in zip(*[(p.z, p.columns.mean()) for p in parts], strict=True))
@@ -47,8 +46,10 @@ def test_moments_are_weighted_sums_over_all_draws():
 @torch.no_grad()
 def test_resampled_latents_follow_the_weights_of_the_pool():
     vae, rows = tiny_vae(n_components=1).double(), tiny_rows(3, dtype=torch.float64)
-    pool = importance.moments(vae, rows.x, rows.observed, N, SplitNoise(1))
-    z, ess, _ = importance.resample(vae, rows.x, rows.observed, N, SplitNoise(1), size=50_000)
+    pool = importance.moments(Blocks(vae, rows.x, rows.observed, N, SplitNoise(1)))
+    z, ess, _ = importance.resample(
+        Blocks(vae, rows.x, rows.observed, N, SplitNoise(1)), size=50_000
+    )
     torch.testing.assert_close(ess, pool.ess)
     assert deviates(z, pool.z) < 4.5
 
@@ -73,11 +74,10 @@ def test_ratios_that_are_no_numbers_give_finite_results(value, everywhere):
     sound = vae.decoder
     vae.decoder = Breaking(sound, value, everywhere)
     for found in (importance.moments, importance.evidence):
-        for part in found(vae, rows.x, rows.observed, N, stream(dtype=torch.float32)):
+        for part in found(Blocks(vae, rows.x, rows.observed, N, stream(dtype=torch.float32))):
             assert part.isfinite().all()
-    z, ess, _ = importance.resample(
-        vae, rows.x, rows.observed, N, stream(dtype=torch.float32), size=20
-    )
+    blocks = Blocks(vae, rows.x, rows.observed, N, stream(dtype=torch.float32))
+    z, ess, _ = importance.resample(blocks, size=20)
     assert z.isfinite().all()
     assert ess.isfinite().all()
     if not everywhere:
@@ -137,9 +137,9 @@ def test_what_comes_out_does_not_depend_on_how_many_draws_are_held(make):
             functools.partial(importance.resample, size=20),
         ):
             vae = make()
-            whole = outcome(vae, *row, n, stream(1), adapt="where poor")
+            whole = outcome(Blocks(vae, *row, n, stream(1), adapt="where poor"))
             vae.decoder = Narrow(vae.decoder, 100)
-            pieces = outcome(vae, *row, n, stream(1), adapt="where poor", held=100)
+            pieces = outcome(Blocks(vae, *row, n, stream(1), adapt="where poor", held=100))
             for one, other in zip(whole, pieces, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
@@ -149,12 +149,14 @@ def test_what_comes_out_does_not_depend_on_how_many_draws_are_held(make):
 def test_where_weights_are_poor_the_proposal_goes_to_the_posterior(row):
     x, observed = WIDE.rows(5)
     n, vae, one = 2000, astray(), slice(row, row + 1)
-    together = importance.evidence(vae, x, observed, n, stream(1))
+    together = importance.evidence(Blocks(vae, x, observed, n, stream(1)))
     assert together.ess[row] < 0.05 * n
-    found = importance.moments(vae, x[one], observed[one], n, stream(1), adapt="where poor")
+    found = importance.moments(Blocks(vae, x[one], observed[one], n, stream(1), adapt="where poor"))
     assert found.ess > 0.3 * n
     error = 4.5 / found.ess.sqrt()
-    evidence = importance.evidence(vae, x[one], observed[one], n, stream(1), adapt="where poor")
+    evidence = importance.evidence(
+        Blocks(vae, x[one], observed[one], n, stream(1), adapt="where poor")
+    )
     assert torch.equal(evidence.ess, found.ess)
     assert (evidence.log_evidence - WIDE.log_evidence(x[one], observed[one])).abs() < error
     mean, cov = (torch.tensor(part) for part in WIDE.condition(x[row], observed[row]))
@@ -170,7 +172,9 @@ def test_evidence_by_an_adapted_proposal_is_unbiased(shift):
     vae, exact = astray(shift), WIDE.log_evidence(x, observed)
     found = [
         # whether there is one does not hang on draws
-        importance.evidence(vae, x, observed, 200, stream(seed), adapt="always").log_evidence
+        importance.evidence(
+            Blocks(vae, x, observed, 200, stream(seed), adapt="always")
+        ).log_evidence
         for seed in range(300)
     ]
     ratios = (torch.stack(found) - exact).exp()
@@ -218,7 +222,7 @@ def test_proposals_are_adapted_in_many_dimensions(n_latents):
 
     def off(adapt):
         found = [
-            importance.evidence(vae, x, observed, 1000, stream(seed), adapt=adapt)
+            importance.evidence(Blocks(vae, x, observed, 1000, stream(seed), adapt=adapt))
             for seed in range(5)
         ]
         return torch.stack([(one.log_evidence - exact).abs() for one in found]).mean()
@@ -231,8 +235,10 @@ def test_a_single_latent_is_adapted():
     model = LinearGaussian(n_columns=3, n_latents=1, sigma=0.3)
     x, observed = (part[:1] for part in model.rows(2))
     vae = astray(2.0, model)
-    assert importance.evidence(vae, x, observed, 1000, stream()).ess < 50
-    assert importance.evidence(vae, x, observed, 1000, stream(), adapt="where poor").ess > 300
+    assert importance.evidence(Blocks(vae, x, observed, 1000, stream())).ess < 50
+    assert (
+        importance.evidence(Blocks(vae, x, observed, 1000, stream(), adapt="where poor")).ess > 300
+    )
 
 
 @torch.no_grad()
@@ -240,9 +246,11 @@ def test_proposals_that_do_well_stay_as_they_are():
     x, observed = WIDE.rows(5)
     vae = WIDE.vae(widen=1.2)
     rows = [(x[i : i + 1], observed[i : i + 1]) for i in range(5)]
-    found = [importance.moments(vae, *row, 500, stream(1), adapt="where poor") for row in rows]
+    found = [
+        importance.moments(Blocks(vae, *row, 500, stream(1), adapt="where poor")) for row in rows
+    ]
     for row, before in zip(rows, found, strict=True):
-        after = importance.moments(vae, *row, 500, stream(1))
+        after = importance.moments(Blocks(vae, *row, 500, stream(1)))
         assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
 
 
@@ -254,7 +262,9 @@ def test_an_adapted_proposal_bears_draws_that_are_no_numbers(everywhere):
     x, observed = WIDE.rows(3)
     for i in range(3):
         one = slice(i, i + 1)
-        found = importance.moments(vae, x[one], observed[one], 300, stream(1), adapt="where poor")
+        found = importance.moments(
+            Blocks(vae, x[one], observed[one], 300, stream(1), adapt="where poor")
+        )
         assert all(part.isfinite().all() for part in found)
 
 

@@ -29,13 +29,17 @@ APPROXIMATE = {
 def test_importance_sampling_finds_evidence_and_conditional_means(name):
     x, observed = DENSE.rows(6)
     n = 20_000
-    found = importance.moments(DENSE.vae(**APPROXIMATE[name]), x, observed, n, stream(1))
+    found = importance.moments(
+        importance.Blocks(DENSE.vae(**APPROXIMATE[name]), x, observed, n, stream(1))
+    )
     exact = torch.stack(
         [torch.tensor(DENSE.condition(*row)[0]) for row in zip(x, observed, strict=True)]
     )
     error = 4.5 / found.ess.sqrt().max()
     assert (found.ess > 0.2 * n).all()
-    evidence = importance.evidence(DENSE.vae(**APPROXIMATE[name]), x, observed, n, stream(1))
+    evidence = importance.evidence(
+        importance.Blocks(DENSE.vae(**APPROXIMATE[name]), x, observed, n, stream(1))
+    )
     assert torch.equal(evidence.ess, found.ess)
     assert ((evidence.log_evidence - DENSE.log_evidence(x, observed)).abs() < error).all()
     means = torch.cat([found.expected, found.z], -1)
@@ -47,7 +51,7 @@ def test_resampling_and_decoding_follow_the_exact_conditional_distribution():
     x, observed = DENSE.rows(4)
     vae = DENSE.vae(3, spread=0.7, widen=1.2)
     noise = stream(2)
-    z = importance.resample(vae, x, observed, 10_000, noise, size=10_000).z
+    z = importance.resample(importance.Blocks(vae, x, observed, 10_000, noise), size=10_000).z
     draws = torch.cat([vae.decode(z).sample(noise), z], -1)  # (size, B, D + L)
     for b in range(len(x)):
         loc, cov = (torch.tensor(part) for part in DENSE.condition(x[b], observed[b]))
@@ -70,7 +74,7 @@ def test_the_exact_posterior_makes_every_bound_tight_and_every_draw_count(n_comp
         values.append(looser_iwelbo(draws, n_components))
     for value in values:
         torch.testing.assert_close(value, evidence, atol=1e-6, rtol=0)
-    found = importance.evidence(vae, x, observed, 300, stream())
+    found = importance.evidence(importance.Blocks(vae, x, observed, 300, stream()))
     torch.testing.assert_close(found.log_evidence, evidence, atol=1e-6, rtol=0)
     torch.testing.assert_close(found.ess, torch.full_like(found.ess, 300), atol=1e-6, rtol=0)
 
