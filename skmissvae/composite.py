@@ -90,18 +90,9 @@ class WarpedLikelihood(Likelihood):
     """
 
     def __init__(self, base: Likelihood, warps: Sequence[Sequence[float]]) -> None:
-        super().__init__(base.n_columns, base.min_scale)
+        n_params, n_straight = base.n_params, base.n_straight
+        super().__init__(base.n_columns, base.min_scale, n_params=n_params, n_straight=n_straight)
         self.base, self.warp = base, Warp(base.n_columns, warps)
-
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return self.base.n_params
-
-    @property
-    def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome."""
-        return self.base.n_straight
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the base makes of warped values."""
@@ -282,27 +273,19 @@ class AtomLikelihood(Likelihood):
     support = "atom"
 
     def __init__(self, base: Likelihood, atoms: Sequence[float], shares: Sequence[float]) -> None:
-        super().__init__(base.n_columns, base.min_scale)
+        n = base.n_columns
+        super().__init__(
+            n,
+            base.min_scale,
+            n_params=base.n_params + n,
+            n_inputs=base.n_inputs + n,
+            n_straight=base.n_straight,
+        )
         self.base = base
         share = np.asarray(shares, dtype=np.float64)
         self.register_buffer("atoms", torch.tensor(list(atoms), dtype=torch.float32))
         log_odds = torch.tensor(np.log(share / (1 - share)), dtype=torch.float32)
         self.register_buffer("log_odds", log_odds)
-
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return self.base.n_params + self.n_columns
-
-    @property
-    def n_inputs(self) -> int:
-        """Width of ``embed``'s outcome."""
-        return self.base.n_inputs + self.n_columns
-
-    @property
-    def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome."""
-        return self.base.n_straight
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return the base's values, those of atoms as if they were missing."""

@@ -171,20 +171,11 @@ class WholeLikelihood(Likelihood):
         min_scale: float = 0.01,
         warps: Sequence[Sequence[float]] | None = None,
     ) -> None:
-        super().__init__(len(steps), min_scale)
+        n = len(steps)
+        super().__init__(n, min_scale, n_params=2 * n, n_straight=n)
         for name, values in (("steps", steps), ("lows", lows), ("origins", origins)):
             self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32))
         self.warp = Warp(len(steps), warps)
-
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return 2 * self.n_columns
-
-    @property
-    def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome."""
-        return self.n_columns
 
     def start(self, model: Linear) -> LinearStart:
         """Return locations and scales."""
@@ -284,9 +275,10 @@ class OrdinalLikelihood(Likelihood):
     support = "coded"
 
     def __init__(self, counts: Sequence[Sequence[int]]) -> None:
-        super().__init__(len(counts), 0.1)
-        self.n_levels = [len(column) for column in counts]
-        widest = max(self.n_levels, default=0)
+        n, n_levels = len(counts), [len(column) for column in counts]
+        widest = max(n_levels, default=0)
+        super().__init__(n, 0.1, n_params=2 * n, n_inputs=sum(n_levels) - n, n_expected=n * widest)
+        self.n_levels = n_levels
         first, gaps = [], torch.zeros(len(counts), max(widest - 2, 0))
         for d, column in enumerate(counts):
             share = (np.asarray(column, float) + 0.5).cumsum()
@@ -300,21 +292,6 @@ class OrdinalLikelihood(Likelihood):
         self.register_buffer("exists", exists, persistent=False)
         inner = exists[:, 1:-1].flatten().nonzero().squeeze(-1)
         self.register_buffer("inner", inner, persistent=False)
-
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return 2 * self.n_columns
-
-    @property
-    def n_inputs(self) -> int:
-        """Width of ``embed``'s outcome."""
-        return sum(self.n_levels) - self.n_columns
-
-    @property
-    def n_expected(self) -> int:
-        """Width of ``expected``'s outcome."""
-        return self.n_columns * max(self.n_levels, default=0)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return whether a value lies above each threshold, as -1 and 1, zero where missing."""
@@ -418,10 +395,19 @@ class CategoricalLikelihood(Likelihood):
     support = "coded"
 
     def __init__(self, counts: Sequence[Sequence[int]]) -> None:
-        super().__init__(len(counts))
         made = [_classes(np.asarray(column)) for column in counts]
-        self.n_classes = [len(frequency) for _, _, frequency in made]
-        n_levels, n_classes = max(map(len, counts), default=0), max(self.n_classes, default=0)
+        each = [len(frequency) for _, _, frequency in made]
+        n_levels, n_classes = max(map(len, counts), default=0), max(each, default=0)
+        # a column of a few classes has as many contrasts less one
+        few = [n if n <= _MAX_CONTRASTED else 1 for n in each]
+        super().__init__(
+            len(counts),
+            n_params=sum(each),
+            n_inputs=sum(each),
+            n_expected=len(counts) * n_classes,
+            n_straight=sum(few) - len(few),
+        )
+        self.n_classes = each
         class_of = torch.zeros(len(made), n_levels, dtype=torch.long)
         log_share = torch.full((len(made), n_levels), -torch.inf)
         log_frequency = torch.full((len(made), n_classes), -torch.inf)
@@ -433,9 +419,6 @@ class CategoricalLikelihood(Likelihood):
             log_frequency[d, : len(frequency)] = torch.from_numpy(np.log(frequency)).float()
             place[d, : len(frequency)] = before + torch.arange(len(frequency))
             before += len(frequency)
-        few = [
-            len(frequency) if len(frequency) <= _MAX_CONTRASTED else 1 for _, _, frequency in made
-        ]
         widest = max(few, default=1) - 1
         contrasts = torch.zeros(before, widest)
         for d, (_, _, frequency) in enumerate(made):
@@ -451,21 +434,6 @@ class CategoricalLikelihood(Likelihood):
             ("place", place),
         ):
             self.register_buffer(name, value, persistent=False)
-
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return sum(self.n_classes)
-
-    @property
-    def n_inputs(self) -> int:
-        """Width of ``embed``'s outcome."""
-        return sum(self.n_classes)
-
-    @property
-    def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome: a column of a few classes has as many less one."""
-        return len(self.contrast)
 
     @property
     def starts_whole(self) -> bool:
@@ -529,11 +497,6 @@ class CategoricalLikelihood(Likelihood):
         p = expected.unflatten(-1, self.log_frequency.shape)
         chosen = self.class_of.expand(*p.shape[:-1], -1)
         return (p.gather(-1, chosen) * self.log_share.exp()).argmax(-1).to(expected)
-
-    @property
-    def n_expected(self) -> int:
-        """Width of ``expected``'s outcome."""
-        return self.log_frequency.numel()
 
 
 def _classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -433,43 +433,41 @@ class Likelihood(nn.Module, ABC):
         Number of columns D.
     min_scale : float
         Floor of the scale, in standard deviations of the column, for models that have a scale.
+    n_params : int
+        Number of decoder outputs P.
+    n_inputs, n_expected : int, optional
+        Width of what ``embed`` returns and of the ``expected`` of its columns; None is D.
+    n_straight : int
+        Width S of what ``straighten`` returns: 0 for a model that has no linear start.
     """
 
     #: What the table must do with a column before the model sees it, and how it reads it after.
     support: Support = "real"
 
-    def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
+    def __init__(
+        self,
+        n_columns: int,
+        min_scale: float = 0.01,
+        *,
+        n_params: int,
+        n_inputs: int | None = None,
+        n_expected: int | None = None,
+        n_straight: int = 0,
+    ) -> None:
         super().__init__()
         self.n_columns, self.min_scale = n_columns, min_scale
+        self.n_params, self.n_straight = n_params, n_straight
+        self.n_inputs = n_columns if n_inputs is None else n_inputs
+        self.n_expected = n_columns if n_expected is None else n_expected
 
     @property
     def supports(self) -> list[Support]:
         """Support of each column."""
         return [self.support] * self.n_columns
 
-    @property
-    @abstractmethod
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-
-    @property
-    def n_inputs(self) -> int:
-        """Width of ``embed``'s outcome."""
-        return self.n_columns
-
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return what the encoder sees, zero where missing: (*, D), (*, D) -> (*, n_inputs)."""
         return torch.where(observed, x, 0.0)
-
-    @property
-    def n_expected(self) -> int:
-        """Width of the ``expected`` of its columns."""
-        return self.n_columns
-
-    @property
-    def n_straight(self) -> int:
-        """Width S of ``straighten``'s outcome: 0 for a model that has no linear start."""
-        return 0
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return values that factor analysis can take, and which count: (*, D) -> (*, S)."""
@@ -518,7 +516,8 @@ class NormalLikelihood(Likelihood):
         min_scale: float = 0.01,
         scale: Literal["decoder", "column"] | float = "decoder",
     ) -> None:
-        super().__init__(n_columns, min_scale)
+        n_params = (2 if scale == "decoder" else 1) * n_columns
+        super().__init__(n_columns, min_scale, n_params=n_params, n_straight=n_columns)
         known = not isinstance(scale, str) and scale > 0
         if not known and scale not in ("decoder", "column"):
             raise ValueError(
@@ -528,16 +527,6 @@ class NormalLikelihood(Likelihood):
         self.scale = scale
         if scale == "column":
             self.raw_scale = nn.Parameter(torch.zeros(n_columns))
-
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return (2 if self.scale == "decoder" else 1) * self.n_columns
-
-    @property
-    def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome."""
-        return self.n_columns
 
     @torch.no_grad()
     def start(self, model: Linear) -> LinearStart:
@@ -580,7 +569,8 @@ class StudentTLikelihood(Likelihood):
         min_scale: float = 0.01,
         df: Literal["column", "decoder"] = "column",
     ) -> None:
-        super().__init__(n_columns, min_scale)
+        n_params = (3 if df == "decoder" else 2) * n_columns
+        super().__init__(n_columns, min_scale, n_params=n_params, n_straight=n_columns)
         if df not in ("column", "decoder"):
             raise ValueError(
                 f"df of a StudentTLikelihood must be 'column' or 'decoder'; got {df!r}."
@@ -588,16 +578,6 @@ class StudentTLikelihood(Likelihood):
         self.df = df
         if df == "column":
             self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
-
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return (3 if self.df == "decoder" else 2) * self.n_columns
-
-    @property
-    def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome."""
-        return self.n_columns
 
     def start(self, model: Linear) -> LinearStart:
         """Return locations and scales."""
@@ -617,15 +597,8 @@ class BernoulliLikelihood(Likelihood):
 
     support: Support = "binary"
 
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return self.n_columns
-
-    @property
-    def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome."""
-        return self.n_columns
+    def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
+        super().__init__(n_columns, min_scale, n_params=n_columns, n_straight=n_columns)
 
     def start(self, model: Linear) -> LinearStart:
         r"""Return the logits of linear discriminant analysis, tempered.
@@ -686,10 +659,8 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     support: Support = "unit"
 
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return self.n_columns
+    def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
+        super().__init__(n_columns, min_scale, n_params=n_columns)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return values from -1 to 1."""
@@ -719,7 +690,13 @@ class JoinedLikelihood(Likelihood):
 
     def __init__(self, parts: Sequence[Likelihood], columns: Sequence[Sequence[int]]) -> None:
         joined = [column for part in columns for column in part]
-        super().__init__(len(joined))
+        super().__init__(
+            len(joined),
+            n_params=sum(part.n_params for part in parts),
+            n_inputs=sum(part.n_inputs for part in parts),
+            n_expected=sum(part.n_expected for part in parts),
+            n_straight=sum(part.n_straight for part in parts),
+        )
         assert sorted(joined) == list(range(len(joined))), "each column once"
         self.parts = nn.ModuleList(parts)
         self.sizes = [part.n_params for part in parts]
@@ -728,6 +705,11 @@ class JoinedLikelihood(Likelihood):
             index = torch.tensor(list(part), dtype=torch.long)
             self.register_buffer(f"columns_{i}", index, persistent=False)
         self.register_buffer("order", torch.tensor(joined).argsort(), persistent=False)
+
+    @property
+    def each(self) -> list[Likelihood]:
+        """Models of the parts."""
+        return list(self.parts)  # type: ignore[arg-type]
 
     @property
     def columns(self) -> list[Tensor]:
@@ -739,68 +721,45 @@ class JoinedLikelihood(Likelihood):
         """Support of each column."""
         support: dict[int, Support] = {
             place: kind
-            for places, part in zip(self._places, self.parts, strict=True)
-            for place, kind in zip(places, part.supports, strict=True)  # type: ignore[arg-type]
+            for places, part in zip(self._places, self.each, strict=True)
+            for place, kind in zip(places, part.supports, strict=True)
         }
         return [support[place] for place in range(self.n_columns)]
 
     @property
-    def n_straight(self) -> int:
-        """Width of ``straighten``'s outcome."""
-        return sum(part.n_straight for part in self.parts)  # type: ignore[misc]
-
-    @property
     def starts_whole(self) -> bool:
         """Whether each column has its part in the linear start."""
-        return all(part.starts_whole for part in self.parts)
+        return all(part.starts_whole for part in self.each)
 
     def start(self, model: Linear) -> LinearStart:
         """Return the parts' starts, one after the other."""
-        sizes = [part.n_straight for part in self.parts]
+        sizes = [part.n_straight for part in self.each]
         pieces = zip(*(values.split(sizes) for values in model), strict=True)
-        starts = [
-            part.start(Linear(*piece))  # type: ignore[operator]
-            for part, piece in zip(self.parts, pieces, strict=True)
-        ]
+        starts = [part.start(Linear(*piece)) for part, piece in zip(self.each, pieces, strict=True)]
         return LinearStart(*map(torch.cat, zip(*starts, strict=True)))
-
-    @property
-    def n_params(self) -> int:
-        """Number of decoder outputs P."""
-        return sum(self.sizes)
-
-    @property
-    def n_inputs(self) -> int:
-        """Width of ``embed``'s outcome."""
-        return sum(part.n_inputs for part in self.parts)  # type: ignore[misc]
-
-    @property
-    def n_expected(self) -> int:
-        """Width of the ``expected`` of its columns."""
-        return sum(part.n_expected for part in self.parts)  # type: ignore[misc]
 
     def straighten(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return the parts' straightened values, one after the other."""
-        pairs = zip(self.parts, self.columns, strict=True)
-        pieces = [part.straighten(x[..., c], observed[..., c]) for part, c in pairs]  # type: ignore[operator]
+        pairs = zip(self.each, self.columns, strict=True)
+        pieces = [part.straighten(x[..., c], observed[..., c]) for part, c in pairs]
         values, count = (torch.cat(list(piece), -1) for piece in zip(*pieces, strict=True))
         return values, count
 
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return the parts' point estimates."""
-        sizes = [part.n_expected for part in self.parts]
-        pairs = zip(self.parts, expected.split(sizes, -1), strict=True)
-        points = [part.point(piece, decide) for part, piece in pairs]  # type: ignore[operator]
+        sizes = [part.n_expected for part in self.each]
+        pairs = zip(self.each, expected.split(sizes, -1), strict=True)
+        points = [part.point(piece, decide) for part, piece in pairs]
         return torch.cat(points, -1).index_select(-1, self.order)
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return the parts' embeddings, one after the other."""
-        pairs = zip(self.parts, self.columns, strict=True)
-        return torch.cat([part.embed(x[..., c], observed[..., c]) for part, c in pairs], -1)  # type: ignore[operator]
+        pairs = zip(self.each, self.columns, strict=True)
+        return torch.cat([part.embed(x[..., c], observed[..., c]) for part, c in pairs], -1)
 
     def forward(self, params: Tensor) -> JoinedColumns:
         """Return the parts' columns in the table's order."""
-        pairs = zip(self.parts, params.split(self.sizes, -1), strict=True)
+        pairs = zip(self.each, params.split(self.sizes, -1), strict=True)
         return JoinedColumns([part(piece) for part, piece in pairs], self.columns, self.order)
 
 
