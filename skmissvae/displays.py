@@ -430,7 +430,7 @@ class ImputedDensityDisplay:
             random_state=random_state,
             where=np.isin(np.arange(len(names)), places),
         )
-        completed = [_columns(one) for one in tables]
+        completed = [columns_and_names(one)[0] for one in tables]
         observed, imputed, levels = {}, {}, {}
         modelled = {int(j): d for d, j in enumerate(table.modelled)}
         for j in places:
@@ -673,13 +673,6 @@ def _places_with_holes(imputer: BaseImputer, holes: Mask, columns: Any) -> list[
             why = "no missing cell in X" if modelled[j] else f"no model ({table.treatment[j]})"
             raise ValueError(f"columns names {names[j]!r}, which has {why}; leave it out.")
     return list(dict.fromkeys(places))
-
-
-def _columns(table: Any) -> list[Values]:
-    """Return the columns of a completed table."""
-    if isinstance(table, np.ndarray) and table.dtype == object:
-        table = pd.DataFrame(table).infer_objects()
-    return columns_and_names(table)[0]
 
 
 def _cells(codec: Codec, column: Values, where: Mask) -> NDArray[Any]:
