@@ -92,6 +92,12 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         ndarray of shape (n_samples,)
             Log-densities in nats, the same for a row whatever stands beside it.
 
+        Raises
+        ------
+        ValueError, TypeError
+            If X is not a table like that of ``fit``: the message names column, row and
+            remedy.
+
         References
         ----------
         .. [1] Burda, Grosse and Salakhutdinov (2016). Importance Weighted Autoencoders. ICLR.
@@ -261,6 +267,11 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             holes compare, and a column for each modelled one with the contributions of its cells,
             NaN where they are missing. It takes the time of ``score_samples`` for each observed
             cell.
+
+        Raises
+        ------
+        ValueError
+            If a column of X is called as one that is added, ``score`` or ``per_cell``.
         """
 
         def surprises(given: Conditional, x: Tensor, o: Tensor, _: int) -> tuple[Tensor, ...]:
@@ -304,6 +315,11 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             ``n_sampler_steps``; fewer than 8 tell nothing. The chains of "lair" exchange
             latents, which brings their R-hat to one whether or not they found all modes. Those of
             DeMissVAE are diagnosed even where ``transform`` leaves a row to importance weights.
+
+        Raises
+        ------
+        ValueError
+            If ``sampler`` is "importance", which runs no chains.
         """
         check_is_fitted(self)
         if self._sampler() is None:

@@ -80,7 +80,8 @@ calibration_ : DataFrame or None
             "What ``transform`` puts into a missing cell: the conditional mean given the row's "
             "observed cells, by ``sampler``; the conditional median or "
             'mode; or a draw. "auto" is the mean, and for binary columns the more probable value. '
-            "Read at the call.",
+            "Where a pile of a value has a probability of its own (``learn_shapes``) the mode is "
+            "that of the other values. Read at the call.",
             one_of("auto", "mean", "median", "mode", "draw"),
         ),
     ] = "auto"
@@ -168,6 +169,13 @@ calibration_ : DataFrame or None
         -------
         data frame or ndarray
             As of ``transform``.
+
+        Raises
+        ------
+        TypeError
+            If X is a table in ``Chunks``.
+        ValueError
+            As of ``fit``.
         """
         if isinstance(X, Chunks):
             raise TypeError(
@@ -326,6 +334,12 @@ calibration_ : DataFrame or None
             cells are those of ``X``, bit for bit. What a row gets does not depend on other rows; a
             draw depends on its position, too, and is the same for the same position of another
             table. ``set_output`` chooses another container.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X is not a table like that of ``fit``: the message names column, row and
+            remedy. If ``where``, or a bound, names what X does not have.
         """
         task = self._task(X, where)
         numbers, ess = [], []
@@ -410,6 +424,12 @@ calibration_ : DataFrame or None
         Imputations
             A lazy sequence of tables like ``X``: each is made when it is asked for, so that one
             is in memory at a time. Its ``to_frame()`` has them all below one another.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As of ``transform``, or if ``n_imputations`` or ``row_ids`` is not what it
+            must be.
         """
         refuse_fewer(1, n_imputations=n_imputations)
         # tables made later are still of this fit, these settings and this table
@@ -453,6 +473,11 @@ calibration_ : DataFrame or None
             index, or position), ``column``, ``kind``, ``mean``, ``std`` and the quantiles, in the
             column's units. A line per level for cells of categories and of two values: ``level``
             and its ``probability``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As of ``transform``, or if a quantile is not above 0 and below 1.
         """
         levels = checked_quantiles(quantiles)
         task, table, device = self._task(X, where), self._table, self._device()
@@ -537,6 +562,11 @@ calibration_ : DataFrame or None
         -------
         ndarray of str objects
             Names of the kept columns, then of the indicators.
+
+        Raises
+        ------
+        ValueError
+            If ``input_features`` are not the names seen at fit.
         """
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)

@@ -347,7 +347,8 @@ class Settable:
         Parameter(
             '{"error", "missing"}',
             "What to do with categories that were not there at fit: raise, or go by the other "
-            "columns and leave the cell as it is. Read at the call.",
+            "columns and leave the cell as it is. A third number in a column of two, which were "
+            "taken for binary unasked, is left as it is in any case. Read at the call.",
             one_of("error", "missing"),
         ),
     ] = "error"

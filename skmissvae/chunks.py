@@ -120,6 +120,13 @@ class Chunks:
         -------
         Chunks
             Each is read when it is asked for.
+
+        Raises
+        ------
+        TypeError
+            If it is a data frame.
+        ValueError
+            If ``n_rows`` is out of range.
         """
         refuse_fewer(1, n_rows=n_rows)
         if isinstance(nw.from_native(array, pass_through=True), nw.DataFrame):
@@ -157,6 +164,12 @@ class Chunks:
         -------
         Chunks
             Each is read when it is asked for.
+
+        Raises
+        ------
+        ValueError
+            If there is no file with rows, one cannot be read or lacks a column, or a
+            folder's name holds values of a column.
         """
         refuse_fewer(1, n_rows=n_rows)
         parquet = _parquet()

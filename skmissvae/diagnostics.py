@@ -107,6 +107,13 @@ def diagnose(
     Diagnosis
         ``findings``, ``problems`` and ``to_frame()``; it prints as sentences.
 
+    Raises
+    ------
+    TypeError
+        If the estimator is none of this package, or X is a table in ``Chunks``.
+    ValueError
+        If ``max_rows`` is out of range.
+
     See Also
     --------
     overimputation_report : How good imputations are, by cells whose values are known.

@@ -63,6 +63,12 @@ class HiddenCellScorer:
         -------
         float
             The score, at most 0.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, no cell is hidden, or the estimator does not
+            give back the columns of X in their units.
         """
         if wanted := real(0, 1, above=True)(self.fraction):
             raise ValueError(f"fraction must be {wanted}; got {self.fraction!r}.")

@@ -75,6 +75,17 @@ class ImportanceResampling(Sampler):
         As in Sampler.
     n_draws : int
         Importance draws in the pool of a step, from the posterior given the observed cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MIWAEImputer
+    >>> from skmissvae.samplers import ImportanceResampling
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> X[::4, 1] = np.nan
+    >>> imputer = MIWAEImputer(sampler=ImportanceResampling(n_draws=100), max_iter=5)
+    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
+    False
     """
 
     sees_completed: ClassVar[bool] = False
@@ -98,6 +109,22 @@ class PseudoGibbs(Sampler):
     """Pseudo-Gibbs sampling (Rezende et al. 2014): latents from the encoder, then cells.
 
     Its draws are those of the model only where the encoder is exact.
+
+    Parameters
+    ----------
+    n_chains : int
+        As in Sampler.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MIWAEImputer
+    >>> from skmissvae.samplers import PseudoGibbs
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> X[::4, 1] = np.nan
+    >>> imputer = MIWAEImputer(sampler=PseudoGibbs(n_chains=5), max_iter=5)
+    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
+    False
     """
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
@@ -115,6 +142,22 @@ class MetropolisWithinGibbs(Sampler):
     .. math:: \min\left(1, \frac{p(x, z')\, q(z | x)}{p(x, z)\, q(z' | x)}\right),
 
     then the missing cells are drawn anew: exact in the limit, whatever the encoder.
+
+    Parameters
+    ----------
+    n_chains : int
+        As in Sampler.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MIWAEImputer
+    >>> from skmissvae.samplers import MetropolisWithinGibbs
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> X[::4, 1] = np.nan
+    >>> imputer = MIWAEImputer(sampler=MetropolisWithinGibbs(n_chains=5), max_iter=5)
+    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
+    False
     """
 
     keeps_z: ClassVar[bool] = True
@@ -172,6 +215,17 @@ class LAIR(Sampler):
         Pools drawn one after the other in a step.
     final_resampling : bool
         Whether the step ends with latents from the pools of all its iterations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MIWAEImputer
+    >>> from skmissvae.samplers import LAIR
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> X[::4, 1] = np.nan
+    >>> imputer = MIWAEImputer(sampler=LAIR(n_chains=5), max_iter=5)
+    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
+    False
     """
 
     n_replenish: int = 1
