@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._frames import Codec, Floats, Mask, Numbers
+from ._frames import CODED, Codec, Floats, Mask, Numbers
 from .warps import fit_warp
 
 # In standard deviations: beyond it squares would leave the range of float32.
 _LIMIT = 1e15
 
-_CODED = ("binary", "categorical", "ordinal")
 # Share of a continuous column's cells from which on its least or greatest value, a pile of zeros
 # or of values cut off, gets a probability of its own.
 _ATOM_SHARE = 0.2
@@ -32,6 +31,8 @@ _MOST_OF_VARIANCE = 0.5
 _ENOUGH_CELLS = 50  # cells of a column, of which a hundredth can be told
 _DATE = datetime.date.fromisoformat
 
+#: What becomes of columns that the model has a say in.
+TAKEN = ("modelled", "copy")
 #: What becomes of a column, and the words of the report for it.
 TREATMENTS = {
     "modelled": "",
@@ -126,7 +127,7 @@ class Table:
         self.facts = []
         for d, j in enumerate(self.modelled.tolist()):  # one by one, in the memory of a column
             cells = X[observed[:, j], j].astype(np.float64)
-            if kinds[j] not in _CODED:
+            if kinds[j] not in CODED:
                 # within [-1, 1] no square over- or underflows, whatever the column's units
                 middle = 0.5 * self.low[d] + 0.5 * self.high[d]
                 half_range = 0.5 * self.high[d] - 0.5 * self.low[d]
@@ -141,7 +142,7 @@ class Table:
 
     def _facts(self, d: int, seen: NDArray[np.float64]) -> Facts:
         codec = self.codecs[self.modelled[d]]
-        if codec.kind in _CODED:
+        if codec.kind in CODED:
             counts = np.bincount(seen.astype(int), minlength=len(codec.levels))
             return Facts(codec.kind, tuple(counts.tolist()))
         x = (seen - self.location[d]) / self.scale[d]
@@ -165,7 +166,7 @@ class Table:
             warp = fit_warp(x)
         return Facts(codec.kind, warp=warp, atom=atom)
 
-    def support(self, supports: Sequence[str], names: Sequence[str]) -> None:
+    def set_supports(self, supports: Sequence[str], names: Sequence[str]) -> None:
         """Set the units of columns whose observation model does not live on all numbers.
 
         Parameters

@@ -389,7 +389,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         spec = self._spec_of(schema)
         self._table, self._spec = schema, spec
         self._build(seed)
-        schema.support(self.vae_.likelihood.supports, [names[j] for j in schema.modelled])
+        schema.set_supports(self.vae_.likelihood.supports, [names[j] for j in schema.modelled])
         self.feature_kinds_ = dict(zip(names, (c.kind for c in codecs), strict=True))
         self._template, self._kinds_by = source.template(), self._kind_options()
         self._fit_columns(cells)

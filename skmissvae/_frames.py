@@ -21,8 +21,9 @@ Mask = NDArray[np.bool_]
 #: A column of a frame, or of an array of numbers.
 Values = nw.Series | NDArray
 
-#: What a column can be for the model.
-KINDS = ("continuous", "count", "integer", "binary", "categorical", "ordinal")
+#: Kinds of columns whose cells are levels, and all that a column can be for the model.
+CODED = ("binary", "categorical", "ordinal")
+KINDS = ("continuous", "count", "integer", *CODED)
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _FIRST, _LAST = datetime.datetime(1, 1, 3), datetime.datetime(9999, 12, 29)
@@ -287,7 +288,7 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
         return found
     if isinstance(values, nw.Series) and not _readable(values, holes):
         return Opaque()
-    if wanted in ("binary", "categorical", "ordinal"):
+    if wanted in CODED:
         return _labels(name, values, holes, wanted)
     if wanted is not None:
         return _whole_or_not(name, values, holes, wanted)

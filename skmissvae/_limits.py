@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._columns import Table
+from ._columns import TAKEN, Table
 from ._frames import Numbers
 from ._spec import place_of
 
@@ -72,7 +72,7 @@ def _limit(
                 f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
                 f"{codec.kind}: only numbers, dates and durations have bounds."
             )
-        if treatment not in ("modelled", "copy"):
+        if treatment not in TAKEN:
             raise ValueError(
                 f"Parameter {parameter!r} bounds column {names[j]!r}, which is not modelled "
                 f"({treatment}): its holes have one value. Leave the bound out."

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._columns import Rows, Table
+from ._columns import TAKEN, Rows, Table
 from ._input import Cells, Source, read
 
 _AT_ONCE = 20_000  # rows that are in hand at a time
@@ -23,7 +23,7 @@ class Reader(NamedTuple):
 
     def cells(self, source: Source, first: int = 0) -> Cells:
         """Return a table, or its rows from ``first`` on, in numbers."""
-        matters = np.isin(self.schema.treatment, ("modelled", "copy"))
+        matters = np.isin(self.schema.treatment, TAKEN)
         options = self.missing_values, self.handle_unknown, matters, first
         return read(source, self.schema.codecs, self.names, *options)
 

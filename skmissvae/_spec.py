@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ._columns import Facts
+from ._frames import CODED
 from .composite import AtomLikelihood, WarpedLikelihood
 from .discrete import CategoricalLikelihood, OrdinalLikelihood, WholeLikelihood
 from .families import POSTERIORS, Family, LinearGuide, NormalFamily, StudentTFamily
@@ -238,7 +239,7 @@ def likelihoods_by_column(
             )
     groups: dict[Any, tuple[LikelihoodOption, list[int]]] = {}
     for d, (j, column) in enumerate(zip(modelled, facts, strict=True)):
-        coded = column.kind in ("categorical", "ordinal", "binary")
+        coded = column.kind in CODED
         if j in by_name and coded and by_name[j] != _BY_KIND[column.kind]:
             raise ValueError(
                 f"Parameter 'likelihood' wants {by_name[j]!r} for column {names[j]!r}, whose "

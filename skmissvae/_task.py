@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from ._columns import Rows
+from ._columns import TAKEN, Rows
 from ._frames import Dates, Floats, Mask
 from ._input import Cells, Source, restore
 from ._reading import Reader, parts_of
@@ -192,7 +192,7 @@ class Task:
         schema, todo = self.reader.schema, part.todo
         made = schema.decode(x, part.cells.values[todo], part.cells.observed[todo])
         # units may round a number over its bound
-        inside = np.isin(schema.treatment, ("modelled", "copy"))
+        inside = np.isin(schema.treatment, TAKEN)
         low, high = (np.where(inside, edge, np.nan).astype(made.dtype) for edge in self.bounds)
         made, wanted = np.fmin(np.fmax(made, low), high), part.wanted[todo]
         return [made[wanted[:, j], j] for j in schema.kept]

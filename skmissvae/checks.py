@@ -20,7 +20,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._frames import Codec, Mask, codec, columns_and_names, is_time, missing, without
+from ._columns import TAKEN
+from ._frames import CODED, Codec, Mask, codec, columns_and_names, is_time, missing, without
 from ._input import missing_marker
 from ._params import refuse_fewer
 from .missingness import borrowed_masks
@@ -36,7 +37,6 @@ _N_DRAWS = 20  # of IterativeImputer, at least
 _ROUNDING = 1e-6  # of values that come back from float32, in standard deviations
 _FEW = 3  # rows below which every correlation is 1 or -1
 _FLAT = 1e-12  # product of two variances below which only rounding errors correlate
-_CODED = ("binary", "categorical", "ordinal")
 _CELLS = (
     *("repeat", "row", "column", "kind", "method", "truth", "mean", "low", "high", "covered"),
     *("crps", "scale", "level", "predicted", "probability", "brier"),
@@ -510,11 +510,11 @@ def _opened(imputer: Any, X: Any, method: str) -> _Table:
         )
     marker = missing_marker(getattr(imputer, "missing_values", np.nan))
     kept, codecs, cells = [], [], []
-    for j in np.flatnonzero(report["treatment"].isin(["modelled", "copy"])).tolist():
+    for j in np.flatnonzero(report["treatment"].isin(TAKEN)).tolist():
         column = columns[j]
         if not isinstance(column, np.ndarray) and is_time(column.dtype):
             continue
-        holes, coded = missing(column, marker), report["kind"].iloc[j] in _CODED
+        holes, coded = missing(column, marker), report["kind"].iloc[j] in CODED
         one = codec(str(known[j]), column, holes, "categorical" if coded else "continuous")
         numbers = one.encode(column, holes)
         if len(np.unique(numbers[~holes])) > 1:

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import FAR_CELLS
+from ._columns import FAR_CELLS, TAKEN
 from ._fitted import FittedVAE
 from ._params import refuse_fewer
 from .chunks import Chunks, is_table, take
@@ -163,7 +163,7 @@ def diagnose(
 
 def _columns(estimator: FittedVAE) -> Iterator[Finding]:
     report: pd.DataFrame = estimator.fit_report_
-    aside = report[~report["treatment"].isin(["modelled", "copy"])]
+    aside = report[~report["treatment"].isin(TAKEN)]
     n_modelled = int((report["treatment"] == "modelled").sum())
     if not n_modelled:
         nothing = "There is nothing to learn from this table."

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ._columns import TAKEN
 from ._fitted import FittedVAE
 from ._frames import Codec, Dates, Mask, Values, columns_and_names, objects
 from ._imputer import BaseImputer
@@ -657,7 +658,7 @@ def _lift(ax: Axes) -> None:
 def _places_with_holes(imputer: BaseImputer, holes: Mask, columns: Any) -> list[int]:
     """Return the columns to show: those wanted, which must have holes that the model fills."""
     names, table = column_names(imputer), imputer._table
-    modelled = np.isin(table.treatment, ("modelled", "copy"))
+    modelled = np.isin(table.treatment, TAKEN)
     if columns is None:
         places = np.flatnonzero(holes.any(0) & modelled).tolist()
         if not places:
