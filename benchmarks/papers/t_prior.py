@@ -15,6 +15,7 @@ scikit-image has the structural similarity: ``pip install "skmissvae[benchmarks]
 
 import argparse
 import functools
+import importlib.util
 import itertools
 import sys
 import time
@@ -202,6 +203,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
     options = parser.parse_args()
+    if importlib.util.find_spec("skimage") is None:  # not after ten minutes of training
+        parser.error('scikit-image is needed: pip install "skmissvae[benchmarks]"')
     quick = options.quick
     rows, epochs = (2000, 10) if quick else (60_000, 300) if options.full else (20_000, 60)
     path = Path(__file__).with_name("t_prior_quick.csv" if quick else "t_prior.csv")
