@@ -24,10 +24,9 @@ _MIN_DIFFERENT = 20  # values that tell of a continuum
 _FAR = 1000.0  # standard deviations beyond which the least value of a count bounds nothing
 _ALIKE = 20.0  # rows, and nats that the cells of both must tell, before two columns are copies
 _COMPARED = 64  # rows that tell most columns apart before whole ones are compared
-#: Words of the report on columns with values far from the others.
-FAR_CELLS = "1% of the cells make"
 _FEW_CODES = 10  # whole numbers that may be codes
-_MOST_OF_VARIANCE = 0.5
+#: Share of a column's variance by 1% of its cells from which on it is told.
+MOST = 0.5
 _ENOUGH_CELLS = 50  # cells of a column, of which a hundredth can be told
 _DATE = datetime.date.fromisoformat
 
@@ -352,11 +351,11 @@ class Table:
                 "few whole numbers, imputed as numbers: if they are codes, feature_kinds can call "
                 "them 'categorical' or 'ordinal'"
             )
-        if self.far_share[d] > _MOST_OF_VARIANCE:
+        if self.far_share[d] > MOST:
             off = max(self.low[d], self.high[d], key=lambda value: abs(value - self.location[d]))
             yield (
-                f"{FAR_CELLS} {self.far_share[d]:.0%} of the variance, {off:.6g} among them: mend "
-                "what is an error, or set learn_shapes=True"
+                f"1% of the cells make {self.far_share[d]:.0%} of the variance, {off:.6g} among "
+                "them: mend what is an error, or set learn_shapes=True"
             )
 
     def fillable(self) -> Mask:

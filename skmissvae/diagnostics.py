@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ._columns import FAR_CELLS, TAKEN
+from ._columns import MOST, TAKEN
 from ._fitted import FittedVAE
 from ._params import refuse_fewer
 from .chunks import Chunks, is_table, take
@@ -23,6 +23,7 @@ _DISAGREE = 1.1  # R-hat above which chains are
 _FEW = 0.01  # share of rows that may be so without a word
 _DEAD = 0.01  # average weight below which a component is of no use
 _LITTLE = 0.1  # nats of information below which a single component does
+_NEARLY_ALL = 0.9  # of a column's variance: rather an error than a heavy tail
 _MUCH = 1.0  # and above which a mixture may pay
 _FEW_EPOCHS = 8
 _SHARE = 0.1  # of the epochs, at the end, by which a trend is told
@@ -169,15 +170,18 @@ def _columns(estimator: FittedVAE) -> Iterator[Finding]:
         nothing = "There is nothing to learn from this table."
         yield Finding("columns", "problem", "no column varies.", nothing)
         return
-    far = report[report["remark"].str.contains(FAR_CELLS, regex=False)]
-    if len(far):
-        yield Finding(
-            "columns",
-            "problem",
-            f"1% of the cells make most of the variance of {_listed(far.index)}.",
-            "Mend what is an error (fit_report_ tells the farthest value), or set "
-            "learn_shapes=True.",
-        )
+    table = estimator._table
+    names = report.index[table.modelled]
+    for low, high, level in ((_NEARLY_ALL, 1.1, "problem"), (MOST, _NEARLY_ALL, "note")):
+        far = names[(low < table.far_share) & (table.far_share <= high)]
+        if len(far):
+            yield Finding(
+                "columns",
+                level,
+                f"1% of the cells make {low:.0%} of the variance of {_listed(far)}, or more.",
+                "Mend what is an error (fit_report_ tells the farthest value), or set "
+                "learn_shapes=True.",
+            )
     empty = report[(report["treatment"] == "modelled") & (report["missing_share"] > 0.95)]
     if len(empty):
         told = f"more than 95% of {_listed(empty.index)} is missing."
@@ -185,7 +189,7 @@ def _columns(estimator: FittedVAE) -> Iterator[Finding]:
     elif len(aside):
         told = f"{_listed(aside.index)} take no part in the model."
         yield Finding("columns", "note", told, "fit_report_ tells why.")
-    elif not len(far):
+    elif not (table.far_share > MOST).any():
         yield Finding("columns", "ok", f"all {n_modelled} take part.")
 
 
