@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ._frames import CODED, Codec, Floats, Mask, Numbers
 from .warps import fit_warp
@@ -49,6 +51,16 @@ class Rows(NamedTuple):
 
     x: NDArray[np.float64]  # (N, D)   standardised, zero where missing
     observed: Mask  # (N, D)
+
+    def part(self, which: Any) -> Rows:
+        """Return some of the rows, as an index of arrays chooses them."""
+        return Rows(self.x[which], self.observed[which])
+
+    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return both in single precision on a device, the cells of a row side by side."""
+        x = torch.from_numpy(self.x.astype(np.float32, order="C"))
+        observed = torch.from_numpy(np.ascontiguousarray(self.observed))
+        return x.to(device), observed.to(device)
 
 
 class Facts(NamedTuple):

@@ -348,10 +348,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         random_state = np.random.default_rng(derive_seed(seed, 7))
         if len(places) > ENOUGH_ROWS:
             places = random_state.choice(places, ENOUGH_ROWS, replace=False)
-        x, seen = self.vae_.likelihood.straighten(
-            torch.from_numpy(table.rows.x[places].astype(np.float32)),
-            torch.from_numpy(table.rows.observed[places]),
-        )
+        x, seen = self.vae_.likelihood.straighten(*table.rows.part(places).tensors())
         x = torch.where(seen, x, 0.0)
         n_factors = min(self._spec.n_latents, int(seen.any(0).sum()), _FACTORS)
         if not n_factors:
@@ -627,12 +624,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         vae = copy.deepcopy(model).to(device)
         _warn_of_light_tails(vae)
         rows, held_out = table.rows, table.held_out
-        all_rows = Batch(
-            torch.from_numpy(rows.x.astype(np.float32)),
-            torch.from_numpy(rows.observed),
-            torch.arange(len(rows.x), device=device),
-        )
-        all_rows = Batch(*(piece.to(device) for piece in all_rows))
+        all_rows = Batch(*rows.tensors(device), torch.arange(len(rows.x), device=device))
         parts = [all_rows]
         if held_out is not None:
             there = held_out.to(device)

@@ -213,7 +213,7 @@ calibration_ : DataFrame or None
         random_state = np.random.RandomState(derive_seed(seed, 9) % 2**32)
         order = random_state.permutation(len(rows.x))
         n_kept = round((1 - _CALIBRATION_SHARE) * len(order))
-        kept, rest = (Rows(rows.x[part], rows.observed[part]) for part in np.split(order, [n_kept]))
+        kept, rest = (rows.part(which) for which in np.split(order, [n_kept]))
         hidden = np.concatenate(
             [borrowed_masks(rest.observed, random_state) for _ in range(_N_MASKS)]
         )
@@ -599,5 +599,4 @@ def _bootstrapped(imputer: BaseImputer, rows: Rows, max_iter: int, seed: int) ->
     if held_out is not None:
         sample = np.concatenate([sample, np.flatnonzero(held_out.numpy())])
         held_out = torch.from_numpy(np.arange(len(sample)) >= len(kept))
-    rows = Rows(rows.x[sample], rows.observed[sample])
-    return imputer._refitted(rows, held_out, max_iter, seed)
+    return imputer._refitted(rows.part(sample), held_out, max_iter, seed)

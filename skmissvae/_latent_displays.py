@@ -178,8 +178,7 @@ class LatentDisplay:
         posteriors = []
         with inference(torch.device("cpu")):
             for i in chosen:
-                x = torch.from_numpy(table.x[i : i + 1].astype(np.float32))
-                observed = torch.from_numpy(table.observed[i : i + 1])
+                x, observed = table.part(slice(i, i + 1)).tensors()
                 found = _row_posterior(estimator.vae_, x, observed, n_grid, int(i))
                 in_units = found.log_evidence - float(units[i])
                 posteriors.append(found._replace(log_evidence=in_units))

@@ -67,7 +67,7 @@ def row_by_row(
     and by one thread, a row's result is its own by construction.
     """
     given = given.to(device)
-    x, observed = _tensors(rows, device)
+    x, observed = rows.tensors(device)
     places = range(len(x)) if which is None else list(which)
 
     def some(few: Sequence[int]) -> list[np.ndarray]:
@@ -167,7 +167,7 @@ def tile_by_tile(
     GPU has no room for so many.
     """
     given = given.to(device)
-    x, observed = _tensors(rows, device)
+    x, observed = rows.tensors(device)
 
     def some(few: np.ndarray) -> list[np.ndarray]:
         padded = np.pad(few, (0, size - len(few)), mode="edge")
@@ -228,9 +228,3 @@ def _bytes_per_draw(vae: VAE) -> int:
 def _limit() -> int:
     """Return the bytes that scikit-learn's ``working_memory`` gives what a thread has in hand."""
     return int(get_config()["working_memory"] * 2**20)
-
-
-def _tensors(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return rows on a device, each with its cells side by side, as those of a row alone."""
-    x = torch.from_numpy(rows.x.astype(np.float32, order="C"))
-    return x.to(device), torch.from_numpy(np.ascontiguousarray(rows.observed)).to(device)

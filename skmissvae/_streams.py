@@ -84,11 +84,7 @@ class ChunkStream(Stream):
             rows = self._encode(chunk)
         except (ValueError, TypeError) as error:
             raise ValueError(f"Chunk {i}: {error}") from error
-        return Batch(
-            torch.from_numpy(rows.x[keep].astype(np.float32)),
-            torch.from_numpy(rows.observed[keep]),
-            torch.from_numpy(place[keep]),
-        )
+        return Batch(*rows.part(keep).tensors(), torch.from_numpy(place[keep]))
 
     def _shuffled(self, parts: list[Batch], generator: torch.Generator) -> Batch:
         """Return parts as one, in random order, on the device."""

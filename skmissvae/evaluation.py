@@ -67,7 +67,7 @@ def integrated_score_samples(estimator: BaseVAE, X: Any, *, tol: float = 1e-3) -
     True
     """
     _, _, rows = estimator._rows(X)
-    x, observed = torch.from_numpy(rows.x.astype(np.float32)), torch.from_numpy(rows.observed)
+    x, observed = rows.tensors()
     with inference(x.device):
         log_evidence = _integrate(estimator.vae_, x, observed, tol).numpy()
     return log_evidence - estimator._table.log_units(rows)
@@ -261,11 +261,7 @@ def gradient_signal_to_noise(
         )
     rows = estimator._rows(X)[2]
     vae, objective = copy.deepcopy(estimator.vae_), estimator._objective()
-    batch = Batch(
-        torch.from_numpy(rows.x.astype(np.float32)),
-        torch.from_numpy(rows.observed),
-        torch.arange(len(rows.x)),
-    )
+    batch = Batch(*rows.tensors(), torch.arange(len(rows.x)))
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     noise = StreamNoise(torch.Generator().manual_seed(seed))
     parts = [list(part.parameters()) for part in (vae.encoder, vae.decoder)]
