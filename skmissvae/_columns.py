@@ -145,7 +145,8 @@ class Table:
                 unit = (cells - middle) / half_range
                 self.location[d] = middle + half_range * unit.mean()
                 self.scale[d] = half_range * unit.std()
-                if not self.learn_shapes:
+                # of few values the rare ones are no errors
+                if not self.learn_shapes and self.n_values[j] >= _MIN_DIFFERENT:
                     self.far_share[d] = _far_share(unit - unit.mean())
             self.facts.append(self._facts(d, cells))
         self.log_scale = np.log(self.scale)
@@ -293,10 +294,12 @@ class Table:
             elif support == "unit":
                 wrong, allowed = (x < 0) | (x > 1), "only between 0 and 1"
             elif support == "whole" and not self.codecs[self.modelled[d]].guessed:
-                wrong = np.abs(value - np.rint(value)) > 1e-6 + 1e-12 * np.abs(value)
+                # what is lost on the way to the model's units and back
+                lost = 8 * np.finfo(float).eps * (abs(self.location[d]) + np.abs(self.scale[d] * x))
+                wrong = np.abs(value - np.rint(value)) > 1e-6 + lost
                 allowed = "only whole numbers, as at fit"
                 if self.facts[d].kind == "count":
-                    wrong |= value < -1e-6
+                    wrong |= value < -1e-6 - lost
                     allowed = "only whole numbers of 0 or more, as at fit"
             else:
                 continue
@@ -364,9 +367,11 @@ class Table:
                 "them 'categorical' or 'ordinal'"
             )
         if self.far_share[d] > MOST:
-            off = max(self.low[d], self.high[d], key=lambda value: abs(value - self.location[d]))
+            ends = np.array([self.low[d], self.high[d]])
+            off = ends[np.abs(ends - self.location[d]).argmax()]
+            told = f"{codec.decode(ends[ends == off])[0]}" if codec.times else f"{off:.6g}"
             yield (
-                f"1% of the cells make {self.far_share[d]:.0%} of the variance, {off:.6g} among "
+                f"1% of the cells make {self.far_share[d]:.0%} of the variance, {told} among "
                 "them: mend what is an error, or set learn_shapes=True"
             )
 

@@ -29,7 +29,7 @@ from ._params import estimator, validate
 from ._pieces import Pieces, Training
 from ._schedules import SMALL, Step, epochs_from_nothing
 from ._spec import Spec, likelihoods_by_column
-from ._state import convert, local_seed, own_precision, tell, unchanged_on_error, users_level
+from ._state import Seeded, convert, own_precision, tell, unchanged_on_error, users_level
 from ._threads import threads
 from .bounds import iwelbo
 from .chunks import Chunks
@@ -159,14 +159,15 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             done: int = getattr(self, "n_iter_", 0)
             seed = derive_seed(seeds[1], done) if go_on else seeds[1]
             start_seed = None if go_on else seeds[0]
-            stopped = self._learn(table, max_iter, seed, epochs, start_seed)
+            state = self._learn(table, max_iter, seed, epochs, start_seed)
             self.n_iter_ += done if go_on else 0
-            n_done = self.n_iter_ if stopped or go_on else max_iter
+            n_done = self.n_iter_ if state.stopped or go_on else max_iter
             self.__dict__.pop("_optimizers", None)
             if not self.warm_start:
                 self.__dict__.pop("_chains", None)
             self._fit_more(rows, n_done, seed)
             epochs.close()
+        _warn_of_interrupt(state)
         return self
 
     def _read_chunk(self, chunk: Any) -> Rows:
@@ -190,10 +191,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         seed: int,
         epochs: Epochs | None,
         start_seed: int | None,
-    ) -> bool:
+    ) -> State:
         """Train the model from its start, and after it the second encoder.
 
-        A model that goes on has no start. Returns whether training was stopped from outside.
+        A model that goes on has no start. Returns the state of the first training, interrupted
+        where either was.
         """
         if start_seed is not None:
             self._begin(table, start_seed)
@@ -204,8 +206,9 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if self._decomposed():
             n_done = self.n_iter_ if state.stopped else max_iter
             n_epochs = self._encoder_epochs(n_done)
-            self._train_encoder(table.rows, n_epochs, seed, self.schedule, epochs)
-        return state.stopped
+            second = self._train_encoder(table.rows, n_epochs, seed, self.schedule, epochs)
+            state = state._replace(interrupted=state.interrupted or second.interrupted)
+        return state
 
     def _choose_start(self, rows: Rows, held_out: Tensor | None, seed: int) -> None:
         """Let subclasses decide between starts."""
@@ -214,7 +217,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """Return a copy whose model is fitted anew to other rows of the same schema."""
         other = copy.copy(self)
         other._build(seed)
-        if other._learn(Training(rows, held_out), max_iter, seed, None, seed):
+        if other._learn(Training(rows, held_out), max_iter, seed, None, seed).stopped:
             raise KeyboardInterrupt  # a model cut short would not be one of many
         for name in ("_optimizers", "_chains"):
             other.__dict__.pop(name, None)
@@ -261,6 +264,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             self.history_ = _joined(self.history_, state.history)
             self.n_iter_ += 1
             self.validation_score_ = math.nan
+        _warn_of_interrupt(state)
         return self
 
     def _ready_for_a_piece(self) -> None:
@@ -292,9 +296,10 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         for name in ("_optimizers", "_chains"):
             other.__dict__.pop(name, None)
         epochs = self._encoder_epochs(self.max_iter or self._epochs(len(rows.x)))
-        other._train_encoder(rows, epochs, self._seeds()[2], self.schedule)
+        state = other._train_encoder(rows, epochs, self._seeds()[2], self.schedule)
         other.__dict__.pop("_optimizers", None)
         other._refit_more(X)
+        _warn_of_interrupt(state)
         return other
 
     def _refit_more(self, X: Any) -> None:
@@ -386,6 +391,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         spec = self._spec_of(schema)
         self._table, self._spec = schema, spec
         self._build(seed)
+        spec.check_networks(self.vae_, self._device())
         schema.set_supports(self.vae_.likelihood.supports, [names[j] for j in schema.modelled])
         self.feature_kinds_ = dict(zip(names, (c.kind for c in codecs), strict=True))
         self._template, self._kinds_by = source.template(), self._kind_options()
@@ -408,7 +414,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """Begin with an untrained model."""
         for name in ("completed_vae_", "_optimizers", "_chains"):
             self.__dict__.pop(name, None)
-        with local_seed(seed, torch.device("cpu")):
+        with Seeded(seed, torch.device("cpu")).block():
             self.vae_ = self._spec.build().eval()
             if self._decomposed():
                 self.completed_vae_ = self._spec.build_completed(self.vae_).eval()
@@ -564,9 +570,9 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         seed: int,
         schedule: Schedule,
         epochs: Epochs | None = None,
-    ) -> None:
+    ) -> State:
         """Train the encoder of incomplete rows, and nothing else."""
-        self.vae_, _ = self._run(
+        self.vae_, state = self._run(
             "encoder",
             self.vae_,
             lambda vae, batch: self._objective(),
@@ -580,6 +586,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         )
         if self._decomposed():  # one decoder for both
             self.completed_vae_ = self.vae_.guided_by(self.completed_vae_)
+        return state
 
     def _decomposed_objective(
         self, vae: VAE, batch: Batch, held_out: Tensor | None, seed: int
@@ -663,11 +670,9 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             with own_precision(device):
                 goal = objective(vae, all_rows)
                 del all_rows  # what is trained on is in parts
-                with (
-                    # dropout's stream must not be that of the draws
-                    local_seed(derive_seed(table.own_seed(seed), 4), device),
-                    threads(useful_threads(vae, goal, step.rows)),
-                ):
+                # dropout's stream must not be that of the draws
+                dropout = Seeded(derive_seed(table.own_seed(seed), 4), device)
+                with threads(useful_threads(vae, goal, step.rows)):
                     state = train(
                         vae,
                         goal,
@@ -677,6 +682,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                         held_out=parts[1] if len(parts) > 1 else None,
                         frozen=[getattr(vae, part) for part in frozen],
                         optimizer_state=going_on.get(name),
+                        epoch=dropout.block,
                         begin_epoch=epochs.begin if epochs else lambda: None,
                         end_epoch=end_epoch,
                     )
@@ -737,6 +743,18 @@ def _joined(first: dict[str, list[float]], then: dict[str, list[float]]) -> dict
         name: [*first.get(name, [math.nan] * n_first), *then.get(name, [math.nan] * n_then)]
         for name in then | first
     }
+
+
+def _warn_of_interrupt(state: State) -> None:
+    """Warn where Ctrl-C has ended training: what called goes on all the same."""
+    if state.interrupted:
+        warnings.warn(
+            f"Training was interrupted after {len(state.history['bound'])} epochs: the model is "
+            "what it was then, or the best one by held-out rows. Whatever called goes on; "
+            "interrupt it again to end that, too.",
+            UserWarning,
+            stacklevel=users_level(),
+        )
 
 
 def _warn_of_light_tails(vae: VAE) -> None:

@@ -22,7 +22,7 @@ from ._reading import Reader
 from ._rowwise import RowFunction, WeightFunction, by_weights, draws_at_once, row_by_row
 from ._settable import Settable
 from ._spec import Spec
-from ._state import convert, inference, local_seed, users_level
+from ._state import Seeded, convert, inference, users_level
 from .importance import pareto_k, poor_ess
 from .model import VAE
 from .noise import KeyedNoise, StreamNoise, derive_seed
@@ -541,7 +541,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         super().__setstate__(state)
         if weights is not None:
             weights = convert(weights, np.ndarray, torch.as_tensor)
-            with local_seed(0, torch.device("cpu")):
+            with Seeded(0, torch.device("cpu")).block():
                 self.vae_ = self._spec.build().eval()
                 self.vae_.load_state_dict(weights["vae"])
                 if "encoder" in weights:

@@ -125,6 +125,8 @@ class Codec(ABC):
     levels: Sequence[Any] = ()
     #: Whether cells are whole numbers.
     whole = False
+    #: Whether cells are dates, times or durations.
+    times = False
     #: Whether the kind was read off the cells, so that other cells may yet belie it.
     guessed = False
 
@@ -192,6 +194,8 @@ class Dates(Codec):
     grain : int
         Microseconds between possible values.
     """
+
+    times = True
 
     def __init__(self, kind: str, dtype: Any, grain: int = 1) -> None:
         self.kind, self.grain = kind, grain
@@ -489,7 +493,8 @@ def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None)
         return column.scatter(np.flatnonzero(where).tolist(), like(column, cells))
     if isinstance(native.dtype, pd.SparseDtype):  # which takes no values
         dense = np.array(native)
-        dense[where] = cells
+        whole = pd.api.types.is_integer_dtype(dense.dtype) and isinstance(cells, np.ndarray)
+        dense[where] = _within(cells, dense.dtype) if whole else cells
         sparse = pd.Series(dense, native.index, name=native.name).astype(native.dtype)
         return nw.from_native(sparse, series_only=True)
     values = native.array.copy()
@@ -514,7 +519,7 @@ def like(column: nw.Series, cells: Any) -> nw.Series:
             new = [c for c in dict.fromkeys(cells) if c is not None and c not in dtype.categories]
             dtype = pd.CategoricalDtype([*dtype.categories, *new], dtype.ordered)
         if pd.api.types.is_integer_dtype(dtype) and isinstance(cells, np.ndarray):
-            cells = _within(cells, getattr(dtype, "numpy_dtype", dtype))
+            cells = _within(cells, _of_numbers(dtype))
         if pd.api.types.is_object_dtype(dtype) and isinstance(cells, np.ndarray):
             cells = _alike(cells, native[native.notna()])
         if getattr(dtype, "tz", None) is not None:
@@ -533,10 +538,16 @@ def like(column: nw.Series, cells: Any) -> nw.Series:
     return made.cast(dtype)
 
 
+def _of_numbers(dtype: Any) -> Any:
+    """Return the type of numpy behind one of pandas'."""
+    return getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
+
+
 def _alike(numbers: NDArray[np.float64], seen: pd.Series) -> list[Any]:
     """Return numbers of the type of those that a column of objects holds."""
-    kinds = set(map(type, seen))
-    if kinds and all(issubclass(kind, (int, np.integer)) for kind in kinds):
+    kinds = set(map(type, seen)) - {str}  # words mark what is missing
+    whole = kinds and all(issubclass(kind, (int, np.integer)) for kind in kinds)
+    if whole and (numbers == np.rint(numbers)).all():
         return [int(number) for number in numbers]
     if kinds == {decimal.Decimal}:
         return [decimal.Decimal(repr(number)) for number in numbers.tolist()]

@@ -295,11 +295,11 @@ calibration_ : DataFrame or None
         self._calibration = None  # it was learned with the other encoder
 
     def _by(self, model: Self) -> Self:
-        """Return the imputer as it is now with one of its ``models_``, which is left alone."""
-        other = copy.copy(self)
-        other.vae_, other.models_, other._calibration = model.vae_, [], None
-        if hasattr(model, "completed_vae_"):
-            other.completed_vae_ = model.completed_vae_
+        """Return one of the ``models_`` with the settings of now."""
+        other = copy.copy(model)
+        for name, value in self.get_params(deep=False).items():
+            setattr(other, name, value)
+        other.models_, other._calibration = [], None
         return other
 
     def _fit_columns(self, cells: Cells) -> None:

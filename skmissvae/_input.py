@@ -371,6 +371,7 @@ def asked_cells(where: Any, source: Source, names: Sequence[str]) -> Mask:
     if np.ndim(where) == 2:
         table: Any = None if source.frame is None else nw.to_native(source.frame)
         both = isinstance(where, pd.DataFrame) and isinstance(table, pd.DataFrame)
+        both = both and source.dtype is None  # an array of objects has no index
         if both and len(where) == shape[0] and not where.index.equals(table.index):
             raise ValueError(
                 "where and X have different indices, so that it is not clear which row is meant; "

@@ -43,7 +43,7 @@ def limits(
     whole = grain > 0
     low[whole] = np.ceil(low[whole] / grain[whole]) * grain[whole]
     high[whole] = np.floor(high[whole] / grain[whole]) * grain[whole]
-    empty = (low > high) | ((low == high) & ~whole)
+    empty = (low > high) | ((low == high) & ~whole) | np.isposinf(low) | np.isneginf(high)
     if empty.any():
         raise ValueError(
             "Parameters 'min_value' and 'max_value' leave no value for column "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import numbers
@@ -75,6 +76,31 @@ class Spec:
             family = dataclasses.replace(self, K=1)._family(vae.prior)
             encoder = self._encoder(family, vae.likelihood)
         return VAE(encoder, vae.decoder, vae.prior, family, vae.likelihood)
+
+    def check_networks(self, vae: VAE, device: torch.device) -> None:
+        """Raise where networks of the user's do not take and give as many numbers as they must.
+
+        Each is asked once, in evaluation mode, for two rows of zeros; what it draws on the way is
+        put back.
+        """
+        n_seen = vae.likelihood.n_inputs + vae.likelihood.n_columns
+        own = ("encoder", self.encoder, vae.encoder, n_seen, vae.family.n_params)
+        other = ("decoder", self.decoder, vae.decoder, self.n_latents, vae.likelihood.n_params)
+        for parameter, given, network, n_in, n_out in (own, other):
+            if given is None:
+                continue
+            wanted = f"Parameter {parameter!r} must make a network from {n_in} numbers to {n_out}"
+            rows = torch.zeros(2, n_in, device=device)
+            if device.type != "cpu":
+                network = copy.deepcopy(network).to(device)
+            try:
+                with torch.no_grad(), torch.random.fork_rng([device] if rows.is_cuda else []):
+                    found = tuple(network(rows).shape)
+            except Exception as error:  # the user's own, which is not ours to name otherwise
+                error.add_note(f"{wanted}.")
+                raise
+            if found != (len(rows), n_out):
+                raise ValueError(f"{wanted}; of {tuple(rows.shape)} it makes {found}.")
 
     def changes(self, other: Spec) -> list[str]:
         """Return the names of what another model would have otherwise."""
@@ -156,20 +182,13 @@ def _made(parameter: str, made: Any, kind: type) -> Any:
 
 
 def _own(make: Network, parameter: str, n_in: int, n_out: int) -> nn.Module:
-    """Return a network of the user's, if it takes and gives as many numbers as it must."""
-    wanted = f"Parameter {parameter!r} must make a network from {n_in} numbers to {n_out}"
-    rows = torch.zeros(2, n_in)
+    """Return a network of the user's, on the CPU."""
     try:
-        network: nn.Module = _made(parameter, make(n_in, n_out), nn.Module).cpu()
-        training = network.training
-        with torch.no_grad():
-            found = tuple(network.eval()(rows).shape)
-    except Exception as error:  # the user's own, which is not ours to name otherwise
-        error.add_note(f"{wanted}.")
+        network: nn.Module = _made(parameter, make(n_in, n_out), nn.Module)
+    except TypeError as error:
+        error.add_note(f"Parameter {parameter!r} is called with two numbers, {n_in} and {n_out}.")
         raise
-    if found != (len(rows), n_out):
-        raise ValueError(f"{wanted}; of {tuple(rows.shape)} it makes {found}.")
-    return network.train(training)
+    return network.cpu()
 
 
 def _part(option: LikelihoodOption, facts: Sequence[Facts], min_scale: float) -> Likelihood:

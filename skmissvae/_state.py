@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +11,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _OURS = {"skmissvae", "sklearn", "joblib"}
 _SEEDED = threading.RLock()
 _LOG = logging.getLogger("skmissvae")
+if hasattr(os, "register_at_fork"):  # a child has the lock of a thread that it has not
+    os.register_at_fork(after_in_child=lambda: _SEEDED._at_fork_reinit())  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -47,19 +51,45 @@ def tell(text: str, *values: object) -> None:
         logging.StreamHandler().handle(record)
 
 
-@contextmanager
-def local_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators for start values and dropout, and put them back.
+class Seeded:
+    """Makes torch's global generators a stream of one's own, for a while or several.
 
-    All threads share these: one at a time has them.
+    Start values and dropout come from them. All threads share them: one at a time has them, for as
+    long as a block lasts, and finds them where its last block left them. Afterwards they are what
+    they were before.
+
+    Parameters
+    ----------
+    seed : int
+        Where the stream starts.
+    device : torch.device
+        Whose generator it is beside the host's.
     """
-    devices = [device] if device.type == "cuda" else []
-    with _SEEDED, torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._seed, self._device = seed, device
+        self._reached: list[Tensor] = []
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """Draw from the stream within the block."""
+        there = self._device.type == "cuda"
+        with _SEEDED, torch.random.fork_rng([self._device] if there else []):
+            if self._reached:
+                torch.set_rng_state(self._reached[0])
+                if there:
+                    torch.cuda.set_rng_state(self._reached[1], self._device)
+            else:
+                torch.default_generator.manual_seed(self._seed)
+                if there:
+                    with torch.cuda.device(self._device):
+                        torch.cuda.manual_seed(self._seed)
+            try:
+                yield
+            finally:
+                self._reached = [torch.get_rng_state()]
+                if there:
+                    self._reached.append(torch.cuda.get_rng_state(self._device))
 
 
 def own_precision(device: torch.device) -> torch.autocast:

@@ -268,7 +268,7 @@ def describe(
                 if isinstance(codec, Dates):
                     units = codec.spans if s == 1 else codec.decode
                     told: Any = units(values[:, s])
-                    if codec.zone and s != 1:
+                    if codec.zone and s != 1 and len(told):
                         told = pd.DatetimeIndex(told).tz_convert(codec.zone)
                     lines[statistic] = told
                 elif codec.whole and s >= 2:  # quantiles are values, means are not

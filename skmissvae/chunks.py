@@ -175,14 +175,17 @@ class Chunks:
         parquet = _parquet()
         paths = [path] if isinstance(path, (str, Path)) else path
         files = [
-            (file, file.parent.relative_to(one) if one.is_dir() else Path())
+            (
+                file,
+                f"{one.name}/{file.relative_to(one).parent}" if one.is_dir() else one.parent.name,
+            )
             for one in map(Path, paths)
             for file in (sorted(one.rglob("*.parquet")) if one.is_dir() else [one])
         ]
         names = None if columns is None else list(columns)
         parts: list[Callable[[], Any]] = []
         for file, folders in files:
-            if "=" in str(folders):
+            if "=" in folders:
                 raise ValueError(
                     f"{file} lies in a folder whose name holds values of a column, which would be "
                     "lost; write the column into the files."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,12 +16,12 @@ from .likelihoods import (
     Likelihood,
     Linear,
     LinearStart,
-    finite,
     quadrature,
 )
 from .noise import Noise
 from .warps import Warp
 
+_NOTHING = 1e-290  # what is within bounds, where digits are lost
 _LEAST_SHARE = -60.0  # logarithm of what is within bounds, where nothing is: all latents the same
 
 
@@ -124,14 +125,14 @@ class BoundedColumns(ColumnDistribution):
 
     def __init__(self, base: ColumnDistribution, low: Tensor, high: Tensor) -> None:
         self.base, self.low, self.high = base, low, high
-        self._start = torch.where(low.isinf(), 0.0, base.below(finite(low).expand(base.shape)))
         self._share = base.share(low, high)
+        self._share = torch.where(self._share < _NOTHING, 0.0, self._share)
         self._free = self._share >= 1
 
     @property
     def shape(self) -> torch.Size:
         """Shape of the batch."""
-        return self._start.shape
+        return self._share.shape
 
     def log_share(self) -> Tensor:
         """Return the logarithm of what lies within the bounds, (*, D)."""
@@ -149,28 +150,32 @@ class BoundedColumns(ColumnDistribution):
         share = torch.where(self._share > 0, self._share, 1.0)
         within = self.base.mean_between(self.low, self.high, share)
         if within is None:
-            within = integral(self, self._start)
+            within = integral(self, self._share)
         else:  # but for rounding
             within = torch.minimum(torch.maximum(within, self.low), self.high)
-            within = torch.where(self._share > 0, within, self._edge())
+            within = torch.where(self._share > 0, within, self._edge)
         return torch.where(self._free, self.base.mean(), within)
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
-        inside = (self.base.cdf(x) - self._start) / self._share.clamp_min(1e-300)
+        inside = self.base.share(self.low, torch.minimum(x, self.high)) / self._share.clamp_min(
+            _NOTHING
+        )
         # where nothing lies within the bounds all is at the nearest one
-        inside = torch.where(self._share > 0, inside.clamp(0, 1), (x >= self._edge()).to(inside))
+        inside = torch.where(self._share > 0, inside.clamp(0, 1), (x >= self._edge).to(inside))
         return torch.where(x < self.low, 0.0, torch.where(x >= self.high, 1.0, inside))
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
-        at = self.base.icdf((self._start + u * self._share).clamp(0, 1))
+        at = self.base.icdf_between(u, self.low, self.high)
         at = torch.minimum(torch.maximum(at, self.low), self.high)
-        return torch.where(self._share > 0, at, self._edge())
+        return torch.where(self._share > 0, at, self._edge)
 
+    @functools.cached_property
     def _edge(self) -> Tensor:
         """Return the bound nearest to what there is."""
-        above = (self._start >= 0.5) | self.high.isinf()
+        free = self.low.new_full((), -torch.inf)
+        above = (self.base.share(free, self.low) >= 0.5) | self.high.isinf()
         return torch.where(above & self.low.isfinite(), self.low, self.high)
 
 

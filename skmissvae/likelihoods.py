@@ -6,7 +6,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from scipy import special
@@ -16,6 +16,7 @@ from .distributions import normal_log_prob, student_t_log_prob
 from .noise import Noise
 
 _NODES = 24  # quantiles that stand for a distribution where its mean has no formula
+_LEAST = 1e-300  # probability that has a quantile in double precision
 _QUANTILE_STEPS = 40  # halvings of the bracket: 1e-12 of its width
 
 
@@ -48,10 +49,16 @@ class ColumnDistribution(ABC):
         return self.cdf(x)
 
     def share(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return P(low <= x_d <= high | z): bounds (D,), which may be infinite -> (*, D)."""
-        start = torch.where(low.isinf(), 0.0, self.below(finite(low).expand(self.shape)))
-        end = torch.where(high.isinf(), 1.0, self.cdf(finite(high).expand(self.shape)))
+        """Return P(low <= x_d <= high | z): (D,) or (*, D), which may be infinite -> (*, D)."""
+        shape = torch.broadcast_shapes(self.shape, low.shape, high.shape)
+        start = torch.where(low.isinf(), 0.0, self.below(finite(low).expand(shape)))
+        end = torch.where(high.isinf(), 1.0, self.cdf(finite(high).expand(shape)))
         return (end - start).clamp_min(0)
+
+    def icdf_between(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Return the u-quantiles of what lies between bounds, as of ``share``: (*, D)."""
+        start = torch.where(low.isinf(), 0.0, self.below(finite(low).expand(self.shape)))
+        return self.icdf((start + u * self.share(low, high)).clamp(0, 1))
 
     def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor | None:
         """Return E[x_d | z, low <= x_d <= high], of which the share is the probability.
@@ -76,7 +83,53 @@ class ColumnDistribution(ABC):
         return self.mean()
 
 
-class NormalColumns(ColumnDistribution):
+class LocatedColumns(ColumnDistribution):
+    """Columns of a symmetric law with location and scale, (*, D)."""
+
+    loc: Tensor
+    scale: Tensor
+
+    @abstractmethod
+    def _below(self, t: Tensor) -> Tensor:
+        """Return P(T <= t) of the law itself, to the last digit below its centre."""
+
+    @abstractmethod
+    def _quantile(self, p: Tensor) -> Tensor:
+        """Return quantiles of the law itself."""
+
+    def mean(self) -> Tensor:
+        """Return the locations: laws whose mean exists."""
+        return self.loc
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return the distribution functions."""
+        return self._below((x - self.loc) / self.scale)
+
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the quantiles."""
+        return self.loc + self.scale * self._quantile(_inner(u))
+
+    def share(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return P(low <= x_d <= high | z), to the last digit in either tail."""
+        a, b, _ = self._lower(low, high)
+        free = low.isinf() & high.isinf()  # of a location that is no number, too
+        return torch.where(free, 1.0, (self._below(b) - self._below(a)).clamp_min(0))
+
+    def icdf_between(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Return quantiles of what lies between bounds, to the last digit in either tail."""
+        a, b, mirrored = self._lower(low, high)
+        start = self._below(a)
+        u = torch.where(mirrored, 1 - u, u)
+        t = self._quantile((start + u * (self._below(b) - start)).clamp(_LEAST, 1 - 1e-15))
+        return self.loc + self.scale * torch.where(mirrored, -t, t)
+
+    def _lower(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return standardised bounds, or their mirror image where they lie above the centre."""
+        a, b = (low - self.loc) / self.scale, (high - self.loc) / self.scale
+        return torch.where(a > 0, -b, a), torch.where(a > 0, -a, b), a > 0
+
+
+class NormalColumns(LocatedColumns):
     """Normal columns with location and scale (*, D)."""
 
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
@@ -86,22 +139,9 @@ class NormalColumns(ColumnDistribution):
         """Return the log-density of each cell."""
         return normal_log_prob(x, self.loc, self.scale)
 
-    def mean(self) -> Tensor:
-        """Return the locations."""
-        return self.loc
-
     def sample(self, noise: Noise) -> Tensor:
         """Return draws."""
         return self.loc + self.scale * noise.normal(*self.loc.shape)
-
-    def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
-        return torch.special.ndtr((x - self.loc) / self.scale)
-
-    def share(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return P(low <= x_d <= high | z), to the last digit in either tail."""
-        a, b = _lower((low - self.loc) / self.scale, (high - self.loc) / self.scale)
-        return torch.special.ndtr(b) - torch.special.ndtr(a)
 
     def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
         """Return the means between bounds, mu + sigma (phi(a) - phi(b)) / share."""
@@ -109,13 +149,19 @@ class NormalColumns(ColumnDistribution):
         fall = torch.exp(-0.5 * a.square()) - torch.exp(-0.5 * b.square())
         return self.loc + self.scale * fall / (math.sqrt(2 * math.pi) * share)
 
-    def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
-        return self.loc + self.scale * torch.special.ndtri(_inner(u))
+    def _below(self, t: Tensor) -> Tensor:
+        return 0.5 * torch.special.erfc(-math.sqrt(0.5) * t)  # torch's ndtr has no lower tail
+
+    def _quantile(self, p: Tensor) -> Tensor:
+        return torch.special.ndtri(p)
 
 
-class StudentTColumns(ColumnDistribution):
-    """Student-t columns with degrees of freedom, location and scale (*, D)."""
+class StudentTColumns(LocatedColumns):
+    """Student-t columns with degrees of freedom, location and scale (*, D).
+
+    With more than two degrees of freedom mean and variance exist. Distribution functions and
+    quantiles are scipy's, on the host: torch has none.
+    """
 
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
         self.df, self.loc, self.scale = df, loc, scale
@@ -124,25 +170,11 @@ class StudentTColumns(ColumnDistribution):
         """Return the log-density of each cell."""
         return student_t_log_prob(x, self.df, self.loc, self.scale)
 
-    def mean(self) -> Tensor:
-        """Return the locations: with more than two degrees of freedom the mean exists."""
-        return self.loc
-
     def sample(self, noise: Noise) -> Tensor:
         """Return draws."""
         half_df = (0.5 * self.df).expand_as(self.loc)
         mixing = (noise.gamma(half_df) / (0.5 * self.df)).clamp_min(1e-12).rsqrt()
         return self.loc + self.scale * mixing * noise.normal(*self.loc.shape)
-
-    def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions, by scipy on the host: torch has none."""
-        standard = ((x - self.loc) / self.scale).detach().cpu().numpy()
-        return torch.as_tensor(special.stdtr(self.df.detach().cpu().numpy(), standard)).to(x)
-
-    def share(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return P(low <= x_d <= high | z), to the last digit in either tail."""
-        a, b = _lower((low - self.loc) / self.scale, (high - self.loc) / self.scale)
-        return self.cdf(self.loc + self.scale * b) - self.cdf(self.loc + self.scale * a)
 
     def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
         r"""Return the means between bounds, by the antiderivative of t f(t).
@@ -159,10 +191,15 @@ class StudentTColumns(ColumnDistribution):
         factor = self.df / (self.df - 1)
         return self.loc + self.scale * factor * (behind(low) - behind(high)) / share
 
-    def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles, by scipy on the host."""
-        standard = special.stdtrit(self.df.detach().cpu().numpy(), _inner(u).detach().cpu().numpy())
-        return self.loc + self.scale * torch.as_tensor(standard).to(self.loc)
+    def _below(self, t: Tensor) -> Tensor:
+        return self._by_scipy(special.stdtr, t)
+
+    def _quantile(self, p: Tensor) -> Tensor:
+        return self._by_scipy(special.stdtrit, p)
+
+    def _by_scipy(self, function: Callable[[Any, Any], Any], x: Tensor) -> Tensor:
+        df = self.df.detach().cpu().numpy()
+        return torch.as_tensor(function(df, x.detach().cpu().numpy())).to(self.loc)
 
 
 class BernoulliColumns(ColumnDistribution):
@@ -352,11 +389,6 @@ Support = Literal["real", "binary", "unit", "whole", "coded", "atom"]
 def finite(bound: Tensor) -> Tensor:
     """Return bounds in which those that are infinite have some value."""
     return bound.nan_to_num(posinf=0.0, neginf=0.0)
-
-
-def _lower(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return an interval, or its mirror image where that is nearer to minus infinity."""
-    return torch.where(a > 0, -b, a), torch.where(a > 0, -a, b)
 
 
 def _inner(u: Tensor) -> Tensor:

@@ -131,6 +131,8 @@ def _spread(cells: np.ndarray, observed: np.ndarray) -> float:
 
 def _as_numbers(cells: np.ndarray) -> np.ndarray:
     """Return objects as numbers, where they are: scikit-learn's imputers give back objects."""
+    if cells.dtype == object and any(isinstance(cell, str) for cell in cells):
+        return cells
     try:
         return cells.astype(float)
     except (TypeError, ValueError):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import math
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ._adam import AdamW, clip
-from ._state import users_level
 from .model import VAE
 from .noise import StreamNoise
 from .objectives import Batch, Objective
@@ -107,6 +106,7 @@ class State(NamedTuple):
     best: float  # validation bound of the weights that were kept; NaN without held-out rows
     optimizer: dict[str, Any]
     stopped: bool  # by Ctrl-C or a callback, before the epochs were over
+    interrupted: bool  # by Ctrl-C
 
 
 def train(
@@ -119,6 +119,7 @@ def train(
     held_out: Batch | None = None,
     frozen: Sequence[nn.Module] = (),
     optimizer_state: dict[str, Any] | None = None,
+    epoch: Callable[[], AbstractContextManager[None]] = nullcontext,
     begin_epoch: Callable[[], None] = lambda: None,
     end_epoch: Callable[[dict[str, list[float]]], bool] = lambda history: False,
 ) -> State:
@@ -146,6 +147,9 @@ def train(
         Parts of the model that stay as they are, in evaluation mode.
     optimizer_state : dict, optional
         ``State.optimizer`` of earlier training to go on from.
+    epoch : callable
+        Returns a context in which an epoch is trained, such as one in which torch's global
+        generators, from which dropout draws, are those of this training.
     begin_epoch : callable
         Called before each epoch.
     end_epoch : callable
@@ -174,64 +178,58 @@ def train(
     history: dict[str, list[float]] = {"bound": [], "learning_rate": [], "seconds": []}
     best, best_weights, waited, reference = -math.inf, None, 0, -math.inf
     factor, lost_epochs, step = 1.0, 0, 0
-    start, stopped = time.perf_counter(), False
+    start, stopped, interrupted = time.perf_counter(), False, False
 
     try:
         rows.share([*flat.weights, *vae.buffers()])
         for _ in range(settings.max_iter):
             begin_epoch()
-            vae.train()
-            for module in frozen:
-                module.eval()
-            total = torch.zeros((), dtype=torch.float64, device=rows.device)
-            n_lost = torch.zeros((), device=rows.device)
-            for batch in rows.batches(settings.batch_size, generator):
-                rate = factor * settings.learning_rate * _pace(settings.schedule, step, n_steps)
-                flat.zero_grad()
-                loss = objective.backward(vae, batch, noise)
-                rows.average(loss, flat.gradients)
-                norm = clip(flat.gradients, settings.max_grad_norm)
-                lost = ~(norm.isfinite() & loss.isfinite())
-                optimizer.step(flat.gradients, rate, lost)
-                n_lost += lost
-                total -= torch.where(lost, 0.0, loss.double())
-                step += 1
+            with epoch():
+                vae.train()
+                for module in frozen:
+                    module.eval()
+                total = torch.zeros((), dtype=torch.float64, device=rows.device)
+                n_lost = torch.zeros((), device=rows.device)
+                for batch in rows.batches(settings.batch_size, generator):
+                    rate = factor * settings.learning_rate * _pace(settings.schedule, step, n_steps)
+                    flat.zero_grad()
+                    loss = objective.backward(vae, batch, noise)
+                    rows.average(loss, flat.gradients)
+                    norm = clip(flat.gradients, settings.max_grad_norm)
+                    lost = ~(norm.isfinite() & loss.isfinite())
+                    optimizer.step(flat.gradients, rate, lost)
+                    n_lost += lost
+                    total -= torch.where(lost, 0.0, loss.double())
+                    step += 1
 
-            lost_steps = int(n_lost.item())  # the one synchronisation of an epoch
-            if lost_steps:
-                factor *= 0.5
-            lost_epochs = lost_epochs + 1 if lost_steps == n_batches else 0
-            if lost_epochs == _PATIENCE or (lost_epochs and step == n_steps):
-                raise DivergenceError
-            total = rows.mean(total)
-            history["bound"].append(total.item() / max(n_batches - lost_steps, 1))
-            history["learning_rate"].append(rate)
-            history["seconds"].append(time.perf_counter() - start)
+                lost_steps = int(n_lost.item())  # the one synchronisation of an epoch
+                if lost_steps:
+                    factor *= 0.5
+                lost_epochs = lost_epochs + 1 if lost_steps == n_batches else 0
+                if lost_epochs == _PATIENCE or (lost_epochs and step == n_steps):
+                    raise DivergenceError
+                total = rows.mean(total)
+                history["bound"].append(total.item() / max(n_batches - lost_steps, 1))
+                history["learning_rate"].append(rate)
+                history["seconds"].append(time.perf_counter() - start)
 
-            if held_out is not None:
-                score = evaluate(vae, objective, held_out, settings.batch_size, validation_seed)
-                score = rows.agree(score)
-                for batch in Whole(held_out).batches(settings.batch_size, generator):
-                    objective.advance(vae, batch, noise)
-                history.setdefault("validation_bound", []).append(score)
-                if score > best:
-                    best, best_weights = score, copy.deepcopy(vae.state_dict())
-                waited = 0 if score > reference + settings.tol else waited + 1
-                reference = max(reference, score) if waited == 0 else reference
+                if held_out is not None:
+                    score = evaluate(vae, objective, held_out, settings.batch_size, validation_seed)
+                    score = rows.agree(score)
+                    for batch in Whole(held_out).batches(settings.batch_size, generator):
+                        objective.advance(vae, batch, noise)
+                    history.setdefault("validation_bound", []).append(score)
+                    if score > best:
+                        best, best_weights = score, copy.deepcopy(vae.state_dict())
+                    waited = 0 if score > reference + settings.tol else waited + 1
+                    reference = max(reference, score) if waited == 0 else reference
             stopped = rows.agree(end_epoch(history))
             if stopped or waited >= settings.n_iter_no_change:
                 break
     except KeyboardInterrupt:
         if not rows.alone:
             raise  # others are at another step
-        stopped = True
-        warnings.warn(
-            f"Training was interrupted in epoch {len(history['seconds']) + 1} of "
-            f"{settings.max_iter}: the model is what it was then, or the best one by held-out "
-            "rows. Whatever called fit goes on; interrupt it again to end that, too.",
-            UserWarning,
-            stacklevel=users_level(),
-        )
+        stopped = interrupted = True
     finally:
         flat.release()
         for weight in still:
@@ -243,7 +241,7 @@ def train(
     for values in history.values():  # an epoch that was cut short leaves no entry anywhere
         del values[min(map(len, history.values())) :]
     best = best if held_out is not None else math.nan
-    return State(history, best, optimizer.state, stopped)
+    return State(history, best, optimizer.state, stopped, interrupted)
 
 
 def useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:

@@ -1,6 +1,7 @@
 """Tables in chunks: the same law as tables in memory, whatever the chunks."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -143,8 +144,17 @@ def test_written_chunks_have_no_index_and_say_which_does_not_fit(tmp_path):
         Chunks.from_parquet(path, ["a", "bb"])
     (tmp_path / "c=1").mkdir()
     path.rename(tmp_path / "c=1" / "a.parquet")
-    with pytest.raises(ValueError, match="whose name holds values"):
-        Chunks.from_parquet(tmp_path)
+    for given in (tmp_path, tmp_path / "c=1", tmp_path / "c=1" / "a.parquet"):
+        with pytest.raises(ValueError, match="whose name holds values"):
+            Chunks.from_parquet(given)
+    inner = tmp_path / "c=1" / "data"  # the folder above is nobody's column
+    inner.mkdir()
+    (tmp_path / "c=1" / "a.parquet").rename(inner / "a.parquet")
+    pickled = pickle.loads(pickle.dumps(Chunks.from_parquet(inner)))
+    assert [len(chunk) for chunk in pickled] == [2]
+    (inner / "b.parquet").write_text("no table")
+    with pytest.raises(ValueError, match="b.parquet cannot be read as a Parquet file"):
+        Chunks.from_parquet(inner)
 
 
 # -- more rows than the sample --------------------------------------------------------------------

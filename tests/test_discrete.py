@@ -11,7 +11,12 @@ from test_model import MetaNoise, NoTensorElsewhere
 
 from skmissvae.composite import AtomLikelihood, BoundedColumns, WarpedLikelihood, bounded
 from skmissvae.discrete import CategoricalLikelihood, OrdinalLikelihood, WholeLikelihood
-from skmissvae.likelihoods import JoinedLikelihood, NormalLikelihood, StudentTLikelihood
+from skmissvae.likelihoods import (
+    JoinedLikelihood,
+    NormalColumns,
+    NormalLikelihood,
+    StudentTLikelihood,
+)
 from skmissvae.warps import Warp, arsinh, fit_warp
 
 WARPS = [[0.1, -0.5, 0.4, -0.3], [-0.2, 0.3, -0.6, 0.2], [0.0, 0.0, 0.0, 0.0]]
@@ -299,13 +304,36 @@ def test_shares_of_both_tails_are_mirror_images(kind):
     params = torch.zeros(1, likelihood.n_params).double()
     columns = likelihood.double()(params)
     infinite = torch.tensor([math.inf]).double()
-    for far in (0.0, 1.0, 8.2, 8.4, 20.0):
-        edge = far * torch.ones(1).double()
-        above = bounded(columns, edge, infinite)
-        below = bounded(columns, -infinite, -edge)
-        torch.testing.assert_close(above[1], below[1])
-        torch.testing.assert_close(above[0].mean(), -below[0].mean())
-        assert (above[0].mean() >= edge).all()
+    scale = columns.scale.item()
+    law = stats.norm(scale=scale)
+    if kind == "student_t":
+        law = stats.t(columns.df.item(), scale=scale)
+    u = torch.tensor([0.01, 0.5, 0.99]).double()[:, None, None]
+    for far in (0.0, 1.0, 7.0, 8.2, 8.4, 20.0, 30.0):
+        edge = far * scale * torch.ones(1).double()
+        above, log_share = bounded(columns, edge, infinite)
+        below, mirrored = bounded(columns, -infinite, -edge)
+        torch.testing.assert_close(log_share, mirrored)
+        exact = max(law.logsf(edge.item()), -60.0)
+        torch.testing.assert_close(log_share.item(), exact, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(above.mean(), -below.mean())
+        if kind == "normal":  # the inverse Mills ratio
+            mills = scale * np.exp(stats.norm.logpdf(far) - stats.norm.logsf(far))
+            torch.testing.assert_close(above.mean().item(), mills, rtol=1e-9, atol=1e-9)
+        at = above.icdf(u)
+        expected = law.isf(law.sf(edge.item()) * (1 - u.numpy()))
+        np.testing.assert_allclose(at.numpy(), expected, rtol=1e-6)
+        torch.testing.assert_close(above.cdf(at), u, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(below.icdf(1 - u), -at)
+
+
+def test_locations_that_are_no_numbers_leave_other_columns_alone():
+    loc = torch.tensor([[math.nan, 0.0], [1.0, 0.0]]).double()
+    columns = NormalColumns(loc, torch.ones_like(loc))
+    low = torch.tensor([-math.inf, 0.5]).double()
+    _, log_share = bounded(columns, low, torch.full_like(low, math.inf))
+    assert (log_share[:, 0] == 0).all()
+    assert log_share.isfinite().all()
 
 
 @pytest.mark.parametrize("loc", [-1.0, 0.0, 0.5, 3.0])

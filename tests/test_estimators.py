@@ -35,7 +35,7 @@ from skmissvae import (
     VAEDensityEstimator,
     importance,
 )
-from skmissvae._state import local_seed
+from skmissvae._state import Seeded
 from skmissvae.distributions import DiagonalNormal
 from skmissvae.families import NormalFamily
 from skmissvae.likelihoods import NormalLikelihood, StudentTLikelihood
@@ -118,9 +118,9 @@ def test_the_world_is_left_alone(cls, dropout, capfd, tmp_path, monkeypatch):
 @every_estimator
 def test_results_do_not_depend_on_the_global_random_state(cls):
     X = holed()
-    with local_seed(1, torch.device("cpu")):
+    with Seeded(1, torch.device("cpu")).block():
         first = outputs(tiny(cls, dropout=0.2).fit(X), X)
-    with local_seed(2, torch.device("cpu")):
+    with Seeded(2, torch.device("cpu")).block():
         assert_same(outputs(tiny(cls, dropout=0.2).fit(X), X), first)
 
 

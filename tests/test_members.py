@@ -8,7 +8,7 @@ from helpers import check_start, deviates, lattice, stream, uniform
 from scipy import stats
 from torch import nn
 
-from skmissvae._state import local_seed
+from skmissvae._state import Seeded
 from skmissvae.discrete import OrdinalLikelihood
 from skmissvae.families import POSTERIORS, StudentTFamily
 from skmissvae.likelihoods import (
@@ -268,7 +268,7 @@ def test_gradients_of_the_network_are_those_of_differences(n_blocks, linear_path
     x = uniform(2, 4, 3, low=-1, high=1).requires_grad_()
 
     def output(x, *weights):
-        with local_seed(3, x.device):  # the same units are dropped
+        with Seeded(3, x.device).block():  # the same units are dropped
             return net(x)
 
     assert torch.autograd.gradcheck(output, (x, *net.parameters()))
@@ -288,7 +288,7 @@ def test_frozen_weights_get_no_gradient_and_pass_it_on():
 @pytest.mark.parametrize("dropout", [1e-4, 0.1, 0.5, 0.99])
 def test_units_are_dropped_independently_and_keep_their_mean(dropout):
     n = 200_000
-    with local_seed(0, torch.device("cpu")):
+    with Seeded(0, torch.device("cpu")).block():
         factors = _kept(dropout, (2, n), torch.empty(0, dtype=torch.float64))
     dropped = (factors == 0).double()
     error = (dropout * (1 - dropout) / n) ** 0.5

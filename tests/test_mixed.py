@@ -171,10 +171,18 @@ def test_columns_of_sparse_cells_and_of_objects_keep_their_types():
         }
     )
     frame["sparse"] = frame["sparse"].mask(rng.random(N) < 0.2).astype(pd.SparseDtype(float))
-    out = tiny(MVAEImputer, estimate="draw").fit_transform(frame)
+    frame["whole"] = pd.arrays.SparseArray(COUNTS, dtype=pd.SparseDtype("int64", 0))
+    imputer = tiny(MVAEImputer, estimate="draw").fit(frame)
+    out = imputer.transform(frame)
     assert_completed(out, frame)
     assert set(map(type, out["price"])) == {decimal.Decimal}
     assert set(map(type, out["count"])) == {int}
+    assert imputer.sample(3)["whole"].dtype == frame["whole"].dtype
+    marked = frame[["price", "x"]].assign(price=frame["price"].fillna("?"))
+    out = tiny(MVAEImputer, missing_values="?").fit_transform(marked)
+    assert set(map(type, out["price"])) == {decimal.Decimal}
+    means = tiny(MVAEImputer, feature_kinds={"count": "continuous"}).fit_transform(frame)
+    assert not (means["count"][frame["count"].isna()] % 1 == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [pl.Int128, pl.Object])
@@ -196,6 +204,25 @@ def test_empty_columns_of_any_type_are_kept_and_sampled():
     assert list(made) == list(frame)
     assert list(map(str, made.dtypes)) == list(map(str, frame.dtypes))
     assert made["string"].isna().all()
+
+
+def test_whole_numbers_of_any_size_are_whole():
+    sizes = np.rint(10 ** np.random.default_rng(0).uniform(3, 14, N))
+    frame = pd.DataFrame({"size": sizes, "x": REAL})
+    tiny(MVAEImputer, feature_kinds={"size": "count"}).fit(frame).score_samples(frame)
+    few = frame.assign(size=COUNTS)
+    imputer = tiny(MVAEImputer, feature_kinds={"size": "count"}).fit(few)
+    with pytest.raises(ValueError, match="only whole numbers"):
+        imputer.score_samples(few.assign(size=3.4))
+    with pytest.raises(ValueError, match="leave no value for column"):
+        imputer.set_params(min_value=np.inf).transform(few)
+
+
+def test_dates_that_are_all_seen_have_no_line():
+    frame = pd.DataFrame({"when": pandas_column("with a zone"), "x": with_holes(REAL, 4)})
+    imputer = tiny(MVAEImputer).fit(frame)
+    seen = frame[frame["when"].notna()]
+    assert set(imputer.cell_distribution(seen)["column"]) == {"x"}
 
 
 def test_zeros_have_no_sign():
@@ -228,14 +255,19 @@ def test_remarks_tell_what_may_be_amiss():
         {
             "typo": np.where(np.arange(100) == 7, 999.0, rng.normal(size=100)),
             "fine": rng.normal(size=100),
+            "rare": np.where(np.arange(100) == 9, 2, 0),
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 99, 100), "D"),
             "code": rng.choice([3, 6, 7], 100),
             "words": rng.choice(["1.5", "2.5", "7"], 100),
             "years": rng.choice(["2009_10", "2011_12", "2013_14"], 100),
             "days": rng.choice(["2020-01-02", "2021-03-04", "2022-05-06"], 100),
         }
     )
+    frame.loc[[3, 5], "day"] = pd.Timestamp("2199-01-01"), pd.NaT
     imputer = tiny(MVAEImputer).fit(frame)
     remark = imputer.fit_report_["remark"]
+    assert "2199-01-01 00:00:00 among them" in remark["day"]
+    assert "variance" not in remark["rare"]
     assert "999 among them" in remark["typo"]
     assert "'ordinal'" in remark["code"]
     assert "to_numeric" in remark["words"]
@@ -682,6 +714,10 @@ def test_masks_of_columns_and_of_frames():
         assert_frame_equal(imputer.transform(frame, where=where), by_name)
     with pytest.raises(ValueError, match="where and X have different indices"):
         imputer.transform(frame, where=mask[::-1])
+    array, labelled = frame.to_numpy(dtype=object), mask.set_axis([f"r{i}" for i in range(N)])
+    imputer = tiny(MVAEImputer).fit(array)
+    labelled.columns = range(mask.shape[1])
+    assert imputer.transform(array, where=labelled.to_numpy()).shape == array.shape
 
 
 def test_markers_in_columns_of_objects_and_categories():

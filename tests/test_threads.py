@@ -1,5 +1,6 @@
 """Threads change how long it takes, not what comes out, and are put back."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -43,6 +44,23 @@ def test_fits_in_threads_are_those_of_one_after_the_other():
         for fit in [pool.submit(tiny(MissSIWAEImputer, dropout=0.3).fit, X) for _ in range(6)]:
             np.testing.assert_array_equal(fit.result().transform(X), alone)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@quiet
+def test_a_callback_may_wait_for_a_fit_in_another_thread():
+    pytest.importorskip("sklearn", minversion="1.9")
+
+    X, found = table(), []
+
+    def elsewhere(model):
+        with ThreadPoolExecutor(1) as pool:
+            found.append(pool.submit(tiny(MissSIWAEImputer, max_iter=1).fit, X).result(60))
+            found.append(pool.submit(pickle.loads, pickle.dumps(found[0])).result(60))
+
+    from test_callbacks import Recorder
+
+    tiny(MissSIWAEImputer).set_callbacks(Recorder(look=elsewhere)).fit(X)
+    assert len(found) == 6
 
 
 def test_parts_keep_their_order_and_errors_come_through(two_threads):
