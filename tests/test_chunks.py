@@ -153,7 +153,7 @@ def test_written_chunks_have_no_index_and_say_which_does_not_fit(tmp_path):
     pickled = pickle.loads(pickle.dumps(Chunks.from_parquet(inner)))
     assert [len(chunk) for chunk in pickled] == [2]
     (inner / "b.parquet").write_text("no table")
-    with pytest.raises(ValueError, match="b.parquet cannot be read as a Parquet file"):
+    with pytest.raises(ValueError, match=r"b\.parquet cannot be read as a Parquet file"):
         Chunks.from_parquet(inner)
 
 
