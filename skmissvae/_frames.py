@@ -535,7 +535,8 @@ def like(column: nw.Series, cells: Any) -> nw.Series:
     made = nw.new_series(column.name, list(cells), backend=column.implementation)
     if dtype == nw.Datetime and dtype.time_zone:
         return made.dt.convert_time_zone(dtype.time_zone).cast(dtype)
-    return made.cast(dtype)
+    # by polars itself: narwhals does not know all of its types
+    return nw.from_native(nw.to_native(made).cast(native.dtype), series_only=True)
 
 
 def _of_numbers(dtype: Any) -> Any:
