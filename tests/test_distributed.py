@@ -48,8 +48,9 @@ def test_it_is_as_good_as_that_of_one_process(found, way):
         np.sqrt(np.mean((made - complete)[holes] ** 2))
         for made in (found[0][f"{way}_completed"], alone.transform(X))
     ]
-    assert errors[0] < 1.25 * errors[1]
-    least = 0.6 if way == "chunks" else 0.2  # its seed is another one each time
+    # the seed of chunks is another one each time, and with it the sample that units come from
+    most, least = (1.5, 0.6) if way == "chunks" else (1.25, 0.2)
+    assert errors[0] < most * errors[1]
     assert found[0][f"{way}_bound"][-1] > alone.history_["bound"][-1] - least
 
 
