@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._frames import CODED, Codec, Floats, Mask, Numbers
+from ._frames import CODED, Codec, Dates, Floats, Mask, Numbers
+from .composite import is_atom
 from .warps import fit_warp
 
 # In standard deviations: beyond it squares would leave the range of float32.
@@ -30,7 +31,6 @@ _FEW_CODES = 10  # whole numbers that may be codes
 #: Share of a column's variance by 1% of its cells from which on it is told.
 MOST = 0.5
 _ENOUGH_CELLS = 50  # cells of a column, of which a hundredth can be told
-_DATE = datetime.date.fromisoformat
 
 #: What becomes of columns that the model has a say in.
 TAKEN = ("modelled", "copy")
@@ -217,8 +217,9 @@ class Table:
         """Tell which cells of a column are its atom, as the likelihood does."""
         atom = self.facts[d].atom
         assert atom is not None, "of a column that has one"
-        value = np.float32(atom[0])
-        return np.abs(x.astype(np.float32) - value) <= 1e-6 * (1 + abs(value))
+        cells = torch.from_numpy(x).float()
+        found: Mask = is_atom(cells, cells.new_tensor(atom[0])).numpy()
+        return found
 
     def in_units(self, d: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return numbers of a modelled column in the table's units: (...) -> (...)."""
@@ -353,10 +354,10 @@ class Table:
 
     def _hints(self, j: int, d: int | None) -> Iterator[str]:
         """Yield what may be amiss with a column, and what to do then."""
-        codec = self.codecs[j]
+        codec, to_date = self.codecs[j], datetime.date.fromisoformat
         if codec.levels and all(_reads_as(float, level) for level in codec.levels):
             yield "strings of numbers are taken for categories: pandas.to_numeric makes numbers"
-        elif codec.levels and all(_reads_as(_DATE, level) for level in codec.levels):
+        elif codec.levels and all(_reads_as(to_date, level) for level in codec.levels):
             yield "strings of dates are taken for categories: pandas.to_datetime makes dates"
         if d is None:
             return
@@ -369,7 +370,7 @@ class Table:
         if self.far_share[d] > MOST:
             ends = np.array([self.low[d], self.high[d]])
             off = ends[np.abs(ends - self.location[d]).argmax()]
-            told = f"{codec.decode(ends[ends == off])[0]}" if codec.times else f"{off:.6g}"
+            told = str(codec.decode(off[None])[0]) if isinstance(codec, Dates) else f"{off:.6g}"
             yield (
                 f"1% of the cells make {self.far_share[d]:.0%} of the variance, {told} among "
                 "them: mend what is an error, or set learn_shapes=True"

@@ -125,8 +125,6 @@ class Codec(ABC):
     levels: Sequence[Any] = ()
     #: Whether cells are whole numbers.
     whole = False
-    #: Whether cells are dates, times or durations.
-    times = False
     #: Whether the kind was read off the cells, so that other cells may yet belie it.
     guessed = False
 
@@ -194,8 +192,6 @@ class Dates(Codec):
     grain : int
         Microseconds between possible values.
     """
-
-    times = True
 
     def __init__(self, kind: str, dtype: Any, grain: int = 1) -> None:
         self.kind, self.grain = kind, grain
@@ -487,14 +483,13 @@ def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None)
         return made
     if not isinstance(native, pd.Series) and column.dtype == nw.Object:
         held = objects(column)
-        held[where] = nw.to_native(like(column, cells)).to_list()
+        held[where] = list(cells)
         return like(column, held.tolist())
     if not isinstance(native, pd.Series):
         return column.scatter(np.flatnonzero(where).tolist(), like(column, cells))
     if isinstance(native.dtype, pd.SparseDtype):  # which takes no values
         dense = np.array(native)
-        whole = pd.api.types.is_integer_dtype(dense.dtype) and isinstance(cells, np.ndarray)
-        dense[where] = _within(cells, dense.dtype) if whole else cells
+        dense[where] = np.array(nw.to_native(like(column, cells)))
         sparse = pd.Series(dense, native.index, name=native.name).astype(native.dtype)
         return nw.from_native(sparse, series_only=True)
     values = native.array.copy()

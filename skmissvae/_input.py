@@ -369,9 +369,9 @@ def asked_cells(where: Any, source: Source, names: Sequence[str]) -> Mask:
     """
     shape = source.n_rows, len(names)
     if np.ndim(where) == 2:
-        table: Any = None if source.frame is None else nw.to_native(source.frame)
+        # an array of objects, which has a type, has no index
+        table: Any = None if source.dtype else nw.to_native(source.frame, pass_through=True)
         both = isinstance(where, pd.DataFrame) and isinstance(table, pd.DataFrame)
-        both = both and source.dtype is None  # an array of objects has no index
         if both and len(where) == shape[0] and not where.index.equals(table.index):
             raise ValueError(
                 "where and X have different indices, so that it is not clear which row is meant; "

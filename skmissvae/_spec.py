@@ -7,7 +7,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from .model import VAE
 from .networks import ConvDecoder, ConvEncoder, Image, ResidualMLP
 from .priors import PRIORS, Prior
 
+T = TypeVar("T")
 LikelihoodOption = str | Callable[[int], Likelihood]
 Network = Callable[[int, int], nn.Module]
 
@@ -139,13 +140,11 @@ class Spec:
     def _prior(self) -> Prior:
         if isinstance(self.prior, str):
             return PRIORS[self.prior](self.n_latents)
-        prior: Prior = _made("prior", self.prior(self.n_latents), Prior)
-        return prior
+        return _made("prior", self.prior(self.n_latents), Prior)
 
     def _family(self, prior: Prior) -> Family:
         if callable(self.posterior):
-            family: Family = _made("posterior", self.posterior(self.n_latents, self.K), Family)
-            return family
+            return _made("posterior", self.posterior(self.n_latents, self.K), Family)
         if self.posterior != "auto":
             return POSTERIORS[self.posterior](self.n_latents, self.K)
         if math.isinf(prior.tail):
@@ -171,7 +170,7 @@ class Spec:
         return self.n_hidden, self.n_blocks, self.dropout, self.linear_path
 
 
-def _made(parameter: str, made: Any, kind: type) -> Any:
+def _made(parameter: str, made: T, kind: type) -> T:
     """Return what a user's callable has made, if it is what it must be."""
     if not isinstance(made, kind):
         raise TypeError(
@@ -184,7 +183,7 @@ def _made(parameter: str, made: Any, kind: type) -> Any:
 def _own(make: Network, parameter: str, n_in: int, n_out: int) -> nn.Module:
     """Return a network of the user's, on the CPU."""
     try:
-        network: nn.Module = _made(parameter, make(n_in, n_out), nn.Module)
+        network = _made(parameter, make(n_in, n_out), nn.Module)
     except TypeError as error:
         error.add_note(f"Parameter {parameter!r} is called with two numbers, {n_in} and {n_out}.")
         raise
@@ -194,8 +193,7 @@ def _own(make: Network, parameter: str, n_in: int, n_out: int) -> nn.Module:
 def _part(option: LikelihoodOption, facts: Sequence[Facts], min_scale: float) -> Likelihood:
     """Return the observation model of columns that are alike."""
     if callable(option):
-        own: Likelihood = _made("likelihood", option(len(facts)), Likelihood)
-        return own
+        return _made("likelihood", option(len(facts)), Likelihood)
     if option == "categorical":
         return CategoricalLikelihood([column.counts for column in facts])
     if option == "ordinal":

@@ -16,8 +16,16 @@ from torch import Tensor
 _OURS = {"skmissvae", "sklearn", "joblib"}
 _SEEDED = threading.RLock()
 _LOG = logging.getLogger("skmissvae")
-if hasattr(os, "register_at_fork"):  # a child has the lock of a thread that it has not
-    os.register_at_fork(after_in_child=lambda: _SEEDED._at_fork_reinit())  # type: ignore[attr-defined]
+
+
+def _renew() -> None:
+    """Make a new lock: a child has that of a thread which it has not."""
+    global _SEEDED
+    _SEEDED = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 @contextmanager

@@ -39,6 +39,17 @@ class Sampler(ABC):
     ----------
     n_chains : int
         Chains per row where the sampler imputes by itself. DeMissVAE runs K.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MIWAEImputer
+    >>> from skmissvae.samplers import LAIR
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> X[::4, 1] = np.nan
+    >>> imputer = MIWAEImputer(sampler=LAIR(n_chains=5), max_iter=5)
+    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
+    False
     """
 
     n_chains: int = 20
@@ -75,17 +86,6 @@ class ImportanceResampling(Sampler):
         As in Sampler.
     n_draws : int
         Importance draws in the pool of a step, from the posterior given the observed cells.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmissvae import MIWAEImputer
-    >>> from skmissvae.samplers import ImportanceResampling
-    >>> X = np.random.default_rng(0).normal(size=(60, 3))
-    >>> X[::4, 1] = np.nan
-    >>> imputer = MIWAEImputer(sampler=ImportanceResampling(n_draws=100), max_iter=5)
-    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
-    False
     """
 
     sees_completed: ClassVar[bool] = False
@@ -114,17 +114,6 @@ class PseudoGibbs(Sampler):
     ----------
     n_chains : int
         As in Sampler.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmissvae import MIWAEImputer
-    >>> from skmissvae.samplers import PseudoGibbs
-    >>> X = np.random.default_rng(0).normal(size=(60, 3))
-    >>> X[::4, 1] = np.nan
-    >>> imputer = MIWAEImputer(sampler=PseudoGibbs(n_chains=5), max_iter=5)
-    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
-    False
     """
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
@@ -147,17 +136,6 @@ class MetropolisWithinGibbs(Sampler):
     ----------
     n_chains : int
         As in Sampler.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmissvae import MIWAEImputer
-    >>> from skmissvae.samplers import MetropolisWithinGibbs
-    >>> X = np.random.default_rng(0).normal(size=(60, 3))
-    >>> X[::4, 1] = np.nan
-    >>> imputer = MIWAEImputer(sampler=MetropolisWithinGibbs(n_chains=5), max_iter=5)
-    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
-    False
     """
 
     keeps_z: ClassVar[bool] = True
@@ -215,17 +193,6 @@ class LAIR(Sampler):
         Pools drawn one after the other in a step.
     final_resampling : bool
         Whether the step ends with latents from the pools of all its iterations.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmissvae import MIWAEImputer
-    >>> from skmissvae.samplers import LAIR
-    >>> X = np.random.default_rng(0).normal(size=(60, 3))
-    >>> X[::4, 1] = np.nan
-    >>> imputer = MIWAEImputer(sampler=LAIR(n_chains=5), max_iter=5)
-    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
-    False
     """
 
     n_replenish: int = 1

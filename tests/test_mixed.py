@@ -283,8 +283,6 @@ def test_remarks_tell_what_may_be_amiss():
 
 @pytest.mark.parametrize("dtype", ["category", "string", "Int64", "datetime64[ns]"])
 def test_frames_that_cannot_be_written_to(dtype):
-    if dtype == "string" and pd.__version__ < "2.2.3":
-        pytest.skip("this pandas cannot take a part of strings that cannot be written to")
     frame = pandas_frame(dtype)
     for name in frame:
         values = frame[name].array
