@@ -2,13 +2,14 @@
 
 ``python benchmarks/speed.py steps`` times training steps of every method beside their floor, the
 bare matrix products of the same shapes, interleaved, and writes medians over rounds of the ratios
-within a round. ``tables`` times fit and transform beside scikit-learn's imputers by rows and
-columns, each run in a process of its own that is stopped at 600 s, with its peak memory and its
-error. ``serving`` times ``transform``, ``impute`` and ``score_samples`` of a fitted model by
-draws. ``processes`` times epochs of one and of two processes that share a table. ``memory`` tells
-what a row's draws take under limits of scikit-learn's ``working_memory``, on Linux. Each writes
-``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file has. The first three
-take ``--device cuda``, and then have files of their own.
+within a round. ``models`` times steps of several models that are trained at once beside those of
+the same models one by one. ``tables`` times fit and transform beside scikit-learn's imputers by
+rows and columns, each run in a process of its own that is stopped at 600 s, with its peak memory
+and its error. ``serving`` times ``transform``, ``impute`` and ``score_samples`` of a fitted model
+by draws. ``processes`` times epochs of one and of two processes that share a table. ``memory``
+tells what a row's draws take under limits of scikit-learn's ``working_memory``, on Linux. Each
+writes ``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file has. The first
+four take ``--device cuda``, and then have files of their own.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from skmissvae import MissSIWAEImputer, VAEDensityEstimator
 from skmissvae._columns import Facts
 from skmissvae._spec import Spec
+from skmissvae.ensembles import train_together
 from skmissvae.model import VAE
 from skmissvae.noise import StreamNoise
 from skmissvae.objectives import (
@@ -214,6 +216,82 @@ def steps(quick: bool, device: str) -> str:
 def frame_where(frame: pd.DataFrame) -> list[str]:
     """Return the names of settings and threads, in their order."""
     return [f"{s}, {t} threads" for s, t in zip(frame.setting, frame.threads, strict=True)]
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+#: As of the steps; the first are those of an imputer of 500 rows and 10 columns.
+STACKED = {
+    "defaults, 64 rows": (64, 10, 10, 128, 2, 5, 0.1, True),
+    "64 rows, width 200": (64, 5, 2, 200, 3, 5, 0.0, False),
+    "64 rows, width 32": (64, 10, 10, 32, 2, 5, 0.1, True),
+}
+N_MODELS = (1, 5, 20)
+
+
+def models(quick: bool, device: str) -> str:
+    """Time steps of several models."""
+    lines = []
+    n_rounds, n_steps = (3, 3) if quick else (9, 8)
+    for name, setting in STACKED.items():
+        size, n_columns, K = setting[0], setting[1], setting[5]
+        x = torch.randn(size * n_steps, n_columns, device=device)
+        observed = torch.rand(x.shape, device=device) < 0.5
+        rows = Batch(torch.where(observed, x, 0.0), observed, torch.arange(len(x), device=device))
+        options = Settings(1, size, 1e-3, max_grad_norm=10.0)
+        generator = torch.Generator(device).manual_seed(0)
+        for method in ("MIWAE", "MissSVAE", "MissSIWAE"):
+            of = METHODS[method]
+            objective = BoundObjective(
+                of.bound,
+                1 if of.stratified else K,
+                stratified=of.stratified,
+                gradient=of.gradient,
+            )
+            for n_models in N_MODELS:
+                make = spec(setting, K if of.mixture else 1)
+                vaes = [make.build().to(device) for _ in range(n_models)]
+                places = torch.arange(len(x), device=device).expand(n_models, -1)
+                timed = []
+                for _ in range(n_rounds + 1):  # the first warms up
+                    start = time.perf_counter()
+                    for vae in vaes:
+                        train(vae, objective, rows, options, generator)
+                    wait(device)
+                    middle = time.perf_counter()
+                    train_together(vaes, objective, rows, places, options, generator)
+                    wait(device)
+                    end = time.perf_counter()
+                    per = 1000 / (n_steps * n_models)
+                    timed.append((per * (middle - start), per * (end - middle)))
+                both = np.array(timed[1:])
+                lines.append(
+                    {
+                        "setting": name,
+                        "method": method,
+                        "models": n_models,
+                        "ms_alone": np.median(both[:, 0]),
+                        "ms_at_once": np.median(both[:, 1]),
+                        "ratio": np.median(both[:, 0] / both[:, 1]),
+                    }
+                )
+    frame = pd.DataFrame(lines)
+    write("models", frame, quick, device)
+    shown = frame.assign(
+        told=[
+            f"{alone:.2f} / {at_once:.2f} = {ratio:.2f}"
+            for alone, at_once, ratio in frame.iloc[:, 3:].to_numpy()
+        ],
+        what=[f"{m}, {s}" for m, s in zip(frame.method, frame.setting, strict=True)],
+        where=[f"{n} model{'s' * (n > 1)}" for n in frame.models],
+    )
+    order = list(dict.fromkeys(shown["what"])), list(dict.fromkeys(shown["where"]))
+    shown = shown.pivot(index="what", columns="where", values="told").loc[order[0], order[1]]
+    return (
+        markdown(shown, "method, setting")
+        + "\nMilliseconds of a training step per model, of models one by one and at once, and the "
+        f"ratio: medians over {n_rounds} interleaved rounds, {torch.get_num_threads()} thread."
+    )
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -569,6 +647,7 @@ def memory(quick: bool) -> str:
 
 PARTS = {
     "steps": steps,
+    "models": models,
     "tables": tables,
     "serving": serving,
     "processes": processes,
@@ -592,10 +671,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds, small tables")
     parser.add_argument("--shapes", nargs="+", help="of tables, such as 1000x10; all without it")
     parser.add_argument("--methods", nargs="+", choices=TIMED, help="of tables; all without it")
-    parser.add_argument("--device", default="cpu", help="of steps, tables and serving")
+    parser.add_argument("--device", default="cpu", help="of steps, models, tables and serving")
     options = parser.parse_args()
     more: dict[str, Any] = {}
-    if options.part in ("steps", "tables", "serving"):
+    if options.part in ("steps", "models", "tables", "serving"):
         more["device"] = options.device
     elif options.device != "cpu":
         parser.error(f"{options.part} is measured on the CPU alone.")

@@ -54,10 +54,15 @@ class AdamW:
             Those of the weights.
         rate : float
             Learning rate.
-        lost : Tensor of shape ()
+        lost : Tensor of shape () or (n_models,)
             True where gradients are not to be trusted: all stays as it is, without anybody waiting
-            for the device to tell.
+            for the device to tell. Where weights are those of several models, along their first
+            axis, one that has lost its step goes on by its moments.
         """
+        if lost.dim():
+            for gradient in gradients:
+                gradient.masked_fill_(lost.unsqueeze(-1), 0.0)
+            lost = lost.all()
         adamw(
             self.weights,
             list(gradients),
@@ -78,9 +83,13 @@ class AdamW:
 
 
 def clip(gradients: Sequence[Tensor], max_norm: float) -> Tensor:
-    """Scale gradients to a norm of ``max_norm`` at most, in place; return the norm they had."""
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
-    factor = (max_norm / norm).clamp_max(1)
+    """Scale gradients to a norm of ``max_norm`` at most, in place; return the norm they had.
+
+    (n_weights,) -> (), or of several models (n_models, n_weights) -> (n_models,).
+    """
+    norms = torch.stack([torch.linalg.vector_norm(gradient, dim=-1) for gradient in gradients])
+    norm = torch.linalg.vector_norm(norms, dim=0)
+    factor = (max_norm / norm).clamp_max(1).unsqueeze(-1)
     for gradient in gradients:
         gradient.mul_(factor)
     return norm

@@ -62,7 +62,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     # -- what a method is ---------------------------------------------------------------------
 
-    def _objective(self) -> Objective:
+    def _objective(self) -> BoundObjective:
         # a decomposed method's encoder of incomplete rows is that of MissSIWAE
         method = METHODS.get(self._method_name(), METHODS["MissSIWAE"])
         gradient = method.gradient if self.gradient == "auto" else self.gradient
@@ -200,9 +200,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if start_seed is not None:
             self._begin(table, start_seed)
         state = self._train(table, max_iter, self.schedule, seed, epochs)
-        self.history_ = state.history
-        self.n_iter_ = max(1, len(self.history_["bound"]))
-        self.validation_score_ = state.best
+        self._keep(state)
         if self._decomposed():
             n_done = self.n_iter_ if state.stopped else max_iter
             n_epochs = self._encoder_epochs(n_done)
@@ -210,14 +208,24 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             state = state._replace(interrupted=state.interrupted or second.interrupted)
         return state
 
+    def _keep(self, state: State) -> None:
+        """Tell how the model's training went."""
+        self.history_ = state.history
+        self.n_iter_ = max(1, len(self.history_["bound"]))
+        self.validation_score_ = state.best
+
     def _choose_start(self, rows: Rows, held_out: Tensor | None, seed: int) -> None:
         """Let subclasses decide between starts."""
 
-    def _refitted(self, rows: Rows, held_out: Tensor | None, max_iter: int, seed: int) -> Self:
+    def _can_stack(self) -> bool:
+        """Tell whether several such models can be trained as one."""
+        return not self._decomposed() and self._spec.is_ours
+
+    def _refitted(self, table: Training, max_iter: int, seed: int) -> Self:
         """Return a copy whose model is fitted anew to other rows of the same schema."""
         other = copy.copy(self)
         other._build(seed)
-        if other._learn(Training(rows, held_out), max_iter, seed, None, seed).stopped:
+        if other._learn(table, max_iter, seed, None, seed).stopped:
             raise KeyboardInterrupt  # a model cut short would not be one of many
         for name in ("_optimizers", "_chains"):
             other.__dict__.pop(name, None)
@@ -636,17 +644,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if held_out is not None:
             there = held_out.to(device)
             parts = [Batch(*(piece[part] for piece in all_rows)) for part in (~there, there)]
-        step = self._step(table.n_rows)
-        settings = Settings(
-            max_iter=max_iter,
-            batch_size=step.rows,
-            learning_rate=step.rate,
-            schedule=schedule,
-            weight_decay=self.weight_decay,
-            max_grad_norm=self.max_grad_norm,
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
-        )
+        settings = self._settings(table.n_rows, max_iter, schedule)
 
         def end_epoch(history: dict[str, list[float]]) -> bool:
             if epochs is None:
@@ -672,7 +670,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 del all_rows  # what is trained on is in parts
                 # dropout's stream must not be that of the draws
                 dropout = Seeded(derive_seed(table.own_seed(seed), 4), device)
-                with threads(useful_threads(vae, goal, step.rows)):
+                with threads(useful_threads(vae, goal, settings.batch_size)):
                     state = train(
                         vae,
                         goal,
@@ -691,6 +689,20 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         moments = convert(state.optimizer, Tensor, lambda moment: moment.cpu())
         self._optimizers = {**going_on, name: moments}
         return vae.cpu().eval(), state
+
+    def _settings(self, n_rows: int, max_iter: int, schedule: Schedule) -> Settings:
+        """Return how to train on so many rows."""
+        step = self._step(n_rows)
+        return Settings(
+            max_iter=max_iter,
+            batch_size=step.rows,
+            learning_rate=step.rate,
+            schedule=schedule,
+            weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm,
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol,
+        )
 
     def _held_out(self, n_rows: int, seed: int, of: int | None = None) -> Tensor | None:
         """Return which of the rows in memory are held out, (N,) bool, or None.

@@ -13,10 +13,10 @@ import torch
 from sklearn.base import TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from ._bootstrap import bootstrapped
 from ._columns import Rows
 from ._completion import Completion
 from ._conditional import Conditional, cells_of, level_chances, median, mode
@@ -33,6 +33,7 @@ from ._params import (
     refuse_fewer,
     whole,
 )
+from ._pieces import Training
 from ._rowwise import draws_at_once
 from ._schedules import SMALL, Step, epochs_from_start, step_from_start
 from ._settable import a_mapping
@@ -133,7 +134,8 @@ calibration_ : DataFrame or None
         Parameter(
             "int or None",
             "Processes that fit the ``n_models``; None is one, or what a joblib.parallel_config "
-            "says, and -1 all cores. Results do not depend on it.",
+            "says, and -1 all cores. Results do not depend on it. A GPU trains models of our "
+            "networks at once instead.",
             either(a_number_of_jobs, none),
         ),
     ] = None
@@ -196,10 +198,8 @@ calibration_ : DataFrame or None
     def _fit_more(self, rows: Rows, max_iter: int, seed: int) -> None:
         self.models_: list[Self] = []
         if self.n_models > 1:
-            fitted = Parallel(n_jobs=self.n_jobs)(
-                delayed(_bootstrapped)(self, rows, max_iter, derive_seed(seed, 8, i))
-                for i in range(self.n_models)
-            )
+            seeds = [derive_seed(seed, 8, i) for i in range(self.n_models)]
+            fitted = bootstrapped(self, rows, max_iter, seeds, self.n_jobs)
             for model in fitted:  # processes bring copies of what all share
                 model._table, model._spec, model._template = self._table, self._spec, self._template
             self.models_ = fitted
@@ -227,7 +227,7 @@ calibration_ : DataFrame or None
         other.calibrate = False
         other.batch_size, other.learning_rate = self._step(len(order))
         held_out = other._held_out(n_kept, seed)
-        other = other._refitted(kept, held_out, max_iter, derive_seed(seed, 10))
+        other = other._refitted(Training(kept, held_out), max_iter, derive_seed(seed, 10))
         other._fit_more(kept, max_iter, derive_seed(seed, 10))
         x, observed = np.tile(rest.x, (_N_MASKS, 1)), np.tile(rest.observed, (_N_MASKS, 1))
         # a cell counts once, by the first mask that hides it
@@ -589,14 +589,3 @@ calibration_ : DataFrame or None
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _bootstrapped(imputer: BaseImputer, rows: Rows, max_iter: int, seed: int) -> BaseImputer:
-    """Return the imputer fitted to a bootstrap sample of the rows that it does not hold out."""
-    held_out = imputer._held_out(len(rows.x), seed)
-    kept = np.arange(len(rows.x)) if held_out is None else np.flatnonzero(~held_out.numpy())
-    sample = np.random.default_rng(seed).choice(kept, len(kept))
-    if held_out is not None:
-        sample = np.concatenate([sample, np.flatnonzero(held_out.numpy())])
-        held_out = torch.from_numpy(np.arange(len(sample)) >= len(kept))
-    return imputer._refitted(rows.part(sample), held_out, max_iter, seed)

@@ -53,6 +53,13 @@ class Spec:
     image_shape: tuple[int, ...] | None
     places: tuple[int, ...]  # of the modelled columns among all
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether all modules are the package's own, and none is for images."""
+        options = self.prior, self.posterior, *(option for option, _ in self.likelihood)
+        networks = self.encoder, self.decoder, self.image_shape
+        return all(isinstance(option, str) for option in options) and networks == (None,) * 3
+
     def build(self) -> VAE:
         """Return an untrained model, on the CPU whatever torch's default device is."""
         with torch.device("cpu"):

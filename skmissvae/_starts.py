@@ -12,6 +12,7 @@ from torch import Tensor
 from ._columns import Rows
 from ._conditional import Conditional
 from ._estimator import BaseVAE
+from ._pieces import Training
 from ._spec import Spec
 from ._state import tell
 from .noise import derive_seed
@@ -51,7 +52,7 @@ def better_start(estimator: BaseVAE, rows: Rows, held_out: Tensor | None, seed: 
     less = Rows(np.where(hidden, 0.0, rows.x), rows.observed & ~hidden)
     if estimator.verbose:
         tell("%s tries both starts on hidden cells", type(estimator).__name__)
-    errors = {}
+    table, errors = Training(less, held_out), {}
     for guided in (True, False):
         other = copy.copy(estimator).set_params(
             sampler="importance", n_importance_draws=_DRAWS, min_value=None, max_value=None
@@ -59,7 +60,7 @@ def better_start(estimator: BaseVAE, rows: Rows, held_out: Tensor | None, seed: 
         other._spec = dataclasses.replace(spec, guided=guided)
         other._build(seed)
         try:
-            other = other._refitted(less, held_out, other._model_epochs(len(rows.x)), seed)
+            other = other._refitted(table, other._model_epochs(table.n_rows), seed)
             error = _error(other, rows, less)
         except ValueError as diverged:
             if not isinstance(diverged.__cause__, DivergenceError):

@@ -479,7 +479,7 @@ class CategoricalLikelihood(Likelihood):
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return a one for the class and zeros for the others, all zero where missing."""
         seen = torch.zeros(*x.shape[:-1], self.n_inputs, dtype=x.dtype, device=x.device)
-        return seen.scatter_(-1, self._place(x), observed.to(x))
+        return seen.scatter(-1, self._place(x), observed.to(x))
 
     def _place(self, x: Tensor) -> Tensor:
         """Return which of all classes each code belongs to."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ._batching import is_batched
 from .noise import Noise
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -17,6 +18,8 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 def normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """Return log N(x; loc, scale^2) elementwise; it has first derivatives."""
+    if is_batched():
+        return -0.5 * ((x - loc) / scale).square() - scale.log() - _HALF_LOG_TWO_PI
     log_p: Tensor = _NormalLogProb.apply(x, loc, scale)
     return log_p
 
@@ -475,10 +478,15 @@ def _reparameterise(z: Tensor, log_pi: Tensor, normal: DiagonalNormal) -> Tensor
 class _Reparameterised(torch.autograd.Function):
     """Draws with the gradients of ``_reparameterise``, all of which is done on the way back."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(z, log_pi, loc, scale)
+    def forward(z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         return z.view_as(z)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @once_differentiable
@@ -494,7 +502,7 @@ class _Reparameterised(torch.autograd.Function):
         # F_d(z_d | z_<d) is the sum of w times cdf; and what a weight adds to it, less its share
         deviation = w * cdf.sub_((w * cdf).sum(-2, keepdim=True))
         jacobian = deviation.transpose(-1, -2) @ (standard / scale)  # (n, *batch, L, L)
-        jacobian = jacobian.div_(density.unsqueeze(-1)).neg_().tril_(-1)  # of unit diagonal
+        jacobian = jacobian.div_(density.unsqueeze(-1)).neg_().tril(-1)  # of unit diagonal
         through = torch.linalg.solve_triangular(
             jacobian.mT, grad.unsqueeze(-1), upper=True, unitriangular=True
         ).squeeze(-1)
@@ -502,7 +510,7 @@ class _Reparameterised(torch.autograd.Function):
         by_log_w = deviation.mul_(by_cdf)
         # the weights of z_d know the densities of all z_e before it
         slope = (by_log_w.sum(-1, keepdim=True) - by_log_w.cumsum(-1)).div_(scale)
-        by_loc = (slope * standard).addcmul_(weighted, by_cdf, value=-1)
+        by_loc = (slope * standard).sub_(weighted.mul_(by_cdf))
         by_scale = (by_loc * standard).sub_(slope)
         return (
             None,

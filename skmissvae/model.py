@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .distributions import Mixture
 from .families import Family, LinearGuide
@@ -27,6 +28,31 @@ class Draws(NamedTuple):
     log_mass: Tensor  # (M, B)   exp(log_mass) sums to one over M
     log_ratio: Tensor  # (M, B)   log p(x_obs, z) - log q(z | x_obs)
     columns: ColumnDistribution  # (M, B, D)   p(x | z)
+
+
+class _DoublyReparameterised(torch.autograd.Function):
+    """Draws whose path derivative is multiplied by their normalised weights, on the way back.
+
+    The zeros beside them, added to the log-ratios, hear the bound's derivative by each: of an
+    importance-weighted bound these are the weights, but for a factor of the row.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor) -> tuple[Tensor, Tensor]:
+        return z.view_as(z), z.new_zeros(z.shape[:-1])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        pass
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, by_ratio: Tensor) -> Tensor:
+        total = by_ratio.sum(0)
+        weights = by_ratio / torch.where(total == 0, 1.0, total)  # of a row that no bound is asked
+        return weights.unsqueeze(-1) * grad
 
 
 class VAE(nn.Module):
@@ -149,11 +175,11 @@ class VAE(nn.Module):
         else:
             z, log_mass = q.ancestral(n, noise, systematic=systematic)
         scored = q if gradient == "plain" else q.detach()
+        naught = 0.0
+        if gradient == "dreg":
+            z, naught = _DoublyReparameterised.apply(z)
         columns = self.decode(z)
-        log_ratio = self.log_joint(x, observed, z, columns) - scored.log_prob(z)
-        if gradient == "dreg" and z.requires_grad:
-            weights = (log_mass + log_ratio).detach().softmax(0).unsqueeze(-1)
-            z.register_hook(lambda grad: weights * grad)
+        log_ratio = self.log_joint(x, observed, z, columns) - scored.log_prob(z) + naught
         return Draws(z, log_mass, log_ratio, columns)
 
     def sample(self, n: int, noise: Noise) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ._batching import is_batched
 from .distributions import padded
 
 _COARSEST = 4  # pixels of the shorter side at which images are not halved again
@@ -78,7 +79,11 @@ class ResidualMLP(nn.Module):
         keep = None
         if self.training and dropout:
             keep = _kept(dropout, (len(self.blocks), len(rows), len(weights[0])), rows)
-        out: Tensor = _Residual.apply(rows, keep, linear, *weights)
+        out: Tensor
+        if is_batched():
+            out, *_ = _ResidualOfSeveral.apply(rows, keep, linear, *weights)
+        else:
+            out = _Residual.apply(rows, keep, linear, *weights)
         return out.view(*x.shape[:-1], out.shape[-1])
 
     def by_rows(self) -> ByRows | None:
@@ -165,56 +170,120 @@ class _Residual(torch.autograd.Function):
 
         Weights and biases follow in the order of the layers.
         """
-        w, b = weights[::2], weights[1::2]
-        hidden = [torch.addmm(b[0], x, w[0].T).relu_()]
-        inner = []
-        for i in range(1, len(w) - 1, 2):
-            inner.append(torch.addmm(b[i], hidden[-1], w[i].T).relu_())
-            if keep is not None:
-                inner[-1].mul_(keep[i // 2])
-            h = torch.addmm(hidden[-1], inner[-1], w[i + 1].T)
-            hidden.append(h.add_(b[i + 1]).relu_())
-        out = torch.addmm(b[-1], hidden[-1], w[-1].T)
-        if linear is not None:
-            out.addmm_(x, linear.T)
-        ctx.n_hidden = len(hidden)
-        ctx.save_for_backward(x, keep, linear, *weights, *hidden, *inner)
+        out, *layers = _forward(x, keep, linear, *weights)
+        ctx.save_for_backward(x, keep, linear, *weights, *layers)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients; weights that are frozen meanwhile get none."""
-        x, keep, linear, *saved = ctx.saved_tensors
-        n = ctx.n_hidden
-        weights, hidden, inner = saved[: 4 * n], saved[4 * n : 5 * n], saved[5 * n :]
-        w = weights[::2]
-        grads: list[Tensor | None] = [None] * (4 * n)
+        return _backward(ctx, out)
 
-        def layer(i: int, grad: Tensor, source: Tensor) -> None:
-            if weights[2 * i].requires_grad:
-                grads[2 * i] = grad.T @ source
-            if weights[2 * i + 1].requires_grad:
-                grads[2 * i + 1] = grad.sum(0)
 
-        layer(2 * n - 1, out, hidden[-1])
-        g = _through_relu(out @ w[-1], hidden[-1])
-        for i in reversed(range(n - 1)):
-            layer(2 * i + 2, g, inner[i])
-            within = _through_relu(g @ w[2 * i + 2], inner[i])
-            if keep is not None:
-                within.mul_(keep[i])
-            layer(2 * i + 1, within, hidden[i])
-            g = _through_relu(g.addmm_(within, w[2 * i + 1]), hidden[i])
-        layer(0, g, x)
-        back = through = None
-        if linear is not None and linear.requires_grad:
-            through = out.T @ x
-        if ctx.needs_input_grad[0]:
-            back = g @ w[0]
-            if linear is not None:
-                back.addmm_(out, linear)
-        return back, None, through, *grads
+class _ResidualOfSeveral(torch.autograd.Function):
+    """The same for ``torch.func.vmap``: all has an axis more in front, of the networks."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, keep: Tensor | None, linear: Tensor | None, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return the output, and all layers before it."""
+        return _forward(x, keep, linear, *weights)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep what the gradient takes."""
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, *output[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, out: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+        """Return the gradients."""
+        return _backward(ctx, out)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Sequence[int | None], *arguments: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        """Multiply each network's rows by its own weights, in batches of products."""
+
+        def in_front(value: Tensor | None, dim: int | None) -> Tensor | None:
+            if value is None:
+                return None
+            one = value.expand(info.batch_size, *value.shape) if dim is None else value
+            return one.movedim(dim or 0, 0)
+
+        pairs = zip(arguments, in_dims, strict=True)
+        layers: tuple[Tensor, ...] = _ResidualOfSeveral.apply(*[in_front(*pair) for pair in pairs])
+        return layers, (0,) * len(layers)
+
+
+def _forward(
+    x: Tensor, keep: Tensor | None, linear: Tensor | None, *weights: Tensor
+) -> tuple[Tensor, ...]:
+    """Return the output of a residual network, its hidden layers, and those within blocks."""
+    w, b = weights[::2], weights[1::2]
+    hidden = [_affine(x, w[0], b[0]).relu_()]
+    inner = []
+    for i in range(1, len(w) - 1, 2):
+        inner.append(_affine(hidden[-1], w[i], b[i]).relu_())
+        if keep is not None:
+            inner[-1].mul_(keep[..., i // 2, :, :])
+        h = _affine(inner[-1], w[i + 1], b[i + 1])
+        hidden.append(h.add_(hidden[-1]).relu_())
+    out = _affine(hidden[-1], w[-1], b[-1])
+    if linear is not None:
+        _add_product(out, x, linear.mT)
+    return out, *hidden, *inner
+
+
+def _backward(ctx: Any, out: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradients to all arguments, from that to the output."""
+    x, keep, linear, *saved = ctx.saved_tensors
+    n = (len(saved) + 1) // 6  # hidden layers; two parameters of each map, and n - 1 blocks
+    weights, hidden, inner = saved[: 4 * n], saved[4 * n : 5 * n], saved[5 * n :]
+    w = weights[::2]
+    grads: list[Tensor | None] = [None] * (4 * n)
+
+    def layer(i: int, grad: Tensor, source: Tensor) -> None:
+        if weights[2 * i].requires_grad:
+            grads[2 * i] = grad.mT @ source
+        if weights[2 * i + 1].requires_grad:
+            grads[2 * i + 1] = grad.sum(-2)
+
+    layer(2 * n - 1, out, hidden[-1])
+    g = _through_relu(out @ w[-1], hidden[-1])
+    for i in reversed(range(n - 1)):
+        layer(2 * i + 2, g, inner[i])
+        within = _through_relu(g @ w[2 * i + 2], inner[i])
+        if keep is not None:
+            within.mul_(keep[..., i, :, :])
+        layer(2 * i + 1, within, hidden[i])
+        g = _through_relu(_add_product(g, within, w[2 * i + 1]), hidden[i])
+    layer(0, g, x)
+    back = through = None
+    if linear is not None and linear.requires_grad:
+        through = out.mT @ x
+    if ctx.needs_input_grad[0]:
+        back = g @ w[0]
+        if linear is not None:
+            _add_product(back, out, linear)
+    return back, None, through, *grads
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return W x + b of rows (N, in), or of the rows of several networks."""
+    if x.dim() == 2:
+        return torch.addmm(bias, x, weight.mT)
+    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
+
+
+def _add_product(to: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Add a product of matrices, or of those of several networks, in place."""
+    return to.addmm_(left, right) if to.dim() == 2 else to.baddbmm_(left, right)
 
 
 def _through_relu(grad: Tensor, out: Tensor) -> Tensor:
@@ -232,7 +301,7 @@ def _kept(dropout: float, shape: Sequence[int], like: Tensor) -> Tensor:
     bits = torch.randint(-(2**63), 2**63 - 1, (math.ceil(size / 4),), device=like.device)
     levels = bits.view(torch.int16)[:size].view(*shape).to(like.dtype)
     least = min(round(dropout * 2**16), 2**16 - 1)  # of 65,536 levels are dropped
-    return levels.sub_(least - 2**15 - 1).clamp_(0, 1).mul_(2**16 / (2**16 - least))
+    return levels.sub_(least - 2**15 - 1).relu_().sign_().mul_(2**16 / (2**16 - least))
 
 
 class Image(NamedTuple):

@@ -169,15 +169,12 @@ def train(
     for weight in still:
         weight.requires_grad_(False)
     rows = Whole(rows) if isinstance(rows, Batch) else rows
-    flat = _Flat(p for p in vae.parameters() if p.requires_grad)
-    optimizer = AdamW(flat.weights, settings.weight_decay, optimizer_state)
+    flat = Flat(p for p in vae.parameters() if p.requires_grad)
+    descent = Descent(flat, settings, rows.n_batches(settings.batch_size), optimizer_state)
     noise = StreamNoise(generator, dtype=rows.dtype)
-    validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    n_batches = rows.n_batches(settings.batch_size)
-    n_steps = n_batches * settings.max_iter
+    validation_seed = seed_from(generator)
     history: dict[str, list[float]] = {"bound": [], "learning_rate": [], "seconds": []}
-    best, best_weights, waited, reference = -math.inf, None, 0, -math.inf
-    factor, lost_epochs, step = 1.0, 0, 0
+    patience, best_weights = Patience(settings), None
     start, stopped, interrupted = time.perf_counter(), False, False
 
     try:
@@ -188,29 +185,13 @@ def train(
                 vae.train()
                 for module in frozen:
                     module.eval()
-                total = torch.zeros((), dtype=torch.float64, device=rows.device)
-                n_lost = torch.zeros((), device=rows.device)
                 for batch in rows.batches(settings.batch_size, generator):
-                    rate = factor * settings.learning_rate * _pace(settings.schedule, step, n_steps)
                     flat.zero_grad()
                     loss = objective.backward(vae, batch, noise)
                     rows.average(loss, flat.gradients)
-                    norm = clip(flat.gradients, settings.max_grad_norm)
-                    lost = ~(norm.isfinite() & loss.isfinite())
-                    optimizer.step(flat.gradients, rate, lost)
-                    n_lost += lost
-                    total -= torch.where(lost, 0.0, loss.double())
-                    step += 1
-
-                lost_steps = int(n_lost.item())  # the one synchronisation of an epoch
-                if lost_steps:
-                    factor *= 0.5
-                lost_epochs = lost_epochs + 1 if lost_steps == n_batches else 0
-                if lost_epochs == _PATIENCE or (lost_epochs and step == n_steps):
-                    raise DivergenceError
-                total = rows.mean(total)
-                history["bound"].append(total.item() / max(n_batches - lost_steps, 1))
-                history["learning_rate"].append(rate)
+                    descent.step(loss)
+                history["bound"].append(descent.end_epoch(rows.mean).item())
+                history["learning_rate"].append(descent.rate)
                 history["seconds"].append(time.perf_counter() - start)
 
                 if held_out is not None:
@@ -219,12 +200,10 @@ def train(
                     for batch in Whole(held_out).batches(settings.batch_size, generator):
                         objective.advance(vae, batch, noise)
                     history.setdefault("validation_bound", []).append(score)
-                    if score > best:
-                        best, best_weights = score, copy.deepcopy(vae.state_dict())
-                    waited = 0 if score > reference + settings.tol else waited + 1
-                    reference = max(reference, score) if waited == 0 else reference
+                    if patience.hears(score):
+                        best_weights = copy.deepcopy(vae.state_dict())
             stopped = rows.agree(end_epoch(history))
-            if stopped or waited >= settings.n_iter_no_change:
+            if stopped or patience.over:
                 break
     except KeyboardInterrupt:
         if not rows.alone:
@@ -240,8 +219,8 @@ def train(
     vae.eval()
     for values in history.values():  # an epoch that was cut short leaves no entry anywhere
         del values[min(map(len, history.values())) :]
-    best = best if held_out is not None else math.nan
-    return State(history, best, optimizer.state, stopped, interrupted)
+    best = patience.best if held_out is not None else math.nan
+    return State(history, best, descent.optimizer.state, stopped, interrupted)
 
 
 def useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:
@@ -257,7 +236,7 @@ def useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:
     return max(1, batch_size * objective.draws_per_row(vae) * largest // _PER_THREAD)
 
 
-class _Flat:
+class Flat:
     """Weights, and their gradients, side by side in one tensor per type.
 
     One norm, one step of the optimizer and one reset serve them all, where small networks would
@@ -267,32 +246,147 @@ class _Flat:
     ----------
     weights : iterable of Parameter
         They are views of the whole until ``release``.
+    n_models : int, optional
+        Models whose weights are stacked, on the first axis of each, and of the whole; None is one
+        without that axis, whose gradients are views, too.
     """
 
-    def __init__(self, weights: Iterable[nn.Parameter]) -> None:
+    def __init__(self, weights: Iterable[nn.Parameter], n_models: int | None = None) -> None:
         self._parts = list(weights)
+        #: Shape of what there is one of for a model.
+        self.batch = torch.Size([] if n_models is None else [n_models])
         alike: dict[torch.dtype, list[nn.Parameter]] = {}
         for weight in self._parts:
             alike.setdefault(weight.dtype, []).append(weight)
+        self._groups = list(alike.values())
         self.weights = [
-            torch.cat([weight.detach().flatten() for weight in group]) for group in alike.values()
+            torch.cat([weight.detach().reshape(*self.batch, -1) for weight in group], -1)
+            for group in self._groups
         ]
         self.gradients = [torch.zeros_like(whole) for whole in self.weights]
-        for whole, slope, group in zip(self.weights, self.gradients, alike.values(), strict=True):
-            sizes = [weight.numel() for weight in group]
-            pieces = zip(whole.split(sizes), slope.split(sizes), strict=True)
+        for whole, slope, group in zip(self.weights, self.gradients, self._groups, strict=True):
+            sizes = [weight.numel() // self.batch.numel() for weight in group]
+            pieces = zip(whole.split(sizes, -1), slope.split(sizes, -1), strict=True)
             for weight, (value, grad) in zip(group, pieces, strict=True):
-                weight.data, weight.grad = value.view(weight.shape), grad.view(weight.shape)
+                weight.data = value.view(weight.shape)
+                if n_models is None:
+                    weight.grad = grad.view(weight.shape)
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
         for gradient in self.gradients:
             gradient.zero_()
 
+    def take_grad(self, loss: Tensor) -> None:
+        """Take the gradients of a loss, where they are no views."""
+        found = torch.autograd.grad(loss, self._parts, materialize_grads=True)
+        by_weight = dict(zip(self._parts, found, strict=True))
+        for whole, group in zip(self.gradients, self._groups, strict=True):
+            pieces = [by_weight[weight].reshape(*self.batch, -1) for weight in group]
+            torch.cat(pieces, -1, out=whole)
+
     def release(self) -> None:
         """Give every weight memory of its own."""
         for weight in self._parts:
             weight.data, weight.grad = weight.data.clone(), None
+
+
+class Descent:
+    """Steps of the optimizer, without those whose gradient is not finite.
+
+    Parameters
+    ----------
+    flat : Flat
+        What is learned; of several models at once, too, each of which loses its own steps.
+    settings : Settings
+        How to train.
+    n_batches : int
+        Steps of an epoch.
+    optimizer_state : dict, optional
+        State of an optimizer to go on from.
+    """
+
+    def __init__(
+        self,
+        flat: Flat,
+        settings: Settings,
+        n_batches: int,
+        optimizer_state: dict[str, Any] | None = None,
+    ) -> None:
+        self._flat, self._settings, self._n_batches = flat, settings, n_batches
+        self.optimizer = AdamW(flat.weights, settings.weight_decay, optimizer_state)
+        self._n_steps = n_batches * settings.max_iter
+        self._step, self._factor, self._lost_epochs = 0, 1.0, 0
+        self.rate = settings.learning_rate
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        device, batch = self._flat.weights[0].device, self._flat.batch
+        self._total = torch.zeros(batch, dtype=torch.float64, device=device)
+        self._n_lost = torch.zeros(batch, device=device)
+
+    def step(self, loss: Tensor) -> None:
+        """Follow the gradients of a loss, () or one per model, if they are finite."""
+        settings, gradients = self._settings, self._flat.gradients
+        pace = _pace(settings.schedule, self._step, self._n_steps)
+        self.rate = self._factor * settings.learning_rate * pace
+        norm = clip(gradients, settings.max_grad_norm)
+        lost = ~(norm.isfinite() & loss.isfinite())
+        self.optimizer.step(gradients, self.rate, lost)
+        self._n_lost += lost
+        self._total -= torch.where(lost, 0.0, loss.double())
+        self._step += 1
+
+    def end_epoch(self, mean: Callable[[Tensor], Tensor] = lambda total: total) -> Tensor:
+        """Return the mean bound of the epoch, and halve the rate if a step was lost.
+
+        ``mean`` takes it over all who train. Raises DivergenceError where too many were lost.
+        """
+        lost = int(self._n_lost.max().item())  # the one synchronisation of an epoch
+        if lost:
+            self._factor *= 0.5
+        self._lost_epochs = self._lost_epochs + 1 if lost == self._n_batches else 0
+        is_last = self._step == self._n_steps
+        if self._lost_epochs == _PATIENCE or (self._lost_epochs and is_last):
+            raise DivergenceError
+        bound = mean(self._total) / (self._n_batches - self._n_lost).clamp_min(1)
+        self._begin_epoch()
+        return bound
+
+
+class Patience:
+    """Waits for a better score of held-out rows.
+
+    Parameters
+    ----------
+    settings : Settings
+        How much better, and for how long.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.best = self._reference = -math.inf
+        self._waited = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether there has been none for too long."""
+        return self._waited >= self._settings.n_iter_no_change
+
+    def hears(self, score: float) -> bool:
+        """Take the score of an epoch, and tell whether it is the best so far."""
+        if score > self._reference + self._settings.tol:
+            self._waited, self._reference = 0, score
+        else:
+            self._waited += 1
+        is_best = score > self.best
+        self.best = score if is_best else self.best
+        return is_best
+
+
+def seed_from(generator: torch.Generator) -> int:
+    """Draw a seed."""
+    return int(torch.randint(2**31, (), generator=generator, device=generator.device))
 
 
 @torch.no_grad()

@@ -20,13 +20,18 @@ _STRAIGHT = (0.0, 0.0, 0.0, 0.0)
 class _Arsinh(torch.autograd.Function):
     """The inverse of sinh: torch's own is several times as slow on CPU."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
         # the square of what is larger leaves the range
         size = x.abs().clamp_max_(0.5 * torch.finfo(x.dtype).max ** 0.5)
         root = (size * size).add_(1).sqrt_().add_(1)
-        return torch.div(size, root, out=root).add_(1).mul_(size).log1p_().copysign_(x)
+        return (size / root).add_(1).mul_(size).log1p_().copysign_(x)
 
     @staticmethod
     @once_differentiable

@@ -28,6 +28,8 @@ _Generator = torch.Generator
 
 def _storage(tensor):
     with torch._C.DisableTorchFunction():
+        while torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # within vmap
+            tensor = torch._C._functorch.get_unwrapped(tensor)
         return tensor.untyped_storage()
 
 

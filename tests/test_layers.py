@@ -8,6 +8,7 @@ import pytest
 import skmissvae
 
 LAYERS = [
+    ["_batching"],
     ["noise", "distributions", "warps", "_adam", "_schedules", "_state"],
     ["priors", "families", "likelihoods", "networks"],
     ["discrete", "composite"],
@@ -16,6 +17,7 @@ LAYERS = [
     ["samplers"],
     ["objectives"],
     ["training"],
+    ["ensembles"],
     ["_frames", "_params", "_callbacks", "_conditional", "_linear", "_threads"],
     ["_columns", "chunks"],
     ["_spec", "_streams", "_distributed"],
@@ -25,7 +27,7 @@ LAYERS = [
     ["_fitted"],
     ["_completion"],
     ["_estimator"],
-    ["_starts"],
+    ["_starts", "_bootstrap"],
     ["_imputer"],
     ["imputers", "density"],
     ["metrics", "evaluation", "nonparametric", "prediction", "diagnostics"],

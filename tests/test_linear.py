@@ -355,7 +355,7 @@ def test_the_start_that_hidden_cells_tell_for_is_taken(start, monkeypatch):
     monkeypatch.setattr(_starts, "_error", error)
     learned, refitted = [], MVAEImputer._refitted
     monkeypatch.setattr(
-        MVAEImputer, "_refitted", lambda *args: learned.append(args[1]) or refitted(*args)
+        MVAEImputer, "_refitted", lambda *args: learned.append(args[1].rows) or refitted(*args)
     )
     tried, named = (
         tiny(MVAEImputer, max_iter=None, n_hidden=32, init=init).fit(X) for init in ("auto", start)
