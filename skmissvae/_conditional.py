@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from . import importance, samplers
+from .column_distributions import ColumnDistribution, JoinedColumns, quantile
 from .composite import bounded
 from .discrete import CategoricalColumns, RankedColumns
-from .likelihoods import ColumnDistribution, JoinedColumns, quantile
 from .model import VAE, Draws
 from .noise import Noise
 

@@ -9,15 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .likelihoods import (
-    ColumnDistribution,
-    CrossEntropyColumns,
-    JoinedColumns,
-    Likelihood,
-    Linear,
-    LinearStart,
-    quadrature,
-)
+from .column_distributions import ColumnDistribution, CrossEntropyColumns, JoinedColumns, quadrature
+from .likelihoods import Likelihood, Linear, LinearStart
 from .noise import Noise
 from .warps import Warp
 

@@ -9,15 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .likelihoods import (
-    LEAST_UNEXPLAINED,
-    ColumnDistribution,
-    Likelihood,
-    Linear,
-    LinearStart,
-    located,
-    quadrature,
-)
+from .column_distributions import ColumnDistribution, quadrature
+from .likelihoods import LEAST_UNEXPLAINED, Likelihood, Linear, LinearStart, located
 from .warps import Warp
 
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees

@@ -14,7 +14,7 @@ from torch import Tensor
 from ._estimator import BaseVAE
 from ._params import refuse_fewer
 from ._state import inference, own_precision
-from .likelihoods import NormalColumns
+from .column_distributions import NormalColumns
 from .model import VAE
 from .noise import StreamNoise
 from .objectives import Batch

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .column_distributions import ColumnDistribution
 from .distributions import (
     AffineMixture,
     Defensive,
@@ -25,7 +26,6 @@ from .distributions import (
     padded,
     rows_apart,
 )
-from .likelihoods import ColumnDistribution
 from .model import VAE, Draws
 from .noise import Noise
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .column_distributions import ColumnDistribution
 from .distributions import Mixture
 from .families import Family, LinearGuide
-from .likelihoods import ColumnDistribution, Likelihood
+from .likelihoods import Likelihood
 from .noise import Noise
 from .priors import Prior
 

@@ -16,9 +16,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from .column_distributions import ColumnDistribution
 from .distributions import Mixture
 from .importance import Blocks, finite, resample
-from .likelihoods import ColumnDistribution
 from .model import VAE
 from .noise import Noise
 

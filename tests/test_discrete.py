@@ -9,14 +9,10 @@ from helpers import check_start, stream, uniform
 from scipy import stats
 from test_model import MetaNoise, NoTensorElsewhere
 
+from skmissvae.column_distributions import NormalColumns
 from skmissvae.composite import AtomLikelihood, BoundedColumns, WarpedLikelihood, bounded
 from skmissvae.discrete import CategoricalLikelihood, OrdinalLikelihood, WholeLikelihood
-from skmissvae.likelihoods import (
-    JoinedLikelihood,
-    NormalColumns,
-    NormalLikelihood,
-    StudentTLikelihood,
-)
+from skmissvae.likelihoods import JoinedLikelihood, NormalLikelihood, StudentTLikelihood
 from skmissvae.warps import Warp, arsinh, fit_warp
 
 WARPS = [[0.1, -0.5, 0.4, -0.3], [-0.2, 0.3, -0.6, 0.2], [0.0, 0.0, 0.0, 0.0]]

@@ -10,7 +10,8 @@ import skmissvae
 LAYERS = [
     ["_batching"],
     ["noise", "distributions", "warps", "_adam", "_schedules", "_state"],
-    ["priors", "families", "likelihoods", "networks"],
+    ["priors", "families", "column_distributions", "networks"],
+    ["likelihoods"],
     ["discrete", "composite"],
     ["model"],
     ["bounds", "importance"],

@@ -9,6 +9,7 @@ from scipy import stats
 from torch import nn
 
 from skmissvae._state import Seeded
+from skmissvae.column_distributions import quantile
 from skmissvae.discrete import OrdinalLikelihood
 from skmissvae.families import POSTERIORS, StudentTFamily
 from skmissvae.likelihoods import (
@@ -18,7 +19,6 @@ from skmissvae.likelihoods import (
     JoinedLikelihood,
     NormalLikelihood,
     StudentTLikelihood,
-    quantile,
 )
 from skmissvae.networks import ResidualMLP, _kept
 from skmissvae.priors import PRIORS, MixturePrior, StudentTPrior
