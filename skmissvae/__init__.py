@@ -1,13 +1,7 @@
 """Scikit-learn estimators over variational autoencoders fitted on incomplete data."""
 
 from ._task import Imputations
-from .checks import (
-    ImputedComparison,
-    OverimputationReport,
-    compare_imputed,
-    overimputation_report,
-    posterior_predictive_check,
-)
+from .checks import ImputedComparison, compare_imputed, posterior_predictive_check
 from .chunks import Chunks
 from .density import VAEDensityEstimator
 from .diagnostics import Diagnosis, diagnose
@@ -22,6 +16,7 @@ from .imputers import (
 )
 from .metrics import HiddenCellScorer
 from .missingness import make_missing, missing_patterns
+from .overimputation import OverimputationReport, overimputation_report
 from .pooling import (
     PooledEstimates,
     PooledTest,

@@ -31,12 +31,11 @@ from ._plots import (
 )
 from ._spec import place_of
 from .missingness import missing_patterns
+from .overimputation import OverimputationDisplay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from .checks import OverimputationReport
 
 __all__ = [
     "GridDensity",
@@ -481,164 +480,6 @@ class ImputedDensityDisplay:
             self.figure_.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
         else:
             self.axes_[0].legend(handles, names, frameon=False)
-        return self
-
-
-class OverimputationDisplay:
-    """Picture of observed cells that were hidden: what they hold against what the model says.
-
-    Each point is a cell of numbers, whose mean and interval the model gives from the rest of its
-    row. Lines that miss the diagonal are intervals that miss the truth: of 90% intervals one in
-    ten ought to.
-
-    Parameters
-    ----------
-    report : OverimputationReport
-        What ``overimputation_report`` returns.
-
-    Attributes
-    ----------
-    report : OverimputationReport
-        As given.
-    cells : DataFrame
-        Its hidden cells of numbers, as they are drawn.
-    coverage : float
-        Share of their intervals that hold the truth.
-    points_ : list of matplotlib Line2D
-        Means of the cells inside their intervals, and of those outside.
-    intervals_ : list of matplotlib LineCollection
-        Their intervals.
-    ax_ : matplotlib Axes
-        Axes of the picture.
-    figure_ : matplotlib Figure
-        Its figure.
-
-    See Also
-    --------
-    overimputation_report : The numbers, and those of simpler imputers.
-    ImputedDensityDisplay : Imputed values beside observed ones.
-
-    References
-    ----------
-    .. [1] Honaker, King and Blackwell (2011). Amelia II: A Program for Missing Data. Journal of
-       Statistical Software 45(7).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmissvae import MIWAEImputer
-    >>> from skmissvae.displays import OverimputationDisplay
-    >>> X = np.random.default_rng(0).normal(size=(50, 3))
-    >>> X[::3, 1] = np.nan
-    >>> imputer = MIWAEImputer(max_iter=20, random_state=0).fit(X)
-    >>> display = OverimputationDisplay.from_estimator(
-    ...     imputer, X, refit=False, baselines=False, random_state=0
-    ... )
-    >>> 0.5 < display.coverage <= 1
-    True
-    """
-
-    cells: pd.DataFrame
-    coverage: float
-    points_: list[Any]
-    intervals_: list[Any]
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(self, report: OverimputationReport) -> None:
-        self.report = report
-
-    @classmethod
-    def from_estimator(
-        cls,
-        imputer: Any,
-        X: Any,
-        *,
-        column: Any = None,
-        ax: Axes | None = None,
-        style: Mapping[str, Any] | None = None,
-        **report_options: Any,
-    ) -> Self:
-        """Hide cells of a table, and draw what an imputer says of them.
-
-        Parameters
-        ----------
-        imputer : imputer of this package
-            Fitted.
-        X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
-        column : str or None, default=None
-            Column to draw, in its units; None draws all columns of numbers, standardised.
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
-        style : mapping or None, default=None
-            Style of the points, as matplotlib's ``plot`` takes it.
-        **report_options : dict
-            What ``overimputation_report`` takes: ``refit=False`` is quick.
-
-        Returns
-        -------
-        OverimputationDisplay
-            The display, drawn.
-        """
-        pyplot(cls)
-
-        from .checks import overimputation_report
-
-        report = overimputation_report(imputer, X, **report_options)
-        return cls(report).plot(ax, column=column, **(style or {}))
-
-    def plot(self, ax: Axes | None = None, *, column: Any = None, **kwargs: Any) -> Self:
-        """Draw the cells.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
-        column : str or None, default=None
-            Column to draw, in its units; None draws all columns of numbers, each from the mean of
-            its hidden cells, in standard deviations.
-        **kwargs : dict
-            Style of the points, as matplotlib's ``plot`` takes it.
-
-        Returns
-        -------
-        OverimputationDisplay
-            The display.
-        """
-        cells = self.report.cells
-        cells = cells[cells["low"].notna()]
-        columns, unit = cells["column"].unique().tolist(), "standard deviations"
-        if column is not None and column not in columns:
-            raise ValueError(
-                "column must be one of numbers of which cells were hidden, "
-                f"{', '.join(map(repr, columns)) or 'but there is none'}; got {column!r}."
-            )
-        if column is not None:
-            cells, unit = cells[cells["column"] == column], str(column)
-        elif columns:
-            mean = cells.groupby("column")["truth"].transform("mean")
-            values = cells[["truth", "mean", "low", "high"]]
-            cells = cells.assign(**values.sub(mean, axis=0).div(cells["scale"], axis=0))
-        else:
-            raise ValueError("report has no hidden cell of numbers: levels have no intervals.")
-        self.cells, self.coverage = cells, float(cells["covered"].mean())
-        self.ax_, self.figure_ = ax, _ = axes_of(type(self), ax, figsize=(6, 5.5))
-        ax.axline((cells["truth"].mean(),) * 2, slope=1, color=GREY, linewidth=1)
-        self.points_, self.intervals_ = [], []
-        for covered, name, color, alpha in ((1, "inside", BLUE, 0.4), (0, "outside", RED, 0.8)):
-            part = cells[cells["covered"] == covered]
-            level = f"{100 * self.report.level:g}%"
-            label = f"{name} the {level} interval: {len(part) / len(cells):.0%}"
-            ours = {"color": color, "marker": "o", "markersize": 2.5, "linestyle": "none"}
-            style = style_of_lines(kwargs, **ours)
-            self.points_ += ax.plot(part["truth"], part["mean"], **{**style, "label": label})
-            ends = part["truth"], part["low"], part["high"]
-            lines = ax.vlines(*ends, colors=style["color"], linewidth=0.6, alpha=alpha)
-            self.intervals_.append(lines)
-        ax.legend(frameon=False, loc="upper left", markerscale=2)
-        ax.set(xlabel=f"truth, {unit}", ylabel=f"mean and interval, {unit}")
-        despine(ax)
         return self
 
 

@@ -1,8 +1,5 @@
 """Checks of imputers, against imputers of which everything is known."""
 
-import sys
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -18,16 +15,13 @@ from sklearn.impute import SimpleImputer
 from sklearn.metrics import brier_score_loss
 
 from skmissvae import MIWAEImputer, MVAEImputer, VAEDensityEstimator
-from skmissvae.checks import (
+from skmissvae._judging import judged_table
+from skmissvae.checks import _correlations, _sums, compare_imputed, posterior_predictive_check
+from skmissvae.overimputation import (
     _MIDPOINTS,
-    _correlations,
     _crps,
-    _opened,
     _scores_of_levels,
-    _sums,
-    compare_imputed,
     overimputation_report,
-    posterior_predictive_check,
 )
 
 pytestmark = quiet
@@ -410,8 +404,7 @@ def test_the_picture_is_drawn_by_its_display(monkeypatch, known):
         def plot(self, ax):
             return self.report, ax
 
-    module = SimpleNamespace(OverimputationDisplay=Display)
-    monkeypatch.setitem(sys.modules, "skmissvae.displays", module)
+    monkeypatch.setattr("skmissvae.overimputation.OverimputationDisplay", Display)
     report = overimputation_report(known, rows(50), n_repeats=1, random_state=0)
     assert report.plot("axes") == (report, "axes")
 
@@ -544,7 +537,7 @@ def test_correlations_are_those_of_pairs_of_which_both_are_seen():
     X = rows(60) * 1e6 + 1e8
     X[2:, 0] = np.nan
     X[np.isnan(X[:, 1]), 2] = 3.0
-    table = _opened(Gaussian().fit(X), X, "sample")
+    table = judged_table(Gaussian().fit(X), X, "sample")
     found = _correlations(_sums(table, X, ~np.isnan(X)))
     wanted = pd.DataFrame(X).corr(min_periods=3)
     assert_allclose(found, wanted, atol=1e-9)

@@ -23,7 +23,6 @@ from sklearn.pipeline import make_pipeline
 from skmissvae import DeMissVAEImputer, MissSVAEImputer, MIWAEImputer, VAEDensityEstimator
 from skmissvae import displays as module
 from skmissvae._latent_displays import _levels, _row_posterior
-from skmissvae.checks import overimputation_report
 from skmissvae.displays import (
     ImputedDensityDisplay,
     LatentDisplay,
@@ -35,6 +34,7 @@ from skmissvae.displays import (
 )
 from skmissvae.evaluation import integrated_score_samples
 from skmissvae.missingness import missing_patterns
+from skmissvae.overimputation import overimputation_report
 
 pytestmark = quiet
 

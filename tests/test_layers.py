@@ -33,13 +33,13 @@ LAYERS = [
     ["imputers", "density"],
     ["metrics", "evaluation", "nonparametric", "prediction", "diagnostics"],
     ["_plots"],
-    ["_latent_displays"],
-    ["checks", "displays"],
+    ["_latent_displays", "_judging"],
+    ["checks", "overimputation"],
+    ["displays"],
     ["__init__"],
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
-# a report draws itself, and a display makes a report
-SAME_LAYER = {("distributions", "noise"), ("checks", "displays"), ("displays", "checks")}
+SAME_LAYER = {("distributions", "noise")}
 FOLDER = Path(skmissvae.__file__).parent
 
 
