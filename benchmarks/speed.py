@@ -1,15 +1,15 @@
 """Speed: of a training step, of a fit beside the peers, of completing and scoring.
 
 ``python benchmarks/speed.py steps`` times training steps of every method beside their floor, the
-bare matrix products of the same shapes, interleaved, and writes medians over rounds of the ratios
-within a round. ``models`` times steps of several models that are trained at once beside those of
-the same models one by one. ``tables`` times fit and transform beside scikit-learn's imputers by
-rows and columns, each run in a process of its own that is stopped at 600 s, with its peak memory
-and its error. ``serving`` times ``transform``, ``impute`` and ``score_samples`` of a fitted model
-by draws. ``processes`` times epochs of one and of two processes that share a table. ``memory``
-tells what a row's draws take under limits of scikit-learn's ``working_memory``, on Linux. Each
-writes ``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file has. The first
-four take ``--device cuda``, and then have files of their own.
+bare matrix products of the same shapes by ``torch.mm``, interleaved, and writes medians over rounds
+of the ratios within a round. ``models`` times steps of several models that are trained at once
+beside those of the same models one by one. ``tables`` times fit and transform beside scikit-learn's
+imputers by rows and columns, each run in a process of its own that is stopped at 600 s, with its
+peak memory and its error. ``serving`` times ``transform``, ``impute`` and ``score_samples`` of a
+fitted model by draws. ``processes`` times epochs of one and of two processes that share a table.
+``memory`` tells what a row's draws take under limits of scikit-learn's ``working_memory``, on
+Linux. Each writes ``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file
+has. The first four take ``--device cuda``, and then have files of their own.
 """
 
 import argparse
@@ -104,13 +104,16 @@ class Products(TorchDispatchMode):
         self.found: list[tuple[Tensor, Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name in ("aten::mm", "aten::addmm", "aten::addmm_"):
+        name = func._schema.name
+        if name in ("aten::mm", "aten::addmm", "aten::addmm_"):
             self.found.append(tuple(args[-2:]))
+        elif name == "mkldnn::_linear_pointwise":
+            self.found.append((args[0], args[1].T))
         return func(*args, **(kwargs or {}))
 
 
 def floor(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
-    """Return a function that does the matrix products of a step, and nothing else."""
+    """Return a function that does the matrix products of a step by torch.mm, and nothing else."""
     device = batch.x.device
     with Products() as products:
         objective.backward(vae, batch, StreamNoise(torch.Generator(device).manual_seed(0)))
@@ -206,10 +209,10 @@ def steps(quick: bool, device: str) -> str:
     shown = shown.loc[list(cases), list(dict.fromkeys(frame_where(frame)))]
     return (
         markdown(shown, "method")
-        + "\nMilliseconds of a training step, of its matrix products alone, and their ratio: "
-        f"medians over {n_rounds} interleaved rounds. K = 5, five draws a row; half of the cells "
-        "missing. Columns, latents and blocks: 20, 10, 2; 5, 2, 3; 10, 10, 2. The third setting "
-        "has dropout, linear paths and the posterior of factor analysis to start from."
+        + "\nMilliseconds of a training step, of its matrix products alone by torch.mm, and the "
+        f"ratio: medians over {n_rounds} interleaved rounds. K = 5, five draws a row; half of the "
+        "cells missing. Columns, latents and blocks: 20, 10, 2; 5, 2, 3; 10, 10, 2. The third "
+        "setting has dropout, linear paths and the posterior of factor analysis to start from."
     )
 
 

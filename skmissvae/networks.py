@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ._batching import is_batched
+from ._products import add_product, affine, times
 from .distributions import padded
 
 _COARSEST = 4  # pixels of the shorter side at which images are not halved again
@@ -226,17 +227,17 @@ def _forward(
 ) -> tuple[Tensor, ...]:
     """Return the output of a residual network, its hidden layers, and those within blocks."""
     w, b = weights[::2], weights[1::2]
-    hidden = [_affine(x, w[0], b[0]).relu_()]
+    hidden = [affine(x, w[0], b[0]).relu_()]
     inner = []
     for i in range(1, len(w) - 1, 2):
-        inner.append(_affine(hidden[-1], w[i], b[i]).relu_())
+        inner.append(affine(hidden[-1], w[i], b[i]).relu_())
         if keep is not None:
             inner[-1].mul_(keep[..., i // 2, :, :])
-        h = _affine(inner[-1], w[i + 1], b[i + 1])
+        h = affine(inner[-1], w[i + 1], b[i + 1])
         hidden.append(h.add_(hidden[-1]).relu_())
-    out = _affine(hidden[-1], w[-1], b[-1])
+    out = affine(hidden[-1], w[-1], b[-1])
     if linear is not None:
-        _add_product(out, x, linear.mT)
+        add_product(out, x, linear.mT)
     return out, *hidden, *inner
 
 
@@ -250,40 +251,28 @@ def _backward(ctx: Any, out: Tensor) -> tuple[Tensor | None, ...]:
 
     def layer(i: int, grad: Tensor, source: Tensor) -> None:
         if weights[2 * i].requires_grad:
-            grads[2 * i] = grad.mT @ source
+            grads[2 * i] = times(grad.mT, source)
         if weights[2 * i + 1].requires_grad:
             grads[2 * i + 1] = grad.sum(-2)
 
     layer(2 * n - 1, out, hidden[-1])
-    g = _through_relu(out @ w[-1], hidden[-1])
+    g = _through_relu(times(out, w[-1]), hidden[-1])
     for i in reversed(range(n - 1)):
         layer(2 * i + 2, g, inner[i])
-        within = _through_relu(g @ w[2 * i + 2], inner[i])
+        within = _through_relu(times(g, w[2 * i + 2]), inner[i])
         if keep is not None:
             within.mul_(keep[..., i, :, :])
         layer(2 * i + 1, within, hidden[i])
-        g = _through_relu(_add_product(g, within, w[2 * i + 1]), hidden[i])
+        g = _through_relu(add_product(g, within, w[2 * i + 1]), hidden[i])
     layer(0, g, x)
     back = through = None
     if linear is not None and linear.requires_grad:
-        through = out.mT @ x
+        through = times(out.mT, x)
     if ctx.needs_input_grad[0]:
-        back = g @ w[0]
+        back = times(g, w[0])
         if linear is not None:
-            _add_product(back, out, linear)
+            add_product(back, out, linear)
     return back, None, through, *grads
-
-
-def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return W x + b of rows (N, in), or of the rows of several networks."""
-    if x.dim() == 2:
-        return torch.addmm(bias, x, weight.mT)
-    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
-
-
-def _add_product(to: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Add a product of matrices, or of those of several networks, in place."""
-    return to.addmm_(left, right) if to.dim() == 2 else to.baddbmm_(left, right)
 
 
 def _through_relu(grad: Tensor, out: Tensor) -> Tensor:

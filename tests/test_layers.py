@@ -8,7 +8,7 @@ import pytest
 import skmissvae
 
 LAYERS = [
-    ["_batching"],
+    ["_batching", "_products"],
     ["noise", "distributions", "warps", "_adam", "_schedules", "_state"],
     ["priors", "families", "column_distributions", "networks"],
     ["likelihoods"],
