@@ -1,7 +1,7 @@
 """Whether what runs is several models at once, under ``torch.func.vmap``.
 
-Operations with a gradient of their own have two forms: torch takes a while to call one that vmap
-can take apart, longer than small tables can spare at each call.
+Those that take most of a step, networks and densities, have two forms: torch takes a while to call
+an operation of one's own that vmap can take apart, longer than small tables can spare.
 """
 
 from __future__ import annotations

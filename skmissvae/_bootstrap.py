@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
@@ -10,18 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
-from torch import Tensor
 
 from ._columns import Rows
-from ._estimator import BaseVAE
+from ._estimator import BaseVAE, sources
 from ._pieces import Training
-from ._state import Seeded, own_precision
 from .ensembles import train_together
-from .noise import derive_seed
 from .objectives import Batch
-from .training import DivergenceError
 
 E = TypeVar("E", bound=BaseVAE)
+
+_log = logging.getLogger("skmissvae")
 
 _AT_ONCE = 32  # models: more keep a GPU no busier, and take more of its memory
 
@@ -54,57 +53,72 @@ def bootstrapped(
 ) -> list[E]:
     """Return copies of an estimator whose models are fitted to bootstrap samples of its rows.
 
-    One by one on a processor, by ``n_jobs`` processes; at once on a GPU, which one small network
-    leaves idle.
+    One by one on a processor, by ``n_jobs`` processes; many at once on a GPU, which one small
+    network leaves idle.
     """
-    if estimator._device().type != "cpu" and estimator._can_stack():
+    samples = [_Sample.draw(estimator, len(rows.x), seed) for seed in seeds]
+    jobs = list(zip(samples, seeds, strict=True))
+    parallel = Parallel(n_jobs=n_jobs)
+    if estimator._device().type == "cpu" or not estimator._can_stack():
+        return list(parallel(delayed(_fitted)(estimator, rows, max_iter, *job) for job in jobs))
+    begun = list(parallel(delayed(_begun)(estimator, rows, *job) for job in jobs))
+    done, at_once = 0, _AT_ONCE
+    while done < len(jobs):
+        part = slice(done, done + at_once)
         try:
-            parts = [seeds[i : i + _AT_ONCE] for i in range(0, len(seeds), _AT_ONCE)]
-            return [model for part in parts for model in _at_once(estimator, rows, max_iter, part)]
+            _train_at_once(estimator, rows, max_iter, begun[part], samples[part], seeds[done])
         except torch.OutOfMemoryError:  # of a GPU, which others may share
-            pass
-    tasks = (delayed(_alone)(estimator, rows, max_iter, seed) for seed in seeds)
-    return list(Parallel(n_jobs=n_jobs)(tasks))
+            if at_once == 1:
+                raise
+            at_once //= 2
+            _log.info(
+                "no room for %d models at a time: %d are trained at once", 2 * at_once, at_once
+            )
+        else:
+            done += at_once
+    return begun
 
 
-def _alone(estimator: E, rows: Rows, max_iter: int, seed: int) -> E:
-    sample = _Sample.draw(estimator, len(rows.x), seed)
+def _fitted(estimator: E, rows: Rows, max_iter: int, sample: _Sample, seed: int) -> E:
     return estimator._refitted(sample.table(rows), max_iter, seed)
 
 
-def _at_once(estimator: E, rows: Rows, max_iter: int, seeds: Sequence[int]) -> list[E]:
-    samples = [_Sample.draw(estimator, len(rows.x), seed) for seed in seeds]
-    models = [copy.copy(estimator) for _ in seeds]
-    for model, sample, seed in zip(models, samples, seeds, strict=True):
-        model._build(seed)
-        model._begin(sample.table(rows), seed)
-    device = estimator._device()
+def _begun(estimator: E, rows: Rows, sample: _Sample, seed: int) -> E:
+    """Return a copy whose model is not trained yet."""
+    model = copy.copy(estimator)
+    model._build(seed)
+    model._begin(sample.table(rows), seed)
+    return model
 
-    def there(places: Sequence[NDArray[np.intp] | None]) -> Tensor | None:
-        known = [one for one in places if one is not None]
-        return torch.from_numpy(np.stack(known)).to(device) if known else None
 
-    vaes = [copy.deepcopy(model.vae_).to(device) for model in models]
+def _train_at_once(
+    estimator: E,
+    rows: Rows,
+    max_iter: int,
+    models: Sequence[E],
+    samples: Sequence[_Sample],
+    seed: int,
+) -> None:
+    """Train the models of some samples as one; they stay as they are if it fails."""
+    device, held_out = estimator._device(), None
     table = Batch(*rows.tensors(device), torch.arange(len(rows.x), device=device))
-    places, held_out = (there(part) for part in zip(*samples, strict=True))
-    assert places is not None, "there always are"
-    # dropout's stream must not be that of the draws
-    dropout = Seeded(derive_seed(seeds[0], 4), device)
-    try:
-        with own_precision(device):
-            states = train_together(
-                vaes,
-                estimator._objective(),
-                table,
-                places,
-                estimator._settings(len(rows.x), max_iter, estimator.schedule),
-                torch.Generator(device).manual_seed(seeds[0]),
-                held_out=held_out,
-                epoch=dropout.block,
-            )
-    except DivergenceError as error:
-        raise ValueError(estimator._blame(Training(rows))) from error
+    places = torch.from_numpy(np.stack([sample.places for sample in samples])).to(device)
+    if estimator._holds_out(len(rows.x)):
+        out = [sample.held_out for sample in samples if sample.held_out is not None]
+        held_out = torch.from_numpy(np.stack(out)).to(device)
+    vaes = [copy.deepcopy(model.vae_).to(device) for model in models]
+    generator, dropout = sources(seed, device)
+    with estimator._training(Training(rows), device):
+        states = train_together(
+            vaes,
+            estimator._objective(),
+            table,
+            places,
+            estimator._settings(len(rows.x), max_iter, estimator.schedule),
+            generator,
+            held_out=held_out,
+            epoch=dropout.block,
+        )
     for model, vae, state in zip(models, vaes, states, strict=True):
         model.vae_ = vae.cpu()
-        model._keep(state)
-    return models
+        model._record(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ _POINTS = 4096  # values that stand for a cell's distribution, if there are not 
 _SHARED_ESS, _SHARED_POOLS, _LEAST_SHARED_ESS = 100.0, 3, 20.0
 _N_CANDIDATES = 64  # latents whose values are tried as modes
 _DISAGREE = 1.5  # R-hat from which on chains are told to disagree
+
+
+W = TypeVar("W", importance.Moments, importance.Resampled, importance.Weighted)
 
 
 def _effective(trace: Tensor, observed: Tensor) -> Tensor:
@@ -140,10 +143,9 @@ class Conditional(NamedTuple):
         And that number without what bounds do to the weights. Rows come one at a time, but where
         ``by_rows`` has made this: (B, D) -> (B, n_expected), (B, L), (B,), (B,).
         """
-        if self.where_poor or not self._may_run(observed):
-            found = importance.moments(self._blocks(x, observed, noise))
-            if not (self._may_run(observed) and self.is_poor(found.ess)):
-                return found.expected, found.z, found.ess, found.proposal_ess
+        blocks = self._blocks(x, observed, noise)
+        if found := self._unless_chains_run(observed, lambda: importance.moments(blocks)):
+            return found.expected, found.z, found.ess, found.proposal_ess
         run = self.run(x, observed, noise)
         ess = _effective(run.means(self.vae), observed)
         z = run.z.flatten(0, 1)  # (M, 1, L)
@@ -158,10 +160,9 @@ class Conditional(NamedTuple):
         And that number without what bounds do to the weights. Rows come one at a time, but where
         ``by_rows`` has made this: (B, D) -> (size, B, L), (B,), (B,).
         """
-        if self.where_poor or not self._may_run(observed):
-            found = importance.resample(self._blocks(x, observed, noise), size)
-            if not (self._may_run(observed) and self.is_poor(found.ess)):
-                return found.z, found.ess, found.proposal_ess
+        blocks = self._blocks(x, observed, noise)
+        if found := self._unless_chains_run(observed, lambda: importance.resample(blocks, size)):
+            return found.z, found.ess, found.proposal_ess
         run = self.run(x, observed, noise)
         ess = _effective(run.means(self.vae), observed)
         z = run.z.flatten(0, 1)  # later steps last
@@ -196,12 +197,8 @@ class Conditional(NamedTuple):
 
         Rows come one at a time: (1, D) -> (M, 1, L), (M,), (1,).
         """
-        if self.where_poor or not self._may_run(observed):
-            z, log_w = self.log_weights(x, observed, noise)
-            w = log_w.softmax(0)
-            ess = importance.effective(w).view(1)
-            if not (self._may_run(observed) and self.is_poor(ess)):
-                return z, w, ess
+        if found := self._unless_chains_run(observed, lambda: self._pool(x, observed, noise)):
+            return found.z, found.log_w.squeeze(0).softmax(0), found.ess
         run = self.run(x, observed, noise)
         z = run.z.flatten(0, 1)
         w = self._log_share(z, observed).double().softmax(0)
@@ -235,7 +232,7 @@ class Conditional(NamedTuple):
         pools = [self._pool(x, observed, noise)]
         # a row's pools are all of one kind
         later = self._replace(adapt="always" if pools[0].adapted else "never")
-        ess, proposal_ess = (importance.effective(log_w.softmax(-1)) for log_w in pools[0][1:3])
+        ess, proposal_ess = pools[0].ess, pools[0].proposal_ess
         waiting = torch.ones_like(ess, dtype=torch.bool)
         if self._may_run(observed) and self.is_poor(ess):
             return z, ess, proposal_ess
@@ -275,6 +272,14 @@ class Conditional(NamedTuple):
         if self.completed is not None and self.sampler.sees_completed:
             vae = self.completed
         return samplers.run(self.sampler, vae, x, observed, start, self.n_steps, noise)
+
+    def _unless_chains_run(self, observed: Tensor, weigh: Callable[[], W]) -> W | None:
+        """Return what importance draws give, or None where chains have to run in their place."""
+        may_run = self._may_run(observed)
+        if may_run and not self.where_poor:
+            return None
+        found = weigh()
+        return None if may_run and self.is_poor(found.ess) else found
 
     def _may_run(self, observed: Tensor) -> bool:
         # nothing seen: the prior's draws are exact; all seen: nothing to draw

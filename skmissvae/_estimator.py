@@ -3,7 +3,8 @@
 import copy
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -31,8 +32,8 @@ from ._schedules import SMALL, Step, epochs_from_nothing
 from ._spec import Spec, likelihoods_by_column
 from ._state import Seeded, convert, own_precision, tell, unchanged_on_error, users_level
 from ._threads import threads
-from .bounds import iwelbo
 from .chunks import Chunks
+from .discrete import MAX_CONTRASTED
 from .model import VAE
 from .noise import StreamNoise, derive_seed
 from .objectives import (
@@ -66,15 +67,18 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         # a decomposed method's encoder of incomplete rows is that of MissSIWAE
         method = METHODS.get(self._method_name(), METHODS["MissSIWAE"])
         gradient = method.gradient if self.gradient == "auto" else self.gradient
-        if gradient == "dreg" and (method.bound is not iwelbo or method.stratified):
-            raise ValueError(
-                f"Parameter 'gradient' of {type(self).__name__} cannot be 'dreg': doubly "
-                f"reparameterised gradients do not hold for {self._method_name()}, only for MIWAE "
-                "and MissIWAE; choose 'plain' or 'stl'."
+        try:
+            return BoundObjective(
+                method.bound, self.n_draws, stratified=method.stratified, gradient=gradient
             )
-        return BoundObjective(
-            method.bound, self.n_draws, stratified=method.stratified, gradient=gradient
-        )
+        except ValueError as error:
+            raise ValueError(
+                f"Parameter 'gradient' of {type(self).__name__} cannot be {gradient!r} for "
+                f"{self._method_name()}, only for MIWAE and MissIWAE: {error}"
+            ) from None
+
+    def _bound_of(self, vae: VAE, batch: Batch) -> Objective:
+        return self._objective()
 
     def _training_sampler(self) -> Sampler:
         """Return what moves the imputations of a decomposed method."""
@@ -141,7 +145,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 # another sample may have levels that the first had not
                 cells = self._reader(None if pieces is None else "missing").cells(source)
             else:
-                cells = self._start(source, seeds[0])
+                cells = self._learn_schema(source, seeds[0])
             rows = self._reader().rows(cells)
             del cells  # a copy of the table
             n_all = None if pieces is None else pieces.n_rows
@@ -200,7 +204,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         if start_seed is not None:
             self._begin(table, start_seed)
         state = self._train(table, max_iter, self.schedule, seed, epochs)
-        self._keep(state)
+        self._record(state)
         if self._decomposed():
             n_done = self.n_iter_ if state.stopped else max_iter
             n_epochs = self._encoder_epochs(n_done)
@@ -208,7 +212,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             state = state._replace(interrupted=state.interrupted or second.interrupted)
         return state
 
-    def _keep(self, state: State) -> None:
+    def _record(self, state: State) -> None:
         """Tell how the model's training went."""
         self.history_ = state.history
         self.n_iter_ = max(1, len(self.history_["bound"]))
@@ -219,7 +223,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _can_stack(self) -> bool:
         """Tell whether several such models can be trained as one."""
-        return not self._decomposed() and self._spec.is_ours
+        return not self._decomposed() and self._spec.is_stackable
 
     def _refitted(self, table: Training, max_iter: int, seed: int) -> Self:
         """Return a copy whose model is fitted anew to other rows of the same schema."""
@@ -256,7 +260,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             source = open_table(self, X, reset=first)
             seeds = self._seeds()
             if first:
-                cells = self._start(source, seeds[0])
+                cells = self._learn_schema(source, seeds[0])
                 self.history_, self.validation_score_ = {}, math.nan
             else:
                 self._check_architecture("call fit")
@@ -344,13 +348,13 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             If that start is asked for and cannot be.
         """
         self.init_ = "factor_analysis" if self._start_linear(table, seed) else "random"
-        if self.init == "factor_analysis" != self.init_:
+        if self.init == "factor_analysis" and self.init_ == "random":
             raise ValueError(
                 f"Parameter 'init' of {type(self).__name__} cannot be 'factor_analysis' here: it "
                 f"takes {LEAST_ROWS} rows to train on, linear_path=True, a decoder of ours, a "
-                "column that is not ordered, of more than 20 categories, continuous Bernoulli or "
-                "of a likelihood of one's own, and another method than DeMissVAE. Leave "
-                "init='auto'."
+                f"column that is not ordered, of more than {MAX_CONTRASTED} categories, continuous "
+                "Bernoulli or of a likelihood of one's own, and another method than DeMissVAE. "
+                "Leave init='auto'."
             )
 
     def _start_linear(self, table: Training, seed: int) -> bool:
@@ -374,7 +378,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """Return the epochs of an encoder's training for a decoder that is done."""
         return math.ceil(_ENCODER_SHARE * max_iter)
 
-    def _start(self, source: Source, seed: int) -> Cells:
+    def _learn_schema(self, source: Source, seed: int) -> Cells:
         """Learn the schema, build the model, and return the table in numbers."""
         names = column_names(self)
         codecs = codecs_of(
@@ -528,48 +532,21 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         epochs: Epochs | None = None,
     ) -> State:
         """Train the model by its method."""
+        how = table, max_iter, schedule, seed, epochs
         if not self._decomposed():
-            self.vae_, state = self._run(
-                "vae",
-                self.vae_,
-                lambda vae, batch: self._objective(),
-                table,
-                max_iter,
-                schedule,
-                seed,
-                epochs,
-                fitted=lambda vae: {"vae_": vae},
-            )
-            return state
-
-        made: list[DeMissObjective] = []
-
-        def objective(vae: VAE, batch: Batch) -> Objective:
-            chains = self._decomposed_objective(vae, batch, table.held_out, derive_seed(seed, 5))
-            made.append(chains)
-            return made[-1]
-
-        def fitted(vae: VAE) -> dict[str, Any]:
-            found = {"completed_vae_": vae, "vae_": vae.guided_by(self.vae_)}
-            return {**found, "_chains": made[-1].imputations.state()} if keep else found
-
+            return self._run("vae", self.vae_, self._bound_of, _as_vae, *how)
         # a pass over a piece, or a fit that may go on
         keep = self.warm_start or epochs is None
 
-        self.completed_vae_, state = self._run(
-            "completed_vae",
-            self.completed_vae_,
-            objective,
-            table,
-            max_iter,
-            schedule,
-            seed,
-            epochs,
-            fitted=fitted,
-        )
-        for name, value in fitted(self.completed_vae_).items():
-            setattr(self, name, value)
-        return state
+        def objective(vae: VAE, batch: Batch) -> DeMissObjective:
+            return self._decomposed_objective(vae, batch, table.held_out, derive_seed(seed, 5))
+
+        def fitted(vae: VAE, goal: Objective) -> dict[str, Any]:
+            assert isinstance(goal, DeMissObjective), "made so above"
+            found = {"completed_vae_": vae, "vae_": vae.guided_by(self.vae_)}
+            return {**found, "_chains": goal.imputations.state()} if keep else found
+
+        return self._run("completed_vae", self.completed_vae_, objective, fitted, *how)
 
     def _train_encoder(
         self,
@@ -580,16 +557,16 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         epochs: Epochs | None = None,
     ) -> State:
         """Train the encoder of incomplete rows, and nothing else."""
-        self.vae_, state = self._run(
+        state = self._run(
             "encoder",
             self.vae_,
-            lambda vae, batch: self._objective(),
+            self._bound_of,
+            _as_vae,
             Training(rows),
             max_iter,
             schedule,
             derive_seed(seed, 6),
             epochs,
-            fitted=lambda vae: {"vae_": vae},
             frozen=("decoder", "prior", "likelihood"),
         )
         if self._decomposed():  # one decoder for both
@@ -625,16 +602,19 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         name: str,
         model: VAE,
         objective: Callable[[VAE, Batch], Objective],
+        fitted: Callable[[VAE, Objective], dict[str, Any]],
         table: Training,
         max_iter: int,
         schedule: Schedule,
         seed: int,
         epochs: Epochs | None = None,
-        *,
-        fitted: Callable[[VAE], dict[str, Any]],
         frozen: Sequence[str] = (),
-    ) -> tuple[VAE, State]:
-        """Train a copy of a model on the chosen device, and bring it back."""
+    ) -> State:
+        """Train a copy of a model on the chosen device, and keep what it makes the estimator.
+
+        ``objective`` is made of the model and its rows there; ``fitted`` tells the attributes that
+        a model, on the CPU, and its objective give.
+        """
         device = self._device()
         vae = copy.deepcopy(model).to(device)
         _warn_of_light_tails(vae)
@@ -656,7 +636,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 tell("%s, epoch %d of %d: %s", type(self).__name__, n_done, of, told)
             return epochs.end(
                 lambda: {
-                    **fitted(copy.deepcopy(vae).cpu().eval()),
+                    **fitted(copy.deepcopy(vae).cpu().eval(), goal),
                     "n_iter_": n_done,
                     "history_": {},
                     "validation_score_": math.nan,
@@ -664,31 +644,38 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             )
 
         going_on = getattr(self, "_optimizers", {})
-        try:
-            with own_precision(device):
-                goal = objective(vae, all_rows)
-                del all_rows  # what is trained on is in parts
-                # dropout's stream must not be that of the draws
-                dropout = Seeded(derive_seed(table.own_seed(seed), 4), device)
-                with threads(useful_threads(vae, goal, settings.batch_size)):
-                    state = train(
-                        vae,
-                        goal,
-                        table.stream or parts[0],
-                        settings,
-                        torch.Generator(device).manual_seed(table.own_seed(seed)),
-                        held_out=parts[1] if len(parts) > 1 else None,
-                        frozen=[getattr(vae, part) for part in frozen],
-                        optimizer_state=going_on.get(name),
-                        epoch=dropout.block,
-                        begin_epoch=epochs.begin if epochs else lambda: None,
-                        end_epoch=end_epoch,
-                    )
-        except DivergenceError as error:
-            raise ValueError(self._blame(table)) from error
+        generator, dropout = sources(table.own_seed(seed), device)
+        with self._training(table, device):
+            goal = objective(vae, all_rows)
+            del all_rows  # what is trained on is in parts
+            with threads(useful_threads(vae, goal, settings.batch_size)):
+                state = train(
+                    vae,
+                    goal,
+                    table.stream or parts[0],
+                    settings,
+                    generator,
+                    held_out=parts[1] if len(parts) > 1 else None,
+                    frozen=[getattr(vae, part) for part in frozen],
+                    optimizer_state=going_on.get(name),
+                    epoch=dropout.block,
+                    begin_epoch=epochs.begin if epochs else lambda: None,
+                    end_epoch=end_epoch,
+                )
         moments = convert(state.optimizer, Tensor, lambda moment: moment.cpu())
         self._optimizers = {**going_on, name: moments}
-        return vae.cpu().eval(), state
+        for attribute, value in fitted(vae.cpu().eval(), goal).items():
+            setattr(self, attribute, value)
+        return state
+
+    @contextmanager
+    def _training(self, table: Training, device: torch.device) -> Iterator[None]:
+        """Train within the block, by numbers as precise as they are; divergence is explained."""
+        try:
+            with own_precision(device):
+                yield
+        except DivergenceError as error:
+            raise ValueError(self._blame(table)) from error
 
     def _settings(self, n_rows: int, max_iter: int, schedule: Schedule) -> Settings:
         """Return how to train on so many rows."""
@@ -704,14 +691,18 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             tol=self.tol,
         )
 
+    def _holds_out(self, n_rows: int) -> bool:
+        """Tell whether some of so many rows decide when to stop."""
+        if self.early_stopping == "auto":
+            return n_rows >= self._hold_out_from
+        return bool(self.early_stopping)
+
     def _held_out(self, n_rows: int, seed: int, of: int | None = None) -> Tensor | None:
         """Return which of the rows in memory are held out, (N,) bool, or None.
 
         ``of`` is the number of all rows, where these are but a sample.
         """
-        enough = (of or n_rows) >= self._hold_out_from
-        wanted = enough if self.early_stopping == "auto" else self.early_stopping
-        if not wanted:
+        if not self._holds_out(of or n_rows):
             return None
         n_held_out = round(self.validation_fraction * n_rows)
         if not 0 < n_held_out < n_rows:
@@ -728,8 +719,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _blame(self, table: Training) -> str:
         told = (
-            "Training diverged: the loss was not finite for three epochs running, though the "
-            "learning rate was halved each time."
+            "Training diverged: the loss was not finite in whole epochs, though the learning rate "
+            "was halved after each."
         )
         lower = f"lower learning_rate={self._step(table.n_rows).rate}."
         size = np.abs(table.rows.x).max(0, initial=0.0, where=self._table.numeric())
@@ -742,6 +733,16 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             "transform it (a logarithm, QuantileTransformer), set learn_shapes=True or "
             f"likelihood='student_t', or {lower}"
         )
+
+
+def sources(seed: int, device: torch.device) -> tuple[torch.Generator, Seeded]:
+    """Return where batches and draws come from, and where dropout does: streams apart."""
+    return torch.Generator(device).manual_seed(seed), Seeded(derive_seed(seed, 4), device)
+
+
+def _as_vae(vae: VAE, goal: Objective) -> dict[str, Any]:
+    """Return the attribute that a model becomes."""
+    return {"vae_": vae}
 
 
 def _joined(first: dict[str, list[float]], then: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -134,8 +134,9 @@ calibration_ : DataFrame or None
         Parameter(
             "int or None",
             "Processes that fit the ``n_models``; None is one, or what a joblib.parallel_config "
-            "says, and -1 all cores. Results do not depend on it. A GPU trains models of our "
-            "networks at once instead.",
+            "says, and -1 all cores. Results do not depend on it. A GPU trains up to 32 models at "
+            "once instead, but for DeMissVAE, images and callables of one's own; what comes out "
+            "then depends on how many there are.",
             either(a_number_of_jobs, none),
         ),
     ] = None
@@ -226,6 +227,7 @@ calibration_ : DataFrame or None
         other = copy.copy(self)
         other.calibrate = False
         other.batch_size, other.learning_rate = self._step(len(order))
+        other.early_stopping = self._holds_out(len(order))
         held_out = other._held_out(n_kept, seed)
         other = other._refitted(Training(kept, held_out), max_iter, derive_seed(seed, 10))
         other._fit_more(kept, max_iter, derive_seed(seed, 10))

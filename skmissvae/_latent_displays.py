@@ -14,8 +14,8 @@ from ._fitted import FittedVAE
 from ._params import refuse_fewer, whole
 from ._plots import BLUE, GREY, ROW_COLORS, axes_of, despine, fitted, pyplot
 from ._state import inference
-from .distributions import Mixture
-from .importance import finite
+from .distributions import LatentDistribution
+from .importance import weighable
 from .model import VAE
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ def _row_posterior(vae: VAE, x: Tensor, observed: Tensor, n: int, row: int) -> R
     return RowPosterior(row, n_missing, approximate, exact, log_evidence)
 
 
-def _box(mixture: Mixture) -> tuple[Tensor, Tensor]:
+def _box(mixture: LatentDistribution) -> tuple[Tensor, Tensor]:
     """Return corners (2,) of what a mixture reaches."""
     loc, scale = (part.double() for part in mixture.centres())
     ends = loc - _REACH * scale, loc + _REACH * scale
@@ -383,7 +383,7 @@ def _on_grid(
         )
         z = torch.cartesian_prod(z1, z2)  # (n * n, 2)
         pieces = z.unsqueeze(1).split(_POINTS)
-        found = finite(torch.cat([log_p(piece) for piece in pieces]).double()).squeeze(1)
+        found = weighable(torch.cat([log_p(piece) for piece in pieces]).double()).squeeze(1)
         near = z[found > found.max() - _DEPTH]
         before, step = high - low, (high - low) / (n - 1)
         low, high = near.amin(0) - step, near.amax(0) + step

@@ -1,4 +1,4 @@
-"""Matrix products, by whichever of torch's libraries is the faster.
+"""Matrix products: by whichever of torch's libraries is the faster, or row by row.
 
 On a processor torch multiplies by Intel's MKL. It uses but half of the width of those of AMD that
 have AVX-512, which oneDNN, the library of torch's convolutions, uses whole: of large matrices it
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _LARGE = 1_500_000  # multiplications from which on oneDNN is the faster
 _AMD = "AuthenticAMD"
@@ -72,3 +72,40 @@ def add_product(to: Tensor, left: Tensor, right: Tensor) -> Tensor:
         return to.baddbmm_(left, right)
     fast = _fast(left, right.shape[-1])
     return to.addmm_(left, right) if fast is None else to.add_(fast(left, right.T, None))
+
+
+def rows_apart(n_rows: int) -> bool:
+    """Tell whether each of so many rows has to get, to the last bit, what it gets alone.
+
+    Matrix libraries choose kernels by where a row stands, and even by where it lies in memory. In
+    torch's inference mode, which only calls of fitted models are in, rows that come together are
+    multiplied in batches of aligned products; in training it does not matter.
+    """
+    return n_rows > 1 and torch.is_inference_mode_enabled()
+
+
+def padded(matrix: Tensor, n_axes: int = 1) -> Tensor:
+    """Return a matrix whose last axes are filled up with zeros to multiples of 64 bytes.
+
+    In a batch of such matrices all are aligned alike.
+    """
+    multiple = 64 // matrix.element_size()
+    spare = [-size % multiple for size in reversed(matrix.shape[-n_axes:])]
+    return nn.functional.pad(matrix, [part for one in spare for part in (0, one)])
+
+
+def rows_times(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Return rows times a matrix, (*, S), (S, P) -> (*, P)."""
+    if rows.dim() != 2 or not rows_apart(len(rows)):
+        return rows @ matrix
+    right = padded(matrix, 2).expand(len(rows), -1, -1)
+    return torch.bmm(padded(rows).unsqueeze(1), right)[:, 0, : matrix.shape[1]]
+
+
+def row_matrix_times(matrix: Tensor, z: Tensor) -> Tensor:
+    """Return a row's matrix times each of its draws: (*batch, L, L), (M, *batch, L)."""
+    if matrix.dim() == 3 and rows_apart(len(matrix)):
+        draws = z.expand(-1, len(matrix), -1).transpose(0, 1)  # all rows may share them
+        products = torch.bmm(padded(draws), padded(matrix.mT, 2))
+        return products[..., : z.shape[-1]].transpose(0, 1)
+    return (z.movedim(0, -2) @ matrix.mT).movedim(-2, 0)

@@ -54,8 +54,11 @@ class Spec:
     places: tuple[int, ...]  # of the modelled columns among all
 
     @property
-    def is_ours(self) -> bool:
-        """Whether all modules are the package's own, and none is for images."""
+    def is_stackable(self) -> bool:
+        """Whether ``ensembles.Stack`` takes such models: all modules are ours, none is for images.
+
+        Those of others may change their buffers, and convolutions keep a GPU busy as they are.
+        """
         options = self.prior, self.posterior, *(option for option, _ in self.likelihood)
         networks = self.encoder, self.decoder, self.image_shape
         return all(isinstance(option, str) for option in options) and networks == (None,) * 3

@@ -12,7 +12,7 @@ import torch
 from scipy import special
 from torch import Tensor, nn
 
-from .distributions import normal_log_prob, student_t_log_prob
+from .distributions import mixing_scale, normal_log_prob, student_t_log_prob
 from .noise import Noise
 
 _NODES = 24  # quantiles that stand for a distribution where its mean has no formula
@@ -83,6 +83,14 @@ class ColumnDistribution(ABC):
         return self.mean()
 
 
+class CountableColumns(ColumnDistribution):
+    """Columns of whole numbers, those of codes among them."""
+
+    def below(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z)."""
+        return self.cdf(x.ceil() - 1)
+
+
 class LocatedColumns(ColumnDistribution):
     """Columns of a symmetric law with location and scale, (*, D)."""
 
@@ -96,6 +104,11 @@ class LocatedColumns(ColumnDistribution):
     @abstractmethod
     def _quantile(self, p: Tensor) -> Tensor:
         """Return quantiles of the law itself."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self.loc.shape
 
     def mean(self) -> Tensor:
         """Return the locations: laws whose mean exists."""
@@ -172,8 +185,7 @@ class StudentTColumns(LocatedColumns):
 
     def sample(self, noise: Noise) -> Tensor:
         """Return draws."""
-        half_df = (0.5 * self.df).expand_as(self.loc)
-        mixing = (noise.gamma(half_df) / (0.5 * self.df)).clamp_min(1e-12).rsqrt()
+        mixing = mixing_scale(noise, self.df.expand_as(self.loc))
         return self.loc + self.scale * mixing * noise.normal(*self.loc.shape)
 
     def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
@@ -202,11 +214,16 @@ class StudentTColumns(LocatedColumns):
         return torch.as_tensor(function(df, x.detach().cpu().numpy())).to(self.loc)
 
 
-class BernoulliColumns(ColumnDistribution):
+class BernoulliColumns(CountableColumns):
     """Bernoulli columns with logits (*, D)."""
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self.logits.shape
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-probability of each cell."""
@@ -223,10 +240,6 @@ class BernoulliColumns(ColumnDistribution):
     def cdf(self, x: Tensor) -> Tensor:
         """Return the distribution functions."""
         return torch.where(x < 0, 0.0, torch.where(x < 1, 1 - self.mean(), 1.0))
-
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
-        return self.cdf(x.ceil() - 1)
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
@@ -270,6 +283,11 @@ class ContinuousBernoulliColumns(ColumnDistribution):
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self.logits.shape
 
     def _safe(self) -> tuple[Tensor, Tensor]:
         """Return where the logits are small, and logits that one can divide by elsewhere."""

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .column_distributions import ColumnDistribution, quadrature
+from .column_distributions import CountableColumns, quadrature
+from .distributions import raw_above, softplus_above
 from .likelihoods import LEAST_UNEXPLAINED, Likelihood, Linear, LinearStart, located
 from .warps import Warp
 
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees
 _EDGE = 1e-6  # probabilities that stand for 0 and 1 where a quantile would be infinite
 _SD = 3**0.5 / torch.pi  # scale of a logistic distribution of standard deviation one
-_MAX_CONTRASTED = 20  # classes beyond which the linear start leaves a column alone
+MAX_CONTRASTED = 20  # classes beyond which the linear start leaves a column alone
 _ROUNDS, _POINTS = 50, 1024  # in which biases settle, and latents over which they are averaged
 _NARROW = 1e-3  # width of a cell from which on its slope stands for a difference of edges
 
@@ -42,7 +43,7 @@ def _pick(values: Tensor, index: Tensor) -> Tensor:
     return values.expand(*shape, -1).gather(-1, chosen).squeeze(-1)
 
 
-class WholeColumns(ColumnDistribution):
+class WholeColumns(CountableColumns):
     """Whole numbers: a logistic distribution, of warped values, cut into cells.
 
     Parameters
@@ -185,11 +186,11 @@ class WholeLikelihood(Likelihood):
     def forward(self, params: Tensor) -> WholeColumns:
         """Return columns of whole numbers."""
         loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
-        scale = nn.functional.softplus(raw_scale) + self.min_scale
+        scale = softplus_above(raw_scale, self.min_scale)
         return WholeColumns(loc, scale, self.warp, self.steps, self.lows, self.origins)
 
 
-class RankedColumns(ColumnDistribution):
+class RankedColumns(CountableColumns):
     """Ordered categories 0, 1, ...: a logistic distribution cut by thresholds.
 
     Parameters
@@ -202,6 +203,11 @@ class RankedColumns(ColumnDistribution):
 
     def __init__(self, loc: Tensor, scale: Tensor, thresholds: Tensor) -> None:
         self.loc, self.scale, self.thresholds = loc, scale, thresholds
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self.loc.shape
 
     def _below(self) -> Tensor:
         """Return P(x < c) for c = 0, ..., C: (*, D, C + 1)."""
@@ -235,10 +241,6 @@ class RankedColumns(ColumnDistribution):
         below = self._below()
         code = x.floor().long().clamp(-1, n_levels - 1) + 1
         return _pick(below, code)
-
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
-        return self.cdf(x.ceil() - 1)
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles."""
@@ -278,7 +280,7 @@ class OrdinalLikelihood(Likelihood):
             theta = np.log(share[:-1] / (share[-1] - share[:-1]))
             first.append(float(theta[0]))
             gap = torch.tensor(np.diff(theta), dtype=torch.float32)
-            gaps[d, : len(gap)] = torch.log(torch.expm1(gap.clamp_min(0.01)))
+            gaps[d, : len(gap)] = raw_above(gap.clamp_min(0.01), 0)
         self.lowest_threshold = nn.Parameter(torch.tensor(first))
         self.raw_gaps = nn.Parameter(gaps)
         exists = torch.arange(widest + 1) < torch.tensor(self.n_levels)[:, None]
@@ -297,10 +299,10 @@ class OrdinalLikelihood(Likelihood):
         """Return columns of ranks."""
         loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
         first = self.lowest_threshold.unsqueeze(-1)
-        inner = torch.cat([first, first + nn.functional.softplus(self.raw_gaps).cumsum(-1)], -1)
+        inner = torch.cat([first, first + softplus_above(self.raw_gaps, 0).cumsum(-1)], -1)
         inner = torch.where(self.exists[:, 1:-1], inner, torch.inf)
         edge = torch.full_like(first, torch.inf)
-        scale = nn.functional.softplus(raw_scale) + self.min_scale
+        scale = softplus_above(raw_scale, self.min_scale)
         return RankedColumns(loc, scale, torch.cat([-edge, inner, edge], -1))
 
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
@@ -309,7 +311,7 @@ class OrdinalLikelihood(Likelihood):
         return expected.unflatten(-1, (self.n_columns, widest)).argmax(-1).to(expected)
 
 
-class CategoricalColumns(ColumnDistribution):
+class CategoricalColumns(CountableColumns):
     """Categories 0, 1, ... without order.
 
     Parameters
@@ -324,6 +326,11 @@ class CategoricalColumns(ColumnDistribution):
 
     def __init__(self, logits: Tensor, class_of: Tensor, log_share: Tensor) -> None:
         self.log_p, self.class_of, self.log_share = logits.log_softmax(-1), class_of, log_share
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the batch."""
+        return self.log_p.shape[:-1]
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-probability of each cell."""
@@ -350,10 +357,6 @@ class CategoricalColumns(ColumnDistribution):
         total = self.probabilities().cumsum(-1)
         at = _pick(total, x.floor().long().clamp(0, total.shape[-1] - 1))
         return torch.where(x < 0, 0.0, at)
-
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
-        return self.cdf(x.ceil() - 1)
 
     def icdf(self, u: Tensor) -> Tensor:
         """Return the quantiles of the codes."""
@@ -392,7 +395,7 @@ class CategoricalLikelihood(Likelihood):
         each = [len(frequency) for _, _, frequency in made]
         n_levels, n_classes = max(map(len, counts), default=0), max(each, default=0)
         # a column of a few classes has as many contrasts less one
-        few = [n if n <= _MAX_CONTRASTED else 1 for n in each]
+        few = [n if n <= MAX_CONTRASTED else 1 for n in each]
         super().__init__(
             len(counts),
             n_params=sum(each),

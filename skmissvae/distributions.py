@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ._batching import is_batched
+from ._products import row_matrix_times
 from .noise import Noise
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+_LINEAR_FROM = 20.0  # where softplus is the identity, as torch has it
 
 
 def normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """Return log N(x; loc, scale^2) elementwise; it has first derivatives."""
     if is_batched():
-        return -0.5 * ((x - loc) / scale).square() - scale.log() - _HALF_LOG_TWO_PI
+        return _log_normal((x - loc) / scale, scale)
     log_p: Tensor = _NormalLogProb.apply(x, loc, scale)
     return log_p
+
+
+def _log_normal(standard: Tensor, scale: Tensor) -> Tensor:
+    """Return the log-density of a Normal at standardised values."""
+    rest = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
+    return torch.addcmul(rest, standard, standard, value=-0.5)
 
 
 class _NormalLogProb(torch.autograd.Function):
@@ -32,8 +40,7 @@ class _NormalLogProb(torch.autograd.Function):
         standard = (x - loc) / scale
         ctx.save_for_backward(standard, scale)
         ctx.shapes = x.shape, loc.shape, scale.shape
-        rest = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
-        return torch.addcmul(rest, standard, standard, value=-0.5)
+        return _log_normal(standard, scale)
 
     @staticmethod
     @once_differentiable
@@ -58,6 +65,28 @@ def student_t_log_prob(x: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Ten
     constant = torch.lgamma(0.5 * (df + 1)) - torch.lgamma(0.5 * df) - 0.5 * (df * math.pi).log()
     tail = 0.5 * (df + 1) * torch.log1p(((x - loc) / scale).square() / df)
     return constant - scale.log() - tail
+
+
+def mixing_scale(noise: Noise, df: Tensor) -> Tensor:
+    """Return draws of the scale of a Normal that is then Student-t: degrees of freedom, likewise.
+
+    A Student-t is a Normal whose precision is Gamma distributed.
+    """
+    half_df = 0.5 * df
+    # in float32 a gamma draw can underflow to zero where the degrees of freedom are few
+    return (noise.gamma(half_df) / half_df).clamp_min(1e-12).rsqrt()
+
+
+def softplus_above(raw: Tensor, floor: float) -> Tensor:
+    """Return numbers above a floor, of any numbers."""
+    return nn.functional.softplus(raw) + floor
+
+
+def raw_above(value: Tensor, floor: float) -> Tensor:
+    """Return the numbers of which ``softplus_above`` makes values that lie above the floor."""
+    off = value - floor
+    # softplus leaves large numbers as they are
+    return torch.where(off > _LINEAR_FROM, off, off.clamp_max(_LINEAR_FROM).expm1().log())
 
 
 class Component(ABC):
@@ -143,23 +172,18 @@ class DiagonalStudentT(Component):
         """Return log t_k(z)."""
         return student_t_log_prob(z, self.df, self.loc, self.scale).sum(-1)
 
-    def _mixing(self, noise: Noise, *shape: int) -> Tensor:
-        half_df = 0.5 * self.df.expand(shape)
-        # in float32 a gamma draw can underflow to zero where the degrees of freedom are few
-        return (noise.gamma(half_df) / (0.5 * self.df)).clamp_min(1e-12).rsqrt()
-
     def standard(self, noise: Noise, *shape: int) -> Tensor:
         """Return Student-t draws as Normal draws of random scale."""
-        return self._mixing(noise, *shape) * noise.normal(*shape)
+        return mixing_scale(noise, self.df.expand(shape)) * noise.normal(*shape)
 
     def gaussian(self, noise: Noise, *shape: int) -> DiagonalNormal:
         """Return Normal components given mixing scales that they share.
 
-        A Student-t is a Normal whose precision is Gamma distributed. As the degrees of freedom are
-        the same for all components, a mixture of Student-t's is, given these precisions, a
-        mixture of Normals with the same weights: whatever is known of those applies.
+        As the degrees of freedom are the same for all components, a mixture of Student-t's is,
+        given these scales, a mixture of Normals with the same weights: whatever is known of those
+        applies.
         """
-        mixing = self._mixing(noise, *shape).unsqueeze(-2)  # (n, *batch, 1, L)
+        mixing = mixing_scale(noise, self.df.expand(shape)).unsqueeze(-2)  # (n, *batch, 1, L)
         return DiagonalNormal(self.loc.expand_as(self.scale * mixing), self.scale * mixing)
 
     def like(self, loc: Tensor, scale: Tensor) -> DiagonalStudentT:
@@ -171,7 +195,87 @@ class DiagonalStudentT(Component):
         return DiagonalStudentT(self.df.detach(), self.loc.detach(), self.scale.detach())
 
 
-class Mixture:
+class LatentDistribution(ABC):
+    """A distribution of latents, a mixture in some coordinates: batch (*batch,), event (L,)."""
+
+    log_pi: Tensor  # (*batch, K)   logarithms of the weights, normalised
+
+    @property
+    def n_components(self) -> int:
+        """Number of components K."""
+        return self.log_pi.shape[-1]
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z): (M, *batch, L) -> (M, *batch)."""
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Return E[z], (*batch, L)."""
+
+    @abstractmethod
+    def centres(self) -> tuple[Tensor, Tensor]:
+        """Return locations and marginal scales of the components, (*batch, K, L) each."""
+
+    @abstractmethod
+    def expand(self, *batch: int) -> Self:
+        """Return the same distribution for every element of a batch."""
+
+    @abstractmethod
+    def detach(self) -> Self:
+        """Return the same distribution without gradients to any parameter, weights included."""
+
+    @abstractmethod
+    def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
+        """Draw components by their weights, then points from them.
+
+        Parameters
+        ----------
+        n : int
+            Draws per row.
+        noise : Noise
+            Source of the noise.
+        systematic : bool
+            Allot the draws to the components in proportion to their weights (systematic
+            resampling) rather than independently: still unbiased, with less variance.
+
+        Returns
+        -------
+        z : Tensor of shape (n, *batch, L)
+            The draws, with gradients to every parameter of the mixture.
+        log_mass : Tensor of shape (n, *batch)
+            ``-log n`` each.
+        """
+
+    @abstractmethod
+    def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Draw n points from each component.
+
+        Parameters
+        ----------
+        n : int
+            Draws per row and component.
+        noise : Noise
+            Source of the noise.
+
+        Returns
+        -------
+        z : Tensor of shape (n * K, *batch, L)
+            The draws, component fastest.
+        log_mass : Tensor of shape (n * K, *batch)
+            ``log pi_k - log n``, with gradients to the weights.
+        """
+
+    def log_prob_pooled(self, z: Tensor) -> Tensor:
+        """Return the log-density of the equal mixture over the first batch axis.
+
+        Batch (n, *batch): (M, *batch, L) -> (M, *batch).
+        """
+        log_q = self.log_prob(z.unsqueeze(1))  # (M, n, *batch)
+        return torch.logsumexp(log_q, 1) - math.log(log_q.shape[1])
+
+
+class Mixture(LatentDistribution):
     r"""A mixture of diagonal components, q(z) = sum_k pi_k q_k(z).
 
     Parameters
@@ -197,11 +301,6 @@ class Mixture:
     def __init__(self, log_pi: Tensor, component: Component) -> None:
         self.log_pi, self.component = log_pi, component
 
-    @property
-    def n_components(self) -> int:
-        """Number of components K."""
-        return self.log_pi.shape[-1]
-
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z): (M, *batch, L) -> (M, *batch)."""
         log_q = self.component.log_prob(z.unsqueeze(-2))  # (M, *batch, K)
@@ -221,38 +320,12 @@ class Mixture:
         """Return the same distribution for every element of a batch."""
         return Mixture(self.log_pi.expand(*batch, self.n_components), self.component.expand(*batch))
 
-    def log_prob_pooled(self, z: Tensor) -> Tensor:
-        """Return the log-density of the equal mixture over the first batch axis.
-
-        Batch (n, *batch): (M, *batch, L) -> (M, *batch).
-        """
-        log_q = self.log_prob(z.unsqueeze(1))  # (M, n, *batch)
-        return torch.logsumexp(log_q, 1) - math.log(log_q.shape[1])
-
     def detach(self) -> Mixture:
         """Return the same distribution without gradients to any parameter, weights included."""
         return Mixture(self.log_pi.detach(), self.component.detach())
 
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Draw components by their weights, then points from them.
-
-        Parameters
-        ----------
-        n : int
-            Draws per row.
-        noise : Noise
-            Source of the noise.
-        systematic : bool
-            Allot the draws to the components in proportion to their weights (systematic
-            resampling) rather than independently: still unbiased, with less variance.
-
-        Returns
-        -------
-        z : Tensor of shape (n, *batch, L)
-            The draws, with gradients to every parameter of the mixture.
-        log_mass : Tensor of shape (n, *batch)
-            ``-log n`` each.
-        """
+        """Draw components by their weights, then points from them."""
         batch, n_latents = self.log_pi.shape[:-1], self.component.loc.shape[-1]
         normal = self.component.gaussian(noise, n, *batch, n_latents)
         standard = noise.normal(n, *batch, n_latents)
@@ -270,22 +343,7 @@ class Mixture:
         return _reparameterise(z, self.log_pi, normal), log_mass
 
     def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Draw n points from each component.
-
-        Parameters
-        ----------
-        n : int
-            Draws per row and component.
-        noise : Noise
-            Source of the noise.
-
-        Returns
-        -------
-        z : Tensor of shape (n * K, *batch, L)
-            The draws, component fastest.
-        log_mass : Tensor of shape (n * K, *batch)
-            ``log pi_k - log n``, with gradients to the weights.
-        """
+        """Draw n points from each component."""
         loc = self.component.loc.movedim(-2, 0)  # (K, *batch, L)
         scale = self.component.scale.movedim(-2, 0)
         log_pi = self.log_pi.movedim(-1, 0)  # (K, *batch)
@@ -304,12 +362,12 @@ class Mixture:
         return (u > below).sum(-1)
 
 
-class AffineMixture(Mixture):
+class AffineMixture(LatentDistribution):
     r"""The distribution of z = m + C u, where u has a mixture of diagonal components.
 
     Parameters
     ----------
-    base : Mixture
+    base : LatentDistribution
         Distribution of u, batch (*batch,), event (L,).
     loc : Tensor of shape (*batch, L)
         The shift m.
@@ -319,18 +377,20 @@ class AffineMixture(Mixture):
         Its inverse.
     """
 
-    def __init__(self, base: Mixture, loc: Tensor, factor: Tensor, inverse: Tensor) -> None:
+    def __init__(
+        self, base: LatentDistribution, loc: Tensor, factor: Tensor, inverse: Tensor
+    ) -> None:
         self.log_pi, self.base = base.log_pi, base
         self.loc, self.factor, self.inverse = loc, factor, inverse
 
     def at(self, u: Tensor) -> Tensor:
         """Return m + C u: (M, *batch, L), likewise."""
-        return self.loc + _times(self.factor, u)
+        return self.loc + row_matrix_times(self.factor, u)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z): (M, *batch, L) -> (M, *batch)."""
         log_volume = self.inverse.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-        return self.base.log_prob(_times(self.inverse, z - self.loc)) + log_volume
+        return self.base.log_prob(row_matrix_times(self.inverse, z - self.loc)) + log_volume
 
     def mean(self) -> Tensor:
         """Return E[z], (*batch, L)."""
@@ -373,7 +433,7 @@ class Defensive:
 
     Parameters
     ----------
-    first, other : Mixture
+    first, other : LatentDistribution
         The proposals and the others, both of batch (B,).
     share : float
         The other's part s of the draws.
@@ -384,7 +444,7 @@ class Defensive:
        distributions. Technometrics 37.
     """
 
-    def __init__(self, first: Mixture, other: Mixture, share: float) -> None:
+    def __init__(self, first: LatentDistribution, other: LatentDistribution, share: float) -> None:
         self.first, self.other, self.share = first, other, share
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -399,7 +459,7 @@ class Defensive:
         # what is left of a draw falls to either by chance
         falls = noise.uniform(1, 1, 1).double() + rest >= 1
 
-        def drawn(part: Mixture, k: int) -> Tensor:
+        def drawn(part: LatentDistribution, k: int) -> Tensor:
             return part.ancestral(k, noise, systematic=systematic)[0]
 
         last = int(rest > 0)
@@ -409,43 +469,6 @@ class Defensive:
             z.append(torch.where(falls, drawn(self.other, 1), drawn(self.first, 1)))
         whole = torch.cat(z)
         return whole, whole.new_full(whole.shape[:-1], -math.log(n))
-
-
-def rows_apart(n_rows: int) -> bool:
-    """Tell whether each of so many rows has to get, to the last bit, what it gets alone.
-
-    Matrix libraries choose kernels by where a row stands, and even by where it lies in memory. In
-    torch's inference mode, which only calls of fitted models are in, rows that come together are
-    multiplied in batches of aligned products; in training it does not matter.
-    """
-    return n_rows > 1 and torch.is_inference_mode_enabled()
-
-
-def padded(matrix: Tensor, n_axes: int = 1) -> Tensor:
-    """Return a matrix whose last axes are filled up with zeros to multiples of 64 bytes.
-
-    In a batch of such matrices all are aligned alike.
-    """
-    multiple = 64 // matrix.element_size()
-    spare = [-size % multiple for size in reversed(matrix.shape[-n_axes:])]
-    return nn.functional.pad(matrix, [part for one in spare for part in (0, one)])
-
-
-def rows_times(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Return rows times a matrix, (*, S), (S, P) -> (*, P)."""
-    if rows.dim() != 2 or not rows_apart(len(rows)):
-        return rows @ matrix
-    right = padded(matrix, 2).expand(len(rows), -1, -1)
-    return torch.bmm(padded(rows).unsqueeze(1), right)[:, 0, : matrix.shape[1]]
-
-
-def _times(matrix: Tensor, z: Tensor) -> Tensor:
-    """Return a row's matrix times each of its draws: (*batch, L, L), (M, *batch, L)."""
-    if matrix.dim() == 3 and rows_apart(len(matrix)):
-        draws = z.expand(-1, len(matrix), -1).transpose(0, 1)  # all rows may share them
-        products = torch.bmm(padded(draws), padded(matrix.mT, 2))
-        return products[..., : z.shape[-1]].transpose(0, 1)
-    return (z.movedim(0, -2) @ matrix.mT).movedim(-2, 0)
 
 
 def _reparameterise(z: Tensor, log_pi: Tensor, normal: DiagonalNormal) -> Tensor:
@@ -493,8 +516,7 @@ class _Reparameterised(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, log_pi, loc, scale = ctx.saved_tensors
         standard = (z.unsqueeze(-2) - loc) / scale  # (n, *batch, K, L)
-        rest = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
-        log_n = torch.addcmul(rest, standard, standard, value=-0.5)
+        log_n = _log_normal(standard, scale)
         w = (log_pi.unsqueeze(-1) + log_n.cumsum(-1)).sub_(log_n).softmax(-2)  # given z_<d
         weighted = w * log_n.exp()
         density = weighted.sum(-2).clamp_min_(torch.finfo(z.dtype).tiny)  # (n, *batch, L)

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +103,8 @@ def train_together(
     """Fit models, each to a sample of its own from the rows of a table, in place.
 
     Each step is one of all models. What is said of ``train`` holds for each, but that all go
-    slower where one has lost a step, which moves it by its moments, and that Ctrl-C is an error.
+    slower where one that still learns has lost a step, which moves it by its moments, and that
+    Ctrl-C is an error.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def train_together(
                     losses = -stack.bound(batch, noise).mean(1)
                     flat.take_grad(losses.sum())
                     descent.step(losses.detach())
-                bounds = descent.end_epoch().tolist()
+                bounds = descent.end_epoch(going=[not wait.over for wait in waits])
                 seconds = time.perf_counter() - start
                 if held_out is not None:
                     scores = _scores(stack, rows, held_out, settings.batch_size, validation_seed)
@@ -164,23 +164,23 @@ def train_together(
                 told = {"bound": bounds[g], "learning_rate": descent.rate, "seconds": seconds}
                 if held_out is not None:
                     told["validation_bound"] = scores[g]
-                    if wait.hears(scores[g]):
+                    if wait.improves(scores[g]):
                         for kept, now in zip(best, flat.weights, strict=True):
                             kept[g] = now[g]
                 for name, value in told.items():
                     history.setdefault(name, []).append(value)
             if all(wait.over for wait in waits):
                 break
-        if held_out is not None:
-            for kept, now in zip(best, flat.weights, strict=True):
-                now.copy_(kept)
+        for g, wait in enumerate(waits):
+            if math.isfinite(wait.best):  # else the last weights are as good as any
+                for kept, now in zip(best, flat.weights, strict=True):
+                    now[g] = kept[g]
     finally:
         flat.release()
     stack.unstack()
     found = [math.nan if held_out is None else wait.best for wait in waits]
     pairs = zip(histories, found, strict=True)
-    nothing: dict[str, Any] = {}
-    return [State(history, score, nothing, False, False) for history, score in pairs]
+    return [State(history, score, {}, False, False) for history, score in pairs]
 
 
 def _batches(

@@ -13,15 +13,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ._products import padded, rows_apart, rows_times
 from .distributions import (
     AffineMixture,
     Component,
     DiagonalNormal,
     DiagonalStudentT,
+    LatentDistribution,
     Mixture,
-    padded,
-    rows_apart,
-    rows_times,
+    raw_above,
+    softplus_above,
 )
 
 _GUIDE_LIMIT = 10.0  # standard deviations of a column
@@ -71,9 +72,9 @@ class Family(nn.Module, ABC):
     def standard(self) -> Tensor:
         """Return the parameters (P,) of components with location 0 and scale 1, alike in weight."""
         params = torch.zeros(self.n_params)
-        # softplus's inverse; a floor of one or more leaves little above it
-        raw = math.log(math.expm1(max(1 - self.min_scale, 0.01)))
-        params[self.sizes[0] : self.sizes[0] + self.sizes[1]] = raw
+        # a floor of one or more leaves little above it
+        scale = torch.tensor(max(1.0, self.min_scale + 0.01))
+        params[self.sizes[0] : self.sizes[0] + self.sizes[1]] = raw_above(scale, self.min_scale)
         return params
 
     @abstractmethod
@@ -84,7 +85,7 @@ class Family(nn.Module, ABC):
         """Return q(z | x_obs): (*batch, P) -> batch (*batch, K), event (L,)."""
         raw_loc, raw_scale, logits = params.split(self.sizes, -1)
         shape = (self.n_components, self.n_latents)
-        scale = nn.functional.softplus(raw_scale.unflatten(-1, shape)) + self.min_scale
+        scale = softplus_above(raw_scale.unflatten(-1, shape), self.min_scale)
         if self.weights == "equal":
             logits = params.new_zeros(*params.shape[:-1], self.n_components)
         return Mixture(logits.log_softmax(-1), self.component(raw_loc.unflatten(-1, shape), scale))
@@ -125,13 +126,12 @@ class StudentTFamily(Family):
         if not df > 2:
             raise ValueError(f"df of a StudentTFamily must be above 2; got {df!r}.")
         self.tail = float(df)
-        raw = torch.tensor(float(df) - 2).expm1().log().expand(n_latents)  # softplus's inverse
-        raw = torch.where(raw.isfinite(), raw, torch.tensor(float(df) - 2))
-        self.raw_df = nn.Parameter(raw.clone(), requires_grad=learn_df)
+        raw = raw_above(torch.full((n_latents,), float(df)), 2)
+        self.raw_df = nn.Parameter(raw, requires_grad=learn_df)
 
     def component(self, loc: Tensor, scale: Tensor) -> Component:
         """Return Student-t components."""
-        return DiagonalStudentT(2 + nn.functional.softplus(self.raw_df), loc, scale)
+        return DiagonalStudentT(softplus_above(self.raw_df, 2), loc, scale)
 
 
 class LinearGuide(nn.Module):
@@ -165,7 +165,7 @@ class LinearGuide(nn.Module):
         self.register_buffer("precision", torch.zeros(n_straight))
 
     @torch.no_grad()
-    def forward(self, u: Mixture, x: Tensor, observed: Tensor) -> AffineMixture:
+    def forward(self, u: LatentDistribution, x: Tensor, observed: Tensor) -> AffineMixture:
         """Return the distribution of z, batch (*batch,): also (*batch, S), (*batch, S) bool."""
         # in double precision: many columns tell of few latents almost exactly
         loadings, n_latents = self.loadings.double(), self.loadings.shape[-1]

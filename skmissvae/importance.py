@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._products import padded, rows_apart
 from .column_distributions import ColumnDistribution
 from .distributions import (
     AffineMixture,
     Defensive,
     DiagonalNormal,
+    LatentDistribution,
     Mixture,
-    padded,
-    rows_apart,
 )
 from .model import VAE, Draws
 from .noise import Noise
@@ -137,7 +137,7 @@ class Blocks:
             z, log_mass, _ = (torch.cat(parts) for parts in zip(*pieces, strict=True))
             rest = [self._weighed(*piece).log_ratio for piece in pieces[1:]]
             log_ratio = torch.cat([first.log_ratio, *rest])
-            w = finite((log_mass + log_ratio).double().T.contiguous()).softmax(-1)
+            w = weighable((log_mass + log_ratio).double().T.contiguous()).softmax(-1)
             self.adapted = self.adapt == "always" or bool(uneven(effective(w), sizes[0]))
             if self.adapted:
                 rows = vae, self.x, self.observed
@@ -207,7 +207,7 @@ def _adapted(
     vae: VAE,
     x: Tensor,
     observed: Tensor,
-    q: Mixture,
+    q: LatentDistribution,
     z: Tensor,
     log_ratio: Tensor,
     n: int,
@@ -229,7 +229,7 @@ def _adapted(
         The model.
     x, observed : Tensor of shape (B, D)
         Rows and what is seen of them.
-    q : Mixture
+    q : LatentDistribution
         The encoder's posteriors.
     z, log_ratio : Tensor of shape (M, B, L) and (M, B)
         Draws from them, and log p(x_obs, z) - log q(z | x_obs).
@@ -253,7 +253,7 @@ def _adapted(
     .. [2] Koblents and Míguez (2015). A population Monte Carlo scheme with transformed weights and
        its application to stochastic kinetic models. Statistics and Computing 25.
     """
-    sources: list[Mixture] = [q]
+    sources: list[LatentDistribution] = [q]
     n_of = [len(z)]
     log_q = q.log_prob(z).T.unsqueeze(1)  # (B, S, M)   of each source at all draws
     log_p = log_ratio.T + log_q[:, 0]  # (B, M)
@@ -266,7 +266,7 @@ def _adapted(
     walks = torch.ones(z.shape[1], dtype=torch.bool, device=z.device)
     for done, standard in enumerate([*rounds, None]):
         share = (log_q.new_tensor(n_of) / len(z)).log().unsqueeze(-1)
-        log_w = finite((log_p - (share + log_q).logsumexp(1)).double())
+        log_w = weighable((log_p - (share + log_q).logsumexp(1)).double())
         power = _power(log_w, least)
         there = _gaussian(z, (power.unsqueeze(-1) * log_w).softmax(-1))
         gaussian = there if gaussian is None else _where(walks, there, gaussian)
@@ -331,10 +331,10 @@ def _where(chosen: Tensor, one: AffineMixture, other: AffineMixture) -> AffineMi
 def log_weights(draws: Draws, more: Tensor | float = 0.0) -> Tensor:
     """Return log m r, and what is added to it, in float64, rows first: (B, M)."""
     # rows first and contiguous: a sum over draws is then the same wherever a row stands
-    return finite((draws.log_mass + draws.log_ratio + more).double().T.contiguous())
+    return weighable((draws.log_mass + draws.log_ratio + more).double().T.contiguous())
 
 
-def finite(log_w: Tensor) -> Tensor:
+def weighable(log_w: Tensor) -> Tensor:
     """Return log-weights in which a draw that is no number weighs nothing beside any other.
 
     Where all are so their weights are equal.
@@ -412,6 +412,16 @@ class Weighted(NamedTuple):
     log_w: Tensor  # (B, n)
     log_proposal: Tensor  # (B, n)   the weights without what bounds add to them
     adapted: bool = False  # whether the draws come from adapted proposals
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective sample size, (B,)."""
+        return effective(self.log_w.softmax(-1))
+
+    @property
+    def proposal_ess(self) -> Tensor:
+        """That without what bounds add to the weights, (B,)."""
+        return effective(self.log_proposal.softmax(-1))
 
 
 def weighted(blocks: Blocks) -> Weighted:

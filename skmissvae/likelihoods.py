@@ -19,6 +19,7 @@ from .column_distributions import (
     NormalColumns,
     StudentTColumns,
 )
+from .distributions import raw_above, softplus_above
 
 
 class Linear(NamedTuple):
@@ -72,18 +73,13 @@ def located(model: Linear, min_scale: float, n_params: int) -> LinearStart:
     chosen = torch.arange(n_params, device=bias.device) < 2 * S
     weight[:S], bias[:S] = model.loadings, model.intercept
     if n_params > S:
-        bias[S : 2 * S] = _raw(scale, min_scale)
+        bias[S : 2 * S] = raw_above(scale, min_scale)
     return LinearStart(weight, bias, chosen, scale**-2)
 
 
 def _floored(scale: Tensor, min_scale: float) -> Tensor:
     """Return scales that softplus and a floor can give."""
     return (scale - min_scale).clamp_min(0.01) + min_scale
-
-
-def _raw(scale: Tensor, min_scale: float) -> Tensor:
-    """Return what softplus and a floor make scales of."""
-    return torch.log(torch.expm1(scale - min_scale))
 
 
 class Likelihood(nn.Module, ABC):
@@ -196,7 +192,7 @@ class NormalLikelihood(Likelihood):
         if isinstance(self.scale, str):
             if self.scale == "column":
                 scale = _floored(model.variance.sqrt(), self.min_scale)
-                self.raw_scale.copy_(_raw(scale, self.min_scale))
+                self.raw_scale.copy_(raw_above(scale, self.min_scale))
             return located(model, self.min_scale, self.n_params)
         precision = torch.full_like(model.variance, self.scale**-2)
         return located(model, 0.0, self.n_params)._replace(precision=precision)
@@ -205,9 +201,9 @@ class NormalLikelihood(Likelihood):
         """Return Normal columns."""
         if self.scale == "decoder":
             loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
-            return NormalColumns(loc, nn.functional.softplus(raw_scale) + self.min_scale)
+            return NormalColumns(loc, softplus_above(raw_scale, self.min_scale))
         if self.scale == "column":
-            return NormalColumns(params, nn.functional.softplus(self.raw_scale) + self.min_scale)
+            return NormalColumns(params, softplus_above(self.raw_scale, self.min_scale))
         return NormalColumns(params, params.new_full((), self.scale))
 
 
@@ -250,8 +246,8 @@ class StudentTLikelihood(Likelihood):
         n_outputs = 3 if self.df == "decoder" else 2
         loc, raw_scale, *rest = params.unflatten(-1, (n_outputs, self.n_columns)).unbind(-2)
         raw_df = rest[0] if rest else self.raw_df
-        scale = nn.functional.softplus(raw_scale) + self.min_scale
-        return StudentTColumns(2 + nn.functional.softplus(raw_df), loc, scale)
+        scale = softplus_above(raw_scale, self.min_scale)
+        return StudentTColumns(softplus_above(raw_df, 2), loc, scale)
 
 
 class BernoulliLikelihood(Likelihood):

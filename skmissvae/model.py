@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .column_distributions import ColumnDistribution
-from .distributions import Mixture
+from .distributions import LatentDistribution
 from .families import Family, LinearGuide
 from .likelihoods import Likelihood
 from .noise import Noise
@@ -106,13 +106,13 @@ class VAE(nn.Module):
             return None
         return VAE(encoder, decoder, self.prior, self.family, self.likelihood, self.guide).eval()
 
-    def posterior(self, x: Tensor, observed: Tensor) -> Mixture:
+    def posterior(self, x: Tensor, observed: Tensor) -> LatentDistribution:
         """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""
         seen = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)
-        mixture: Mixture = self.family(self.encoder(torch.cat([seen, observed.to(seen)], -1)))
+        q: LatentDistribution = self.family(self.encoder(torch.cat([seen, observed.to(seen)], -1)))
         if self.guide is not None:
-            mixture = self.guide(mixture, *self.likelihood.straighten(x, observed))
-        return mixture
+            q = self.guide(q, *self.likelihood.straighten(x, observed))
+        return q
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return p(x | z): (*, L) -> batch (*, D)."""

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ._batching import is_batched
-from ._products import add_product, affine, times
-from .distributions import padded
+from ._products import add_product, affine, padded, times
 
 _COARSEST = 4  # pixels of the shorter side at which images are not halved again
 _LEAST_WIDTH = 8  # channels

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .bounds import elbo, iwelbo
-from .distributions import Mixture
+from .distributions import LatentDistribution
 from .model import VAE, Draws, Gradient
 from .noise import Noise
 from .samplers import LAIR, Chain, Sampler, encodings
@@ -60,6 +60,11 @@ class BoundObjective(Objective):
         How draws are taken.
     gradient : {"stl", "dreg", "plain"}
         Estimator of the gradient, as in ``VAE.draw``.
+
+    Raises
+    ------
+    ValueError
+        If the gradient does not hold for the bound.
     """
 
     def __init__(
@@ -70,6 +75,11 @@ class BoundObjective(Objective):
         stratified: bool,
         gradient: Gradient,
     ) -> None:
+        if gradient == "dreg" and (bound is not iwelbo or stratified):
+            raise ValueError(
+                "gradient must not be 'dreg': doubly reparameterised gradients are those of "
+                "iwelbo over ancestral draws alone; choose 'plain' or 'stl'."
+            )
         self._bound, self.n_draws = bound, n_draws
         self.stratified, self.gradient = stratified, gradient
 
@@ -324,7 +334,7 @@ class DeMissObjective(Objective):
 class _Pass(NamedTuple):
     """One forward pass over K completions of B rows."""
 
-    q: Mixture  # batch (K, B): the encodings
+    q: LatentDistribution  # batch (K, B): the encodings
     z: Tensor  # (S, K, B, L)
     params: Tensor  # (S, K, B, P)   the decoder's outputs
     log_p: Tensor  # (S, K, B, D)   of every cell, imputed ones among them

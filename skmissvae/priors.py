@@ -10,7 +10,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .distributions import DiagonalNormal, DiagonalStudentT, Mixture
+from .distributions import (
+    DiagonalNormal,
+    DiagonalStudentT,
+    Mixture,
+    raw_above,
+    softplus_above,
+)
+
+_MIN_SCALE = 1e-4  # of a component
 
 
 class Prior(nn.Module, ABC):
@@ -105,12 +113,12 @@ class MixturePrior(Prior):
             )
         # apart from one another, or components that start equal would stay so
         self.loc = nn.Parameter(torch.randn(n_components, n_latents))
-        self.raw_scale = nn.Parameter(torch.full((n_components, n_latents), math.log(math.e - 1)))
+        self.raw_scale = nn.Parameter(raw_above(torch.ones(n_components, n_latents), _MIN_SCALE))
         self.logits = nn.Parameter(torch.zeros(n_components), requires_grad=weights == "learned")
 
     def forward(self) -> Mixture:
         """Return the mixture as it now stands."""
-        scale = nn.functional.softplus(self.raw_scale) + 1e-4
+        scale = softplus_above(self.raw_scale, _MIN_SCALE)
         return Mixture(self.logits.log_softmax(-1), DiagonalNormal(self.loc, scale))
 
 

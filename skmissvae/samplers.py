@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .column_distributions import ColumnDistribution
-from .distributions import Mixture
-from .importance import Blocks, finite, resample
+from .distributions import LatentDistribution
+from .importance import Blocks, resample, weighable
 from .model import VAE
 from .noise import Noise
 
@@ -145,7 +145,7 @@ class MetropolisWithinGibbs(Sampler):
         q = encodings(vae, chain.x)
         both = torch.stack([one_each(q, noise), chain.z])  # (2, n, B, L)
         log_w = vae.log_joint(chain.x, torch.ones_like(chain.x, dtype=torch.bool), both)
-        log_w = finite(log_w - q.log_prob(both))  # (2, n, B)
+        log_w = weighable(log_w - q.log_prob(both))  # (2, n, B)
         u = noise.uniform(*chain.accepted.shape, 1).squeeze(-1)
         accept = torch.lt(u.log(), log_w[0] - log_w[1])
         z = torch.where(accept.unsqueeze(-1), both[0], both[1])
@@ -232,7 +232,7 @@ class LAIR(Sampler):
         vae: VAE,
         x: Tensor,
         observed: Tensor,
-        q: Mixture,
+        q: LatentDistribution,
         z: Tensor,
         params: Tensor,
         noise: Noise,
@@ -245,7 +245,7 @@ class LAIR(Sampler):
             The model.
         x, observed : Tensor of shape (B, D)
             Rows and what is seen of them.
-        q : Mixture
+        q : LatentDistribution
             The encodings, batch (n, B).
         z : Tensor of shape (M, B, L)
             Latents, as many of each encoding.
@@ -258,9 +258,9 @@ class LAIR(Sampler):
             fresh, _ = vae.prior().expand(x.shape[0]).ancestral(self.n_replenish, noise)
             z, params = torch.cat([z, fresh]), torch.cat([params, vae.decoder(fresh)])
         log_joint = vae.log_joint(x, observed, z, vae.likelihood(params))
-        return Pool(z, params, finite(log_joint - self.log_proposal(vae, q, z)))
+        return Pool(z, params, weighable(log_joint - self.log_proposal(vae, q, z)))
 
-    def log_proposal(self, vae: VAE, q: Mixture, z: Tensor) -> Tensor:
+    def log_proposal(self, vae: VAE, q: LatentDistribution, z: Tensor) -> Tensor:
         """Return the log-density of encodings, batch (n, B), and prior as one mixture: (M, B).
 
         Each has the share of the pool's M latents that were drawn from it.
@@ -273,12 +273,12 @@ class LAIR(Sampler):
         return torch.logaddexp(log_q + math.log(n / (n + r)), log_p)
 
 
-def encodings(vae: VAE, x: Tensor) -> Mixture:
+def encodings(vae: VAE, x: Tensor) -> LatentDistribution:
     """Return q(z | x) of completed rows: (n, B, D) -> batch (n, B)."""
     return vae.posterior(x, torch.ones_like(x, dtype=torch.bool))
 
 
-def one_each(q: Mixture, noise: Noise) -> Tensor:
+def one_each(q: LatentDistribution, noise: Noise) -> Tensor:
     """Return a draw of each distribution of a batch: (*batch, L)."""
     return q.ancestral(1, noise)[0].squeeze(0)
 

@@ -165,11 +165,9 @@ def train(
     DivergenceError
         If the loss stays non-finite.
     """
-    still = [p for module in frozen for p in module.parameters() if p.requires_grad]
-    for weight in still:
-        weight.requires_grad_(False)
+    still = {p for module in frozen for p in module.parameters() if p.requires_grad}
     rows = Whole(rows) if isinstance(rows, Batch) else rows
-    flat = Flat(p for p in vae.parameters() if p.requires_grad)
+    flat = Flat(p for p in vae.parameters() if p.requires_grad and p not in still)
     descent = Descent(flat, settings, rows.n_batches(settings.batch_size), optimizer_state)
     noise = StreamNoise(generator, dtype=rows.dtype)
     validation_seed = seed_from(generator)
@@ -177,6 +175,8 @@ def train(
     patience, best_weights = Patience(settings), None
     start, stopped, interrupted = time.perf_counter(), False, False
 
+    for weight in still:
+        weight.requires_grad_(False)
     try:
         rows.share([*flat.weights, *vae.buffers()])
         for _ in range(settings.max_iter):
@@ -190,7 +190,7 @@ def train(
                     loss = objective.backward(vae, batch, noise)
                     rows.average(loss, flat.gradients)
                     descent.step(loss)
-                history["bound"].append(descent.end_epoch(rows.mean).item())
+                history["bound"] += descent.end_epoch(rows.mean)
                 history["learning_rate"].append(descent.rate)
                 history["seconds"].append(time.perf_counter() - start)
 
@@ -200,7 +200,7 @@ def train(
                     for batch in Whole(held_out).batches(settings.batch_size, generator):
                         objective.advance(vae, batch, noise)
                     history.setdefault("validation_bound", []).append(score)
-                    if patience.hears(score):
+                    if patience.improves(score):
                         best_weights = copy.deepcopy(vae.state_dict())
             stopped = rows.agree(end_epoch(history))
             if stopped or patience.over:
@@ -253,19 +253,23 @@ class Flat:
 
     def __init__(self, weights: Iterable[nn.Parameter], n_models: int | None = None) -> None:
         self._parts = list(weights)
-        #: Shape of what there is one of for a model.
-        self.batch = torch.Size([] if n_models is None else [n_models])
+        if not self._parts:
+            raise ValueError(
+                "There is nothing to learn: no part of the model that is trained has a weight."
+            )
+        #: Shape of what there is one of for each model.
+        self.models = torch.Size([] if n_models is None else [n_models])
         alike: dict[torch.dtype, list[nn.Parameter]] = {}
         for weight in self._parts:
             alike.setdefault(weight.dtype, []).append(weight)
         self._groups = list(alike.values())
         self.weights = [
-            torch.cat([weight.detach().reshape(*self.batch, -1) for weight in group], -1)
+            torch.cat([weight.detach().reshape(*self.models, -1) for weight in group], -1)
             for group in self._groups
         ]
         self.gradients = [torch.zeros_like(whole) for whole in self.weights]
         for whole, slope, group in zip(self.weights, self.gradients, self._groups, strict=True):
-            sizes = [weight.numel() // self.batch.numel() for weight in group]
+            sizes = [weight.numel() // self.models.numel() for weight in group]
             pieces = zip(whole.split(sizes, -1), slope.split(sizes, -1), strict=True)
             for weight, (value, grad) in zip(group, pieces, strict=True):
                 weight.data = value.view(weight.shape)
@@ -282,7 +286,7 @@ class Flat:
         found = torch.autograd.grad(loss, self._parts, materialize_grads=True)
         by_weight = dict(zip(self._parts, found, strict=True))
         for whole, group in zip(self.gradients, self._groups, strict=True):
-            pieces = [by_weight[weight].reshape(*self.batch, -1) for weight in group]
+            pieces = [by_weight[weight].reshape(*self.models, -1) for weight in group]
             torch.cat(pieces, -1, out=whole)
 
     def release(self) -> None:
@@ -316,14 +320,15 @@ class Descent:
         self._flat, self._settings, self._n_batches = flat, settings, n_batches
         self.optimizer = AdamW(flat.weights, settings.weight_decay, optimizer_state)
         self._n_steps = n_batches * settings.max_iter
-        self._step, self._factor, self._lost_epochs = 0, 1.0, 0
+        self._step, self._factor = 0, 1.0
+        self._lost_epochs = [0] * flat.models.numel()  # in a row, of each model
         self.rate = settings.learning_rate
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
-        device, batch = self._flat.weights[0].device, self._flat.batch
-        self._total = torch.zeros(batch, dtype=torch.float64, device=device)
-        self._n_lost = torch.zeros(batch, device=device)
+        device, models = self._flat.weights[0].device, self._flat.models
+        self._total = torch.zeros(models, dtype=torch.float64, device=device)
+        self._n_lost = torch.zeros(models, device=device)
 
     def step(self, loss: Tensor) -> None:
         """Follow the gradients of a loss, () or one per model, if they are finite."""
@@ -337,21 +342,29 @@ class Descent:
         self._total -= torch.where(lost, 0.0, loss.double())
         self._step += 1
 
-    def end_epoch(self, mean: Callable[[Tensor], Tensor] = lambda total: total) -> Tensor:
-        """Return the mean bound of the epoch, and halve the rate if a step was lost.
+    def end_epoch(
+        self,
+        mean: Callable[[Tensor], Tensor] = lambda total: total,
+        going: Sequence[bool] = (True,),
+    ) -> list[float]:
+        """Return the mean bound of the epoch, one per model, and halve the rate if a step was lost.
 
-        ``mean`` takes it over all who train. Raises DivergenceError where too many were lost.
+        ``mean`` takes it over all who train; ``going`` tells which models still count. Raises
+        DivergenceError where one of these has lost too many epochs.
         """
-        lost = int(self._n_lost.max().item())  # the one synchronisation of an epoch
-        if lost:
-            self._factor *= 0.5
-        self._lost_epochs = self._lost_epochs + 1 if lost == self._n_batches else 0
-        is_last = self._step == self._n_steps
-        if self._lost_epochs == _PATIENCE or (self._lost_epochs and is_last):
-            raise DivergenceError
-        bound = mean(self._total) / (self._n_batches - self._n_lost).clamp_min(1)
+        told = torch.stack([mean(self._total), self._n_lost.double()])
+        bounds, lost = told.view(2, -1).tolist()  # waits for the device
         self._begin_epoch()
-        return bound
+        if any(n for n, goes in zip(lost, going, strict=True) if goes):
+            self._factor *= 0.5
+        self._lost_epochs = [
+            n_epochs + 1 if goes and n == self._n_batches else 0
+            for n_epochs, n, goes in zip(self._lost_epochs, lost, going, strict=True)
+        ]
+        n_epochs = max(self._lost_epochs)
+        if n_epochs == _PATIENCE or (n_epochs and self._step == self._n_steps):
+            raise DivergenceError
+        return [bound / max(self._n_batches - n, 1) for bound, n in zip(bounds, lost, strict=True)]
 
 
 class Patience:
@@ -373,7 +386,7 @@ class Patience:
         """Whether there has been none for too long."""
         return self._waited >= self._settings.n_iter_no_change
 
-    def hears(self, score: float) -> bool:
+    def improves(self, score: float) -> bool:
         """Take the score of an epoch, and tell whether it is the best so far."""
         if score > self._reference + self._settings.tol:
             self._waited, self._reference = 0, score

@@ -2,7 +2,8 @@
 
 Where a tensor is stands on its storage, so that views, ``.data`` and in-place changes follow. What
 a GPU would refuse is an error here: tensors of both places in one operation, but for scalars and
-indices, ``numpy()`` of a tensor that is there, and a generator of the other place.
+indices, ``numpy()`` of a tensor that is there, and a generator of the other place. (In gradients
+of one's own operations only the first is seen.)
 ``Pretended.waits`` has a line for each time that the host would wait for the device.
 """
 
@@ -130,7 +131,7 @@ class _Calls(TorchFunctionMode):
             raise TypeError("a tensor that is on a GPU has no array")
         if func is T.tolist and place(one) == AT:
             self.wait(func)
-        if func is T.backward:  # what runs on the way back has questions, too
+        if func is T.backward:
             with self:
                 kwargs["grad_tensors"] = kwargs.pop("gradient", None)
                 return torch.autograd.backward(one, **kwargs)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from estimators import quiet, tiny
-from helpers import generator, tiny_rows, tiny_vae
+from helpers import generator, stream, tiny_rows, tiny_vae
 from pretend import Pretended
 
 from skmissvae import (
@@ -25,7 +25,7 @@ from skmissvae._adam import AdamW, clip
 from skmissvae.ensembles import Stack, train_together
 from skmissvae.noise import Noise
 from skmissvae.objectives import METHODS, Batch, BoundObjective
-from skmissvae.training import DivergenceError, Settings, train
+from skmissvae.training import Descent, DivergenceError, Flat, Settings, train
 
 # vmap tells of operations that it takes one model after the other
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -43,13 +43,13 @@ STACKABLE = [
 class Known(Noise):
     """Noise that is the same for all rows and all models, and other at each call."""
 
-    def __init__(self, *_, **__):
-        self.n_calls = 0
+    def __init__(self, source=None, **_):
+        self.n_calls, self.device = 0, "cpu" if source is None else source.device
 
     def _numbers(self, shape):
         self.n_calls += 1
         size = math.prod([*shape[:-2], shape[-1]])
-        numbers = torch.arange(1, size + 1) * math.sqrt(2) + 0.3 * self.n_calls
+        numbers = torch.arange(1, size + 1, device=self.device) * math.sqrt(2) + 0.3 * self.n_calls
         return (numbers % 1).view(*shape[:-2], 1, shape[-1]).expand(shape)
 
     def normal(self, *shape):
@@ -241,11 +241,81 @@ def test_dropout_is_each_models_own():
 
 
 def test_draws_are_each_models_own():
+    stack = Stack([tiny_vae(seed=0) for _ in range(2)], objective_of("MVAE"))
+    stack.train(False)
+    rows = Batch(*(torch.stack([piece, piece]) for piece in tiny_rows()))
+    first, second = stack.bound(rows, stream(dtype=torch.float32))
+    assert not torch.isclose(first, second).any()
+    again = stack.bound(rows, stream(dtype=torch.float32))
+    torch.testing.assert_close(again, torch.stack([first, second]))
+
+
+def test_the_order_of_rows_is_each_models_own(monkeypatch):
+    monkeypatch.setattr("skmissvae.ensembles.StreamNoise", Known)
     vaes = [tiny_vae(seed=0) for _ in range(2)]
+    places = torch.arange(96).expand(2, -1)
+    train_together(vaes, objective_of("MVAE"), tiny_rows(), places, SETTINGS, generator())
+    assert not torch.equal(vaes[0].encoder.inlet.weight, vaes[1].encoder.inlet.weight)
+
+
+def test_a_model_that_has_stopped_is_no_matter_of_the_others(monkeypatch):
+    """It goes on in the stack: neither its weights nor its steps count any more."""
+    rows, places = tiny_rows(), samples_of(2, 96)
+    settings = SETTINGS._replace(max_iter=6, n_iter_no_change=1)
+    bound, n_calls = Stack.bound, []
+
+    def spoiled(self, rows, noise):
+        found = bound(self, rows, noise)
+        if torch.is_grad_enabled():
+            return found
+        n_calls.append(1)
+        rising = torch.tensor([[-1.0 if len(n_calls) > 1 else 0.0], [float(len(n_calls))]])
+        if len(n_calls) == 2:  # the first has stopped: what it has become does not matter
+            self.weights[0].data[0] = torch.nan
+        return rising.expand(2, rows.x.shape[1])
+
+    monkeypatch.setattr(Stack, "bound", spoiled)
+    vaes = [tiny_vae(seed=g) for g in range(2)]
     states = train_together(
-        vaes, objective_of("MVAE"), tiny_rows(), samples_of(2)[[0, 0]], SETTINGS, generator()
+        vaes,
+        objective_of("MVAE"),
+        rows,
+        places[:, :64],
+        settings,
+        generator(),
+        held_out=places[:, 64:],
     )
-    assert states[0].history["bound"] != states[1].history["bound"]
+    assert [len(state.history["bound"]) for state in states] == [2, 6]
+    assert set(states[1].history["learning_rate"]) == {settings.learning_rate}
+    assert all(weight.isfinite().all() for vae in vaes for weight in vae.parameters())
+
+
+def test_epochs_are_lost_model_by_model():
+    weights = [torch.nn.Parameter(torch.ones(3, 2))]
+    descent = Descent(Flat(weights, 3), SETTINGS._replace(max_iter=9), n_batches=1)
+    for lost in (0, 1, 2, 0, 1):  # never the same in three epochs running
+        losses = torch.ones(3)
+        losses[lost] = torch.nan
+        descent.step(losses)
+        descent.end_epoch(going=[True] * 3)
+    descent.step(losses)
+    descent.end_epoch(going=[True] * 3)
+    descent.step(losses)
+    with pytest.raises(DivergenceError):
+        descent.end_epoch(going=[True] * 3)
+
+
+def test_weights_are_the_last_where_no_bound_is_finite(monkeypatch):
+    rows, places = tiny_rows(), samples_of(2, 96)
+    rows.x[places[0, 64]], rows.observed[places[0, 64]] = 1e25, True
+    vaes = [tiny_vae(seed=g) for g in range(2)]
+    before = copy.deepcopy(vaes[0].state_dict())
+    options = {"held_out": places[:, 64:]}
+    objective = objective_of("MVAE")
+    trained = places[:, :64].clone()
+    trained[trained == places[0, 64]] = places[0, 0]
+    train_together(vaes, objective, rows, trained, SETTINGS, generator(), **options)
+    assert any(not torch.equal(value, before[name]) for name, value in vaes[0].state_dict().items())
 
 
 def test_a_lost_step_is_that_of_one_model_alone():
@@ -345,17 +415,79 @@ def test_many_models_are_trained_in_parts(monkeypatch, at_once):
 
 
 @quiet
-def test_a_gpu_without_room_trains_models_one_by_one(monkeypatch):
-    def no_room(*args, **options):
-        raise torch.OutOfMemoryError
+def test_a_gpu_without_room_trains_fewer_models_at_once(monkeypatch, at_once):
+    whole = _bootstrap.train_together
 
-    monkeypatch.setattr(_bootstrap, "train_together", no_room)
-    X = mixed_table()
-    alone = tiny(MVAEImputer, n_models=2).fit(X)
+    def small(vaes, *args, **options):
+        if len(vaes) > room:
+            raise torch.OutOfMemoryError
+        return whole(vaes, *args, **options)
+
+    monkeypatch.setattr(_bootstrap, "train_together", small)
+    monkeypatch.setattr(_bootstrap, "_AT_ONCE", 4)
     with Pretended(monkeypatch):
-        found = tiny(MVAEImputer, n_models=2, device="auto").fit(X)
+        room = 2
+        found = tiny(MVAEImputer, n_models=5, device="auto").fit(mixed_table())
+        room = 0
+        with pytest.raises(torch.OutOfMemoryError):
+            tiny(MVAEImputer, n_models=2, device="auto").fit(mixed_table())
+    assert at_once == [2, 2, 1]
+    assert all(len(model.history_["bound"]) == 3 for model in found.models_)
+
+
+@quiet
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_models_of_a_gpu_are_those_of_the_cpu(monkeypatch, early_stopping):
+    """They have the same samples, starts and held-out rows; here draws and order, too."""
+    for module in ("training", "ensembles"):
+        monkeypatch.setattr(f"skmissvae.{module}.StreamNoise", Known)
+    X = mixed_table()
+    options = {"n_models": 3, "early_stopping": early_stopping, "batch_size": 64, "dropout": 0.0}
+    alone = tiny(MissSVAEImputer, **options).fit(X)
+    with Pretended(monkeypatch):
+        found = tiny(MissSVAEImputer, device="auto", **options).fit(X)
     for mine, theirs in zip(found.models_, alone.models_, strict=True):
-        assert mine.history_["bound"] == theirs.history_["bound"]
+        assert mine.n_iter_ == theirs.n_iter_
+        for name in mine.history_.keys() - {"seconds"}:
+            assert mine.history_[name] == pytest.approx(theirs.history_[name], rel=1e-4)
+        pairs = zip(mine.vae_.parameters(), theirs.vae_.parameters(), strict=True)
+        for weight, other in pairs:
+            torch.testing.assert_close(weight, other, rtol=1e-3, atol=1e-4)
+
+
+@quiet
+def test_fits_of_several_models_leave_the_worlds_generator(monkeypatch):
+    with Pretended(monkeypatch):
+        before = torch.get_rng_state()
+        fits = [
+            tiny(MVAEImputer, n_models=2, device="auto", dropout=0.3, random_state=seed).fit(
+                mixed_table()
+            )
+            for seed in (0, 0, 1)
+        ]
+        assert torch.equal(torch.get_rng_state(), before)
+    first, again, other = (fit.models_[0].history_["bound"] for fit in fits)
+    assert first == again != other
+
+
+@quiet
+def test_held_out_rows_are_judged_without_dropout(monkeypatch):
+    scores = []
+    for dropout in (0.0, 0.9):
+        vaes = [tiny_vae(seed=0, dropout=dropout)]
+        settings = SETTINGS._replace(max_iter=1, learning_rate=0.0)
+        places = torch.arange(96).unsqueeze(0)
+        (state,) = train_together(
+            vaes,
+            objective_of("MVAE"),
+            tiny_rows(),
+            places[:, :64],
+            settings,
+            generator(),
+            held_out=places[:, 64:],
+        )
+        scores.append(state.best)
+    assert scores[0] == pytest.approx(scores[1])
 
 
 @quiet
