@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._frames import CODED, Codec, Dates, Floats, Mask, Numbers
+from ._frames import CODED, Codec, Dates, Floats, Labels, Mask, Numbers, reads_as
 from .composite import is_atom
 from .warps import fit_warp
 
@@ -28,6 +28,8 @@ _FAR = 1000.0  # standard deviations beyond which the least value of a count bou
 _ALIKE = 20.0  # rows, and nats that the cells of both must tell, before two columns are copies
 _COMPARED = 64  # rows that tell most columns apart before whole ones are compared
 _FEW_CODES = 10  # whole numbers that may be codes
+# Strings of which so many are different, and so large a share numbers, are hardly categories.
+_MANY_LEVELS, _MOSTLY_NUMBERS = 20, 0.9
 #: Share of a column's variance by 1% of its cells from which on it is told.
 MOST = 0.5
 _ENOUGH_CELLS = 50  # cells of a column, of which a hundredth can be told
@@ -355,9 +357,14 @@ class Table:
     def _hints(self, j: int, d: int | None) -> Iterator[str]:
         """Yield what may be amiss with a column, and what to do then."""
         codec, to_date = self.codecs[j], datetime.date.fromisoformat
-        if codec.levels and all(_reads_as(float, level) for level in codec.levels):
+        if codec.levels and all(reads_as(float, level) for level in codec.levels):
             yield "strings of numbers are taken for categories: pandas.to_numeric makes numbers"
-        elif codec.levels and all(_reads_as(to_date, level) for level in codec.levels):
+        elif share := self.number_share(j):
+            yield (
+                f"strings, {share:.0%} of which are numbers, are taken for categories: "
+                "pandas.to_numeric(errors='coerce') makes numbers and holes"
+            )
+        elif codec.levels and all(reads_as(to_date, level) for level in codec.levels):
             yield "strings of dates are taken for categories: pandas.to_datetime makes dates"
         if d is None:
             return
@@ -375,6 +382,18 @@ class Table:
                 f"1% of the cells make {self.far_share[d]:.0%} of the variance, {told} among "
                 "them: mend what is an error, or set learn_shapes=True"
             )
+
+    def number_share(self, j: int) -> float:
+        """Return the share of a column's many strings that are numbers; 0 where these are few."""
+        codec = self.codecs[j]
+        if not isinstance(codec, Labels) or codec.meant or len(codec.levels) <= _MANY_LEVELS:
+            return 0.0
+        # a zero in front is that of a code
+        codes = [level[:1] == "0" and level[1:2].isdigit() for level in map(str, codec.levels)]
+        numbers = [reads_as(float, level) for level in codec.levels]
+        pairs = zip(numbers, codes, strict=True)
+        share = sum(number and not code for number, code in pairs) / len(codec.levels)
+        return share if share >= _MOSTLY_NUMBERS else 0.0
 
     def fillable(self) -> Mask:
         """Tell which columns have a value for their holes."""
@@ -442,16 +461,6 @@ def _entropy(values: NDArray[np.floating]) -> float:
     """Return the entropy of the values' frequencies, in nats."""
     share = np.unique(values, return_counts=True)[1] / len(values)
     return float(-(share * np.log(share)).sum())
-
-
-def _reads_as(read: Callable[[str], Any], level: Any) -> bool:
-    if not isinstance(level, str) or "_" in level:  # Python reads 2_011 as a number
-        return False
-    try:
-        read(level)
-    except ValueError:
-        return False
-    return True
 
 
 def _far_share(x: NDArray[np.float64]) -> float:

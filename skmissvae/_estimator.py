@@ -265,6 +265,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             else:
                 self._check_architecture("call fit")
                 cells = self._reader().cells(source)
+                self._warn_of_new_values(cells)
             rows = self._reader().rows(cells)
             if first:
                 self._begin(Training(rows), seeds[0])
@@ -278,6 +279,22 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             self.validation_score_ = math.nan
         _warn_of_interrupt(state)
         return self
+
+    def _warn_of_new_values(self, cells: Cells) -> None:
+        """Warn where a piece holds other values of a column that the first had a single one of."""
+        table = self._table
+        single = np.isin(table.treatment, ("constant", "empty"))
+        other = (cells.observed & (cells.values != table.fill)).any(0) & single
+        if other.any():
+            names = column_names(self)
+            named = ", ".join(repr(names[j]) for j in np.flatnonzero(other))
+            warnings.warn(
+                f"Columns that had one value at most in the first piece have others now: {named}. "
+                "They are no evidence, and their holes get the value of the first; begin anew "
+                "with a larger piece (a new estimator, or fit).",
+                UserWarning,
+                stacklevel=users_level(),
+            )
 
     def _ready_for_a_piece(self) -> None:
         """Let subclasses raise where they cannot learn piece by piece, and forget other fits."""
@@ -409,7 +426,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         self._template, self._kinds_by = source.template(), self._kind_options()
         self._fit_columns(cells)
         self._seed = seed
-        self._warn_of_empty_columns(names)
+        self._warn_of_columns(names)
         return cells
 
     def _check_image_shape(self, n_columns: int) -> None:
@@ -439,25 +456,32 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             raise AttributeError(f"{type(self).__name__} has no fit_report_ before fit.")
         return self._table.report(column_names(self))
 
-    def _warn_of_empty_columns(self, names: Sequence[str]) -> None:
-        table = self._table
-        empty = [name for name, t in zip(names, table.treatment, strict=True) if t == "empty"]
-        if empty and not self.keep_empty_features:
-            warnings.warn(
-                f"Columns without any observed cell are left out: {', '.join(map(repr, empty))}; "
-                "drop them, or set keep_empty_features=True to keep them.",
-                UserWarning,
-                stacklevel=users_level(),
-            )
-        stay = (np.array(table.treatment) == "other") & (table.n_missing > 0)
-        if stay.any():
-            left = ", ".join(repr(name) for name, told in zip(names, stay, strict=True) if told)
-            warnings.warn(
-                f"Columns of a type that cannot be modelled keep their holes: {left}; convert them "
-                "to numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
-                UserWarning,
-                stacklevel=users_level(),
-            )
+    def _warn_of_columns(self, names: Sequence[str]) -> None:
+        table, treatment = self._table, np.array(self._table.treatment)
+        empty = (treatment == "empty") & (not self.keep_empty_features)
+        stay = (treatment == "other") & (table.n_missing > 0)
+        numbers = np.array([table.number_share(j) > 0 for j in range(len(names))], dtype=bool)
+        for which, told in (
+            (
+                empty,
+                "Columns without any observed cell are left out: {}; drop them, or set "
+                "keep_empty_features=True to keep them.",
+            ),
+            (
+                stay,
+                "Columns of a type that cannot be modelled keep their holes: {}; convert them to "
+                "numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
+            ),
+            (
+                numbers,
+                "Columns of strings that are mostly numbers are taken for categories: {}; convert "
+                "them (pandas.to_numeric(errors='coerce')), or call them 'categorical' in "
+                "feature_kinds.",
+            ),
+        ):
+            if which.any():
+                named = ", ".join(repr(name) for name, one in zip(names, which, strict=True) if one)
+                warnings.warn(told.format(named), UserWarning, stacklevel=users_level())
 
     def _fit_columns(self, cells: Cells) -> None:
         """Let subclasses learn more of the table's columns."""

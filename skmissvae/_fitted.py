@@ -441,6 +441,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         """Return what does not follow when parameters are set, or it is fitted anew."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
+        other.__dict__.pop("_callback_fit_ctx", None)  # of a fit that is under way
         return other
 
     def _conditional(self) -> Conditional:
@@ -540,7 +541,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             state["_template"] = Source.of(state["_template"])
         super().__setstate__(state)
         if weights is not None:
-            weights = convert(weights, np.ndarray, torch.as_tensor)
+            weights = convert(weights, np.ndarray, _tensor)
             with Seeded(0, torch.device("cpu")).block():
                 self.vae_ = self._spec.build().eval()
                 self.vae_.load_state_dict(weights["vae"])
@@ -549,7 +550,12 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                     for part in ("encoder", "family"):
                         getattr(self.completed_vae_, part).load_state_dict(weights[part])
         if "_optimizers" in state:
-            self._optimizers = convert(state["_optimizers"], np.ndarray, torch.as_tensor)
+            self._optimizers = convert(state["_optimizers"], np.ndarray, _tensor)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """Return a copy of an array that may lie in a file, not to be written to."""
+    return torch.from_numpy(np.array(array))
 
 
 def _first_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ import datetime
 import decimal
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Number, Real
 from typing import Any
 
@@ -49,6 +49,24 @@ def columns_and_names(X: Any) -> tuple[list[Values], list[Any] | None]:
         return columns_of(frame), list(frame.columns)
     cells = _array(X)
     return columns_of(of_objects(cells)) if cells.dtype == object else list(cells.T), None
+
+
+def to_pandas(table: Any) -> Any:
+    """Return a frame of another library as one of pandas, with types of its own; others as is."""
+    frame = nw.from_native(table, pass_through=True)
+    if not isinstance(frame, nw.DataFrame) or isinstance(table, pd.DataFrame):
+        return table
+    columns = {}
+    for place, column in enumerate(columns_of(frame)):
+        cells = column.to_numpy()
+        if column.dtype == nw.Enum or column.dtype == nw.Categorical:
+            ordered = column.dtype == nw.Enum
+            columns[place] = pd.Series(pd.Categorical(cells, _order(column), ordered=ordered))
+        else:
+            columns[place] = pd.Series(cells)
+    found = pd.DataFrame(columns)
+    found.columns = pd.Index(frame.columns)
+    return found
 
 
 def without(X: Any, hidden: Mask) -> Any:
@@ -159,10 +177,20 @@ class Numbers(Codec):
 
 
 class Labels(Codec):
-    """Levels as codes 0, 1, ..."""
+    """Levels as codes 0, 1, ...
 
-    def __init__(self, kind: str, levels: Sequence[Any]) -> None:
-        self.kind, self.levels = kind, list(levels)
+    Parameters
+    ----------
+    kind : str
+        Kind of the column.
+    levels : sequence
+        What cells can hold.
+    meant : bool
+        Whether the column's type, or the user, calls it one of levels.
+    """
+
+    def __init__(self, kind: str, levels: Sequence[Any], meant: bool = True) -> None:
+        self.kind, self.levels, self.meant = kind, list(levels), meant
 
     def encode(self, values: Values, holes: Mask) -> NDArray[np.float64]:
         """Return the codes."""
@@ -332,7 +360,8 @@ def _readable(values: nw.Series, holes: Mask) -> bool:
     if dtype == nw.Object or dtype == nw.Unknown:
         cells = objects(values)
         plain = (str, bool, Number, np.generic)
-        return all(isinstance(cells[i], plain) for i in np.flatnonzero(~holes))
+        seen = cells[np.flatnonzero(~holes)]
+        return all(isinstance(cell, plain) and not isinstance(cell, complex) for cell in seen)
     return False
 
 
@@ -353,11 +382,26 @@ def _refuse_stray_words(name: str, values: nw.Series, holes: Mask) -> None:
     cells = objects(values)
     words = [i for i in np.flatnonzero(~holes) if isinstance(cells[i], str)]
     if 0 < len(words) < (~holes).sum():
+        # those that are no numbers either are more likely at fault
+        strays = [i for i in words if not reads_as(float, cells[i])]
+        i = (strays or words)[0]
+        remedy = f"mark it missing (missing_values={cells[i]!r})" if strays else "make it a number"
         raise ValueError(
-            f"Column {name!r} holds {cells[words[0]]!r} in row {words[0]}, but numbers in other "
-            f"rows; mend the value, mark it missing (missing_values={cells[words[0]]!r}), or make "
-            "all of them strings if they are categories."
+            f"Column {name!r} holds {cells[i]!r} in row {i}, but numbers in other rows; mend the "
+            f"value, {remedy} (pandas.to_numeric(errors='coerce') does so with all of them), or "
+            "make all of them strings if they are categories."
         )
+
+
+def reads_as(read: Callable[[str], Any], level: Any) -> bool:
+    """Tell whether a level is a string that can be read as something else."""
+    if not isinstance(level, str) or "_" in level:  # Python reads 2_011 as a number
+        return False
+    try:
+        read(level)
+    except ValueError:
+        return False
+    return True
 
 
 def _names_rows(numbers: NDArray[np.float64], n_rows: int) -> bool:
@@ -417,7 +461,7 @@ def _labels(name: str, values: Values, holes: Mask, wanted: str | None) -> Label
         kind = "binary"  # with two levels all three are the same model
     elif wanted is None and 2 < len(levels) == (~holes).sum():
         kind = "identifier"
-    return Labels(kind, levels)
+    return Labels(kind, levels, meant=wanted is not None or order is not None)
 
 
 def _order(values: Values) -> list[Any] | None:
@@ -477,10 +521,16 @@ def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None)
         return column
     native = nw.to_native(column)
     if where.all() and template is not None and type_of(template) != type_of(column):
-        made = like(template.alias(column.name), cells)
-        if isinstance(native, pd.Series) and isinstance(nw.to_native(made), pd.Series):
+        same = template.implementation == column.implementation
+        made = (
+            like(template.alias(column.name), cells) if same else _across(column, cells, template)
+        )
+        if isinstance(native, pd.Series):
             return nw.from_native(nw.to_native(made).set_axis(native.index), series_only=True)
         return made
+    if template is not None and _too_narrow(column, cells, template):
+        wider = column.cast(nw.Int64)
+        return fill(wider, where, cells, template)
     if not isinstance(native, pd.Series) and column.dtype == nw.Object:
         held = objects(column)
         held[where] = list(cells)
@@ -503,6 +553,33 @@ def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None)
     return nw.from_native(filled, series_only=True)
 
 
+def _across(column: nw.Series, cells: Any, template: nw.Series) -> nw.Series:
+    """Return a column's cells as the library that it is of has a type of another's."""
+    whole = template.dtype.is_integer()
+    values = [int(cell) for cell in cells] if whole else list(cells)
+    made = nw.new_series(column.name, values, backend=column.implementation)
+    try:
+        return made.cast(template.dtype)
+    except Exception:  # a type that the other library alone has, of whatever error
+        return made
+
+
+def _too_narrow(column: nw.Series, cells: Any, template: nw.Series) -> bool:
+    """Tell whether an integer type cannot hold cells that the one at fit could."""
+    dtype, known = column.dtype, template.dtype
+    if not (dtype.is_integer() and known.is_integer() and isinstance(cells, np.ndarray)):
+        return False
+    limits, wider = (np.iinfo(_integer(one)) for one in (dtype, known))
+    if limits.min <= wider.min and limits.max >= wider.max:
+        return False
+    return bool((cells < limits.min).any() or (cells > limits.max).any())
+
+
+def _integer(dtype: Any) -> str:
+    """Return the name in numpy of an integer type of narwhals."""
+    return str(dtype).lower().replace("128", "64")
+
+
 def like(column: nw.Series, cells: Any) -> nw.Series:
     """Return a column of the same name and type that holds other cells."""
     native: Any = nw.to_native(column)
@@ -522,7 +599,7 @@ def like(column: nw.Series, cells: Any) -> nw.Series:
         made = pd.Series(cells, dtype=dtype, name=native.name)
         return nw.from_native(made, series_only=True)
     if dtype.is_integer() and isinstance(cells, np.ndarray):
-        cells = _within(cells, str(dtype).lower().replace("128", "64"))
+        cells = _within(cells, _integer(dtype))
     if dtype == nw.Object:  # nothing can be cast to it
         return nw.from_native(
             type(native)(column.name, list(cells), native.dtype), series_only=True

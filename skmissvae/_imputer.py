@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
+from sklearn import get_config
 from sklearn.base import TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
@@ -21,6 +22,7 @@ from ._columns import Rows
 from ._completion import Completion
 from ._conditional import Conditional, cells_of, level_chances, median, mode
 from ._estimator import LEAST_ROWS, BaseVAE
+from ._frames import to_pandas
 from ._input import Cells, asked_cells, column_names
 from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
 from ._limits import limits
@@ -312,10 +314,25 @@ calibration_ : DataFrame or None
                 f"Parameter 'calibrate' of {type(self).__name__} must be False for a table without "
                 "a column of numbers that varies: intervals are those of numbers."
             )
+        self._warn_of_identifiers()
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
             self.indicator_.fit(np.where(cells.holes, np.nan, 0.0))
+
+    def _warn_of_identifiers(self) -> None:
+        """Warn where holes of columns that name rows get the name of one."""
+        table, names = self._table, column_names(self)
+        named = (np.array(table.treatment) == "identifier") & (table.n_missing > 0)
+        if named.any():
+            told = ", ".join(repr(names[j]) for j in np.flatnonzero(named))
+            warnings.warn(
+                f"Columns that hold another value in each row have holes, which all get one of "
+                f"these values: {told}. Drop them, convert them to numbers or dates if they are "
+                "such, or leave their holes by where=.",
+                UserWarning,
+                stacklevel=users_level(),
+            )
 
     def transform(self, X: Any, *, where: Any = None) -> Any:
         """Complete a table.
@@ -350,7 +367,16 @@ calibration_ : DataFrame or None
             numbers.append(task.numbers(part, x))
             ess.append(effective)
         self._warn_of_poor_weights(np.concatenate(ess), self.n_importance_draws)
-        return task.table(numbers)
+        return self._contained(task.table(numbers))
+
+    def _contained(self, table: Any) -> Any:
+        """Return a frame of polars as one of pandas where ``set_output`` asks for it.
+
+        Of what is no frame of pandas scikit-learn makes one of objects.
+        """
+        asked = getattr(self, "_sklearn_output_config", {}).get("transform")
+        wants_pandas = (asked or get_config()["transform_output"]) == "pandas"
+        return to_pandas(table) if wants_pandas else table
 
     def _completed(self, part: Part) -> list[np.ndarray]:
         """Return values of all modelled cells of the rows to do, and effective draws."""

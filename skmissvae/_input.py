@@ -164,6 +164,10 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
             "X is a masked array, of which scikit-learn takes no notice: its masked cells would "
             "count as seen; give X.astype(float).filled(np.nan)."
         )
+    if getattr(getattr(X, "dtype", None), "names", None):
+        raise TypeError("X is a structured array; give pandas.DataFrame(X).")
+    if isinstance(X, (list, tuple)) and any(isinstance(row, Mapping) for row in X):
+        raise TypeError("X is a list of mappings; give pandas.DataFrame(X).")
     if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
         name = X.columns[X.columns.duplicated()][0]
         raise ValueError(f"X has several columns named {name!r}; give each a name of its own.")
@@ -188,6 +192,8 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
                 )
         if reset:
             estimator._column_names = list(frame.columns)
+        else:
+            _check_names(estimator, list(frame.columns))
         return Source(columns_of(frame), frame, None)
     if reset:
         estimator.__dict__.pop("_column_names", None)
@@ -206,6 +212,17 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
             raise
         return _of_objects(estimator, X, reset)
     return Source(list(array.T), None, array.dtype)
+
+
+def _check_names(estimator: Any, names: list[Any]) -> None:
+    """Raise where names that are no strings, which scikit-learn does not check, are others."""
+    known = getattr(estimator, "_column_names", None)
+    if known is None or hasattr(estimator, "feature_names_in_") or known == names:
+        return
+    raise ValueError(
+        f"X has the columns {names[:20]}, but {type(estimator).__name__} was fitted to "
+        f"{known[:20]}; give these, in their order."
+    )
 
 
 def _of_objects(estimator: Any, X: Any, reset: bool) -> Source:

@@ -250,7 +250,7 @@ def describe(
         n_lines = max(1, len(levels[d]))
         lines: dict[str, Any] = {
             "row": np.repeat(labels[todo[rows]], n_lines),
-            "column": names[j],
+            "column": pd.Series([names[j]] * (n_lines * len(rows)), dtype=object),
             "kind": codec.kind,
         }
         if levels[d]:

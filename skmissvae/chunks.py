@@ -269,6 +269,7 @@ class Chunks:
                 frame = nw.from_native(chunk, pass_through=True)
                 if not isinstance(frame, nw.DataFrame):
                     cells = np.asarray(chunk)
+                    cells = cells[:, None] if cells.ndim == 1 else cells
                     named = pd.DataFrame(cells, columns=[f"x{j}" for j in range(cells.shape[1])])
                     frame = nw.from_native(named, eager_only=True)
                 table = frame.to_arrow()

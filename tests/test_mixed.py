@@ -910,3 +910,142 @@ def test_any_kinds_and_any_holes(frame):
 
 def test_every_imputer_is_meant():
     assert len(IMPUTERS) == 7
+
+
+# -- frames of one library at fit, of another afterwards -------------------------------------------
+
+
+def of_many_kinds():
+    return pd.DataFrame(
+        {
+            "a": REAL,
+            "b": with_holes(REAL[::-1], 4),
+            "n": pd.Series(with_holes(COUNTS, 5), dtype="Int64"),
+            "s": pd.Series(with_holes(WORDS, 7), dtype="category"),
+            "w": with_holes(WORDS, 6),
+            "t": pd.Series(pd.to_datetime(with_holes(TIMES, 5))),
+            "flag": pd.Series(with_holes(FLAGS, 6), dtype="boolean"),
+        }
+    )
+
+
+def test_rows_of_nothing_but_holes_come_from_either_library():
+    frame = of_many_kinds()
+    row = {"a": [1.0], **{name: [None] for name in frame.columns[1:]}}
+    ours, theirs = pd.DataFrame(row), pl.DataFrame(row)
+    for fitted in (frame, pl.from_pandas(frame)):
+        imputer = tiny(MVAEImputer).fit(fitted)
+        made, also = imputer.transform(ours), imputer.transform(theirs)
+        assert isinstance(made, pd.DataFrame)
+        assert isinstance(also, pl.DataFrame)
+        assert list(made.columns) == also.columns == list(frame.columns)
+        cells, others = made.iloc[0].tolist(), also.row(0)
+        assert not any(cell is None or pd.isna(cell) for cell in (*cells, *others))
+        assert [str(c).removesuffix(".0") for c in cells] == [
+            str(c).removesuffix(".0") for c in others
+        ]
+        assert also.schema["n"] == pl.Int64
+        assert also.schema["t"].is_temporal()
+        assert imputer.impute(theirs, 2)[1].null_count().to_numpy().sum() == 0
+        assert not imputer.impute(ours, 2)[1].isna().any(axis=None)
+
+
+def test_frames_of_polars_become_frames_of_pandas_with_their_types():
+    frame = pl.from_pandas(of_many_kinds()).with_columns(
+        pl.col("s").cast(pl.Enum(["blue", "green", "red"]))
+    )
+    imputer = tiny(MVAEImputer).fit(frame)
+    expected = imputer.transform(frame)
+    made = imputer.set_output(transform="pandas").transform(frame)
+    assert isinstance(made, pd.DataFrame)
+    kinds = {
+        name: dtype.kind if hasattr(dtype, "kind") else dtype for name, dtype in made.dtypes.items()
+    }
+    assert (kinds["a"], kinds["b"], kinds["n"], kinds["t"], kinds["flag"]) == (
+        "f",
+        "f",
+        "i",
+        "M",
+        "b",
+    )
+    assert made["s"].dtype == pd.CategoricalDtype(["blue", "green", "red"], ordered=True)
+    for name in frame.columns:
+        assert made[name].tolist() == expected[name].to_list()
+    with sklearn.config_context(transform_output="pandas"):
+        assert_frame_equal(tiny(MVAEImputer).fit(frame).transform(frame), made)
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_integers_that_a_narrower_type_cannot_hold_widen_it(library):
+    number = np.arange(N) % 7 + 1000
+    frame = pd.DataFrame(
+        {"n": pd.array(with_holes(number.tolist(), 5), dtype="Int64"), "x": number / 7}
+    )
+    imputer = tiny(MVAEImputer, feature_kinds={"n": "integer"}).fit(frame)
+    given = pd.DataFrame({"n": pd.array([None, 1], dtype="Int8"), "x": [143.0, 143.0]})
+    made = imputer.transform(given if library is pd else pl.from_pandas(given))["n"]
+    assert made.dtype == (pd.Int64Dtype() if library is pd else pl.Int64)
+    assert made.to_list()[0] > 900
+    assert made.to_list()[1] == 1
+    complete = given.assign(n=pd.array([3, 1], dtype="Int8"))
+    assert_frame_equal(imputer.transform(complete), complete)
+
+
+# -- what is told of columns -----------------------------------------------------------------------
+
+
+def test_strings_that_are_mostly_numbers_are_warned_of():
+    words = [f"{100 + 10 * x:.3f}" for x in REAL]
+    words[::9] = ["?"] * len(words[::9])
+    frame = pd.DataFrame({"x": REAL, "hp": words})
+    with pytest.warns(UserWarning, match=r"mostly numbers.*'hp'.*to_numeric"):
+        imputer = tiny(MVAEImputer).fit(frame)
+    assert "to_numeric" in imputer.fit_report_.loc["hp", "remark"]
+    codes = [f"0{i}" for i in range(N)]
+    for quiet_options, column in (
+        ({"feature_kinds": {"hp": "categorical"}}, words),
+        ({"categorical_features": ["hp"]}, words),
+        ({}, pd.Categorical(words)),
+        ({}, pd.Series(words).map({w: w for w in words[:5]}).fillna("1").tolist()),  # few levels
+        ({}, codes),
+    ):
+        assert not warned(tiny(MVAEImputer, **quiet_options), frame.assign(hp=column), "mostly")
+
+
+def warned(imputer, frame, words):
+    with pytest.MonkeyPatch.context() as patch:
+        told = []
+        patch.setattr(
+            "skmissvae._estimator.warnings.warn", lambda text, *_, **__: told.append(text)
+        )
+        imputer.fit(frame)
+    return [text for text in told if words in text]
+
+
+def test_holes_in_names_of_rows_are_warned_of():
+    frame = pd.DataFrame({"x": REAL, "email": with_holes([f"u{i}@x" for i in range(N)], 9)})
+    assert warned(tiny(MVAEImputer), frame, "'email'. Drop them")
+    assert not warned(tiny(MVAEImputer), frame.dropna(), "Drop them")
+    assert not warned(tiny(VAEDensityEstimator), frame, "Drop them")
+
+
+def test_a_stray_word_among_numbers_is_named():
+    frame = pd.DataFrame({"q": pd.Series([1, 2, "42", "bad"] * 10, dtype=object), "x": range(40)})
+    with pytest.raises(ValueError, match="holds 'bad' in row 3"):
+        tiny(MVAEImputer).fit(frame)
+    frame["q"] = pd.Series([1, 2, "42", 4] * 10, dtype=object)
+    with pytest.raises(ValueError, match=r"holds '42' in row 2.*make it a number"):
+        tiny(MVAEImputer).fit(frame)
+
+
+def test_complex_numbers_are_left_as_they_are():
+    frame = pd.DataFrame({"c": np.array([1j, 2j] * 10), "x": with_holes(REAL[:20], 3)})
+    assert_frame_equal(tiny(MVAEImputer).fit_transform(frame)[["c"]], frame[["c"]])
+
+
+@pytest.mark.parametrize(
+    "X", [np.zeros(3, dtype=[("a", "f4"), ("b", "f4")]), [{"a": 1.0}, {"a": 2.0}]]
+)
+def test_what_wants_to_be_a_frame_is_told_so(X):
+    with pytest.raises(TypeError, match=r"give pandas.DataFrame\(X\)"):
+        tiny(MVAEImputer).fit(X)

@@ -1,5 +1,8 @@
 """Laws of tables with holes: what goes in, what comes out, and what must not matter."""
 
+import warnings
+
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -724,3 +727,52 @@ def test_binary_imputations_are_the_two_values_to_the_bit(low, high):
     assert set(imputer.transform(X)[:, 0]) == {low, high}
     single = imputer.transform(X.astype(np.float32))[:, 0]
     assert set(single) == {np.float32(low), np.float32(high)}
+
+
+def test_names_that_are_no_strings_are_held_against_those_at_fit():
+    frame = pd.DataFrame(holed())
+    imputer = tiny(MVAEImputer).fit(frame)
+    with pytest.raises(
+        ValueError, match=r"X has the columns \[1, 0, 2, 3\].*fitted to \[0, 1, 2, 3\]"
+    ):
+        imputer.transform(frame[[1, 0, 2, 3]])
+    np.testing.assert_array_equal(imputer.transform(frame.to_numpy()), imputer.transform(frame))
+
+
+def test_cells_are_told_of_columns_with_names_of_several_parts():
+    frame = pd.DataFrame(holed()).set_axis(pd.MultiIndex.from_product([["a"], range(4)]), axis=1)
+    told = tiny(MVAEImputer).fit(frame).cell_distribution(frame)
+    assert set(told["column"]) == set(frame.columns)
+
+
+def test_a_piece_that_belies_the_first_is_warned_of():
+    X = holed(60)
+    X[0] = [0.0, np.nan, 1.0, 2.0]
+    imputer = tiny(MVAEImputer).partial_fit(X[:1])
+    with pytest.warns(
+        UserWarning, match="in the first piece have others now: 'x0', 'x1', 'x2', 'x3'"
+    ):
+        imputer.partial_fit(X[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny(MVAEImputer).partial_fit(X).partial_fit(X)
+
+
+def test_fitted_models_of_samples_go_through_skops():
+    skops = pytest.importorskip("skops.io")
+    X = holed()
+    imputer = tiny(MVAEImputer, n_models=2).fit(X)
+    data = skops.dumps(imputer)
+    back = skops.loads(data, trusted=skops.get_untrusted_types(data=data))
+    np.testing.assert_array_equal(back.impute(X, 2)[1], imputer.impute(X, 2)[1])
+
+
+def test_a_model_is_read_from_a_file_that_cannot_be_written(tmp_path):
+    X = holed()
+    imputer = tiny(MVAEImputer, warm_start=True).fit(X)
+    joblib.dump(imputer, tmp_path / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        back = joblib.load(tmp_path / "model", mmap_mode="r")
+    np.testing.assert_array_equal(back.transform(X), imputer.transform(X))
+    back.fit(X)
