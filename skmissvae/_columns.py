@@ -23,6 +23,7 @@ _LIMIT = 1e15
 # Share of a continuous column's cells from which on its least or greatest value, a pile of zeros
 # or of values cut off, gets a probability of its own.
 _ATOM_SHARE = 0.2
+_ROUNDING = 4  # units of the last place
 _MIN_DIFFERENT = 20  # values that tell of a continuum
 _FAR = 1000.0  # standard deviations beyond which the least value of a count bounds nothing
 _ALIKE = 20.0  # rows, and nats that the cells of both must tell, before two columns are copies
@@ -33,6 +34,9 @@ _MANY_LEVELS, _MOSTLY_NUMBERS = 20, 0.9
 #: Share of a column's variance by 1% of its cells from which on it is told.
 MOST = 0.5
 _ENOUGH_CELLS = 50  # cells of a column, of which a hundredth can be told
+_FEWEST_CELLS, _MOST_BY_ONE = 10, 0.9  # of fewer, one of which must make more
+_QUARTILES = 1.349  # standard deviations between those of a Normal
+_FAR_OFF = 50.0  # standard deviations of the middle half in one of all that a few cells make
 
 #: What becomes of columns that the model has a say in.
 TAKEN = ("modelled", "copy")
@@ -112,7 +116,10 @@ class Table:
         seen: Mask = np.asarray(observed.any(0))
         low = X.min(0, where=observed, initial=np.inf)
         high = X.max(0, where=observed, initial=-np.inf)
-        varies: Mask = np.asarray(seen & (low < high))
+        # values that differ by rounding alone are one
+        size = np.maximum(np.abs(low), np.abs(high))
+        rounding = 0.5 * high - 0.5 * low <= 0.5 * _ROUNDING * np.finfo(X.dtype).eps * size
+        varies: Mask = np.asarray(seen & (low < high) & ~rounding)
         kinds = [codec.kind for codec in self.codecs]
         self.copies = _copies(X, observed, np.flatnonzero(varies), codecs)
         self.treatment = []
@@ -145,8 +152,12 @@ class Table:
                 middle = 0.5 * self.low[d] + 0.5 * self.high[d]
                 half_range = 0.5 * self.high[d] - 0.5 * self.low[d]
                 unit = (cells - middle) / half_range
-                self.location[d] = middle + half_range * unit.mean()
-                self.scale[d] = half_range * unit.std()
+                centre, spread = unit.mean(), unit.std()
+                if self.learn_shapes and spread > _FAR_OFF * (half := _middle_half(unit)) > 0:
+                    # a few cells make it all: they must not be the unit of the others
+                    centre, spread = np.median(unit), half
+                self.location[d] = middle + half_range * centre
+                self.scale[d] = half_range * spread
                 # of few values the rare ones are no errors
                 if not self.learn_shapes and self.n_values[j] >= _MIN_DIFFERENT:
                     self.far_share[d] = _far_share(unit - unit.mean())
@@ -425,7 +436,7 @@ class Table:
                 "n_values": self.n_values,
                 "remark": words,
             },
-            index=pd.Index(list(names), name="column"),
+            index=pd.Index(list(names), name="column", tupleize_cols=False),
         )
 
 
@@ -465,7 +476,18 @@ def _entropy(values: NDArray[np.floating]) -> float:
 
 def _far_share(x: NDArray[np.float64]) -> float:
     """Return the share of the sum of squares that the farthest 1% of the cells make, or one."""
-    if len(x) < _ENOUGH_CELLS:
+    if len(x) < _FEWEST_CELLS:
         return 0.0
     squares = np.sort(x**2)
-    return float(squares[-math.ceil(0.01 * len(x)) :].sum() / squares.sum())
+    share = float(squares[-math.ceil(0.01 * len(x)) :].sum() / squares.sum())
+    return share if len(x) >= _ENOUGH_CELLS or share > _MOST_BY_ONE else 0.0
+
+
+def _middle_half(x: NDArray[np.float64]) -> float:
+    """Return the standard deviation that a Normal with the same middle half would have."""
+    low, high = np.quantile(x, [0.25, 0.75])
+    if low == high:  # a pile of a value, beside which there may be others
+        values, counts = np.unique(x, return_counts=True)
+        rest = x[x != values[counts.argmax()]]
+        low, high = np.quantile(rest, [0.25, 0.75]) if len(rest) else (low, high)
+    return float(high - low) / _QUARTILES

@@ -327,7 +327,11 @@ def codec(name: str, values: Values, holes: Mask, wanted: str | None) -> Codec:
         _refuse_stray_words(name, values, holes)
         return _labels(name, values, holes, None)
     numbers = _numbers(values, holes)[~holes]
-    whole = dtype.is_integer() or bool(len(numbers) and (numbers == np.rint(numbers)).all())
+    # beyond it every number of a floating type is whole
+    telling = 2.0 ** (23 if dtype == nw.Float32 else 52)
+    whole = dtype.is_integer() or bool(
+        len(numbers) and np.abs(numbers).min() < telling and (numbers == np.rint(numbers)).all()
+    )
     found_values = np.unique(numbers)
     guess: Codec
     if len(found_values) == 2 and (whole or len(numbers) >= _MIN_ROWS):

@@ -218,8 +218,9 @@ def gradient_signal_to_noise(
 
     Of each weight it is :math:`|E[g]| / \sqrt{Var[g]}`, over draws of the latents; the parts'
     ratios are the mean over their weights, as in [1]_ and [2]_. What the variance adds to the
-    square of an average of n gradients, :math:`Var[g] / n`, is taken off: without that a ratio of
-    zero would come out as :math:`\sqrt{2 / (\pi n)}`. Dropout is off.
+    square of an average of n gradients, :math:`Var[g] / n`, is taken off, down to zero: without
+    that a ratio of zero would come out as :math:`\sqrt{2 / (\pi n)}`, with it as 0.43 of that.
+    Dropout is off.
 
     Parameters
     ----------
@@ -320,7 +321,9 @@ def frechet_distance(features: Any, others: Any) -> float:
     >>> round(frechet_distance(X, X + [3, 0]), 6)
     9.0
     """
-    samples = [check_array(sample, ensure_min_samples=2) for sample in (features, others)]
+    samples = [
+        check_array(sample, dtype=np.float64, ensure_min_samples=2) for sample in (features, others)
+    ]
     if samples[0].shape[1] != samples[1].shape[1]:
         raise ValueError(
             f"The samples have {samples[0].shape[1]} and {samples[1].shape[1]} features; give both "

@@ -512,6 +512,7 @@ def pareto_k(log_w: Tensor) -> float:
     b = 1 / y[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * quartile)
     k = np.log1p(-b[:, None] * y).mean(1)
     log_likelihood = n_tail * (np.log(-b / k) - k - 1)
-    share = 1 / np.exp(log_likelihood - log_likelihood[:, None]).sum(1)
+    with np.errstate(over="ignore"):  # of no weight
+        share = 1 / np.exp(log_likelihood - log_likelihood[:, None]).sum(1)
     shape = float(np.log1p(-(share * b).sum() / share.sum() * y).mean())
     return (n_tail * shape + 10 * 0.5) / (n_tail + 10)

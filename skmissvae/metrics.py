@@ -8,7 +8,16 @@ import narwhals as nw
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ._frames import Numbers, Values, columns_and_names, is_time, missing, objects, without
+from ._frames import (
+    Numbers,
+    Values,
+    codec,
+    columns_and_names,
+    is_time,
+    missing,
+    objects,
+    without,
+)
 from ._params import real, refuse_fewer
 
 
@@ -78,8 +87,9 @@ class HiddenCellScorer:
         observed = np.column_stack([~missing(column, np.nan) for column in columns])
         random_state = check_random_state(self.random_state)
         spread = np.array([_spread(t, o) for t, o in zip(truth, observed.T, strict=True)])
-        # dates are no categories; nobody can guess words that are all different
+        # dates are no categories; nobody can guess the names of rows
         spread[[isinstance(c, nw.Series) and is_time(c.dtype) for c in columns]] = 0.0
+        spread[[_names_rows(c, o) for c, o in zip(columns, observed.T, strict=True)]] = 0.0
         errors: list[np.ndarray] = []
         for _ in range(self.n_repeats):
             hidden = (
@@ -126,7 +136,17 @@ def _spread(cells: np.ndarray, observed: np.ndarray) -> float:
     seen = cells[observed]
     if cells.dtype == object:
         return float(1 < len(set(map(repr, seen))) < max(len(seen), 3))
-    return float(np.std(seen)) if len(seen) and np.ptp(seen) > 0 else 0.0
+    if not len(seen) or np.ptp(seen) == 0:
+        return 0.0
+    size = np.abs(seen).max()  # squares must not leave the range
+    return float(size * np.std(seen / size))
+
+
+def _names_rows(column: Values, observed: np.ndarray) -> bool:
+    """Tell whether whole numbers of a frame are names of rows, as imputers do."""
+    if not (isinstance(column, nw.Series) and column.dtype.is_integer()):
+        return False
+    return codec("", column, ~observed, None).kind == "identifier"
 
 
 def _as_numbers(cells: np.ndarray) -> np.ndarray:

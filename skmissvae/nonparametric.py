@@ -116,6 +116,8 @@ def likelihood_upper_bound(
             "square; give fewer rows, or raise max_rows."
         )
     columns = _columns(estimator.vae_.likelihood)
+    if not rows.x.shape[1]:  # nothing varies: no density has anything to say
+        return UpperBound(0.0, 0.0, 1)
     observed = torch.from_numpy(rows.observed)
     found = _best(torch.from_numpy(rows.x), observed, columns, tol)
     units = float(np.mean(estimator._table.log_units(rows)))

@@ -32,7 +32,7 @@ Estimate = tuple[Floats, Floats]
 
 _N_FOLDS = 5  # of the rows: cells of one are hidden, so that models hardly know less without them
 _MIDPOINTS = (np.arange(39) + 0.5) / 39  # probabilities, of a sum that stands for an integral
-_N_DRAWS = 20  # of IterativeImputer, at least
+_N_DRAWS = 100  # of IterativeImputer, at least: by fewer it would seem less sure than it is
 _ROUNDING = 1e-6  # of values that come back from float32, in standard deviations
 _CELLS = (
     *("repeat", "row", "column", "kind", "method", "truth", "mean", "low", "high", "covered"),
@@ -177,7 +177,8 @@ def overimputation_report(
         scikit-learn's IterativeImputer, both fitted to the holed table: columns standardised,
         levels as codes in their order, rounded. The mean is a point, whose CRPS is its absolute
         error and which has no interval. IterativeImputer with its defaults makes the points, and
-        draws with ``sample_posterior=True``, 20 or as many as an interval needs, the rest.
+        draws with ``sample_posterior=True``, 100 or as many as an interval needs, the rest. It
+        sees the columns that are judged; the imputer may learn from dates, too.
     random_state : int, RandomState instance or None, default=None
         Which cells are hidden; the seed of clones whose own ``random_state`` is None, and of
         IterativeImputer.
@@ -564,6 +565,5 @@ def _estimate(point: Floats, drawn: Floats, n_levels: int, q: Floats) -> Estimat
         return point, (drawn[..., None] == np.arange(n_levels)).mean(0)
     # such that one more draw lies below with the probability asked for
     quantiles = np.quantile(drawn, q, axis=0, method="weibull").T
-    if len(drawn) == 1:
-        quantiles[:, -2:] = np.nan  # a point has no interval
+    quantiles[(drawn == drawn[0]).all(0), -2:] = np.nan  # a point has no interval
     return point, quantiles

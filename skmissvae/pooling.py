@@ -291,7 +291,9 @@ class PooledEstimates:
     def _statistic(self, null: Any) -> np.ndarray:
         q = np.asarray(self.qbar)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (q - _null(null, self._labels).reshape(q.shape)) / np.sqrt(np.asarray(self.t))
+            off = q - _null(null, self._labels).reshape(q.shape)
+            # what is known for certain to be the null is not off
+            return np.where(off == 0, 0.0, off / np.sqrt(np.asarray(self.t)))
 
     def _caption(self) -> str:
         return f"Pooled over {self.m} imputations, dfcom = {self.dfcom:g}"
@@ -823,5 +825,10 @@ def _whitening(covariance: np.ndarray) -> np.ndarray:
 
 
 def _f_test(statistic: float, df1: float, df2: Any, riv: float) -> PooledTest:
-    p = stats.chi2.sf(df1 * statistic, df1) if np.isinf(df2) else stats.f.sf(statistic, df1, df2)
+    if df2 == 0:  # nothing is known
+        p = 1.0
+    elif np.isinf(df2):
+        p = stats.chi2.sf(df1 * statistic, df1)
+    else:
+        p = stats.f.sf(statistic, df1, df2)
     return PooledTest(statistic, float(df1), float(df2), float(p), riv)

@@ -19,7 +19,9 @@ from skmissvae._judging import judged_table
 from skmissvae.checks import _correlations, _sums, compare_imputed, posterior_predictive_check
 from skmissvae.overimputation import (
     _MIDPOINTS,
+    _N_DRAWS,
     _crps,
+    _estimate,
     _scores_of_levels,
     overimputation_report,
 )
@@ -589,3 +591,20 @@ def test_nothing_to_hide_and_nothing_imputed(known):
         overimputation_report(known, X)
     with pytest.raises(ValueError, match="no hole in a column"):
         compare_imputed(known, rows(30, share=0.0))
+
+
+def test_a_baseline_that_is_right_is_hardly_worse_than_what_it_draws_from():
+    rng, q = np.random.default_rng(0), np.array([*_MIDPOINTS, 0.05, 0.95])
+    truth = rng.normal(size=4000)
+    drawn = rng.normal(size=(_N_DRAWS, 4000))
+    _, quantiles = _estimate(np.zeros(4000), drawn, 0, q)
+    assert _crps(truth, quantiles[:, :-2]).mean() == pytest.approx(np.pi**-0.5, rel=0.03)
+    assert np.mean(quantiles[:, -1] - quantiles[:, -2]) == pytest.approx(3.29, rel=0.04)
+
+
+def test_draws_that_do_not_vary_have_no_interval():
+    _, quantiles = _estimate(
+        np.zeros(2), np.tile([[1.0, 2.0]], (20, 1)), 0, np.array([0.5, 0.05, 0.95])
+    )
+    assert np.isnan(quantiles[:, -2:]).all()
+    np.testing.assert_array_equal(quantiles[:, 0], [1.0, 2.0])

@@ -194,3 +194,24 @@ def test_tables_of_mixed_types_are_scored(container):
     # a model that starts from nothing, and learns nothing
     untrained = MVAEImputer(max_iter=1, n_hidden=1, linear_path=False, random_state=0).fit(X)
     assert score(untrained, X) < score(imputer, X) - 0.1
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e160])
+def test_the_score_does_not_depend_on_units(size):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    score = HiddenCellScorer(random_state=0)(SimpleImputer().fit(X * size), X * size)
+    assert score == pytest.approx(HiddenCellScorer(random_state=0)(SimpleImputer().fit(X), X))
+
+
+def test_names_of_rows_are_not_hidden():
+    x = np.random.default_rng(0).normal(size=40)
+    frame = pd.DataFrame({"id": range(40), "x": x, "y": x})
+    seen = []
+
+    class Watcher(SimpleImputer):
+        def transform(self, X):
+            seen.append(X.isna().sum())
+            return super().transform(X)
+
+    HiddenCellScorer(random_state=0)(Watcher().fit(frame), frame)
+    assert all(holes["id"] == 0 < holes["x"] for holes in seen)

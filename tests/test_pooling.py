@@ -198,7 +198,7 @@ def test_a_quantity_that_is_known():
     assert (pooled.t, pooled.riv, pooled.lambda_, pooled.df) == (0, 0, 0, INF)
     assert pooled.interval() == (1, 1)
     assert pooled.p_value() == 0
-    assert np.isnan(pooled.p_value(1.0))
+    assert pooled.p_value(1.0) == 1
 
 
 @pytest.mark.parametrize("dfcom", [INF, 30.0])
@@ -665,3 +665,10 @@ def test_models_that_cannot_be_pooled():
             pool_models([[1, 2], [2, 3]], **functions)
     with pytest.raises(ValueError, match="two or more imputations; got 0"):
         pool_models([])
+
+
+def test_what_is_known_for_certain_to_be_the_null_has_a_p_value_of_one():
+    certain = pool([0.0, 0.0], [0.0, 0.0])
+    assert certain.p_value() == 1
+    nothing = pool([1.0, 2.0], [1e-20, 1e-20], dfcom=10)
+    assert nothing.test().p_value == nothing.p_value() == 1

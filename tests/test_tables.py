@@ -20,6 +20,7 @@ from skmissvae import (
     VAEDensityEstimator,
     _reading,
     _rowwise,
+    diagnose,
     importance,
 )
 from skmissvae.networks import ByRows, ResidualMLP
@@ -776,3 +777,66 @@ def test_a_model_is_read_from_a_file_that_cannot_be_written(tmp_path):
         back = joblib.load(tmp_path / "model", mmap_mode="r")
     np.testing.assert_array_equal(back.transform(X), imputer.transform(X))
     back.fit(X)
+
+
+@pytest.mark.parametrize("size", [1e4, 1e6, 1e9])
+def test_a_cell_far_out_is_not_the_unit_of_shapes(size):
+    """Shapes are learned of the middle half of a column, whatever a few cells hold."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 1))
+    X = z + 0.3 * rng.normal(size=(300, 2))
+    options = {"max_iter": 100, "n_hidden": 32, "n_importance_draws": 100, "random_state": 0}
+    clean = VAEDensityEstimator(**options).fit(X).score_samples(X[1:]).mean()
+    X[0, 0] = size
+    spoiled = VAEDensityEstimator(**options).fit(X).score_samples(X[1:]).mean()
+    assert spoiled == pytest.approx(clean, abs=0.25)
+
+
+def test_atoms_are_theirs_alone_beside_a_cell_far_out():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(300) < 0.3, 0.0, np.exp(9 + rng.normal(size=300)))
+    x[7] = 1e13
+    imputer = tiny(MVAEImputer, learn_shapes=True).fit(np.column_stack([x, rng.normal(size=300)]))
+    schema = imputer._table
+    rows = imputer._rows(np.column_stack([x, x]))[2]
+    assert schema._at_atom(0, rows.x[:, 0]).sum() == (x == 0).sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_column_of_one_value_but_for_rounding_is_constant(dtype):
+    X = holed(dtype=dtype)
+    value = dtype(0.3)
+    X[:, 1] = np.where(np.arange(len(X)) % 2, value, np.nextafter(value, dtype(1)))
+    imputer = tiny(MVAEImputer).fit(X)
+    assert imputer.fit_report_["treatment"].tolist() == [
+        "modelled",
+        "constant",
+        "modelled",
+        "modelled",
+    ]
+    np.testing.assert_array_equal(imputer.transform(X)[:, 1], X[:, 1])
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e8), ("float64", 1e17)])
+def test_numbers_that_cannot_have_fractions_are_not_counts(dtype, size):
+    frame = pd.DataFrame(
+        {"p": (size * (1 + 0.1 * np.random.default_rng(1).normal(size=60))).astype(dtype)}
+    )
+    frame["n"] = np.random.default_rng(1).poisson(4, 60).astype(dtype)
+    kinds = tiny(MVAEImputer).fit(frame).feature_kinds_
+    assert kinds == {"p": "continuous", "n": "count"}
+
+
+def test_an_outlier_among_few_cells_is_told():
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    assert not tiny(MVAEImputer).fit(x).fit_report_["remark"].any()
+    x[3, 0] = 1e6
+    assert "1e+06 among them" in tiny(MVAEImputer).fit(x).fit_report_.loc["x0", "remark"]
+
+
+def test_reports_name_columns_of_several_parts():
+    names = pd.MultiIndex.from_product([["a"], range(4)])
+    frame = pd.DataFrame(holed()).set_axis(names, axis=1)
+    imputer = tiny(MVAEImputer).fit(frame)
+    assert imputer.fit_report_.index.tolist() == names.tolist()
+    assert diagnose(imputer, frame).findings
