@@ -21,7 +21,7 @@ from .objectives import Batch, Objective
 Schedule = Literal["cosine", "constant"]
 
 _WARM_UP = 0.02  # share of the steps in which the rate of a cosine schedule rises
-_PER_THREAD = 6_000_000  # multiplications of a product that keep a thread busy
+_PER_THREAD = 12_000_000  # multiplications of a product that keep a thread busy
 _PATIENCE = 3  # epochs without a single finite step before giving up
 
 
