@@ -38,6 +38,7 @@ Adapt = Literal["never", "where poor", "always"]
 Imputed = Callable[[Draws], tuple[ColumnDistribution, Tensor]]
 
 _NO_WEIGHT = -1e30
+_BLURRED = 2.0**20  # log-weights beyond which single precision has no sixteenth of a nat
 
 _FEW = 10.0  # effective draws
 _POOR = 0.05  # share of effective draws below which the proposal is adapted
@@ -331,7 +332,18 @@ def _where(chosen: Tensor, one: AffineMixture, other: AffineMixture) -> AffineMi
 def log_weights(draws: Draws, more: Tensor | float = 0.0) -> Tensor:
     """Return log m r, and what is added to it, in float64, rows first: (B, M)."""
     # rows first and contiguous: a sum over draws is then the same wherever a row stands
-    return weighable((draws.log_mass + draws.log_ratio + more).double().T.contiguous())
+    return _told_apart(weighable((draws.log_mass + draws.log_ratio + more).double().T.contiguous()))
+
+
+def _told_apart(log_w: Tensor) -> Tensor:
+    """Leave the best draw alone where single precision cannot tell draws apart: (B, M).
+
+    Of rows that far out draws of the same number would be taken for draws that agree.
+    """
+    top, best = log_w.max(-1, keepdim=True)
+    blurred = (top.abs() > _BLURRED) & (top > _NO_WEIGHT)
+    others = torch.arange(log_w.shape[-1], device=log_w.device) != best
+    return torch.where(blurred & others, _NO_WEIGHT, log_w)
 
 
 def weighable(log_w: Tensor) -> Tensor:

@@ -327,3 +327,17 @@ def test_working_memory_limits_the_draws_that_are_held(fitted_and_table, least, 
     assert most / 2 < imputer.vae_.decoder.most <= most
     imputer.transform(X)
     assert imputer.vae_.decoder.most == 500
+
+
+@pytest.mark.parametrize("size", [1e6, 1e9])
+def test_draws_that_single_precision_cannot_tell_apart_do_not_agree(size):
+    """Of a row so far out numbers are rounded to thousands of nats: ties tell nothing."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 1)) + 0.3 * rng.normal(size=(100, 3))
+    imputer = MVAEImputer(max_iter=5, n_importance_draws=500, random_state=0).fit(x)
+    far = np.array([[size, np.nan, np.nan]])
+    assert imputer.effective_sample_size(far)[0] <= 2
+    assert imputer.pareto_k(far)[0] > 0.7
+    with pytest.warns(UserWarning, match="effective importance draws"):
+        imputer.transform(far)
+    assert imputer.effective_sample_size(x[:1])[0] > 50
