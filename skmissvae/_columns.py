@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._frames import CODED, Codec, Dates, Floats, Labels, Mask, Numbers, reads_as
+from ._frames import CODED, Codec, Dates, Floats, Labels, Mask, Numbers, finite_number, reads_as
 from .composite import is_atom
 from .warps import fit_warp
 
@@ -23,7 +23,7 @@ _LIMIT = 1e15
 # Share of a continuous column's cells from which on its least or greatest value, a pile of zeros
 # or of values cut off, gets a probability of its own.
 _ATOM_SHARE = 0.2
-_ROUNDING = 4  # units of the last place
+_ROUNDING = 2  # units of the last place by which one value can seem several
 _MIN_DIFFERENT = 20  # values that tell of a continuum
 _FAR = 1000.0  # standard deviations beyond which the least value of a count bounds nothing
 _ALIKE = 20.0  # rows, and nats that the cells of both must tell, before two columns are copies
@@ -116,10 +116,7 @@ class Table:
         seen: Mask = np.asarray(observed.any(0))
         low = X.min(0, where=observed, initial=np.inf)
         high = X.max(0, where=observed, initial=-np.inf)
-        # values that differ by rounding alone are one
-        size = np.maximum(np.abs(low), np.abs(high))
-        rounding = 0.5 * high - 0.5 * low <= 0.5 * _ROUNDING * np.finfo(X.dtype).eps * size
-        varies: Mask = np.asarray(seen & (low < high) & ~rounding)
+        varies: Mask = np.asarray(seen & (low < high) & ~_alike(low, high, X.dtype))
         kinds = [codec.kind for codec in self.codecs]
         self.copies = _copies(X, observed, np.flatnonzero(varies), codecs)
         self.treatment = []
@@ -153,9 +150,10 @@ class Table:
                 half_range = 0.5 * self.high[d] - 0.5 * self.low[d]
                 unit = (cells - middle) / half_range
                 centre, spread = unit.mean(), unit.std()
-                if self.learn_shapes and spread > _FAR_OFF * (half := _middle_half(unit)) > 0:
-                    # a few cells make it all: they must not be the unit of the others
-                    centre, spread = np.median(unit), half
+                middle_of, half = _middle_half(unit)
+                by_few = spread > _FAR_OFF * half > 0 and _far_share(unit - middle_of) > MOST
+                if self.learn_shapes and by_few:  # they must not be the unit of all others
+                    centre, spread = middle_of, half
                 self.location[d] = middle + half_range * centre
                 self.scale[d] = half_range * spread
                 # of few values the rare ones are no errors
@@ -368,11 +366,11 @@ class Table:
     def _hints(self, j: int, d: int | None) -> Iterator[str]:
         """Yield what may be amiss with a column, and what to do then."""
         codec, to_date = self.codecs[j], datetime.date.fromisoformat
-        if codec.levels and all(reads_as(float, level) for level in codec.levels):
+        if codec.levels and all(reads_as(finite_number, level) for level in codec.levels):
             yield "strings of numbers are taken for categories: pandas.to_numeric makes numbers"
         elif share := self.number_share(j):
             yield (
-                f"strings, {share:.0%} of which are numbers, are taken for categories: "
+                f"strings, {share:.0%} of which are numbers, are not taken for numbers: "
                 "pandas.to_numeric(errors='coerce') makes numbers and holes"
             )
         elif codec.levels and all(reads_as(to_date, level) for level in codec.levels):
@@ -395,16 +393,28 @@ class Table:
             )
 
     def number_share(self, j: int) -> float:
-        """Return the share of a column's many strings that are numbers; 0 where these are few."""
+        """Return the share of a column's many strings that are numbers; 0 where these are few.
+
+        Whole numbers that are all different are names of rows.
+        """
         codec = self.codecs[j]
         if not isinstance(codec, Labels) or codec.meant or len(codec.levels) <= _MANY_LEVELS:
             return 0.0
+        named = self.treatment[j] == "identifier"
         # a zero in front is that of a code
-        codes = [level[:1] == "0" and level[1:2].isdigit() for level in map(str, codec.levels)]
-        numbers = [reads_as(float, level) for level in codec.levels]
-        pairs = zip(numbers, codes, strict=True)
-        share = sum(number and not code for number, code in pairs) / len(codec.levels)
+        share = sum(
+            reads_as(finite_number, level)
+            and not (level[:1] == "0" and level[1:2].isdigit())
+            and not (named and reads_as(int, level))
+            for level in codec.levels
+        ) / len(codec.levels)
         return share if share >= _MOSTLY_NUMBERS else 0.0
+
+    def belied(self, X: Floats, observed: Mask) -> Mask:
+        """Tell which columns that had one value at most hold others: (n_features,)."""
+        single = np.isin(self.treatment, ("constant", "empty"))
+        other = observed & ~_alike(X, self.fill, X.dtype)
+        return np.asarray(other.any(0) & single)
 
     def fillable(self) -> Mask:
         """Tell which columns have a value for their holes."""
@@ -483,11 +493,22 @@ def _far_share(x: NDArray[np.float64]) -> float:
     return share if len(x) >= _ENOUGH_CELLS or share > _MOST_BY_ONE else 0.0
 
 
-def _middle_half(x: NDArray[np.float64]) -> float:
-    """Return the standard deviation that a Normal with the same middle half would have."""
-    low, high = np.quantile(x, [0.25, 0.75])
-    if low == high:  # a pile of a value, beside which there may be others
+def _alike(a: Floats, b: Floats, dtype: Any) -> Mask:
+    """Tell which values are the same but for rounding."""
+    size = np.nan_to_num(np.maximum(np.abs(a), np.abs(b)), posinf=0.0)
+    unit = np.spacing(size.astype(dtype)).astype(np.float64)
+    # halves: their difference is in range whatever the units
+    return np.asarray(np.abs(0.5 * b - 0.5 * a) <= 0.5 * _ROUNDING * unit)
+
+
+def _middle_half(x: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the median, and the deviation that a Normal with the same middle half would have.
+
+    Where that half is a pile of a value they are those of the other cells.
+    """
+    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
+    if low == high:
         values, counts = np.unique(x, return_counts=True)
         rest = x[x != values[counts.argmax()]]
-        low, high = np.quantile(rest, [0.25, 0.75]) if len(rest) else (low, high)
-    return float(high - low) / _QUARTILES
+        low, middle, high = np.quantile(rest, [0.25, 0.5, 0.75]) if len(rest) else (low,) * 3
+    return float(middle), float(high - low) / _QUARTILES

@@ -282,12 +282,12 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _warn_of_new_values(self, cells: Cells) -> None:
         """Warn where a piece holds other values of a column that the first had a single one of."""
-        table = self._table
-        single = np.isin(table.treatment, ("constant", "empty"))
-        other = (cells.observed & (cells.values != table.fill)).any(0) & single
-        if other.any():
+        told: set[int] = getattr(self, "_belied", set())
+        other = set(np.flatnonzero(self._table.belied(cells.values, cells.observed)).tolist())
+        if new := sorted(other - told):  # once each
+            self._belied = told | other
             names = column_names(self)
-            named = ", ".join(repr(names[j]) for j in np.flatnonzero(other))
+            named = ", ".join(repr(names[j]) for j in new)
             warnings.warn(
                 f"Columns that had one value at most in the first piece have others now: {named}. "
                 "They are no evidence, and their holes get the value of the first; begin anew "
@@ -441,7 +441,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _build(self, seed: int) -> None:
         """Begin with an untrained model."""
-        for name in ("completed_vae_", "_optimizers", "_chains"):
+        for name in ("completed_vae_", "_optimizers", "_chains", "_belied"):
             self.__dict__.pop(name, None)
         with Seeded(seed, torch.device("cpu")).block():
             self.vae_ = self._spec.build().eval()
@@ -474,7 +474,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             ),
             (
                 numbers,
-                "Columns of strings that are mostly numbers are taken for categories: {}; convert "
+                "Columns of strings that are mostly numbers are not taken for numbers: {}; convert "
                 "them (pandas.to_numeric(errors='coerce')), or call them 'categorical' in "
                 "feature_kinds.",
             ),

@@ -56,17 +56,28 @@ def to_pandas(table: Any) -> Any:
     frame = nw.from_native(table, pass_through=True)
     if not isinstance(frame, nw.DataFrame) or isinstance(table, pd.DataFrame):
         return table
-    columns = {}
-    for place, column in enumerate(columns_of(frame)):
-        cells = column.to_numpy()
-        if column.dtype == nw.Enum or column.dtype == nw.Categorical:
-            ordered = column.dtype == nw.Enum
-            columns[place] = pd.Series(pd.Categorical(cells, _order(column), ordered=ordered))
-        else:
-            columns[place] = pd.Series(cells)
-    found = pd.DataFrame(columns)
+    # by place: a frame of a dict would take names of several parts apart
+    found = pd.DataFrame({i: _of_pandas(column) for i, column in enumerate(columns_of(frame))})
     found.columns = pd.Index(frame.columns)
     return found
+
+
+def _of_pandas(column: nw.Series) -> pd.Series:
+    """Return a column of another library as pandas would hold it."""
+    dtype: Any = column.dtype
+    if dtype == nw.Enum or dtype == nw.Categorical:
+        ordered = dtype == nw.Enum
+        return pd.Series(pd.Categorical(column.to_numpy(), _order(column), ordered=ordered))
+    if (dtype.is_integer() or dtype == nw.Boolean) and column.null_count():
+        name = "boolean" if dtype == nw.Boolean else str(dtype).replace("128", "64")
+        return pd.Series(column.to_list(), dtype=name)
+    if dtype.is_numeric() or dtype == nw.Boolean or dtype == nw.String or dtype == nw.Duration:
+        return pd.Series(column.to_numpy())
+    if dtype == nw.Datetime:
+        times: Any = pd.Series(column.to_numpy())
+        zone = dtype.time_zone
+        return times.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else times
+    return pd.Series(column.to_list(), dtype=object)
 
 
 def without(X: Any, hidden: Mask) -> Any:
@@ -365,7 +376,8 @@ def _readable(values: nw.Series, holes: Mask) -> bool:
         cells = objects(values)
         plain = (str, bool, Number, np.generic)
         seen = cells[np.flatnonzero(~holes)]
-        return all(isinstance(cell, plain) and not isinstance(cell, complex) for cell in seen)
+        unordered = (complex, np.complexfloating)
+        return all(isinstance(cell, plain) and not isinstance(cell, unordered) for cell in seen)
     return False
 
 
@@ -387,7 +399,7 @@ def _refuse_stray_words(name: str, values: nw.Series, holes: Mask) -> None:
     words = [i for i in np.flatnonzero(~holes) if isinstance(cells[i], str)]
     if 0 < len(words) < (~holes).sum():
         # those that are no numbers either are more likely at fault
-        strays = [i for i in words if not reads_as(float, cells[i])]
+        strays = [i for i in words if not reads_as(finite_number, cells[i])]
         i = (strays or words)[0]
         remedy = f"mark it missing (missing_values={cells[i]!r})" if strays else "make it a number"
         raise ValueError(
@@ -395,6 +407,14 @@ def _refuse_stray_words(name: str, values: nw.Series, holes: Mask) -> None:
             f"value, {remedy} (pandas.to_numeric(errors='coerce') does so with all of them), or "
             "make all of them strings if they are categories."
         )
+
+
+def finite_number(text: str) -> float:
+    """Return a number that a string holds, or raise: "nan" and "inf" are words."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def reads_as(read: Callable[[str], Any], level: Any) -> bool:
@@ -465,7 +485,8 @@ def _labels(name: str, values: Values, holes: Mask, wanted: str | None) -> Label
         kind = "binary"  # with two levels all three are the same model
     elif wanted is None and 2 < len(levels) == (~holes).sum():
         kind = "identifier"
-    return Labels(kind, levels, meant=wanted is not None or order is not None)
+    named = wanted is not None or order is not None or values.dtype == nw.Categorical
+    return Labels(kind, levels, meant=named)
 
 
 def _order(values: Values) -> list[Any] | None:
@@ -532,9 +553,9 @@ def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None)
         if isinstance(native, pd.Series):
             return nw.from_native(nw.to_native(made).set_axis(native.index), series_only=True)
         return made
-    if template is not None and _too_narrow(column, cells, template):
-        wider = column.cast(nw.Int64)
-        return fill(wider, where, cells, template)
+    if template is not None and _should_widen(column, cells, template):
+        column = column.cast(template.dtype)
+        native = nw.to_native(column)
     if not isinstance(native, pd.Series) and column.dtype == nw.Object:
         held = objects(column)
         held[where] = list(cells)
@@ -568,15 +589,18 @@ def _across(column: nw.Series, cells: Any, template: nw.Series) -> nw.Series:
         return made
 
 
-def _too_narrow(column: nw.Series, cells: Any, template: nw.Series) -> bool:
-    """Tell whether an integer type cannot hold cells that the one at fit could."""
+def _should_widen(column: nw.Series, cells: Any, template: nw.Series) -> bool:
+    """Tell whether an integer type cannot hold cells, while the one at fit can, and all others."""
     dtype, known = column.dtype, template.dtype
     if not (dtype.is_integer() and known.is_integer() and isinstance(cells, np.ndarray)):
         return False
-    limits, wider = (np.iinfo(_integer(one)) for one in (dtype, known))
-    if limits.min <= wider.min and limits.max >= wider.max:
+    own, wider = (np.iinfo(_integer(one)) for one in (dtype, known))
+    if not ((cells < own.min).any() or (cells > own.max).any()):
         return False
-    return bool((cells < limits.min).any() or (cells > limits.max).any())
+    seen = column.drop_nulls()
+    ends: list[float] = [int(seen.min()), int(seen.max())] if len(seen) else []
+    ends += [float(cells.min()), float(cells.max())]
+    return own != wider and all(wider.min <= end <= wider.max for end in ends)
 
 
 def _integer(dtype: Any) -> str:

@@ -327,9 +327,8 @@ calibration_ : DataFrame or None
         if named.any():
             told = ", ".join(repr(names[j]) for j in np.flatnonzero(named))
             warnings.warn(
-                f"Columns that hold another value in each row have holes, which all get one of "
-                f"these values: {told}. Drop them, convert them to numbers or dates if they are "
-                "such, or leave their holes by where=.",
+                f"Columns that hold no value twice have holes, which all get one of these values: "
+                f"{told}. Drop them, or convert them to numbers or dates if they are such.",
                 UserWarning,
                 stacklevel=users_level(),
             )

@@ -217,7 +217,11 @@ def open_table(estimator: Any, X: Any, *, reset: bool) -> Source:
 def _check_names(estimator: Any, names: list[Any]) -> None:
     """Raise where names that are no strings, which scikit-learn does not check, are others."""
     known = getattr(estimator, "_column_names", None)
-    if known is None or hasattr(estimator, "feature_names_in_") or known == names:
+    if known is None or hasattr(estimator, "feature_names_in_"):
+        return
+    one, other = (pd.Index(given, tupleize_cols=False, dtype=object) for given in (known, names))
+    # other libraries have strings for names
+    if one.equals(other) or list(map(str, known)) == names:
         return
     raise ValueError(
         f"X has the columns {names[:20]}, but {type(estimator).__name__} was fitted to "

@@ -49,7 +49,7 @@ def _fast(left: Tensor, n_columns: int) -> Linear | None:
     large = left.dim() == 2 and left.numel() * n_columns >= _LARGE
     if not large or left.device.type != "cpu" or left.dtype != torch.float32:
         return None
-    return onednn()
+    return onednn() if torch.backends.mkldnn.enabled else None
 
 
 def times(left: Tensor, right: Tensor) -> Tensor:

@@ -991,6 +991,50 @@ def test_integers_that_a_narrower_type_cannot_hold_widen_it(library):
     assert_frame_equal(imputer.transform(complete), complete)
 
 
+@pytest.mark.parametrize("library", [pd, pl])
+@pytest.mark.parametrize(
+    ("at_fit", "served", "cells"),
+    [
+        ("Int64", "UInt64", [None, 2**64 - 1]),  # neither type holds all
+        ("UInt64", "Int64", [None, -5]),
+        ("Int8", "Int64", [None, 2**40]),
+    ],
+)
+def test_observed_integers_stay_what_they_are(library, at_fit, served, cells):
+    low = {"Int64": -200, "UInt64": 2**63 + 10**6, "Int8": -90}[at_fit]
+    values = [low + 3 * (i % 7) for i in range(N)]
+    frame = pd.DataFrame({"n": pd.array(with_holes(values, 5), dtype=at_fit), "x": range(N)})
+    imputer = tiny(MVAEImputer, feature_kinds={"n": "integer"}).fit(frame)
+    given = pd.DataFrame({"n": pd.array(cells, dtype=served), "x": [3, 3]})
+    made = imputer.transform(given if library is pd else pl.from_pandas(given))["n"]
+    assert made.to_list()[1] == cells[1]
+    assert made.to_list()[0] is not None
+    assert str(made.dtype) == served
+
+
+def test_columns_that_pandas_has_no_type_for_stay_objects():
+    zone = pl.Datetime("us", "America/New_York")
+    frame = pl.DataFrame(
+        {
+            "x": with_holes(REAL, 4),
+            "t": pl.Series(TIMES).dt.replace_time_zone("America/New_York").cast(zone),
+            "day": DAYS,
+            "parts": [{"a": 1}] * N,
+            "n": pl.Series(with_holes([2**60 + i for i in COUNTS], 5)),
+            "flag": with_holes(FLAGS, 6),
+        }
+    )
+    imputer = tiny(MVAEImputer).set_output(transform="pandas").fit(frame)
+    made = imputer.transform(frame, where=["x"])
+    assert str(made["t"].dtype.tz) == "America/New_York"
+    assert [time.isoformat() for time in made["t"]] == [time.isoformat() for time in frame["t"]]
+    assert made["day"].tolist() == DAYS
+    assert made["parts"].tolist() == [{"a": 1}] * N
+    assert made["n"].dtype == pd.Int64Dtype()
+    assert made["n"].dropna().tolist() == frame["n"].drop_nulls().to_list()
+    assert made["flag"].dtype == pd.BooleanDtype()
+
+
 # -- what is told of columns -----------------------------------------------------------------------
 
 
@@ -1007,6 +1051,7 @@ def test_strings_that_are_mostly_numbers_are_warned_of():
         ({"categorical_features": ["hp"]}, words),
         ({}, pd.Categorical(words)),
         ({}, pd.Series(words).map({w: w for w in words[:5]}).fillna("1").tolist()),  # few levels
+        ({}, [str(10_000 + 7 * i) for i in range(N)]),  # names of rows
         ({}, codes),
     ):
         assert not warned(tiny(MVAEImputer, **quiet_options), frame.assign(hp=column), "mostly")
@@ -1029,9 +1074,19 @@ def test_holes_in_names_of_rows_are_warned_of():
     assert not warned(tiny(VAEDensityEstimator), frame, "Drop them")
 
 
+def test_categories_of_polars_are_meant():
+    frame = pl.DataFrame({"x": REAL, "hp": pl.Series([str(i % 30) for i in range(N)])})
+    assert warned(tiny(MVAEImputer), frame, "mostly")
+    meant = frame.with_columns(pl.col("hp").cast(pl.Categorical))
+    assert not warned(tiny(MVAEImputer), meant, "mostly")
+
+
 def test_a_stray_word_among_numbers_is_named():
     frame = pd.DataFrame({"q": pd.Series([1, 2, "42", "bad"] * 10, dtype=object), "x": range(40)})
     with pytest.raises(ValueError, match="holds 'bad' in row 3"):
+        tiny(MVAEImputer).fit(frame)
+    frame["q"] = pd.Series([1, 2, "nan", 4] * 10, dtype=object)
+    with pytest.raises(ValueError, match="missing_values='nan'"):
         tiny(MVAEImputer).fit(frame)
     frame["q"] = pd.Series([1, 2, "42", 4] * 10, dtype=object)
     with pytest.raises(ValueError, match=r"holds '42' in row 2.*make it a number"):
@@ -1039,8 +1094,9 @@ def test_a_stray_word_among_numbers_is_named():
 
 
 def test_complex_numbers_are_left_as_they_are():
-    frame = pd.DataFrame({"c": np.array([1j, 2j] * 10), "x": with_holes(REAL[:20], 3)})
-    assert_frame_equal(tiny(MVAEImputer).fit_transform(frame)[["c"]], frame[["c"]])
+    for cells in (np.array([1j, 2j] * 10), [np.complex64(1j), np.complex64(2j)] * 10):
+        frame = pd.DataFrame({"c": pd.Series(cells), "x": with_holes(REAL[:20], 3)})
+        assert_frame_equal(tiny(MVAEImputer).fit_transform(frame)[["c"]], frame[["c"]])
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,12 @@ def test_products_are_those_of_torch(library, dtype, shape, batch):
     torch.testing.assert_close(found, expected, **close)
 
 
+def test_who_switches_onednn_off_has_torchs_own(monkeypatch):
+    monkeypatch.setattr(_products, "onednn", lambda: pytest.fail)
+    with torch.backends.mkldnn.flags(enabled=False):
+        _products.times(torch.zeros(2000, 30), torch.zeros(30, 50))
+
+
 def test_gradients_of_networks_do_not_depend_on_the_library(library, monkeypatch):
     network = ResidualMLP(5, 4, n_hidden=16, n_blocks=2).train()
     x = torch.randn(20, 5, generator=generator()).requires_grad_()

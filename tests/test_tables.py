@@ -738,6 +738,11 @@ def test_names_that_are_no_strings_are_held_against_those_at_fit():
     ):
         imputer.transform(frame[[1, 0, 2, 3]])
     np.testing.assert_array_equal(imputer.transform(frame.to_numpy()), imputer.transform(frame))
+    renamed = frame.rename(columns=str)
+    with pytest.warns(UserWarning, match="feature names"):
+        assert list(imputer.transform(renamed).columns) == list("0123")
+    odd = frame.set_axis([0.0, np.nan, 1.0, 2.0], axis=1)
+    tiny(MVAEImputer).fit(odd).transform(odd)
 
 
 def test_cells_are_told_of_columns_with_names_of_several_parts():
@@ -754,8 +759,10 @@ def test_a_piece_that_belies_the_first_is_warned_of():
         UserWarning, match="in the first piece have others now: 'x0', 'x1', 'x2', 'x3'"
     ):
         imputer.partial_fit(X[1:])
+    X[:, 1] = np.where(np.arange(len(X)) % 2, 0.3, np.nextafter(0.3, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        imputer.partial_fit(X)  # told once
         tiny(MVAEImputer).partial_fit(X).partial_fit(X)
 
 
@@ -792,6 +799,14 @@ def test_a_cell_far_out_is_not_the_unit_of_shapes(size):
     assert spoiled == pytest.approx(clean, abs=0.25)
 
 
+def test_a_large_pile_without_a_cell_far_out_changes_no_unit():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(300) < 0.15, 1013 + 5 * rng.normal(size=300), 0.0)
+    imputer = tiny(MVAEImputer, learn_shapes=True).fit(np.column_stack([x, rng.normal(size=300)]))
+    assert imputer._table.location[0] == pytest.approx(x.mean())
+    assert imputer._table.scale[0] == pytest.approx(x.std())
+
+
 def test_atoms_are_theirs_alone_beside_a_cell_far_out():
     rng = np.random.default_rng(0)
     x = np.where(rng.random(300) < 0.3, 0.0, np.exp(9 + rng.normal(size=300)))
@@ -815,6 +830,8 @@ def test_a_column_of_one_value_but_for_rounding_is_constant(dtype):
         "modelled",
     ]
     np.testing.assert_array_equal(imputer.transform(X)[:, 1], X[:, 1])
+    X[:, 1] = dtype(1e8) + np.spacing(dtype(1e8)) * (np.arange(len(X)) % 6).astype(dtype)
+    assert tiny(MVAEImputer).fit(X).fit_report_["treatment"].iloc[1] == "modelled"
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 1e8), ("float64", 1e17)])
