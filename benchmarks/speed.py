@@ -134,14 +134,28 @@ def floor(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
     return call
 
 
+def table_of(n_rows: int, n_columns: int, device: str, generator: torch.Generator) -> Batch:
+    """Return rows of noise, half of which is missing."""
+    there: dict[str, Any] = {"generator": generator, "device": device}
+    x = torch.randn(n_rows, n_columns, **there)
+    observed = torch.rand(x.shape, **there) < 0.5
+    return Batch(torch.where(observed, x, 0.0), observed, torch.arange(n_rows, device=device))
+
+
+def objective_of(name: str, K: int) -> BoundObjective:
+    """Return the objective of a method, by as many draws a row as there are components."""
+    method = METHODS[name]
+    n_draws = 1 if method.stratified else K
+    return BoundObjective(
+        method.bound, n_draws, stratified=method.stratified, gradient=method.gradient
+    )
+
+
 def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Callable, Callable]]:
     """Return, by method, what takes ``n_steps`` steps and what takes the products of one."""
     size, n_columns, K = setting[0], setting[1], setting[5]
     generator = torch.Generator(device).manual_seed(0)
-    there: dict[str, Any] = {"generator": generator, "device": device}
-    x = torch.randn(size * n_steps, n_columns, **there)
-    observed = torch.rand(x.shape, **there) < 0.5
-    rows = Batch(torch.where(observed, x, 0.0), observed, torch.arange(len(x), device=device))
+    rows = table_of(size * n_steps, n_columns, device, generator)
     first = Batch(*(piece[:size] for piece in rows))
     options = Settings(1, size, 1e-3, max_grad_norm=10.0)
 
@@ -151,12 +165,8 @@ def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Cal
 
     cases = {}
     for name, method in METHODS.items():
-        n_draws = 1 if method.stratified else K
-        objective = BoundObjective(
-            method.bound, n_draws, stratified=method.stratified, gradient=method.gradient
-        )
         vae = spec(setting, K if method.mixture else 1).build()
-        cases[name] = steps(vae.to(device), objective)
+        cases[name] = steps(vae.to(device), objective_of(name, K))
     shape = spec((*setting[:-1], False), K)  # it has no start
     completed = shape.build_completed(shape.build()).to(device)
     store = ImputationStore(rows, K, 0, generator)
@@ -238,23 +248,15 @@ def models(quick: bool, device: str) -> str:
     n_rounds, n_steps = (3, 3) if quick else (9, 8)
     for name, setting in STACKED.items():
         size, n_columns, K = setting[0], setting[1], setting[5]
-        x = torch.randn(size * n_steps, n_columns, device=device)
-        observed = torch.rand(x.shape, device=device) < 0.5
-        rows = Batch(torch.where(observed, x, 0.0), observed, torch.arange(len(x), device=device))
-        options = Settings(1, size, 1e-3, max_grad_norm=10.0)
         generator = torch.Generator(device).manual_seed(0)
+        rows = table_of(size * n_steps, n_columns, device, generator)
+        options = Settings(1, size, 1e-3, max_grad_norm=10.0)
         for method in ("MIWAE", "MissSVAE", "MissSIWAE"):
-            of = METHODS[method]
-            objective = BoundObjective(
-                of.bound,
-                1 if of.stratified else K,
-                stratified=of.stratified,
-                gradient=of.gradient,
-            )
+            objective = objective_of(method, K)
             for n_models in N_MODELS:
-                make = spec(setting, K if of.mixture else 1)
+                make = spec(setting, K if METHODS[method].mixture else 1)
                 vaes = [make.build().to(device) for _ in range(n_models)]
-                places = torch.arange(len(x), device=device).expand(n_models, -1)
+                places = rows.position.expand(n_models, -1)
                 timed = []
                 for _ in range(n_rounds + 1):  # the first warms up
                     start = time.perf_counter()

@@ -116,7 +116,7 @@ class Table:
         seen: Mask = np.asarray(observed.any(0))
         low = X.min(0, where=observed, initial=np.inf)
         high = X.max(0, where=observed, initial=-np.inf)
-        varies: Mask = np.asarray(seen & (low < high) & ~_alike(low, high, X.dtype))
+        varies: Mask = np.asarray(seen & ~_one_value(low, high, X.dtype))
         kinds = [codec.kind for codec in self.codecs]
         self.copies = _copies(X, observed, np.flatnonzero(varies), codecs)
         self.treatment = []
@@ -150,10 +150,11 @@ class Table:
                 half_range = 0.5 * self.high[d] - 0.5 * self.low[d]
                 unit = (cells - middle) / half_range
                 centre, spread = unit.mean(), unit.std()
-                middle_of, half = _middle_half(unit)
-                by_few = spread > _FAR_OFF * half > 0 and _far_share(unit - middle_of) > MOST
-                if self.learn_shapes and by_few:  # they must not be the unit of all others
-                    centre, spread = middle_of, half
+                if self.learn_shapes:
+                    middle_of, half = _middle_half(unit)
+                    if spread > _FAR_OFF * half > 0 and _far_share(unit - middle_of) > MOST:
+                        # a few cells must not be the unit of all others
+                        centre, spread = middle_of, half
                 self.location[d] = middle + half_range * centre
                 self.scale[d] = half_range * spread
                 # of few values the rare ones are no errors
@@ -412,9 +413,11 @@ class Table:
 
     def belied(self, X: Floats, observed: Mask) -> Mask:
         """Tell which columns that had one value at most hold others: (n_features,)."""
-        single = np.isin(self.treatment, ("constant", "empty"))
-        other = observed & ~_alike(X, self.fill, X.dtype)
-        return np.asarray(other.any(0) & single)
+        treatment = np.array(self.treatment)
+        other = (observed & ~_one_value(X, self.fill, X.dtype)).any(0)
+        return np.asarray(
+            np.where(treatment == "empty", observed.any(0), other & (treatment == "constant"))
+        )
 
     def fillable(self) -> Mask:
         """Tell which columns have a value for their holes."""
@@ -493,8 +496,8 @@ def _far_share(x: NDArray[np.float64]) -> float:
     return share if len(x) >= _ENOUGH_CELLS or share > _MOST_BY_ONE else 0.0
 
 
-def _alike(a: Floats, b: Floats, dtype: Any) -> Mask:
-    """Tell which values are the same but for rounding."""
+def _one_value(a: Floats, b: Floats, dtype: Any) -> Mask:
+    """Tell which values are one but for rounding."""
     size = np.nan_to_num(np.maximum(np.abs(a), np.abs(b)), posinf=0.0)
     unit = np.spacing(size.astype(dtype)).astype(np.float64)
     # halves: their difference is in range whatever the units

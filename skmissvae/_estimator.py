@@ -17,6 +17,7 @@ from ._callbacks import CallbackSupportMixin, Epochs, with_callbacks
 from ._columns import Rows, Table
 from ._distributed import agreed, is_shared
 from ._fitted import FittedVAE
+from ._frames import Mask
 from ._input import (
     Cells,
     Source,
@@ -265,7 +266,13 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             else:
                 self._check_architecture("call fit")
                 cells = self._reader().cells(source)
-                self._warn_of_new_values(cells)
+                warn_of(
+                    column_names(self),
+                    self._table.belied(cells.values, cells.observed),
+                    "Columns that had one value at most in the first piece have others now: {}. "
+                    "They are no evidence, and their holes get the value of the first; begin anew "
+                    "with a larger piece (a new estimator, or fit).",
+                )
             rows = self._reader().rows(cells)
             if first:
                 self._begin(Training(rows), seeds[0])
@@ -279,22 +286,6 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             self.validation_score_ = math.nan
         _warn_of_interrupt(state)
         return self
-
-    def _warn_of_new_values(self, cells: Cells) -> None:
-        """Warn where a piece holds other values of a column that the first had a single one of."""
-        told: set[int] = getattr(self, "_belied", set())
-        other = set(np.flatnonzero(self._table.belied(cells.values, cells.observed)).tolist())
-        if new := sorted(other - told):  # once each
-            self._belied = told | other
-            names = column_names(self)
-            named = ", ".join(repr(names[j]) for j in new)
-            warnings.warn(
-                f"Columns that had one value at most in the first piece have others now: {named}. "
-                "They are no evidence, and their holes get the value of the first; begin anew "
-                "with a larger piece (a new estimator, or fit).",
-                UserWarning,
-                stacklevel=users_level(),
-            )
 
     def _ready_for_a_piece(self) -> None:
         """Let subclasses raise where they cannot learn piece by piece, and forget other fits."""
@@ -441,7 +432,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _build(self, seed: int) -> None:
         """Begin with an untrained model."""
-        for name in ("completed_vae_", "_optimizers", "_chains", "_belied"):
+        for name in ("completed_vae_", "_optimizers", "_chains"):
             self.__dict__.pop(name, None)
         with Seeded(seed, torch.device("cpu")).block():
             self.vae_ = self._spec.build().eval()
@@ -458,30 +449,26 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _warn_of_columns(self, names: Sequence[str]) -> None:
         table, treatment = self._table, np.array(self._table.treatment)
-        empty = (treatment == "empty") & (not self.keep_empty_features)
-        stay = (treatment == "other") & (table.n_missing > 0)
-        numbers = np.array([table.number_share(j) > 0 for j in range(len(names))], dtype=bool)
-        for which, told in (
-            (
-                empty,
+        if not self.keep_empty_features:
+            warn_of(
+                names,
+                treatment == "empty",
                 "Columns without any observed cell are left out: {}; drop them, or set "
                 "keep_empty_features=True to keep them.",
-            ),
-            (
-                stay,
-                "Columns of a type that cannot be modelled keep their holes: {}; convert them to "
-                "numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
-            ),
-            (
-                numbers,
-                "Columns of strings that are mostly numbers are not taken for numbers: {}; convert "
-                "them (pandas.to_numeric(errors='coerce')), or call them 'categorical' in "
-                "feature_kinds.",
-            ),
-        ):
-            if which.any():
-                named = ", ".join(repr(name) for name, one in zip(names, which, strict=True) if one)
-                warnings.warn(told.format(named), UserWarning, stacklevel=users_level())
+            )
+        warn_of(
+            names,
+            (treatment == "other") & (table.n_missing > 0),
+            "Columns of a type that cannot be modelled keep their holes: {}; convert them to "
+            "numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
+        )
+        warn_of(
+            names,
+            np.array([table.number_share(j) > 0 for j in range(len(names))], dtype=bool),
+            "Columns of strings that are mostly numbers are not taken for numbers: {}; convert "
+            "them (pandas.to_numeric(errors='coerce')), or call them 'categorical' in "
+            "feature_kinds.",
+        )
 
     def _fit_columns(self, cells: Cells) -> None:
         """Let subclasses learn more of the table's columns."""
@@ -757,6 +744,13 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             "transform it (a logarithm, QuantileTransformer), set learn_shapes=True or "
             f"likelihood='student_t', or {lower}"
         )
+
+
+def warn_of(names: Sequence[Any], which: Mask, told: str) -> None:
+    """Warn of columns, if there are any: what is told has braces for their names."""
+    if which.any():
+        named = ", ".join(repr(names[j]) for j in np.flatnonzero(which).tolist())
+        warnings.warn(told.format(named), UserWarning, stacklevel=users_level())
 
 
 def sources(seed: int, device: torch.device) -> tuple[torch.Generator, Seeded]:

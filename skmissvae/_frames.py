@@ -56,10 +56,7 @@ def to_pandas(table: Any) -> Any:
     frame = nw.from_native(table, pass_through=True)
     if not isinstance(frame, nw.DataFrame) or isinstance(table, pd.DataFrame):
         return table
-    # by place: a frame of a dict would take names of several parts apart
-    found = pd.DataFrame({i: _of_pandas(column) for i, column in enumerate(columns_of(frame))})
-    found.columns = pd.Index(frame.columns)
-    return found
+    return pd.DataFrame({column.name: _of_pandas(column) for column in columns_of(frame)})
 
 
 def _of_pandas(column: nw.Series) -> pd.Series:
@@ -121,7 +118,15 @@ def type_of(column: nw.Series) -> Any:
     native = nw.to_native(column)
     if isinstance(native, pd.Series) and native.dtype == object:
         return nw.Object()
+    if zone := _zone(native):  # narwhals knows those alone whose names have but letters
+        return nw.Datetime(native.dtype.unit, zone)
     return column.dtype
+
+
+def _zone(native: Any) -> str | None:
+    """Return the time zone of a column of pandas."""
+    dtype = getattr(native, "dtype", None)
+    return str(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else None
 
 
 def missing(values: Values, marker: Any) -> Mask:
@@ -247,6 +252,10 @@ class Dates(Codec):
         """Return microseconds, since 1970 where it is a point in time."""
         if not isinstance(values, nw.Series):
             raise TypeError("an array holds numbers")
+        native: Any = nw.to_native(values)
+        if _zone(native):
+            values = nw.from_native(native.dt.tz_convert("UTC"), series_only=True)
+            assert isinstance(values, nw.Series), "as it was"
         if self.is_duration:
             found = values.dt.total_microseconds()
         else:
@@ -579,14 +588,16 @@ def fill(column: nw.Series, where: Mask, cells: Any, template: nw.Series | None)
 
 
 def _across(column: nw.Series, cells: Any, template: nw.Series) -> nw.Series:
-    """Return a column's cells as the library that it is of has a type of another's."""
-    whole = template.dtype.is_integer()
-    values = [int(cell) for cell in cells] if whole else list(cells)
+    """Return a column's cells by its own library, of the type that another's has, if both do."""
+    dtype: Any = template.dtype
+    if dtype.is_integer() and isinstance(cells, np.ndarray):
+        cells = _within(cells, _integer(dtype))
+    values = cells.tolist() if isinstance(cells, np.ndarray) else list(cells)
     made = nw.new_series(column.name, values, backend=column.implementation)
-    try:
-        return made.cast(template.dtype)
-    except Exception:  # a type that the other library alone has, of whatever error
-        return made
+    # times and flags have theirs; of the rest these are in all libraries
+    coded = made.dtype == nw.String and (dtype == nw.Categorical or dtype == nw.Enum)
+    whole = dtype.is_integer() and "128" not in str(dtype)
+    return made.cast(dtype) if coded or whole or dtype.is_float() else made
 
 
 def _should_widen(column: nw.Series, cells: Any, template: nw.Series) -> bool:

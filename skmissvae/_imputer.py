@@ -21,7 +21,7 @@ from ._bootstrap import bootstrapped
 from ._columns import Rows
 from ._completion import Completion
 from ._conditional import Conditional, cells_of, level_chances, median, mode
-from ._estimator import LEAST_ROWS, BaseVAE
+from ._estimator import LEAST_ROWS, BaseVAE, warn_of
 from ._frames import to_pandas
 from ._input import Cells, asked_cells, column_names
 from ._intervals import Calibration, checked_quantiles, quantiles_at, standing, weighted_quantiles
@@ -314,24 +314,17 @@ calibration_ : DataFrame or None
                 f"Parameter 'calibrate' of {type(self).__name__} must be False for a table without "
                 "a column of numbers that varies: intervals are those of numbers."
             )
-        self._warn_of_identifiers()
+        table = self._table
+        warn_of(
+            column_names(self),
+            (np.array(table.treatment) == "identifier") & (table.n_missing > 0),
+            "Columns that hold no value twice have holes, which all get one of these values: {}. "
+            "Drop them, or convert them to numbers or dates if they are such.",
+        )
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
             self.indicator_.fit(np.where(cells.holes, np.nan, 0.0))
-
-    def _warn_of_identifiers(self) -> None:
-        """Warn where holes of columns that name rows get the name of one."""
-        table, names = self._table, column_names(self)
-        named = (np.array(table.treatment) == "identifier") & (table.n_missing > 0)
-        if named.any():
-            told = ", ".join(repr(names[j]) for j in np.flatnonzero(named))
-            warnings.warn(
-                f"Columns that hold no value twice have holes, which all get one of these values: "
-                f"{told}. Drop them, or convert them to numbers or dates if they are such.",
-                UserWarning,
-                stacklevel=users_level(),
-            )
 
     def transform(self, X: Any, *, where: Any = None) -> Any:
         """Complete a table.

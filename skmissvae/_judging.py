@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ._columns import TAKEN
-from ._frames import CODED, Codec, codec, columns_and_names, is_time, missing
+from ._frames import CODED, Codec, codec, columns_and_names, is_time, missing, type_of
 from ._input import missing_marker
 
 Floats = NDArray[np.float64]
@@ -63,7 +63,7 @@ def judged_table(imputer: Any, X: Any, method: str) -> JudgedTable:
     kept, codecs, cells = [], [], []
     for j in np.flatnonzero(report["treatment"].isin(TAKEN)).tolist():
         column = columns[j]
-        if not isinstance(column, np.ndarray) and is_time(column.dtype):
+        if not isinstance(column, np.ndarray) and is_time(type_of(column)):
             continue
         holes, coded = missing(column, marker), report["kind"].iloc[j] in CODED
         one = codec(str(known[j]), column, holes, "categorical" if coded else "continuous")

@@ -192,7 +192,8 @@ def _batches(
         torch.randperm(n_rows, generator=generator, device=samples.device) for _ in range(n_models)
     ]
     for part in torch.stack(orders).split(batch_size, 1):
-        yield Batch(*(piece[samples.gather(1, part)] for piece in rows))
+        places = samples.gather(1, part)
+        yield Batch(*(piece[places] for piece in rows))
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from ._frames import (
     is_time,
     missing,
     objects,
+    type_of,
     without,
 )
 from ._params import real, refuse_fewer
@@ -88,8 +89,8 @@ class HiddenCellScorer:
         random_state = check_random_state(self.random_state)
         spread = np.array([_spread(t, o) for t, o in zip(truth, observed.T, strict=True)])
         # dates are no categories; nobody can guess the names of rows
-        spread[[isinstance(c, nw.Series) and is_time(c.dtype) for c in columns]] = 0.0
-        spread[[_names_rows(c, o) for c, o in zip(columns, observed.T, strict=True)]] = 0.0
+        spread[[isinstance(c, nw.Series) and is_time(type_of(c)) for c in columns]] = 0.0
+        spread[[_is_identifier(c, o) for c, o in zip(columns, observed.T, strict=True)]] = 0.0
         errors: list[np.ndarray] = []
         for _ in range(self.n_repeats):
             hidden = (
@@ -142,7 +143,7 @@ def _spread(cells: np.ndarray, observed: np.ndarray) -> float:
     return float(size * np.std(seen / size))
 
 
-def _names_rows(column: Values, observed: np.ndarray) -> bool:
+def _is_identifier(column: Values, observed: np.ndarray) -> bool:
     """Tell whether whole numbers of a frame are names of rows, as imputers do."""
     if not (isinstance(column, nw.Series) and column.dtype.is_integer()):
         return False

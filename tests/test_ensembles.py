@@ -93,16 +93,15 @@ def models_of(imputer, n):
     """Return models of an imputer's make, no two of which are alike."""
     models = []
     for seed in range(n):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            vae = imputer._spec.build().eval()
-            with torch.no_grad():
-                for weight in [*vae.parameters()]:
-                    weight += 0.1 * torch.randn_like(weight)
-                if vae.guide is not None:
-                    vae.guide.loadings.normal_()
-                    vae.guide.precision.uniform_(0.5, 2)
-        models.append(vae)
+        source, other = generator(seed), copy.copy(imputer)
+        other._build(seed)
+        with torch.no_grad():
+            for weight in other.vae_.parameters():
+                weight += 0.1 * torch.randn(weight.shape, generator=source)
+            if other.vae_.guide is not None:
+                other.vae_.guide.loadings.normal_(generator=source)
+                other.vae_.guide.precision.uniform_(0.5, 2, generator=source)
+        models.append(other.vae_)
     return models
 
 

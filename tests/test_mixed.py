@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator, _reading, diagnose
+from skmissvae._frames import without
 
 pytestmark = quiet
 
@@ -62,7 +63,7 @@ def pandas_column(dtype):
     if dtype.startswith("datetime"):
         return pd.Series(pd.to_datetime(with_holes(TIMES, 5))).astype(dtype)
     if dtype == "with a zone":
-        return pd.Series(pd.to_datetime(with_holes(TIMES, 5))).dt.tz_localize("Europe/Rome")
+        return pd.Series(pd.to_datetime(with_holes(TIMES, 5))).dt.tz_localize("America/New_York")
     if dtype == "timedelta64[s]":
         return pd.Series(pd.to_timedelta(with_holes(COUNTS, 5), unit="h")).astype(dtype)
     if dtype == "date32[day][pyarrow]":
@@ -948,6 +949,44 @@ def test_rows_of_nothing_but_holes_come_from_either_library():
         assert also.schema["t"].is_temporal()
         assert imputer.impute(theirs, 2)[1].null_count().to_numpy().sum() == 0
         assert not imputer.impute(ours, 2)[1].isna().any(axis=None)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([0.1, 0.2] * 20, dtype="float32"),
+        pd.Series([1, 2, 3, 4] * 10, dtype="Int8"),
+        pd.Series(pd.Categorical(["lo", "hi"] * 20, ["lo", "mid", "hi"], ordered=True)),
+        pd.Series(pd.Categorical([3, 4, 5, 4] * 10)),
+        pd.Series(pd.Categorical([3, 4, 5, 4] * 10, ordered=True)),
+        pd.Series([1.5, 2.25] * 20, dtype=pd.ArrowDtype(pa.decimal128(6, 2))),
+        pd.Series([decimal.Decimal("1.5"), decimal.Decimal("2.25")] * 20),
+        pd.Series(["a", 1] * 20).map(lambda cell: cell == "a").astype(object),
+        pd.Series(pd.to_datetime(TIMES[:40])).dt.tz_localize("America/New_York"),
+        pl.Series([1.5, 2.25] * 20, dtype=pl.Decimal(6, 2)),
+        pl.Series([1, 2, 3, 4] * 10, dtype=pl.Int128),
+        pl.Series([200, 250] * 20, dtype=pl.UInt8),
+        pl.Series(["lo", "hi"] * 20, dtype=pl.Enum(["lo", "mid", "hi"])),
+        pl.Series(DAYS[:40]),
+    ],
+    ids=lambda column: f"{type(column).__module__.split('.')[0]} {column.dtype}",
+)
+def test_cells_keep_their_values_in_another_library(column):
+    theirs = isinstance(column, pl.Series)
+    frame = pl.DataFrame({"c": column}) if theirs else column.to_frame("c")
+    holed = without(frame, np.arange(40)[:, None] % 5 == 0)
+    x = pl.Series("x", range(40), dtype=pl.Float64) if theirs else np.arange(40.0)
+    holed = holed.with_columns(x) if theirs else holed.assign(x=x)
+    imputer = tiny(MVAEImputer).fit(holed)
+    row = {"c": [None], "x": [7.0]}
+    made = imputer.transform(pd.DataFrame(row) if theirs else pl.DataFrame(row))["c"].to_list()[0]
+    known = column.to_list()
+    if isinstance(known[0], (float, decimal.Decimal)):
+        assert float(made) != round(float(made))  # its fraction is not lost
+    elif isinstance(known[0], (int, datetime.date)):
+        assert min(known) <= made <= max(known)
+    else:
+        assert made in known
 
 
 def test_frames_of_polars_become_frames_of_pandas_with_their_types():
