@@ -26,7 +26,7 @@ gallery: $(STAMP)
 # recipes for Dask and Ray, which nothing else here needs
 test-distributed: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[engines]"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_engines.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/training/test_engines.py
 
 # torch first: a range would take the newest build, with gigabytes of GPU packages
 $(STAMP): constraints.txt setup.cfg pyproject.toml

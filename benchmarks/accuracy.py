@@ -77,14 +77,14 @@ def in_numbers(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 def downstream(completed: np.ndarray, n_levels: np.ndarray, target: pd.Series) -> float:
     """Return R2 of ridge regression or accuracy of logistic regression, by 5-fold validation."""
-    from peers import Table
+    from peers import TableSchema
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     known = target.notna().to_numpy()
-    x = Table(completed, n_levels, completed, 0).expanded()[known]
+    x = TableSchema(completed, n_levels, completed, 0).expanded()[known]
     y = target[known]
     regression = pd.api.types.is_numeric_dtype(y) and y.nunique() > 10
     last = RidgeCV(np.logspace(-3, 3, 13)) if regression else LogisticRegression(max_iter=2000)

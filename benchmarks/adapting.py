@@ -18,7 +18,8 @@ import tables
 from common import markdown, run_grid, versions
 from sklearn.datasets import load_digits
 
-from skmissvae import DeMissVAEImputer, MissSIWAEImputer, importance
+from skmissvae import DeMissVAEImputer, MissSIWAEImputer
+from skmissvae.inference import importance as importance
 
 TABLES = ("digits", "breast_cancer", "ionosphere", "wine_white", "concrete")
 IMPUTERS = {"MissSIWAE": MissSIWAEImputer, "DeMissVAE": DeMissVAEImputer}
@@ -50,7 +51,7 @@ def run(table: str, method: str, seed: int, epochs: int | None) -> dict[str, flo
     fitted = imputer.fit(incomplete[:half])
     fitted.set_params(sampler="importance")
     limit, usual = (
-        importance.poor_ess(fitted.n_importance_draws),
+        importance.low_ess(fitted.n_importance_draws),
         (importance._POOR, importance._FEW),
     )
     found: dict[str, float] = {}

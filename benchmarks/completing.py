@@ -18,8 +18,8 @@ import tables
 from common import markdown, mean_and_spread, run_grid, versions
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer
-from skmissvae._conditional import Conditional
-from skmissvae.importance import poor_ess
+from skmissvae.inference import ConditionalModel
+from skmissvae.inference.weights import low_ess
 
 TABLES = ["wine_white", "ionosphere", "breast_cancer"]
 CHAINS = ["lair", "metropolis", "pseudo_gibbs"]
@@ -36,7 +36,7 @@ class ByChains(DeMissVAEImputer):
 
     alone = False
 
-    def _conditional(self) -> Conditional:
+    def _conditional(self) -> ConditionalModel:
         return super()._conditional()._replace(where_poor=not self.alone)
 
 
@@ -64,7 +64,7 @@ def main() -> None:
         fitted = {"random_state": seed, "max_iter": 20 if quick else None}
         demiss = ByChains(**fitted).fit(incomplete[:half])
         other = MissSIWAEImputer(**fitted).fit(incomplete[:half])
-        poor = demiss.effective_sample_size(new) < poor_ess(demiss.n_importance_draws)
+        poor = demiss.effective_sample_size(new) < low_ess(demiss.n_importance_draws)
         found: dict[str, Any] = {"poor": float(poor.mean())}
         for way, chosen in WAYS.items():
             if chosen is not None:

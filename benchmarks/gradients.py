@@ -12,7 +12,7 @@ from pathlib import Path
 from common import impute_hidden, markdown, mean_and_spread, run_grid, versions
 
 import skmissvae
-from skmissvae.objectives import METHODS
+from skmissvae.training.objectives import METHODS
 
 TABLES = ["wine_white", "energy_efficiency"]
 

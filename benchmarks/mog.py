@@ -15,8 +15,8 @@ import numpy as np
 from common import fit_by_passes, markdown, mean_and_spread, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
-from skmissvae.evaluation import integrated_score_samples
-from skmissvae.samplers import LAIR
+from skmissvae.inference import LAIR
+from skmissvae.inspection import integrated_score_samples
 
 #: The authors' code after 30 epochs at a budget of 5, one seed.
 AUTHORS = {

@@ -19,7 +19,7 @@ import numpy as np
 N_DRAWS = 19  # the range of 19 draws holds a 20th one with probability 18/20
 
 
-class Table(NamedTuple):
+class TableSchema(NamedTuple):
     """A table in numbers."""
 
     x: np.ndarray  # (N, D)   NaN where missing
@@ -82,7 +82,7 @@ class Outcome(NamedTuple):
 def sklearn_imputer(make: Callable[[int], Any], draw: Callable[[int], Any] | None = None) -> Any:
     """Return a method that is an imputer of scikit-learn over indicators of levels."""
 
-    def run(table: Table) -> Outcome:
+    def run(table: TableSchema) -> Outcome:
         wide = table.expanded()
         empty = np.isnan(wide).all(0)
         imputer = make(table.seed)
@@ -193,7 +193,7 @@ def boosting(seed: int) -> Any:
     return HistGradientBoostingRegressor(random_state=seed)
 
 
-def miceforest(table: Table) -> Outcome:
+def miceforest(table: TableSchema) -> Outcome:
     """Five imputations by chained light gradient boosting, averaged."""
     import miceforest as mf
 
@@ -217,10 +217,10 @@ def miceforest(table: Table) -> Outcome:
     return Outcome(completed, time.perf_counter() - start, 0.0, iter(made))
 
 
-def hyperimpute(plugin: str) -> Callable[[Table], Outcome]:
+def hyperimpute(plugin: str) -> Callable[[TableSchema], Outcome]:
     """Return a plugin of hyperimpute."""
 
-    def run(table: Table) -> Outcome:
+    def run(table: TableSchema) -> Outcome:
         import pandas as pd
         from hyperimpute.plugins.imputers import Imputers
         from hyperimpute.utils.distributions import enable_reproducible_results
@@ -238,7 +238,7 @@ def hyperimpute(plugin: str) -> Callable[[Table], Outcome]:
     return run
 
 
-def gcimpute(table: Table) -> Outcome:
+def gcimpute(table: TableSchema) -> Outcome:
     """Gaussian copula, of numbers and codes: indicators would be collinear."""
     from gcimpute.gaussian_copula import GaussianCopula
 
@@ -263,10 +263,10 @@ def gcimpute(table: Table) -> Outcome:
     return Outcome(completed, done - start, 0.0, draws())
 
 
-def ours(make: Callable[[int], Any], coded: bool = False) -> Callable[[Table], Outcome]:
+def ours(make: Callable[[int], Any], coded: bool = False) -> Callable[[TableSchema], Outcome]:
     """Return one of our imputers: on a data frame, or on indicators of levels."""
 
-    def run(table: Table) -> Outcome:
+    def run(table: TableSchema) -> Outcome:
         def read(made: Any) -> np.ndarray:
             return table.collapsed(made) if coded else table.codes(made)
 
@@ -339,7 +339,7 @@ def published(name: str, n_draws: int) -> Callable[[int], Any]:
 class Method(NamedTuple):
     """How to run a method, and in which environment: that of the package, or one of its own."""
 
-    run: Callable[[Table], Outcome]
+    run: Callable[[TableSchema], Outcome]
     environment: str | None = None
 
 
@@ -369,7 +369,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     name, source, seed, target = sys.argv[1:]
     with np.load(source) as file:
-        table = Table(file["x"], file["n_levels"], file["truth"], int(seed))
+        table = TableSchema(file["x"], file["n_levels"], file["truth"], int(seed))
     outcome = METHODS[name].run(table)
     hidden = np.isnan(table.x) & ~np.isnan(table.truth)
     told: dict[str, Any] = {

@@ -37,21 +37,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skmissvae import MissSIWAEImputer, VAEDensityEstimator
-from skmissvae._columns import Facts
-from skmissvae._spec import Spec
-from skmissvae.ensembles import train_together
-from skmissvae.model import VAE
-from skmissvae.noise import StreamNoise
-from skmissvae.objectives import (
-    METHODS,
-    Batch,
-    BoundObjective,
-    DeMissObjective,
-    ImputationStore,
-    Objective,
-)
-from skmissvae.samplers import LAIR
-from skmissvae.training import Settings, train
+from skmissvae._utils.random import StreamNoise
+from skmissvae.inference import LAIR
+from skmissvae.tables import ColumnSchema
+from skmissvae.training.demissvae import DeMissObjective, ImputationStore
+from skmissvae.training.loop import train
+from skmissvae.training.objectives import METHODS, Batch, BoundObjective, Objective
+from skmissvae.training.optim import TrainingSettings
+from skmissvae.training.spec import ModelSpec
+from skmissvae.training.stacked import train_together
+from skmissvae.vae import VAE
 
 HERE = Path(__file__).parent
 
@@ -73,11 +68,11 @@ SETTINGS = {
 }
 
 
-def spec(setting: tuple, n_components: int) -> Spec:
+def spec(setting: tuple, n_components: int) -> ModelSpec:
     """Return an architecture."""
     _, n_columns, n_latents, n_hidden, n_blocks, _, dropout, linear = setting
-    return Spec(
-        facts=(Facts("continuous"),) * n_columns,
+    return ModelSpec(
+        facts=(ColumnSchema("continuous"),) * n_columns,
         n_latents=n_latents,
         K=n_components,
         likelihood=[("normal", list(range(n_columns)))],
@@ -157,7 +152,7 @@ def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Cal
     generator = torch.Generator(device).manual_seed(0)
     rows = table_of(size * n_steps, n_columns, device, generator)
     first = Batch(*(piece[:size] for piece in rows))
-    options = Settings(1, size, 1e-3, max_grad_norm=10.0)
+    options = TrainingSettings(1, size, 1e-3, max_grad_norm=10.0)
 
     def steps(vae: VAE, objective: Objective) -> tuple[Callable, Callable]:
         products = floor(vae, objective, first)
@@ -250,7 +245,7 @@ def models(quick: bool, device: str) -> str:
         size, n_columns, K = setting[0], setting[1], setting[5]
         generator = torch.Generator(device).manual_seed(0)
         rows = table_of(size * n_steps, n_columns, device, generator)
-        options = Settings(1, size, 1e-3, max_grad_norm=10.0)
+        options = TrainingSettings(1, size, 1e-3, max_grad_norm=10.0)
         for method in ("MIWAE", "MissSVAE", "MissSIWAE"):
             objective = objective_of(method, K)
             for n_models in N_MODELS:

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from sklearn.datasets import load_diabetes
 
 from skmissvae import MissSIWAEImputer, make_missing, overimputation_report
-from skmissvae.displays import (
+from skmissvae.inspection import (
     ImputedDensityDisplay,
     LatentDisplay,
     MissingnessDisplay,

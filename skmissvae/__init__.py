@@ -1,22 +1,28 @@
 """Scikit-learn estimators over variational autoencoders fitted on incomplete data."""
 
-from ._task import Imputations
-from .checks import ImputedComparison, compare_imputed, posterior_predictive_check
-from .chunks import Chunks
-from .density import VAEDensityEstimator
-from .diagnostics import Diagnosis, diagnose
-from .imputers import (
+from .estimators import (
     DeMissVAEImputer,
+    Imputations,
     MissIWAEImputer,
     MissSIWAEImputer,
     MissSVAEImputer,
     MissVAEImputer,
     MIWAEImputer,
+    MultipleImputationClassifier,
+    MultipleImputationRegressor,
     MVAEImputer,
+    VAEDensityEstimator,
 )
-from .metrics import HiddenCellScorer
-from .missingness import make_missing, missing_patterns
-from .overimputation import OverimputationReport, overimputation_report
+from .inspection import (
+    Diagnosis,
+    HiddenCellScorer,
+    ImputedComparison,
+    OverimputationReport,
+    compare_imputed,
+    diagnose,
+    overimputation_report,
+    posterior_predictive_check,
+)
 from .pooling import (
     PooledEstimates,
     PooledTest,
@@ -25,7 +31,7 @@ from .pooling import (
     pool_models,
     pool_wald,
 )
-from .prediction import MultipleImputationClassifier, MultipleImputationRegressor
+from .tables import Chunks, make_missing, missing_patterns
 
 __version__ = "0.1.0"
 

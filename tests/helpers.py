@@ -7,14 +7,22 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 
-from skmissvae.distributions import DiagonalNormal, DiagonalStudentT, Mixture
-from skmissvae.families import POSTERIORS, LinearGuide, NormalFamily
-from skmissvae.likelihoods import Linear, NormalLikelihood
-from skmissvae.model import VAE
-from skmissvae.networks import ResidualMLP
-from skmissvae.noise import Noise, StreamNoise
-from skmissvae.objectives import Batch
-from skmissvae.priors import PRIORS, NormalPrior
+from skmissvae._utils.random import Noise, StreamNoise
+from skmissvae.training.objectives import Batch
+from skmissvae.vae import (
+    VAE,
+    DiagonalNormal,
+    DiagonalStudentT,
+    FactorAnalysisPosterior,
+    Mixture,
+    NormalFamily,
+    NormalLikelihood,
+    NormalPrior,
+    ResidualMLP,
+)
+from skmissvae.vae.likelihoods.initialization import LinearModel
+from skmissvae.vae.posteriors import POSTERIORS
+from skmissvae.vae.priors import PRIORS
 
 
 def generator(seed=0):
@@ -184,7 +192,7 @@ def tiny_vae(
             PRIORS[prior](n_latents),
             family,
             likelihood,
-            LinearGuide(likelihood.n_straight, n_latents) if guided else None,
+            FactorAnalysisPosterior(likelihood.n_linear, n_latents) if guided else None,
         )
 
 
@@ -212,15 +220,17 @@ class SplitNoise(Noise):
 
 def check_start(likelihood):
     """Check that straightened values and the start go together, whatever the columns hold."""
-    S, P, D = likelihood.n_straight, likelihood.n_params, likelihood.n_columns
+    S, P, D = likelihood.n_linear, likelihood.n_params, likelihood.n_columns
     x, observed = torch.zeros(5, D), uniform(5, D) > 0.5
-    values, seen = likelihood.straighten(x, observed)
+    values, seen = likelihood.linearize(x, observed)
     assert values.shape == seen.shape == (5, S)
-    start = likelihood.start(Linear(torch.full((S, 2), 0.1), torch.full((S,), 0.5), torch.ones(S)))
+    start = likelihood.start(
+        LinearModel(torch.full((S, 2), 0.1), torch.full((S,), 0.5), torch.ones(S))
+    )
     assert start.weight.shape == (P, 2)
     assert start.bias.shape == start.chosen.shape == (P,)
     assert start.precision.shape == (S,)
     assert start.chosen.any() == (S > 0)
     assert all(part.isfinite().all() for part in (start.weight, start.bias, start.precision))
-    if likelihood.starts_whole:
+    if likelihood.covers_all_columns:
         assert S > 0

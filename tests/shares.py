@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 
 from skmissvae import Chunks, DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
-from skmissvae._distributed import SharedStream
-from skmissvae.objectives import Batch
-from skmissvae.training import Whole
+from skmissvae.training.distributed import DistributedLoader
+from skmissvae.training.loaders import InMemoryLoader
+from skmissvae.training.objectives import Batch
 
 N = 900
 SMALL = {"n_hidden": 16, "n_blocks": 1, "n_importance_draws": 50, "batch_size": 32}
@@ -57,7 +57,9 @@ def main(folder):
             f"{name}_bound": fitted.history_["bound"],
             f"{name}_completed": fitted.transform(X[:100]),
         }
-    stream = SharedStream(Whole(Batch(*map(torch.from_numpy, (share, ~np.isnan(share), share)))))
+    stream = DistributedLoader(
+        InMemoryLoader(Batch(*map(torch.from_numpy, (share, ~np.isnan(share), share))))
+    )
     gradient = torch.tensor([3.0 + 6 * rank, -rank])
     stream.average(torch.zeros(()), [gradient])
     found["average"] = gradient.clone()

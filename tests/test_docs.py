@@ -5,12 +5,12 @@ import re
 
 import pandas as pd
 import pytest
-from estimators import ESTIMATORS, every_estimator, table, tiny
+from estimator_cases import ESTIMATORS, every_estimator, table, tiny
 from numpydoc.docscrape import ClassDoc
 from numpydoc.validate import validate
 
 import skmissvae
-from skmissvae._params import parameters
+from skmissvae.estimators.parameters import parameters
 
 # Summaries stand on the first line (GL01, GL02) and say enough (ES01); examples and See Also stand
 # in the classes, not in each method (EX01, SA01); "self : object" is scikit-learn's habit (RT02).

@@ -1,76 +1,56 @@
-"""A file imports only from the layers above it."""
+"""Packages import only from the packages above them, and say what they offer."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
 
 import skmissvae
 
-LAYERS = [
-    ["_batching", "_products"],
-    ["noise", "distributions", "warps", "_adam", "_schedules", "_state"],
-    ["priors", "families", "column_distributions", "networks"],
-    ["likelihoods"],
-    ["discrete", "composite"],
-    ["model"],
-    ["bounds", "importance"],
-    ["samplers"],
-    ["objectives"],
-    ["training"],
-    ["ensembles"],
-    ["_frames", "_params", "_callbacks", "_conditional", "_linear", "_threads"],
-    ["_columns", "chunks"],
-    ["_spec", "_streams", "_distributed"],
-    ["_input", "_settable", "_pieces", "_rowwise", "_limits"],
-    ["_reading"],
-    ["_task", "_intervals", "missingness", "pooling"],
-    ["_fitted"],
-    ["_completion"],
-    ["_estimator"],
-    ["_starts", "_bootstrap"],
-    ["_imputer"],
-    ["imputers", "density"],
-    ["metrics", "evaluation", "nonparametric", "prediction", "diagnostics"],
-    ["_plots"],
-    ["_latent_displays", "_judging"],
-    ["checks", "overimputation"],
-    ["displays"],
-    ["__init__"],
+PACKAGES = [
+    "_utils",
+    "tables",
+    "vae",
+    "inference",
+    "training",
+    "estimators",
+    "inspection",
+    "pooling",
 ]
-LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
-SAME_LAYER = {("distributions", "noise")}
 FOLDER = Path(skmissvae.__file__).parent
+FILES = sorted(path.relative_to(FOLDER) for path in FOLDER.rglob("*.py") if path.parent != FOLDER)
 
 
-def imports(path):
-    """Return the modules of the package that a file imports, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            root = "skmissvae" if node.level else ""
-            module = ".".join(filter(None, [root, node.module]))
-            names = [f"{module}.{alias.name}" for alias in node.names]
+def imported_packages(path):
+    """Return the packages of ours that a file imports, wherever in the file."""
+    packages = set()
+    for node in ast.walk(ast.parse((FOLDER / path).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parents = path.parent.parts[: len(path.parent.parts) - node.level + 1]
+            target = [*parents, *(node.module or "").split(".")]
+            packages.add(target[0] or node.names[0].name)
         else:
-            continue
-        parts = [name.split(".") for name in names]
-        found |= {
-            part[1] if len(part) > 1 else "__init__" for part in parts if part[0] == "skmissvae"
-        }
-    return found
+            assert not (isinstance(node, ast.ImportFrom) and node.module.startswith("skmissvae"))
+    return packages
 
 
-def test_every_module_has_a_layer():
-    assert {path.stem for path in FOLDER.rglob("*.py")} == set(LAYER)
+def test_every_file_is_in_a_package():
+    assert {path.parts[0] for path in FILES} == set(PACKAGES)
+    assert [path.name for path in FOLDER.glob("*.py")] == ["__init__.py"]
 
 
-@pytest.mark.parametrize("name", LAYER)
-def test_a_module_imports_only_from_lower_layers(name):
-    for other in imports(FOLDER / f"{name}.py"):
-        assert LAYER[other] < LAYER[name] or (name, other) in SAME_LAYER, other
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_package_imports_only_from_packages_above_it(path):
+    level = PACKAGES.index(path.parts[0])
+    assert imported_packages(path) <= set(PACKAGES[: level + 1])
 
 
 def test_the_parser_sees_imports():
-    assert imports(FOLDER / "_estimator.py") >= {"objectives", "model", "training"}
+    assert imported_packages(Path("estimators/base.py")) >= {"tables", "training", "_utils"}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_package_lists_its_public_names(name):
+    package = importlib.import_module(f"skmissvae.{name}")
+    assert all(hasattr(package, member) for member in package.__all__)

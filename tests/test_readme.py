@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from estimators import quiet, table
+from estimator_cases import quiet, table
 
 import skmissvae
 
@@ -36,7 +36,9 @@ def small(cls):
 def test_every_block_of_the_readme_runs(monkeypatch, tmp_path):
     for name in ("MissSIWAEImputer", "MissSVAEImputer", "VAEDensityEstimator"):
         monkeypatch.setattr(skmissvae, name, small(getattr(skmissvae, name)))
-    monkeypatch.setattr("skmissvae.prediction.MissSIWAEImputer", skmissvae.MissSIWAEImputer)
+    monkeypatch.setattr(
+        "skmissvae.estimators.imputers.MissSIWAEImputer", skmissvae.MissSIWAEImputer
+    )
     mpl.use("Agg")
     y = np.arange(40) % 2
     monkeypatch.chdir(tmp_path)

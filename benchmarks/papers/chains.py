@@ -23,9 +23,10 @@ import mog
 from common import markdown, pyplot, run_grid, versions
 from posteriors import masked
 
-from skmissvae import VAEDensityEstimator, samplers
-from skmissvae.model import VAE
-from skmissvae.noise import StreamNoise
+from skmissvae import VAEDensityEstimator
+from skmissvae._utils.random import StreamNoise
+from skmissvae.inference import samplers as samplers
+from skmissvae.vae import VAE
 
 ENCODERS = ("of incomplete rows", "refitted to complete rows")
 WAYS = {

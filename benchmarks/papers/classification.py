@@ -29,7 +29,7 @@ from common import markdown, mean_and_spread, pyplot, run_grid, versions
 from images import SHAPE, mnist
 
 from skmissvae import MIWAEImputer, MVAEImputer, make_missing
-from skmissvae.evaluation import log_likelihood
+from skmissvae.inspection import log_likelihood
 
 #: Accuracy and cross-entropy of the paper's table, by 60,000 digits.
 PUBLISHED = {

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, mean_and_spread, run_grid, versions
 
 from skmissvae import MissSIWAEImputer, VAEDensityEstimator, make_missing
-from skmissvae._conditional import Conditional
-from skmissvae.priors import MixturePrior
+from skmissvae.inference import ConditionalModel
+from skmissvae.vae import MixturePrior
 
 TABLES = {"wine": load_wine, "iris": load_iris, "breast_cancer": load_breast_cancer}
 
@@ -36,7 +36,7 @@ def by_prior(X: np.ndarray, n_components: int, seed: int) -> np.ndarray:
     prior = functools.partial(MixturePrior, n_components=n_components)
     density = VAEDensityEstimator(prior=prior, n_latents=2, random_state=seed).fit(X)
 
-    def shares(given: Conditional, x: Tensor, observed: Tensor, _: int) -> tuple[Tensor, ...]:
+    def shares(given: ConditionalModel, x: Tensor, observed: Tensor, _: int) -> tuple[Tensor, ...]:
         z, w, _ = given.weighted(x, observed, density._common(x))
         mixture = given.vae.prior()
         log_p = mixture.log_pi + mixture.component.log_prob(z.unsqueeze(-2))  # (M, 1, C)

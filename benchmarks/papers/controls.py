@@ -24,10 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
 from common import markdown, mean_and_spread, run_grid, versions
 
-from skmissvae.evaluation import integrated_score_samples
-from skmissvae.model import VAE
-from skmissvae.noise import Noise
-from skmissvae.samplers import (
+from skmissvae._utils.random import Noise
+from skmissvae.inference.samplers import (
     LAIR,
     Chain,
     MetropolisWithinGibbs,
@@ -37,9 +35,11 @@ from skmissvae.samplers import (
     encodings,
     impute,
 )
+from skmissvae.inspection import integrated_score_samples
+from skmissvae.vae import VAE
 
 
-class Conditional(NamedTuple):
+class ConditionalModel(NamedTuple):
     """p(x_mis | x_obs) of a mixture of Gaussians: C components of B rows."""
 
     weights: Tensor  # (B, C)
@@ -54,7 +54,7 @@ class Gaussians(NamedTuple):
     means: Tensor  # (C, D)
     covariances: Tensor  # (C, D, D)
 
-    def given(self, x: Tensor, observed: Tensor) -> Conditional:
+    def given(self, x: Tensor, observed: Tensor) -> ConditionalModel:
         """Return the conditional distribution of missing cells: (B, D), (B, D) -> B rows."""
         o = observed.double()
         both = o[:, None, :, None] * o[:, None, None, :]
@@ -68,7 +68,7 @@ class Gaussians(NamedTuple):
         log_w = self.weights.log() - 0.5 * (square + log_det)
         hidden = (1 - o)[:, None, :, None] * (1 - o)[:, None, None, :]
         covariances = self.covariances * hidden - cross @ torch.cholesky_solve(cross.mT, chol)
-        return Conditional(
+        return ConditionalModel(
             log_w.softmax(-1), self.means + (cross @ solved).squeeze(-1), covariances
         )
 

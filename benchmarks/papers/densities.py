@@ -30,8 +30,8 @@ import mog
 from common import markdown, pyplot, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
-from skmissvae.evaluation import frechet_distance, log_likelihood
-from skmissvae.samplers import LAIR
+from skmissvae.inference import LAIR
+from skmissvae.inspection import frechet_distance, log_likelihood
 
 #: Figure 3: log-likelihoods with 20, 50 and 80% missing, means over five seeds, read off the plot.
 PUBLISHED = {

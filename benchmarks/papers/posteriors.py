@@ -23,9 +23,8 @@ import mog
 from common import markdown, mean_and_spread, pyplot, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
-from skmissvae.displays import LatentDisplay
-from skmissvae.evaluation import integrated_score_samples
-from skmissvae.noise import StreamNoise
+from skmissvae._utils.random import StreamNoise
+from skmissvae.inspection import LatentDisplay, integrated_score_samples
 
 FAMILIES = {
     "Normal": ("MVAE", 1),

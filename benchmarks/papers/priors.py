@@ -25,10 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, mean_and_spread, pyplot, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
-from skmissvae.evaluation import integrated_score_samples
-from skmissvae.families import NormalFamily
-from skmissvae.likelihoods import NormalLikelihood
-from skmissvae.priors import MixturePrior
+from skmissvae.inspection import integrated_score_samples
+from skmissvae.vae import MixturePrior, NormalFamily, NormalLikelihood
 
 SCALE = 0.1  # of y given z
 SHOWN = (1.0, 0.2, -3.0)  # y whose posteriors are drawn

@@ -24,7 +24,7 @@ from common import fit_by_passes, markdown, mean_and_spread, pyplot, run_grid, v
 from images import SHAPE, mnist, omniglot
 
 from skmissvae import VAEDensityEstimator, make_missing
-from skmissvae.evaluation import log_likelihood
+from skmissvae.inspection import log_likelihood
 
 #: Figure 4: medians over five seeds, 1,000 importance draws, read off the plot.
 PUBLISHED = {

@@ -33,8 +33,7 @@ from common import markdown, run_grid, versions
 from images import SHAPE, mnist
 
 from skmissvae import MIWAEImputer, MVAEImputer, make_missing
-from skmissvae.families import StudentTFamily
-from skmissvae.priors import StudentTPrior
+from skmissvae.vae import StudentTFamily, StudentTPrior
 
 #: Random and square masks, Normal and t: MSE and SSIM of prediction, then of imputation.
 PUBLISHED = {

@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
-from skmissvae.evaluation import log_likelihood
-from skmissvae.nonparametric import likelihood_upper_bound
+from skmissvae.inspection import likelihood_upper_bound, log_likelihood
 
 FLOORS = (1e-6, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3)
 EPOCHS = (50, 200, 800)

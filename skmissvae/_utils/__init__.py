@@ -1,0 +1,3 @@
+"""What every package uses: noise, runtime state, threads, validation, products."""
+
+__all__ = []

@@ -1,0 +1,28 @@
+"""The scikit-learn estimators."""
+
+from .density import VAEDensityEstimator
+from .imputations import Imputations
+from .imputers import (
+    DeMissVAEImputer,
+    MissIWAEImputer,
+    MissSIWAEImputer,
+    MissSVAEImputer,
+    MissVAEImputer,
+    MIWAEImputer,
+    MVAEImputer,
+)
+from .meta import MultipleImputationClassifier, MultipleImputationRegressor
+
+__all__ = [
+    "DeMissVAEImputer",
+    "Imputations",
+    "MIWAEImputer",
+    "MVAEImputer",
+    "MissIWAEImputer",
+    "MissSIWAEImputer",
+    "MissSVAEImputer",
+    "MissVAEImputer",
+    "MultipleImputationClassifier",
+    "MultipleImputationRegressor",
+    "VAEDensityEstimator",
+]

@@ -1,0 +1,359 @@
+"""The imputers: one per method, over one model."""
+
+from typing import Annotated
+
+from .._utils.validation import either, one_of, whole
+from ..inference.samplers import SAMPLERS, Sampler
+from .imputer_base import BaseImputer
+from .options import a_sampler
+from .parameters import Parameter, estimator
+
+_K = Parameter(
+    "int",
+    "Components of the posterior mixture. Of a single one take several ``n_draws``: a bound with "
+    "one draw in all is the evidence lower bound.",
+    whole(1),
+)
+
+
+@estimator
+class MVAEImputer(BaseImputer):
+    r"""Imputation by a variational autoencoder with a Gaussian posterior, MVAE.
+
+    The model is fitted by the evidence lower bound of the observed cells [1]_,
+
+    .. math:: \sum_s \tfrac1S \log \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad z_s \sim q.
+
+    The simplest of the family and the cheapest to train. Where the posterior given the observed
+    cells has several modes, the mixtures of MissVAEImputer and its kin do better.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSVAEImputer : The same bound with a mixture posterior.
+    MIWAEImputer : The tighter, importance-weighted bound.
+
+    References
+    ----------
+    .. [1] Nazabal, Olmos, Ghahramani and Valera (2020). Handling incomplete heterogeneous data
+       using VAEs. Pattern Recognition 107.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MVAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MVAEImputer(max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    def _method_name(self) -> str:
+        return "MVAE"
+
+
+@estimator
+class MissVAEImputer(BaseImputer):
+    r"""Imputation with a mixture posterior and ancestral draws, MissVAE.
+
+    The posterior of a row is a mixture of K Gaussians; the bound is that of MVAE [1]_,
+
+    .. math:: \sum_s \tfrac1S \log \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad
+              z_s \sim q = \sum_k \pi_k q_k,
+
+    with gradients through the draws by implicit reparameterisation.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSVAEImputer : Stratified draws, with less variance.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissVAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MissVAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[int, _K] = 5
+
+    def _method_name(self) -> str:
+        return "MissVAE"
+
+
+@estimator
+class MissSVAEImputer(BaseImputer):
+    r"""Imputation with a mixture posterior and stratified draws, MissSVAE.
+
+    Draws are taken from every component of the posterior and carry its weight [1]_,
+
+    .. math:: \sum_k \pi_k \sum_s \tfrac1S \log \frac{p(x_{obs}, z_{ks})}{q(z_{ks} | x_{obs})},
+              \quad z_{ks} \sim q_k.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : The tighter, importance-weighted bound.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissSVAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MissSVAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[int, _K] = 5
+    n_draws: int = 2
+
+    def _method_name(self) -> str:
+        return "MissSVAE"
+
+
+@estimator
+class MIWAEImputer(BaseImputer):
+    r"""Imputation with the importance-weighted bound, MIWAE.
+
+    The bound is [1]_
+
+    .. math:: \log \sum_s \tfrac1S \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad z_s \sim q,
+
+    tighter with every draw.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : The same with a mixture posterior.
+
+    References
+    ----------
+    .. [1] Mattei and Frellsen (2019). MIWAE: Deep Generative Modelling and Imputation of
+       Incomplete Data Sets. ICML.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MIWAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MIWAEImputer(max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    def _method_name(self) -> str:
+        return "MIWAE"
+
+
+@estimator
+class MissIWAEImputer(BaseImputer):
+    r"""Imputation with the importance-weighted bound and a mixture posterior, MissIWAE.
+
+    Draws are ancestral, with gradients by implicit reparameterisation [1]_,
+
+    .. math:: \log \sum_s \tfrac1S \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad
+              z_s \sim q = \sum_k \pi_k q_k.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : Stratified draws.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissIWAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MissIWAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[int, _K] = 5
+
+    def _method_name(self) -> str:
+        return "MissIWAE"
+
+
+@estimator
+class MissSIWAEImputer(BaseImputer):
+    r"""Imputation with the importance-weighted bound and stratified draws, MissSIWAE.
+
+    Draws are taken from every component of the posterior and carry its weight [1]_,
+
+    .. math:: \log \sum_k \pi_k \sum_s \tfrac1S \frac{p(x_{obs}, z_{ks})}{q(z_{ks} | x_{obs})},
+              \quad z_{ks} \sim q_k.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    MIWAEImputer : The same with a single Gaussian posterior.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissSIWAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = MissSIWAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[int, _K] = 5
+    n_draws: int = 1
+
+    def _method_name(self) -> str:
+        return "MissSIWAE"
+
+
+@estimator
+class DeMissVAEImputer(BaseImputer):
+    r"""Imputation with objectives of their own for model and encoder, DeMissVAE.
+
+    K imputations of every row are kept while training, and moved by a sampler at each visit. With
+    the encodings of the completed rows, :math:`z_k \sim q_k = q(z | x_{obs}, x_{mis}^k)`, the
+    decoder maximises [1]_
+
+    .. math:: \frac1K \sum_k \log p(x_{obs}, z_k) - \log \frac1K \sum_j q_j(z_k),
+
+    which mixes over the imputations as the mixture posteriors of its kin do over components, and
+    the encoder maximises the evidence lower bound of the completed rows,
+
+    .. math:: \frac1K \sum_k \log p(x_{obs}, x_{mis}^k, z_k) - \log q_k(z_k).
+
+    A second encoder, of incomplete rows, is trained at the end for the model as it then is. New
+    rows are completed by its importance weights, and by chains of the sampler where those are
+    poor.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    completed_vae_ : torch.nn.Module
+        The model with the encoder of completed rows.
+    {attributes}
+
+    See Also
+    --------
+    MissSIWAEImputer : One objective for both, and no imputations to keep.
+
+    Notes
+    -----
+    Without dropout and with ``LAIR(n_replenish=0)`` sampler and objectives share a forward pass:
+    on one thread a step takes 1.8 to 2 times as long as one of MissSIWAE
+    (``benchmarks/speed_steps.md``).
+    With dropout the sampler needs one of its own.
+
+    Training keeps N x K x D numbers. With ``warm_start`` they stay with the estimator, and a
+    further ``fit`` to the same rows moves them on. ``partial_fit`` starts the imputations of rows
+    that it did not see in the last call anew, and moves them ten steps before it trains.
+
+    References
+    ----------
+    .. [1] Simkus and Gutmann (2024). Improving Variational Autoencoder Estimation from Incomplete
+       Data with Mixture Variational Families. TMLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import DeMissVAEImputer
+    >>> X = [[1.0, 2.0], [np.nan, 4.1], [3.0, 6.0], [4.0, np.nan], [5.0, 9.9]]
+    >>> imputer = DeMissVAEImputer(K=3, max_iter=50, random_state=0).fit(X)
+    >>> bool(np.isnan(imputer.transform(X)).any())
+    False
+    """
+
+    K: Annotated[
+        int,
+        Parameter(
+            "int",
+            "Imputations of each row while training, and components of the posterior of "
+            "incomplete rows.",
+            whole(1),
+        ),
+    ] = 5
+    n_draws: Annotated[
+        int, Parameter("int", "Draws per imputation and training step.", whole(1))
+    ] = 1
+    min_scale: float = 0.1
+    sampler: Annotated[
+        str | Sampler,
+        Parameter(
+            '{"lair", "metropolis", "pseudo_gibbs"} or Sampler',
+            "What moves the imputations while training, and completes the rows whose importance "
+            'weights are poor. Read at the call, too, where "importance" leaves all rows to the '
+            "weights.",
+            either(one_of(*SAMPLERS), a_sampler),
+        ),
+    ] = "lair"
+
+    def _method_name(self) -> str:
+        return "DeMissVAE"

@@ -1,0 +1,173 @@
+"""Importance proposals adapted to the posterior of each row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .._utils.matmul import must_separate_rows, pad_to_cache_line
+from .._utils.random import Noise
+from ..vae.distributions import (
+    AffineMixture,
+    DefensiveMixture,
+    DiagonalNormal,
+    LatentDistribution,
+    Mixture,
+    Proposal,
+)
+from ..vae.vae import VAE
+from .weights import effective_sample_size_of, finite_log_weights
+
+_ROUNDS = 8
+
+
+_LEAST_PILOT, _MOST_PILOT = 64, 256  # draws of a round, but for many latents
+
+
+_PER_LATENT = 5  # effective draws that a Gaussian is fitted to, as far as a round has so many
+
+
+_INFLATION = 1.3  # of its covariance: weights have a variance where the proposal is the wider one
+
+
+_SHRINKAGE = 0.2  # effective draws per latent that a diagonal covariance stands for
+
+
+_DEFENSE = 0.2  # share of draws that come from the encoder's posterior all the same
+
+
+_POWERS = tuple(2 ** (-0.5 * i) for i in range(24))  # of weights that are too uneven to fit to
+
+
+def n_adaptation_draws(n: int, n_latents: int) -> int:
+    """Return how many draws are taken of a row, at most, to adapt the proposal of n."""
+    n_pilot = max(min(max(n // 4, _LEAST_PILOT), _MOST_PILOT), _PER_LATENT * n_latents)
+    return _ROUNDS * n_pilot
+
+
+def adapt_proposal(
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    q: LatentDistribution,
+    z: Tensor,
+    log_ratio: Tensor,
+    n: int,
+    noise: Noise,
+    held: int,
+) -> Proposal:
+    r"""Return a proposal that each row's own draws have moved to its posterior.
+
+    In every round a Gaussian with their weighted mean and covariance is fitted to all draws so
+    far, weighted against the mixture of what they came from [1]_, and drawn from. Weights that are
+    too uneven to tell a covariance are flattened, :math:`w^\beta`, as little as will do [2]_: the
+    Gaussians walk towards the posterior, and stay once no flattening is needed. The draws that
+    count are fresh ones: given the proposal evidence is unbiased. Whether there is one depends on
+    draws that count where there is none, which biases the evidence of rows at the limit a little.
+
+    Parameters
+    ----------
+    vae : VAE
+        The model.
+    x, observed : Tensor of shape (B, D)
+        Rows and what is seen of them.
+    q : LatentDistribution
+        The encoder's posteriors.
+    z, log_ratio : Tensor of shape (M, B, L) and (M, B)
+        Draws from them, and log p(x_obs, z) - log q(z | x_obs).
+    n : int
+        Draws that are to come from the proposal: rounds have a quarter of them, as far as that is
+        neither too few nor too many.
+    noise : Noise
+        Source of the noise.
+    held : int
+        Draws of a row that are decoded at once.
+
+    Returns
+    -------
+    Proposal
+        The last Gaussians and, for a fifth of the draws, the encoder's posteriors.
+
+    References
+    ----------
+    .. [1] Cornuet, Marin, Mira and Robert (2012). Adaptive multiple importance sampling.
+       Scandinavian Journal of Statistics 39.
+    .. [2] Koblents and Míguez (2015). A population Monte Carlo scheme with transformed weights and
+       its application to stochastic kinetic models. Statistics and Computing 25.
+    """
+    sources: list[LatentDistribution] = [q]
+    n_of = [len(z)]
+    log_q = q.log_prob(z).T.unsqueeze(1)  # (B, S, M)   of each source at all draws
+    log_p = log_ratio.T + log_q[:, 0]  # (B, M)
+    enough = _PER_LATENT * z.shape[-1]
+    n_pilot = n_adaptation_draws(n, z.shape[-1]) // _ROUNDS
+    least = min(max(enough, 20), n_pilot // 2)
+    # of all rounds at once: what a row draws afterwards does not depend on how many others take
+    rounds = [noise.normal(n_pilot, *z.shape[1:]) for _ in range(_ROUNDS)]
+    gaussian: AffineMixture | None = None
+    walks = torch.ones(z.shape[1], dtype=torch.bool, device=z.device)
+    for done, standard in enumerate([*rounds, None]):
+        share = (log_q.new_tensor(n_of) / len(z)).log().unsqueeze(-1)
+        log_w = finite_log_weights((log_p - (share + log_q).logsumexp(1)).double())
+        power = _power(log_w, least)
+        there = _gaussian(z, (power.unsqueeze(-1) * log_w).softmax(-1))
+        gaussian = there if gaussian is None else _where(walks, there, gaussian)
+        if done:
+            walks &= power < 1
+        if standard is None or not walks.any():
+            break
+        fresh = gaussian.at(standard)
+        at_fresh = torch.stack([one.log_prob(fresh).T for one in sources], 1)
+        log_q = torch.cat([log_q, at_fresh], -1)
+        joint = [vae.log_joint(x, observed, piece).T for piece in fresh.split(held)]
+        log_p = torch.cat([log_p, *joint], -1)
+        z = torch.cat([z, fresh])
+        log_q = torch.cat([log_q, gaussian.log_prob(z).T.unsqueeze(1)], 1)
+        sources.append(gaussian)
+        n_of.append(n_pilot)
+    assert gaussian is not None, "a round, at least"
+    return DefensiveMixture(gaussian, q, _DEFENSE)
+
+
+def _power(log_w: Tensor, least: int) -> Tensor:
+    """Return the greatest powers of weights that leave so many effective: (B, M) -> (B,)."""
+    powers = log_w.new_tensor(_POWERS)
+    flattened = powers.unsqueeze(-1) * log_w.unsqueeze(-2)  # (B, P, M)
+    enough = effective_sample_size_of(flattened.softmax(-1)) >= least
+    enough[..., -1] = True
+    return powers[enough.to(torch.uint8).argmax(-1)]
+
+
+def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
+    """Return Gaussians with the mean and more than the covariance of draws: (M, B, L), (B, M)."""
+    n_latents, n_effective = z.shape[-1], effective_sample_size_of(w)
+    points = z.transpose(0, 1).double().nan_to_num(0.0, 0.0, 0.0)  # (B, M, L)
+    if must_separate_rows(len(w)):
+        points, w = (
+            pad_to_cache_line(points, 2),
+            pad_to_cache_line(w),
+        )  # what is more has no weight and no spread
+    mean = (w.unsqueeze(1) @ points).squeeze(1)
+    off = points - mean.unsqueeze(1)
+    covariance = _INFLATION * (w.unsqueeze(-1) * off).mT @ off  # (B, L, L)
+    # few draws tell little of how latents go together
+    kept = (n_effective / (n_effective + _SHRINKAGE * n_latents)).view(-1, 1, 1)
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
+    covariance = covariance.mul(kept)
+    # draws that all but agree in a direction still leave it open
+    covariance.diagonal(dim1=-2, dim2=-1).copy_(variance * (1 + 1e-6) + 1e-10)
+    root, _ = torch.linalg.cholesky_ex(covariance)  # of no error: it is positive definite
+    identity = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
+    inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
+    mean = mean[..., :n_latents]
+    root, inverse = (part[..., :n_latents, :n_latents] for part in (root, inverse))
+    nothing = z.new_zeros(len(w), 1, n_latents)
+    standard = Mixture(z.new_zeros(len(w), 1), DiagonalNormal(nothing, torch.ones_like(nothing)))
+    return AffineMixture(standard, *(part.to(z) for part in (mean, root, inverse)))
+
+
+def _where(chosen: Tensor, one: AffineMixture, other: AffineMixture) -> AffineMixture:
+    """Return one Gaussian in the chosen rows, (B,), and another elsewhere."""
+    pairs = (one.loc, other.loc), (one.factor, other.factor), (one.inverse, other.inverse)
+    parts = (torch.where(chosen.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs)
+    return AffineMixture(one.base, *parts)

@@ -1,0 +1,357 @@
+r"""Samplers of a row's missing cells given its observed ones: chains over completed rows.
+
+A chain holds n completions of each row and moves them by ``step``, towards p(x_mis | x_obs) of a
+fitted model. Networks should be in evaluation mode. An encoder shown a completed row sees a mask of
+ones.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._utils.random import Noise
+from ..vae.distributions import LatentDistribution
+from ..vae.likelihoods.base import ColumnDistribution
+from ..vae.vae import VAE
+from .importance import ImportanceSampler, resample
+from .weights import finite_log_weights
+
+
+class Chain(NamedTuple):
+    """States of n chains per row."""
+
+    x: Tensor  # (n, B, D)   completed rows
+    z: Tensor  # (n, B, L)   latents that the missing cells were drawn from
+    accepted: Tensor  # (n, B)   1 where the last step took its proposal, else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler(ABC):
+    """A way to move completed rows.
+
+    Parameters
+    ----------
+    n_chains : int
+        Chains per row where the sampler imputes by itself. DeMissVAE runs K.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MIWAEImputer
+    >>> from skmissvae.inference import LAIR
+    >>> X = np.random.default_rng(0).normal(size=(60, 3))
+    >>> X[::4, 1] = np.nan
+    >>> imputer = MIWAEImputer(sampler=LAIR(n_chains=5), max_iter=5)
+    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
+    False
+    """
+
+    n_chains: int = 20
+
+    #: Whether a step needs the latents of the last one.
+    keeps_z: ClassVar[bool] = False
+    #: Whether it shows the encoder completed rows, or what is seen of them.
+    sees_completed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        self._check("n_chains", 1)
+
+    def _check(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+            raise ValueError(
+                f"Parameter {name!r} of {type(self).__name__} must be an integer of at least "
+                f"{least}; got {value!r}."
+            )
+
+    @abstractmethod
+    def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
+        """Return the chains one step on: (n, B, D), (B, D) bool -> (n, B, D)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceResampling(Sampler):
+    """Sampling importance resampling (Rubin 1987): independent draws, whatever came before.
+
+    Parameters
+    ----------
+    n_chains : int
+        As in Sampler.
+    n_draws : int
+        Importance draws in the pool of a step, from the posterior given the observed cells.
+    """
+
+    sees_completed: ClassVar[bool] = False
+
+    n_draws: int = 1000
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        self._check("n_draws", 1)
+
+    def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
+        """Return fresh draws."""
+        n, x = len(chain.x), chain.x[0]
+        z = resample(ImportanceSampler(vae, x, observed, self.n_draws, noise), n).z
+        return impute(vae.decode(z), z, chain, observed, noise)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoGibbs(Sampler):
+    """Pseudo-Gibbs sampling (Rezende et al. 2014): latents from the encoder, then cells.
+
+    Its draws are those of the model only where the encoder is exact.
+
+    Parameters
+    ----------
+    n_chains : int
+        As in Sampler.
+    """
+
+    def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
+        """Return the chains one step on."""
+        z = one_each(encodings(vae, chain.x), noise)
+        return impute(vae.decode(z), z, chain, observed, noise)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetropolisWithinGibbs(Sampler):
+    r"""Metropolis-within-Gibbs sampling (Mattei and Frellsen 2018).
+
+    A latent z' from the encoder at the completed row takes the place of z with probability
+
+    .. math:: \min\left(1, \frac{p(x, z')\, q(z | x)}{p(x, z)\, q(z' | x)}\right),
+
+    then the missing cells are drawn anew: exact in the limit, whatever the encoder.
+
+    Parameters
+    ----------
+    n_chains : int
+        As in Sampler.
+    """
+
+    keeps_z: ClassVar[bool] = True
+
+    def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
+        """Return the chains one step on."""
+        q = encodings(vae, chain.x)
+        both = torch.stack([one_each(q, noise), chain.z])  # (2, n, B, L)
+        log_w = vae.log_joint(chain.x, torch.ones_like(chain.x, dtype=torch.bool), both)
+        log_w = finite_log_weights(log_w - q.log_prob(both))  # (2, n, B)
+        u = noise.uniform(*chain.accepted.shape, 1).squeeze(-1)
+        accept = torch.lt(u.log(), log_w[0] - log_w[1])
+        z = torch.where(accept.unsqueeze(-1), both[0], both[1])
+        moved = impute(vae.decode(z), z, chain, observed, noise)
+        return moved._replace(accepted=accept.to(z.dtype))
+
+
+class Pool(NamedTuple):
+    """Weighted latents, M per row."""
+
+    z: Tensor  # (M, B, L)
+    params: Tensor  # (M, B, P)   the decoder's outputs there
+    log_w: Tensor  # (M, B)
+
+    def choose(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return n latents and outputs in proportion to their weights, (n, B, L) and (n, B, P)."""
+        below = self.log_w.double().softmax(0).cumsum(0)[:-1]  # (M - 1, B)
+        u = noise.uniform(n, below.shape[1], 1).double()  # (n, B, 1)
+        winner = (u > below.T).sum(-1, keepdim=True)  # (n, B, 1)
+        z, params = (
+            values.gather(0, winner.expand(-1, -1, values.shape[-1]))
+            for values in (self.z, self.params)
+        )
+        return z, params
+
+
+@dataclass(frozen=True, kw_only=True)
+class LAIR(Sampler):
+    r"""Latent-adaptive importance resampling (Simkus and Gutmann 2023).
+
+    A latent from each of the n encodings q_k and R of the prior make a pool, in which each has the
+    deterministic-mixture weight
+
+    .. math:: w = p(x_{obs}, z) \Big/ \frac{1}{n + R} \Big(\sum_k q_k(z) + R\, p(z)\Big).
+
+    n latents are drawn from it across the chains, and missing cells from them.
+
+    Parameters
+    ----------
+    n_chains : int
+        As in Sampler.
+    n_replenish : int
+        Draws R of the prior, which keep the pool from closing in on itself.
+    n_iterations : int
+        Pools drawn one after the other in a step.
+    final_resampling : bool
+        Whether the step ends with latents from the pools of all its iterations.
+    """
+
+    n_replenish: int = 1
+    n_iterations: int = 1
+    final_resampling: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        self._check("n_replenish", 0)
+        self._check("n_iterations", 1)
+
+    def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
+        """Return the chains one step on."""
+        pools: list[Pool] = []
+        for _ in range(self.n_iterations):
+            if pools:
+                chain = self.resample(vae, pools[-1], chain, observed, noise)
+            pools.append(self._pool(vae, chain.x, observed, noise))
+        if self.final_resampling:
+            pools[-1] = Pool(*(torch.cat(parts) for parts in zip(*pools, strict=True)))
+        return self.resample(vae, pools[-1], chain, observed, noise)
+
+    def resample(self, vae: VAE, pool: Pool, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
+        """Return completions from latents of a pool."""
+        z, params = pool.choose(len(chain.x), noise)
+        return impute(vae.likelihood(params), z, chain, observed, noise)
+
+    def _pool(self, vae: VAE, x: Tensor, observed: Tensor, noise: Noise) -> Pool:
+        """Return the pool of one iteration: (n, B, D) -> M = n + R latents."""
+        q = encodings(vae, x)
+        z = one_each(q, noise)
+        return self.weigh(vae, x[0], observed, q, z, vae.decoder(z), noise)
+
+    def weigh(
+        self,
+        vae: VAE,
+        x: Tensor,
+        observed: Tensor,
+        q: LatentDistribution,
+        z: Tensor,
+        params: Tensor,
+        noise: Noise,
+    ) -> Pool:
+        """Return the pool of latents drawn from the encodings, and of fresh ones from the prior.
+
+        Parameters
+        ----------
+        vae : VAE
+            The model.
+        x, observed : Tensor of shape (B, D)
+            Rows and what is seen of them.
+        q : LatentDistribution
+            The encodings, batch (n, B).
+        z : Tensor of shape (M, B, L)
+            Latents, as many of each encoding.
+        params : Tensor of shape (M, B, P)
+            The decoder's outputs there.
+        noise : Noise
+            Source of the noise.
+        """
+        if self.n_replenish:
+            fresh, _ = vae.prior().expand(x.shape[0]).ancestral(self.n_replenish, noise)
+            z, params = torch.cat([z, fresh]), torch.cat([params, vae.decoder(fresh)])
+        log_joint = vae.log_joint(x, observed, z, vae.likelihood(params))
+        return Pool(z, params, finite_log_weights(log_joint - self.log_proposal(vae, q, z)))
+
+    def log_proposal(self, vae: VAE, q: LatentDistribution, z: Tensor) -> Tensor:
+        """Return the log-density of encodings, batch (n, B), and prior as one mixture: (M, B).
+
+        Each has the share of the pool's M latents that were drawn from it.
+        """
+        log_q, r = q.log_prob_pooled(z), self.n_replenish
+        n = len(z) - r
+        if not r:
+            return log_q
+        log_p = vae.prior().log_prob(z) + math.log(r / (n + r))
+        return torch.logaddexp(log_q + math.log(n / (n + r)), log_p)
+
+
+def encodings(vae: VAE, x: Tensor) -> LatentDistribution:
+    """Return q(z | x) of completed rows: (n, B, D) -> batch (n, B)."""
+    return vae.posterior(x, torch.ones_like(x, dtype=torch.bool))
+
+
+def one_each(q: LatentDistribution, noise: Noise) -> Tensor:
+    """Return a draw of each distribution of a batch: (*batch, L)."""
+    return q.ancestral(1, noise)[0].squeeze(0)
+
+
+def impute(
+    columns: ColumnDistribution, z: Tensor, chain: Chain, observed: Tensor, noise: Noise
+) -> Chain:
+    """Return the chains with missing cells drawn anew; a draw that is no number changes nothing."""
+    x = columns.completion(noise)
+    x = torch.where(observed | ~x.isfinite(), chain.x, x)
+    return Chain(x, z, torch.ones_like(chain.accepted))
+
+
+class ChainRun(NamedTuple):
+    """What T steps of n chains leave after their warm-up."""
+
+    chain: Chain  # where they ended
+    z: Tensor  # (T, n, B, L)   latents of each step
+    acceptance: Tensor  # (B,)   share of accepted proposals
+
+    def means(self, vae: VAE) -> Tensor:
+        """Return E[x | z] of each step and chain in float64, (T, n, B, D)."""
+        return vae.decode(self.z).mean().double()
+
+
+def run(
+    sampler: Sampler,
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    start: Tensor,
+    n_steps: int,
+    noise: Noise,
+) -> ChainRun:
+    """Run chains, and discard the first half of their steps.
+
+    Parameters
+    ----------
+    sampler : Sampler
+        What moves them.
+    vae : VAE
+        The model, with an encoder for completed rows.
+    x, observed : Tensor of shape (B, D)
+        Rows and what is seen of them.
+    start : Tensor of shape (n, B, L)
+        Latents that the chains start from.
+    n_steps : int
+        Steps, the warm-up among them.
+    noise : Noise
+        Source of the noise.
+
+    Returns
+    -------
+    ChainRun
+        The second half, one step at least.
+    """
+    accepted = torch.ones_like(start[..., 0])
+    rows = x.expand(len(start), *x.shape)
+    chain = impute(vae.decode(start), start, Chain(rows, start, accepted), observed, noise)
+    kept: list[Chain] = []
+    for step in range(n_steps):
+        chain = sampler.step(vae, chain, observed, noise)
+        if step >= n_steps // 2:
+            kept.append(chain)
+    acceptance = torch.stack([state.accepted for state in kept]).mean((0, 1))
+    return ChainRun(chain, torch.stack([state.z for state in kept]), acceptance)
+
+
+#: Samplers by name.
+SAMPLERS: dict[str, Sampler] = {
+    "importance": ImportanceResampling(),
+    "pseudo_gibbs": PseudoGibbs(),
+    "metropolis": MetropolisWithinGibbs(),
+    "lair": LAIR(),
+}

@@ -1,0 +1,141 @@
+"""Importance weights: sums, effective sample size and the shape of their tail."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._utils.matmul import must_separate_rows, pad_to_cache_line
+from ..vae.vae import Draws
+
+_NO_WEIGHT = -1e30
+
+
+_BLURRED = 2.0**20  # log-weights beyond which single precision has no sixteenth of a nat
+
+
+_FEW = 10.0  # effective draws
+
+
+_POOR = 0.05  # share of effective draws below which the proposal is adapted
+
+
+_LEAST_ADAPTED = 100  # draws: to adapt takes hundreds, which fewer of them gain more from
+
+
+def low_ess(n_draws: int) -> float:
+    """Return the effective draws below which a row's importance weights are called poor."""
+    return min(_FEW, 0.1 * n_draws)
+
+
+def effective_sample_size_of(w: Tensor) -> Tensor:
+    """Return how many draws are effective by their weights, which sum to one: (*, M) -> (*)."""
+    return 1 / w.square().sum(-1)
+
+
+def needs_adaptation(ess: Tensor, n_draws: int) -> Tensor:
+    """Tell where so few of a first block's draws are effective that the proposal is adapted."""
+    return (ess < max(_POOR * n_draws, _FEW)) & (n_draws >= _LEAST_ADAPTED)
+
+
+def log_weights(draws: Draws, more: Tensor | float = 0.0) -> Tensor:
+    """Return log m r, and what is added to it, in float64, rows first: (B, M)."""
+    # rows first and contiguous: a sum over draws is then the same wherever a row stands
+    return _resolve_rounding(
+        finite_log_weights((draws.log_mass + draws.log_ratio + more).double().T.contiguous())
+    )
+
+
+def _resolve_rounding(log_w: Tensor) -> Tensor:
+    """Leave the best draw alone where single precision cannot tell draws apart: (B, M).
+
+    Of rows that far out draws of the same number would be taken for draws that agree.
+    """
+    top, best = log_w.max(-1, keepdim=True)
+    blurred = (top.abs() > _BLURRED) & (top > _NO_WEIGHT)
+    others = torch.arange(log_w.shape[-1], device=log_w.device) != best
+    return torch.where(blurred & others, _NO_WEIGHT, log_w)
+
+
+def finite_log_weights(log_w: Tensor) -> Tensor:
+    """Return log-weights in which a draw that is no number weighs nothing beside any other.
+
+    Where all are so their weights are equal.
+    """
+    return log_w.nan_to_num(nan=_NO_WEIGHT, posinf=_NO_WEIGHT, neginf=_NO_WEIGHT)
+
+
+class WeightSums:
+    """Running sums of the weights of B rows, scaled by the largest so far."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.top = like.new_full((like.shape[0],), -math.inf, dtype=torch.float64)
+        self.total, self.squares = torch.zeros_like(self.top), torch.zeros_like(self.top)
+
+    def add(self, log_w: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a block, (B, M); return its weights, (B, M), and the factor of the sums so far."""
+        top = torch.maximum(self.top, log_w.amax(-1))
+        shrink, self.top = (self.top - top).exp(), top
+        w = (log_w - top.unsqueeze(-1)).exp()
+        self.total = shrink * self.total + w.sum(-1)
+        self.squares = shrink.square() * self.squares + w.square().sum(-1)
+        return w, shrink.unsqueeze(-1)
+
+    def ess(self) -> Tensor:
+        """Return (sum w)^2 / sum w^2, (B,)."""
+        return self.total.square() / self.squares
+
+    def log_evidence(self) -> Tensor:
+        """Return log sum w, (B,)."""
+        return self.top + self.total.log()
+
+
+def weighted_sum(w: Tensor, values: Tensor) -> Tensor:
+    """Return sum_m w_bm v_mbd: (B, M), (M, B, D) -> (B, D)."""
+    # one product per row, of the same shape for every row
+    # what is no number counts as nothing: the centre of a standardised column
+    per_row, w = values.nan_to_num(0.0, 0.0, 0.0).transpose(0, 1), w.to(values)
+    if must_separate_rows(len(w)):
+        per_row, w = pad_to_cache_line(per_row, 2), pad_to_cache_line(w)
+    return (w.unsqueeze(1) @ per_row)[:, 0, : values.shape[-1]].double()
+
+
+def pareto_k(log_w: Tensor) -> float:
+    r"""Return the shape of the generalised Pareto distribution of the largest weights.
+
+    With shape k the weights have moments up to order 1 / k: below 0.5 their variance is finite,
+    above 0.7 or so sums of them are not to be trusted, however large the effective sample size
+    seems (Vehtari, Simpson, Gelman, Yao and Gabry 2024). The estimate is that of Zhang and
+    Stephens (2009), drawn towards 0.5 by ten pseudo-observations.
+
+    Parameters
+    ----------
+    log_w : Tensor of shape (M,)
+        Logarithms of weights.
+
+    Returns
+    -------
+    float
+        The shape; NaN where fewer than five weights make up the tail, minus infinity where those
+        of the tail are equal.
+    """
+    w = np.sort(np.exp((log_w - log_w.max()).double().cpu().numpy()))
+    n_tail = math.ceil(min(0.2 * len(w), 3 * math.sqrt(len(w))))
+    if n_tail < 5 or n_tail >= len(w):
+        return math.nan
+    y = w[-n_tail:] - w[-n_tail - 1]  # in ascending order, above the threshold
+    if y[0] == y[-1] or y[-1] <= 0:
+        return -math.inf
+    # a posterior mean over a grid of the profile likelihood
+    m = 30 + int(math.sqrt(n_tail))
+    quartile = max(y[int(n_tail / 4 + 0.5) - 1], 1e-300)
+    b = 1 / y[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * quartile)
+    k = np.log1p(-b[:, None] * y).mean(1)
+    log_likelihood = n_tail * (np.log(-b / k) - k - 1)
+    with np.errstate(over="ignore"):  # of no weight
+        share = 1 / np.exp(log_likelihood - log_likelihood[:, None]).sum(1)
+    shape = float(np.log1p(-(share * b).sum() / share.sum() * y).mean())
+    return (n_tail * shape + 10 * 0.5) / (n_tail + 10)

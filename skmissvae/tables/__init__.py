@@ -1,0 +1,17 @@
+"""Tables with missing cells: reading, schema, chunks, missingness."""
+
+from .chunks import Chunks
+from .input_table import InputTable, NumericTable
+from .missingness import make_missing, missing_patterns
+from .schema import ColumnSchema, EncodedRows, TableSchema
+
+__all__ = [
+    "Chunks",
+    "ColumnSchema",
+    "EncodedRows",
+    "InputTable",
+    "NumericTable",
+    "TableSchema",
+    "make_missing",
+    "missing_patterns",
+]

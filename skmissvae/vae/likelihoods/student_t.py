@@ -1,0 +1,103 @@
+"""Student-t columns, for tables with outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from scipy import special
+from torch import Tensor, nn
+
+from ..._utils.random import Noise
+from ..functional import mixing_scale, softplus_above, student_t_log_prob
+from .base import Likelihood, LocationScaleColumns, finite
+from .initialization import LinearInitialization, LinearModel, location_scale_initialization
+
+
+class StudentTColumns(LocationScaleColumns):
+    """Student-t columns with degrees of freedom, location and scale (*, D).
+
+    With more than two degrees of freedom mean and variance exist. Distribution functions and
+    quantiles are scipy's, on the host: torch has none.
+    """
+
+    def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
+        self.df, self.loc, self.scale = df, loc, scale
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of each cell."""
+        return student_t_log_prob(x, self.df, self.loc, self.scale)
+
+    def sample(self, noise: Noise) -> Tensor:
+        """Return draws."""
+        mixing = mixing_scale(noise, self.df.expand_as(self.loc))
+        return self.loc + self.scale * mixing * noise.normal(*self.loc.shape)
+
+    def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
+        r"""Return the means between bounds, by the antiderivative of t f(t).
+
+        It is :math:`-\frac{\nu}{\nu - 1} (1 + t^2 / \nu) f(t)`.
+        """
+        zero, one = self.loc.new_zeros(()), self.loc.new_ones(())
+
+        def behind(bound: Tensor) -> Tensor:
+            t = (finite(bound) - self.loc) / self.scale
+            density = student_t_log_prob(t, self.df, zero, one).exp()
+            return torch.where(bound.isinf(), 0.0, (1 + t.square() / self.df) * density)
+
+        factor = self.df / (self.df - 1)
+        return self.loc + self.scale * factor * (behind(low) - behind(high)) / share
+
+    def _below(self, t: Tensor) -> Tensor:
+        return self._by_scipy(special.stdtr, t)
+
+    def _quantile(self, p: Tensor) -> Tensor:
+        return self._by_scipy(special.stdtrit, p)
+
+    def _by_scipy(self, function: Callable[[Any, Any], Any], x: Tensor) -> Tensor:
+        df = self.df.detach().cpu().numpy()
+        return torch.as_tensor(function(df, x.detach().cpu().numpy())).to(self.loc)
+
+
+class StudentTLikelihood(Likelihood):
+    """Student-t columns, for tables with outliers.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns D.
+    min_scale : float
+        Floor of the scale, in standard deviations of the column.
+    df : {"column", "decoder"}
+        Whether the degrees of freedom (above 2) are a parameter per column or outputs of the
+        decoder.
+    """
+
+    def __init__(
+        self,
+        n_columns: int,
+        min_scale: float = 0.01,
+        df: Literal["column", "decoder"] = "column",
+    ) -> None:
+        n_params = (3 if df == "decoder" else 2) * n_columns
+        super().__init__(n_columns, min_scale, n_params=n_params, n_linear=n_columns)
+        if df not in ("column", "decoder"):
+            raise ValueError(
+                f"df of a StudentTLikelihood must be 'column' or 'decoder'; got {df!r}."
+            )
+        self.df = df
+        if df == "column":
+            self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
+
+    def start(self, model: LinearModel) -> LinearInitialization:
+        """Return locations and scales."""
+        return location_scale_initialization(model, self.min_scale, self.n_params)
+
+    def forward(self, params: Tensor) -> StudentTColumns:
+        """Return Student-t columns."""
+        n_outputs = 3 if self.df == "decoder" else 2
+        loc, raw_scale, *rest = params.unflatten(-1, (n_outputs, self.n_columns)).unbind(-2)
+        raw_df = rest[0] if rest else self.raw_df
+        scale = softplus_above(raw_scale, self.min_scale)
+        return StudentTColumns(softplus_above(raw_df, 2), loc, scale)

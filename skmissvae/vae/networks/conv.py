@@ -1,0 +1,189 @@
+"""Convolutional encoder and decoder of images."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .mlp import linear_layer
+
+_COARSEST = 4  # pixels of the shorter side at which images are not halved again
+
+
+_LEAST_WIDTH = 8  # channels
+
+
+class Image(NamedTuple):
+    """How the columns of a table make up images."""
+
+    channels: int
+    height: int
+    width: int
+    places: tuple[int, ...]  # (D,)   pixel of each modelled column, in C order
+
+    @property
+    def n_pixels(self) -> int:
+        """Number of pixels, over channels."""
+        return self.channels * self.height * self.width
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Heights and widths from the image to the coarsest map, each half of the one before."""
+        sizes = [(self.height, self.width)]
+        while min(sizes[-1]) > _COARSEST or len(sizes) == 1:
+            sizes.append((math.ceil(sizes[-1][0] / 2), math.ceil(sizes[-1][1] / 2)))
+        return sizes
+
+
+class ConvEncoder(nn.Module):
+    """Residual convolutional network from images with holes, given as rows, to a vector.
+
+    Pixels and mask are channels of one image. Convolutions of stride 2 halve it until its shorter
+    side has four pixels at most, each followed by residual blocks ``h = relu(h + W_2 drop(relu(W_1
+    h)))`` of 3 x 3 convolutions; a linear map of all that is left is the output. There is no
+    normalisation over rows: what a row gives does not depend on its company.
+
+    Parameters
+    ----------
+    image : Image
+        How columns make up images. Pixels that are not modelled are 0, and not observed.
+    out_features : int
+        Width of the output.
+    n_hidden : int
+        Channels of the coarsest map; a map of twice the size has half as many, 8 at least.
+    n_blocks : int
+        Residual blocks after each convolution of stride 2.
+    dropout : float
+        Probability of dropping a channel within a block.
+    linear_path : bool
+        Whether a linear map from input to output is added.
+    """
+
+    places: Tensor
+
+    def __init__(
+        self,
+        image: Image,
+        out_features: int,
+        n_hidden: int = 128,
+        n_blocks: int = 2,
+        dropout: float = 0.0,
+        linear_path: bool = True,
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.register_buffer("places", torch.tensor(image.places, dtype=torch.long))
+        widths = [2 * image.channels, *_widths(n_hidden, len(image.sizes) - 1)]
+        layers: list[nn.Module] = []
+        for fine, coarse in itertools.pairwise(widths):
+            layers += [nn.Conv2d(fine, coarse, 3, stride=2, padding=1), nn.ReLU()]
+            layers += [_ConvBlock(coarse, dropout) for _ in range(n_blocks)]
+        self.body = nn.Sequential(*layers)
+        self.outlet = nn.Linear(widths[-1] * math.prod(image.sizes[-1]), out_features)
+        n_inputs = 2 * len(image.places)
+        self.linear = linear_layer(n_inputs, out_features, bias=False) if linear_path else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output: (*, 2 D), of which half is the mask -> (*, out_features)."""
+        image = self.image
+        rows = x.reshape(-1, 2, len(image.places))
+        canvas = rows.new_zeros(len(rows), 2, image.n_pixels)
+        canvas[..., self.places] = rows
+        h = self.body(canvas.view(-1, 2 * image.channels, image.height, image.width))
+        out: Tensor = self.outlet(h.flatten(1)).unflatten(0, x.shape[:-1])
+        return out if self.linear is None else out + self.linear(x)
+
+
+class ConvDecoder(nn.Module):
+    """Residual convolutional network from a vector to parameters of the pixels, in rows.
+
+    The mirror image of ``ConvEncoder``: maps are doubled by repeating pixels, with a convolution
+    after it; the last doubling takes the pixels of a map's channels.
+
+    Parameters
+    ----------
+    in_features : int
+        Width of the input.
+    image : Image
+        How columns make up images.
+    n_params : int
+        Parameters per column; the outputs are D of the first, then D of the second and so on.
+    n_hidden, n_blocks, dropout, linear_path
+        As for ``ConvEncoder``. With a linear path each output has a bias of its own.
+    """
+
+    places: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        image: Image,
+        n_params: int,
+        n_hidden: int = 128,
+        n_blocks: int = 2,
+        dropout: float = 0.0,
+        linear_path: bool = True,
+    ) -> None:
+        super().__init__()
+        self.image, self.n_params = image, n_params
+        self.register_buffer("places", torch.tensor(image.places, dtype=torch.long))
+        sizes = image.sizes[:0:-1]  # from the coarsest to half of the image
+        widths = _widths(n_hidden, len(sizes))[::-1]
+        self.coarsest = (widths[0], *sizes[0])
+        self.inlet = nn.Linear(in_features, math.prod(self.coarsest))
+        layers: list[nn.Module] = [nn.ReLU()]
+        layers += [_ConvBlock(widths[0], dropout) for _ in range(n_blocks)]
+        for (coarse, fine), size in zip(itertools.pairwise(widths), sizes[1:], strict=True):
+            layers += [nn.Upsample(size), nn.Conv2d(coarse, fine, 3, padding=1), nn.ReLU()]
+            layers += [_ConvBlock(fine, dropout) for _ in range(n_blocks)]
+        self.body = nn.Sequential(*layers)
+        self.outlet = nn.Conv2d(widths[-1], 4 * n_params * image.channels, 3, padding=1)
+        n_outputs = n_params * len(image.places)
+        self.linear = linear_layer(in_features, n_outputs) if linear_path else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output: (*, in_features) -> (*, n_params * D)."""
+        image = self.image
+        h = self.inlet(x.reshape(-1, x.shape[-1])).unflatten(-1, self.coarsest)
+        doubled = nn.functional.pixel_shuffle(self.outlet(self.body(h)), 2)
+        pixels = doubled[..., : image.height, : image.width].unflatten(1, (self.n_params, -1))
+        out = pixels.flatten(2)[..., self.places].flatten(1).unflatten(0, x.shape[:-1])
+        return out if self.linear is None else out + self.linear(x)
+
+    @torch.no_grad()
+    def start_linear(self, weight: Tensor, bias: Tensor, chosen: Tensor) -> None:
+        """Make the chosen outputs ``weight x + bias``: (out, in), (out,) and (out,) bool.
+
+        The convolutions beside it start from zero, whichever are chosen.
+        """
+        assert self.linear is not None, "has a linear path"
+        self.linear.weight[chosen], self.linear.bias[chosen] = weight[chosen], bias[chosen]
+        self.outlet.weight.zero_()
+        assert self.outlet.bias is not None, "has a bias"
+        self.outlet.bias.zero_()
+
+
+class _ConvBlock(nn.Module):
+    """A residual block of two convolutions."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.change = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Dropout2d(dropout),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.relu(h + self.change(h))
+
+
+def _widths(n_hidden: int, n: int) -> Sequence[int]:
+    """Return the channels of n maps, the last of which is the coarsest."""
+    return [max(n_hidden // 2**i, min(_LEAST_WIDTH, n_hidden)) for i in reversed(range(n))]

@@ -1,0 +1,125 @@
+"""Priors over the latents: modules that return a Mixture of batch () and event (L,)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .distributions import DiagonalNormal, DiagonalStudentT, Mixture
+from .functional import raw_above, softplus_above
+
+_MIN_SCALE = 1e-4  # of a component
+
+
+class Prior(nn.Module, ABC):
+    """A distribution of the latents before anything is seen.
+
+    Parameters
+    ----------
+    n_latents : int
+        Number of latents L.
+    """
+
+    #: Degrees of freedom of the tails; those of the posterior family should be no more.
+    tail: float = math.inf
+
+    def __init__(self, n_latents: int) -> None:
+        super().__init__()
+        self.n_latents = n_latents
+
+    @abstractmethod
+    def forward(self) -> Mixture:
+        """Return p(z), batch (), event (L,)."""
+
+
+class NormalPrior(Prior):
+    """Standard Normal, independent over the latents."""
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, n_latents: int) -> None:
+        super().__init__(n_latents)
+        self.register_buffer("loc", torch.zeros(1, n_latents), persistent=False)
+        self.register_buffer("scale", torch.ones(1, n_latents), persistent=False)
+
+    def forward(self) -> Mixture:
+        """Return N(0, I)."""
+        return Mixture(self.loc.new_zeros(1), DiagonalNormal(self.loc, self.scale))
+
+
+class StudentTPrior(Prior):
+    """Student-t with fixed degrees of freedom, independent over the latents.
+
+    Parameters
+    ----------
+    n_latents : int
+        Number of latents L.
+    df : float
+        Degrees of freedom, above 2 so that the variance exists.
+    """
+
+    df: Tensor
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, n_latents: int, df: float = 5.0) -> None:
+        super().__init__(n_latents)
+        if not df > 2:
+            raise ValueError(f"df of a StudentTPrior must be above 2; got {df!r}.")
+        self.tail = float(df)
+        self.register_buffer("df", torch.full((n_latents,), float(df)), persistent=False)
+        self.register_buffer("loc", torch.zeros(1, n_latents), persistent=False)
+        self.register_buffer("scale", torch.ones(1, n_latents), persistent=False)
+
+    def forward(self) -> Mixture:
+        """Return the product of Student-t's with location 0 and scale 1."""
+        return Mixture(self.loc.new_zeros(1), DiagonalStudentT(self.df, self.loc, self.scale))
+
+
+class MixturePrior(Prior):
+    """Mixture of Gaussians with learnable means and scales.
+
+    Parameters
+    ----------
+    n_latents : int
+        Number of latents L.
+    n_components : int
+        Number of components.
+    weights : {"learned", "equal"}
+        Whether the weights of the components are learned.
+    """
+
+    def __init__(
+        self,
+        n_latents: int,
+        n_components: int = 10,
+        weights: Literal["learned", "equal"] = "learned",
+    ) -> None:
+        super().__init__(n_latents)
+        if weights not in ("learned", "equal"):
+            raise ValueError(
+                f"weights of a MixturePrior must be 'learned' or 'equal'; got {weights!r}."
+            )
+        # apart from one another, or components that start equal would stay so
+        self.loc = nn.Parameter(torch.randn(n_components, n_latents))
+        self.raw_scale = nn.Parameter(raw_above(torch.ones(n_components, n_latents), _MIN_SCALE))
+        self.logits = nn.Parameter(torch.zeros(n_components), requires_grad=weights == "learned")
+
+    def forward(self) -> Mixture:
+        """Return the mixture as it now stands."""
+        scale = softplus_above(self.raw_scale, _MIN_SCALE)
+        return Mixture(self.logits.log_softmax(-1), DiagonalNormal(self.loc, scale))
+
+
+#: Priors by name; each is called with the number of latents.
+PRIORS: dict[str, Callable[[int], Prior]] = {
+    "normal": NormalPrior,
+    "student_t": StudentTPrior,
+    "mixture": MixturePrior,
+}

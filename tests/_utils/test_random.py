@@ -1,0 +1,65 @@
+"""Noise belongs to rows: the key of a row decides what it gets, and nothing else."""
+
+import pytest
+import torch
+from helpers import generator
+from scipy import stats
+
+from skmissvae._utils.random import KeyedNoise, StreamNoise
+
+SOURCES = {
+    "stream": lambda dtype: StreamNoise(generator(3), dtype),
+    "keyed": lambda dtype: KeyedNoise(3, range(50), dtype),
+    "shared": lambda dtype: KeyedNoise(3, [0], dtype),
+}
+KINDS = {
+    "normal": (lambda noise, *shape: noise.normal(*shape), stats.norm),
+    "uniform": (lambda noise, *shape: noise.uniform(*shape), stats.uniform),
+    "gamma": (
+        lambda noise, *shape: noise.gamma(torch.full(shape, 1.7, dtype=torch.float64)),
+        stats.gamma(1.7),
+    ),
+}
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@every_kind
+@pytest.mark.parametrize("source", SOURCES)
+def test_noise_follows_its_name(source, kind):
+    draw, distribution = KINDS[kind]
+    values = draw(SOURCES[source](torch.float64), 4000, 50, 1)
+    assert stats.kstest(values.flatten().numpy(), distribution.cdf).pvalue > 1e-3
+    if values.shape[1] > 1:  # rows are independent
+        correlation = values.squeeze(-1).T.corrcoef() - torch.eye(50)
+        assert correlation.abs().max() < 5 / 4000**0.5
+
+
+@every_kind
+def test_a_row_gets_the_same_whatever_the_others(kind):
+    draw, _ = KINDS[kind]
+    together, alone = KeyedNoise(3, [5, 9, 2]), KeyedNoise(3, [9])
+    for shape in ((4,), (1,), (7,)):  # call after call
+        assert torch.equal(draw(together, *shape, 3, 2)[:, 1:2], draw(alone, *shape, 1, 2))
+
+
+@every_kind
+def test_seeds_and_keys_tell_noises_apart(kind):
+    draw, _ = KINDS[kind]
+    noises = [KeyedNoise(seed, [key]) for seed in (3, 4, 2**64 - 1) for key in (0, 1, 2**63)]
+    values = torch.stack([draw(noise, 4, 1, 2).flatten() for noise in noises])
+    assert len(values.unique(dim=0)) == len(noises)
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_noise_has_the_precision_asked_for(kind, dtype):
+    draw, _ = KINDS[kind]
+    assert draw(KeyedNoise(3, [0, 1], dtype), 4, 2, 2).dtype == dtype
+
+
+def test_gamma_noise_has_a_gradient_in_the_concentration():
+    concentration = torch.full((20_000, 1), 1.7, dtype=torch.float64, requires_grad=True)
+    draws = StreamNoise(generator(), torch.float64).gamma(concentration)
+    (grad,) = torch.autograd.grad(draws.sum(), concentration)
+    assert grad.mean().item() == pytest.approx(1, abs=0.05)  # the mean of a Gamma(a) is a

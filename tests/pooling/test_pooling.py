@@ -1,0 +1,668 @@
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from skmissvae.pooling import PooledEstimates, pool, pool_likelihood_ratio, pool_models, pool_wald
+
+INF = np.inf
+NAMES = ["b", "a", "c"]
+
+
+def analyses(m=5, p=3, seed=0):
+    """Return estimates (m, p) and covariances (m, p, p) that have nothing special."""
+    rng = np.random.default_rng(seed)
+    q = rng.normal(size=(m, p)) + np.arange(1, p + 1)
+    root = rng.normal(size=(m, p, p + 2))
+    return q, root @ root.swapaxes(1, 2) / p
+
+
+def variances_of(covariances):
+    return np.diagonal(covariances, axis1=1, axis2=2)
+
+
+def with_moments(m, k, statistic, riv):
+    """Return estimates and unit covariances whose D1 is known: all depends on two moments."""
+    z = np.arange(m) - (m - 1) / 2
+    q = np.full((m, k), np.sqrt(statistic * (1 + riv)))
+    q[:, 0] += z * np.sqrt(riv * k / (1 + 1 / m) / z.var(ddof=1))
+    return q, np.broadcast_to(np.eye(k), (m, k, k))
+
+
+# ---- worked examples with published results
+
+
+def test_means_of_nhanes_in_the_manual_of_mice():
+    # R package mice 3.10.3, example of ?pool.scalar (docs/reference/pool.scalar.html)
+    q = [26.816, 26.184, 26.692, 27.076, 26.528]
+    u = [0.7888227, 0.5449227, 0.7764973, 0.6764760, 0.5379173]
+    pooled = pool(q, u, dfcom=24)
+    assert pooled.m == 5
+    assert pooled.qbar == pytest.approx(26.6592, abs=5e-5)
+    assert pooled.ubar == pytest.approx(0.6649272, abs=5e-8)
+    assert pooled.b == pytest.approx(0.1106032, abs=5e-8)
+    assert pooled.t == pytest.approx(0.797651, abs=5e-7)
+    assert pooled.df == pytest.approx(16.41929, abs=5e-6)
+    assert pooled.riv == pytest.approx(0.1996066, abs=1e-7)
+    assert pooled.fmi == pytest.approx(0.2522468, abs=1e-7)
+
+
+def test_a_difference_of_means_in_a_book_on_missing_data():
+    # Heymans and Eekhout, Applied Missing Data Analysis with SPSS and (R)Studio (2019),
+    # chapters 9 and 10 (mwheymans/bookmi, 09-Background.Rmd): results of SPSS and of R
+    q, se = [2.174, 1.965, 1.774], np.array([0.896, 0.882, 0.898])
+    large, small = pool(q, se**2), pool(q, se**2, dfcom=148)
+    assert small.qbar == pytest.approx(1.971)
+    assert small.ubar == pytest.approx(0.7957147, abs=5e-8)
+    assert small.b == pytest.approx(0.040027)
+    assert small.t == pytest.approx(0.849084, abs=5e-7)
+    assert np.sqrt(small.t) == pytest.approx(0.9214575, abs=2e-7)
+    # the rest is of estimates that are not rounded to the three digits in print
+    assert small.lambda_ == pytest.approx(0.06283485, rel=1e-3)
+    assert small.riv == pytest.approx(0.06704779, rel=1e-3)
+    assert large.df == pytest.approx(506.5576, rel=1e-3)
+    assert small.df == pytest.approx(107.7509, rel=1e-3)
+    assert large.fmi == pytest.approx(0.0665132, rel=1e-3)
+    assert small.fmi == pytest.approx(0.0797587, rel=1e-3)
+    assert large.p_value() == pytest.approx(0.03289185, rel=1e-3)
+    assert small.p_value() == pytest.approx(0.03467225, rel=1e-3)
+
+
+def test_a_coefficient_in_a_book_on_missing_data():
+    # the same, chapter 12, whose between-variance is about a mean rounded to three digits
+    pooled = pool([-0.090, -0.061, -0.051], np.square([0.039, 0.040, 0.039]))
+    assert pooled.b == pytest.approx(0.0004105, abs=2e-7)
+    assert pooled.ubar == pytest.approx(0.001547333, abs=5e-10)
+    assert pooled.t == pytest.approx(0.002094666, abs=3e-7)
+    assert pooled.lambda_ == pytest.approx(0.2612986, abs=2e-4)
+    assert pooled.df == pytest.approx(29.29246, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("between", "within", "total", "df", "riv", "fmi"),
+    [
+        (45.529229, 76.543614, 131.178689, 9.1917, 0.713777, 0.461277),
+        (0.014715, 0.114324, 0.131983, 20.598, 0.154459, 0.141444),
+    ],
+)
+def test_a_regression_in_the_manual_of_sas(between, within, total, df, riv, fmi):
+    # SAS/STAT User's Guide (statug/66859, mianalyze_examples10), Output 62.10.2: five
+    # imputations, EDF=28. Their fraction of missing information goes by the degrees of freedom of
+    # a large sample.
+    pooled = PooledEstimates(5, 0.0, within, between, dfcom=28)
+    assert pooled.t == pytest.approx(total, abs=2e-6)
+    assert pooled.df == pytest.approx(df, rel=1e-4)
+    assert pooled.riv == pytest.approx(riv, abs=2e-5)
+    assert PooledEstimates(5, 0.0, within, between).fmi == pytest.approx(fmi, abs=2e-5)
+
+
+def test_fractions_by_hand():
+    # b = 1/40, t = 1/25 + 6/5 b = 7/100, lambda = 3/7, df_old = 196/9, df_obs = 51/53 50 4/7
+    pooled = pool([0.1, 0.2, 0.3, 0.4, 0.5], [0.04] * 5, dfcom=50)
+    df = 1 / (9 / 196 + 53 * 7 / (51 * 50 * 4))
+    expected = [0.3, np.sqrt(0.07), 3 / 4, 3 / 7, df, (3 / 4 + 2 / (df + 3)) / (7 / 4)]
+    found = pooled.to_frame()[["estimate", "std_error", "riv", "lambda", "df", "fmi"]]
+    assert_allclose(found.to_numpy()[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("k", "statistic", "riv", "df2", "p"),
+    [
+        (11, 2.835981, 0.01162158, 4158.749, 0.001056945),
+        (15, 1.674271, 0.01520073, 4153.268, 0.04891104),
+        (20, 1.061643, 0.01724088, 4154.886, 0.3840194),
+    ],
+)
+def test_wald_tests_of_framingham_by_mice(k, statistic, riv, df2, p):
+    # J. Fejlek, The Second Circle: Logistic Regression, Part Two (2025): mice::D1, ten
+    # imputations, 4186 degrees of freedom
+    pooled = pool(*with_moments(10, k, statistic, riv), dfcom=4186).test()
+    assert pooled.statistic == pytest.approx(statistic)
+    assert pooled.riv == pytest.approx(riv)
+    assert (pooled.df1, pooled.df2) == (k, pytest.approx(df2, abs=5e-4))
+    assert pooled.p_value == pytest.approx(p, rel=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("statistics", "k", "statistic", "df2", "p", "digits"),
+    [
+        # P. Allison's SAS macro COMBCHI 2.1, the example in its header
+        ([5.8, 7.2, 6.1, 8.5], 3, 2.0540138, 342.22381, 0.1060954, 7),
+        # R package miceadds, example of ?micombine.chisquare
+        ([24.957, 18.051, 18.812, 17.362, 21.234, 18.615, 19.84], 4, 4.438, 482.06, 0.00157, 3),
+    ],
+)
+def test_pooled_chi_squares(statistics, k, statistic, df2, p, digits):
+    pooled = pool_wald(statistics, k)
+    assert pooled.statistic == pytest.approx(statistic, abs=0.6 * 10**-digits)
+    assert (pooled.df1, pooled.df2) == (k, pytest.approx(df2, abs=0.006))
+    assert pooled.p_value == pytest.approx(p, abs=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("k", "statistic", "riv", "df2", "p"),
+    [
+        # R package mice 3.10.3, examples of ?D3 (docs/reference/D3.html): five imputations
+        (1, 3.064151, 1.951462, 9.149856, 0.1134091),
+        (4, 1.356106, 0.9558877, 48.02414, 0.2631346),
+    ],
+)
+def test_likelihood_ratios_in_the_manual_of_mice(k, statistic, riv, df2, p):
+    at_pooled = statistic * k * (1 + riv)
+    own = at_pooled + riv * k * 4 / 6
+    spread = np.array([-0.3, -0.1, 0.0, 0.1, 0.3])  # the means are all that counts
+    pooled = pool_likelihood_ratio(own + spread, at_pooled - 2 * spread, k)
+    assert pooled.statistic == pytest.approx(statistic)
+    assert pooled.riv == pytest.approx(riv)
+    assert (pooled.df1, pooled.df2) == (k, pytest.approx(df2, abs=1e-5))
+    assert pooled.p_value == pytest.approx(p, abs=1e-7)
+
+
+# ---- laws of one quantity
+
+
+@pytest.mark.parametrize("dfcom", [INF, 10.0])
+def test_identical_analyses_leave_a_single_one(dfcom):
+    pooled = pool([0.1] * 7, [0.3] * 7, dfcom=dfcom)
+    assert (pooled.qbar, pooled.t, pooled.ubar, pooled.b) == (0.1, 0.3, 0.3, 0)
+    assert (pooled.riv, pooled.lambda_) == (0, 0)
+    assert pooled.df == pytest.approx(INF if np.isinf(dfcom) else 10 * 11 / 13)
+    assert pooled.fmi == pytest.approx(2 / (pooled.df + 3))
+    if np.isinf(dfcom):
+        assert pooled.p_value() == pytest.approx(2 * stats.norm.sf(0.1 / np.sqrt(0.3)))
+
+
+def test_variances_of_zero_leave_the_variance_between():
+    pooled = pool([1.0, 2.0, 3.0], [0.0, 0.0, 0.0])
+    assert (pooled.riv, pooled.lambda_, pooled.fmi) == (INF, 1, 1)
+    assert pooled.df == pytest.approx(2)
+    assert pooled.t == pytest.approx(4 / 3)
+
+
+def test_a_small_sample_that_misses_all_tells_nothing():
+    pooled = pool([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], dfcom=10)
+    assert pooled.df == 0
+    assert pooled.interval() == (-INF, INF)
+    assert pooled.p_value() == 1
+
+
+def test_a_quantity_that_is_known():
+    pooled = pool([1.0, 1.0], [0.0, 0.0])
+    assert (pooled.t, pooled.riv, pooled.lambda_, pooled.df) == (0, 0, 0, INF)
+    assert pooled.interval() == (1, 1)
+    assert pooled.p_value() == 0
+    assert pooled.p_value(1.0) == 1
+
+
+@pytest.mark.parametrize("dfcom", [INF, 30.0])
+def test_the_order_of_imputations_does_not_matter(dfcom):
+    q, u = analyses()
+    order = [3, 0, 4, 2, 1]
+    pooled, other = pool(q, u, dfcom=dfcom), pool(q[order], u[order], dfcom=dfcom)
+    assert_allclose(pooled.to_frame(), other.to_frame(), rtol=1e-10)
+    assert_allclose(pooled.test(), other.test(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("dfcom", [INF, 30.0])
+def test_units_do_not_matter(dfcom):
+    q, u = analyses()
+    scale, shift = -1e3, 7.0
+    plain = pool(q, variances_of(u), dfcom=dfcom)
+    other = pool(shift + scale * q, scale**2 * variances_of(u), dfcom=dfcom)
+    assert_allclose(other.qbar, shift + scale * plain.qbar)
+    assert_allclose(other.t, scale**2 * plain.t)
+    for name in ["riv", "lambda_", "df", "fmi"]:
+        assert_allclose(getattr(other, name), getattr(plain, name), err_msg=name)
+    assert_allclose(other.interval(), shift + scale * np.array(plain.interval()[::-1]))
+    assert_allclose(other.p_value(shift + scale * 2.0), plain.p_value(2.0))
+
+
+def test_one_quantity_is_a_column_of_many_and_a_diagonal_of_covariances():
+    q, u = analyses()
+    by_variance, by_covariance = pool(q, variances_of(u), dfcom=9), pool(q, u, dfcom=9)
+    assert_allclose(by_variance.to_frame(), by_covariance.to_frame())
+    for j in range(3):
+        alone = pool(q[:, j], u[:, j, j], dfcom=9)
+        assert_allclose(alone.to_frame().to_numpy()[0], by_variance.to_frame().to_numpy()[j])
+        assert_allclose(alone.test(), by_variance.test(columns=j))
+        assert_allclose(alone.test(), by_covariance.test(columns=[j]))
+    assert_allclose(np.diagonal(by_covariance.t_cov), by_covariance.t)
+    assert by_variance.t_cov is None
+
+
+@pytest.mark.parametrize("m", [2, 5, 40])
+@pytest.mark.parametrize("dfcom", [INF, 1.0, 20.0])
+def test_fractions_are_fractions_and_degrees_of_freedom_ordered(m, dfcom):
+    rng = np.random.default_rng(m)
+    q, u = rng.normal(size=(m, 200)), np.tile(10 ** rng.uniform(-4, 4, 200), (m, 1))
+    pooled = pool(q, u, dfcom=dfcom)
+    assert (pooled.lambda_ > 0).all()
+    assert (pooled.lambda_ < pooled.fmi).all()
+    assert (pooled.fmi < 1).all()
+    assert (pooled.df <= pool(q, u).df).all()
+    assert (pooled.df <= dfcom).all()
+    assert (pooled.df <= pool(q, u, dfcom=2 * dfcom).df).all()
+    assert_allclose(1 / pool(q, u, dfcom=1e15).df, 1 / pool(q, u).df, atol=1e-8)
+
+
+def test_intervals_hold_what_tests_do_not_reject():
+    q, u = analyses()
+    pooled = pool(q, u, dfcom=12)
+    for level in [0.5, 0.95]:
+        for limit in pooled.interval(level):
+            assert_allclose(pooled.p_value(limit), 1 - level)
+    low, high = pooled.interval()
+    assert_allclose((low + high) / 2, pooled.qbar)
+
+
+@pytest.mark.parametrize("m", [5, 20])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 1.0])
+def test_intervals_cover_what_they_should(m, share):
+    rng, n = np.random.default_rng(1), 20_000
+    observed = rng.normal(size=n)  # of the truth 0, by what the holes leave
+    q = observed + np.sqrt(share) * rng.normal(size=(m, n))
+    low, high = pool(q, np.full((m, n), 1 - share)).interval()
+    # Rubin's t is exact at both ends, and between them to some tenths of a percent
+    assert np.mean((low < 0) & (high > 0)) == pytest.approx(0.95, abs=0.003 + 3 * 0.0015)
+
+
+# ---- laws of several quantities
+
+
+@pytest.mark.parametrize("m", [2, 4, 9])
+@pytest.mark.parametrize("dfcom", [INF, 3.0, 50.0])
+def test_the_wald_test_of_one_quantity_is_its_t_test(m, dfcom):
+    q, u = analyses(m)
+    pooled = pool(q, u, dfcom=dfcom)
+    for j in range(3):
+        test = pooled.test(0.5, columns=j)
+        t = (pooled.qbar[j] - 0.5) / np.sqrt(pooled.t[j])
+        assert test.statistic == pytest.approx(t**2)
+        assert (test.df1, test.df2) == (1, pytest.approx(pooled.df[j]))
+        assert test.p_value == pytest.approx(pooled.p_value(0.5)[j])
+        assert test.riv == pytest.approx(pooled.riv[j])
+
+
+@pytest.mark.parametrize("m", [2, 3, 6])
+@pytest.mark.parametrize("dfcom", [INF, 50.0])
+def test_the_wald_test_does_not_depend_on_parameters(m, dfcom):
+    q, u = analyses(m)
+    A = np.random.default_rng(1).normal(size=(3, 3)) * [[1e4], [1], [1e-4]]
+    null = np.array([1.0, 0.0, -1.0])
+    plain = pool(q, u, dfcom=dfcom).test(null)
+    other = pool(q @ A.T, A @ u @ A.T, dfcom=dfcom).test(A @ null)
+    assert_allclose(other, plain, rtol=1e-6)
+
+
+def test_the_wald_test_of_identical_analyses_is_that_of_one():
+    q, u = analyses(1)
+    q, u = np.repeat(q, 4, 0), np.repeat(u, 4, 0)
+    chi_square = q[0] @ np.linalg.solve(u[0], q[0])
+    large, small = pool(q, u).test(), pool(q, u, dfcom=20).test()
+    assert_allclose(large, [chi_square / 3, 3, INF, stats.chi2.sf(chi_square, 3), 0])
+    df2 = 20 * 21 / 23
+    assert_allclose(small, [chi_square / 3, 3, df2, stats.f.sf(chi_square / 3, 3, df2), 0])
+
+
+@pytest.mark.parametrize(("m", "k"), [(2, 2), (2, 4), (3, 2), (3, 3), (5, 2), (20, 6)])
+@pytest.mark.parametrize("riv", [1e-3, 0.1, 1.0, 10.0])
+def test_degrees_of_freedom_of_the_wald_test(m, k, riv):
+    def df2(dfcom):
+        return pool(*with_moments(m, k, 1.0, riv), dfcom=dfcom).test().df2
+
+    n = k * (m - 1)  # Li, Raghunathan and Rubin (1991)
+    if n > 4:
+        large = 4 + (n - 4) * (1 + (1 - 2 / n) / riv) ** 2
+    else:
+        large = n * (1 + 1 / k) * (1 + 1 / riv) ** 2 / 2
+    assert df2(INF) == pytest.approx(large)
+    assert df2(1e12) == pytest.approx(large, rel=1e-3)
+    for dfcom in [1, 5, 20, 100, 1000]:
+        assert 0 < df2(dfcom) < min(dfcom, large)
+
+
+def test_the_wald_test_rejects_as_often_as_it_should():
+    rng, n = np.random.default_rng(0), 1000
+    covariances = np.broadcast_to(0.7 * np.eye(3), (5, 3, 3))
+    draws = rng.normal(size=(n, 1, 3)) + np.sqrt(0.3) * rng.normal(size=(n, 5, 3))
+    rejected = np.mean([pool(q, covariances).test().p_value < 0.05 for q in draws])
+    assert rejected == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / n))
+
+
+@pytest.mark.parametrize("dfcom", [INF, 40.0])
+def test_normal_likelihood_ratios_are_wald_statistics(dfcom):
+    q, u = analyses()
+    u = np.broadcast_to(u[0], u.shape)
+    own = [x @ np.linalg.solve(u[0], x) for x in q]
+    at_pooled = [2 * x @ np.linalg.solve(u[0], q.mean(0)) for x in q]
+    at_pooled = np.array(at_pooled) - q.mean(0) @ np.linalg.solve(u[0], q.mean(0))
+    found = pool_likelihood_ratio(own, at_pooled, 3, dfcom=dfcom)
+    assert_allclose(found, pool(q, u, dfcom=dfcom).test())
+
+
+@pytest.mark.parametrize("dfcom", [INF, 40.0])
+def test_identical_statistics_leave_a_single_one(dfcom):
+    df2 = INF if np.isinf(dfcom) else 40 * 41 / 43
+    p = stats.chi2.sf(6.3, 3) if np.isinf(dfcom) else stats.f.sf(2.1, 3, df2)
+    for pooled in [
+        pool_wald([6.3] * 5, 3, dfcom=dfcom),
+        pool_likelihood_ratio([6.3] * 5, [6.3] * 5, 3, dfcom=dfcom),
+    ]:
+        assert_allclose(pooled, [2.1, 3, df2, p, 0])
+
+
+def test_chi_squares_of_one_quantity_have_its_degrees_of_freedom():
+    roots = np.array([2.0, 3.0, 2.5, 3.5])
+    for dfcom in [INF, 15.0]:
+        assert pool_wald(roots**2, 1, dfcom=dfcom).df2 == pytest.approx(
+            pool(roots, np.ones(4), dfcom=dfcom).df
+        )
+
+
+def test_statistics_that_disagree_tell_nothing():
+    pooled = pool_wald([0.0, 1.0, 30.0], 2)
+    assert pooled.statistic < 0
+    assert pooled.p_value == 1
+
+
+def test_chance_makes_no_negative_increase_in_variance():
+    pooled = pool_likelihood_ratio([5.0, 6.0], [5.5, 6.5], 2)
+    assert_allclose(pooled, [3, 2, INF, stats.chi2.sf(6, 2), 0])
+
+
+# ---- names and shapes
+
+
+def test_floats_for_one_and_arrays_for_several():
+    q, u = analyses()
+    names = ["qbar", "ubar", "b", "t", "riv", "lambda_", "df", "fmi"]
+    one, several = pool(q[:, 0], u[:, 0, 0]), pool(q, u)
+    named = pool(pd.DataFrame(q, columns=NAMES), u)
+    for name in names:
+        assert type(getattr(one, name)) is float
+        assert getattr(several, name).shape == (3,)
+        assert isinstance(getattr(several, name), np.ndarray)
+        assert list(getattr(named, name).index) == NAMES
+    for pooled, kind in [(one, float), (several, np.ndarray), (named, pd.Series)]:
+        assert isinstance(pooled.p_value(), kind)
+        assert all(isinstance(limit, kind) for limit in pooled.interval())
+    assert list(named.ubar_cov.columns) == list(named.t_cov.index) == NAMES
+    assert isinstance(several.t_cov, np.ndarray)
+    assert one.ubar_cov is None
+
+
+def test_names_are_matched():
+    q, u = analyses()
+    order = ["c", "b", "a"]
+    expected = pool(q, u).to_frame().to_numpy()
+    estimates, variances = (pd.DataFrame(x, columns=NAMES) for x in (q, variances_of(u)))
+    covariances = [pd.DataFrame(x, NAMES, NAMES) for x in u]
+    rows = [row for _, row in estimates.iterrows()]
+    named = [
+        variances,
+        [row for _, row in variances.iterrows()],
+        covariances,
+        [covariances[0], *(x.loc[order, order[::-1]] for x in covariances[1:])],
+    ]
+    shuffled = [variances[order], [x.loc[order, NAMES] for x in covariances]]
+    for x in [estimates, rows, [rows[0], *(row[order] for row in rows[1:])], q]:
+        for y in [*named, *([u, list(u), variances_of(u), *shuffled] if x is not q else [])]:
+            pooled = pool(x, y)
+            assert list(pooled.qbar.index) == NAMES
+            assert_allclose(pooled.to_frame(), expected)
+
+
+def test_series_and_lists_of_one_quantity():
+    q, u = [1.0, 2.0, 4.0], [0.1, 0.2, 0.3]
+    expected = pool(np.array(q), np.array(u)).to_frame()
+    pd.testing.assert_frame_equal(pool(tuple(q), pd.Series(u)).to_frame(), expected)
+    pd.testing.assert_frame_equal(pool(pd.Series(q, [7, 8, 9]), u).to_frame(), expected)
+
+
+def test_columns_and_hypotheses_go_by_names():
+    q, u = analyses()
+    plain, named = pool(q, u, dfcom=30), pool(pd.DataFrame(q, columns=NAMES), u, dfcom=30)
+    null = pd.Series([3.0, 1.0], ["c", "b"])
+    assert_allclose(named.test(null, ["b", "c"]), plain.test([1.0, 3.0], [0, 2]))
+    assert_allclose(named.test(columns="c"), plain.test(columns=2))
+    assert_allclose(named.test(2.0), plain.test([2.0] * 3))
+    null = pd.Series([1.0, 2.0, 3.0], ["a", "b", "c"])
+    assert_allclose(named.p_value(null), plain.p_value([2.0, 1.0, 3.0]))
+
+
+# ---- printing
+
+
+def test_it_prints_a_table():
+    q, u = analyses()
+    pooled = pool(pd.DataFrame(q, columns=NAMES), u, dfcom=20)
+    header, *rows, caption = repr(pooled).splitlines()
+    columns = ["estimate", "std_error", "low", "high", "statistic", "df", "p_value"]
+    assert header.split() == [*columns, "riv", "lambda", "fmi"] == list(pooled.to_frame())
+    assert [row.split()[0] for row in rows] == NAMES
+    assert rows[0].split()[1] == f"{pooled.qbar['b']:.4g}"
+    assert caption == "Pooled over 5 imputations, dfcom = 20"
+    html = pooled._repr_html_()
+    assert html.count("<tr") == 4
+    assert html.endswith("<p>Pooled over 5 imputations, dfcom = 20</p>")
+    assert repr(pool([1, 2], [1, 1])).endswith("dfcom = inf")
+    assert len(repr(pool([1, 2], [1, 1])).splitlines()[1].split()) == 10
+
+
+def test_the_table_has_intervals_of_any_level():
+    q, u = analyses()
+    pooled = pool(q, u)
+    frame = pooled.to_frame(0.8)
+    assert_allclose([frame["low"], frame["high"]], pooled.interval(0.8))
+    assert_allclose(frame["p_value"], 2 * stats.t.sf(np.abs(frame["statistic"]), frame["df"]))
+
+
+def test_tests_print_and_unpack():
+    test = pool_wald([5.8, 7.2, 6.1, 8.5], 3)
+    assert repr(test) == "F(3, 342.2) = 2.054, p = 0.1061, riv = 0.06611"
+    statistic, df1, df2, p_value, _ = test
+    assert p_value == pytest.approx(stats.f.sf(statistic, df1, df2))
+    assert all(type(number) is float for number in test)
+
+
+def test_results_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        pool([1, 2], [1, 1]).qbar = 0
+
+
+# ---- models
+
+
+class Fitted:
+    """A model in the manner of statsmodels."""
+
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+def fitted(kind, *, named=True, df_resid=(30.0, 29.0, 30.0, 30.0, 30.0)):
+    q, u = analyses()
+    for x, y, df in zip(q, u, df_resid, strict=True):
+        params = pd.Series(x, NAMES) if named else x
+        cov = pd.DataFrame(y, NAMES, NAMES) if named else y
+        errors = {
+            "bse": {"bse": np.sqrt(np.diagonal(cov)) + 0 * params},
+            "cov_params": {"cov_params": lambda cov=cov: cov},
+        }[kind]
+        yield Fitted(params=params, **errors, **({} if df is None else {"df_resid": df}))
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("kind", ["bse", "cov_params"])
+def test_models_are_pooled(kind, named):
+    q, u = analyses()
+    expected = pool(q, u if kind == "cov_params" else variances_of(u), dfcom=29)
+    for models in [fitted(kind, named=named), list(fitted(kind, named=named))]:
+        pooled = pool_models(models)
+        assert pooled.dfcom == 29
+        assert_allclose(pooled.to_frame(), expected.to_frame())
+        assert isinstance(pooled.qbar, pd.Series) is named
+        if kind == "cov_params":
+            columns = ["b", "a"] if named else [0, 1]
+            assert_allclose(pooled.test(columns=columns), expected.test(columns=[0, 1]))
+
+
+def test_degrees_of_freedom_of_models():
+    assert pool_models(fitted("bse"), dfcom=7).dfcom == 7
+    assert pool_models(fitted("bse"), dfcom=INF).dfcom == INF
+    assert pool_models(fitted("bse", df_resid=[None] * 5)).dfcom == INF
+
+
+def test_functions_say_what_to_pool():
+    tables = [np.random.default_rng(seed).normal(size=50) for seed in range(4)]
+    pooled = pool_models(
+        iter(tables), estimates=np.mean, variances=lambda x: x.var(ddof=1) / 50, dfcom=49
+    )
+    expected = pool([x.mean() for x in tables], [x.var(ddof=1) / 50 for x in tables], dfcom=49)
+    pd.testing.assert_frame_equal(pooled.to_frame(), expected.to_frame())
+    pooled = pool_models(
+        fitted("cov_params"),
+        estimates=lambda model: model.params["a"],
+        variances=lambda model: model.cov_params().loc["a", "a"],
+    )
+    expected = pool_models(fitted("bse")).to_frame().loc["a"]
+    assert_allclose(pooled.to_frame().to_numpy()[0], expected)
+
+
+# ---- errors
+
+
+def bad(array, at, value):
+    array = np.array(array, dtype=float)
+    array[at] = value
+    return array
+
+
+Q, U = analyses()
+V = variances_of(U)
+FRAME = pd.DataFrame(Q, columns=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("estimates", "variances", "message"),
+    [
+        ([1.0], [1.0], r"estimates must come from two or more imputations; got 1"),
+        ([], [], r"estimates must come from two or more imputations; got 0"),
+        (3.0, 1.0, r"estimates must have shape \(m,\) or \(m, p\).*got shape \(\)"),
+        (np.ones((3, 0)), np.ones((3, 0)), r"estimates must have shape .*got shape \(3, 0\)"),
+        (U, U, r"estimates must have shape .*got shape \(5, 3, 3\)"),
+        (Q[:, 0], V, r"variances must have shape \(5,\) for .*got \(5, 3\)"),
+        (Q, V[:4], r"variances must have shape \(5, 3\) or \(5, 3, 3\) for .*got \(4, 3\)"),
+        (Q, U[:, :2], r"variances must have shape .*got \(5, 2, 3\)"),
+        (bad(Q, (2, 1), np.nan), V, r"estimates must be finite; got nan in imputation 2"),
+        (Q, bad(V, (0, 1), np.inf), r"variances must be finite; got inf in imputation 0"),
+        (Q, bad(U, (4, 1, 0), np.nan), r"variances must be finite; got nan in imputation 4"),
+        (Q, bad(V, (0, 1), -2), r"variances must be 0 or more; got -2.0.* squared standard errors"),
+        (Q, bad(U, (0, 1, 1), -2), r"variances must be 0 or more; got -2.0"),
+        (Q, bad(U, (0, 1, 0), 9), r"variances of shape \(5, 3, 3\) must be symmetric"),
+        (FRAME, FRAME.rename(columns={"a": "z"}), r"variances must name .*'z'.* beside .*'a'"),
+        (FRAME.set_axis(["a", "a", "b"], axis=1), V, r"estimates must name .* each once"),
+        ([FRAME.loc[0], FRAME.loc[1, ["a", "b"]]], V[:2], r"estimates must name the same"),
+    ],
+)
+def test_what_cannot_be_pooled(estimates, variances, message):
+    with pytest.raises(ValueError, match=message):
+        pool(estimates, variances)
+
+
+def test_what_are_no_numbers():
+    with pytest.raises(TypeError, match="estimates must be numbers"):
+        pool(["a", "b"], [1, 1])
+    with pytest.raises(TypeError, match="variances must be numbers, as many in every imputation"):
+        pool([1, 2], [[1, 1], [1]])
+    with pytest.raises(TypeError, match="statistics must be numbers"):
+        pool_wald("ab", 1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda dfcom: pool([1, 2], [1, 1], dfcom=dfcom),
+        lambda dfcom: pool_wald([1, 2], 1, dfcom=dfcom),
+        lambda dfcom: pool_likelihood_ratio([1, 2], [1, 2], 1, dfcom=dfcom),
+        lambda dfcom: pool_models(fitted("bse"), dfcom=dfcom),
+    ],
+)
+def test_degrees_of_freedom_that_are_none(call):
+    for dfcom in [0, -3, np.nan]:
+        with pytest.raises(ValueError, match=f"dfcom must be above 0, and infinite.*got {dfcom}"):
+            call(dfcom)
+    with pytest.raises(TypeError, match="dfcom must be a number; got 'many'"):
+        call("many")
+
+
+def test_intervals_of_no_level():
+    for level in [0, 1, 95, np.nan]:
+        with pytest.raises(ValueError, match=f"level must be above 0 and below 1.*got {level}"):
+            pool([1, 2], [1, 1]).interval(level)
+        with pytest.raises(ValueError, match="level"):
+            pool([1, 2], [1, 1]).to_frame(level)
+
+
+def test_what_cannot_be_tested():
+    with pytest.raises(ValueError, match="A test of 3 quantities needs their covariances"):
+        pool(Q, V).test()
+    pooled, named = pool(Q, U), pool(FRAME, U)
+    for columns in [3, [0, -1], [], "a"]:
+        with pytest.raises(ValueError, match=r"columns must be some of \[0, 1, 2\]; got"):
+            pooled.test(columns=columns)
+    with pytest.raises(ValueError, match=r"columns must be some of \['b', 'a', 'c'\]; got \['z'\]"):
+        named.test(columns="z")
+    for null in [[1.0, 2.0], np.ones((3, 1))]:
+        with pytest.raises(ValueError, match="null must be one number, or one for each of"):
+            pooled.test(null)
+        with pytest.raises(ValueError, match="null must be one number"):
+            pooled.p_value(null)
+    with pytest.raises(ValueError, match="null must name the same quantities"):
+        named.p_value(pd.Series([1.0, 2.0, 3.0], ["a", "b", "z"]))
+    for columns in [[0, 0], [0, 3]]:
+        doubled = pool(np.column_stack([Q, Q[:, 0]]), U[:, [0, 1, 2, 0]][:, :, [0, 1, 2, 0]])
+        with pytest.raises(ValueError, match="covariances of the tested quantities are singular"):
+            doubled.test(columns=columns)
+    with pytest.raises(ValueError, match="singular"):
+        pool([1, 2], [0, 0]).test()
+
+
+def test_statistics_that_cannot_be_pooled():
+    for pooled in [pool_wald, lambda d, k: pool_likelihood_ratio(d, [1, 2], k)]:
+        for d in [[1.0], 2.0, [[1.0, 2.0]]]:
+            with pytest.raises(ValueError, match=r"statistics must have shape \(m,\) for two or"):
+                pooled(d, 1)
+        with pytest.raises(ValueError, match="statistics must be finite; got nan in imputation 1"):
+            pooled([1, np.nan], 1)
+        with pytest.raises(ValueError, match=r"statistics must be 0 or more; got -1\.0"):
+            pooled([2, -1], 1)
+        for k in [0, -1, np.inf, np.nan]:
+            with pytest.raises(ValueError, match=f"df must be above 0, and finite; got {k}"):
+                pooled([1, 2], k)
+        with pytest.raises(TypeError, match="df must be a number; got None"):
+            pooled([1, 2], None)
+    with pytest.raises(ValueError, match="at_pooled must have one number for each of the 3"):
+        pool_likelihood_ratio([1, 2, 3], [1, 2], 1)
+    with pytest.raises(ValueError, match="at_pooled must be finite"):
+        pool_likelihood_ratio([1, 2], [1, np.inf], 1)
+
+
+def test_models_that_cannot_be_pooled():
+    with pytest.raises(TypeError, match=r"models must have params, .* type object without"):
+        pool_models([object(), object()])
+    with pytest.raises(TypeError, match="models must have params, and cov_params"):
+        pool_models([Fitted(params=[1.0]), Fitted(params=[1.0])])
+    for functions in [{"estimates": np.mean}, {"variances": np.var}]:
+        with pytest.raises(ValueError, match="estimates and variances go together"):
+            pool_models([[1, 2], [2, 3]], **functions)
+    with pytest.raises(ValueError, match="two or more imputations; got 0"):
+        pool_models([])
+
+
+def test_what_is_known_for_certain_to_be_the_null_has_a_p_value_of_one():
+    certain = pool([0.0, 0.0], [0.0, 0.0])
+    assert certain.p_value() == 1
+    nothing = pool([1.0, 2.0], [1e-20, 1e-20], dfcom=10)
+    assert nothing.test().p_value == nothing.p_value() == 1

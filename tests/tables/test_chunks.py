@@ -1,0 +1,324 @@
+"""Tables in chunks: the same law as tables in memory, whatever the chunks."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import torch
+from estimator_cases import (
+    ESTIMATORS,
+    DeMissVAEImputer,
+    MissSIWAEImputer,
+    MVAEImputer,
+    VAEDensityEstimator,
+    over,
+    table,
+    tiny,
+)
+
+from skmissvae import Chunks
+from skmissvae.tables import EncodedRows
+from skmissvae.training.loaders import ChunkLoader
+
+# DeMissVAE keeps imputations of every row
+every_chunked = over([cls for cls in ESTIMATORS if cls is not DeMissVAEImputer])
+
+
+def cut(X, *bounds):
+    """Return pieces of an array or a frame."""
+    at = [0, *bounds, len(X)]
+    rows = X.iloc if isinstance(X, pd.DataFrame) else X
+    return [rows[a:b] for a, b in itertools.pairwise(at)]
+
+
+def mixed(n=90):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=n), "b": rng.integers(0, 9, n).astype(float)})
+    frame["c"] = pd.Series(np.where(frame["a"] > 0, "yes", "no"), dtype=object)
+    return frame.mask(rng.random(frame.shape) < 0.2)
+
+
+# -- the same as in memory ------------------------------------------------------------------------
+
+
+@every_chunked
+def test_a_table_that_fits_into_the_sample_is_fitted_as_if_it_were_whole(cls):
+    X = table()
+    whole, chunked = tiny(cls).fit(X), tiny(cls).fit(Chunks(cut(X, 7, 30)))
+    np.testing.assert_array_equal(whole.score_samples(X), chunked.score_samples(X))
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_so_is_a_frame(kind):
+    X = table()
+    X = pd.DataFrame(X, columns=[f"c{j}" for j in range(X.shape[1])])
+    pieces = cut(X, 7, 30)
+    if kind == "polars":
+        X, pieces = pl.from_pandas(X), [pl.from_pandas(piece) for piece in pieces]
+    whole, chunked = tiny(MVAEImputer).fit(X), tiny(MVAEImputer).fit(Chunks(pieces))
+    np.testing.assert_array_equal(whole.score_samples(X), chunked.score_samples(X))
+
+
+def test_chunks_of_any_source_are_the_same_chunks(tmp_path):
+    frame = mixed()
+    whole = tiny(MVAEImputer).fit(frame).score_samples(frame)
+    frame.to_parquet(tmp_path / "a.parquet", row_group_size=20)
+    (tmp_path / "folder").mkdir()
+    for i, piece in enumerate(cut(frame, 40)):
+        piece.to_parquet(tmp_path / "folder" / f"{i}.parquet")
+    sources = [
+        Chunks([lambda piece=piece: piece for piece in cut(frame, 50)]),
+        Chunks(lambda: iter(cut(frame, 50))),
+        Chunks.from_parquet(tmp_path / "a.parquet", n_rows=45),
+        Chunks.from_parquet([tmp_path / "folder"]),
+    ]
+    for chunks in sources:
+        assert sum(map(len, chunks)) == len(frame)
+        imputer = tiny(MVAEImputer).fit(chunks)
+        np.testing.assert_array_equal(
+            np.concatenate(list(chunks.map(imputer.score_samples))), whole
+        )
+
+
+def test_row_groups_are_read_together_up_to_a_number_of_rows(tmp_path):
+    frame = mixed()
+    frame.to_parquet(tmp_path / "a.parquet", row_group_size=20)
+    for n_rows, sizes in ((45, [40, 40, 10]), (1, [20, 20, 20, 20, 10]), (1000, [90])):
+        chunks = Chunks.from_parquet(tmp_path / "a.parquet", ["b", "a"], n_rows)
+        assert [len(piece) for piece in chunks] == sizes
+    assert list(next(iter(chunks)).columns) == ["b", "a"]
+
+
+def test_completed_chunks_can_be_written_and_failures_leave_no_file(tmp_path):
+    frame, path = mixed(), tmp_path / "completed.parquet"
+    chunks = Chunks(cut(frame, 33))
+    imputer = tiny(MVAEImputer).fit(chunks)
+    chunks.map(imputer.transform).to_parquet(path)
+    made = pd.read_parquet(path)
+    pd.testing.assert_frame_equal(made, imputer.transform(frame), check_dtype=False)
+    before = path.read_bytes()
+    broken = Chunks([frame[:10], frame[10:].rename(columns={"a": "z"})])
+    with pytest.raises(ValueError, match="z"):
+        broken.map(imputer.transform).to_parquet(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    Chunks.from_array(table(), 20).to_parquet(path)
+    assert pq.ParquetFile(path).metadata.num_row_groups == len(table()) // 20 + (
+        len(table()) % 20 > 0
+    )
+    np.testing.assert_array_equal(pd.read_parquet(path).to_numpy(), table())
+
+
+def test_a_sequence_of_ones_own_is_asked_for_one_item_at_a_time(tmp_path):
+    class Files:
+        asked = 0
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            self.asked += 1
+            return cut(table(), 10, 20)[i]
+
+    files = Files()
+    chunks = Chunks(files).map(len)
+    assert files.asked == 0
+    assert list(chunks) == [10, 10, len(table()) - 20]
+    assert files.asked == 3
+
+
+def test_written_chunks_have_no_index_and_say_which_does_not_fit(tmp_path):
+    path = tmp_path / "a.parquet"
+    pieces = [pd.DataFrame({"a": [1.0]}, index=["x"]), pd.DataFrame({"a": [2.5]})]
+    Chunks(pieces).to_parquet(path)
+    assert pd.read_parquet(path).to_dict("list") == {"a": [1.0, 2.5]}
+    with pytest.raises(ValueError, match="Chunk 1 does not have the columns and types"):
+        Chunks([pd.DataFrame({"a": [1]}), pieces[1]]).to_parquet(path)
+    with pytest.raises(ValueError, match="no chunk to write"):
+        Chunks(lambda: iter([])).to_parquet(path)
+    with pytest.raises(ValueError, match="has no column 'bb'; it has"):
+        Chunks.from_parquet(path, ["a", "bb"])
+    (tmp_path / "c=1").mkdir()
+    path.rename(tmp_path / "c=1" / "a.parquet")
+    for given in (tmp_path, tmp_path / "c=1", tmp_path / "c=1" / "a.parquet"):
+        with pytest.raises(ValueError, match="whose name holds values"):
+            Chunks.from_parquet(given)
+    inner = tmp_path / "c=1" / "data"  # the folder above is nobody's column
+    inner.mkdir()
+    (tmp_path / "c=1" / "a.parquet").rename(inner / "a.parquet")
+    pickled = pickle.loads(pickle.dumps(Chunks.from_parquet(inner)))
+    assert [len(chunk) for chunk in pickled] == [2]
+    (inner / "b.parquet").write_text("no table")
+    with pytest.raises(ValueError, match=r"b\.parquet cannot be read as a Parquet file"):
+        Chunks.from_parquet(inner)
+
+
+# -- more rows than the sample --------------------------------------------------------------------
+
+
+def long(n=900):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 1)) * [1.0, -0.5, 2.0] + 0.1 * rng.normal(size=(n, 3)) + 5
+    return np.where(rng.random(x.shape) < 0.3, np.nan, x), x
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_a_longer_table_is_learned_from_all_of_its_rows(early_stopping):
+    X, complete = long()
+    options = {"max_iter": 40, "early_stopping": early_stopping, "n_iter_no_change": 40}
+    chunks = Chunks.from_array(X, 100, sample_size=60)
+    chunked = tiny(MissSIWAEImputer, **options).fit(chunks)
+    whole = tiny(MissSIWAEImputer, **options).fit(X)
+    X, complete = X[:150], complete[:150]
+    holes = np.isnan(X)
+    errors = [np.sqrt(np.mean((m.transform(X) - complete)[holes] ** 2)) for m in (chunked, whole)]
+    assert errors[0] < 1.3 * errors[1]
+    assert ("validation_bound" in chunked.history_) == early_stopping
+
+
+@every_chunked
+def test_fits_to_chunks_repeat_themselves(cls):
+    X, _ = long(300)
+    scores = [
+        tiny(cls).fit(Chunks.from_array(X, 70, sample_size=50)).score_samples(X[:20])
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("by_one", [True, False])
+@pytest.mark.parametrize("n_together", [1, 2, 9])
+@pytest.mark.parametrize("batch_size", [1, 16, 1000])
+def test_an_epoch_has_every_row_once_but_those_held_out(by_one, n_together, batch_size):
+    x = np.arange(230.0).reshape(-1, 1)
+    pieces = [*cut(x, 50, 120), x[:0]]
+    chunks = Chunks(pieces if by_one else lambda: iter(pieces), n_together=n_together)
+    held_out = np.array([229, 3, 57])
+
+    def encode(chunk):
+        return EncodedRows(chunk, np.ones(chunk.shape, dtype=bool))
+
+    sizes = [len(piece) for piece in pieces]
+    stream = ChunkLoader(chunks, encode, sizes, held_out, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    orders = []
+    for _ in range(2):
+        batches = list(stream.batches(batch_size, generator))
+        assert {len(batch.x) for batch in batches[:-1]} <= {batch_size}
+        assert len(batches) == -(-stream.n_rows // batch_size)
+        places = torch.cat([batch.position for batch in batches])
+        assert torch.equal(
+            places.double(), torch.cat([batch.x for batch in batches])[:, 0].double()
+        )
+        assert sorted(places.tolist()) == sorted(set(range(230)) - set(held_out.tolist()))
+        orders.append(places)
+    assert not torch.equal(*orders)
+
+
+def test_a_sample_is_uniform_and_in_order():
+    x = np.arange(1000)[:, None]
+    counts = np.zeros(10)
+    for seed in range(40):
+        sample = Chunks.from_array(x, 130, sample_size=50)._sample(seed)
+        assert len(sample.table) == 50
+        assert (np.diff(sample.places) > 0).all()
+        np.testing.assert_array_equal(sample.table[:, 0], sample.places)
+        counts += np.histogram(sample.places, np.arange(0, 1001, 100))[0]
+    assert abs(counts - 200).max() < 4 * 14
+    assert sample.sizes == [130] * 7 + [90]
+
+
+def test_levels_that_the_sample_has_not_seen_are_no_evidence():
+    frame = mixed(400)
+    frame.loc[399, "c"] = "rare"
+    chunks = Chunks(cut(frame, 100, 200, 300), sample_size=30)
+    seed = next(s for s in range(20) if 399 not in chunks._sample(s).places)
+    assert "rare" not in set(chunks._sample(seed).table["c"])
+    imputer = tiny(MVAEImputer, handle_unknown="missing", warm_start=True).fit(chunks)
+    assert imputer.transform(frame)["c"][399] == "rare"
+    for _ in range(8):  # other samples have the level
+        imputer.fit(chunks)
+
+
+# -- what users can do wrong ----------------------------------------------------------------------
+
+
+def test_sources_that_are_no_chunks_are_refused():
+    with pytest.raises(TypeError, match="generator, read once alone"):
+        Chunks(piece for piece in [table()])
+    with pytest.raises(TypeError, match="a single ndarray"):
+        Chunks(table())
+    with pytest.raises(TypeError, match="a single str"):
+        Chunks("a.parquet")
+    with pytest.raises(ValueError, match="at least one chunk"):
+        Chunks([])
+    for name in ("n_together", "sample_size"):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            Chunks([table()], **{name: 0})
+    with pytest.raises(ValueError, match="have no rows"):
+        tiny(MVAEImputer).fit(Chunks([table()[:0]]))
+    with pytest.raises(TypeError, match="got a DataFrame"):
+        Chunks.from_array(mixed())
+    with pytest.raises(TypeError, match="a single LazyFrame"):
+        Chunks(pl.LazyFrame({"a": [1]}))
+    with pytest.raises(TypeError, match="got a LazyFrame"):
+        tiny(MVAEImputer).fit(Chunks([pl.LazyFrame({"a": [1]})]))
+    with pytest.raises(TypeError, match="got a list"):
+        tiny(MVAEImputer).fit(Chunks([[1, 2]]))
+    with pytest.raises(TypeError, match="of one kind; got DataFrame and ndarray"):
+        tiny(MVAEImputer).fit(Chunks([table(), pd.DataFrame(table())]))
+    with pytest.raises(ValueError, match="same columns"):
+        tiny(MVAEImputer).fit(Chunks([mixed(), mixed()[["b", "a", "c"]]]))
+    with pytest.raises(ValueError, match="No Parquet file"):
+        Chunks.from_parquet([])
+
+
+def test_what_cannot_be_learned_from_chunks_says_so_and_leaves_the_estimator():
+    chunks = Chunks([table()])
+    with pytest.raises(ValueError, match="cannot be fitted to Chunks: DeMissVAE"):
+        tiny(DeMissVAEImputer).fit(chunks)
+    imputer = tiny(MVAEImputer).fit(table())
+    before = imputer.score_samples(table())
+    with pytest.raises(ValueError, match="n_models=2 cannot be fitted to Chunks"):
+        imputer.set_params(n_models=2).fit(chunks)
+    imputer.set_params(n_models=1)
+    for method in (imputer.transform, imputer.fit_transform):
+        with pytest.raises(TypeError, match=r"chunks\.map"):
+            method(chunks)
+    with pytest.raises(TypeError, match="X is a generator"):
+        imputer.fit(piece for piece in [table()])
+    np.testing.assert_array_equal(imputer.score_samples(table()), before)
+
+
+def test_chunks_that_change_between_passes_are_found_out():
+    X, _ = long(200)
+    once = iter([X[:100], X[100:]])
+    with pytest.raises(ValueError, match="begin anew"):
+        tiny(MVAEImputer).fit(Chunks(lambda: once, sample_size=50))
+    calls = []
+
+    def shrinking():
+        calls.append(0)
+        return iter([X[:100], X[100 : 200 - 10 * (len(calls) > 1)]])
+
+    estimator = tiny(VAEDensityEstimator)
+    with pytest.raises(ValueError, match="Chunk 1 has 90 rows in this pass and had 100"):
+        estimator.fit(Chunks(shrinking, sample_size=50))
+    assert not hasattr(estimator, "vae_")
+
+
+def test_a_chunk_that_cannot_be_read_is_named():
+    X, _ = long(200)
+    wider = np.hstack([X, X])
+    calls = []
+
+    def growing():
+        calls.append(0)
+        return iter([X[:100], X[100:] if len(calls) == 1 else wider[100:]])
+
+    with pytest.raises(ValueError, match="Chunk 1: X has 6 features"):
+        tiny(MVAEImputer).fit(Chunks(growing, sample_size=50))

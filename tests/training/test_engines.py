@@ -1,0 +1,100 @@
+"""The recipes of docs/scale.md for Dask and Ray do what they say; engines are optional."""
+
+import re
+import socket
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import shares
+import torch.distributed as dist
+from sklearn.model_selection import GridSearchCV
+
+from skmissvae import HiddenCellScorer
+
+SCALE = Path(__file__).parents[2] / "docs" / "scale.md"
+
+
+def run_recipe(heading, **names):
+    """Run the code below a heading of docs/scale.md, and return its names."""
+    section = SCALE.read_text().split(f"### {heading}\n")[1].split("\n##")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.S)
+    assert blocks
+    for block in blocks:
+        exec(block, names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def X():
+    x = shares.table()[0][:200]
+    return pd.DataFrame(x, columns=list("abc"))
+
+
+@pytest.fixture(scope="module")
+def imputer(X):
+    return shares.imputer(max_iter=5).fit(X)
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+def test_partitions_of_dask_are_completed_as_the_whole_is(client, X, imputer):
+    dd = pytest.importorskip("dask.dataframe")
+    table = dd.from_pandas(X, npartitions=4)
+    made = run_recipe("Dask: completing", imputer=imputer, table=table)
+    pd.testing.assert_frame_equal(
+        made["completed"].compute(), imputer.transform(X), check_exact=True
+    )
+    whole = imputer.impute(X, 5, row_ids=X.index).to_frame()
+    found = made["several"].compute()
+    order = ["imputation", "row"]
+    pd.testing.assert_frame_equal(
+        found.sort_values(order, ignore_index=True),
+        whole.sort_values(order, ignore_index=True),
+        check_exact=True,
+    )
+
+
+def test_a_search_on_workers_of_dask_finds_what_it_finds_alone(client, X):
+    scoring = HiddenCellScorer(random_state=0)
+    grid = {"n_latents": [1, 2]}
+    search = GridSearchCV(shares.imputer(max_iter=2), grid, cv=2, scoring=scoring)
+    run_recipe("Dask: a search", client=client, search=search, X=X)
+    found = search.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(found, search.fit(X).cv_results_["mean_test_score"])
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="torch has no process groups")
+def test_workers_of_dask_fit_one_model_to_their_shares(client, X):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"tcp://localhost:{free.getsockname()[1]}"
+    parts = [X[:120], X[120:]]
+    imputer = shares.imputer(max_iter=15)
+    made = run_recipe(
+        "Dask: fitting", client=client, imputer=imputer, shares=parts, address=address
+    )
+    first, second = made["fitted"]
+    np.testing.assert_array_equal(first.transform(X), second.transform(X))
+    alone = shares.imputer(max_iter=15).fit(X)
+    assert first.history_["bound"][-1] > alone.history_["bound"][-1] - 0.2
+
+
+def test_batches_of_ray_are_completed_as_the_whole_is(X, imputer):
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
+    try:
+        ray.data.DataContext.get_current().execution_options.preserve_order = True
+        dataset = ray.data.from_pandas(X).repartition(4)
+        completed = run_recipe("Ray", imputer=imputer, dataset=dataset)["completed"].to_pandas()
+    finally:
+        ray.shutdown()
+    np.testing.assert_array_equal(completed.to_numpy(float), imputer.transform(X).to_numpy())

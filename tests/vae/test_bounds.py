@@ -1,0 +1,99 @@
+import math
+
+import pytest
+import torch
+from helpers import deviates, stream, tiny_rows, tiny_vae
+
+from skmissvae.training.objectives import Batch
+from skmissvae.vae import elbo, iwelbo
+from skmissvae.vae.bounds import looser_iwelbo
+
+K, S = 3, 4
+
+
+def vae_and_rows(n_components=K, family="normal", n=6):
+    vae = tiny_vae(n_components=n_components, prior=family, family=family).double()
+    return vae, Batch(*(part[:n] for part in tiny_rows(n + 2, dtype=torch.float64)))
+
+
+def by_loops(vae, x, observed, z):
+    """Return weights pi (K,) and ratios (S, K) of a row's stratified draws, from the formulas."""
+    q = vae.posterior(x[None], observed[None])
+    weights = [math.exp(q.log_pi[0, k]) for k in range(K)]
+    ratios = []
+    for s in range(S):
+        ratios.append([])
+        for k in range(K):
+            point = z[s * K + k]
+            joint = sum(
+                vae.decode(point).log_prob(x)[d].item() for d in range(len(x)) if observed[d]
+            )
+            joint += vae.prior().log_prob(point[None]).item()
+            densities = [math.exp(q.component.log_prob(point[None, None])[0, j]) for j in range(K)]
+            mixture = sum(w * density for w, density in zip(weights, densities, strict=True))
+            ratios[-1].append(math.exp(joint) / mixture)
+    return weights, ratios
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["normal", "student_t"])
+def test_stratified_bounds_are_the_formulas_of_the_paper(family):
+    vae, rows = vae_and_rows(family=family)
+    draws = vae.draw(rows.x, rows.observed, S, stream(), stratified=True)
+    for b in range(len(rows.x)):
+        pi, r = by_loops(vae, rows.x[b], rows.observed[b], draws.z[:, b])
+        both = [(s, k) for s in range(S) for k in range(K)]
+        expected = {
+            elbo: sum(pi[k] * math.log(r[s][k]) for s, k in both) / S,
+            iwelbo: math.log(sum(pi[k] * r[s][k] for s, k in both) / S),
+            lambda d: looser_iwelbo(d, K): sum(
+                pi[k] * math.log(sum(r[s][k] for s in range(S)) / S) for k in range(K)
+            ),
+        }
+        for bound, value in expected.items():
+            assert bound(draws)[b].item() == pytest.approx(value, rel=1e-9)
+
+
+@torch.no_grad()
+def test_ancestral_bounds_are_means_over_draws():
+    vae, rows = vae_and_rows()
+    draws = vae.draw(rows.x, rows.observed, S, stream())
+    torch.testing.assert_close(elbo(draws), draws.log_ratio.mean(0))
+    torch.testing.assert_close(iwelbo(draws), draws.log_ratio.exp().mean(0).log())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(5))
+def test_bounds_are_ordered_on_the_same_draws(seed):
+    vae, rows = vae_and_rows(n=50)
+    draws = vae.draw(rows.x, rows.observed, S, stream(seed), stratified=True)
+    middle = looser_iwelbo(draws, K)
+    assert (elbo(draws) < middle).all()
+    assert (middle < iwelbo(draws)).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stratified", [False, True])
+def test_iwelbo_rises_with_draws_and_elbo_does_not(stratified):
+    vae, rows = vae_and_rows(n=1)
+    x, observed = (t.expand(20_000, -1) for t in (rows.x, rows.observed))
+    draws = [vae.draw(x, observed, n, stream(n), stratified=stratified) for n in (1, 2, 4, 16)]
+    tight = torch.stack([iwelbo(d) for d in draws], -1)
+    assert deviates(tight.diff(dim=-1), torch.zeros(3).double()) > 4.5
+    assert (tight.mean(0).diff() > 0).all()
+    plain = torch.stack([elbo(d) for d in draws], -1)
+    assert deviates(plain.diff(dim=-1), torch.zeros(3).double()) < 4.5
+
+
+@torch.no_grad()
+def test_one_draw_of_one_component_makes_all_bounds_one():
+    vae, rows = vae_and_rows(n_components=1)
+    for stratified in (False, True):
+        one = vae.draw(rows.x, rows.observed, 1, stream(), stratified=stratified)
+        torch.testing.assert_close(elbo(one), iwelbo(one))
+        torch.testing.assert_close(elbo(one), looser_iwelbo(one, 1))
+    many = vae.draw(rows.x, rows.observed, S, stream(), stratified=True)
+    torch.testing.assert_close(iwelbo(many), looser_iwelbo(many, 1))
+    ancestral = vae.draw(rows.x, rows.observed, S, stream())
+    for bound in (elbo, iwelbo):
+        torch.testing.assert_close(bound(many), bound(ancestral))

@@ -1,0 +1,196 @@
+"""Laws of the VAE as a whole: holes are left out, gradients differ in the encoder only."""
+
+import math
+
+import pytest
+import torch
+from helpers import generator, stream, tiny_rows, tiny_vae
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from skmissvae._utils.random import Noise
+from skmissvae.training.loop import train
+from skmissvae.training.objectives import METHODS, BoundObjective
+from skmissvae.training.optim import TrainingSettings
+from skmissvae.vae import NormalLikelihood, elbo, iwelbo
+from skmissvae.vae.likelihoods import LIKELIHOODS
+from skmissvae.vae.posteriors import POSTERIORS
+from skmissvae.vae.priors import PRIORS
+
+D, L = 4, 2
+WAYS = {
+    "ancestral": {},
+    "systematic": {"systematic": True},
+    "stratified": {"stratified": True},
+}
+
+
+def double_vae(likelihood="normal", **options):
+    return tiny_vae(D, L, likelihood=LIKELIHOODS[likelihood](D, 0.01), **options).double()
+
+
+def cells(likelihood, n=6):
+    """Return rows with values that the observation model can have, and what is seen of them."""
+    rows, support = tiny_rows(n, dtype=torch.float64), LIKELIHOODS[likelihood](D, 0.01).support
+    x = rows.x if support == "real" else rows.x.sigmoid()
+    return (x.round() if support == "binary" else x), rows.observed
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_what_missing_cells_hold_does_not_matter(likelihood, way):
+    outcomes = []
+    for filling in (0.0, math.nan, math.inf, 1e30):
+        vae, (x, observed) = double_vae(likelihood), cells(likelihood)
+        x = torch.where(observed, x, filling)
+        draws = vae.draw(x, observed, 3, stream(), **WAYS[way])
+        iwelbo(draws).sum().backward()
+        grads = [weight.grad for weight in vae.parameters()]
+        outcomes.append([draws.z, draws.log_ratio, *grads])
+    for other in outcomes[1:]:
+        for ours, theirs in zip(outcomes[0], other, strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@torch.no_grad()
+def test_a_missing_column_is_no_column():
+    vae, (x, observed) = double_vae(), cells("normal")
+    observed[:, 1:3] = False
+    smaller = tiny_vae(2, L, likelihood=NormalLikelihood(2)).double()
+    seen = [0, 3]  # inputs and outputs come in two halves: values and mask, location and scale
+    keep = [*seen, *(D + i for i in seen)]
+    smaller.load_state_dict(
+        {
+            name: value[:, keep]
+            if name in ("encoder.inlet.weight", "encoder.linear.weight")
+            else value[keep]
+            if name in ("decoder.outlet.weight", "decoder.outlet.bias", "decoder.linear.weight")
+            else value
+            for name, value in vae.state_dict().items()
+        }
+    )
+    full = vae.draw(x, observed, 3, stream())
+    part = smaller.draw(x[:, seen], observed[:, seen], 3, stream())
+    torch.testing.assert_close(full.z, part.z)
+    torch.testing.assert_close(full.log_ratio, part.log_ratio)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_ratio_of_complete_rows_is_joint_over_posterior(likelihood):
+    vae, (x, observed) = double_vae(likelihood), cells(likelihood)
+    observed = torch.ones_like(observed)
+    draws = vae.draw(x, observed, 3, stream())
+    expected = (
+        vae.decode(draws.z).log_prob(x).sum(-1)
+        + vae.prior().log_prob(draws.z)
+        - vae.posterior(x, observed).log_prob(draws.z)
+    )
+    torch.testing.assert_close(draws.log_ratio, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way", WAYS)
+def test_masses_sum_to_one(way):
+    vae, (x, observed) = double_vae(), cells("normal")
+    draws = vae.draw(x, observed, 3, stream(), **WAYS[way])
+    torch.testing.assert_close(draws.log_mass.exp().sum(0), torch.ones(6).double())
+
+
+@pytest.mark.parametrize("gradient", ["stl", "dreg"])
+@pytest.mark.parametrize("name", METHODS)
+def test_estimators_agree_on_value_decoder_and_prior(name, gradient):
+    """Only the encoder has several gradients: all else has the one of the plain bound."""
+    method, outcomes = METHODS[name], []
+    for choice in ("plain", gradient):
+        vae, (x, observed) = double_vae(prior="mixture"), cells("normal")
+        draws = vae.draw(x, observed, 3, stream(), stratified=method.stratified, gradient=choice)
+        method.bound(draws).sum().backward()
+        others = [*vae.decoder.parameters(), *vae.prior.parameters()]
+        outcomes.append(
+            ([method.bound(draws), *(p.grad for p in others)], vae.encoder.outlet.weight.grad)
+        )
+    for ours, theirs in zip(outcomes[0][0], outcomes[1][0], strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not torch.allclose(outcomes[0][1], outcomes[1][1])
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_only_a_score_of_the_posterior_is_detached(stratified):
+    """A posterior whose parameters are leaves gets its gradient through draws and masses alone."""
+    vae, (x, observed) = double_vae(), cells("normal")
+    found = []
+    for detached in (False, True):
+        q = vae.posterior(x, observed)
+        noise = stream()
+        if detached:
+            z, log_mass = q.stratified(2, noise) if stratified else q.ancestral(2, noise)
+            log_ratio = vae.log_joint(x, observed, z) - q.detach().log_prob(z)
+            value = (log_mass.exp() * log_ratio).sum()
+        else:
+            value = elbo(
+                vae.draw(x, observed, 2, noise, stratified=stratified, gradient="stl")
+            ).sum()
+        found.append(torch.autograd.grad(value, vae.encoder.outlet.weight)[0])
+    torch.testing.assert_close(*found)
+    n_logits = vae.family.n_components
+    assert found[0][-n_logits:].abs().sum() > 0
+
+
+@torch.no_grad()
+def test_an_outlier_is_scored_as_it_is_and_seen_within_bounds():
+    vae, (x, observed) = double_vae(), cells("normal")
+    observed = torch.ones_like(observed)
+    x[:, 0], closer = 1e6, x.clone()
+    closer[:, 0] = 1e3
+    one, other = vae.posterior(x, observed), vae.posterior(closer, observed)
+    assert torch.equal(one.component.loc, other.component.loc)
+    z = one.stratified(1, stream())[0]
+    assert (vae.log_joint(x, observed, z) < vae.log_joint(closer, observed, z)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_training_works_in_every_precision(dtype):
+    vae, rows = tiny_vae().to(dtype), tiny_rows(dtype=dtype)
+    objective = BoundObjective(elbo, 1, stratified=True, gradient="stl")
+    state = train(vae, objective, rows, TrainingSettings(2, 32, 1e-3), generator())
+    assert all(math.isfinite(value) for value in state.history["bound"])
+    assert {p.dtype for p in vae.parameters()} == {dtype}
+
+
+class MetaNoise(Noise):
+    """Noise of the right shape without numbers."""
+
+    def normal(self, *shape):
+        return torch.empty(*shape, device="meta")
+
+    def uniform(self, *shape):
+        return torch.empty(*shape, device="meta")
+
+    def gamma(self, concentration):
+        return torch.empty_like(concentration)
+
+
+class NoTensorElsewhere(TorchDispatchMode):
+    """Fails where an operation makes a tensor on another device than "meta"."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        assert all(leaf.device.type == "meta" for leaf in made), func
+        return out
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("family", POSTERIORS)
+def test_a_step_makes_no_tensor_on_another_device(family, prior, likelihood, way):
+    likelihood = LIKELIHOODS[likelihood](D, 0.01)
+    vae = tiny_vae(D, L, prior=prior, family=family, likelihood=likelihood).to("meta")
+    x = torch.empty(6, D, device="meta")
+    observed = torch.empty(6, D, device="meta", dtype=torch.bool)
+    with NoTensorElsewhere():
+        draws = vae.draw(x, observed, 3, MetaNoise(), gradient="dreg", **WAYS[way])
+        (elbo(draws) + iwelbo(draws)).sum().backward()
+    assert draws.columns.mean().shape == (*draws.log_ratio.shape, D)
