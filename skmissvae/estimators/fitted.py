@@ -19,7 +19,7 @@ from .._utils.runtime import SeededGenerators, convert, inference, user_stacklev
 from .._utils.validation import check_minimum
 from ..inference.batching import RowFunction, WeightFunction, by_weights, draws_at_once, row_by_row
 from ..inference.conditional import ConditionalModel
-from ..inference.mcmc_diagnostics import worst
+from ..inference.mcmc_diagnostics import worst_cell_diagnostics
 from ..inference.samplers import SAMPLERS, Sampler
 from ..inference.weights import low_ess, pareto_k
 from ..tables.input_table import InputTable, NumericTable, column_names, open_table
@@ -346,7 +346,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
                 nothing = torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
                 return nothing, nothing, nothing
             run = given.run(x, o, self._common(x))
-            return run.acceptance.double(), *worst(run.means(given.vae), o)
+            return run.acceptance.double(), *worst_cell_diagnostics(run.means(given.vae), o)
 
         columns = self._of_rows(X, diagnose)
         index = X.index if isinstance(X, pd.DataFrame) else None

@@ -26,7 +26,7 @@ from .importance import (
     resample,
     weighted,
 )
-from .mcmc_diagnostics import worst
+from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
 from .weights import effective_sample_size_of, low_ess
 
@@ -46,7 +46,7 @@ W = TypeVar("W", WeightedMeans, ResampledLatents, WeightedDraws)
 
 def _effective(trace: Tensor, observed: Tensor) -> Tensor:
     """Return the effective number of draws of chains; those that disagree count as one."""
-    ess, r_hat = worst(trace, observed)
+    ess, r_hat = worst_cell_diagnostics(trace, observed)
     return torch.where(r_hat < _DISAGREE, ess, 1.0)
 
 

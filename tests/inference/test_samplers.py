@@ -2,12 +2,10 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from helpers import LinearGaussian, generator, stream, tiny_rows, tiny_vae
 
-from skmissvae.inference.mcmc_diagnostics import convergence
 from skmissvae.inference.samplers import (
     LAIR,
     SAMPLERS,
@@ -212,47 +210,6 @@ def test_a_pooled_mixture_is_the_mean_of_its_parts():
     torch.testing.assert_close(parts.log_prob_pooled(z), flat.log_prob(z))
 
 
-def autoregression(rho, n_steps=2000, n_chains=4, offset=0.0):
-    rng = np.random.default_rng(0)
-    trace = np.empty((n_steps, n_chains))
-    trace[0] = rng.normal(size=n_chains)
-    for t in range(1, n_steps):
-        trace[t] = rho * trace[t - 1] + math.sqrt(1 - rho**2) * rng.normal(size=n_chains)
-    return torch.tensor(trace + offset * np.arange(n_chains))[..., None]
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-def test_effective_sample_sizes_of_autoregressions_are_known(rho):
-    ess, r_hat = convergence(autoregression(rho))
-    expected = 8000 * (1 - rho) / (1 + rho)
-    assert abs(ess.item() / expected - 1) < 0.25
-    assert r_hat.item() < 1.03
-
-
-def test_chains_that_disagree_are_told():
-    ess, r_hat = convergence(autoregression(0.5, offset=3.0))
-    assert r_hat.item() > 1.5
-    assert ess.item() < 50
-    drift = torch.linspace(0, 1, 100, dtype=torch.float64).view(100, 1, 1)
-    assert convergence(autoregression(0.0, 100, 1) + 10 * drift)[1].item() > 1.5
-
-
-def test_r_hat_is_that_of_the_textbook():
-    trace = autoregression(0.9, 40, 3, offset=0.5).squeeze(-1)
-    halves = np.concatenate([trace[:20], trace[20:]], 1)
-    within, between = halves.var(0, ddof=1).mean(), halves.mean(0).var(ddof=1)
-    expected = math.sqrt((19 / 20 * within + between) / within)
-    assert convergence(trace.unsqueeze(-1))[1].item() == pytest.approx(expected)
-
-
-def test_a_column_is_diagnosed_alone():
-    trace = torch.cat([autoregression(-0.9, 50, 3), autoregression(0.5, 50, 3)], -1)
-    for alone, together in zip(convergence(trace[..., :1]), convergence(trace), strict=True):
-        torch.testing.assert_close(alone, together[:1])
-    for alone, in_rows in zip(convergence(trace), convergence(trace.unsqueeze(2)), strict=True):
-        torch.testing.assert_close(alone.unsqueeze(0), in_rows)
-
-
 @torch.no_grad()
 def test_the_first_half_is_warm_up():
     vae, rows = tiny_vae().eval(), tiny_rows(3)
@@ -278,13 +235,3 @@ def test_options_that_make_no_sense_are_refused(make, options):
     (name, value), *_ = options.items()
     with pytest.raises(ValueError, match=f"Parameter '{name}' of {make.__name__} .* got {value}"):
         make(**options)
-
-
-def test_traces_that_tell_nothing():
-    ess, r_hat = convergence(torch.zeros(3, 5, 2))
-    assert (ess == 1).all()
-    assert r_hat.isinf().all()
-    for value in (1.0, 0.1, 1e5 / 7):
-        still, one = convergence(torch.full((24, 5, 2), value, dtype=torch.float64))
-        assert (still == 120).all()
-        assert (one == 1).all()
