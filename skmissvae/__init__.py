@@ -32,10 +32,17 @@ from .pooling import (
     pool_wald,
 )
 from .tables import Chunks, make_missing, missing_patterns
+from .training import AdamW, EarlyStopping
+from .vae.networks import ConvNetwork, CustomNetwork, ResidualNetwork
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdamW",
+    "ConvNetwork",
+    "CustomNetwork",
+    "EarlyStopping",
+    "ResidualNetwork",
     "Chunks",
     "DeMissVAEImputer",
     "Diagnosis",

@@ -1,26 +1,20 @@
-"""How many threads work on what."""
+"""The number of threads that torch uses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any
 
 import torch
 
-_MOST = 4  # a third of a row's time is Python's own, which one thread at a time can have
-
-
-In = TypeVar("In")
-
-
-Out = TypeVar("Out")
+_MAX_THREADS = 4  # a third of a row's time holds Python's interpreter lock
 
 
 @contextmanager
-def threads(n: int) -> Iterator[None]:
-    """Let torch work with n threads at most, and put its number back."""
+def thread_limit(n: int) -> Iterator[None]:
+    """Limit torch to n threads within the block."""
     before = torch.get_num_threads()
     if n >= before:
         yield
@@ -32,17 +26,21 @@ def threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def map_in_threads(function: Callable[[In], Out], parts: Sequence[In]) -> list[Out]:
-    """Apply a function to parts, each by a single thread, as many at a time as torch has, up to 4.
+@contextmanager
+def thread_map(device: torch.device, n_calls: int) -> Iterator[Callable[..., Any]]:
+    """Yield a ``map`` that runs calls in parallel, each in a single thread.
 
-    What comes out does not depend on their number.
+    As many of ``n_calls`` calls run at a time as torch has threads, up to 4; on a GPU one after the
+    other, since its libraries are not loaded safely by several threads. Results do not depend on
+    the number of threads.
     """
-    n = min(torch.get_num_threads(), len(parts), _MOST)
-    with threads(1):
+    n = min(torch.get_num_threads(), n_calls, _MAX_THREADS) if device.type == "cpu" else 1
+    with thread_limit(1):
         if n <= 1:
-            return [function(part) for part in parts]
+            yield map
+            return
         pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            return list(pool.map(function, parts))
+            yield pool.map
         finally:
             pool.shutdown(cancel_futures=True)

@@ -95,3 +95,12 @@ def anything(value: object) -> str | None:
 def a_mapping(value: object) -> str | None:
     """Check for a mapping."""
     return None if isinstance(value, Mapping) else "a mapping from columns"
+
+
+def check_fields(options: object, **checks: Check) -> None:
+    """Raise a ValueError for the first field of an options object that fails its check."""
+    for name, check in checks.items():
+        value = getattr(options, name)
+        if (requirement := check(value)) is not None:
+            owner = type(options).__name__
+            raise ValueError(f"Parameter {name!r} of {owner} must be {requirement}; got {value!r}.")

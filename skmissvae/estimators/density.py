@@ -1,25 +1,30 @@
 """Density estimation from incomplete tables."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from sklearn.base import DensityMixin
 
+from .._utils.runtime import unchanged_on_error
 from .._utils.validation import either, one_of, whole
 from ..inference.samplers import SAMPLERS, Sampler
-from ..training.demissvae import DECOMPOSED
-from ..training.objectives import METHODS
+from ..training.callbacks import with_callbacks
+from ..training.defaults import DensityDefaults
+from ..training.fit import fit_model
+from ..training.methods import METHODS
 from .base import BaseVAE
-from .options import a_sampler
+from .messages import explain_divergence, warn_if_interrupted
+from .options import is_sampler
 from .parameters import Parameter, estimator
+from .preparation import prepare_fit
 
 
 @estimator
 class VAEDensityEstimator(DensityMixin, BaseVAE):
-    r"""Density of rows with holes, by a variational autoencoder.
+    r"""Density estimation from incomplete rows by a variational autoencoder.
 
     ``score_samples`` estimates :math:`\log p(x_{obs})` of each row, ``sample`` draws new rows.
-    Any of the methods of the imputers fits the model; defaults are those for densities, not for
-    point imputations: the scale of the observation model may fall much lower.
+    Any method of the imputers fits the model. The defaults are those for densities: the lower limit
+    of the scale is smaller, and columns have marginal transforms.
 
     Parameters
     ----------
@@ -48,6 +53,8 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
     (2,)
     """
 
+    _defaults = DensityDefaults()
+
     objective: Annotated[
         str,
         Parameter(
@@ -55,38 +62,77 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
             'Method that fits the model: "MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", '
             '"MissSIWAE", "DeMissVAE", or one of the controls of its paper, "CVI-VAE" and '
             '"MVB-VAE".',
-            one_of(*METHODS, *DECOMPOSED),
+            one_of(*METHODS),
+            "model",
         ),
     ] = "MissSIWAE"
     K: Annotated[
         int,
         Parameter(
-            "int", "Components of the posterior mixture, for the methods that have one.", whole(1)
+            "int",
+            "Components of the posterior mixture, for methods that have one.",
+            whole(1),
+            "model",
         ),
     ] = 5
     n_draws: int = 2
-    n_iter_no_change: int = 40
     sampler: Annotated[
         str | Sampler,
         Parameter(
             '{"auto", "importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler',
-            "What conditions on a row's observed cells, as for the imputers, and what moves the "
-            'imputations of the decomposed methods, for which "auto" is "lair"; for the others it '
-            'is "importance".',
-            either(one_of("auto", *SAMPLERS), a_sampler),
+            "How to condition on the observed cells of a row, as for the imputers; for DeMissVAE "
+            'and its controls also what updates the stored imputations. "auto" is "lair" for them '
+            'and "importance" for the other methods.',
+            either(one_of("auto", *SAMPLERS), is_sampler),
+            "inference",
         ),
     ] = "auto"
-    # biased for the importance-weighted methods, but their models come out much better by it: on
-    # the paper's toy by 0.3 to 0.4 nats a row over the unbiased estimators
+    # biased for the importance-weighted methods, but on the paper's toy data its models are better
+    # by 0.3 to 0.4 nats per row than those of the unbiased estimators
     gradient: Literal["auto", "stl", "dreg", "plain"] = "stl"
     min_scale: float = 0.03
     learn_shapes: bool = True
 
-    # a density is overfitted sooner than a mean is
-    _hold_out_from = 100
-
-    # DensityMixin, which scikit-learn wants to the left, has a score that returns None
+    # scikit-learn requires DensityMixin to the left; its score returns None
     score = BaseVAE.score
 
     def _method_name(self) -> str:
         return self.objective
+
+    @with_callbacks
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Fit the model to an incomplete table.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or Chunks
+            The table, with missing values; ``Chunks`` if it is larger than memory.
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or a column of ``X`` is invalid, or if training diverges. The estimator
+            is then unchanged.
+
+        Notes
+        -----
+        In a process group of ``torch.distributed`` every process calls ``fit`` with its share of
+        the rows, and all get the same model. Ctrl-C ends training: the estimator is fitted up to
+        this epoch, except in a process group, where KeyboardInterrupt is raised.
+        """
+        with unchanged_on_error(self):
+            task, previous, _ = prepare_fit(self, X)
+            progress = self._progress(task, X, y)
+            with explain_divergence(self, task):
+                model = fit_model(task, previous=previous, progress=progress, interruptible=True)
+            self.model_ = model.without_training_state(keep_imputations=self.warm_start)
+            progress.close()
+        warn_if_interrupted(model)
+        return self

@@ -1,128 +1,147 @@
-"""Imputations that are made when they are asked for."""
+"""The i-th of several imputations of a table, made when it is requested."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .._utils.random import KeyedNoise, derive_seed
-from ..inference.batching import tile_by_tile
-from ..inference.conditional import ConditionalModel
-from .fitted import FittedVAE
+from ..inference.batching import map_batches, map_rows
+from ..inference.conditional import ConditionalModel, RowBatch, RowLatents
 from .imputation_task import ImputationTask, RowBlock
 
-_KEPT = 50_000_000  # numbers that are kept of latents between imputations
+_MAX_STORED = 50_000_000  # numbers of latents that are stored between imputations
+
+
+class _Cells(NamedTuple):
+    """A draw of every cell of rows."""
+
+    x: Tensor  # (B, D)
 
 
 class ImputationSampler:
-    """Makes the i-th of n imputations of a table, whatever becomes of the estimator.
+    """Returns the i-th of n imputations of a table, independent of the estimator's later changes.
 
     Parameters
     ----------
-    estimator : FittedVAE
-        A copy of the estimator that nobody changes.
     task : ImputationTask
         The table.
-    given : sequence of ConditionalModel
-        The models, which serve in turn.
+    models : sequence of ConditionalModel
+        The models, used in turn.
+    device : torch.device
+        Where to compute.
     seed : int
         Source of the draws.
     n : int
         Number of imputations.
+    warn : callable
+        Warns about low effective sample sizes.
     """
 
     def __init__(
         self,
-        estimator: FittedVAE,
         task: ImputationTask,
-        given: Sequence[ConditionalModel],
+        models: Sequence[ConditionalModel],
+        device: torch.device,
         seed: int,
         n: int,
+        warn: Callable[[np.ndarray], None],
     ) -> None:
-        self.estimator, self.task, self.given, self.seed, self.n = estimator, task, given, seed, n
-        self._kept: dict[tuple[int, int], list[np.ndarray]] = {}
-        n_latents, n_todo = given[0].vae.prior.n_latents, int(task.wanted.any(1).sum())
-        self._keeps = n_todo * n * n_latents <= _KEPT
-        self._told = False
+        self.task, self.models, self.device, self.seed, self.n = task, models, device, seed, n
+        self._warn: Callable[[np.ndarray], None] | None = warn
+        self._stored: dict[tuple[int, int], RowLatents] = {}
+        n_latents, n_rows = models[0].vae.prior.n_latents, int(task.to_impute.any(1).sum())
+        self._stores = n_rows * n * n_latents <= _MAX_STORED
 
     def __call__(self, i: int) -> Any:
         """Return the i-th completed table."""
-        found, ess = [], []
-        for part in self.task.parts():
-            x, effective_sample_size_of = self._draws(part, i)
-            found.append(self.task.numbers(part, x))
-            ess.append(effective_sample_size_of)
-        if not self._told:
-            n_draws = self.given[0].n_draws
-            self.estimator._warn_of_poor_weights(np.concatenate(ess), n_draws)
-            self._told = True
-        return self.task.table(found)
+        numbers, ess = [], []
+        for block in self.task.blocks():
+            x, block_ess = self._draw_cells(block, i)
+            numbers.append(self.task.numbers(block, x))
+            ess.append(block_ess)
+        if self._warn is not None:  # once
+            self._warn(np.concatenate(ess))
+            self._warn = None
+        return self.task.table(numbers)
 
-    def _draws(self, part: RowBlock, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the i-th draw of all modelled cells of the rows to do, and effective draws."""
-        given, estimator, todo = self.given[i % len(self.given)], self.estimator, part.todo
-        x = np.empty((len(todo), part.rows.x.shape[1]))
-        if not len(todo):
+    def _draw_cells(self, block: RowBlock, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the i-th draw of the incomplete rows, and the effective sample sizes."""
+        incomplete = block.incomplete
+        x = np.empty((len(incomplete), block.rows.x.shape[1]))
+        if not len(incomplete):
             return x, np.empty(0)
-        latents, ess = self._shared(part, i)
+        model = self.models[i % len(self.models)]
+        latents, ess = self._latents(block, i)
         ess = ess.copy()
-        pooled, place = ~np.isnan(latents).any(1), np.zeros(len(part.rows.x), dtype=np.intp)
-        place[todo] = np.arange(len(todo))
+        has_latents = ~np.isnan(latents).any(1)
+        order = np.zeros(len(block.rows.x), dtype=np.intp)
+        order[incomplete] = np.arange(len(incomplete))
 
-        def sample(
-            there: ConditionalModel, x: Tensor, o: Tensor, rows: Sequence[int]
-        ) -> tuple[Tensor, ...]:
-            z = torch.from_numpy(latents[place[rows]]).to(x.device)[None]
-            return (there.decode(z).sample(self._noise(part, x, rows, 2, i))[0].double(),)
+        def decode(model: ConditionalModel, batch: RowBatch) -> _Cells:
+            z = torch.from_numpy(latents[order[batch.positions]]).to(batch.x.device)[None]
+            return _Cells(model.decode(z).sample(batch.new_noise())[0].double())
 
-        def draw(
-            there: ConditionalModel, x: Tensor, o: Tensor, rows: Sequence[int]
-        ) -> tuple[Tensor, ...]:
-            return there.drawn(x, o, self._noise(part, x, rows, 2, i))
-
-        if pooled.any():
-            places, many, made = todo[pooled], given.row_invariant(), None
-            if many is not None:  # one draw of a row is little to do
-                made = tile_by_tile(part.rows, sample, many, estimator._device(), places)
-            if made is None:
-                made = estimator._row_by_row(
-                    part.rows, lambda g, x, o, i: sample(g, x, o, [i]), given, places
-                )
-            (x[pooled],) = made
-        if not pooled.all():
-            rest = todo[~pooled]
-            x[~pooled], ess[~pooled] = estimator._by_weights(part.rows, draw, rest, given=given)
+        noise = self._noise(block, 2, i)
+        if has_latents.any():
+            positions = incomplete[has_latents]
+            drawn = map_batches(block.rows, decode, model, self.device, noise, positions)
+            x[has_latents] = drawn.x
+        if not has_latents.all():
+            positions = incomplete[~has_latents]
+            draws = map_rows(
+                block.rows,
+                ConditionalModel.draw,
+                model,
+                self.device,
+                noise,
+                positions,
+                batched=True,
+            )
+            x[~has_latents], ess[~has_latents] = draws.x, draws.ess
         return x, ess
 
-    def _shared(self, part: RowBlock, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return latents (n_todo, L) of pools that serve all imputations, NaN where none may.
+    def _latents(self, block: RowBlock, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return latents, (n_rows, L), from pools that all imputations share; NaN if not possible.
 
-        Those of all imputations are found at the first call, and kept where there is room.
+        Those of all imputations are computed in the first call, and stored if there is memory.
         """
-        model = i % len(self.given)
-        slots = range(model, self.n, len(self.given))
-        if len(slots) == 1 or not self._keeps:
-            z, ess = self._find(part, model, [i])
-            return z[:, 0], ess
-        key = model, part.start
-        if key not in self._kept:
-            self._kept[key] = self._find(part, model, slots)
-        z, ess = self._kept[key]
-        return z[:, slots.index(i)], ess
+        model = i % len(self.models)
+        slots = range(model, self.n, len(self.models))
+        if len(slots) == 1 or not self._stores:
+            result = self._shared_latents(block, model, [i])
+            return np.asarray(result.z)[:, 0], np.asarray(result.ess)
+        key = model, block.first
+        if key not in self._stored:
+            self._stored[key] = self._shared_latents(block, model, slots)
+        result = self._stored[key]
+        return np.asarray(result.z)[:, slots.index(i)], np.asarray(result.ess)
 
-    def _find(self, part: RowBlock, model: int, slots: Sequence[int]) -> list[np.ndarray]:
-        def choose(
-            there: ConditionalModel, x: Tensor, o: Tensor, rows: Sequence[int]
-        ) -> tuple[Tensor, ...]:
-            each = [self._noise(part, x, rows, 13, i).uniform(len(rows), 1) for i in slots]
-            return there.several(x, o, self._noise(part, x, rows, 12), torch.cat(each, 1))
+    def _shared_latents(self, block: RowBlock, model: int, slots: Sequence[int]) -> RowLatents:
+        choices = [self._noise(block, 13, i) for i in slots]
 
-        given = self.given[model]
-        return self.estimator._by_weights(part.rows, choose, part.todo, given=given)
+        def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
+            n, device = len(batch.x), batch.x.device
+            u = [choice(batch.positions, device).uniform(n, 1) for choice in choices]
+            return model.shared_latents(batch, torch.cat(u, 1))
 
-    def _noise(self, part: RowBlock, x: Tensor, rows: Sequence[int], *of: int) -> KeyedNoise:
-        return part.noise(derive_seed(self.seed, *of), rows, x.device)
+        return map_rows(
+            block.rows,
+            choose,
+            self.models[model],
+            self.device,
+            self._noise(block, 12),
+            block.incomplete,
+            batched=True,
+        )
+
+    def _noise(
+        self, block: RowBlock, *stream: int
+    ) -> Callable[[Sequence[int], torch.device], KeyedNoise]:
+        """Return the noise of rows by their identifiers."""
+        seed = derive_seed(self.seed, *stream)
+        return lambda positions, device: block.noise(seed, positions, device)

@@ -1,18 +1,17 @@
-"""Completed tables, and what is needed to make them."""
+"""A table to complete: which cells, in which blocks of rows, with which noise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from .._utils.random import KeyedNoise
-from ..tables.codecs import Dates, Floats, Mask
+from ..tables.codecs import Floats, Mask
 from ..tables.input_table import InputTable, NumericTable
 from ..tables.output import restore
 from ..tables.reader import TableReader, row_slices
@@ -20,212 +19,135 @@ from ..tables.schema import TAKEN, EncodedRows
 
 
 class RowBlock(NamedTuple):
-    """Some rows of a table to complete."""
+    """A block of rows of a table to complete."""
 
-    start: int  # position of the first
-    cells: NumericTable
+    first: int  # position of the first row
+    table: NumericTable
     rows: EncodedRows
-    wanted: Mask  # (N, n_features)   cells to impute
-    keys: NDArray[np.uint64]  # (N,)   of each row's noise
+    to_impute: Mask  # (N, n_features)   cells to impute
+    keys: NDArray[np.uint64]  # (N,)   of the noise of each row
 
     @property
-    def todo(self) -> NDArray[np.intp]:
-        """Rows in which something is to be imputed."""
-        return np.flatnonzero(self.wanted.any(1))
+    def incomplete(self) -> NDArray[np.intp]:
+        """Positions of rows with a cell to impute."""
+        return np.flatnonzero(self.to_impute.any(1))
 
-    def noise(self, seed: int, rows: Sequence[int], device: torch.device) -> KeyedNoise:
-        """Return noise of rows, whatever their company."""
-        return KeyedNoise(seed, self.keys[rows].tolist(), device=device)
+    def noise(self, seed: int, positions: Sequence[int], device: torch.device) -> KeyedNoise:
+        """Return the noise of rows, independent of the other rows."""
+        return KeyedNoise(seed, self.keys[positions].tolist(), device=device)
 
 
 class ImputationTask:
-    """A table to complete, read some rows at a time, and anew each time that it is gone through.
+    """A table to complete, which is read block by block in every pass.
 
-    All of it is read once before anything is made of it, so that what is wrong comes out; of few
-    rows that is kept.
+    All of it is read once at first, so that errors are raised before any computation; a single
+    block is kept.
 
     Parameters
     ----------
     reader : TableReader
-        How it is read.
+        Reads the table.
     source : InputTable
         The table.
-    asked : ndarray of shape (n_samples, n_features) or (n_features,), optional
-        Cells to impute, or columns whose holes are; all holes without it.
+    where : ndarray of shape (n_samples, n_features) or (n_features,), optional
+        Cells to impute, or columns whose missing cells are; None imputes all missing cells.
     keys : ndarray of shape (n_samples,)
-        Those of each row's noise.
+        Keys of the noise of each row.
     bounds : tuple of ndarray of shape (n_features,)
-        Least and greatest values, in the table's units.
+        Lower and upper bounds, in the units of the table.
     template : InputTable
-        The table at fit.
-    flags : callable
-        Returns columns to put beside the others, for the holes of some rows.
+        The table of fit.
+    indicators : callable
+        Returns additional columns by name, for the mask of missing cells.
     """
 
     def __init__(
         self,
         reader: TableReader,
         source: InputTable,
-        asked: Mask | None,
+        where: Mask | None,
         keys: NDArray[np.uint64],
         bounds: tuple[np.ndarray, np.ndarray],
         template: InputTable,
-        flags: Callable[[Mask], dict[str, np.ndarray]],
+        indicators: Callable[[Mask], dict[str, np.ndarray]],
     ) -> None:
         self.reader, self.source, self.template = reader, source, template
-        self.bounds, self._asked, self._keys = bounds, asked, keys
+        self.bounds, self._where, self._keys = bounds, where, keys
         self._fillable = reader.schema.fillable()
-        self._places, self._only = row_slices(source.n_rows), None
+        self._slices, self._only_block = row_slices(source.n_rows), None
         #: Cells to impute.
-        self.wanted = np.empty((source.n_rows, len(reader.names)), dtype=bool)
-        beside = []
-        for part, place in zip(self.parts(), self._places, strict=True):
-            self.wanted[place] = part.wanted
-            beside.append(flags(part.cells.holes))
-            if len(self._places) == 1:
-                self._only = part
-        self._flags = {name: np.concatenate([one[name] for one in beside]) for name in beside[0]}
+        self.to_impute = np.empty((source.n_rows, len(reader.names)), dtype=bool)
+        columns = []
+        for block, rows in zip(self.blocks(), self._slices, strict=True):
+            self.to_impute[rows] = block.to_impute
+            columns.append(indicators(block.table.holes))
+            if len(self._slices) == 1:
+                self._only_block = block
+        self._indicators = {
+            name: np.concatenate([part[name] for part in columns]) for name in columns[0]
+        }
 
-    def parts(self) -> Iterator[RowBlock]:
-        """Yield the table, some rows at a time."""
-        return (self._only or self._read(place) for place in self._places)
+    def blocks(self) -> Iterator[RowBlock]:
+        """Yield the table in blocks of rows."""
+        return (self._only_block or self._read(rows) for rows in self._slices)
 
     def whole(self) -> RowBlock:
-        """Return the table as one part."""
-        return self._only or self._read(slice(0, self.source.n_rows))
+        """Return the table as one block."""
+        return self._only_block or self._read(slice(0, self.source.n_rows))
 
-    def _read(self, place: slice) -> RowBlock:
-        cells = self.reader.cells(self.source.part(place), place.start)
-        if self._asked is None or self._asked.ndim == 1:
-            wanted = cells.holes & (True if self._asked is None else self._asked)
+    def _read(self, rows: slice) -> RowBlock:
+        table = self.reader.cells(self.source.part(rows), rows.start)
+        if self._where is None or self._where.ndim == 1:
+            to_impute = table.holes & (True if self._where is None else self._where)
         else:
-            wanted = self._asked[place]
-            cells = cells._replace(observed=cells.observed & ~wanted)
-        wanted = wanted & self._fillable
-        rows = self.reader.rows(cells, place.start)
-        return RowBlock(place.start, cells, rows, wanted, self._keys[place])
+            to_impute = self._where[rows]
+            table = table._replace(observed=table.observed & ~to_impute)
+        to_impute = to_impute & self._fillable
+        encoded = self.reader.rows(table, rows.start)
+        return RowBlock(rows.start, table, encoded, to_impute, self._keys[rows])
 
-    def numbers(self, part: RowBlock, x: np.ndarray) -> list[Floats]:
-        """Return a number for each wanted cell of each kept column.
+    def numbers(self, block: RowBlock, x: np.ndarray) -> list[Floats]:
+        """Return a number for each cell to impute, per column of the output.
 
         Parameters
         ----------
-        part : RowBlock
-            Some rows.
-        x : ndarray of shape (n_todo, D)
-            Values of the modelled columns of those to do, in the model's units.
+        block : RowBlock
+            A block of rows.
+        x : ndarray of shape (n_incomplete, D)
+            Values of the modelled columns of its incomplete rows, in the model's units.
         """
-        schema, todo = self.reader.schema, part.todo
-        made = schema.decode(x, part.cells.values[todo], part.cells.observed[todo])
-        # units may round a number over its bound
-        inside = np.isin(schema.treatment, TAKEN)
-        low, high = (np.where(inside, edge, np.nan).astype(made.dtype) for edge in self.bounds)
-        made, wanted = np.fmin(np.fmax(made, low), high), part.wanted[todo]
-        return [made[wanted[:, j], j] for j in schema.kept]
+        schema, incomplete = self.reader.schema, block.incomplete
+        table = block.table
+        values = schema.decode(x, table.values[incomplete], table.observed[incomplete])
+        # the conversion of units may round a number beyond its bound
+        is_modelled = np.isin(schema.treatment, TAKEN)
+        low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in self.bounds)
+        values, to_impute = np.fmin(np.fmax(values, low), high), block.to_impute[incomplete]
+        return [values[to_impute[:, j], j] for j in schema.kept]
 
     def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
-        """Return the completed table: those that ``numbers`` returned of each part."""
+        """Return the completed table, given what ``numbers`` returned for each block."""
         schema = self.reader.schema
-        found = map(np.concatenate, zip(*numbers, strict=True))  # a column at a time
+        columns = map(np.concatenate, zip(*numbers, strict=True))
         kept = schema.kept.tolist()
         return restore(
-            self.source, schema.codecs, found, self.wanted, kept, self._flags, self.template
+            self.source,
+            schema.codecs,
+            columns,
+            self.to_impute,
+            kept,
+            self._indicators,
+            self.template,
         )
 
 
-def describe(
-    task: ImputationTask,
-    part: RowBlock,
-    stats: NDArray[np.float64],
-    chances: NDArray[np.float64],
-    levels: Sequence[Sequence[Any]],
-    statistics: Sequence[str],
-    names: Sequence[Any],
-) -> pd.DataFrame:
-    """Return a line per wanted cell of numbers, and one per level of other wanted cells.
-
-    Parameters
-    ----------
-    task : ImputationTask
-        The table.
-    part : RowBlock
-        The whole of it.
-    stats : ndarray of shape (n_todo, D, n_statistics)
-        Of cells of numbers, in the model's units; the second is a spread, the others are places.
-    chances : ndarray of shape (n_todo, D, n_levels)
-        Probabilities of levels.
-    levels : sequence of sequences
-        Levels of each modelled column, none where it is one of numbers.
-    statistics, names : sequence of str
-        Names of the statistics and of the table's columns.
-    """
-    schema, todo = task.reader.schema, part.todo
-    place = {int(j): d for d, j in enumerate(schema.modelled)}
-    place |= {copy: place[source] for copy, source in schema.copies.items()}
-    labels = _row_labels(task.source)
-    found = []
-    for j, d in place.items():
-        rows = np.flatnonzero(part.wanted[todo, j])
-        codec = schema.codecs[j]
-        # the cell of a copy whose original is seen
-        known = rows[part.rows.observed[todo[rows], d]]
-        value = part.rows.x[todo[known], d]
-        stats[known, d], stats[known, d, 1] = value[:, None], 0.0
-        if levels[d]:
-            chances[known, d] = value[:, None] == np.arange(chances.shape[-1])
-        n_lines = max(1, len(levels[d]))
-        lines: dict[str, Any] = {
-            "row": np.repeat(labels[todo[rows]], n_lines),
-            "column": pd.Series([names[j]] * (n_lines * len(rows)), dtype=object),
-            "kind": codec.kind,
-        }
-        if levels[d]:
-            lines["level"] = list(levels[d]) * len(rows)
-            lines["probability"] = chances[rows, d, :n_lines].ravel()
-        else:
-            values = schema.in_units(d, stats[rows, d])
-            # calibration may move quantiles beyond what there can be
-            low, high = schema.limits(d)
-            ends = max(low, task.bounds[0][j]), min(high, task.bounds[1][j])
-            values[:, 2:] = values[:, 2:].clip(*ends)
-            values[:, 1] = schema.scale[d] * stats[rows, d, 1]
-            for s, statistic in enumerate(statistics):
-                lines[statistic] = values[:, s]
-                if isinstance(codec, Dates):
-                    units = codec.spans if s == 1 else codec.decode
-                    told: Any = units(values[:, s])
-                    if codec.zone and s != 1 and len(told):
-                        told = pd.DatetimeIndex(told).tz_convert(codec.zone)
-                    lines[statistic] = told
-                elif codec.whole and s >= 2:  # quantiles are values, means are not
-                    lines[statistic] = np.rint(values[:, s]) + 0.0
-        frame = pd.DataFrame(lines)
-        frame["_place"] = np.repeat(todo[rows], n_lines)
-        frame["_column"] = j
-        found.append(frame)
-    columns = ["row", "column", "kind", "level", "probability", *statistics]
-    if not sum(map(len, found)):
-        return pd.DataFrame(columns=columns)
-    told = pd.concat([frame for frame in found if len(frame)])
-    told = told.sort_values(["_place", "_column"], kind="stable", ignore_index=True)
-    return told.reindex(columns=columns)
-
-
-def _row_labels(source: InputTable) -> NDArray[Any]:
-    """Return the labels of a pandas index, or positions."""
-    native = None if source.frame is None else nw.to_native(source.frame)
-    if isinstance(native, pd.DataFrame) and source.dtype is None:
-        return np.asarray(native.index)
-    return np.arange(source.n_rows)
-
-
 def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:
-    """Return the keys of rows' noise: their positions, or their own identifiers.
+    """Return the keys of the noise of rows: their positions, or their identifiers.
 
     Parameters
     ----------
     row_ids : array-like of int or str of shape (n_rows,) or None
-        Identifiers; whole numbers from zero on are those of positions.
+        Identifiers; non-negative integers are the keys of these positions.
     n_rows : int
         Number of rows.
     """

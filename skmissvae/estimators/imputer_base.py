@@ -1,11 +1,9 @@
-"""What the imputers share."""
+"""The base class of the imputers: completing tables."""
 
 import copy
-import math
-import warnings
 from collections.abc import Sequence
-from numbers import Real
-from typing import Annotated, Any, Literal, Self
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -15,169 +13,213 @@ from sklearn.base import TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from typing_extensions import override
 
-from .._utils.random import KeyedNoise, derive_seed
-from .._utils.runtime import user_stacklevel
-from .._utils.validation import a_mapping, check_minimum, either, none, one_of, whole
-from ..inference.batching import draws_at_once
-from ..inference.calibration import (
-    Calibration,
-    checked_quantiles,
-    normal_score,
-    quantiles_at,
-    weighted_quantiles,
-)
+from .._utils.random import derive_seed
+from .._utils.runtime import unchanged_on_error
+from .._utils.validation import check_minimum
+from ..inference.batching import map_rows, n_decoded_draws
+from ..inference.calibration import Calibration
 from ..inference.conditional import ConditionalModel
-from ..inference.summaries import describe_cells, level_probabilities, median, mode
 from ..tables.chunks import Chunks
 from ..tables.dataframes import to_pandas
-from ..tables.input_table import NumericTable, column_names, requested_cells
-from ..tables.missingness import borrowed_masks
-from ..tables.schema import EncodedRows
+from ..tables.input_table import column_names, requested_cells
 from ..tables.value_limits import limits
 from ..training.bootstrap import fit_bootstrap_models
-from ..training.data import TrainingRows
-from ..training.defaults import (
-    SMALL,
-    TrainingStep,
-    epochs_from_factor_analysis,
-    step_from_factor_analysis,
-)
-from ..training.initialization import TRIED_ROWS, choose_initialization
-from .base import LEAST_ROWS, BaseVAE, warn_of
+from ..training.calibration import fit_calibration
+from ..training.callbacks import with_callbacks
+from ..training.defaults import ImputationDefaults
+from ..training.fit import FitTask, FittedModel, fit_model
+from ..training.selection import ROWS_WITH_CHOICE, choose_initialization
+from .base import BaseVAE
+from .cell_distributions import describe_cells
 from .imputation_sampler import ImputationSampler
-from .imputation_task import ImputationTask, RowBlock, describe, row_keys
+from .imputation_task import ImputationTask, row_keys
 from .imputations import Imputations
-from .parameters import Parameter, estimator
-
-_CALIBRATION_SHARE = 0.2  # rows that are kept from the models to calibrate intervals by
-
-
-_N_MASKS = 5  # times that other cells of theirs are hidden
-
-
-_N_RESAMPLED = 256  # latents that stand for p(z | x_obs) where a median or mode is asked for
-
-
-def a_bound(value: object) -> str | None:
-    """Check for a number, which may be infinite."""
-    good = isinstance(value, Real) and not isinstance(value, bool) and value == value
-    return None if good else "a number"
-
-
-def a_number_of_jobs(value: object) -> str | None:
-    """Check for a number of processes, as joblib has them."""
-    good = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value != 0
-    return None if good else "an integer other than 0"
+from .messages import explain_divergence, warn, warn_if_interrupted, warn_of_columns
+from .options import ImputationOptions
+from .parameters import estimator
+from .preparation import prepare_fit, table_size, training_settings
+from .strategies import STRATEGIES
 
 
 @estimator
-class BaseImputer(TransformerMixin, BaseVAE):
-    """What the imputers share: completing tables."""
+class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
+    """Base class of the imputers."""
 
+    _defaults = ImputationDefaults()
     _attributes = """
 indicator_ : MissingIndicator or None
-    What makes the indicator columns, where ``add_indicator`` asks for them.
-models_ : list of estimators
-    Models of bootstrap samples of the rows, ``n_models`` of them, or none.
+    Makes the indicator columns, if ``add_indicator`` is set.
+models_ : list of FittedModel
+    Models of bootstrap samples of the rows, ``n_bootstrap`` of them.
 calibration_ : DataFrame or None
-    A line per column of numbers: hidden cells that ``calibrate`` learned from, and the share of
-    them that intervals covered before it."""
+    A row per numeric column: number of hidden cells, and the coverage of intervals without the
+    calibration."""
 
-    estimate: Annotated[
-        Literal["auto", "mean", "median", "mode", "draw"],
-        Parameter(
-            '{"auto", "mean", "median", "mode", "draw"}',
-            "What ``transform`` puts into a missing cell: the conditional mean given the row's "
-            "observed cells, by ``sampler``; the conditional median or "
-            'mode; or a draw. "auto" is the mean, and for binary columns the more probable value. '
-            "Where a pile of a value has a probability of its own (``learn_shapes``) the mode is "
-            "that of the other values. Read at the call.",
-            one_of("auto", "mean", "median", "mode", "draw"),
-        ),
-    ] = "auto"
-    add_indicator: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether columns that tell what was missing, for each column with holes at fit, are "
-            "put beside the completed ones.",
-            one_of(True, False),
-        ),
-    ] = False
+    @with_callbacks
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Fit the model to an incomplete table.
 
-    min_value: Annotated[
-        Any,
-        Parameter(
-            "float, mapping or None",
-            "Least value of imputed numbers: one for all modelled columns of numbers, or a mapping "
-            "from columns (names or indices), of dates, too. Imputations are draws and means of "
-            "the model given that they are within the bounds, so that nothing piles up there. Read "
-            "at the call.",
-            either(a_bound, a_mapping, none),
-        ),
-    ] = None
-    max_value: Annotated[
-        Any,
-        Parameter(
-            "float, mapping or None",
-            "Greatest value of imputed numbers, likewise. Read at the call.",
-            either(a_bound, a_mapping, none),
-        ),
-    ] = None
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or Chunks
+            The table, with missing values; ``Chunks`` if it is larger than memory.
+        y : Ignored
+            Not used, present for API consistency by convention.
 
-    n_models: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Models that ``impute`` and ``cell_distribution`` draw from in turn. With 1 it is the "
-            "model of all rows. More are fitted beside it, each to a bootstrap sample of the rows, "
-            "so that imputations differ by what is not known of the model, too: inference from "
-            "small tables needs that, with an imputation of each model. They share the start that "
-            "``init`` chose by all rows. ``transform``, scores and samples are of the model of all "
-            "rows in any case.",
-            whole(1),
-        ),
-    ] = 1
-    n_jobs: Annotated[
-        int | None,
-        Parameter(
-            "int or None",
-            "Processes that fit the ``n_models``; None is one, or what a joblib.parallel_config "
-            "says, and -1 all cores. Results do not depend on it. A GPU trains up to 32 models at "
-            "once instead, but for DeMissVAE, images and callables of one's own; what comes out "
-            "then depends on how many there are.",
-            either(a_number_of_jobs, none),
-        ),
-    ] = None
+        Returns
+        -------
+        self : object
+            The fitted estimator.
 
-    calibrate: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether ``fit`` also learns how wide the intervals of ``cell_distribution`` have to "
-            "be: models are fitted to 80% of the rows, and the others' cells, hidden by the "
-            "table's own patterns, tell how far quantiles must be moved out or in for a 90% "
-            "interval to cover 90%, of cells that are missing where like ones are observed. It "
-            "doubles the time of the fit, but for the choice of ``init``, which all rows have a "
-            "say in. Rows lose those cells beside their own, so that "
-            "intervals err on the wide side.",
-            one_of(True, False),
-        ),
-    ] = False
+        Raises
+        ------
+        ValueError
+            If a parameter or a column of ``X`` is invalid, or if training diverges. The estimator
+            is then unchanged.
+
+        Notes
+        -----
+        In a process group of ``torch.distributed`` every process calls ``fit`` with its share of
+        the rows, and all get the same model. If one raises an error in training the others wait,
+        unless the launcher stops them, as ``torchrun`` does. ``partial_fit`` and ``refit_encoder``
+        do not use the group.
+
+        Ctrl-C ends the training of the model: the estimator is fitted up to this epoch. In a
+        process group, while an initialization is chosen and while bootstrap models are fitted,
+        KeyboardInterrupt is raised and the estimator is unchanged.
+        """
+        with unchanged_on_error(self):
+            task, previous, is_in_memory = prepare_fit(self, X)
+            if previous is None:
+                self._prepare_imputation()
+                if is_in_memory:
+                    task = self._choose_initialization(task)
+            progress = self._progress(task, X, y)
+            with explain_divergence(self, task):
+                model = fit_model(task, previous=previous, progress=progress, interruptible=True)
+                if model.stopped_by is not None or previous is not None:
+                    settings = task.settings._replace(max_iter=model.n_iter)
+                    task = task._replace(settings=settings)
+                self._fit_more_models(task)
+            self.model_ = model.without_training_state(keep_imputations=self.warm_start)
+            progress.close()
+        warn_if_interrupted(model)
+        return self
+
+    def _choose_initialization(self, task: FitTask) -> FitTask:
+        """Return the fit of a small table with the initialization that hidden cells select."""
+        is_open = self.init == "auto" and task.spec.factor_analysis != "never"
+        if not is_open or len(task.rows.rows.x) not in ROWS_WITH_CHOICE:
+            return task
+        n_rows = task.rows.n_rows
+        spec = choose_initialization(
+            task,
+            lambda spec: self._defaults.settings(table_size(self, spec, n_rows), n_all_rows=n_rows),
+            np.array([support == "coded" for support in self.schema_.supports], dtype=bool),
+            verbose=self.verbose > 0,
+        )
+        return task._replace(spec=spec, settings=training_settings(self, spec, n_rows))
+
+    def _prepare_imputation(self) -> None:
+        """Check bounds and calibration, and learn which columns have missing cells."""
+        self.models_: list[FittedModel] = []
+        self._calibration: Calibration | None = None
+        self._bounds()
+        schema = self.schema_
+        if self.calibrate and not schema.numeric().any():
+            raise ValueError(
+                f"Parameter 'calibrate' of {type(self).__name__} must be False for a table without "
+                "a numeric column that varies: only numeric cells have intervals."
+            )
+        warn_of_columns(
+            column_names(self),
+            (np.array(schema.treatment) == "identifier") & (schema.n_missing > 0),
+            "Columns in which no value occurs twice have missing cells, in which one of these "
+            "values is imputed: {}. Drop these columns, or convert them to numbers or dates.",
+        )
+        self.indicator_: MissingIndicator | None = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
+            self.indicator_.fit(np.where(schema.n_missing > 0, np.nan, 0.0)[None])
+
+    def _fit_more_models(self, task: FitTask) -> None:
+        """Fit the bootstrap models and the calibration."""
+        seeds = [derive_seed(task.seed, 8, i) for i in range(self.n_bootstrap)]
+        self.models_, self._calibration = fit_bootstrap_models(task, seeds, self.n_jobs), None
+        if self.calibrate:
+            self._calibration = fit_calibration(
+                task,
+                self._conditional_models,
+                self._shared_noise,
+                self.schema_.numeric(),
+                n_bootstrap=self.n_bootstrap,
+                n_jobs=self.n_jobs,
+            )
+
+    @override
+    def partial_fit(self, X: Any, y: object = None) -> Self:
+        for name, value in (("n_bootstrap", 0), ("calibrate", False)):
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"Parameter {name!r} of {type(self).__name__} must be {value} for partial_fit, "
+                    f"which does not keep the rows; got {getattr(self, name)!r}. Use fit."
+                )
+        with unchanged_on_error(self):
+            is_first = not hasattr(self, "model_")
+            super().partial_fit(X)
+            if is_first:
+                self._prepare_imputation()
+            self.models_, self._calibration = [], None  # of an earlier fit
+        return self
+
+    @override
+    def refit_encoder(self, X: Any, y: object = None) -> Self:
+        other = super().refit_encoder(X)
+        refitted = [super(BaseImputer, self.with_model(m)).refit_encoder(X) for m in self.models_]
+        other.models_ = [estimator.model_ for estimator in refitted]
+        other._calibration = None  # it holds for the first encoder
+        return other
+
+    def with_model(self, model: FittedModel) -> Self:
+        """Return a copy of the imputer with another model, such as one of ``models_``.
+
+        Parameters
+        ----------
+        model : FittedModel
+            A model that was fitted to the same columns.
+
+        Returns
+        -------
+        object
+            A fitted imputer without bootstrap models and calibration.
+        """
+        other = copy.copy(self)
+        other.model_, other.models_, other._calibration = model, [], None
+        return other
+
+    @override
+    def _check_out_of_core(self, how: str) -> None:
+        super()._check_out_of_core(how)
+        if self.n_bootstrap:
+            raise ValueError(
+                f"{type(self).__name__} with n_bootstrap={self.n_bootstrap} cannot be fitted "
+                f"{how}: bootstrap models require all rows in memory. Use n_bootstrap=0; for very "
+                "many rows such models hardly differ."
+            )
 
     def fit_transform(self, X: Any, y: object = None, **fit_params: Any) -> Any:
-        """Fit the model to an incomplete table, and complete it.
+        """Fit the model to an incomplete table and complete it.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            The table, with holes.
+            The table, with missing values.
         y : Ignored
-            Present for scikit-learn's sake.
+            Not used, present for API consistency by convention.
         **fit_params
-            None that ``fit`` knows.
+            ``fit`` has none.
 
         Returns
         -------
@@ -193,149 +235,17 @@ calibration_ : DataFrame or None
         """
         if isinstance(X, Chunks):
             raise TypeError(
-                "X is a table in Chunks, which cannot be completed in one go: after fit(chunks) "
-                "take chunks.map(imputer.transform)."
+                "Chunks are only accepted by fit. Use chunks.map(imputer.transform) to transform "
+                "them."
             )
         return super().fit_transform(X, y, **fit_params)
 
-    def _check_pieces(self, how: str) -> None:
-        super()._check_pieces(how)
-        if self.n_models > 1:
-            raise ValueError(
-                f"{type(self).__name__} with n_models={self.n_models} cannot be fitted "
-                f"{how}: each further model learns from a bootstrap sample of all rows. Set "
-                "n_models=1: of very many rows models hardly differ."
-            )
-
-    def _fit_more(self, rows: EncodedRows, max_iter: int, seed: int) -> None:
-        self.models_: list[Self] = []
-        if self.n_models > 1:
-            seeds = [derive_seed(seed, 8, i) for i in range(self.n_models)]
-            fitted = fit_bootstrap_models(self, rows, max_iter, seeds, self.n_jobs)
-            for model in fitted:  # processes bring copies of what all share
-                model._table, model._spec, model._template = self._table, self._spec, self._template
-            self.models_ = fitted
-        self._calibration = self._calibrated(rows, max_iter, seed) if self.calibrate else None
-
-    def _calibrated(self, rows: EncodedRows, max_iter: int, seed: int) -> Calibration:
-        """Learn from hidden cells of rows that the model has not seen how wide intervals must be.
-
-        Models of other rows are fitted as those of all rows were.
-        """
-        random_state = np.random.RandomState(derive_seed(seed, 9) % 2**32)
-        order = random_state.permutation(len(rows.x))
-        n_kept = round((1 - _CALIBRATION_SHARE) * len(order))
-        kept, rest = (rows.part(which) for which in np.split(order, [n_kept]))
-        hidden = np.concatenate(
-            [borrowed_masks(rest.observed, random_state) for _ in range(_N_MASKS)]
-        )
-        numeric = self._table.numeric()
-        if not (hidden & numeric).any():
-            raise ValueError(
-                f"calibrate=True has no cells of numbers to learn from in {len(rest.x)} of "
-                f"{len(order)} rows; give more rows or set calibrate=False."
-            )
-        other = copy.copy(self)
-        other.calibrate = False
-        other.batch_size, other.learning_rate = self._step(len(order))
-        other.early_stopping = self._holds_out(len(order))
-        held_out = other._held_out(n_kept, seed)
-        other = other._refitted(TrainingRows(kept, held_out), max_iter, derive_seed(seed, 10))
-        other._fit_more(kept, max_iter, derive_seed(seed, 10))
-        x, observed = np.tile(rest.x, (_N_MASKS, 1)), np.tile(rest.observed, (_N_MASKS, 1))
-        # a cell counts once, by the first mask that hides it
-        masks = hidden.reshape(_N_MASKS, *rest.x.shape)
-        counts = (masks & (masks.cumsum(0) == 1)).reshape(hidden.shape) & numeric
-        holed = EncodedRows(np.where(hidden, 0.0, x), observed & ~hidden)
-        given = [one.to(self._device()) for one in other._conditionals()]
-
-        def place(there: ConditionalModel, row: Tensor, seen: Tensor, i: int) -> tuple[Tensor, ...]:
-            models = [one._replace(held=there.held) for one in given]
-            values, w = describe_cells(models, row, seen, other._common)[:2]
-            noise = KeyedNoise(derive_seed(seed, 11), [i], device=row.device)
-            truth = torch.as_tensor(x[i], device=row.device)
-            return (normal_score(values, w, truth, noise.uniform(1, len(truth))),)
-
-        which = np.flatnonzero(counts.any(1))
-        (found,) = other._row_by_row(holed, place, which=which)
-        return Calibration(np.where(counts[which], found, np.nan))
-
-    def _choose_start(self, rows: EncodedRows, held_out: Tensor | None, seed: int) -> None:
-        """Try both starts where a table is small and the training is left to us."""
-        is_open = (
-            self.init == "auto" and self.max_iter is None and self.vae_.coordinates is not None
-        )
-        if is_open and len(rows.x) in TRIED_ROWS:
-            self._spec = choose_initialization(self, rows, held_out, seed)
-            self._build(seed)
-
-    def _begins_linear(self, n_rows: int) -> bool:
-        """Tell whether the model starts from factor analysis of all of its columns."""
-        has_start = self.vae_.coordinates is not None and n_rows >= LEAST_ROWS
-        return has_start and self.vae_.likelihood.covers_all_columns
-
-    def _usual_step(self, n_rows: int) -> TrainingStep:
-        """Return the step that ``batch_size=None`` stands for."""
-        numbers = self._begins_linear(n_rows) and self._table.numeric().all()
-        return step_from_factor_analysis(n_rows) if numbers else SMALL
-
-    def _model_epochs(self, n_rows: int) -> int:
-        """Return those of the model itself, whose decoder can overfit."""
-        if not self._begins_linear(n_rows):
-            return self._epochs(n_rows)  # there is something to learn from nothing
-        size, numeric = self._step(n_rows).rows, bool(self._table.numeric().all())
-        return epochs_from_factor_analysis(n_rows, len(self._spec.facts), size, numeric)
-
     @property
     def calibration_(self) -> pd.DataFrame | None:
-        """Per column of numbers: hidden cells that were learned from, and coverage before."""
-        if not hasattr(self, "_table"):
-            raise AttributeError(f"{type(self).__name__} has no calibration_ before fit.")
-        names = column_names(self)
-        named = [names[j] for j in self._table.modelled]
-        return None if self._calibration is None else self._calibration.report(named)
-
-    def _ready_for_a_piece(self) -> None:
-        for name, value in (("n_models", 1), ("calibrate", False)):
-            if getattr(self, name) != value:
-                raise ValueError(
-                    f"Parameter {name!r} of {type(self).__name__} must be {value} for partial_fit, "
-                    f"which has no other rows to refit models to; got {getattr(self, name)!r}. "
-                    "Call fit."
-                )
-        self.models_, self._calibration = [], None  # those of an earlier fit know less
-
-    def _refit_more(self, X: Any) -> None:
-        self.models_ = [self._by(model).refit_encoder(X) for model in self.models_]
-        self._calibration = None  # it was learned with the other encoder
-
-    def _by(self, model: Self) -> Self:
-        """Return one of the ``models_`` with the settings of now."""
-        other = copy.copy(model)
-        for name, value in self.get_params(deep=False).items():
-            setattr(other, name, value)
-        other.models_, other._calibration = [], None
-        return other
-
-    def _fit_columns(self, cells: NumericTable) -> None:
-        self.models_, self._calibration = [], None
-        self._bounds()  # that they are right need not be told after training
-        if self.calibrate and not self._table.numeric().any():
-            raise ValueError(
-                f"Parameter 'calibrate' of {type(self).__name__} must be False for a table without "
-                "a column of numbers that varies: intervals are those of numbers."
-            )
-        table = self._table
-        warn_of(
-            column_names(self),
-            (np.array(table.treatment) == "identifier") & (table.n_missing > 0),
-            "Columns that hold no value twice have holes, which all get one of these values: {}. "
-            "Drop them, or convert them to numbers or dates if they are such.",
-        )
-        self.indicator_ = None
-        if self.add_indicator:
-            self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
-            self.indicator_.fit(np.where(cells.holes, np.nan, 0.0))
+        """Per numeric column: number of hidden cells, and coverage without the calibration."""
+        calibration, names = self._calibration, column_names(self)
+        modelled = [names[j] for j in self.schema_.modelled]
+        return None if calibration is None else calibration.report(modelled)
 
     def transform(self, X: Any, *, where: Any = None) -> Any:
         """Complete a table.
@@ -343,74 +253,50 @@ calibration_ : DataFrame or None
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes; new ones as well as those of ``fit``.
+            Rows, with missing values; those of ``fit`` or new ones.
         where : array-like of bool of shape (n_samples, n_features), list of columns or None
-            Cells to impute, as in mice: None takes all missing ones, a list those of some columns
-            (names or indices). Other cells stay as they are. Observed cells that a mask names are
+            Cells to impute, as in mice: None imputes all missing cells, a list those of some
+            columns (names or indices). Other cells are unchanged. Observed cells in a mask are
             imputed from the rest of their row.
 
         Returns
         -------
         data frame or ndarray of shape (n_samples, n_features_out)
-            The table without holes, in its own container, with its index and types; observed
-            cells are those of ``X``, bit for bit. What a row gets does not depend on other rows; a
-            draw depends on its position, too, and is the same for the same position of another
-            table. ``set_output`` chooses another container.
+            The completed table in the same container, with its index and data types; observed cells
+            are unchanged, bit for bit. The imputations of a row do not depend on the other rows; a
+            draw depends on the position of the row. ``set_output`` chooses another container.
 
         Raises
         ------
         ValueError, TypeError
-            If X is not a table like that of ``fit``: the message names column, row and
-            remedy. If ``where``, or a bound, names what X does not have.
+            If X does not match the table of ``fit``, or if ``where`` or a bound names a column
+            that X does not have.
         """
-        task = self._task(X, where)
-        numbers, ess = [], []
-        for part in task.parts():
-            x, effective_sample_size_of = self._completed(part)
-            numbers.append(task.numbers(part, x))
-            ess.append(effective_sample_size_of)
-        self._warn_of_poor_weights(np.concatenate(ess), self.n_importance_draws)
-        return self._contained(task.table(numbers))
-
-    def _contained(self, table: Any) -> Any:
-        """Return a frame of polars as one of pandas where ``set_output`` asks for it.
-
-        Of what is no frame of pandas scikit-learn makes one of objects.
-        """
-        asked = getattr(self, "_sklearn_output_config", {}).get("transform")
-        wants_pandas = (asked or get_config()["transform_output"]) == "pandas"
+        task, model = self._imputation_task(X, where), self._imputation_model()
+        device, strategy = self._device(), STRATEGIES[self.strategy]
+        draw_seed, numbers, ess = derive_seed(self._seed, 1), [], []
+        for block in task.blocks():
+            x, block_ess = np.empty((0, len(self.schema_.modelled))), np.empty(0)
+            if len(block.incomplete):
+                result = map_rows(
+                    block.rows,
+                    strategy.function,
+                    model,
+                    device,
+                    partial(block.noise, draw_seed) if strategy.draws else self._shared_noise,
+                    block.incomplete,
+                    batched=strategy.batched,
+                )
+                x = strategy.point(result, self.vae_)
+                block_ess = np.asarray(result.ess)
+            numbers.append(task.numbers(block, x))
+            ess.append(block_ess)
+        self._warn_of_low_ess(np.concatenate(ess))
+        table = task.table(numbers)
+        # scikit-learn would convert a frame of polars to one of pandas with object columns
+        config = getattr(self, "_sklearn_output_config", {}).get("transform")
+        wants_pandas = (config or get_config()["transform_output"]) == "pandas"
         return to_pandas(table) if wants_pandas else table
-
-    def _completed(self, part: RowBlock) -> list[np.ndarray]:
-        """Return values of all modelled cells of the rows to do, and effective draws."""
-        if not len(part.todo):
-            return [np.empty((0, part.rows.x.shape[1])), np.empty(0)]
-        decided = ~self._table.numeric()
-
-        def expect(given: ConditionalModel, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
-            expected, _, *ess = given.means(x, o, self._common(x))
-            return given.vae.likelihood.point(expected, self.estimate == "auto"), *ess
-
-        def draw(
-            given: ConditionalModel, x: Tensor, o: Tensor, rows: Sequence[int]
-        ) -> tuple[Tensor, ...]:
-            return given.drawn(x, o, part.noise(derive_seed(self._seed, 1), rows, x.device))
-
-        def middle(given: ConditionalModel, x: Tensor, o: Tensor, _: object) -> tuple[Tensor, ...]:
-            z, ess, _ = given.latents(x, o, self._common(x), _N_RESAMPLED)
-            columns = given.decode(z)
-            half = torch.full(columns.shape[-1:], 0.5, dtype=z.dtype, device=z.device)
-            value = median(columns, half) if self.estimate == "median" else mode(columns, half)
-            if decided.any():  # levels have no middle: the most probable one
-                point = given.vae.likelihood.point(columns.expected().mean(0)).to(value)
-                value = torch.where(torch.as_tensor(decided, device=z.device), point, value)
-            return value.double(), ess
-
-        given, todo = self._imputing(), part.todo
-        if self.estimate in ("median", "mode"):
-            return self._row_by_row(part.rows, middle, given, todo)
-        function = draw if self.estimate == "draw" else expect
-        return self._by_weights(part.rows, function, todo, given=given)
 
     def impute(
         self,
@@ -424,166 +310,137 @@ calibration_ : DataFrame or None
         """Complete a table several times, for inference by Rubin's rules.
 
         Each imputation draws a latent from a pool of ``n_importance_draws`` in proportion to the
-        importance weights (sampling importance resampling), or from the end of chains of
-        ``sampler``, then the missing cells given it. Pools are added until 100 of a row's draws
-        are effective, three at most, and if 20 are then, they serve all its imputations, which
-        lowers the variance between them by a hundredth, or a twentieth at most; other rows have a
-        fresh pool, or fresh chains, for each. Rows are independent; what a row gets depends on its
-        position, or its entry in ``row_ids``, on ``random_state`` and the fit alone: give other
-        tables another ``random_state``.
+        importance weights (sampling importance resampling), or from the last steps of the chains
+        of ``sampler``, and then the missing cells given the latent. Pools are added until the
+        effective sample size of a row is 100, at most three; if it is then at least 20 all
+        imputations of the row use these pools, which reduces the variance between imputations by
+        1% to 5%. Other rows get a new pool, or new chains, for each imputation. Rows are
+        independent. What a row gets depends on its position, or its entry in ``row_ids``, on
+        ``random_state`` and on the fit: use another ``random_state`` for another table.
 
-        With ``n_models=1`` the model is the same for all imputations: they differ by what the row
-        leaves open, not by what is not known of the model. With more, the i-th imputation is by
-        the i-th of ``models_``, which begin anew where there are more imputations.
+        With ``n_bootstrap=0`` all imputations come from one model and do not reflect its
+        uncertainty. Otherwise the i-th imputation uses the i-th of ``models_``, from the first
+        again if there are more imputations.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing values.
         n_imputations : int, default=5
             Number of completed tables.
         random_state : int, RandomState instance or None, default=None
-            Source of the draws; None takes the estimator's own ``random_state``.
+            Source of the draws; None uses the ``random_state`` of the estimator.
         where : array-like of bool of shape (n_samples, n_features), list of columns or None
             Cells to impute, as in ``transform``.
         row_ids : array-like of int or str of shape (n_samples,) or None, default=None
-            Identifiers by which rows get their draws, in whatever order and company they come.
-            None takes their positions.
+            Identifiers that determine the draws of the rows, in any order and selection. None uses
+            their positions.
 
         Returns
         -------
         Imputations
-            A lazy sequence of tables like ``X``: each is made when it is asked for, so that one
-            is in memory at a time. Its ``to_frame()`` has them all below one another.
+            A lazy sequence of tables like ``X``; one is in memory at a time. ``to_frame()``
+            returns all of them in one frame.
 
         Raises
         ------
         ValueError, TypeError
-            As of ``transform``, or if ``n_imputations`` or ``row_ids`` is not what it
-            must be.
+            As of ``transform``, or if ``n_imputations`` or ``row_ids`` is invalid.
         """
         check_minimum(1, n_imputations=n_imputations)
-        # tables made later are still of this fit, these settings and this table
-        task, given = self._task(X, where, row_ids, keep=True), self._conditionals()
-        if 1 < len(given) < n_imputations:
-            warnings.warn(
-                f"{n_imputations} imputations are drawn from {len(given)} models in turn: those of "
-                "one model are too alike for Rubin's rules. For inference take one imputation of "
-                "each model.",
-                UserWarning,
-                stacklevel=user_stacklevel(),
+        # tables that are made later belong to this fit, these settings and this table
+        task = self._imputation_task(X, where, row_ids, copies=True)
+        models, n = self._conditional_models(), int(n_imputations)
+        if 1 < len(models) < n:
+            warn(
+                f"{n} imputations are drawn from {len(models)} models in turn: those of one model "
+                "are too similar for Rubin's rules. Use one imputation per model."
             )
         seed = self._call_seed(random_state)
-        draw = ImputationSampler(copy.copy(self), task, given, seed, int(n_imputations))
-        return Imputations(draw, range(int(n_imputations)), list(self.get_feature_names_out()))
+        warn_of_low_ess = copy.copy(self)._warn_of_low_ess
+        make = ImputationSampler(task, models, self._device(), seed, n, warn_of_low_ess)
+        return Imputations(make, range(n), list(self.get_feature_names_out()))
 
     def cell_distribution(
         self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95), *, where: Any = None
     ) -> pd.DataFrame:
-        """Tell how sure the model is of each missing cell.
+        """Return the distribution of each missing cell given the observed cells of its row.
 
-        Distributions are those of the cell given the observed cells of its row, by the weighted
-        draws that ``transform`` takes means of, over all ``models_`` where there are several. With
-        ``calibrate=True`` quantiles are moved so that intervals between them cover what they
-        should.
+        It is that of the weighted draws whose means ``transform`` imputes, over all ``models_`` if
+        there are any. With ``calibrate=True`` quantiles are moved so that intervals between them
+        have their nominal coverage.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing values.
         quantiles : sequence of float, default=(0.05, 0.5, 0.95)
-            Probabilities, above 0 and below 1. The columns ``"5%"`` and ``"95%"`` enclose 90%.
+            Probabilities between 0 and 1. The columns ``"5%"`` and ``"95%"`` form a 90% interval.
         where : array-like of bool of shape (n_samples, n_features), list of columns or None
-            Cells to describe, as in ``transform``. Observed cells that a mask names are described
-            from the rest of their row.
+            Cells to describe, as in ``transform``. Observed cells in a mask are described from the
+            rest of their row.
 
         Returns
         -------
         DataFrame
-            A line per cell of a modelled column of numbers or dates: ``row`` (label of a pandas
-            index, or position), ``column``, ``kind``, ``mean``, ``std`` and the quantiles, in the
-            column's units. A line per level for cells of categories and of two values: ``level``
-            and its ``probability``.
+            A row per cell of a modelled numeric or date column: ``row`` (label of a pandas index,
+            or position), ``column``, ``kind``, ``mean``, ``std`` and the quantiles, in the units of
+            the column. For categorical and binary cells a row per category: ``level`` and its
+            ``probability``.
 
         Raises
         ------
         ValueError, TypeError
-            As of ``transform``, or if a quantile is not above 0 and below 1.
+            As of ``transform``, or if a quantile is not between 0 and 1.
         """
-        levels = checked_quantiles(quantiles)
-        task, table, device = self._task(X, where), self._table, self._device()
-        part = task.whole()
-        given = [one.to(device) for one in self._conditionals()]
-        D = len(table.modelled)
-        labels = [table.levels(d) for d in range(D)]
-        n_codes = max(map(len, labels), default=0)
-        moved = None if self._calibration is None else self._calibration.moved(levels)
-        read = weighted_quantiles if moved is None else quantiles_at
-        at = torch.as_tensor(np.tile(levels, (D, 1)) if moved is None else moved, device=device)
+        return describe_cells(self, X, quantiles, where)
 
-        def log_progress(
-            there: ConditionalModel, x: Tensor, o: Tensor, i: int
-        ) -> tuple[Tensor, ...]:
-            models = [one._replace(held=there.held) for one in given]
-            values, w, mean, columns, ess = describe_cells(models, x, o, self._common)
-            missing = (~o[0]).nonzero().squeeze(1)
-            stats = torch.full((1, D, 2 + len(levels)), math.nan, dtype=w.dtype, device=device)
-            values, mean = values[:, missing], mean[missing]
-            stats[0, missing, 0] = mean
-            stats[0, missing, 1] = (w @ (values - mean).square()).sqrt()
-            stats[0, missing, 2:] = read(values, w, at[missing])
-            chances = torch.stack(
-                [level_probabilities(part, share, n_codes) for part, share in columns]
-            )
-            return stats, chances.sum(0, keepdim=True), ess
+    def _imputation_task(
+        self, X: Any, where: Any, row_ids: Any = None, *, copies: bool = False
+    ) -> ImputationTask:
+        """Return a table to complete; a copy of what the user may change, if requested."""
+        table, names = self._open(X), column_names(self)
+        cells = None if where is None else requested_cells(where, table, names)
+        if copies:
+            table, cells = table.copy(), None if cells is None else cells.copy()
+        keys, bounds = row_keys(row_ids, table.n_rows), self._bounds()
+        return ImputationTask(
+            self._reader(), table, cells, keys, bounds, self._template, self._indicator_columns
+        )
 
-        stats, chances, ess = self._row_by_row(part.rows, log_progress, given[0], part.todo)
-        self._warn_of_poor_weights(ess, self.n_importance_draws)
-        statistics = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
-        return describe(task, part, stats, chances, labels, statistics, column_names(self))
-
-    def _task(self, X: Any, where: Any, row_ids: Any = None, keep: bool = False) -> ImputationTask:
-        """Return a table to complete; a copy of what the user may yet change where it is kept."""
-        source, names = self._opened(X), column_names(self)
-        if keep:
-            source = source.copy()
-        asked = None if where is None else requested_cells(where, source, names)
-        asked = asked.copy() if keep and asked is not None else asked
-        keys, bounds = row_keys(row_ids, source.n_rows), self._bounds()
-        reader, template = self._reader(), self._template
-        return ImputationTask(reader, source, asked, keys, bounds, template, self._indicators)
-
-    def _indicators(self, holes: np.ndarray) -> dict[str, np.ndarray]:
-        """Return columns that tell what was missing, where they are asked for."""
+    def _indicator_columns(self, missing: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the indicator columns of missingness by name, if there are any."""
         if self.indicator_ is None:
             return {}
         # an array, whatever set_output says
-        flags = np.asarray(self.indicator_.transform(np.where(holes, np.nan, 0.0)))
-        names = self.get_feature_names_out()[len(self._table.kept) :]
-        return dict(zip(names, flags.T, strict=True))
+        columns = np.asarray(self.indicator_.transform(np.where(missing, np.nan, 0.0)))
+        names = self.get_feature_names_out()[len(self.schema_.kept) :]
+        return dict(zip(names, columns.T, strict=True))
 
-    def _conditionals(self) -> list[ConditionalModel]:
-        """Return the models to draw from in turn, with the settings of the call."""
-        given = self._imputing()
+    def _conditional_models(
+        self, models: Sequence[FittedModel] | None = None
+    ) -> list[ConditionalModel]:
+        """Return the models of imputations: the bootstrap models, or the model of all rows."""
+        model = self._imputation_model()
+        fitted = self.models_ if models is None else models
         return [
-            given._replace(vae=model.vae_, completed=getattr(model, "completed_vae_", None))
-            for model in self.models_
-        ] or [given]
+            model._replace(vae=other.vae, completed_vae=other.completed_vae) for other in fitted
+        ] or [model]
 
-    def _imputing(self) -> ConditionalModel:
-        """Return the model and the settings of the call, with the bounds of what is imputed."""
-        given, table = self._conditional(), self._table
+    def _imputation_model(self) -> ConditionalModel:
+        """Return the model with the bounds of imputed cells."""
+        model, schema = self.conditional_model(), self.schema_
         low, high = self._bounds()
         if np.isinf(low).all() and np.isinf(high).all():
-            return given
-        edges = [(edge[table.modelled] - table.location) / table.scale for edge in (low, high)]
-        bounds = torch.from_numpy(edges[0]), torch.from_numpy(edges[1])
-        # what is cut off is decoded once more, in double precision
-        return given._replace(bounds=bounds, held=draws_at_once(self.vae_, times=2))
+            return model
+        low, high = ((b[schema.modelled] - schema.location) / schema.scale for b in (low, high))
+        bounds = torch.from_numpy(low), torch.from_numpy(high)
+        # truncated columns are decoded a second time, in double precision
+        return model._replace(bounds=bounds, n_decoded=n_decoded_draws(self.vae_, factor=2))
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the least and the greatest number that each column may get, in its units."""
-        return limits(self._table, column_names(self), self.min_value, self.max_value)
+        """Return the bounds of each column, in its units."""
+        return limits(self.schema_, column_names(self), self.min_value, self.max_value)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of ``transform``.
@@ -591,17 +448,17 @@ calibration_ : DataFrame or None
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Names of the input's columns; None takes those seen at fit, or x0, x1, ...
+            Names of the columns of the input; None uses those of ``fit``, or x0, x1, ...
 
         Returns
         -------
         ndarray of str objects
-            Names of the kept columns, then of the indicators.
+            Names of the columns that are kept, then of the indicators.
 
         Raises
         ------
         ValueError
-            If ``input_features`` are not the names seen at fit.
+            If ``input_features`` are not the names of ``fit``.
         """
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
@@ -615,7 +472,7 @@ calibration_ : DataFrame or None
             if hasattr(self, "feature_names_in_") and list(input_features) != names:
                 raise ValueError("input_features is not equal to feature_names_in_")
             names = list(input_features)
-        kept = np.asarray(names, dtype=object)[self._table.kept]
+        kept = np.asarray(names, dtype=object)[self.schema_.kept]
         if self.indicator_ is None:
             return kept
         return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])

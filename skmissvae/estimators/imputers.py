@@ -1,18 +1,20 @@
 """The imputers: one per method, over one model."""
 
+from operator import attrgetter
 from typing import Annotated
 
 from .._utils.validation import either, one_of, whole
 from ..inference.samplers import SAMPLERS, Sampler
 from .imputer_base import BaseImputer
-from .options import a_sampler
+from .options import is_sampler
 from .parameters import Parameter, estimator
 
 _K = Parameter(
     "int",
-    "Components of the posterior mixture. Of a single one take several ``n_draws``: a bound with "
-    "one draw in all is the evidence lower bound.",
+    "Components of the posterior mixture. With K=1 use several ``n_draws``: an importance-weighted "
+    "bound with a single draw is the evidence lower bound.",
     whole(1),
+    "model",
 )
 
 
@@ -24,8 +26,8 @@ class MVAEImputer(BaseImputer):
 
     .. math:: \sum_s \tfrac1S \log \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad z_s \sim q.
 
-    The simplest of the family and the cheapest to train. Where the posterior given the observed
-    cells has several modes, the mixtures of MissVAEImputer and its kin do better.
+    It is the simplest method and the fastest to train. If the posterior given the observed cells
+    has several modes, the mixture posteriors of the other methods fit better.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ class MissVAEImputer(BaseImputer):
     .. math:: \sum_s \tfrac1S \log \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad
               z_s \sim q = \sum_k \pi_k q_k,
 
-    with gradients through the draws by implicit reparameterisation.
+    with gradients through the draws by implicit reparameterization.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ class MissVAEImputer(BaseImputer):
 
     See Also
     --------
-    MissSVAEImputer : Stratified draws, with less variance.
+    MissSVAEImputer : Stratified draws, with a lower variance.
 
     References
     ----------
@@ -107,7 +109,7 @@ class MissVAEImputer(BaseImputer):
 class MissSVAEImputer(BaseImputer):
     r"""Imputation with a mixture posterior and stratified draws, MissSVAE.
 
-    Draws are taken from every component of the posterior and carry its weight [1]_,
+    Draws come from every component of the posterior, with its weight as their mass [1]_,
 
     .. math:: \sum_k \pi_k \sum_s \tfrac1S \log \frac{p(x_{obs}, z_{ks})}{q(z_{ks} | x_{obs})},
               \quad z_{ks} \sim q_k.
@@ -154,7 +156,7 @@ class MIWAEImputer(BaseImputer):
 
     .. math:: \log \sum_s \tfrac1S \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad z_s \sim q,
 
-    tighter with every draw.
+    which tightens with the number of draws.
 
     Parameters
     ----------
@@ -191,7 +193,7 @@ class MIWAEImputer(BaseImputer):
 class MissIWAEImputer(BaseImputer):
     r"""Imputation with the importance-weighted bound and a mixture posterior, MissIWAE.
 
-    Draws are ancestral, with gradients by implicit reparameterisation [1]_,
+    Draws are ancestral, with gradients by implicit reparameterization [1]_,
 
     .. math:: \log \sum_s \tfrac1S \frac{p(x_{obs}, z_s)}{q(z_s | x_{obs})}, \quad
               z_s \sim q = \sum_k \pi_k q_k.
@@ -233,7 +235,7 @@ class MissIWAEImputer(BaseImputer):
 class MissSIWAEImputer(BaseImputer):
     r"""Imputation with the importance-weighted bound and stratified draws, MissSIWAE.
 
-    Draws are taken from every component of the posterior and carry its weight [1]_,
+    Draws come from every component of the posterior, with its weight as their mass [1]_,
 
     .. math:: \log \sum_k \pi_k \sum_s \tfrac1S \frac{p(x_{obs}, z_{ks})}{q(z_{ks} | x_{obs})},
               \quad z_{ks} \sim q_k.
@@ -274,22 +276,22 @@ class MissSIWAEImputer(BaseImputer):
 
 @estimator
 class DeMissVAEImputer(BaseImputer):
-    r"""Imputation with objectives of their own for model and encoder, DeMissVAE.
+    r"""Imputation with separate objectives of decoder and encoder, DeMissVAE.
 
-    K imputations of every row are kept while training, and moved by a sampler at each visit. With
-    the encodings of the completed rows, :math:`z_k \sim q_k = q(z | x_{obs}, x_{mis}^k)`, the
-    decoder maximises [1]_
+    K imputations of every row are stored in training, and updated by a sampler in each visit of the
+    row. With the encodings of the completed rows,
+    :math:`z_k \sim q_k = q(z | x_{obs}, x_{mis}^k)`, the decoder maximizes [1]_
 
     .. math:: \frac1K \sum_k \log p(x_{obs}, z_k) - \log \frac1K \sum_j q_j(z_k),
 
-    which mixes over the imputations as the mixture posteriors of its kin do over components, and
-    the encoder maximises the evidence lower bound of the completed rows,
+    a mixture over the imputations instead of components, and the encoder maximizes the evidence
+    lower bound of the completed rows,
 
     .. math:: \frac1K \sum_k \log p(x_{obs}, x_{mis}^k, z_k) - \log q_k(z_k).
 
-    A second encoder, of incomplete rows, is trained at the end for the model as it then is. New
-    rows are completed by its importance weights, and by chains of the sampler where those are
-    poor.
+    A second encoder, of incomplete rows, is trained at the end with the decoder fixed. Rows are
+    completed by its importance weights, or by chains of the sampler if their effective sample size
+    is low.
 
     Parameters
     ----------
@@ -298,23 +300,21 @@ class DeMissVAEImputer(BaseImputer):
     Attributes
     ----------
     completed_vae_ : torch.nn.Module
-        The model with the encoder of completed rows.
+        The VAE with the encoder of completed rows.
     {attributes}
 
     See Also
     --------
-    MissSIWAEImputer : One objective for both, and no imputations to keep.
+    MissSIWAEImputer : One objective for both networks, without stored imputations.
 
     Notes
     -----
-    Without dropout and with ``LAIR(n_replenish=0)`` sampler and objectives share a forward pass:
-    on one thread a step takes 1.8 to 2 times as long as one of MissSIWAE
-    (``benchmarks/speed_steps.md``).
-    With dropout the sampler needs one of its own.
+    Without dropout and with ``LAIR(n_replenish=0)`` the sampler and the objectives share a forward
+    pass; with dropout the sampler needs its own.
 
-    Training keeps N x K x D numbers. With ``warm_start`` they stay with the estimator, and a
-    further ``fit`` to the same rows moves them on. ``partial_fit`` starts the imputations of rows
-    that it did not see in the last call anew, and moves them ten steps before it trains.
+    Training stores N x K x D numbers. With ``warm_start`` they stay in the estimator, and another
+    ``fit`` to the same rows continues with them. ``partial_fit`` initializes the imputations of
+    rows that were not in the previous call, and updates them by ten steps before training.
 
     References
     ----------
@@ -335,25 +335,31 @@ class DeMissVAEImputer(BaseImputer):
         int,
         Parameter(
             "int",
-            "Imputations of each row while training, and components of the posterior of "
+            "Stored imputations of each row in training, and components of the posterior of "
             "incomplete rows.",
             whole(1),
+            "model",
         ),
     ] = 5
     n_draws: Annotated[
-        int, Parameter("int", "Draws per imputation and training step.", whole(1))
+        int, Parameter("int", "Draws per imputation and training step.", whole(1), "training")
     ] = 1
     min_scale: float = 0.1
     sampler: Annotated[
         str | Sampler,
         Parameter(
             '{"lair", "metropolis", "pseudo_gibbs"} or Sampler',
-            "What moves the imputations while training, and completes the rows whose importance "
-            'weights are poor. Read at the call, too, where "importance" leaves all rows to the '
-            "weights.",
-            either(one_of(*SAMPLERS), a_sampler),
+            "Updates the stored imputations in training, and completes rows with a low effective "
+            'sample size. It is read when a method is called; "importance" then uses importance '
+            "weights for all rows.",
+            either(one_of(*SAMPLERS), is_sampler),
+            "inference",
         ),
     ] = "lair"
+
+    completed_vae_ = property(
+        attrgetter("model_.completed_vae"), doc="The VAE with the encoder of completed rows."
+    )
 
     def _method_name(self) -> str:
         return "DeMissVAE"

@@ -1,10 +1,10 @@
-"""What users can set: the parameters that all estimators share."""
+"""The parameters that all estimators share, in four groups."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from torch import nn
 
 from .._utils.validation import (
     a_callable,
@@ -12,7 +12,6 @@ from .._utils.validation import (
     a_random_state,
     anything,
     either,
-    infinity,
     none,
     one_of,
     real,
@@ -20,96 +19,56 @@ from .._utils.validation import (
 )
 from ..inference.samplers import SAMPLERS, Sampler
 from ..tables.codecs import KINDS
-from ..training.spec import LikelihoodOption
+from ..training.optim import AdamW, EarlyStopping
+from ..training.spec import LikelihoodOption, check_network
 from ..vae.posteriors import POSTERIORS, Family
 from ..vae.priors import PRIORS, Prior
 from .parameters import Parameter, estimator
 
 
-def a_sampler(value: object) -> str | None:
+def is_sampler(value: object) -> str | None:
     """Check for a sampler."""
     return None if isinstance(value, Sampler) else "a Sampler"
 
 
-def columns_or_from_dtype(value: object) -> str | None:
-    """Check for "from_dtype" or a list of columns."""
-    good = value == "from_dtype" if isinstance(value, str) else value is None or np.ndim(value) == 1  # type: ignore[arg-type]
-    return None if good else "'from_dtype', None or a list or mask of columns"
+def is_adamw(value: object) -> str | None:
+    """Check for options of the optimizer."""
+    return None if isinstance(value, AdamW) else "an AdamW"
 
 
-def an_image_shape(value: object) -> str | None:
-    """Check for two or three sizes."""
-    sizes = value if isinstance(value, (tuple, list)) else ()
-    good = len(sizes) in (2, 3) and all(whole(1)(size) is None for size in sizes)
-    return None if good else "(height, width) or (channels, height, width)"
+def is_early_stopping(value: object) -> str | None:
+    """Check for options of early stopping."""
+    return None if isinstance(value, EarlyStopping) else "an EarlyStopping"
+
+
+def is_bound(value: object) -> str | None:
+    """Check for a number, which may be infinite."""
+    valid = isinstance(value, Real) and not isinstance(value, bool) and value == value
+    return None if valid else "a number"
+
+
+def is_n_jobs(value: object) -> str | None:
+    """Check for a number of processes, as in joblib."""
+    valid = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value != 0
+    return None if valid else "an integer other than 0"
 
 
 @estimator
-class Settable:
-    """Declarations alone."""
+class ModelOptions:
+    """Parameters of the model."""
 
-    #: Text of the fitted attributes that a subclass adds.
+    _group = "model"
+    #: Documentation of the fitted attributes that a subclass adds.
     _attributes = ""
 
-    n_draws: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Draws from the posterior per row and training step; per row and component where "
-            "draws are stratified.",
-            whole(1),
-        ),
-    ] = 10
     n_latents: Annotated[
         int | None,
         Parameter(
             "int or None",
-            "Number of latents. None takes the number of columns that vary, 20 at most.",
+            "Number of latents. None is the number of columns that vary, at most 20.",
             either(whole(1), none),
         ),
     ] = None
-    n_hidden: Annotated[
-        int, Parameter("int", "Width of the hidden layers of both networks.", whole(1))
-    ] = 128
-    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", whole(0))] = 2
-    dropout: Annotated[
-        float,
-        Parameter(
-            "float",
-            "Probability of dropping a hidden unit while training. Tables of many columns and rows "
-            "gain a little from 0; more of it makes intervals wider, and so less often too narrow.",
-            real(0, 1),
-        ),
-    ] = 0.1
-    linear_path: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether each network has a linear map beside it.",
-            one_of(True, False),
-        ),
-    ] = True
-    init: Annotated[
-        Literal["auto", "factor_analysis", "random"],
-        Parameter(
-            '{"auto", "factor_analysis", "random"}',
-            'Initialisation. "random": of all weights. "factor_analysis": the decoder starts as a '
-            "factor analysis of the table, and the posterior in coordinates in which that model's "
-            "exact posterior, for whichever cells are observed, is N(0, I). It takes 10 rows, a "
-            "linear path, no ``decoder`` of one's own, and a column that is neither ordered nor "
-            "of more than 20 categories nor continuous Bernoulli nor of a likelihood of one's own; "
-            "DeMissVAE has no such start. "
-            '"auto": factor analysis where it can be. But imputers of 100 to 499 rows try both '
-            "where ``max_iter`` is None: a tenth of the observed cells is hidden, a model fitted "
-            "from either start, and the start whose model imputes these cells with the lower "
-            "squared error (of numbers in standard deviations, of flags that of the probability; a "
-            "wrong category counts one) is taken for the model of all cells. That takes about four "
-            "times as long. ``init_`` tells which it was: give that as ``init`` to train the same "
-            "model with another ``max_iter``. Chunks, process groups, ``partial_fit`` and fits "
-            "that go on try nothing.",
-            one_of("auto", "factor_analysis", "random"),
-        ),
-    ] = "auto"
     prior: Annotated[
         str | Callable[[int], Prior],
         Parameter(
@@ -125,9 +84,9 @@ class Settable:
         Parameter(
             '{"auto", "normal", "student_t"} or callable',
             'Variational family, or a callable ``(n_latents, K) -> Family``. "auto" follows the '
-            "prior: importance weights are bounded only where the posterior's tails are the "
-            "heavier. After a start from factor analysis latents are mixed before that, and heavy "
-            "tails hold along these mixtures.",
+            "prior: importance weights are bounded only if the tails of the posterior are the "
+            "heavier ones. With factor analysis as initialization, components are diagonal in the "
+            "coordinates of the factor-analysis posterior.",
             either(one_of("auto", *POSTERIORS), a_callable("(n_latents, K) -> Family")),
         ),
     ] = "auto"
@@ -137,10 +96,11 @@ class Settable:
             '{"normal", "student_t", "bernoulli", "continuous_bernoulli", "cross_entropy"}, '
             "callable or mapping",
             "Observation model of continuous columns, a callable ``n_columns -> Likelihood``, or a "
-            "mapping from columns (names or indices) to either, in which continuous columns that "
-            "are not named are Normal. A column of numbers that is named becomes continuous, but "
-            'for "bernoulli"; columns of other kinds have models of their own. "cross_entropy" is '
-            "for grey values from 0 to 1, and no density: see ``CrossEntropyLikelihood``.",
+            "mapping from columns (names or indices) to either, in which continuous columns "
+            "without an entry are Normal. A column of numbers with an entry becomes continuous, "
+            'or binary with "bernoulli"; columns of other kinds have their own observation models. '
+            '"cross_entropy" is for grey values from 0 to 1 and is not a density: see '
+            "``CrossEntropyLikelihood``.",
             anything,
         ),
     ] = "normal"
@@ -148,68 +108,103 @@ class Settable:
         float,
         Parameter(
             "float",
-            "Floor of the scale of Normal and Student-t columns that ``likelihood`` names by a "
-            "string, in standard deviations of the column. Where columns nearly follow from one "
-            "another a lower floor makes better imputations; on other small tables a higher one.",
+            "Lower limit of the scale of Normal and Student-t columns, in standard deviations of "
+            "the column. A smaller one gives better imputations if columns are nearly functions of "
+            "one another, a larger one on other small tables.",
             real(0, above=True),
         ),
     ] = 0.05
-    encoder: Annotated[
-        Callable[[int, int], nn.Module] | None,
+    learn_shapes: Annotated[
+        bool,
         Parameter(
-            "callable or None",
-            "``(in_features, out_features) -> nn.Module`` to use as encoder instead of a residual "
-            "MLP.",
-            either(a_callable("(in_features, out_features) -> nn.Module"), none),
+            "bool",
+            "Whether numeric columns have marginal transforms: a sinh-arcsinh transform, fitted to "
+            "each column, reduces skewness and heavy tails, and a smallest or largest value that "
+            "makes up a fifth of a continuous column, such as zero, is a point mass. Densities "
+            "improve much, means seldom.",
+            one_of(True, False),
+        ),
+    ] = False
+    network: Annotated[
+        Any,
+        Parameter(
+            "ResidualNetwork, ConvNetwork, CustomNetwork or None",
+            "Encoder and decoder. None is ``ResidualNetwork()``: residual perceptrons with a "
+            "linear path. ``ConvNetwork((28, 28))`` is for images. ``CustomNetwork``, or an object "
+            "with the attributes ``encoder`` and ``decoder``, makes them by callables "
+            "``(in_features, out_features) -> nn.Module``.",
+            check_network,
         ),
     ] = None
-    decoder: Annotated[
-        Callable[[int, int], nn.Module] | None,
+    n_hidden: Annotated[
+        int, Parameter("int", "Width of the hidden layers of both networks.", whole(1))
+    ] = 128
+    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", whole(0))] = 2
+    dropout: Annotated[
+        float,
         Parameter(
-            "callable or None",
-            "The same for the decoder.",
-            either(a_callable("(in_features, out_features) -> nn.Module"), none),
+            "float",
+            "Probability of dropping a hidden unit in training. Large tables gain a little from 0; "
+            "a higher value makes intervals wider.",
+            real(0, 1),
         ),
-    ] = None
-    image_shape: Annotated[
-        Sequence[int] | None,
+    ] = 0.1
+
+
+@estimator
+class TrainingOptions:
+    """Parameters of training."""
+
+    _group = "training"
+
+    n_draws: Annotated[
+        int,
         Parameter(
-            "tuple of int or None",
-            "(height, width) or (channels, height, width) of the image that a row is, its pixels "
-            "in C order. Both networks are then convolutional, with ``n_hidden`` channels in the "
-            "coarsest map, and ``n_blocks`` blocks at each size; the shapes of columns are not "
-            "learned. None takes a row for a row.",
-            either(an_image_shape, none),
+            "int",
+            "Draws from the posterior per row and training step; per row and component if draws "
+            "are stratified.",
+            whole(1),
         ),
-    ] = None
+    ] = 10
     gradient: Annotated[
         Literal["auto", "stl", "dreg", "plain"],
         Parameter(
             '{"auto", "stl", "dreg", "plain"}',
-            'Estimator of the gradient to the encoder. "plain" is unbiased for every method. "stl" '
-            "(sticking the landing) has less variance; it is unbiased for MVAE, MissVAE and "
+            'Gradient estimator of the encoder. "plain" is unbiased for every method. "stl" '
+            "(sticking the landing) has a lower variance; it is unbiased for MVAE, MissVAE and "
             'MissSVAE, biased for the importance-weighted methods. "dreg" (doubly '
-            'reparameterised) is unbiased for MIWAE and MissIWAE, and for them only. "auto" is '
-            '"dreg" for those two and "stl" for the others, MissSIWAE among them. DeMissVAE\'s '
-            "encoder of incomplete rows alone follows it.",
+            "reparameterized) is unbiased for MIWAE and MissIWAE, and not defined for others. "
+            '"auto" is "dreg" for these two and "stl" for the others. In DeMissVAE it concerns the '
+            "encoder of incomplete rows.",
             one_of("auto", "stl", "dreg", "plain"),
+        ),
+    ] = "auto"
+    init: Annotated[
+        Literal["auto", "factor_analysis", "random"],
+        Parameter(
+            '{"auto", "factor_analysis", "random"}',
+            'Initialization. "random": of all weights. "factor_analysis": the decoder starts as a '
+            "factor analysis of the table, and the posterior in the coordinates of its exact "
+            "posterior, for every pattern of observed cells. It requires 10 rows, a linear path, "
+            "no custom decoder, and a column that is neither ordinal nor of more than 20 "
+            "categories nor continuous Bernoulli nor of a custom likelihood; DeMissVAE does not "
+            'support it. "auto": factor analysis if possible; but imputers of 100 to 499 rows '
+            "choose: a tenth of the observed cells is hidden, a model is fitted from each "
+            "initialization with the default training, whatever the other parameters are, and the "
+            "initialization with the lower squared error of the hidden cells is used. This takes "
+            "about four times as long; ``init_`` reports the choice. Chunks, process groups, "
+            "``partial_fit`` and ``warm_start`` use factor analysis without a choice.",
+            one_of("auto", "factor_analysis", "random"),
         ),
     ] = "auto"
     max_iter: Annotated[
         int | None,
         Parameter(
             "int or None",
-            "Epochs at most. None takes what makes 2,500 steps: 10 at least, 200 at most. "
-            "Imputers, which start from factor analysis, take fewer where that is nearly all that "
-            "can be learned: of tables of numbers 30 up to 400 rows and in between a straight line "
-            "to 200 for 1,000 rows, or the rows per modelled column where these are more; where "
-            "fewer than 8 columns are modelled, 8 over their number times as many, twice at most, "
-            "of steps and epochs beyond the 30; of tables with flags or categories 100. DeMissVAE "
-            "has no such start, nor have networks without a linear path, a ``decoder`` of one's "
-            'own, init="random", fewer than 10 rows, ordered categories, "continuous_bernoulli" '
-            "and likelihoods "
-            "of one's own. The encoder of "
-            "incomplete rows that DeMissVAE has takes half as many epochs again.",
+            "Maximum number of epochs. None depends on the table and is reported as "
+            "``max_iter_``: the epochs of 2,500 steps, from 10 to 200; imputers that are "
+            "initialized from factor analysis use fewer. The encoder of incomplete rows of "
+            "DeMissVAE is trained for half as many epochs more.",
             either(whole(1), none),
         ),
     ] = None
@@ -217,9 +212,9 @@ class Settable:
         int | None,
         Parameter(
             "int or None",
-            "Rows per training step. None is 64; but 128 where imputers start all columns from "
-            "factor analysis, these are all numbers, and the table (of ``partial_fit`` the piece) "
-            "has 600 rows or more.",
+            "Rows per training step. None is 64, or 128 for imputers that initialize all columns "
+            "from factor analysis if these are numeric and there are at least 600 rows. Reported "
+            "as ``batch_size_``.",
             either(whole(1), none),
         ),
     ] = None
@@ -227,151 +222,36 @@ class Settable:
         float | None,
         Parameter(
             "float or None",
-            "Peak learning rate of AdamW. None is 0.002; but 0.004 where ``batch_size=None`` is "
-            "128.",
+            "Peak learning rate. None is 0.002, or 0.004 for the tables for which "
+            "``batch_size=None`` is 128. Reported as ``learning_rate_``.",
             either(real(0, above=True), none),
         ),
     ] = None
-    schedule: Annotated[
-        Literal["cosine", "constant"],
+    optimizer: Annotated[
+        AdamW | None,
         Parameter(
-            '{"cosine", "constant"}',
-            "Course of the learning rate over ``max_iter`` epochs: a short rise and a cosine "
-            "to zero, or none. ``partial_fit`` keeps it constant.",
-            one_of("cosine", "constant"),
-        ),
-    ] = "cosine"
-    weight_decay: Annotated[
-        float, Parameter("float", "Decoupled weight decay of AdamW.", real(0))
-    ] = 0.0
-    max_grad_norm: Annotated[
-        float,
-        Parameter(
-            "float",
-            "Norm to which gradients are clipped; np.inf leaves them. Where the bound of MissVAE "
-            "or MissIWAE falls and does not recover, 1 keeps it from doing so: gradients through "
-            "draws from a mixture have heavy tails.",
-            either(real(0, above=True), infinity),
-        ),
-    ] = 10.0
-    early_stopping: Annotated[
-        Literal["auto"] | bool,
-        Parameter(
-            'bool or "auto"',
-            "Whether rows are held out to stop when their bound no longer rises and to keep the "
-            'best epoch\'s weights. "auto" holds rows out from 5,000 rows on (100 for densities): '
-            "smaller tables gain more from training on every row.",
-            one_of("auto", True, False),
-        ),
-    ] = "auto"
-    validation_fraction: Annotated[
-        float,
-        Parameter("float", "Share of the rows that is held out.", real(0, 1, above=True)),
-    ] = 0.1
-    n_iter_no_change: Annotated[
-        int,
-        Parameter("int", "Epochs without a rise of the held-out bound before stopping.", whole(1)),
-    ] = 10
-    tol: Annotated[
-        float, Parameter("float", "Rise of the held-out bound that counts, in nats.", real(0))
-    ] = 1e-4
-    n_importance_draws: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Importance draws per row for means, scores and imputations. Any number runs in "
-            "bounded memory. From 100 on, rows of whose first 1,024 less than a twentieth is "
-            "effective, or fewer than ten are, get as many of a proposal that is adapted to the "
-            "row. Up to 128 draws, means, imputations and scores are of many rows at a time, which "
-            "is several times as fast where a million of them are to be completed. Read at the "
-            "call.",
-            whole(1),
-        ),
-    ] = 1000
-    sampler: Annotated[
-        str | Sampler,
-        Parameter(
-            '{"importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler',
-            "How to condition on a row's observed cells: by importance weights, or by chains of a "
-            "sampler: pseudo-Gibbs, Metropolis-within-Gibbs, latent-adaptive importance "
-            "resampling (LAIR), or an object. ``score_samples`` takes importance weights always. "
-            "Read at the call.",
-            either(one_of(*SAMPLERS), a_sampler),
-        ),
-    ] = "importance"
-    n_sampler_steps: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Steps of the chains, of which the first half is warm-up; fewer than 8 leave nothing "
-            "to diagnose. Read at the call.",
-            whole(1),
-        ),
-    ] = 50
-    missing_values: Annotated[
-        Any,
-        Parameter(
-            "number, str, np.nan, None or pd.NA",
-            "What marks a missing cell beside NaN, None, pandas.NA and NaT, which always do.",
-            anything,
-        ),
-    ] = np.nan
-    feature_kinds: Annotated[
-        Mapping[Any, str] | None,
-        Parameter(
-            "mapping or None",
-            "From columns (names or indices) to what they hold: "
-            + ", ".join(f'"{kind}"' for kind in KINDS)
-            + ". Columns that are not named are what their type tells: bool and two whole numbers "
-            "are binary, ordered categories ordinal, other categories and strings categorical, "
-            "whole numbers counts (integers where some are negative), the rest continuous. All "
-            "columns of an array of numbers are continuous. ``feature_kinds_`` has the outcome.",
-            either(a_mapping, none),
+            "AdamW or None",
+            "Learning-rate schedule, weight decay and gradient clipping. None is ``AdamW()``.",
+            either(is_adamw, none),
         ),
     ] = None
-    categorical_features: Annotated[
-        Any,
+    early_stopping: Annotated[
+        Literal["auto"] | bool | EarlyStopping,
         Parameter(
-            '{"from_dtype"}, None or array-like of bool, int or str',
-            "Columns of numbers to take for categories, as in scikit-learn's histogram trees.",
-            columns_or_from_dtype,
+            'bool, "auto" or EarlyStopping',
+            "Whether rows are held out to stop when their bound no longer improves, and to keep "
+            "the weights of the best epoch. ``EarlyStopping(validation_fraction=0.1, "
+            "n_iter_no_change=10, tol=1e-4)`` sets the details; for densities the default of "
+            '``n_iter_no_change`` is 40. "auto" holds rows out if there are at least 5,000 (100 '
+            "for densities). Reported as ``early_stopping_``.",
+            either(one_of("auto", True, False), is_early_stopping),
         ),
-    ] = "from_dtype"
-    handle_unknown: Annotated[
-        Literal["error", "missing"],
-        Parameter(
-            '{"error", "missing"}',
-            "What to do with categories that were not there at fit: raise, or go by the other "
-            "columns and leave the cell as it is. A third number in a column of two, which were "
-            "taken for binary unasked, is left as it is in any case. Read at the call.",
-            one_of("error", "missing"),
-        ),
-    ] = "error"
-    learn_shapes: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether columns of numbers have shapes of their own: skewness and heavy tails are "
-            "straightened by a sinh-arcsinh map learned at fit, and a least or greatest value that "
-            "makes up a fifth of a continuous column, such as many zeros, has a probability. "
-            "Densities gain much from it, means seldom.",
-            one_of(True, False),
-        ),
-    ] = False
-    keep_empty_features: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether columns without any observed cell at fit are kept: those of numbers filled "
-            "with zeros, others as they are.",
-            one_of(True, False),
-        ),
-    ] = False
+    ] = "auto"
     warm_start: Annotated[
         bool,
         Parameter(
             "bool",
-            "Whether ``fit`` goes on from the weights and the schema of the last fit.",
+            "Whether ``fit`` continues from the weights and the schema of the last fit.",
             one_of(True, False),
         ),
     ] = False
@@ -379,8 +259,9 @@ class Settable:
         Any,
         Parameter(
             "str or torch.device",
-            'Where to compute: "cpu", "cuda", "cuda:1"; "auto" takes a CUDA device where there '
-            "is one. Read at the call; a fitted model lives on the CPU between calls.",
+            'Device of the computations: "cpu", "cuda", "cuda:1"; "auto" is a CUDA device if there '
+            "is one. It is read when a method is called; a fitted model is on the CPU between "
+            "calls.",
             anything,
         ),
     ] = "auto"
@@ -396,9 +277,170 @@ class Settable:
         int,
         Parameter(
             "int",
-            'Epochs between messages to the logger "skmissvae" at level INFO, or on stderr where '
-            "logging has not been set up; 0 is silence. "
-            "scikit-learn's callbacks (1.9 and later) draw progress bars.",
+            "0 is silent; 1 reports about ten epochs of a fit, 2 every epoch, to the logger "
+            '"skmissvae" at level INFO, or on stderr if logging has no handler. scikit-learn\'s '
+            "callbacks (1.9 and later) draw progress bars.",
             whole(0),
         ),
     ] = 0
+
+
+@estimator
+class InferenceOptions:
+    """Parameters of conditioning on observed cells."""
+
+    _group = "inference"
+
+    n_importance_draws: Annotated[
+        int,
+        Parameter(
+            "int",
+            "Importance draws per row for means, scores and imputations, in bounded memory. With "
+            "100 or more, rows with a low effective sample size (below a twentieth of the first "
+            "1,024 draws, or below ten) get as many draws from a proposal that is adapted to the "
+            "row. With at most 128, many rows are computed at a time, which is several times as "
+            "fast. It is read when a method is called.",
+            whole(1),
+        ),
+    ] = 1000
+    sampler: Annotated[
+        str | Sampler,
+        Parameter(
+            '{"importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler',
+            "How to condition on the observed cells of a row: importance weights, or Markov chains "
+            "by pseudo-Gibbs, Metropolis-within-Gibbs or latent-adaptive importance resampling "
+            "(LAIR). An object such as ``LAIR(n_steps=100)`` sets the details. ``score_samples`` "
+            "always uses importance weights. It is read when a method is called.",
+            either(one_of(*SAMPLERS), is_sampler),
+        ),
+    ] = "importance"
+
+
+@estimator
+class TableOptions:
+    """Parameters of the table."""
+
+    _group = "table"
+
+    missing_values: Annotated[
+        Any,
+        Parameter(
+            "number, str, np.nan, None or pd.NA",
+            "Marker of missing cells in addition to NaN, None, pandas.NA and NaT.",
+            anything,
+        ),
+    ] = np.nan
+    feature_kinds: Annotated[
+        Mapping[Any, str] | None,
+        Parameter(
+            "mapping or None",
+            "Kinds of columns (names or indices): "
+            + ", ".join(f'"{kind}"' for kind in KINDS)
+            + ". The kind of a column without an entry follows from its data type: bool and two "
+            "integers are binary, ordered categories ordinal, other categories and strings "
+            "categorical, integers counts (integers if some are negative), the rest continuous. "
+            "All columns of a numeric array are continuous. ``feature_kinds_`` reports the result.",
+            either(a_mapping, none),
+        ),
+    ] = None
+    handle_unknown: Annotated[
+        Literal["error", "missing"],
+        Parameter(
+            '{"error", "missing"}',
+            "How to treat categories that were not in ``fit``: raise an error, or treat the cell "
+            "as missing evidence and return it unchanged. A third number in a column of two "
+            "integers without an entry in ``feature_kinds`` is always returned unchanged. It is "
+            "read when a method is called.",
+            one_of("error", "missing"),
+        ),
+    ] = "error"
+    keep_empty_features: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether columns without an observed cell in ``fit`` are kept: numeric ones are filled "
+            "with zeros, others stay missing.",
+            one_of(True, False),
+        ),
+    ] = False
+
+
+@estimator
+class ImputationOptions:
+    """Parameters of the imputers."""
+
+    _group = "imputation"
+
+    strategy: Annotated[
+        Literal["auto", "mean", "median", "mode", "draw"],
+        Parameter(
+            '{"auto", "mean", "median", "mode", "draw"}',
+            "What ``transform`` imputes: the conditional mean given the observed cells of the row, "
+            'the conditional median or mode, or a draw. "auto" is the mean, and for binary columns '
+            "the more probable value; categories are always the most probable one or a draw. For "
+            "columns with a point mass (``learn_shapes``) the mode is that of the other values. It "
+            "is read when a method is called.",
+            one_of("auto", "mean", "median", "mode", "draw"),
+        ),
+    ] = "auto"
+    min_value: Annotated[
+        Any,
+        Parameter(
+            "float, mapping or None",
+            "Lower bound of imputed numbers: one for all modelled numeric columns, or a mapping "
+            "from columns (names or indices), including dates. Imputations are draws and means of "
+            "the model given that they are within the bounds, so that no mass accumulates at the "
+            "bounds. It is read when a method is called.",
+            either(is_bound, a_mapping, none),
+        ),
+    ] = None
+    max_value: Annotated[
+        Any,
+        Parameter(
+            "float, mapping or None",
+            "Upper bound of imputed numbers, like ``min_value``.",
+            either(is_bound, a_mapping, none),
+        ),
+    ] = None
+    add_indicator: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether the output has indicator columns of missingness, for each column with missing "
+            "cells in ``fit``.",
+            one_of(True, False),
+        ),
+    ] = False
+    n_bootstrap: Annotated[
+        int,
+        Parameter(
+            "int",
+            "Number of models that are fitted to bootstrap samples of the rows, in addition to the "
+            "model of all rows. ``impute`` and ``cell_distribution`` use them in turn, so that "
+            "imputations reflect the uncertainty of the model: inference from small tables needs "
+            "as many models as imputations. ``transform``, scores and samples use the model of all "
+            "rows. With 0, all imputations come from that model.",
+            whole(0),
+        ),
+    ] = 0
+    n_jobs: Annotated[
+        int | None,
+        Parameter(
+            "int or None",
+            "Number of processes that fit the bootstrap models; None is 1 or that of "
+            "joblib.parallel_config, and -1 is all cores. Results do not depend on it.",
+            either(is_n_jobs, none),
+        ),
+    ] = None
+    calibrate: Annotated[
+        bool,
+        Parameter(
+            "bool",
+            "Whether ``fit`` calibrates the intervals of ``cell_distribution``: models are fitted "
+            "to 80% of the rows, cells of the others are hidden by patterns of the table, and "
+            "quantiles are moved so that a 90% interval covers 90% of these cells. The time of the "
+            "fit doubles. As hidden cells come in addition to missing ones, intervals are slightly "
+            "too wide.",
+            one_of(True, False),
+        ),
+    ] = False

@@ -1,108 +1,150 @@
-"""Parameters of the estimators, each declared once: type, check, text and default.
+"""Parameters of the estimators, each declared once: type, text, check and default.
 
 A parameter is an annotated class attribute::
 
-    K: Annotated[int, Parameter("int", "Number of components.", whole(1))] = 5
+    K: Annotated[int, Parameter("int", "Number of components.", integer(1))] = 5
 
-The decorator ``estimator`` makes the explicit ``__init__`` that scikit-learn wants and writes the
-texts into the class docstring. A subclass that changes a default only declares ``K: int = 7``.
+The decorator ``estimator`` makes the explicit ``__init__`` that scikit-learn requires and writes
+the texts into the class docstring, in groups. A subclass that changes only a default declares
+``K: int = 7``.
 """
 
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from .._utils.validation import Check
 
 T = TypeVar("T")
 
+GROUPS = ("model", "training", "inference", "table", "imputation")
+
 
 class Parameter(NamedTuple):
-    """What there is to know of a parameter, beside its name and default."""
+    """The declaration of a parameter, without its name and default."""
 
     kind: str
     text: str
     check: Check
+    group: str = ""  # empty: that of the class
 
 
 def parameters(cls: type) -> dict[str, Parameter]:
     """Return the declared parameters of an estimator class, in the order of its signature."""
-    found: dict[str, Parameter] = {}
+    return {name: _declared(cls)[name] for name in inspect.signature(cls).parameters}
+
+
+def _declared(cls: type) -> dict[str, Parameter]:
+    """Return the declared parameters of a class and its bases, with their groups."""
+    declared: dict[str, Parameter] = {}
     for base in reversed(cls.__mro__):
         hints = get_type_hints(base, include_extras=True) if "__annotations__" in vars(base) else {}
         for name in vars(base).get("__annotations__", {}):
             for extra in getattr(hints.get(name), "__metadata__", ()):
                 if isinstance(extra, Parameter):
-                    found[name] = extra
-    return {name: found[name] for name in inspect.signature(cls).parameters}
+                    group = extra.group or vars(base).get("_group", "")
+                    declared[name] = extra._replace(group=group)
+    return declared
 
 
 def validate(estimator: object) -> None:
-    """Raise a ValueError that names the first parameter whose value is not what it must be."""
+    """Raise a ValueError for the first parameter whose value fails its check."""
     for name, parameter in parameters(type(estimator)).items():
         value = getattr(estimator, name)
-        want = parameter.check(value)
-        if want is not None:
+        requirement = parameter.check(value)
+        if requirement is not None:
             raise ValueError(
-                f"Parameter {name!r} of {type(estimator).__name__} must be {want}; got {value!r}."
+                f"Parameter {name!r} of {type(estimator).__name__} must be {requirement}; got "
+                f"{value!r}."
             )
 
 
-def _section(cls: type) -> Iterable[str]:
+def _parameter_section(cls: type) -> str:
+    """Return the entries of the Parameters section."""
     signature = inspect.signature(cls).parameters
+    lines = []
     for name, parameter in parameters(cls).items():
-        yield f"{name} : {parameter.kind}, default={signature[name].default!r}"
-        yield textwrap.fill(
-            parameter.text,
-            92,
-            initial_indent="    ",
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        lines.append(f"{name} : {parameter.kind}, default={signature[name].default!r}")
+        lines.append(_indented(parameter.text, 4))
+    return "\n".join(lines)
+
+
+def _group_sentence(cls: type) -> str:
+    """Return the sentence that lists the parameters by group."""
+    by_group: dict[str, list[str]] = {}
+    for name, parameter in parameters(cls).items():
+        by_group.setdefault(parameter.group, []).append(f"``{name}``")
+    groups = [f"{group} ({', '.join(names)})" for group, names in by_group.items()]
+    return _indented(f"Parameters are in {len(groups)} groups: {'; '.join(groups)}.", 0)
+
+
+def _indented(text: str, n: int) -> str:
+    return textwrap.fill(
+        text,
+        92,
+        initial_indent=" " * n,
+        subsequent_indent=" " * n,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 _ATTRIBUTES = """\
+model_ : FittedModel
+    The fitted model with its specification.
 vae_ : torch.nn.Module
-    The fitted model.
+    The VAE of ``model_``.
+schema_ : TableSchema
+    The columns of the table: kinds, units, data types.
+max_iter_, batch_size_, n_latents_ : int
+    Values of the parameters that were used.
+learning_rate_ : float
+    Value of the parameter that was used.
+early_stopping_ : EarlyStopping or False
+    Value of the parameter that was used.
+init_ : {"factor_analysis", "random"}
+    Initialization that was used.
 history_ : dict of str to list of float
     Per epoch: ``"bound"`` (mean over the batches), ``"learning_rate"``, ``"seconds"`` since the
-    start and, where rows are held out, ``"validation_bound"``.
-init_ : {"factor_analysis", "random"}
-    Initialisation that was used.
+    start of training and, if rows are held out, ``"validation_bound"``.
 n_iter_ : int
-    Epochs done since the weights' start.
+    Number of epochs since the initialization.
 validation_score_ : float
-    Bound of the held-out rows for the weights that were kept; NaN where none are held out.
+    Bound of the held-out rows for the weights that were kept; NaN if none are held out.
 feature_kinds_ : dict of str to str
-    Kind of each column: those of ``feature_kinds``, or why it is none ("identifier", "date",
-    "other").
+    Kind of each column: those of ``feature_kinds``, or why it is not modelled ("identifier",
+    "date", "other").
 fit_report_ : DataFrame
-    A line per column: kind, what becomes of it, missing cells, number of values, remarks.
+    A row per column: kind, treatment, missing cells, number of values, remarks.
 n_features_in_ : int
-    Number of columns seen at fit.
+    Number of columns in ``fit``.
 feature_names_in_ : ndarray of shape (n_features_in_,)
-    Their names, where ``X`` had names that are all strings."""
+    Their names, if all names of ``X`` are strings."""
 
 
-def _plain(annotation: Any) -> Any:
-    """Return an annotation without what stands beside the type."""
+def _type_of(annotation: Any) -> Any:
+    """Return the type of an annotation without its metadata."""
     return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False)
 def estimator(cls: type[T]) -> type[T]:
-    """Give a class its ``__init__`` and, where ``{parameters}`` stands, its Parameters section."""
-    own = inspect.get_annotations(cls)
+    """Give a class its ``__init__`` and, if it has ``{parameters}``, its Parameters section."""
     made: Any = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
-    # what is special to the class comes first; all are keywords, so that any order will do
+    own, declared = inspect.get_annotations(cls), _declared(cls)
+
+    def order(field: inspect.Parameter) -> tuple[int, bool]:
+        group = declared[field.name].group if field.name in declared else ""
+        return GROUPS.index(group) if group in GROUPS else 0, field.name not in own
+
     _, *fields = inspect.signature(made.__init__).parameters.values()
-    fields = [field.replace(annotation=_plain(field.annotation)) for field in fields]
-    made.__signature__ = inspect.Signature(sorted(fields, key=lambda field: field.name not in own))
+    fields = [field.replace(annotation=_type_of(field.annotation)) for field in fields]
+    made.__signature__ = inspect.Signature(sorted(fields, key=order))
     if made.__doc__ and "{parameters}" in made.__doc__:
         doc = inspect.cleandoc(made.__doc__)
-        doc = doc.replace("{parameters}", "\n".join(_section(made)))
+        section = "Parameters\n----------\n"
+        doc = doc.replace(section, f"{_group_sentence(made)}\n\n{section}", 1)
+        doc = doc.replace("{parameters}", _parameter_section(made))
         made.__doc__ = doc.replace("{attributes}", _ATTRIBUTES + made._attributes) + "\n"
     return made

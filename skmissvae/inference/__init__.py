@@ -1,6 +1,7 @@
 """A fitted model given the observed cells of rows: importance sampling, chains, summaries."""
 
-from .conditional import ConditionalModel
+from .batching import map_rows
+from .conditional import ConditionalModel, RowBatch
 from .importance import ImportanceSampler
 from .samplers import (
     LAIR,
@@ -13,13 +14,15 @@ from .samplers import (
 )
 
 __all__ = [
+    "LAIR",
+    "SAMPLERS",
     "Chain",
     "ConditionalModel",
     "ImportanceResampling",
     "ImportanceSampler",
-    "LAIR",
     "MetropolisWithinGibbs",
     "PseudoGibbs",
-    "SAMPLERS",
+    "RowBatch",
     "Sampler",
+    "map_rows",
 ]

@@ -1,248 +1,295 @@
-"""Applying a model to the rows of a table, so that each gets, to the last bit, what it gets alone.
+"""``map_rows``: applies a function of a fitted model to rows.
 
-One by one, or many at a time where few draws of a row do not fill the matrix products.
+The guarantee: a row gets the same bits whatever the other rows are, in any order, with any number
+of threads. Matrix libraries choose kernels, with other last bits, by a row's position in a product,
+by its alignment in memory and by the number of threads. So rows are computed one at a time in one
+thread each, or, if the draws of one row are too few to occupy a processor, in batches of constant
+size whose products are separate for each row.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn import get_config
 from torch import Tensor
 
-from .._utils.runtime import inference
-from .._utils.threads import map_in_threads
+from .._utils.random import Noise
+from .._utils.runtime import inference as inference_mode
+from .._utils.threads import thread_map
 from ..tables.schema import EncodedRows
 from ..vae.vae import VAE
 from .adaptive import n_adaptation_draws
-from .conditional import ConditionalModel
+from .conditional import ConditionalModel, RowBatch
 from .importance import BLOCK
 from .weights import needs_adaptation
 
 _log = logging.getLogger("skmissvae")
 
-
-_TOGETHER = 64  # rows that a thread takes at a time, one by one
-
-
-_LANES = 32  # numbers that processors take at a time, at most
-
-
-_FEW_LATENTS = 32  # with which proposals are adapted faster for many rows at a time
-
-
-_BYTES_PER_ENTRY = 40  # of a guide's matrices, in double precision
-
-
+_ROWS_PER_THREAD = 64  # rows that a thread computes at a time, one by one
+_VECTOR_WIDTH = 32  # numbers that a processor computes at a time, at most
+_MAX_LATENTS = 32  # with more latents, proposals are adapted faster one row at a time
+_BYTES_PER_ENTRY = 40  # of the matrices of a row's factor-analysis posterior
 _BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
+_BYTES_PER_OUTPUT = 160  # of an output of the decoder for a draw, with transforms
 
 
-_BYTES_PER_OUTPUT = 160  # of the decoder, that a draw takes; half as many or fewer but for warps
+class _BatchLimits(NamedTuple):
+    """The largest batch."""
+
+    n_draws: int  # in total
+    n_rows: int
 
 
-class _Tile(NamedTuple):
-    """What is taken at a time, at most."""
+# With more than 128 draws a single row occupies a processor, and a batch for a single row takes no
+# longer than a row of 1,000 draws. A GPU needs more work at a time.
+_CPU_LIMITS, _GPU_LIMITS = _BatchLimits(2**12, 2**7), _BatchLimits(2**16, 2**12)
 
-    draws: int
-    rows: int
-
-
-# Of more than 128 draws a row's own fill the products of a processor, and the tile of a single row
-# takes no longer than a row of 1,000 draws. A GPU needs more to be busy.
-_TILE, _DEVICE_TILE = _Tile(2**12, 2**7), _Tile(2**16, 2**12)
-
-
-#: What is asked of a row: (model, x (1, D), observed (1, D), its position) -> tensors (1, ...).
-RowFunction = Callable[[ConditionalModel, Tensor, Tensor, int], tuple[Tensor, ...]]
+#: Returns the noise of rows, given their positions and the device.
+RowNoise = Callable[[Sequence[int], torch.device], Noise]
+#: A named tuple of tensors, or of arrays, with rows on the first axis.
+Result = TypeVar("Result", bound=NamedTuple)
+#: Returns the results of the rows of a batch.
+RowFunction = Callable[[ConditionalModel, RowBatch], Result]
 
 
-#: Of rows at a time: (model, x (B, D), observed (B, D), their positions) -> tensors (B, ...).
-TileFunction = Callable[[ConditionalModel, Tensor, Tensor, Sequence[int]], tuple[Tensor, ...]]
-
-
-#: Of rows by their importance weights, one or many. The effective number of draws comes last but
-#: one, and last that by which proposals are judged, without bounds.
-WeightFunction = Callable[[ConditionalModel, Tensor, Tensor, Sequence[int]], tuple[Tensor, ...]]
-
-
-def row_by_row(
+def map_rows(
     rows: EncodedRows,
-    function: RowFunction,
-    given: ConditionalModel,
+    function: RowFunction[Result],
+    model: ConditionalModel,
     device: torch.device,
-    which: Iterable[int] | None = None,
-) -> list[np.ndarray]:
-    """Apply a function to one row after the other and put its outcomes together.
+    noise: RowNoise,
+    positions: Iterable[int] | None = None,
+    *,
+    batched: bool = False,
+    runs_chains: bool = True,
+) -> Result:
+    """Apply a function to rows and concatenate its results.
 
-    ``which`` names the rows; None takes all.
+    Parameters
+    ----------
+    rows : EncodedRows
+        The rows.
+    function : callable
+        ``(model, batch) -> result``, a named tuple of tensors with rows on the first axis. It is
+        called with one row at a time, and if ``batched`` with many.
+    model : ConditionalModel
+        The fitted model.
+    device : torch.device
+        Where to compute.
+    noise : callable
+        Returns the noise of rows, given their positions and the device.
+    positions : iterable of int, optional
+        Which rows; None takes all.
+    batched : bool
+        Whether the function takes many rows at a time. Its result then has the fields ``ess`` and
+        ``proposal_ess``: rows with a low effective sample size are computed again with adapted
+        proposals, or with chains.
+    runs_chains : bool
+        Whether the function runs chains if the model has a sampler, which takes one row at a time.
 
-    The draws of a single row fill the matrix products. Matrix libraries choose other kernels,
-    with other last bits, by a row's place in a product and by the number of threads: alone,
-    and by one thread, a row's result is its own by construction.
+    Returns
+    -------
+    Result
+        The named tuple with arrays, a row for each position.
     """
-    given = given.to(device)
-    x, observed = rows.tensors(device)
-    places = range(len(x)) if which is None else list(which)
+    job = _Job(model.to(device), *rows.tensors(device), noise, device)
+    index = np.arange(len(rows.x)) if positions is None else np.array(list(positions), np.intp)
+    if not len(index):  # the fields of an empty result are those of a row
+        return _apply(lambda values: values[:0], job.one_by_one(function, [0]))
+    if batched and (size := _batch_size(model, device, runs_chains)):
+        result = job.in_batches(function, index, size, runs_chains)
+        if result is not None:
+            return result
+    parts = _split(index, _ROWS_PER_THREAD)
+    with thread_map(device, len(parts)) as run:
+        return _concatenate(list(run(functools.partial(job.one_by_one, function), parts)))
 
-    def some(few: Sequence[int]) -> list[np.ndarray]:
-        nonlocal given
-        rows = []
-        with inference(device):
-            # what an outcome looks like tells the first row, where none is asked for
-            waiting = list(few or [0])
+
+def map_batches(
+    rows: EncodedRows,
+    function: RowFunction[Result],
+    model: ConditionalModel,
+    device: torch.device,
+    noise: RowNoise,
+    positions: NDArray[np.intp],
+) -> Result:
+    """Apply a function with little work per row to many rows at a time; see ``map_rows``."""
+    job = _Job(model.to(device), *rows.tensors(device), noise, device)
+    row_invariant = model.row_invariant()
+    if row_invariant is not None:
+        result = job.batches(function, row_invariant.to(device), positions, 2 * _VECTOR_WIDTH)
+        if result is not None:
+            return result
+    return map_rows(rows, function, model, device, noise, positions)
+
+
+class _Job(NamedTuple):
+    """A model and the rows that it is applied to, on a device."""
+
+    model: ConditionalModel
+    x: Tensor  # (N, D)
+    observed: Tensor  # (N, D)
+    noise: RowNoise
+    device: torch.device
+
+    def one_by_one(self, function: RowFunction[Result], positions: Sequence[int]) -> Result:
+        """Return the results of some rows, computed one at a time."""
+        model, results, waiting = self.model, [], list(positions)
+        with inference_mode(self.device):
             while waiting:
-                i = waiting[0]
                 try:
-                    rows.append(function(given, x[i : i + 1], observed[i : i + 1], i))
-                except torch.OutOfMemoryError:  # of a GPU, which others may share
-                    if given.held == 1:
+                    results.append(function(model, self._encode(model, waiting[:1])))
+                except torch.OutOfMemoryError:  # of a GPU, which other processes may use
+                    if model.n_decoded == 1:
                         raise
-                    given = given._replace(held=max(min(given.held, given.n_draws) // 2, 1))
+                    n_decoded = max(min(model.n_decoded, model.n_draws) // 2, 1)
+                    model = model._replace(n_decoded=n_decoded)
                 else:
                     waiting.pop(0)
-            found = [torch.cat(one).cpu().numpy() for one in zip(*rows, strict=True)]
-        return found if few else [one[:0] for one in found]
+            fields = zip(*results, strict=True)
+            return results[0]._make(torch.cat(field).cpu().numpy() for field in fields)
 
-    starts = range(0, len(places), _TOGETHER)
-    parts = [places[start : start + _TOGETHER] for start in starts] or [places]
-    # what is found does not pile up on a GPU, which one thread keeps busy
-    found = map_in_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
-    return [np.concatenate(one) for one in zip(*found, strict=True)]
+    def in_batches(
+        self, function: RowFunction[Result], index: NDArray[np.intp], size: int, runs_chains: bool
+    ) -> Result | None:
+        """Return the results of rows, computed ``size`` at a time; None if that is not possible.
 
+        Rows with a low effective sample size are computed again: with adapted proposals, and then
+        with chains if the model has a sampler. Which way a row takes depends on that row alone.
+        """
+        model, observed = self.model.row_invariant(), self.observed.cpu().numpy()
+        has_evidence = np.flatnonzero(observed[index].any(1))
+        if model is None or not len(has_evidence):
+            return None
+        first = self.batches(function, model, index[has_evidence], size)
+        if first is None:
+            return None
+        n = len(index)
+        result = _apply(lambda values: np.empty((n, *values.shape[1:]), values.dtype), first)
+        _assign(result, has_evidence, first)
+        alone = np.ones(len(index), dtype=bool)
+        alone[has_evidence] = False
+        proposal_ess = torch.from_numpy(_field(first, "proposal_ess"))
+        low_ess = has_evidence[needs_adaptation(proposal_ess, model.n_draws).numpy()]
+        adapted = None
+        if len(low_ess) and _adapts_in_batches(model):
+            adapting = model._replace(adapt="always")
+            adapted = self.batches(function, adapting, index[low_ess], _VECTOR_WIDTH)
+        if adapted is None:
+            alone[low_ess] = True
+        else:
+            _assign(result, low_ess, adapted)
+        if runs_chains and self.model.sampler is not None:
+            ess = torch.from_numpy(_field(result, "ess")[has_evidence])
+            is_incomplete = ~observed[index[has_evidence]].all(1)
+            alone[has_evidence] |= self.model.has_low_ess(ess).numpy() & is_incomplete
+        if alone.any():
+            parts = _split(index[alone], _ROWS_PER_THREAD)
+            with thread_map(self.device, len(parts)) as run:
+                rest = _concatenate(list(run(functools.partial(self.one_by_one, function), parts)))
+            _assign(result, np.flatnonzero(alone), rest)
+        return result
 
-def by_weights(
-    rows: EncodedRows,
-    function: WeightFunction,
-    given: ConditionalModel,
-    device: torch.device,
-    which: Iterable[int] | None = None,
-    *,
-    chains: bool = True,
-) -> list[np.ndarray]:
-    """Apply a function of importance weights to rows and put its outcomes together.
+    def batches(
+        self,
+        function: RowFunction[Result],
+        model: ConditionalModel,
+        index: NDArray[np.intp],
+        size: int,
+    ) -> Result | None:
+        """Return the results of rows, ``size`` at a time; None if a GPU has not enough memory."""
 
-    Few draws of a row do not fill the matrix products: many rows are taken at a time then, and
-    those whose weights are poor once more, with proposals that are adapted. What runs chains,
-    unless ``chains`` is false, takes rows alone. Which way a row goes depends on the settings
-    of the call, and on itself.
-    """
-    places = np.arange(len(rows.x)) if which is None else np.array(list(which), dtype=np.intp)
-    chains = chains and given.sampler is not None
-    size = 0 if chains and not given.where_poor else _tile(given, device)
-    many = given.row_invariant() if size else None
+        def evaluate(part: NDArray[np.intp]) -> Result:
+            padded = np.pad(part, (0, size - len(part)), mode="edge")
+            with inference_mode(self.device):
+                result = function(model, self._encode(model, padded.tolist()))
+                return _apply(lambda values: values[: len(part)].cpu().numpy(), result)
 
-    def alone(places: np.ndarray) -> list[np.ndarray]:
-        return row_by_row(rows, lambda g, x, o, i: function(g, x, o, [i]), given, device, places)
+        parts = _split(index, size)
+        try:
+            with thread_map(self.device, len(parts)) as run:
+                return _concatenate(list(run(evaluate, parts)))
+        except torch.OutOfMemoryError:  # other processes may use the GPU
+            _log.info("not enough memory for %d rows at a time: they are computed singly", size)
+            return None
 
-    def put(into: np.ndarray, made: list[np.ndarray]) -> None:
-        for one, part in zip(found, made, strict=True):
-            one[into] = part
-
-    seen = np.flatnonzero(rows.observed[places].any(1))
-    told = None
-    if many is not None and len(seen):
-        told = tile_by_tile(rows, function, many, device, places[seen], size)
-    if many is None or told is None:
-        return alone(places)[:-1]
-    found = told
-    if len(seen) < len(places):
-        found = [np.empty((len(places), *one.shape[1:]), one.dtype) for one in told]
-        put(seen, told)
-    again = seen[needs_adaptation(torch.from_numpy(found[-1][seen]), given.n_draws).numpy()]
-    rest = np.ones(len(places), dtype=bool)
-    rest[seen] = False
-    better = None
-    if len(again) and _adapts_tiles(given):
-        adapted = many._replace(adapt="always")
-        better = tile_by_tile(rows, function, adapted, device, places[again], _LANES)
-    if better is None:
-        rest[again] = True
-    else:
-        put(again, better)
-    if chains:
-        poor = given.is_poor(torch.from_numpy(found[-2][seen])).numpy()
-        rest[seen] |= poor & ~rows.observed[places[seen]].all(1)
-    if rest.any():
-        put(rest, alone(places[rest]))
-    return found[:-1]
-
-
-def tile_by_tile(
-    rows: EncodedRows,
-    function: TileFunction,
-    given: ConditionalModel,
-    device: torch.device,
-    places: np.ndarray,
-    size: int = 2 * _LANES,
-) -> list[np.ndarray] | None:
-    """Apply a function to so many rows at a time; the last ones are filled up.
-
-    The model is one that takes rows together, and the size a multiple of ``_LANES``. None where a
-    GPU has no room for so many.
-    """
-    given = given.to(device)
-    x, observed = rows.tensors(device)
-
-    def some(few: np.ndarray) -> list[np.ndarray]:
-        pad_to_cache_line = np.pad(few, (0, size - len(few)), mode="edge")
-        at = torch.from_numpy(pad_to_cache_line).to(device)
-        with inference(device):
-            outcome = function(given, x[at], observed[at], pad_to_cache_line.tolist())
-            return [part[: len(few)].cpu().numpy() for part in outcome]
-
-    parts = [places[i : i + size] for i in range(0, len(places), size)]
-    try:
-        # a GPU is kept busy by one thread, and its libraries are not loaded safely by several
-        made = map_in_threads(some, parts) if device.type == "cpu" else list(map(some, parts))
-    except torch.OutOfMemoryError:  # others may share it
-        _log.info("no room for %d rows at a time: they are taken one by one", size)
-        return None
-    return [np.concatenate(one) for one in zip(*made, strict=True)]
+    def _encode(self, model: ConditionalModel, positions: Sequence[int]) -> RowBatch:
+        index = torch.as_tensor(positions, device=self.device)
+        new_noise = functools.partial(self.noise, positions, self.device)
+        return model.encode(self.x[index], self.observed[index], new_noise, positions)
 
 
-def _tile(given: ConditionalModel, device: torch.device) -> int:
-    """Return how many rows are taken at a time; 0 stands for one by one."""
-    if given.n_draws > BLOCK:
+def _split(index: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
+    """Return positions in parts of a size."""
+    return [index[i : i + size] for i in range(0, len(index), size)]
+
+
+def _field(result: NamedTuple, name: str) -> NDArray[np.float64]:
+    return np.asarray(getattr(result, name))
+
+
+def _apply(function: Callable[[Any], Any], result: Result) -> Result:
+    """Return a result with a function applied to each field."""
+    return result._make(map(function, result))
+
+
+def _concatenate(results: Sequence[Result]) -> Result:
+    """Return the results of consecutive rows as one."""
+    return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
+
+
+def _assign(result: NamedTuple, index: NDArray[np.intp], part: NamedTuple) -> None:
+    """Write the results of some rows into those of all, in place."""
+    for values, part_values in zip(result, part, strict=True):
+        values[index] = part_values
+
+
+def _batch_size(model: ConditionalModel, device: torch.device, runs_chains: bool) -> int:
+    """Return how many rows are computed at a time; 0 for one by one."""
+    always_runs_chains = model.sampler is not None and not model.chains_for_low_ess
+    if model.n_draws > BLOCK or (runs_chains and always_runs_chains):
         return 0
-    tile = _TILE if device.type == "cpu" else _DEVICE_TILE
-    room = min(_room(given.vae, 1 if given.bounds is None else 2), tile.draws)
-    # a guide has matrices of each row
-    matrices = _limit() // (_BYTES_PER_ENTRY * (given.vae.prior.n_latents + 8) ** 2)
-    most = min(room // given.n_draws, matrices, tile.rows)
-    # what is left at the end of a tensor, when a processor has taken its numbers by so many at
-    # a time, is computed by other code with other last bits: nothing is left
-    return most // _LANES * _LANES
+    limits = _CPU_LIMITS if device.type == "cpu" else _GPU_LIMITS
+    n_draws = min(_n_draws_in_memory(model.vae, 1 if model.bounds is None else 2), limits.n_draws)
+    # each row has matrices of its factor-analysis posterior
+    n_matrices = _working_memory() // (_BYTES_PER_ENTRY * (model.vae.prior.n_latents + 8) ** 2)
+    n_rows = min(n_draws // model.n_draws, n_matrices, limits.n_rows)
+    # the rest of a tensor beyond the vector width is computed by other code with other last bits
+    return n_rows // _VECTOR_WIDTH * _VECTOR_WIDTH
 
 
-def _adapts_tiles(given: ConditionalModel) -> bool:
-    """Tell whether proposals of many rows are adapted at a time.
+def _adapts_in_batches(model: ConditionalModel) -> bool:
+    """Return whether proposals of many rows are adapted at a time.
 
-    Of many latents a row's own draws are enough to do, and take much memory.
+    With many latents the draws of a single row occupy a processor and need much memory.
     """
-    n_latents = given.vae.prior.n_latents
-    n_all = given.n_draws + n_adaptation_draws(given.n_draws, n_latents)
-    per_draw = max(_BYTES_PER_POINT * n_latents, _bytes_per_draw(given.vae))
-    return n_latents <= _FEW_LATENTS and _LANES * n_all * per_draw <= _limit()
+    n_latents = model.vae.prior.n_latents
+    n_draws = model.n_draws + n_adaptation_draws(model.n_draws, n_latents)
+    per_draw = max(_BYTES_PER_POINT * n_latents, _bytes_per_draw(model.vae))
+    return n_latents <= _MAX_LATENTS and _VECTOR_WIDTH * n_draws * per_draw <= _working_memory()
 
 
-def draws_at_once(vae: VAE, times: int = 1) -> int:
-    """Return how many draws of a row are held, each of which takes ``times`` as much as usual."""
-    return max(min(_room(vae, times), BLOCK), 1)
+def n_decoded_draws(vae: VAE, factor: int = 1) -> int:
+    """Return how many draws of a row are decoded at a time, with ``factor`` times the memory."""
+    return max(min(_n_draws_in_memory(vae, factor), BLOCK), 1)
 
 
-def _room(vae: VAE, times: int) -> int:
-    """Return how many draws ``sklearn.set_config(working_memory=...)`` lets us hold."""
-    return _limit() // (times * _bytes_per_draw(vae))
+def _n_draws_in_memory(vae: VAE, factor: int) -> int:
+    """Return how many draws fit into ``sklearn.set_config(working_memory=...)``."""
+    return _working_memory() // (factor * _bytes_per_draw(vae))
 
 
 def _bytes_per_draw(vae: VAE) -> int:
     return _BYTES_PER_OUTPUT * max(1, vae.likelihood.n_params)
 
 
-def _limit() -> int:
-    """Return the bytes that scikit-learn's ``working_memory`` gives what a thread has in hand."""
+def _working_memory() -> int:
+    """Return the bytes that scikit-learn's ``working_memory`` allows per thread."""
     return int(get_config()["working_memory"] * 2**20)

@@ -1,307 +1,362 @@
-"""What a fitted model tells of a row's latents and missing cells given its observed cells."""
+"""A fitted model conditioned on the observed cells of rows: evidence, means, draws, chains."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .._utils.random import Noise
+from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
 from .importance import (
     BLOCK,
     Adapt,
-    Evidence,
     ImportanceSampler,
-    ResampledLatents,
     WeightedDraws,
-    WeightedMeans,
     evidence,
-    moments,
     resample,
-    weighted,
+    weighted_draws,
+    weighted_means,
 )
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
 from .weights import effective_sample_size_of, low_ess
 
-_POINTS = 4096  # values that stand for a cell's distribution, if there are not more latents
+_N_VALUES = 4096  # values that represent the distribution of a cell, unless there are more latents
+# Pools of draws are added until their effective sample size is enough for all imputations of a row;
+# at the last pool less is enough, since a pool for each imputation would take long.
+_SHARED_ESS, _MAX_SHARED_POOLS, _MIN_SHARED_ESS = 100.0, 3, 20.0
+_MAX_R_HAT = 1.5  # above it chains disagree, and count as a single draw
 
 
-# Pools are added until so many draws are effective that all imputations can choose from them; at
-# the last fewer will do, as a pool for each imputation would take long.
-_SHARED_ESS, _SHARED_POOLS, _LEAST_SHARED_ESS = 100.0, 3, 20.0
+class RowBatch(NamedTuple):
+    """Rows with their posterior and their noise."""
+
+    x: Tensor  # (B, D)   zero where missing
+    observed: Tensor  # (B, D) bool
+    posterior: LatentDistribution  # q(z | x_obs), batch (B,); the prior without an observed cell
+    new_noise: Callable[[], Noise]  # returns the noise of these rows, from its start
+    positions: Sequence[int]  # of the rows in the table
 
 
-_DISAGREE = 1.5  # R-hat from which on chains are told to disagree
+class Evidence(NamedTuple):
+    """The evidence of rows."""
+
+    log_evidence: Tensor  # (B,)   importance-weighted estimate of log p(x_obs)
+    ess: Tensor  # (B,)   effective sample size
+    proposal_ess: Tensor  # (B,)   the same
 
 
-W = TypeVar("W", WeightedMeans, ResampledLatents, WeightedDraws)
+class RowMeans(NamedTuple):
+    """Conditional means of rows."""
+
+    expected: Tensor  # (B, n_expected)   of what the point estimate of a column is made of
+    z: Tensor  # (B, L)   E[z | x_obs]
+    ess: Tensor  # (B,)   effective sample size
+    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
 
 
-def _effective(trace: Tensor, observed: Tensor) -> Tensor:
-    """Return the effective number of draws of chains; those that disagree count as one."""
-    ess, r_hat = worst_cell_diagnostics(trace, observed)
-    return torch.where(r_hat < _DISAGREE, ess, 1.0)
+class RowLatents(NamedTuple):
+    """Unweighted latents of rows, approximately from p(z | x_obs)."""
+
+    z: Tensor  # (B, n, L)
+    ess: Tensor  # (B,)   effective sample size of the draws behind them
+    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
 
 
-def _chosen(w: Tensor, u: Tensor) -> Tensor:
-    """Return which draws uniform numbers choose by their weights: (*, M), (*, n) -> (*, n)."""
-    total = w.cumsum(-1)
-    # rounding must not choose one behind the last
-    return torch.searchsorted(total, u.to(total) * total[..., -1:]).clamp_max(w.shape[-1] - 1)
+class RowDraws(NamedTuple):
+    """A draw of every cell of rows."""
+
+    x: Tensor  # (B, D)   approximately from p(x | x_obs)
+    ess: Tensor  # (B,)   effective sample size of the latents behind it
+    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
+
+
+class WeightedLatents(NamedTuple):
+    """Weighted latents of a single row that represent p(z | x_obs)."""
+
+    z: Tensor  # (M, 1, L)
+    w: Tensor  # (M,)   their sum is one
+    ess: Tensor  # (1,)
 
 
 class ConditionalModel(NamedTuple):
-    """Ways to condition a model on the observed cells of rows.
+    """A fitted model and the ways to condition it on the observed cells of rows.
+
+    Methods take a ``RowBatch``: many rows if ``row_invariant`` has made the model, a single row
+    otherwise.
 
     Parameters
     ----------
     vae : VAE
-        The model, with an encoder for incomplete rows.
+        The model, with an encoder of incomplete rows.
     n_draws : int
-        Importance draws.
+        Importance draws per row.
     sampler : Sampler or None
-        What runs chains; None leaves it to the importance weights.
-    completed : VAE or None
-        The same model with an encoder for completed rows, for the chains; None takes ``vae``.
-    n_steps : int
-        Steps of the chains.
-    where_poor : bool
-        Whether chains run for those rows alone whose importance weights are poor.
-    held : int
-        Importance draws of which there are columns at a time, as far as they are summed over.
+        Runs chains; None uses importance weights.
+    completed_vae : VAE or None
+        The same model with an encoder of completed rows, for the chains; None uses ``vae``.
+    chains_for_low_ess : bool
+        Whether chains run only for rows whose importance weights have a low effective sample size.
+    n_decoded : int
+        Importance draws of a row that are decoded at a time.
     bounds : tuple of Tensor of shape (D,), optional
-        Where the columns of what is imputed are cut off.
-    adapt : {"never", "where poor", "always"}
-        Whose proposals are adapted.
+        Lower and upper bounds of imputed columns.
+    adapt : {"never", "if needed", "always"}
+        Which proposals are adapted.
     """
 
     vae: VAE
     n_draws: int
-    sampler: Sampler | None
-    completed: VAE | None
-    n_steps: int
-    where_poor: bool
-    held: int = BLOCK
+    sampler: Sampler | None = None
+    completed_vae: VAE | None = None
+    chains_for_low_ess: bool = False
+    n_decoded: int = BLOCK
     bounds: tuple[Tensor, Tensor] | None = None
-    adapt: Adapt = "where poor"
-
-    def decode(self, z: Tensor) -> ColumnDistribution:
-        """Return what is imputed given latents: (*, L) -> batch (*, D)."""
-        return self.vae.decode(z) if self.bounds is None else self._cut(z)[0]
-
-    def _cut(self, z: Tensor) -> tuple[ColumnDistribution, Tensor]:
-        """Return columns cut off at the bounds, and the log-shares that are left, (*, D)."""
-        assert self.bounds is not None, "asked by those who have them"
-        # tails want double precision
-        columns = self.vae.likelihood(self.vae.decoder(z).double())
-        return truncated(columns, *self.bounds)
-
-    def _blocks(self, x: Tensor, observed: Tensor, noise: Noise) -> ImportanceSampler:
-        """Return the importance draws of rows."""
-
-        def imputed(draws: Draws) -> tuple[ColumnDistribution, Tensor]:
-            columns, log_share = self._cut(draws.z)
-            return columns, torch.where(observed, 0.0, log_share).sum(-1)
-
-        return ImportanceSampler(
-            self.vae,
-            x,
-            observed,
-            self.n_draws,
-            noise,
-            imputed=None if self.bounds is None else imputed,
-            adapt=self.adapt,
-            held=self.held,
-        )
-
-    def _log_share(self, z: Tensor, observed: Tensor) -> Tensor:
-        """Return what the bounds add to the log-weights of latents: (M, 1, L) -> (M,)."""
-        if self.bounds is None:
-            return z.new_zeros(len(z))
-        return torch.where(observed, 0.0, self._cut(z)[1]).sum(-1).squeeze(-1)
+    adapt: Adapt = "if needed"
 
     def to(self, device: torch.device) -> ConditionalModel:
         """Return a copy on a device."""
         if device.type == "cpu":
             return self
-        vae, completed = copy.deepcopy((self.vae, self.completed))
+        vae, completed = copy.deepcopy((self.vae, self.completed_vae))
         return self._replace(
             vae=vae.to(device),
-            completed=None if completed is None else completed.to(device),
+            completed_vae=None if completed is None else completed.to(device),
             bounds=self.bounds and (self.bounds[0].to(device), self.bounds[1].to(device)),
         )
 
     def row_invariant(self) -> ConditionalModel | None:
-        """Return what takes many rows at a time, (B, D), where this takes one, by weights alone.
+        """Return a model for many rows at a time, by importance weights without adaptation.
 
-        Their draws are the encoder's: no proposal is adapted. None where networks have no such
-        form.
+        None if a network has no form in which the bits of a row do not depend on other rows.
         """
         vae = self.vae.row_invariant()
         return None if vae is None else self._replace(vae=vae, sampler=None, adapt="never")
 
-    def evidence(self, x: Tensor, observed: Tensor, noise: Noise) -> Evidence:
-        """Return evidence and effective sample size by importance weights: of rows, (B, D).
+    def encode(
+        self,
+        x: Tensor,
+        observed: Tensor,
+        new_noise: Callable[[], Noise],
+        positions: Sequence[int] = (),
+    ) -> RowBatch:
+        """Return rows, (B, D), with their posterior.
 
-        They come one at a time but where ``row_invariant`` has made this.
+        Without an observed cell the posterior is the prior; such rows come alone.
         """
-        return evidence(self._blocks(x, observed, noise))
+        if bool(observed.any()):
+            posterior = self.vae.posterior(x, observed)
+        else:
+            posterior = self.vae.prior().expand(len(x))
+        return RowBatch(x, observed, posterior, new_noise, positions)
 
-    def means(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, ...]:
-        """Return what is expected of x, E[z | x_obs] and the effective number of draws behind them.
+    def decode(self, z: Tensor) -> ColumnDistribution:
+        """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""
+        return self.vae.decode(z) if self.bounds is None else self._truncated(z)[0]
 
-        And that number without what bounds do to the weights. Rows come one at a time, but where
-        ``row_invariant`` has made this: (B, D) -> (B, n_expected), (B, L), (B,), (B,).
-        """
-        blocks = self._blocks(x, observed, noise)
-        if found := self._unless_chains_run(observed, lambda: moments(blocks)):
-            return found.expected, found.z, found.ess, found.proposal_ess
-        run = self.run(x, observed, noise)
-        ess = _effective(run.means(self.vae), observed)
-        z = run.z.flatten(0, 1)  # (M, 1, L)
-        w = self._log_share(z, observed).softmax(0)[:, None, None].double()
-        return (w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess, ess
+    def evidence(self, batch: RowBatch) -> Evidence:
+        """Return the evidence by importance weights, without the effect of bounds."""
+        log_evidence, ess = evidence(self._importance(batch, batch.new_noise()))
+        return Evidence(log_evidence, ess, ess)
 
-    def latents(
-        self, x: Tensor, observed: Tensor, noise: Noise, size: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return latents that stand for p(z | x_obs), and the effective number they come from.
+    def means(self, batch: RowBatch) -> RowMeans:
+        """Return conditional means."""
+        noise = batch.new_noise()
+        if not self._always_runs_chains(batch):
+            means = weighted_means(self._importance(batch, noise))
+            if not self._needs_chains(batch, means.ess):
+                return RowMeans(means.expected, means.z, means.ess, means.proposal_ess)
+        chains = self.run_chains(batch, noise)
+        ess = self._chain_ess(chains, batch)
+        z = chains.z.flatten(0, 1)  # (M, 1, L)
+        w = self._log_share(z, batch).softmax(0)[:, None, None].double()
+        return RowMeans((w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess, ess)
 
-        And that number without what bounds do to the weights. Rows come one at a time, but where
-        ``row_invariant`` has made this: (B, D) -> (size, B, L), (B,), (B,).
-        """
-        blocks = self._blocks(x, observed, noise)
-        if found := self._unless_chains_run(observed, lambda: resample(blocks, size)):
-            return found.z, found.ess, found.proposal_ess
-        run = self.run(x, observed, noise)
-        ess = _effective(run.means(self.vae), observed)
-        z = run.z.flatten(0, 1)  # later steps last
+    def latents(self, batch: RowBatch, n: int) -> RowLatents:
+        """Return n latents of each row."""
+        return self._latents(batch, batch.new_noise(), n)
+
+    def draw(self, batch: RowBatch) -> RowDraws:
+        """Return a draw of every cell."""
+        noise = batch.new_noise()
+        z, ess, proposal_ess = self._latents(batch, noise, 1)
+        x = self.decode(z.transpose(0, 1)).sample(noise)[0].double()
+        return RowDraws(x, ess, proposal_ess)
+
+    def _latents(self, batch: RowBatch, noise: Noise, n: int) -> RowLatents:
+        if not self._always_runs_chains(batch):
+            pool = resample(self._importance(batch, noise), n)
+            if not self._needs_chains(batch, pool.ess):
+                return RowLatents(pool.z.transpose(0, 1), pool.ess, pool.proposal_ess)
+        chains = self.run_chains(batch, noise)
+        ess = self._chain_ess(chains, batch)
+        z = chains.z.flatten(0, 1)  # (M, 1, L)   later steps last
         if self.bounds is not None:
-            w = self._log_share(z, observed).softmax(0)
-            return z[_chosen(w, noise.uniform(size, 1, 1).flatten())], ess, ess
-        # the last ones, each from another chain as far as there are chains
-        return z[-size:] if size <= len(z) else z[torch.arange(size) % len(z)], ess, ess
+            w = self._log_share(z, batch).softmax(0)
+            z = z[choose_by_weight(w, noise.uniform(n, 1, 1).flatten())]
+        else:  # the last ones, which come from different chains if there are enough
+            z = z[-n:] if n <= len(z) else z[torch.arange(n) % len(z)]
+        return RowLatents(z.transpose(0, 1), ess, ess)
 
-    def drawn(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, ...]:
-        """Return a draw of all cells from p(x | x_obs), (B, D), and what ``latents`` tells of it.
+    def log_weights(self, batch: RowBatch) -> Tensor:
+        """Return the logarithms of the importance weights of one row, (M,)."""
+        return self._pool(batch, batch.new_noise()).log_w.squeeze(0)
 
-        Rows come one at a time, but where ``row_invariant`` has made this.
+    def weighted_latents(self, batch: RowBatch) -> WeightedLatents:
+        """Return weighted latents of a single row."""
+        return self._weighted_latents(batch, batch.new_noise())
+
+    def _weighted_latents(self, batch: RowBatch, noise: Noise) -> WeightedLatents:
+        if not self._always_runs_chains(batch):
+            pool = self._pool(batch, noise)
+            if not self._needs_chains(batch, pool.ess):
+                return WeightedLatents(pool.z, pool.log_w.squeeze(0).softmax(0), pool.ess)
+        chains = self.run_chains(batch, noise)
+        z = chains.z.flatten(0, 1)
+        w = self._log_share(z, batch).double().softmax(0)
+        return WeightedLatents(z, w, self._chain_ess(chains, batch))
+
+    def latent_information(self, batch: RowBatch, n: int) -> Tensor:
+        """Return the mutual information of latents and missing cells of a row, in nats, (1,).
+
+        It is estimated by n completions of the row.
         """
-        z, *ess = self.latents(x, observed, noise, 1)
-        return self.decode(z).sample(noise)[0].double(), *ess
-
-    def log_weights(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Return importance draws of one row and the logarithms of their weights.
-
-        (1, D) -> (M, 1, L), (M,).
-        """
-        found = self._pool(x, observed, noise)
-        return found.z, found.log_w.squeeze(0)
-
-    def _pool(self, x: Tensor, observed: Tensor, noise: Noise) -> WeightedDraws:
-        """Return importance draws of rows and their weights."""
-        return weighted(self._blocks(x, observed, noise))
-
-    def weighted(self, x: Tensor, observed: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
-        """Return latents and weights that stand for p(z | x_obs), and their effective number.
-
-        Rows come one at a time: (1, D) -> (M, 1, L), (M,), (1,).
-        """
-        if found := self._unless_chains_run(observed, lambda: self._pool(x, observed, noise)):
-            return found.z, found.log_w.squeeze(0).softmax(0), found.ess
-        run = self.run(x, observed, noise)
-        z = run.z.flatten(0, 1)
-        w = self._log_share(z, observed).double().softmax(0)
-        return z, w, _effective(run.means(self.vae), observed)
-
-    def information(self, x: Tensor, observed: Tensor, noise: Noise, n: int) -> Tensor:
-        """Return what the missing cells would tell of the latents, in nats: (1, D) -> (1,)."""
-        z, w, _ = self.weighted(x, observed, noise)
+        noise = batch.new_noise()
+        z, w, _ = self._weighted_latents(batch, noise)
         columns = self.decode(z)
-        chosen = _chosen(w, noise.uniform(n, 1, 1).flatten())  # (n,)
-        filled = self.decode(z[chosen]).completion(noise)  # (n, 1, D)
-        cells = [columns.log_prob(one.expand(columns.shape)) for one in filled]  # (M, 1, D) each
-        log_p = torch.where(observed, 0.0, torch.stack(cells)).sum((-1, -2)).double()  # (n, M)
-        given_z = log_p.gather(1, chosen.unsqueeze(1)).squeeze(1)
-        return (given_z - (log_p + w.log()).logsumexp(1)).mean().clamp_min(0).reshape(1)
+        chosen = choose_by_weight(w, noise.uniform(n, 1, 1).flatten())  # (n,)
+        completed = self.decode(z[chosen]).completion(noise)  # (n, 1, D)
+        log_p = [columns.log_prob(row.expand(columns.shape)) for row in completed]  # (M, 1, D) each
+        log_p_missing = torch.where(batch.observed, 0.0, torch.stack(log_p))
+        log_p_missing = log_p_missing.sum((-1, -2)).double()  # (n, M)
+        given_z = log_p_missing.gather(1, chosen.unsqueeze(1)).squeeze(1)
+        marginal = (log_p_missing + w.log()).logsumexp(1)
+        return (given_z - marginal).mean().clamp_min(0).reshape(1)
 
-    def several(
-        self, x: Tensor, observed: Tensor, noise: Noise, u: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return latents that pools of importance draws give for uniform numbers.
+    def shared_latents(self, batch: RowBatch, u: Tensor) -> RowLatents:
+        """Return latents of n imputations, chosen by uniform numbers, (B, n), from shared pools.
 
-        Draws from pools that they share vary less than independent ones by the share 1 / ess:
-        where this matters, and where chains run, they are NaN. Beside them the effective number of
-        a pool's draws, with and without what bounds do to the weights. Rows come one at a time, but
-        where ``row_invariant`` has made this: (B, D), (B, n) -> (B, n, L), (B,), (B,).
+        Draws from shared pools vary less than independent ones by the share 1 / ess. Latents are
+        NaN for rows in which this matters or for which chains run.
         """
-        z = x.new_full((*u.shape, self.vae.prior.n_latents), torch.nan)
-        if self._may_run(observed) and not self.where_poor:
-            nothing = z[:, 0, 0].double()
-            return z, nothing, nothing
-        pools = [self._pool(x, observed, noise)]
-        # a row's pools are all of one kind
+        noise = batch.new_noise()
+        z = batch.x.new_full((*u.shape, self.vae.prior.n_latents), torch.nan)
+        if self._always_runs_chains(batch):
+            no_ess = z[:, 0, 0].double()
+            return RowLatents(z, no_ess, no_ess)
+        pools = [self._pool(batch, noise)]
+        # all pools of a row have the same kind of proposal
         later = self._replace(adapt="always" if pools[0].adapted else "never")
         ess, proposal_ess = pools[0].ess, pools[0].proposal_ess
         waiting = torch.ones_like(ess, dtype=torch.bool)
-        if self._may_run(observed) and self.is_poor(ess):
-            return z, ess, proposal_ess
+        if self._needs_chains(batch, ess):
+            return RowLatents(z, ess, proposal_ess)
         while True:
             w = torch.cat([pool.log_w for pool in pools], 1).softmax(-1)  # (B, M)
-            last = len(pools) == _SHARED_POOLS
-            enough = effective_sample_size_of(w) >= (_LEAST_SHARED_ESS if last else _SHARED_ESS)
+            is_last = len(pools) == _MAX_SHARED_POOLS
+            min_ess = _MIN_SHARED_ESS if is_last else _SHARED_ESS
+            is_enough = effective_sample_size_of(w) >= min_ess
             draws = torch.cat([pool.z for pool in pools]).transpose(0, 1)  # (B, M, L)
-            found = draws.take_along_dim(_chosen(w, u).unsqueeze(-1), 1)
-            z = torch.where((waiting & enough)[:, None, None], found, z)
-            waiting &= ~enough
-            if last or not waiting.any():
-                return z, ess, proposal_ess
-            pools.append(later._pool(x, observed, noise))
+            chosen = draws.take_along_dim(choose_by_weight(w, u).unsqueeze(-1), 1)
+            z = torch.where((waiting & is_enough)[:, None, None], chosen, z)
+            waiting &= ~is_enough
+            if is_last or not waiting.any():
+                return RowLatents(z, ess, proposal_ess)
+            pools.append(later._pool(batch, noise))
 
-    def spread(
-        self, x: Tensor, observed: Tensor, noise: Noise
-    ) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
-        """Return weighted values that stand for p(x | x_obs).
+    def cell_values(self, batch: RowBatch) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
+        """Return weighted values that represent p(x | x_obs) of a single row.
 
-        Rows come one at a time: (1, D) -> (P, D), (P,), and what they come from: columns of batch
-        (M, 1, D), each with the weight of P / M values, and the effective number of latents.
+        Values (P, D) and weights (P,), the columns of batch (M, 1, D) they come from, each with the
+        weight of P / M values, and the effective sample size (1,).
         """
-        z, w, ess = self.weighted(x, observed, noise)
+        noise = batch.new_noise()
+        z, w, ess = self._weighted_latents(batch, noise)
         columns = self.decode(z)
-        n = max(1, _POINTS // len(z))
+        n = max(1, _N_VALUES // len(z))
         u = noise.uniform(*columns.shape)
-        values = torch.stack([columns.icdf((u + part) / n) for part in range(n)], 1)
+        values = torch.stack([columns.icdf((u + i) / n) for i in range(n)], 1)
         return values.flatten(0, 2).double(), (w / n).repeat_interleave(n), columns, ess
 
-    def run(self, x: Tensor, observed: Tensor, noise: Noise) -> ChainRun:
-        """Run the chains of one row from importance draws."""
+    def run_chains(self, batch: RowBatch, noise: Noise) -> ChainRun:
+        """Run the chains of one row, initialized from importance draws."""
         assert self.sampler is not None
-        free = self._replace(bounds=None)._blocks(x, observed, noise)
-        start = resample(free, self.sampler.n_chains).z
+        sampler = self._replace(bounds=None)._importance(batch, noise)
+        start = resample(sampler, self.sampler.n_chains).z
         vae = self.vae
-        if self.completed is not None and self.sampler.sees_completed:
-            vae = self.completed
-        return run(self.sampler, vae, x, observed, start, self.n_steps, noise)
+        if self.completed_vae is not None and self.sampler.sees_completed:
+            vae = self.completed_vae
+        return run(self.sampler, vae, batch.x, batch.observed, start, noise)
 
-    def _unless_chains_run(self, observed: Tensor, weigh: Callable[[], W]) -> W | None:
-        """Return what importance draws give, or None where chains have to run in their place."""
-        may_run = self._may_run(observed)
-        if may_run and not self.where_poor:
-            return None
-        found = weigh()
-        return None if may_run and self.is_poor(found.ess) else found
+    def has_low_ess(self, ess: Tensor) -> Tensor:
+        """Return which effective sample sizes are low: (B,) -> (B,)."""
+        return ess < low_ess(self.n_draws)
 
-    def _may_run(self, observed: Tensor) -> bool:
-        # nothing seen: the prior's draws are exact; all seen: nothing to draw
+    def _chain_ess(self, chains: ChainRun, batch: RowBatch) -> Tensor:
+        """Return the effective sample size of chains, 1 if they disagree: (1,)."""
+        ess, r_hat = worst_cell_diagnostics(chains.means(self.vae), batch.observed)
+        return torch.where(r_hat < _MAX_R_HAT, ess, 1.0)
+
+    def _may_run_chains(self, batch: RowBatch) -> bool:
+        """Return whether there is a sampler, and the row is neither empty nor complete.
+
+        The draws of an empty row, which come from the prior, are exact.
+        """
+        observed = batch.observed
         return self.sampler is not None and bool(observed.any()) and not bool(observed.all())
 
-    def is_poor(self, ess: Tensor) -> Tensor:
-        """Tell where weights are poor, by the effective number of draws: (B,), (B,)."""
-        return ess < low_ess(self.n_draws)
+    def _always_runs_chains(self, batch: RowBatch) -> bool:
+        return not self.chains_for_low_ess and self._may_run_chains(batch)
+
+    def _needs_chains(self, batch: RowBatch, ess: Tensor) -> bool:
+        """Return whether chains replace importance draws of the given effective sample size."""
+        return self._may_run_chains(batch) and bool(self.has_low_ess(ess))
+
+    def _truncated(self, z: Tensor) -> tuple[ColumnDistribution, Tensor]:
+        """Return columns truncated to the bounds, and the log-probabilities of the bounds, (*, D).
+
+        Tails need double precision.
+        """
+        assert self.bounds is not None, "checked by the callers"
+        columns = self.vae.likelihood(self.vae.decoder(z).double())
+        return truncated(columns, *self.bounds)
+
+    def _log_share(self, z: Tensor, batch: RowBatch) -> Tensor:
+        """Return the effect of the bounds on log-weights of latents: (M, 1, L) -> (M,)."""
+        if self.bounds is None:
+            return z.new_zeros(len(z))
+        return torch.where(batch.observed, 0.0, self._truncated(z)[1]).sum(-1).squeeze(-1)
+
+    def _importance(self, batch: RowBatch, noise: Noise) -> ImportanceSampler:
+        def imputed(draws: Draws) -> tuple[ColumnDistribution, Tensor]:
+            columns, log_share = self._truncated(draws.z)
+            return columns, torch.where(batch.observed, 0.0, log_share).sum(-1)
+
+        return ImportanceSampler(
+            self.vae,
+            batch.x,
+            batch.observed,
+            self.n_draws,
+            noise,
+            posterior=batch.posterior,
+            imputed=None if self.bounds is None else imputed,
+            adapt=self.adapt,
+            n_decoded=self.n_decoded,
+        )
+
+    def _pool(self, batch: RowBatch, noise: Noise) -> WeightedDraws:
+        return weighted_draws(self._importance(batch, noise))
+
+
+def choose_by_weight(w: Tensor, u: Tensor) -> Tensor:
+    """Return indices of draws, chosen by uniform numbers: weights (*, M), (*, n) -> (*, n)."""
+    total = w.cumsum(-1)
+    # rounding must not choose an index beyond the last
+    return torch.searchsorted(total, u.to(total) * total[..., -1:]).clamp_max(w.shape[-1] - 1)

@@ -1,8 +1,8 @@
-r"""Samplers of a row's missing cells given its observed ones: chains over completed rows.
+r"""Samplers of the missing cells of rows: Markov chains over completed rows.
 
-A chain holds n completions of each row and moves them by ``step``, towards p(x_mis | x_obs) of a
-fitted model. Networks should be in evaluation mode. An encoder shown a completed row sees a mask of
-ones.
+A sampler updates n completions of each row by ``step``; their distribution approaches
+p(x_mis | x_obs) of a fitted model. Networks are in evaluation mode. The encoder gets completed
+rows with a mask of ones.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ class Chain(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(ABC):
-    """A way to move completed rows.
+    """A Markov chain over completed rows.
 
     Parameters
     ----------
-    n_chains : int
-        Chains per row where the sampler imputes by itself. DeMissVAE runs K.
+    n_chains : int, default=20
+        Chains per row in imputation. DeMissVAE runs K chains in training.
+    n_steps : int, default=50
+        Steps of the chains in imputation; the first half is warm-up. With fewer than 8 there are no
+        convergence diagnostics.
 
     Examples
     --------
@@ -48,21 +51,23 @@ class Sampler(ABC):
     >>> from skmissvae.inference import LAIR
     >>> X = np.random.default_rng(0).normal(size=(60, 3))
     >>> X[::4, 1] = np.nan
-    >>> imputer = MIWAEImputer(sampler=LAIR(n_chains=5), max_iter=5)
-    >>> bool(np.isnan(imputer.set_params(n_sampler_steps=10).fit_transform(X)).any())
+    >>> imputer = MIWAEImputer(sampler=LAIR(n_chains=5, n_steps=10), max_iter=5)
+    >>> bool(np.isnan(imputer.fit_transform(X)).any())
     False
     """
 
     n_chains: int = 20
+    n_steps: int = 50
 
-    #: Whether a step needs the latents of the last one.
+    #: Whether a step needs the latents of the previous step.
     keeps_z: ClassVar[bool] = False
-    #: Whether it shows the encoder completed rows, or what is seen of them.
+    #: Whether the encoder gets completed rows, or their observed cells.
     sees_completed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the values."""
         self._check("n_chains", 1)
+        self._check("n_steps", 1)
 
     def _check(self, name: str, least: int) -> None:
         value = getattr(self, name)
@@ -74,19 +79,19 @@ class Sampler(ABC):
 
     @abstractmethod
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
-        """Return the chains one step on: (n, B, D), (B, D) bool -> (n, B, D)."""
+        """Return the chains after one step: (n, B, D), (B, D) bool -> (n, B, D)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportanceResampling(Sampler):
-    """Sampling importance resampling (Rubin 1987): independent draws, whatever came before.
+    """Sampling importance resampling (Rubin 1987): draws that do not depend on earlier steps.
 
     Parameters
     ----------
-    n_chains : int
+    n_chains, n_steps : int
         As in Sampler.
     n_draws : int
-        Importance draws in the pool of a step, from the posterior given the observed cells.
+        Importance draws of a step, from the posterior given the observed cells.
     """
 
     sees_completed: ClassVar[bool] = False
@@ -94,12 +99,12 @@ class ImportanceResampling(Sampler):
     n_draws: int = 1000
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the values."""
         super().__post_init__()
         self._check("n_draws", 1)
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
-        """Return fresh draws."""
+        """Return new draws."""
         n, x = len(chain.x), chain.x[0]
         z = resample(ImportanceSampler(vae, x, observed, self.n_draws, noise), n).z
         return impute(vae.decode(z), z, chain, observed, noise)
@@ -109,16 +114,16 @@ class ImportanceResampling(Sampler):
 class PseudoGibbs(Sampler):
     """Pseudo-Gibbs sampling (Rezende et al. 2014): latents from the encoder, then cells.
 
-    Its draws are those of the model only where the encoder is exact.
+    Its stationary distribution is that of the model only if the encoder is exact.
 
     Parameters
     ----------
-    n_chains : int
+    n_chains, n_steps : int
         As in Sampler.
     """
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
-        """Return the chains one step on."""
+        """Return the chains after one step."""
         z = one_each(encodings(vae, chain.x), noise)
         return impute(vae.decode(z), z, chain, observed, noise)
 
@@ -127,22 +132,23 @@ class PseudoGibbs(Sampler):
 class MetropolisWithinGibbs(Sampler):
     r"""Metropolis-within-Gibbs sampling (Mattei and Frellsen 2018).
 
-    A latent z' from the encoder at the completed row takes the place of z with probability
+    A latent z' from the encoder of the completed row replaces z with probability
 
     .. math:: \min\left(1, \frac{p(x, z')\, q(z | x)}{p(x, z)\, q(z' | x)}\right),
 
-    then the missing cells are drawn anew: exact in the limit, whatever the encoder.
+    and the missing cells are drawn given the latent. Its stationary distribution is exact for every
+    encoder.
 
     Parameters
     ----------
-    n_chains : int
+    n_chains, n_steps : int
         As in Sampler.
     """
 
     keeps_z: ClassVar[bool] = True
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
-        """Return the chains one step on."""
+        """Return the chains after one step."""
         q = encodings(vae, chain.x)
         both = torch.stack([one_each(q, noise), chain.z])  # (2, n, B, L)
         log_w = vae.log_joint(chain.x, torch.ones_like(chain.x, dtype=torch.bool), both)
@@ -158,7 +164,7 @@ class Pool(NamedTuple):
     """Weighted latents, M per row."""
 
     z: Tensor  # (M, B, L)
-    params: Tensor  # (M, B, P)   the decoder's outputs there
+    params: Tensor  # (M, B, P)   outputs of the decoder
     log_w: Tensor  # (M, B)
 
     def choose(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
@@ -177,23 +183,24 @@ class Pool(NamedTuple):
 class LAIR(Sampler):
     r"""Latent-adaptive importance resampling (Simkus and Gutmann 2023).
 
-    A latent from each of the n encodings q_k and R of the prior make a pool, in which each has the
-    deterministic-mixture weight
+    A pool consists of one latent of each of the n encodings q_k and R latents of the prior, with
+    the deterministic-mixture weights
 
     .. math:: w = p(x_{obs}, z) \Big/ \frac{1}{n + R} \Big(\sum_k q_k(z) + R\, p(z)\Big).
 
-    n latents are drawn from it across the chains, and missing cells from them.
+    n latents are resampled from the pool, across the chains, and missing cells are drawn given
+    them.
 
     Parameters
     ----------
-    n_chains : int
+    n_chains, n_steps : int
         As in Sampler.
     n_replenish : int
-        Draws R of the prior, which keep the pool from closing in on itself.
+        Draws R of the prior, which keep the pool from collapsing.
     n_iterations : int
-        Pools drawn one after the other in a step.
+        Pools in a step, one after the other.
     final_resampling : bool
-        Whether the step ends with latents from the pools of all its iterations.
+        Whether the latents at the end of a step are resampled from the pools of all iterations.
     """
 
     n_replenish: int = 1
@@ -201,13 +208,13 @@ class LAIR(Sampler):
     final_resampling: bool = True
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the values."""
         super().__post_init__()
         self._check("n_replenish", 0)
         self._check("n_iterations", 1)
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
-        """Return the chains one step on."""
+        """Return the chains after one step."""
         pools: list[Pool] = []
         for _ in range(self.n_iterations):
             if pools:
@@ -238,20 +245,20 @@ class LAIR(Sampler):
         params: Tensor,
         noise: Noise,
     ) -> Pool:
-        """Return the pool of latents drawn from the encodings, and of fresh ones from the prior.
+        """Return the pool of latents drawn from the encodings and of new ones from the prior.
 
         Parameters
         ----------
         vae : VAE
             The model.
         x, observed : Tensor of shape (B, D)
-            Rows and what is seen of them.
+            Rows and mask of observed cells.
         q : LatentDistribution
             The encodings, batch (n, B).
         z : Tensor of shape (M, B, L)
-            Latents, as many of each encoding.
+            Latents, the same number of each encoding.
         params : Tensor of shape (M, B, P)
-            The decoder's outputs there.
+            Outputs of the decoder for the latents.
         noise : Noise
             Source of the noise.
         """
@@ -264,7 +271,7 @@ class LAIR(Sampler):
     def log_proposal(self, vae: VAE, q: LatentDistribution, z: Tensor) -> Tensor:
         """Return the log-density of encodings, batch (n, B), and prior as one mixture: (M, B).
 
-        Each has the share of the pool's M latents that were drawn from it.
+        Each has the weight of its share in the M latents of the pool.
         """
         log_q, r = q.log_prob_pooled(z), self.n_replenish
         n = len(z) - r
@@ -287,16 +294,16 @@ def one_each(q: LatentDistribution, noise: Noise) -> Tensor:
 def impute(
     columns: ColumnDistribution, z: Tensor, chain: Chain, observed: Tensor, noise: Noise
 ) -> Chain:
-    """Return the chains with missing cells drawn anew; a draw that is no number changes nothing."""
+    """Return the chains with new draws of the missing cells, except draws that are not finite."""
     x = columns.completion(noise)
     x = torch.where(observed | ~x.isfinite(), chain.x, x)
     return Chain(x, z, torch.ones_like(chain.accepted))
 
 
 class ChainRun(NamedTuple):
-    """What T steps of n chains leave after their warm-up."""
+    """T steps of n chains after their warm-up."""
 
-    chain: Chain  # where they ended
+    chain: Chain  # the last step
     z: Tensor  # (T, n, B, L)   latents of each step
     acceptance: Tensor  # (B,)   share of accepted proposals
 
@@ -311,38 +318,35 @@ def run(
     x: Tensor,
     observed: Tensor,
     start: Tensor,
-    n_steps: int,
     noise: Noise,
 ) -> ChainRun:
-    """Run chains, and discard the first half of their steps.
+    """Run ``sampler.n_steps`` steps of chains, and discard the first half.
 
     Parameters
     ----------
     sampler : Sampler
-        What moves them.
+        Updates the chains.
     vae : VAE
-        The model, with an encoder for completed rows.
+        The model, with an encoder of completed rows.
     x, observed : Tensor of shape (B, D)
-        Rows and what is seen of them.
+        Rows and mask of observed cells.
     start : Tensor of shape (n, B, L)
-        Latents that the chains start from.
-    n_steps : int
-        Steps, the warm-up among them.
+        Initial latents of the chains.
     noise : Noise
         Source of the noise.
 
     Returns
     -------
     ChainRun
-        The second half, one step at least.
+        The second half of the steps.
     """
     accepted = torch.ones_like(start[..., 0])
     rows = x.expand(len(start), *x.shape)
     chain = impute(vae.decode(start), start, Chain(rows, start, accepted), observed, noise)
     kept: list[Chain] = []
-    for step in range(n_steps):
+    for step in range(sampler.n_steps):
         chain = sampler.step(vae, chain, observed, noise)
-        if step >= n_steps // 2:
+        if step >= sampler.n_steps // 2:
             kept.append(chain)
     acceptance = torch.stack([state.accepted for state in kept]).mean((0, 1))
     return ChainRun(chain, torch.stack([state.z for state in kept]), acceptance)

@@ -1,9 +1,15 @@
-"""scikit-learn's callbacks, where the installed version has them (1.9 and later)."""
+"""Progress of a fit: scikit-learn's callbacks (1.9 and later), and messages to the log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import copy
+import math
+from typing import TYPE_CHECKING, Any, Self
+
+from .._utils.runtime import log_progress
+from ..vae.vae import VAE
+from .loop import History
+from .objectives import Objective
 
 try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
@@ -11,55 +17,86 @@ try:
 except ImportError:  # scikit-learn < 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands for scikit-learn's mixin: no callbacks."""
+        """Replaces scikit-learn's mixin: there are no callbacks."""
 
     def with_callbacks(method: Any) -> Any:
-        """Return the method as it is."""
+        """Return the method unchanged."""
         return method
 
 
-class Epochs:
-    """Tells the callbacks of an estimator when its fit and the epochs of it begin and end.
+if TYPE_CHECKING:
+    from .fit import FittedModel
+    from .methods import Stage
+
+_N_MESSAGES = 10  # of a fit with verbose=1
+
+
+class FitProgress:
+    """Reports the epochs of a fit to the callbacks of its estimator and to the log.
 
     Parameters
     ----------
-    estimator : CallbackSupportMixin
-        The estimator being fitted.
+    estimator : estimator or None
+        The estimator that is fitted; None reports nothing.
     n_epochs : int
-        Epochs at most.
+        Maximum number of epochs, over all stages.
     X, y : array-like
-        What ``fit`` was given.
+        Arguments of ``fit``.
+    verbose : int
+        1 for about ten messages a fit, 2 for one an epoch.
     """
 
-    def __init__(self, estimator: Any, n_epochs: int, X: object, y: object) -> None:
-        self._told = {"estimator": estimator, "X": X, "y": y}
-        self._fit: Any = None
-        self.n_epochs, self.n_done = n_epochs, 0
+    def __init__(
+        self, estimator: Any, n_epochs: int, X: object, y: object, verbose: int = 0
+    ) -> None:
+        self._arguments = {"estimator": estimator, "X": X, "y": y}
+        self._name, self._verbose = type(estimator).__name__, verbose
+        self._fit_context: Any = None
+        self._n_epochs, self._n_done = n_epochs, 0
         if hasattr(estimator, "_init_callback_context"):
-            self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
-            self._fit.call_on_fit_task_begin(**self._told)
+            self._fit_context = estimator._init_callback_context(max_subtasks=n_epochs)
+            self._fit_context.call_on_fit_task_begin(**self._arguments)
 
-    def begin(self) -> None:
-        """Begin an epoch."""
-        if self._fit is not None:
-            self._epoch = self._fit.subcontext(task_name="epoch")
-            self._epoch.call_on_fit_task_begin(**self._told)
+    @classmethod
+    def silent(cls) -> Self:
+        """Return an object that reports nothing."""
+        return cls(None, 0, None, None)
 
-    def end(self, fitted: Callable[[], dict[str, Any]]) -> bool:
-        """End an epoch; return whether a callback asks to stop.
+    def begin_stage(self, stage: Stage, model: FittedModel, vae: VAE, objective: Objective) -> None:
+        """Begin a stage of the fit, which trains ``vae`` in place."""
+        self._stage, self._model, self._vae, self._objective = stage, model, vae, objective
 
-        Parameters
-        ----------
-        fitted : callable
-            Returns the attributes that make the estimator one that is fitted up to here.
-        """
-        self.n_done += 1
-        if self._fit is None:
+    def begin_epoch(self) -> None:
+        """Report the begin of an epoch."""
+        if self._fit_context is not None:
+            self._epoch_context = self._fit_context.subcontext(task_name="epoch")
+            self._epoch_context.call_on_fit_task_begin(**self._arguments)
+
+    def end_epoch(self, history: History) -> bool:
+        """Report the end of an epoch; return whether a callback requests to stop."""
+        self._n_done += 1
+        interval = 1 if self._verbose > 1 else max(1, self._n_epochs // _N_MESSAGES)
+        if self._verbose and self._n_done % interval == 0:
+            values = ", ".join(f"{name} {values[-1]:.4g}" for name, values in history.items())
+            message = "%s, epoch %d of %d: %s"
+            log_progress(message, self._name, self._n_done, self._n_epochs, values)
+        if self._fit_context is None:
             return False
-        stop = self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=fitted)
+        stop = self._epoch_context.call_on_fit_task_end(
+            **self._arguments, reconstruction_attributes=self._fitted_attributes
+        )
         return bool(stop)
 
     def close(self) -> None:
-        """End the fit."""
-        if self._fit is not None:
-            self._fit.call_on_fit_task_end(**self._told)
+        """Report the end of the fit."""
+        if self._fit_context is not None:
+            self._fit_context.call_on_fit_task_end(**self._arguments)
+
+    def _fitted_attributes(self) -> dict[str, Any]:
+        """Return the attributes of an estimator that is fitted up to this epoch."""
+        vae = copy.deepcopy(self._vae).cpu().eval()
+        updates = self._stage.updates(vae, self._objective, self._model)
+        model = self._model.replace(
+            **updates, n_iter=self._n_done, history={}, validation_score=math.nan
+        )
+        return {"model_": model}

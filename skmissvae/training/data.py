@@ -1,4 +1,4 @@
-"""Tables to train on, of which some are not all here: in chunks, or in shares of processes."""
+"""The training table: in memory, in chunks, or in shares of several processes."""
 
 from __future__ import annotations
 
@@ -14,67 +14,68 @@ from torch import Tensor
 from .._utils.random import derive_seed
 from ..tables.chunks import Chunks, is_table
 from ..tables.schema import EncodedRows
-from .distributed import DistributedLoader, is_shared, shared_sample
+from .distributed import DistributedLoader, is_distributed, joint_sample
 from .loaders import BatchLoader, ChunkLoader
+from .optim import EarlyStopping
 
 
 class TrainingRows(NamedTuple):
-    """A table to train on."""
+    """The rows of a fit."""
 
-    rows: EncodedRows  # of a table in chunks a sample
-    held_out: Tensor | None = None  # (N,) bool
-    stream: BatchLoader | None = None  # all rows of a table in chunks, but for those held out
+    rows: EncodedRows  # in memory; a sample if the table is larger
+    held_out: Tensor | None = None  # (N,) bool   rows in memory that decide when to stop
+    loader: BatchLoader | None = None  # all training rows, if they are not those in memory
 
     @property
     def n_rows(self) -> int:
-        """Number of rows, with those held out as long as they are in memory."""
-        return len(self.rows.x) if self.stream is None else self.stream.n_rows
+        """Number of rows: all of those in memory, or the training rows of the loader."""
+        return len(self.rows.x) if self.loader is None else self.loader.n_rows
 
     def process_seed(self, seed: int) -> int:
-        """Return the seed of this process, where several train together."""
-        return seed if self.stream is None else self.stream.seed(seed)
+        """Return the seed of this process, if several train together."""
+        return seed if self.loader is None else self.loader.process_seed(seed)
 
     def training_positions(self) -> NDArray[np.intp]:
-        """Return the places of rows in memory that are not held out."""
+        """Return the positions of rows in memory that are not held out."""
         if self.held_out is None:
             return np.arange(len(self.rows.x))
         return np.flatnonzero(~self.held_out.numpy())
 
 
 class OutOfCoreTable:
-    """A table that is not all here, and a sample of it from which to learn the schema.
+    """A table that is not in memory, and a sample of it from which the schema is learned.
 
     Parameters
     ----------
     X : Chunks, data frame or array-like
-        The table; of several processes the share of this one.
+        The table; in a process group the share of this process.
     seed : int
-        Of the sample; the same in every process.
+        Seed of the sample, the same in every process.
     """
 
     def __init__(self, X: Any, seed: int) -> None:
-        self._shared, seed = is_shared(), derive_seed(seed, 15)
+        self._is_distributed, seed = is_distributed(), derive_seed(seed, 15)
         if not isinstance(X, Chunks):
             table = X if is_table(X) else np.asarray(X)
             if not is_table(table):
                 raise TypeError(
-                    "X must be a data frame, an array of two axes or Chunks where several "
+                    "X must be a data frame, an array with two axes or Chunks if several "
                     f"processes fit together; got a {type(X).__name__}."
                 )
             X = Chunks([table])
         self._chunks: Chunks = X
-        if self._shared:
-            sample = shared_sample(X, seed)
-            self._mine, self.n_rows = sample.ranks == dist.get_rank(), sample.n_rows
-            self.table, self._places, self._sizes = sample.table, sample.places, sample.sizes
+        if self._is_distributed:
+            sample = joint_sample(X, seed)
+            self._is_own, self.n_rows = sample.ranks == dist.get_rank(), sample.n_rows
+            self.sample, self._positions, self._sizes = sample.table, sample.positions, sample.sizes
         else:
-            self.table, self._places, self._sizes = X._sample(seed)
-            self._mine, self.n_rows = np.ones(len(self._places), dtype=bool), sum(self._sizes)
+            self.sample, self._positions, self._sizes = X._sample(seed)
+            self._is_own, self.n_rows = np.ones(len(self._positions), bool), sum(self._sizes)
 
-    def stream(
+    def loader(
         self, encode: Callable[[Any], EncodedRows], held_out: Tensor | None, device: torch.device
     ) -> BatchLoader | None:
-        """Return what to train on, or None where the sample is the table.
+        """Return a loader of the training rows, or None if the sample is the whole table.
 
         Parameters
         ----------
@@ -83,10 +84,39 @@ class OutOfCoreTable:
         held_out : Tensor of shape (n_sample,), optional
             Rows of the sample that are not trained on.
         device : torch.device
-            Where batches are needed.
+            Device of the batches.
         """
-        if not self._shared and len(self._places) == self.n_rows:
+        if not self._is_distributed and len(self._positions) == self.n_rows:
             return None
-        kept_out = self._mine & (False if held_out is None else held_out.numpy())
-        share = ChunkLoader(self._chunks, encode, self._sizes, self._places[kept_out], device)
-        return DistributedLoader(share) if self._shared else share
+        is_held_out = self._is_own & (False if held_out is None else held_out.numpy())
+        positions = self._positions[is_held_out]
+        share = ChunkLoader(self._chunks, encode, self._sizes, positions, device)
+        return DistributedLoader(share) if self._is_distributed else share
+
+
+def held_out_mask(n_rows: int, seed: int, early_stopping: EarlyStopping | None) -> Tensor | None:
+    """Return which rows in memory are held out, (N,) bool, or None.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows in memory.
+    seed : int
+        Seed of the fit.
+    early_stopping : EarlyStopping or None
+        How many rows are held out; None holds out none.
+    """
+    if early_stopping is None:
+        return None
+    fraction = early_stopping.validation_fraction
+    n_held_out = round(fraction * n_rows)
+    if not 0 < n_held_out < n_rows:
+        raise ValueError(
+            f"early_stopping with validation_fraction={fraction} holds out {n_held_out} of "
+            f"{n_rows} rows; use more rows, another fraction, or early_stopping=False."
+        )
+    # a separate stream, or the split would depend on the order of the batches
+    order = np.random.default_rng([seed, 1]).permutation(n_rows)
+    held_out = np.zeros(n_rows, dtype=bool)
+    held_out[order[:n_held_out]] = True
+    return torch.from_numpy(held_out)

@@ -1,69 +1,149 @@
-"""How long to train, and in which steps, where users leave it open."""
+"""Default training: batch size, learning rate and epochs by the table, and when rows are held out.
+
+Imputers train less than density estimators: point estimates of models that are initialized from
+factor analysis do not gain from more epochs, densities do.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, NamedTuple
 
-_STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 2500, 10, 200
+from typing_extensions import override
 
+from .optim import AdamW, EarlyStopping, TrainingSettings
 
-# Of tables of numbers that start from factor analysis. There is more than that to learn where there
-# are many rows; few of them are overfitted in as many epochs.
+_N_STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 2500, 10, 200
+
+# Imputers of numbers that are initialized from factor analysis: epochs rise linearly from
+# _FEW_EPOCHS at _FEW_ROWS rows to _MAX_EPOCHS at _MANY_ROWS rows; small tables overfit otherwise.
 _FEW_ROWS, _FEW_EPOCHS = 400, 30
-
-
 _MANY_ROWS = 1000
+_NARROW = 8  # columns; a row of a narrower table has less information, and more epochs help
+_LARGE_BATCHES_FROM = 600  # rows
+_MAX_EPOCHS_MIXED = 100  # of tables with binary or categorical columns
 
 
-_NARROW = 8  # columns; of tables that have fewer a row tells less, and more epochs serve
+class TableSize(NamedTuple):
+    """The properties of a table on which the default training depends."""
 
-
-_LARGE_STEPS_FROM = 600  # rows
-
-
-_CODED_EPOCHS = 100  # of tables with flags or categories, at most
+    n_rows: int
+    n_columns: int  # modelled
+    is_numeric: bool  # whether no modelled column is binary, categorical or ordinal
+    from_factor_analysis: bool  # whether all columns are initialized from factor analysis
 
 
 class TrainingStep(NamedTuple):
-    """A step of training."""
+    """A training step."""
 
-    rows: int
-    rate: float  # of learning; it goes with the number of rows
-
-
-SMALL, _LARGE = TrainingStep(64, 2e-3), TrainingStep(128, 4e-3)
+    batch_size: int
+    learning_rate: float
 
 
-def step_from_factor_analysis(n_rows: int) -> TrainingStep:
-    """Return the step for imputers of numbers that start from factor analysis."""
-    return _LARGE if n_rows >= _LARGE_STEPS_FROM else SMALL
+_SMALL, _LARGE = TrainingStep(64, 2e-3), TrainingStep(128, 4e-3)
 
 
-def epochs_from_random(n_rows: int, batch_size: int, times: float = 1.0) -> int:
-    """Return the epochs of a model that knows nothing, with more steps by a factor."""
-    steps = math.ceil(n_rows / batch_size)
-    return min(max(math.ceil(times * _STEPS / steps), _MIN_EPOCHS), round(times * _MAX_EPOCHS))
+class TrainingDefaults(ABC):
+    """Default training of one kind of estimator."""
+
+    #: Number of rows from which ``early_stopping="auto"`` holds rows out.
+    hold_out_from: ClassVar[int]
+    #: Early stopping if rows are held out.
+    early_stopping: ClassVar[EarlyStopping]
+
+    @abstractmethod
+    def step(self, table: TableSize) -> TrainingStep:
+        """Return the default batch size and learning rate."""
+
+    @abstractmethod
+    def max_iter(self, table: TableSize, batch_size: int) -> int:
+        """Return the default number of epochs."""
+
+    def encoder_max_iter(self, n_rows: int, batch_size: int) -> int:
+        """Return the epochs of which an encoder that is trained alone gets a share."""
+        return epochs_from_random(n_rows, batch_size)
+
+    def settings(
+        self,
+        table: TableSize,
+        *,
+        n_all_rows: int,
+        max_iter: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        optimizer: AdamW | None = None,
+        early_stopping: EarlyStopping | bool | Literal["auto"] = "auto",
+    ) -> TrainingSettings:
+        """Return how to train, with every default resolved.
+
+        Parameters
+        ----------
+        table : TableSize
+            The training rows.
+        n_all_rows : int
+            Number of rows including those that may be held out.
+        max_iter, batch_size, learning_rate, optimizer, early_stopping : object
+            The parameters of the estimator; None and "auto" are resolved.
+        """
+        step = self.step(table)
+        batch_size = batch_size or step.batch_size
+        if early_stopping == "auto":
+            early_stopping = n_all_rows >= self.hold_out_from
+        if isinstance(early_stopping, bool):
+            early_stopping_or_none = self.early_stopping if early_stopping else None
+        else:
+            early_stopping_or_none = early_stopping
+        return TrainingSettings(
+            max_iter=max_iter or self.max_iter(table, batch_size),
+            batch_size=batch_size,
+            learning_rate=learning_rate or step.learning_rate,
+            optimizer=optimizer or AdamW(),
+            early_stopping=early_stopping_or_none,
+        )
 
 
-def epochs_from_factor_analysis(n_rows: int, n_columns: int, batch_size: int, numeric: bool) -> int:
-    """Return the epochs of an imputer that starts from factor analysis.
+class DensityDefaults(TrainingDefaults):
+    """Defaults of density estimators, whose models overfit sooner than means do."""
 
-    Densities gain from more of them, imputations do not.
+    hold_out_from = 100
+    early_stopping = EarlyStopping(n_iter_no_change=40)
 
-    Parameters
-    ----------
-    n_rows, n_columns : int
-        Size of the table, in modelled columns.
-    batch_size : int
-        Rows of a step.
-    numeric : bool
-        Whether all columns are of numbers: of flags and categories the start tells less.
-    """
-    if not numeric:
-        return min(epochs_from_random(n_rows, batch_size), _CODED_EPOCHS)
-    narrow = min(max(1.0, _NARROW / n_columns), 2.0)
-    share = (n_rows - _FEW_ROWS) / (_MANY_ROWS - _FEW_ROWS)
-    row_invariant = narrow * (_FEW_EPOCHS + share * (_MAX_EPOCHS - _FEW_EPOCHS))
-    wanted = round(max(_FEW_EPOCHS, row_invariant, n_rows / n_columns))
-    return min(epochs_from_random(n_rows, batch_size, narrow), wanted)
+    @override
+    def step(self, table: TableSize) -> TrainingStep:
+        return _SMALL
+
+    @override
+    def max_iter(self, table: TableSize, batch_size: int) -> int:
+        return epochs_from_random(table.n_rows, batch_size)
+
+
+class ImputationDefaults(TrainingDefaults):
+    """Defaults of imputers."""
+
+    hold_out_from = 5000
+    early_stopping = EarlyStopping()
+
+    @override
+    def step(self, table: TableSize) -> TrainingStep:
+        is_large = table.from_factor_analysis and table.is_numeric
+        return _LARGE if is_large and table.n_rows >= _LARGE_BATCHES_FROM else _SMALL
+
+    @override
+    def max_iter(self, table: TableSize, batch_size: int) -> int:
+        if not table.from_factor_analysis:
+            return epochs_from_random(table.n_rows, batch_size)
+        if not table.is_numeric:
+            return min(epochs_from_random(table.n_rows, batch_size), _MAX_EPOCHS_MIXED)
+        factor = min(max(1.0, _NARROW / table.n_columns), 2.0)
+        share = (table.n_rows - _FEW_ROWS) / (_MANY_ROWS - _FEW_ROWS)
+        by_rows = factor * (_FEW_EPOCHS + share * (_MAX_EPOCHS - _FEW_EPOCHS))
+        epochs = round(max(_FEW_EPOCHS, by_rows, table.n_rows / table.n_columns))
+        return min(epochs_from_random(table.n_rows, batch_size, factor), epochs)
+
+
+def epochs_from_random(n_rows: int, batch_size: int, factor: float = 1.0) -> int:
+    """Return the epochs of a model with random initial weights, times a factor."""
+    n_batches = math.ceil(n_rows / batch_size)
+    n_epochs = max(math.ceil(factor * _N_STEPS / n_batches), _MIN_EPOCHS)
+    return min(n_epochs, round(factor * _MAX_EPOCHS))

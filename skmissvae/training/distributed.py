@@ -1,4 +1,4 @@
-"""Data-parallel training: a process group of torch, each process with its share of the rows."""
+"""Data-parallel training by a process group of torch, in which each process has its own rows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from .._utils.random import derive_seed
 from ..tables.chunks import Chunks, Sample, take, together
@@ -18,72 +19,69 @@ from .loaders import BatchLoader
 from .objectives import Batch
 
 
-def is_shared() -> bool:
-    """Tell whether there is a process group of several processes."""
+def is_distributed() -> bool:
+    """Return whether there is a process group of several processes."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def agreed(value: Any) -> Any:
-    """Return what the first process has; alone that is one's own."""
-    if not is_shared():
+def from_first_process(value: Any) -> Any:
+    """Return the value of the first process; without a process group, the value itself."""
+    if not is_distributed():
         return value
     values = [value]
     dist.broadcast_object_list(values)
     return values[0]
 
 
-class SharedSample(NamedTuple):
-    """Rows drawn from the shares of all processes, the same in each."""
+class JointSample(NamedTuple):
+    """Rows drawn from the shares of all processes, the same in each process."""
 
     table: Any
-    places: NDArray[np.int64]  # of the rows in the share they are from
-    ranks: NDArray[np.int64]  # which process has it
+    positions: NDArray[np.int64]  # of the rows in the share that they come from
+    ranks: NDArray[np.int64]  # of the process that has the row
     sizes: list[int]  # rows of each chunk of this process
     n_rows: int  # of all shares
 
 
-def shared_sample(share: Chunks, seed: int) -> SharedSample:
-    """Return a sample of all shares, from each in proportion to its rows.
+def joint_sample(share: Chunks, seed: int) -> JointSample:
+    """Return a sample of all shares, in proportion to their rows.
 
     Parameters
     ----------
     share : Chunks
         The rows of this process.
     seed : int
-        The same in every process.
+        Seed of the sample, the same in every process.
     """
     rank = dist.get_rank()
-    mine: Sample | None = None
-    told: int | str
+    own: Sample | None = None
+    cause: Exception | None = None
     try:
-        mine = share._sample(derive_seed(seed, rank))
-        told = sum(mine.sizes)
-    except Exception as error:  # all must learn of it, or they would wait for ever
-        told = f"{type(error).__name__}: {error}"
-        cause: Exception | None = error
-    else:
-        cause = None
-    known = _gathered(told)
-    for i, said in enumerate(known):
-        if isinstance(said, str):
-            raise ValueError(f"Process {i} cannot read its share: {said}") from cause
-    assert mine is not None, "raised above"
-    n_rows = sum(known)
-    n = min(len(mine.table), math.ceil(share.sample_size * known[rank] / n_rows))
-    chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(mine.table))[:n]
+        own = share._sample(derive_seed(seed, rank))
+    except Exception as error:  # every process has to learn of it, or the others would wait
+        cause = error
+    outcome = f"{type(cause).__name__}: {cause}" if own is None else sum(own.sizes)
+    outcomes = _gather(outcome)
+    for i, message in enumerate(outcomes):
+        if isinstance(message, str):
+            raise ValueError(f"Process {i} cannot read its share: {message}") from cause
+    assert own is not None, "an error was raised above"
+    n_rows = sum(outcomes)
+    n = min(len(own.table), math.ceil(share.sample_size * outcomes[rank] / n_rows))
+    chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(own.table))[:n]
     chosen.sort()
-    parts = _gathered((take(mine.table, chosen), mine.places[chosen]))
-    places = [places for _, places in parts]
-    ranks = np.repeat(np.arange(len(parts)), [len(one) for one in places])
-    table = together([table for table, _ in parts])
-    return SharedSample(table, np.concatenate(places), ranks, mine.sizes, n_rows)
+    samples = _gather((take(own.table, chosen), own.places[chosen]))
+    positions = [position for _, position in samples]
+    ranks = np.repeat(np.arange(len(samples)), [len(position) for position in positions])
+    table = together([table for table, _ in samples])
+    return JointSample(table, np.concatenate(positions), ranks, own.sizes, n_rows)
 
 
 class DistributedLoader(BatchLoader):
-    """The share of a process, trained on together with those of the others.
+    """The share of a process, in training together with the shares of the others.
 
-    Each process takes its part of every batch. Gradients are averaged by the rows of the shares;
-    a process whose rows are used up before those of others begins with them again.
+    Each process takes its part of every batch. Gradients are averaged with the number of rows as
+    weights; a process that has used all of its rows before the others starts over with them.
 
     Parameters
     ----------
@@ -91,64 +89,67 @@ class DistributedLoader(BatchLoader):
         The rows of this process.
     """
 
-    alone = False
+    is_distributed = True
 
     def __init__(self, share: BatchLoader) -> None:
         self._share = share
-        sizes: Sequence[int] = _gathered(share.n_rows)
+        sizes: Sequence[int] = _gather(share.n_rows)
         if not min(sizes):
             raise ValueError(
-                f"Process {sizes.index(0)} has no rows to train on: those it has are held out for "
-                "early stopping. Share the rows evenly."
+                f"Process {sizes.index(0)} has no rows to train on: all of its rows are held out "
+                "for early stopping. Distribute the rows evenly."
             )
         self.n_rows, self.device, self.dtype = sum(sizes), share.device, share.dtype
-        self._most, self._n = max(sizes), len(sizes)
-        self._part = share.n_rows / self.n_rows
+        self._largest_share, self._n_processes = max(sizes), len(sizes)
+        self._weight = share.n_rows / self.n_rows
 
+    @override
     def n_batches(self, batch_size: int) -> int:
-        """Return the number of steps of an epoch: that of the largest share."""
-        return math.ceil(self._most / math.ceil(batch_size / self._n))
+        return math.ceil(self._largest_share / math.ceil(batch_size / self._n_processes))
 
+    @override
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Yield the rows of this process, in as many batches as every other yields."""
-        wanted, given = self.n_batches(batch_size), 0
-        while given < wanted:
-            for batch in self._share.batches(math.ceil(batch_size / self._n), generator):
+        """Yield the rows of this process, in as many batches as every other process yields."""
+        n_batches, n_yielded = self.n_batches(batch_size), 0
+        own_batch_size = math.ceil(batch_size / self._n_processes)
+        while n_yielded < n_batches:
+            for batch in self._share.batches(own_batch_size, generator):
                 yield batch
-                given += 1
-                if given == wanted:
+                n_yielded += 1
+                if n_yielded == n_batches:
                     return
 
-    def share(self, weights: Sequence[Tensor]) -> None:
-        """Give all processes the weights of the first: their own may differ in the last bits."""
+    @override
+    def broadcast(self, weights: Sequence[Tensor]) -> None:
+        # those of other processes may differ in the last bits
         for weight in weights:
             dist.broadcast(weight.detach(), 0)
 
-    def average(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
-        """Make gradients the mean over the rows of all processes, in place."""
-        # a loss that is not finite anywhere spoils the step everywhere, as in a single process
-        spoil = torch.where(loss.isfinite(), 0.0, torch.nan)
+    @override
+    def average_gradients(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
+        # if the loss of one process is not finite, all skip the step, as a single process would
+        invalid = torch.where(loss.isfinite(), 0.0, torch.nan)
         for gradient in gradients:
-            gradient.mul_(self._part).add_(spoil)
+            gradient.mul_(self._weight).add_(invalid)
             dist.all_reduce(gradient)
 
+    @override
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean of a number over the rows of all processes."""
-        value = self._part * value
+        value = self._weight * value
         dist.all_reduce(value)
         return value
 
+    @override
     def agree(self, value: Any) -> Any:
-        """Return what the first process has."""
-        return agreed(value)
+        return from_first_process(value)
 
-    def seed(self, seed: int) -> int:
-        """Return another seed in each process."""
+    @override
+    def process_seed(self, seed: int) -> int:
         return derive_seed(seed, 16, dist.get_rank())
 
 
-def _gathered(value: Any) -> list[Any]:
-    """Return what every process has."""
+def _gather(value: Any) -> list[Any]:
+    """Return the values of all processes."""
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values

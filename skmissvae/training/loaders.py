@@ -1,4 +1,4 @@
-"""Training rows of a table in chunks."""
+"""Training rows: in memory, or in chunks of a table that is larger than memory."""
 
 from __future__ import annotations
 
@@ -18,38 +18,39 @@ from .objectives import Batch
 
 
 class BatchLoader(ABC):
-    """Training rows, wherever they are, and who else trains on others."""
+    """Training rows in batches, and the communication of processes that train one model.
+
+    A single process communicates with nobody: the methods after ``n_batches`` then do nothing.
+    """
 
     n_rows: int
     device: torch.device
     dtype: torch.dtype = torch.float32
-    alone: bool = True  # whether no other process trains the same model
+    is_distributed: bool = False  # whether other processes train the same model
 
     @abstractmethod
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield all rows once, in random order, ``batch_size`` at a time."""
 
-    # what processes that train together have to agree on
-
-    def share(self, weights: Sequence[Tensor]) -> None:  # noqa: B027 - a hook
-        """Give all who train the same weights, in place."""
-
     def n_batches(self, batch_size: int) -> int:
         """Return the number of batches of an epoch."""
         return math.ceil(self.n_rows / batch_size)
 
-    def average(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:  # noqa: B027 - a hook
-        """Make gradients the mean over all who train, in place."""
+    def broadcast(self, weights: Sequence[Tensor]) -> None:  # noqa: B027
+        """Copy the weights of the first process to all, in place."""
+
+    def average_gradients(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:  # noqa: B027
+        """Average gradients over all processes, in place."""
 
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean of a number over all who train."""
+        """Return the mean of a number over all processes."""
         return value
 
     def agree(self, value: Any) -> Any:
-        """Return what all who train go by."""
+        """Return the value of the first process."""
         return value
 
-    def seed(self, seed: int) -> int:
+    def process_seed(self, seed: int) -> int:
         """Return the seed of this process."""
         return seed
 
@@ -71,11 +72,11 @@ class InMemoryLoader(BatchLoader):
         """Yield the rows without leaving the device."""
         order = torch.randperm(self.n_rows, generator=generator, device=self.device)
         for index in order.split(batch_size):
-            yield Batch(*(piece[index] for piece in self._rows))
+            yield Batch(*(values[index] for values in self._rows))
 
 
 class ChunkLoader(BatchLoader):
-    """The rows of a table in chunks, but for some that are held out.
+    """The rows of a table in chunks, without those that are held out.
 
     Parameters
     ----------
@@ -86,9 +87,9 @@ class ChunkLoader(BatchLoader):
     sizes : list of int
         Rows of each chunk.
     held_out : ndarray of shape (n,)
-        Places in the table of rows that are not trained on.
+        Positions in the table of rows that are not trained on.
     device : torch.device
-        Where batches are needed.
+        Device of the batches.
     """
 
     def __init__(
@@ -107,57 +108,63 @@ class ChunkLoader(BatchLoader):
         """Yield all rows once, shuffled over a few chunks at a time; the last batch is short."""
         bits = torch.randint(2**62, (), generator=generator, device=generator.device)
         rng = np.random.default_rng(int(bits))
-        held: list[Batch] = []
-        n_chunks = n_seen = 0
+        waiting: list[Batch] = []
+        n_chunks = n_rows = 0
         for i, chunk in self._chunks._each(rng):
-            part = self._rows(i, chunk)
-            n_chunks, n_seen = n_chunks + 1, n_seen + len(part.x)
-            held.append(part)
+            rows = self._training_rows(i, chunk)
+            n_chunks, n_rows = n_chunks + 1, n_rows + len(rows.x)
+            waiting.append(rows)
             if n_chunks % self._chunks.n_together == 0:
-                whole = self._shuffled(held, generator)
-                n = len(whole.x) // batch_size * batch_size
-                yield from _split(whole, 0, n, batch_size)
-                held = [Batch(*(piece[n:].clone() for piece in whole))]
-        if n_seen != self.n_rows:
+                shuffled = self._shuffled(waiting, generator)
+                n = len(shuffled.x) // batch_size * batch_size
+                yield from _split(shuffled, 0, n, batch_size)
+                waiting = [Batch(*(values[n:].clone() for values in shuffled))]
+        if n_rows != self.n_rows:
             raise ValueError(
-                f"Chunks have given {n_seen} rows to train on in this pass, where the first pass "
-                f"had {self.n_rows}; a function that makes them must begin anew at each call."
+                f"Chunks yielded {n_rows} training rows in this pass and {self.n_rows} in the "
+                "first pass; a function that makes chunks must yield the same ones in every call."
             )
-        whole = self._shuffled(held, generator)
-        yield from _split(whole, 0, len(whole.x), batch_size)
+        shuffled = self._shuffled(waiting, generator)
+        yield from _split(shuffled, 0, len(shuffled.x), batch_size)
 
-    def _rows(self, i: int, chunk: Any) -> Batch:
+    def _training_rows(self, i: int, chunk: Any) -> Batch:
         """Return the rows of the i-th chunk that are trained on."""
-        if i + 1 >= len(self._starts) or len(chunk) != self._starts[i + 1] - self._starts[i]:
-            expected = 0 if i + 1 >= len(self._starts) else self._starts[i + 1] - self._starts[i]
+        is_new = i + 1 >= len(self._starts)
+        expected = 0 if is_new else self._starts[i + 1] - self._starts[i]
+        if is_new or len(chunk) != expected:
             raise ValueError(
                 f"Chunk {i} has {len(chunk)} rows in this pass and had {expected} in the first; "
                 "chunks must be the same in every pass."
             )
-        place = np.arange(self._starts[i], self._starts[i + 1])
-        keep = ~np.isin(place, self._held_out, assume_unique=True)
+        position = np.arange(self._starts[i], self._starts[i + 1])
+        is_trained_on = ~np.isin(position, self._held_out, assume_unique=True)
         if not len(chunk):
-            empty = torch.empty(0, device="cpu")
-            return Batch(empty.view(0, 0), empty.view(0, 0).bool(), empty.long())
+            return _no_rows(torch.device("cpu"))
         try:
             rows = self._encode(chunk)
         except (ValueError, TypeError) as error:
             raise ValueError(f"Chunk {i}: {error}") from error
-        return Batch(*rows.part(keep).tensors(), torch.from_numpy(place[keep]))
+        position = position[is_trained_on]
+        return Batch(*rows.part(is_trained_on).tensors(), torch.from_numpy(position))
 
-    def _shuffled(self, parts: list[Batch], generator: torch.Generator) -> Batch:
-        """Return parts as one, in random order, on the device."""
-        parts = [part for part in parts if len(part.x)]
-        if not parts:
-            empty = torch.empty(0, device=self.device)
-            return Batch(empty.view(0, 0), empty.view(0, 0).bool(), empty.long())
-        n = sum(len(part.x) for part in parts)
-        order = torch.randperm(n, generator=generator, device=generator.device)
-        there = (Batch(*(piece.to(self.device) for piece in part)) for part in parts)
-        together = (torch.cat(pieces) for pieces in zip(*there, strict=True))
-        return Batch(*(piece[order] for piece in together))
+    def _shuffled(self, batches: list[Batch], generator: torch.Generator) -> Batch:
+        """Return the rows of several batches in random order, on the device."""
+        batches = [batch for batch in batches if len(batch.x)]
+        if not batches:
+            return _no_rows(self.device)
+        n_rows = sum(len(batch.x) for batch in batches)
+        order = torch.randperm(n_rows, generator=generator, device=generator.device)
+        on_device = (Batch(*(values.to(self.device) for values in batch)) for batch in batches)
+        joined = (torch.cat(values) for values in zip(*on_device, strict=True))
+        return Batch(*(values[order] for values in joined))
+
+
+def _no_rows(device: torch.device) -> Batch:
+    empty = torch.empty(0, device=device)
+    return Batch(empty.view(0, 0), empty.view(0, 0).bool(), empty.long())
 
 
 def _split(rows: Batch, start: int, stop: int, size: int) -> Iterator[Batch]:
-    for at in range(start, stop, size):
-        yield Batch(*(piece[at : min(at + size, stop)] for piece in rows))
+    """Yield the rows from start to stop in batches."""
+    for first in range(start, stop, size):
+        yield Batch(*(values[first : min(first + size, stop)] for values in rows))

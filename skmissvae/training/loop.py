@@ -16,18 +16,20 @@ from .._utils.random import StreamNoise
 from ..vae.vae import VAE
 from .loaders import BatchLoader, InMemoryLoader
 from .objectives import Batch, Objective
-from .optim import FlatParameters, Optimizer, TrainingSettings
+from .optim import EarlyStoppingMonitor, FlatParameters, Optimizer, TrainingSettings
 
-_PER_THREAD = 12_000_000  # multiplications of a product that keep a thread busy
+_OPERATIONS_PER_THREAD = 12_000_000  # multiplications of a product that occupy a thread
+
+History = dict[str, list[float]]
 
 
 class TrainingResult(NamedTuple):
-    """What training leaves beside the weights."""
+    """The outcome of training beside the weights."""
 
-    history: dict[str, list[float]]  # a list per quantity, an entry per epoch
-    best: float  # validation bound of the weights that were kept; NaN without held-out rows
+    history: History  # a list per quantity, an entry per epoch
+    validation_score: float  # bound of the weights that are kept; NaN without held-out rows
     optimizer: dict[str, Any]
-    stopped: bool  # by Ctrl-C or a callback, before the epochs were over
+    stopped: bool  # by Ctrl-C or a callback, before max_iter
     interrupted: bool  # by Ctrl-C
 
 
@@ -41,22 +43,22 @@ def train(
     held_out: Batch | None = None,
     frozen: Sequence[nn.Module] = (),
     optimizer_state: dict[str, Any] | None = None,
-    epoch: Callable[[], AbstractContextManager[None]] = nullcontext,
+    epoch_context: Callable[[], AbstractContextManager[None]] = nullcontext,
     begin_epoch: Callable[[], None] = lambda: None,
-    end_epoch: Callable[[dict[str, list[float]]], bool] = lambda history: False,
+    end_epoch: Callable[[History], bool] = lambda history: False,
 ) -> TrainingResult:
-    """Fit a VAE to rows with holes, in place.
+    """Fit a VAE to incomplete rows, in place.
 
     A step whose gradient is not finite never reaches the weights: the optimizer skips it on the
-    device, and the rate is halved at the end of the epoch. Ctrl-C ends training as if the epochs
-    were over: the best weights so far are kept.
+    device, and the learning rate is halved at the end of the epoch. Ctrl-C ends training like the
+    last epoch: the best weights so far are kept.
 
     Parameters
     ----------
     vae : VAE
         The model, on the device of the rows.
     objective : Objective
-        What to maximise.
+        What to maximize.
     rows : Batch or BatchLoader
         The training table.
     settings : TrainingSettings
@@ -66,12 +68,12 @@ def train(
     held_out : Batch, optional
         Rows whose bound decides when to stop and which epoch's weights are kept.
     frozen : sequence of nn.Module
-        Parts of the model that stay as they are, in evaluation mode.
+        Parts of the model that are not trained and stay in evaluation mode.
     optimizer_state : dict, optional
-        ``TrainingResult.optimizer`` of earlier training to go on from.
-    epoch : callable
-        Returns a context in which an epoch is trained, such as one in which torch's global
-        generators, from which dropout draws, are those of this training.
+        ``TrainingResult.optimizer`` of earlier training to continue from.
+    epoch_context : callable
+        Returns a context in which an epoch is trained, such as one that seeds torch's global
+        generators, which dropout uses.
     begin_epoch : callable
         Called before each epoch.
     end_epoch : callable
@@ -80,126 +82,110 @@ def train(
     Returns
     -------
     TrainingResult
-        History, validation bound and the optimizer's state.
+        History, validation bound and the state of the optimizer.
 
     Raises
     ------
     DivergenceError
         If the loss stays non-finite.
     """
-    still = {p for module in frozen for p in module.parameters() if p.requires_grad}
-    rows = InMemoryLoader(rows) if isinstance(rows, Batch) else rows
-    flat = FlatParameters(p for p in vae.parameters() if p.requires_grad and p not in still)
-    descent = Optimizer(flat, settings, rows.n_batches(settings.batch_size), optimizer_state)
-    noise = StreamNoise(generator, dtype=rows.dtype)
+    fixed = {p for module in frozen for p in module.parameters() if p.requires_grad}
+    loader = InMemoryLoader(rows) if isinstance(rows, Batch) else rows
+    flat = FlatParameters(p for p in vae.parameters() if p.requires_grad and p not in fixed)
+    optimizer = Optimizer(flat, settings, loader.n_batches(settings.batch_size), optimizer_state)
+    noise = StreamNoise(generator, dtype=loader.dtype)
     validation_seed = seed_from(generator)
-    history: dict[str, list[float]] = {"bound": [], "learning_rate": [], "seconds": []}
-    patience, best_weights = EarlyStoppingMonitor(settings), None
+    history: History = {"bound": [], "learning_rate": [], "seconds": []}
+    monitor, best_weights = EarlyStoppingMonitor(settings.early_stopping), None
     start, stopped, interrupted = time.perf_counter(), False, False
 
-    for weight in still:
+    for weight in fixed:
         weight.requires_grad_(False)
     try:
-        rows.share([*flat.weights, *vae.buffers()])
+        loader.broadcast([*flat.weights, *vae.buffers()])
         for _ in range(settings.max_iter):
             begin_epoch()
-            with epoch():
+            with epoch_context():
                 vae.train()
                 for module in frozen:
                     module.eval()
-                for batch in rows.batches(settings.batch_size, generator):
+                for batch in loader.batches(settings.batch_size, generator):
                     flat.zero_grad()
                     loss = objective.backward(vae, batch, noise)
-                    rows.average(loss, flat.gradients)
-                    descent.step(loss)
-                history["bound"] += descent.end_epoch(rows.mean)
-                history["learning_rate"].append(descent.rate)
+                    loader.average_gradients(loss, flat.gradients)
+                    optimizer.step(loss)
+                history["bound"].append(optimizer.end_epoch(loader.mean))
+                history["learning_rate"].append(optimizer.learning_rate)
                 history["seconds"].append(time.perf_counter() - start)
 
                 if held_out is not None:
                     score = evaluate(vae, objective, held_out, settings.batch_size, validation_seed)
-                    score = rows.agree(score)
+                    score = loader.agree(score)
                     for batch in InMemoryLoader(held_out).batches(settings.batch_size, generator):
-                        objective.advance(vae, batch, noise)
+                        objective.update_unused(vae, batch, noise)
                     history.setdefault("validation_bound", []).append(score)
-                    if patience.improves(score):
+                    if monitor.is_best(score):
                         best_weights = copy.deepcopy(vae.state_dict())
-            stopped = rows.agree(end_epoch(history))
-            if stopped or patience.over:
+            stopped = loader.agree(end_epoch(history))
+            if stopped or monitor.should_stop:
                 break
     except KeyboardInterrupt:
-        if not rows.alone:
-            raise  # others are at another step
+        if loader.is_distributed:
+            raise  # the other processes are at another step
         stopped = interrupted = True
     finally:
         flat.release()
-        for weight in still:
+        for weight in fixed:
             weight.requires_grad_(True)
     if best_weights is not None:
         vae.load_state_dict(best_weights)
-    rows.share([*vae.parameters(), *vae.buffers()])
+    loader.broadcast([*vae.parameters(), *vae.buffers()])
     vae.eval()
-    for values in history.values():  # an epoch that was cut short leaves no entry anywhere
-        del values[min(map(len, history.values())) :]
-    best = patience.best if held_out is not None else math.nan
-    return TrainingResult(history, best, descent.optimizer.state, stopped, interrupted)
+    n_epochs = min(map(len, history.values()))  # an interrupted epoch leaves no entry
+    history = {name: values[:n_epochs] for name, values in history.items()}
+    score = monitor.best if held_out is not None else math.nan
+    return TrainingResult(history, score, optimizer.state, stopped, interrupted)
 
 
 def n_useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:
-    """Return how many threads the matrix products of a step keep busy.
+    """Return how many threads the matrix products of a training step occupy.
 
-    Threads that have little to do wait for one another: small networks train faster with one, and
-    many times so where other processes want the processor, too.
+    Threads with little work wait for one another: small networks train faster with one, and many
+    times as fast if other processes use the processor, too.
     """
     shapes = [weight.shape for weight in vae.parameters()]
     if any(len(shape) > 2 for shape in shapes):
-        return torch.get_num_threads()  # a weight of a convolution serves many pixels
+        return torch.get_num_threads()  # a weight of a convolution is used for many pixels
     largest = max((shape.numel() for shape in shapes if len(shape) == 2), default=0)
-    return max(1, batch_size * objective.draws_per_row(vae) * largest // _PER_THREAD)
-
-
-class EarlyStoppingMonitor:
-    """Waits for a better score of held-out rows.
-
-    Parameters
-    ----------
-    settings : TrainingSettings
-        How much better, and for how long.
-    """
-
-    def __init__(self, settings: TrainingSettings) -> None:
-        self._settings = settings
-        self.best = self._reference = -math.inf
-        self._waited = 0
-
-    @property
-    def over(self) -> bool:
-        """Whether there has been none for too long."""
-        return self._waited >= self._settings.n_iter_no_change
-
-    def improves(self, score: float) -> bool:
-        """Take the score of an epoch, and tell whether it is the best so far."""
-        if score > self._reference + self._settings.tol:
-            self._waited, self._reference = 0, score
-        else:
-            self._waited += 1
-        is_best = score > self.best
-        self.best = score if is_best else self.best
-        return is_best
+    n_rows = batch_size * objective.draws_per_row(vae)
+    return max(1, n_rows * largest // _OPERATIONS_PER_THREAD)
 
 
 def seed_from(generator: torch.Generator) -> int:
-    """Draw a seed."""
+    """Draw a seed from a generator."""
     return int(torch.randint(2**31, (), generator=generator, device=generator.device))
 
 
 @torch.no_grad()
 def evaluate(vae: VAE, objective: Objective, rows: Batch, batch_size: int, seed: int) -> float:
-    """Return the mean bound over rows, with the same noise at every call."""
+    """Return the mean bound over rows; calls with the same seed use the same noise."""
     vae.eval()
     generator = torch.Generator(rows.x.device).manual_seed(seed)
     noise = StreamNoise(generator, dtype=rows.x.dtype)
     total = rows.x.new_zeros((), dtype=torch.float64)
-    for pieces in zip(*(piece.split(batch_size) for piece in rows), strict=True):
-        total += objective.bound(vae, Batch(*pieces), noise).double().sum()
+    for parts in zip(*(values.split(batch_size) for values in rows), strict=True):
+        total += objective.bound(vae, Batch(*parts), noise).double().sum()
     return float(total.item()) / rows.x.shape[0]
+
+
+def joined(first: History, second: History) -> History:
+    """Return the history of two trainings, with an entry of each quantity for every epoch."""
+    n_first, n_second = (max(map(len, h.values()), default=0) for h in (first, second))
+    if n_first:
+        start = first["seconds"][-1]
+        second = {**second, "seconds": [start + seconds for seconds in second["seconds"]]}
+    return {
+        # rows may be held out in one of the trainings only
+        name: [*first.get(name, [math.nan] * n_first), *second.get(name, [math.nan] * n_second)]
+        for name in second | first
+    }

@@ -1,4 +1,4 @@
-"""Training losses: a bound over a way of drawing, DeMissVAE, and the methods named so."""
+"""Objectives of training: what a step maximizes and how it takes gradients."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .._utils.random import Noise
-from ..vae.bounds import elbo, iwelbo
+from ..vae.bounds import iwelbo
 from ..vae.vae import VAE, Draws, Gradient
 
 
 class Batch(NamedTuple):
-    """Rows of the training table."""
+    """Rows of a training step."""
 
     x: Tensor  # (B, D)   zero where missing
     observed: Tensor  # (B, D) bool
-    position: Tensor  # (B,)   which rows of the table they are
+    position: Tensor  # (B,)   of the rows in the training table
 
 
 class Objective(ABC):
-    """What training maximises."""
+    """What training maximizes."""
 
     @abstractmethod
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
-        """Return the criterion that is reported and validated, (B,)."""
+        """Return the bound of each row, (B,), that is reported and validated."""
 
     @abstractmethod
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
-        """Give every weight its gradient, and return the loss, () and without gradient."""
+        """Add the gradients of the loss to all weights; return the loss, () and detached."""
 
     def draws_per_row(self, vae: VAE) -> int:
         """Return the number of latents that are decoded for a row."""
         return 1
 
-    def advance(self, vae: VAE, batch: Batch, noise: Noise) -> None:  # noqa: B027 - a hook
-        """Move what belongs to rows that are not trained on; most objectives keep nothing."""
+    def update_unused(self, vae: VAE, batch: Batch, noise: Noise) -> None:  # noqa: B027
+        """Update the state of rows that are not trained on; most objectives have no state."""
 
 
 class BoundObjective(Objective):
-    """The mean of a bound over the rows.
+    """The mean over rows of a bound on log p(x_obs).
 
     Parameters
     ----------
     bound : callable
         A function of Draws.
     n_draws : int
-        Draws per row, or per row and component where they are stratified.
+        Draws per row, or per row and component if they are stratified.
     stratified : bool
-        How draws are taken.
+        Whether draws are stratified over the components of the posterior.
     gradient : {"stl", "dreg", "plain"}
-        Estimator of the gradient, as in ``VAE.draw``.
+        Gradient estimator, as in ``VAE.draw``.
 
     Raises
     ------
     ValueError
-        If the gradient does not hold for the bound.
+        If the gradient estimator does not hold for the bound.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class BoundObjective(Objective):
     ) -> None:
         if gradient == "dreg" and (bound is not iwelbo or stratified):
             raise ValueError(
-                "gradient must not be 'dreg': doubly reparameterised gradients are those of "
-                "iwelbo over ancestral draws alone; choose 'plain' or 'stl'."
+                "gradient must not be 'dreg': doubly reparameterized gradients hold for the "
+                "importance-weighted bound over ancestral draws only; choose 'plain' or 'stl'."
             )
         self._bound, self.n_draws = bound, n_draws
         self.stratified, self.gradient = stratified, gradient
 
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
-        """Return the bound of each row."""
+        """Return the bound of each row, (B,)."""
         draws = vae.draw(
             batch.x,
             batch.observed,
@@ -93,27 +93,7 @@ class BoundObjective(Objective):
         return self.n_draws * (vae.family.n_components if self.stratified else 1)
 
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
-        """Take the gradient of minus the mean of the bound."""
+        """Add the gradients of minus the mean bound; return the loss."""
         loss = -self.bound(vae, batch, noise).mean()
         loss.backward()
         return loss.detach()
-
-
-class Method(NamedTuple):
-    """What distinguishes a method: two words, and the gradient that serves it best."""
-
-    bound: Callable[[Draws], Tensor]
-    stratified: bool
-    gradient: Gradient
-    mixture: bool
-
-
-#: The methods of a single bound by their names in the literature.
-METHODS: dict[str, Method] = {
-    "MVAE": Method(elbo, stratified=False, gradient="stl", mixture=False),
-    "MissVAE": Method(elbo, stratified=False, gradient="stl", mixture=True),
-    "MissSVAE": Method(elbo, stratified=True, gradient="stl", mixture=True),
-    "MIWAE": Method(iwelbo, stratified=False, gradient="dreg", mixture=False),
-    "MissIWAE": Method(iwelbo, stratified=False, gradient="dreg", mixture=True),
-    "MissSIWAE": Method(iwelbo, stratified=True, gradient="stl", mixture=True),
-}

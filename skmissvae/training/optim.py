@@ -1,199 +1,165 @@
-"""The optimizer."""
+"""The optimizer: AdamW on flattened weights, with skipped steps and a learning-rate schedule."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-_BETAS, _EPS = (0.9, 0.999), 1e-8
-
-
-class AdamW:
-    """Adam with decoupled weight decay (Kingma and Ba 2015, Loshchilov and Hutter 2019).
-
-    It is torch's, without its class, whose first use in a process imports torch's compiler: that
-    takes seconds, when a small table takes few.
-
-    Parameters
-    ----------
-    weights : sequence of Tensor
-        What is learned, in place.
-    weight_decay : float
-        Rate at which weights fall, in units of the learning rate.
-    state : dict, optional
-        ``state`` of an optimizer of such weights, to go on from.
-    """
-
-    def __init__(
-        self, weights: Sequence[Tensor], weight_decay: float, state: dict[str, Any] | None = None
-    ) -> None:
-        self.weights, self.weight_decay = list(weights), weight_decay
-        #: A list per quantity, an entry per weight: steps taken, and moments of the gradients.
-        self.state: dict[str, list[Tensor]] = {
-            # of single precision, whatever the weights are: kernels of GPUs expect it
-            "n_steps": [torch.zeros((), dtype=torch.float32, device=w.device) for w in weights],
-            "means": [torch.zeros_like(weight) for weight in weights],
-            "squares": [torch.zeros_like(weight) for weight in weights],
-        }
-        if state is not None:
-            for name, moments in self.state.items():
-                for moment, known in zip(moments, state[name], strict=True):
-                    moment.copy_(known)
-
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], rate: float, lost: Tensor) -> None:
-        """Take a step, unless it is lost.
-
-        Parameters
-        ----------
-        gradients : sequence of Tensor
-            Those of the weights.
-        rate : float
-            Learning rate.
-        lost : Tensor of shape () or (n_models,)
-            True where gradients are not to be trusted: all stays as it is, without anybody waiting
-            for the device to tell. Where weights are those of several models, along their first
-            axis, one that has lost its step goes on by its moments.
-        """
-        if lost.dim():
-            for gradient in gradients:
-                gradient.masked_fill_(lost.unsqueeze(-1), 0.0)
-            lost = lost.all()
-        adamw(
-            self.weights,
-            list(gradients),
-            self.state["means"],
-            self.state["squares"],
-            [],
-            self.state["n_steps"],
-            fused=True,
-            found_inf=lost.float(),
-            amsgrad=False,
-            beta1=_BETAS[0],
-            beta2=_BETAS[1],
-            lr=rate,
-            weight_decay=self.weight_decay,
-            eps=_EPS,
-            maximize=False,
-        )
-
-
-def clip(gradients: Sequence[Tensor], max_norm: float) -> Tensor:
-    """Scale gradients to a norm of ``max_norm`` at most, in place; return the norm they had.
-
-    (n_weights,) -> (), or of several models (n_models, n_weights) -> (n_models,).
-    """
-    norms = torch.stack([torch.linalg.vector_norm(gradient, dim=-1) for gradient in gradients])
-    norm = torch.linalg.vector_norm(norms, dim=0)
-    factor = (max_norm / norm).clamp_max(1).unsqueeze(-1)
-    for gradient in gradients:
-        gradient.mul_(factor)
-    return norm
-
+from .._utils.validation import check_fields, either, infinity, one_of, real, whole
 
 Schedule = Literal["cosine", "constant"]
 
-
-_WARM_UP = 0.02  # share of the steps in which the rate of a cosine schedule rises
-
-
-_PATIENCE = 3  # epochs without a single finite step before giving up
+_BETAS, _EPS = (0.9, 0.999), 1e-8
+_WARM_UP = 0.02  # share of the steps in which the learning rate of a cosine schedule rises
+_MAX_FAILED_EPOCHS = 3  # epochs without a single finite step after which training stops
 
 
 class DivergenceError(ArithmeticError):
-    """The loss was not finite in several epochs, though the rate was halved each time."""
+    """The loss was not finite in several epochs, though the learning rate was halved each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Options of the optimizer, AdamW (Loshchilov and Hutter 2019).
+
+    The learning rate, the batch size and the number of epochs are parameters of the estimators.
+
+    Parameters
+    ----------
+    schedule : {"cosine", "constant"}, default="cosine"
+        Learning-rate schedule over ``max_iter`` epochs: a short linear warm-up and a cosine decay
+        to zero, or a constant rate. ``partial_fit`` uses a constant rate.
+    weight_decay : float, default=0.0
+        Decoupled weight decay, in units of the learning rate.
+    max_grad_norm : float, default=10.0
+        Norm to which gradients are clipped; ``np.inf`` disables clipping. Gradients through
+        ancestral draws from a mixture have heavy tails: if the bound of MissVAE or MissIWAE falls
+        and does not recover, use 1.
+
+    Examples
+    --------
+    >>> from skmissvae import AdamW, MissSIWAEImputer
+    >>> imputer = MissSIWAEImputer(optimizer=AdamW(weight_decay=0.01))
+    """
+
+    schedule: Schedule = "cosine"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_fields(
+            self,
+            schedule=one_of("cosine", "constant"),
+            weight_decay=real(0),
+            max_grad_norm=either(real(0, above=True), infinity),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Early stopping by the bound of held-out rows; the weights of the best epoch are kept.
+
+    Parameters
+    ----------
+    validation_fraction : float, default=0.1
+        Fraction of the rows that is held out.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement after which training stops.
+    tol : float, default=1e-4
+        Smallest increase of the bound, in nats, that counts as an improvement.
+
+    Examples
+    --------
+    >>> from skmissvae import EarlyStopping, VAEDensityEstimator
+    >>> density = VAEDensityEstimator(early_stopping=EarlyStopping(n_iter_no_change=20))
+    """
+
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_fields(
+            self,
+            validation_fraction=real(0, 1, above=True),
+            n_iter_no_change=whole(1),
+            tol=real(0),
+        )
 
 
 class TrainingSettings(NamedTuple):
-    """How to train; the names are those of the estimators' parameters."""
+    """How to train, with every default resolved."""
 
     max_iter: int
     batch_size: int
     learning_rate: float
-    schedule: Schedule = "constant"
-    weight_decay: float = 0.0
-    max_grad_norm: float = math.inf
-    n_iter_no_change: int = 10
-    tol: float = 0.0
+    optimizer: AdamW = AdamW(schedule="constant", max_grad_norm=math.inf)
+    early_stopping: EarlyStopping | None = None  # None: no rows are held out
 
 
 class FlatParameters:
-    """Weights, and their gradients, side by side in one tensor per type.
+    """Trained weights and their gradients, side by side in one tensor per data type.
 
-    One norm, one step of the optimizer and one reset serve them all, where small networks would
-    spend as much time on calls as on numbers.
+    One norm, one optimizer step and one reset serve all of them: in small networks separate calls
+    would take as long as the computation.
 
     Parameters
     ----------
     weights : iterable of Parameter
-        They are views of the whole until ``release``.
-    n_models : int, optional
-        Models whose weights are stacked, on the first axis of each, and of the whole; None is one
-        without that axis, whose gradients are views, too.
+        They are views of the flat tensors until ``release``.
     """
 
-    def __init__(self, weights: Iterable[nn.Parameter], n_models: int | None = None) -> None:
-        self._parts = list(weights)
-        if not self._parts:
-            raise ValueError(
-                "There is nothing to learn: no part of the model that is trained has a weight."
-            )
-        #: Shape of what there is one of for each model.
-        self.models = torch.Size([] if n_models is None else [n_models])
-        alike: dict[torch.dtype, list[nn.Parameter]] = {}
-        for weight in self._parts:
-            alike.setdefault(weight.dtype, []).append(weight)
-        self._groups = list(alike.values())
-        self.weights = [
-            torch.cat([weight.detach().reshape(*self.models, -1) for weight in group], -1)
-            for group in self._groups
-        ]
-        self.gradients = [torch.zeros_like(whole) for whole in self.weights]
-        for whole, slope, group in zip(self.weights, self.gradients, self._groups, strict=True):
-            sizes = [weight.numel() // self.models.numel() for weight in group]
-            pieces = zip(whole.split(sizes, -1), slope.split(sizes, -1), strict=True)
-            for weight, (value, grad) in zip(group, pieces, strict=True):
-                weight.data = value.view(weight.shape)
-                if n_models is None:
-                    weight.grad = grad.view(weight.shape)
+    def __init__(self, weights: Iterable[nn.Parameter]) -> None:
+        self._parameters = list(weights)
+        if not self._parameters:
+            raise ValueError("The model has no trainable weight; check the custom networks.")
+        by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
+        for weight in self._parameters:
+            by_dtype.setdefault(weight.dtype, []).append(weight)
+        groups = list(by_dtype.values())
+        self.weights = [torch.cat([w.detach().flatten() for w in group]) for group in groups]
+        self.gradients = [torch.zeros_like(flat) for flat in self.weights]
+        for flat, gradient, group in zip(self.weights, self.gradients, groups, strict=True):
+            sizes = [weight.numel() for weight in group]
+            views = zip(flat.split(sizes), gradient.split(sizes), strict=True)
+            for weight, (value, grad) in zip(group, views, strict=True):
+                weight.data, weight.grad = value.view(weight.shape), grad.view(weight.shape)
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
         for gradient in self.gradients:
             gradient.zero_()
 
-    def take_grad(self, loss: Tensor) -> None:
-        """Take the gradients of a loss, where they are no views."""
-        found = torch.autograd.grad(loss, self._parts, materialize_grads=True)
-        by_weight = dict(zip(self._parts, found, strict=True))
-        for whole, group in zip(self.gradients, self._groups, strict=True):
-            pieces = [by_weight[weight].reshape(*self.models, -1) for weight in group]
-            torch.cat(pieces, -1, out=whole)
-
     def release(self) -> None:
-        """Give every weight memory of its own."""
-        for weight in self._parts:
+        """Give every weight its own memory again."""
+        for weight in self._parameters:
             weight.data, weight.grad = weight.data.clone(), None
 
 
 class Optimizer:
-    """Steps of the optimizer, without those whose gradient is not finite.
+    """AdamW steps that skip gradients that are not finite.
+
+    torch's function is used without its class, whose first step in a process imports torch's
+    compiler (2 s).
 
     Parameters
     ----------
     flat : FlatParameters
-        What is learned; of several models at once, too, each of which loses its own steps.
+        Trained weights.
     settings : TrainingSettings
         How to train.
     n_batches : int
-        Steps of an epoch.
-    optimizer_state : dict, optional
-        State of an optimizer to go on from.
+        Steps per epoch.
+    state : dict, optional
+        ``state`` of an optimizer of the same weights, to continue from.
     """
 
     def __init__(
@@ -201,63 +167,131 @@ class Optimizer:
         flat: FlatParameters,
         settings: TrainingSettings,
         n_batches: int,
-        optimizer_state: dict[str, Any] | None = None,
+        state: dict[str, Any] | None = None,
     ) -> None:
         self._flat, self._settings, self._n_batches = flat, settings, n_batches
-        self.optimizer = AdamW(flat.weights, settings.weight_decay, optimizer_state)
+        device = flat.weights[0].device
+        #: A list per quantity with an entry per flat tensor: steps done, moments of the gradients.
+        self.state: dict[str, list[Tensor]] = {
+            # single precision whatever the weights are: the kernels of GPUs expect it
+            "n_steps": [torch.zeros((), dtype=torch.float32, device=device) for _ in flat.weights],
+            "means": [torch.zeros_like(weight) for weight in flat.weights],
+            "squares": [torch.zeros_like(weight) for weight in flat.weights],
+        }
+        if state is not None:
+            for name, moments in self.state.items():
+                for moment, previous in zip(moments, state[name], strict=True):
+                    moment.copy_(previous)
         self._n_steps = n_batches * settings.max_iter
-        self._step, self._factor = 0, 1.0
-        self._lost_epochs = [0] * flat.models.numel()  # in a row, of each model
-        self.rate = settings.learning_rate
-        self._begin_epoch()
+        self._step, self._factor, self._n_failed_epochs = 0, 1.0, 0
+        self.learning_rate = settings.learning_rate
+        self._total = torch.zeros((), dtype=torch.float64, device=device)
+        self._n_skipped = torch.zeros((), device=device)
 
-    def _begin_epoch(self) -> None:
-        device, models = self._flat.weights[0].device, self._flat.models
-        self._total = torch.zeros(models, dtype=torch.float64, device=device)
-        self._n_lost = torch.zeros(models, device=device)
-
+    @torch.no_grad()
     def step(self, loss: Tensor) -> None:
-        """Follow the gradients of a loss, () or one per model, if they are finite."""
+        """Follow the gradients of a loss, (), if all of them are finite.
+
+        Whether a step is skipped is decided on the device, so that a GPU does not wait.
+        """
         settings, gradients = self._settings, self._flat.gradients
-        pace = _pace(settings.schedule, self._step, self._n_steps)
-        self.rate = self._factor * settings.learning_rate * pace
-        norm = clip(gradients, settings.max_grad_norm)
-        lost = ~(norm.isfinite() & loss.isfinite())
-        self.optimizer.step(gradients, self.rate, lost)
-        self._n_lost += lost
-        self._total -= torch.where(lost, 0.0, loss.double())
+        options = settings.optimizer
+        schedule = schedule_factor(options.schedule, self._step, self._n_steps)
+        self.learning_rate = self._factor * settings.learning_rate * schedule
+        norm = clip_gradients(gradients, options.max_grad_norm)
+        skipped = ~(norm.isfinite() & loss.isfinite())
+        adamw(
+            self._flat.weights,
+            gradients,
+            self.state["means"],
+            self.state["squares"],
+            [],
+            self.state["n_steps"],
+            fused=True,
+            found_inf=skipped.float(),
+            amsgrad=False,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            lr=self.learning_rate,
+            weight_decay=options.weight_decay,
+            eps=_EPS,
+            maximize=False,
+        )
+        self._n_skipped += skipped
+        self._total -= torch.where(skipped, 0.0, loss.double())
         self._step += 1
 
-    def end_epoch(
-        self,
-        mean: Callable[[Tensor], Tensor] = lambda total: total,
-        going: Sequence[bool] = (True,),
-    ) -> list[float]:
-        """Return the mean bound of the epoch, one per model, and halve the rate if a step was lost.
+    def end_epoch(self, mean: Callable[[Tensor], Tensor] = lambda total: total) -> float:
+        """Return the mean bound of the epoch; halve the learning rate if a step was skipped.
 
-        ``mean`` takes it over all who train; ``going`` tells which models still count. Raises
-        DivergenceError where one of these has lost too many epochs.
+        Parameters
+        ----------
+        mean : callable
+            Averages a number over all processes that train the model.
+
+        Raises
+        ------
+        DivergenceError
+            If all steps of several epochs, or of the last one, were skipped.
         """
-        told = torch.stack([mean(self._total), self._n_lost.double()])
-        bounds, lost = told.view(2, -1).tolist()  # waits for the device
-        self._begin_epoch()
-        if any(n for n, goes in zip(lost, going, strict=True) if goes):
+        totals = torch.stack([mean(self._total), self._n_skipped.double()])
+        bound, n_skipped = totals.tolist()  # waits for the device
+        self._total.zero_()
+        self._n_skipped.zero_()
+        if n_skipped:
             self._factor *= 0.5
-        self._lost_epochs = [
-            n_epochs + 1 if goes and n == self._n_batches else 0
-            for n_epochs, n, goes in zip(self._lost_epochs, lost, going, strict=True)
-        ]
-        n_epochs = max(self._lost_epochs)
-        if n_epochs == _PATIENCE or (n_epochs and self._step == self._n_steps):
+        self._n_failed_epochs = self._n_failed_epochs + 1 if n_skipped == self._n_batches else 0
+        is_last = self._step == self._n_steps
+        if self._n_failed_epochs == _MAX_FAILED_EPOCHS or (self._n_failed_epochs and is_last):
             raise DivergenceError
-        return [bound / max(self._n_batches - n, 1) for bound, n in zip(bounds, lost, strict=True)]
+        return float(bound) / max(self._n_batches - n_skipped, 1)
 
 
-def _pace(schedule: Schedule, step: int, n_steps: int) -> float:
+class EarlyStoppingMonitor:
+    """Follows the bound of held-out rows over the epochs.
+
+    Parameters
+    ----------
+    options : EarlyStopping or None
+        When to stop; None is the default.
+    """
+
+    def __init__(self, options: EarlyStopping | None) -> None:
+        self._options = options or EarlyStopping()
+        self.best = self._reference = -math.inf
+        self._n_epochs = 0  # without improvement
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the bound has not improved for too many epochs."""
+        return self._n_epochs >= self._options.n_iter_no_change
+
+    def is_best(self, score: float) -> bool:
+        """Record the bound of an epoch; return whether it is the best so far."""
+        if score > self._reference + self._options.tol:
+            self._n_epochs, self._reference = 0, score
+        else:
+            self._n_epochs += 1
+        is_best = score > self.best
+        self.best = score if is_best else self.best
+        return is_best
+
+
+def clip_gradients(gradients: Sequence[Tensor], max_norm: float) -> Tensor:
+    """Scale gradients to a joint norm of at most ``max_norm``, in place; return their norm, ()."""
+    norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
+    norm = torch.linalg.vector_norm(norms)
+    factor = (max_norm / norm).clamp_max(1)
+    for gradient in gradients:
+        gradient.mul_(factor)
+    return norm
+
+
+def schedule_factor(schedule: Schedule, step: int, n_steps: int) -> float:
     """Return the factor of the learning rate at a step."""
     if schedule == "constant":
         return 1.0
-    warm = max(1, round(_WARM_UP * n_steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, n_steps - warm)))
+    warm_up = max(1, round(_WARM_UP * n_steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up)))

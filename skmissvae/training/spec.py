@@ -1,4 +1,4 @@
-"""From the parameters of an estimator to the modules of its model."""
+"""The specification of a model: from parameters and table schema to a VAE."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
+from .._utils.runtime import SeededGenerators
 from ..tables.codecs import CODED
 from ..tables.parameters import column_index
 from ..tables.schema import ColumnSchema
@@ -25,6 +26,7 @@ from ..vae.likelihoods.product import ProductLikelihood
 from ..vae.likelihoods.transformed import TransformedLikelihood
 from ..vae.networks.conv import ConvDecoder, ConvEncoder, Image
 from ..vae.networks.mlp import ResidualMLP
+from ..vae.networks.options import ConvNetwork, NetworkFactory, ResidualNetwork
 from ..vae.posteriors import (
     POSTERIORS,
     FactorAnalysisPosterior,
@@ -36,23 +38,18 @@ from ..vae.priors import PRIORS, Prior
 from ..vae.vae import VAE
 
 T = TypeVar("T")
-
-
 LikelihoodOption = str | Callable[[int], Likelihood]
-
-
-Network = Callable[[int, int], nn.Module]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """All that is needed to build a model anew; the names are those of the parameters.
+    """Everything that is needed to build a model; fields are named as the parameters.
 
-    Only ``likelihood`` is resolved already: each observation model with the modelled columns
-    that it holds for.
+    ``likelihood`` is resolved: each observation model with the modelled columns that have it.
     """
 
-    facts: tuple[ColumnSchema, ...]
+    columns: tuple[ColumnSchema, ...]
+    positions: tuple[int, ...]  # of the modelled columns among all columns
     n_latents: int
     K: int
     likelihood: list[tuple[LikelihoodOption, list[int]]]
@@ -60,29 +57,40 @@ class ModelSpec:
     n_hidden: int
     n_blocks: int
     dropout: float
-    linear_path: bool
-    guided: bool
+    network: Any
     prior: str | Callable[[int], Prior]
     posterior: str | Callable[[int, int], Family]
-    encoder: Network | None
-    decoder: Network | None
-    image_shape: tuple[int, ...] | None
-    places: tuple[int, ...]  # of the modelled columns among all
+    #: Whether the model is initialized from factor analysis; "required" raises if it cannot be.
+    factor_analysis: Literal["never", "if possible", "required"]
 
     @property
-    def is_stackable(self) -> bool:
-        """Whether ``ensembles.Stack`` takes such models: all modules are ours, none is for images.
+    def linear_path(self) -> bool:
+        """Whether the networks have a linear path."""
+        return bool(getattr(self.network, "linear_path", True))
 
-        Those of others may change their buffers, and convolutions keep a GPU busy as they are.
-        """
-        options = self.prior, self.posterior, *(option for option, _ in self.likelihood)
-        networks = self.encoder, self.decoder, self.image_shape
-        return all(isinstance(option, str) for option in options) and networks == (None,) * 3
+    @property
+    def custom_encoder(self) -> NetworkFactory | None:
+        """The custom encoder, if there is one."""
+        return getattr(self.network, "encoder", None)
 
-    def build(self) -> VAE:
-        """Return an untrained model, on the CPU whatever torch's default device is."""
-        with torch.device("cpu"):
-            return self._build()
+    @property
+    def custom_decoder(self) -> NetworkFactory | None:
+        """The custom decoder, if there is one."""
+        return getattr(self.network, "decoder", None)
+
+    @property
+    def all_columns_linear(self) -> bool:
+        """Whether factor analysis initializes every column, if it is possible at all."""
+        cpu = torch.device("cpu")
+        with SeededGenerators(0, cpu).block(), cpu:
+            likelihood = self._likelihood()
+        return likelihood.n_linear > 0 and likelihood.covers_all_columns
+
+    def build(self, seed: int) -> VAE:
+        """Return an untrained model on the CPU, in evaluation mode."""
+        cpu = torch.device("cpu")
+        with SeededGenerators(seed, cpu).block(), cpu:
+            return self._build().eval()
 
     def _build(self) -> VAE:
         likelihood, prior = self._likelihood(), self._prior()
@@ -90,55 +98,63 @@ class ModelSpec:
         encoder = self._encoder(family, likelihood)
         decoder = self._decoder(likelihood)
         coordinates = None
-        if self.guided and likelihood.n_linear:
+        if self.factor_analysis != "never" and likelihood.n_linear:
             coordinates = FactorAnalysisPosterior(likelihood.n_linear, self.n_latents)
         return VAE(encoder, decoder, prior, family, likelihood, coordinates)
 
-    def build_completed(self, vae: VAE) -> VAE:
-        """Return the model with an untrained encoder of its own for completed rows.
+    def build_with_second_encoder(self, seed: int) -> tuple[VAE, VAE]:
+        """Return a model, and the same with an untrained encoder of completed rows.
 
-        Its posterior has one component; all but encoder and family are shared.
+        The posterior of a completed row has one component; encoder and family alone are not shared.
         """
-        with torch.device("cpu"):
+        cpu = torch.device("cpu")
+        with SeededGenerators(seed, cpu).block(), cpu:
+            vae = self._build()
             family = dataclasses.replace(self, K=1)._family(vae.prior)
             encoder = self._encoder(family, vae.likelihood)
-        return VAE(encoder, vae.decoder, vae.prior, family, vae.likelihood)
+        second = VAE(encoder, vae.decoder, vae.prior, family, vae.likelihood)
+        return vae.eval(), second.eval()
 
     def check_networks(self, vae: VAE, device: torch.device) -> None:
-        """Raise where networks of the user's do not take and give as many numbers as they must.
+        """Raise if custom networks do not have the required input and output widths.
 
-        Each is asked once, in evaluation mode, for two rows of zeros; what it draws on the way is
-        put back.
+        Each is called once, in evaluation mode, with two rows of zeros; torch's generators are
+        restored.
         """
-        n_seen = vae.likelihood.n_inputs + vae.likelihood.n_columns
-        own = ("encoder", self.encoder, vae.encoder, n_seen, vae.family.n_params)
-        other = ("decoder", self.decoder, vae.decoder, self.n_latents, vae.likelihood.n_params)
-        for parameter, given, network, n_in, n_out in (own, other):
-            if given is None:
+        n_inputs = vae.likelihood.n_inputs + vae.likelihood.n_columns
+        encoder = ("encoder", self.custom_encoder, vae.encoder, n_inputs, vae.family.n_params)
+        decoder = (
+            "decoder",
+            self.custom_decoder,
+            vae.decoder,
+            self.n_latents,
+            vae.likelihood.n_params,
+        )
+        for name, factory, network, n_in, n_out in (encoder, decoder):
+            if factory is None:
                 continue
-            wanted = f"Parameter {parameter!r} must make a network from {n_in} numbers to {n_out}"
+            requirement = f"The {name} of 'network' must map {n_in} numbers to {n_out}"
             rows = torch.zeros(2, n_in, device=device)
             if device.type != "cpu":
                 network = copy.deepcopy(network).to(device)
             try:
                 with torch.no_grad(), torch.random.fork_rng([device] if rows.is_cuda else []):
-                    found = tuple(network(rows).shape)
-            except Exception as error:  # the user's own, which is not ours to name otherwise
-                error.add_note(f"{wanted}.")
+                    shape = tuple(network(rows).shape)
+            except Exception as error:  # of custom code, which keeps its type
+                error.add_note(f"{requirement}.")
                 raise
-            if found != (len(rows), n_out):
-                raise ValueError(f"{wanted}; of {tuple(rows.shape)} it makes {found}.")
+            if shape != (len(rows), n_out):
+                raise ValueError(f"{requirement}; it maps {tuple(rows.shape)} to {shape}.")
 
     def changes(self, other: ModelSpec) -> list[str]:
-        """Return the names of what another model would have otherwise."""
-        # whether there is a guide was decided when the model began; places follow from the table
-        follow = ("guided", "places")
-        names = [field.name for field in dataclasses.fields(self) if field.name not in follow]
+        """Return the names of the parameters in which two specifications differ."""
+        derived = ("factor_analysis", "positions")  # from the table and the first fit
+        names = [field.name for field in dataclasses.fields(self) if field.name not in derived]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     def _likelihood(self) -> Likelihood:
         parts = [
-            _part(option, [self.facts[d] for d in columns], self.min_scale)
+            _make_likelihood(option, [self.columns[d] for d in columns], self.min_scale)
             for option, columns in self.likelihood
         ]
         if not parts:  # no column varies
@@ -148,29 +164,33 @@ class ModelSpec:
         return ProductLikelihood(parts, [columns for _, columns in self.likelihood])
 
     def _encoder(self, family: Family, likelihood: Likelihood) -> nn.Module:
-        n_seen = likelihood.n_inputs + likelihood.n_columns
-        if self.encoder is not None:
-            return _own(self.encoder, "encoder", n_seen, family.n_params)
+        n_inputs = likelihood.n_inputs + likelihood.n_columns
+        if self.custom_encoder is not None:
+            return _custom_network(self.custom_encoder, "encoder", n_inputs, family.n_params)
         if image := self._image(likelihood):
-            return ConvEncoder(image, family.n_params, *self._shape())
-        return ResidualMLP(n_seen, family.n_params, *self._shape())
+            return ConvEncoder(image, family.n_params, *self._network_size())
+        return ResidualMLP(n_inputs, family.n_params, *self._network_size())
 
     def _decoder(self, likelihood: Likelihood) -> nn.Module:
-        if self.decoder is not None:
-            return _own(self.decoder, "decoder", self.n_latents, likelihood.n_params)
+        n_params = likelihood.n_params
+        if self.custom_decoder is not None:
+            return _custom_network(self.custom_decoder, "decoder", self.n_latents, n_params)
         if image := self._image(likelihood):
-            n_params = likelihood.n_params // likelihood.n_columns
-            return ConvDecoder(self.n_latents, image, n_params, *self._shape())
-        return ResidualMLP(self.n_latents, likelihood.n_params, *self._shape())
+            per_pixel = n_params // likelihood.n_columns
+            return ConvDecoder(self.n_latents, image, per_pixel, *self._network_size())
+        return ResidualMLP(self.n_latents, n_params, *self._network_size())
+
+    def _network_size(self) -> tuple[int, int, float, bool]:
+        return self.n_hidden, self.n_blocks, self.dropout, self.linear_path
 
     def _prior(self) -> Prior:
         if isinstance(self.prior, str):
             return PRIORS[self.prior](self.n_latents)
-        return _made("prior", self.prior(self.n_latents), Prior)
+        return _checked_type("prior", self.prior(self.n_latents), Prior)
 
     def _family(self, prior: Prior) -> Family:
         if callable(self.posterior):
-            return _made("posterior", self.posterior(self.n_latents, self.K), Family)
+            return _checked_type("posterior", self.posterior(self.n_latents, self.K), Family)
         if self.posterior != "auto":
             return POSTERIORS[self.posterior](self.n_latents, self.K)
         if math.isinf(prior.tail):
@@ -178,66 +198,81 @@ class ModelSpec:
         return StudentTFamily(self.n_latents, self.K, df=0.5 * (2 + prior.tail))
 
     def _image(self, likelihood: Likelihood) -> Image | None:
-        """Return how columns make up images, or None where they do not."""
-        if self.image_shape is None or not likelihood.n_columns:
+        """Return how the columns form images, or None if they do not."""
+        if not isinstance(self.network, ConvNetwork) or not likelihood.n_columns:
             return None
         n_inputs, n_params, n = likelihood.n_inputs, likelihood.n_params, likelihood.n_columns
         if isinstance(likelihood, ProductLikelihood) or n_inputs != n or n_params % n:
             raise ValueError(
-                f"Parameter 'image_shape' is {self.image_shape}, but the columns are not pixels of "
-                "one kind with as many parameters each; give an array of numbers and name one "
-                "likelihood, or set image_shape=None."
+                "Parameter 'network' is a ConvNetwork, but the columns are not pixels of one kind "
+                "with one observation model; give an array of numbers and one likelihood, or use "
+                "network=None."
             )
-        channels, height, width = (1, *self.image_shape)[-3:]
-        return Image(channels, height, width, self.places)
-
-    def _shape(self) -> tuple[int, int, float, bool]:
-        """Return what our networks share."""
-        return self.n_hidden, self.n_blocks, self.dropout, self.linear_path
+        channels, height, width = (1, *map(int, self.network.image_shape))[-3:]
+        return Image(channels, height, width, self.positions)
 
 
-def _made(parameter: str, made: T, kind: type) -> T:
-    """Return what a user's callable has made, if it is what it must be."""
-    if not isinstance(made, kind):
+def check_network(network: object) -> str | None:
+    """Return what the parameter ``network`` must be, or None if it is valid."""
+    options = (ResidualNetwork, ConvNetwork)
+    if network is None or isinstance(network, options):
+        return None
+    factories = [getattr(network, name, "missing") for name in ("encoder", "decoder")]
+    if all(factory is None or callable(factory) for factory in factories):
+        return None
+    return (
+        "None, a ResidualNetwork, a ConvNetwork or an object with the callables 'encoder' and "
+        "'decoder', (in_features, out_features) -> nn.Module"
+    )
+
+
+def _checked_type(parameter: str, value: T, required: type) -> T:
+    """Return what a custom callable returned, if it has the required type."""
+    if not isinstance(value, required):
         raise TypeError(
-            f"Parameter {parameter!r} is a callable that must return a {kind.__module__}."
-            f"{kind.__name__}; it returned {made!r}."
+            f"Parameter {parameter!r} is a callable that must return a {required.__module__}."
+            f"{required.__name__}; it returned {value!r}."
         )
-    return made
+    return value
 
 
-def _own(make: Network, parameter: str, n_in: int, n_out: int) -> nn.Module:
-    """Return a network of the user's, on the CPU."""
+def _custom_network(factory: NetworkFactory, name: str, n_in: int, n_out: int) -> nn.Module:
+    """Return a custom network, on the CPU."""
     try:
-        network = _made(parameter, make(n_in, n_out), nn.Module)
+        network = _checked_type("network", factory(n_in, n_out), nn.Module)
     except TypeError as error:
-        error.add_note(f"Parameter {parameter!r} is called with two numbers, {n_in} and {n_out}.")
+        error.add_note(
+            f"The {name} of 'network' is called with two numbers, here {n_in} and {n_out}."
+        )
         raise
     return network.cpu()
 
 
-def _part(option: LikelihoodOption, facts: Sequence[ColumnSchema], min_scale: float) -> Likelihood:
-    """Return the observation model of columns that are alike."""
+def _make_likelihood(
+    option: LikelihoodOption, columns: Sequence[ColumnSchema], min_scale: float
+) -> Likelihood:
+    """Return the observation model of columns of one kind."""
     if callable(option):
-        return _made("likelihood", option(len(facts)), Likelihood)
+        return _checked_type("likelihood", option(len(columns)), Likelihood)
     if option == "categorical":
-        return CategoricalLikelihood([column.counts for column in facts])
+        return CategoricalLikelihood([column.counts for column in columns])
     if option == "ordinal":
-        return CumulativeLogitLikelihood([column.counts for column in facts])
-    warps = None if facts[0].warp is None else [column.warp or () for column in facts]
+        return CumulativeLogitLikelihood([column.counts for column in columns])
+    has_transform = columns[0].warp is not None
+    transforms = [column.warp or () for column in columns] if has_transform else None
     if option == "whole":
-        steps, lows, origins = zip(*[(f.step, f.low, f.origin) for f in facts], strict=True)
-        return DiscretizedLogisticLikelihood(steps, lows, origins, min_scale, warps)
-    base = LIKELIHOODS[option](len(facts), min_scale)
+        steps, lows, origins = zip(*[(c.step, c.low, c.origin) for c in columns], strict=True)
+        return DiscretizedLogisticLikelihood(steps, lows, origins, min_scale, transforms)
+    base = LIKELIHOODS[option](len(columns), min_scale)
     if base.support != "real":
         return base
-    if warps is not None:
-        base = TransformedLikelihood(base, warps)
-    atoms = [column.atom for column in facts if column.atom is not None]
-    return PointMassLikelihood(base, *zip(*atoms, strict=True)) if atoms else base
+    if transforms is not None:
+        base = TransformedLikelihood(base, transforms)
+    masses = [column.atom for column in columns if column.atom is not None]
+    return PointMassLikelihood(base, *zip(*masses, strict=True)) if masses else base
 
 
-#: Observation models by a column's kind, where ``likelihood`` has no say.
+#: Observation models by the kind of a column, if ``likelihood`` does not name the column.
 _BY_KIND = {
     "count": "whole",
     "integer": "whole",
@@ -249,49 +284,50 @@ _BY_KIND = {
 
 def group_likelihoods(
     option: LikelihoodOption | Mapping[object, LikelihoodOption],
-    facts: Sequence[ColumnSchema],
+    columns: Sequence[ColumnSchema],
     modelled: Sequence[int],
     names: Sequence[str],
 ) -> list[tuple[LikelihoodOption, list[int]]]:
-    """Return each observation model with the places, among the modelled, of its columns.
+    """Return each observation model with the indices, among the modelled, of its columns.
 
     Parameters
     ----------
     option : str, callable or mapping
         The parameter ``likelihood``.
-    facts : sequence of ColumnSchema
-        What is known of the modelled columns.
+    columns : sequence of ColumnSchema
+        The modelled columns.
     modelled : sequence of int
-        Indices of the modelled columns.
+        Their indices among all columns.
     names : sequence of str
         Names of all columns.
     """
-    by_name: dict[int, LikelihoodOption] = {}
+    by_column: dict[int, LikelihoodOption] = {}
     default: LikelihoodOption = "normal"
     if isinstance(option, Mapping):
-        for column, one in option.items():
-            by_name[column_index(column, names, "likelihood")] = one
+        for column, likelihood in option.items():
+            by_column[column_index(column, names, "likelihood")] = likelihood
     else:
         default = option
-    for one in [default, *by_name.values()]:
-        if not (callable(one) or (isinstance(one, str) and one in LIKELIHOODS)):
+    for likelihood in [default, *by_column.values()]:
+        is_name = isinstance(likelihood, str) and likelihood in LIKELIHOODS
+        if not (callable(likelihood) or is_name):
             raise ValueError(
                 f"Parameter 'likelihood' must be one of {', '.join(map(repr, LIKELIHOODS))}, a "
                 "callable n_columns -> Likelihood or a mapping from columns to either; got "
-                f"{one!r}."
+                f"{likelihood!r}."
             )
     groups: dict[Any, tuple[LikelihoodOption, list[int]]] = {}
-    for d, (j, column) in enumerate(zip(modelled, facts, strict=True)):
-        coded = column.kind in CODED
-        if j in by_name and coded and by_name[j] != _BY_KIND[column.kind]:
+    for d, (j, schema) in enumerate(zip(modelled, columns, strict=True)):
+        is_coded = schema.kind in CODED
+        if j in by_column and is_coded and by_column[j] != _BY_KIND[schema.kind]:
             raise ValueError(
-                f"Parameter 'likelihood' wants {by_name[j]!r} for column {names[j]!r}, whose "
-                f"values are {column.kind}; feature_kinds can call a column of numbers "
+                f"Parameter 'likelihood' has {by_column[j]!r} for column {names[j]!r}, whose "
+                f"values are {schema.kind}; feature_kinds can declare a column of numbers "
                 "'continuous'."
             )
-        one = by_name.get(j, _BY_KIND.get(column.kind, default))
-        # columns of one model lie side by side, those of many levels apart from those of few
-        levels = math.ceil(math.log2(max(len(column.counts), 1)))
-        key = one, column.warp is None, column.atom is None, levels
-        groups.setdefault(key, (one, []))[1].append(d)
+        likelihood = by_column.get(j, _BY_KIND.get(schema.kind, default))
+        # columns with few categories are not padded to the width of those with many
+        n_bits = math.ceil(math.log2(max(len(schema.counts), 1)))
+        key = likelihood, schema.warp is None, schema.atom is None, n_bits
+        groups.setdefault(key, (likelihood, []))[1].append(d)
     return list(groups.values())

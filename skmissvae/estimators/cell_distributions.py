@@ -1,0 +1,181 @@
+"""The distribution of each missing cell as a data frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..inference.batching import map_rows
+from ..inference.calibration import checked_quantiles, quantiles_at, weighted_quantiles
+from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.summaries import category_probabilities, summarize_cells
+from ..tables.codecs import Codec, Dates
+from ..tables.input_table import InputTable, column_names
+from ..tables.schema import TableSchema
+from .imputation_task import ImputationTask, RowBlock
+
+if TYPE_CHECKING:
+    from .imputer_base import BaseImputer
+
+
+class _RowCells(NamedTuple):
+    """The distributions of the cells of rows."""
+
+    statistics: Tensor  # (B, D, 2 + n_quantiles)
+    probabilities: Tensor  # (B, D, n_categories)
+    ess: Tensor  # (B,)
+
+
+def describe_cells(
+    imputer: BaseImputer, X: Any, quantiles: Sequence[float], where: Any
+) -> pd.DataFrame:
+    """Return the frame of ``BaseImputer.cell_distribution``."""
+    levels = checked_quantiles(quantiles)
+    task, schema = imputer._imputation_task(X, where), imputer.schema_
+    device, calibration = imputer._device(), imputer._calibration
+    block, D = task.whole(), len(schema.modelled)
+    models = [model.to(device) for model in imputer._conditional_models()]
+    categories = [schema.levels(d) for d in range(D)]
+    n_categories = max(map(len, categories), default=0)
+    if calibration is None:
+        quantiles_of, at = weighted_quantiles, np.tile(levels, (D, 1))
+    else:
+        quantiles_of, at = quantiles_at, calibration.moved(levels)
+    positions = torch.as_tensor(at, device=device)
+
+    def describe(model: ConditionalModel, batch: RowBatch) -> _RowCells:
+        parts = [other._replace(n_decoded=model.n_decoded) for other in models]
+        cells = summarize_cells(parts, batch)
+        missing = (~batch.observed[0]).nonzero().squeeze(1)
+        shape = (1, D, 2 + len(levels))
+        statistics = torch.full(shape, math.nan, dtype=cells.w.dtype, device=device)
+        values, mean = cells.values[:, missing], cells.mean[missing]
+        statistics[0, missing, 0] = mean
+        statistics[0, missing, 1] = (cells.w @ (values - mean).square()).sqrt()
+        statistics[0, missing, 2:] = quantiles_of(values, cells.w, positions[missing])
+        probabilities = [category_probabilities(c, w, n_categories) for c, w in cells.columns]
+        total = torch.stack(probabilities).sum(0, keepdim=True)
+        return _RowCells(statistics, total, cells.ess)
+
+    result = map_rows(
+        block.rows, describe, models[0], device, imputer._shared_noise, block.incomplete
+    )
+    imputer._warn_of_low_ess(np.asarray(result.ess))
+    statistics, probabilities = np.asarray(result.statistics), np.asarray(result.probabilities)
+    names = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
+    return cell_frame(
+        task, block, statistics, probabilities, categories, names, column_names(imputer)
+    )
+
+
+def cell_frame(
+    task: ImputationTask,
+    block: RowBlock,
+    statistics: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    categories: Sequence[Sequence[Any]],
+    statistic_names: Sequence[str],
+    names: Sequence[Any],
+) -> pd.DataFrame:
+    """Return a row per numeric cell to describe, and one per category of other cells.
+
+    Parameters
+    ----------
+    task : ImputationTask
+        The table.
+    block : RowBlock
+        The whole of it.
+    statistics : ndarray of shape (n_incomplete, D, n_statistics)
+        Of numeric cells, in the model's units; the second is a standard deviation.
+    probabilities : ndarray of shape (n_incomplete, D, n_categories)
+        Of categories.
+    categories : sequence of sequences
+        Categories of each modelled column, empty for numeric ones.
+    statistic_names, names : sequence of str
+        Names of the statistics and of the columns of the table.
+    """
+    schema, incomplete = task.reader.schema, block.incomplete
+    modelled = {int(j): d for d, j in enumerate(schema.modelled)}
+    modelled |= {copy: modelled[source] for copy, source in schema.copies.items()}
+    labels = _row_labels(task.source)
+    frames = []
+    for j, d in modelled.items():
+        rows = np.flatnonzero(block.to_impute[incomplete, j])
+        # the cell of a copy whose original is observed
+        copied = rows[block.rows.observed[incomplete[rows], d]]
+        value = block.rows.x[incomplete[copied], d]
+        statistics[copied, d], statistics[copied, d, 1] = value[:, None], 0.0
+        if categories[d]:
+            probabilities[copied, d] = value[:, None] == np.arange(probabilities.shape[-1])
+        n_lines = max(1, len(categories[d]))
+        columns: dict[str, Any] = {
+            "row": np.repeat(labels[incomplete[rows]], n_lines),
+            "column": pd.Series([names[j]] * (n_lines * len(rows)), dtype=object),
+            "kind": schema.codecs[j].kind,
+        }
+        if categories[d]:
+            columns["level"] = list(categories[d]) * len(rows)
+            columns["probability"] = probabilities[rows, d, :n_lines].ravel()
+        else:
+            bounds = task.bounds[0][j], task.bounds[1][j]
+            values = _in_units(schema, d, statistics[rows, d], bounds)
+            formatted = _formatted(schema.codecs[j], values)
+            columns |= dict(zip(statistic_names, formatted, strict=True))
+        frame = pd.DataFrame(columns)
+        frame["_position"] = np.repeat(incomplete[rows], n_lines)
+        frame["_column"] = j
+        frames.append(frame)
+    columns_out = ["row", "column", "kind", "level", "probability", *statistic_names]
+    if not sum(map(len, frames)):
+        return pd.DataFrame(columns=columns_out)
+    result = pd.concat([frame for frame in frames if len(frame)])
+    result = result.sort_values(["_position", "_column"], kind="stable", ignore_index=True)
+    return result.reindex(columns=columns_out)
+
+
+def _in_units(
+    schema: TableSchema,
+    d: int,
+    statistics: NDArray[np.float64],
+    bounds: tuple[float, float],
+) -> NDArray[np.float64]:
+    """Return mean, standard deviation and quantiles of cells in the units of the table."""
+    values = schema.in_units(d, statistics)
+    # calibration may move quantiles beyond the possible values
+    low, high = schema.limits(d)
+    values[:, 2:] = values[:, 2:].clip(max(low, bounds[0]), min(high, bounds[1]))
+    values[:, 1] = schema.scale[d] * statistics[:, 1]
+    return values
+
+
+def _formatted(codec: Codec, values: NDArray[np.float64]) -> list[Any]:
+    """Return mean, standard deviation and quantiles in the data type of the column."""
+    if isinstance(codec, Dates):
+        columns: list[Any] = [
+            (codec.spans if s == 1 else codec.decode)(values[:, s]) for s in range(values.shape[1])
+        ]
+        if codec.zone and len(values):
+            columns = [
+                column if s == 1 else pd.DatetimeIndex(column).tz_convert(codec.zone)
+                for s, column in enumerate(columns)
+            ]
+        return columns
+    if codec.whole:  # quantiles are values, means are not
+        values[:, 2:] = np.rint(values[:, 2:]) + 0.0
+    return list(values.T)
+
+
+def _row_labels(source: InputTable) -> NDArray[Any]:
+    """Return the labels of a pandas index, or positions."""
+    native = None if source.frame is None else nw.to_native(source.frame)
+    if isinstance(native, pd.DataFrame) and source.dtype is None:
+        return np.asarray(native.index)
+    return np.arange(source.n_rows)

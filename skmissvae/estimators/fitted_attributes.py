@@ -1,0 +1,44 @@
+"""The fitted attributes of the estimators."""
+
+from operator import attrgetter
+
+import pandas as pd
+
+from ..tables.input_table import InputTable, column_names
+from ..tables.schema import TableSchema
+from ..training.fit import FittedModel
+from ..training.optim import EarlyStopping
+
+
+class FittedAttributes:
+    """Fitted attributes; in a class with parameters their annotations would be parameters."""
+
+    model_: FittedModel
+    schema_: TableSchema
+    feature_kinds_: dict[str, str]
+    n_features_in_: int
+    _template: InputTable  # the table of fit without rows: its container and data types
+    _kind_options: dict[str, str]  # parameters that determined the kinds of columns
+    _seed: int  # of the noise that all rows share
+
+    vae_ = property(attrgetter("model_.vae"), doc="The fitted VAE.")
+    max_iter_ = property(attrgetter("model_.settings.max_iter"), doc="Maximum number of epochs.")
+    batch_size_ = property(attrgetter("model_.settings.batch_size"), doc="Batch size.")
+    learning_rate_ = property(attrgetter("model_.settings.learning_rate"), doc="Learning rate.")
+    n_latents_ = property(attrgetter("model_.spec.n_latents"), doc="Number of latents.")
+    init_ = property(attrgetter("model_.init"), doc="Initialization of the weights.")
+    history_ = property(attrgetter("model_.history"), doc="Bound and learning rate per epoch.")
+    n_iter_ = property(attrgetter("model_.n_iter"), doc="Epochs since the initialization.")
+    validation_score_ = property(
+        attrgetter("model_.validation_score"), doc="Bound of the held-out rows."
+    )
+
+    @property
+    def early_stopping_(self) -> EarlyStopping | bool:
+        """Early stopping that was used, or False."""
+        return self.model_.settings.early_stopping or False
+
+    @property
+    def fit_report_(self) -> pd.DataFrame:
+        """A row per column: kind, treatment, missing cells, number of values, remarks."""
+        return self.schema_.report(column_names(self))

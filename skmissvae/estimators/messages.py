@@ -1,0 +1,169 @@
+"""Warnings and errors of the estimators."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .._utils.runtime import user_stacklevel
+from ..inference.weights import low_ess
+from ..tables.codecs import Mask
+from ..tables.input_table import NumericTable, column_names
+from ..training.fit import FitTask, FittedModel
+from ..training.optim import DivergenceError
+
+if TYPE_CHECKING:
+    from .base import BaseVAE
+
+_LOW_ESS_SHARE = 0.01  # share of rows with a low effective sample size that leads to a warning
+
+
+@contextmanager
+def explain_divergence(estimator: BaseVAE, task: FitTask) -> Iterator[None]:
+    """Raise a ValueError with the probable reason if training diverges within the block."""
+    try:
+        yield
+    except DivergenceError as error:
+        raise ValueError(_divergence_message(estimator, task)) from error
+
+
+def _divergence_message(estimator: BaseVAE, task: FitTask) -> str:
+    message = (
+        "Training diverged: the loss was not finite in several epochs, although the learning rate "
+        "was halved after each."
+    )
+    lower = f"a learning_rate below {task.settings.learning_rate}."
+    schema = estimator.schema_
+    size = np.abs(task.rows.rows.x).max(0, initial=0.0, where=schema.numeric())
+    if not size.any():
+        return f"{message} Use {lower}"
+    name = column_names(estimator)[schema.modelled[int(size.argmax())]]
+    return (
+        f"{message} The most probable reason is column {name!r}, with an observed value "
+        f"{size.max():.3g} standard deviations from the mean: correct it if it is an error, "
+        "transform the column (a logarithm, QuantileTransformer), or use learn_shapes=True, "
+        f"likelihood='student_t' or {lower}"
+    )
+
+
+def warn(message: str) -> None:
+    """Warn, with the line of the user's code."""
+    warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
+
+
+def warn_of_columns(names: Sequence[Any], which: Mask, message: str) -> None:
+    """Warn about columns, if there are any; the message has braces for their names."""
+    if which.any():
+        warn(message.format(", ".join(repr(names[j]) for j in np.flatnonzero(which).tolist())))
+
+
+def warn_of_schema(estimator: BaseVAE) -> None:
+    """Warn about columns that are left out, left unchanged or read as strings."""
+    names, schema = column_names(estimator), estimator.schema_
+    treatment = np.array(schema.treatment)
+    if not estimator.keep_empty_features:
+        warn_of_columns(
+            names,
+            treatment == "empty",
+            "Columns without an observed cell are left out: {}. Drop them, or use "
+            "keep_empty_features=True.",
+        )
+    warn_of_columns(
+        names,
+        (treatment == "other") & (schema.n_missing > 0),
+        "Columns of a data type that cannot be modelled keep their missing values: {}. Convert "
+        "them to numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
+    )
+    warn_of_columns(
+        names,
+        np.array([schema.number_share(j) > 0 for j in range(len(names))], dtype=bool),
+        "Columns of strings that are mostly numbers are treated as categories: {}. Convert them "
+        "(pandas.to_numeric(errors='coerce')), or declare them 'categorical' in feature_kinds.",
+    )
+
+
+def warn_of_changed_constants(estimator: BaseVAE, numbers: NumericTable) -> None:
+    """Warn about columns that had one value in the first chunk and have others now."""
+    warn_of_columns(
+        column_names(estimator),
+        estimator.schema_.belied(numbers.values, numbers.observed),
+        "Columns that had at most one value in the first chunk have others now: {}. They are not "
+        "used as evidence, and the first value is imputed. Use a larger first chunk and a new "
+        "estimator.",
+    )
+
+
+def warn_if_interrupted(model: FittedModel) -> None:
+    """Warn if Ctrl-C has ended training."""
+    if model.stopped_by == "interrupt":
+        warn(
+            f"Training was interrupted after {len(model.history.get('bound', []))} epochs. The "
+            "model is that of the last epoch, or the best one by held-out rows. The program "
+            "continues; interrupt it again to end it."
+        )
+
+
+def warn_of_low_ess(
+    ess: np.ndarray, n_draws: int, model: FittedModel, *, runs_chains: bool
+) -> None:
+    """Warn if more than 1% of the rows have a low effective sample size.
+
+    Parameters
+    ----------
+    ess : ndarray of shape (N,)
+        Effective sample sizes.
+    n_draws : int
+        Importance draws.
+    model : FittedModel
+        The model.
+    runs_chains : bool
+        Whether they may be those of chains.
+    """
+    limit = low_ess(n_draws)
+    n_low = int((ess < limit).sum())
+    if n_low <= _LOW_ESS_SHARE * len(ess):
+        return
+    of = f"of {n_draws} importance draws"
+    remedy = f"{more_draws(model)}; effective_sample_size(X) returns it for each row."
+    if runs_chains:
+        of += ", or chains that disagree"
+        remedy = (
+            "Use more steps, such as sampler=LAIR(n_steps=200); "
+            "skmissvae.inspection.chain_diagnostics reports each row."
+        )
+        if model.completed_vae is None:
+            remedy += (
+                " The encoder was not trained on completed rows: use the copy that "
+                "refit_encoder(X_completed) returns."
+            )
+    warn(
+        f"{n_low} of {len(ess)} rows have an effective sample size below {limit:g} {of}: their "
+        f"imputations and scores are uncertain. {remedy}"
+    )
+
+
+def more_draws(model: FittedModel) -> str:
+    """Return the remedy for a low effective sample size."""
+    k = ", K" if model.spec.K > 1 else ""
+    return f"Increase n_importance_draws{k} or max_iter"
+
+
+def resolve_device(device: Any, owner: str) -> torch.device:
+    """Return the device of the parameter ``device`` of an estimator."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved, dtype=torch.float64)  # sums over draws need float64
+    except (RuntimeError, TypeError, AssertionError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0][:200]
+        raise ValueError(
+            f"Parameter 'device' of {owner} must name a device of this machine, such as 'cpu', or "
+            f"be 'auto'; got {device!r} ({reason})."
+        ) from error
+    return resolved

@@ -1,0 +1,258 @@
+"""From an estimator and a table to the task of ``fit_model``: checks, schema, settings, rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sklearn.utils import check_random_state
+
+from .._utils.random import derive_seed
+from ..tables.chunks import Chunks
+from ..tables.column_kinds import choose_codecs
+from ..tables.input_table import InputTable, NumericTable, column_names, open_table, read
+from ..tables.schema import EncodedRows, TableSchema
+from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
+from ..training.defaults import TableSize
+from ..training.distributed import from_first_process, is_distributed
+from ..training.fit import FitTask, FittedModel, factor_analysis_error
+from ..training.initialization import MIN_ROWS
+from ..training.methods import Method
+from ..training.optim import TrainingSettings
+from ..training.spec import ModelSpec, group_likelihoods
+from ..vae.networks.options import ConvNetwork
+from .messages import warn_of_changed_constants, warn_of_schema
+from .parameters import validate
+
+if TYPE_CHECKING:
+    from .base import BaseVAE
+
+_MAX_LATENTS = 20  # of the default of n_latents
+
+
+class PreparedFit(NamedTuple):
+    """A fit that has been checked, before training."""
+
+    task: FitTask
+    previous: FittedModel | None  # the model to continue from
+    is_in_memory: bool  # whether the rows of the task are the whole table
+
+
+def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
+    """Check parameters and table; learn the schema unless a model is continued."""
+    validate(estimator)
+    method = estimator._method()
+    continues = estimator.warm_start and hasattr(estimator, "model_")
+    previous = estimator.model_ if continues else None
+    seeds, parts = _seeds(estimator), None
+    if isinstance(X, Chunks) or is_distributed():
+        estimator._check_out_of_core("to Chunks" if isinstance(X, Chunks) else "by processes")
+        seeds = from_first_process(seeds)
+        parts = OutOfCoreTable(X, seeds[1])
+        X = parts.sample
+    table = open_table(estimator, X, reset=previous is None)
+    if previous is not None:
+        check_continuation(estimator, method, remedy="set warm_start=False")
+        spec = previous.spec
+        # another sample may have categories that the first one did not have
+        numbers = estimator._reader(None if parts is None else "missing").cells(table)
+    else:
+        numbers, spec = learn_schema(estimator, table, method, seeds[0])
+    rows = estimator._reader().rows(numbers)
+    del numbers  # a copy of the table
+    n_rows = len(rows.x) if parts is None else parts.n_rows
+    early_stopping = training_settings(estimator, spec, n_rows).early_stopping
+    held_out = held_out_mask(len(rows.x), seeds[1], early_stopping)
+    training_rows = TrainingRows(rows, held_out)
+    if parts is not None:
+
+        def encode(chunk: Any) -> EncodedRows:
+            reader = estimator._reader("missing")
+            return reader.rows(reader.cells(open_table(estimator, chunk, reset=False)))
+
+        loader = parts.loader(encode, held_out, estimator._device())
+        training_rows = training_rows._replace(loader=loader)
+    settings = training_settings(estimator, spec, training_rows.n_rows, n_all_rows=n_rows)
+    # a continued fit must not repeat the noise of the last one, even with an integer seed
+    seed = seeds[1] if previous is None else derive_seed(seeds[1], previous.n_iter)
+    task = FitTask(spec, training_rows, settings, method, estimator._device(), seed, seeds[0])
+    return PreparedFit(task, previous, parts is None)
+
+
+def prepare_partial_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
+    """Check parameters and a chunk of a table; the first chunk determines the schema."""
+    validate(estimator)
+    method, seeds = estimator._method(), _seeds(estimator)
+    previous = getattr(estimator, "model_", None)
+    table = open_table(estimator, X, reset=previous is None)
+    if previous is None:
+        numbers, spec = learn_schema(estimator, table, method, seeds[0])
+    else:
+        check_continuation(estimator, method, remedy="call fit")
+        numbers, spec = estimator._reader().cells(table), previous.spec
+        warn_of_changed_constants(estimator, numbers)
+    rows = TrainingRows(estimator._reader().rows(numbers))
+    settings = training_settings(estimator, spec, rows.n_rows)
+    settings = settings._replace(
+        max_iter=1,
+        optimizer=dataclasses.replace(settings.optimizer, schedule="constant"),
+        early_stopping=None,
+    )
+    # an epoch must not repeat the noise of an earlier one, even with an integer seed
+    seed = derive_seed(seeds[1], 0 if previous is None else previous.n_iter)
+    task = FitTask(spec, rows, settings, method, estimator._device(), seed, seeds[0])
+    return PreparedFit(task, previous, is_in_memory=True)
+
+
+def prepare_refit(estimator: BaseVAE, X: Any) -> PreparedFit:
+    """Check the rows for which the encoder is trained further."""
+    rows = TrainingRows(estimator.encode_rows(X))
+    method, seeds, spec = estimator._method(), _seeds(estimator), estimator.model_.spec
+    check_continuation(estimator, method, remedy="call fit")
+    settings = training_settings(estimator, spec, rows.n_rows)._replace(early_stopping=None)
+    if estimator.max_iter is None:
+        n_epochs = estimator._defaults.encoder_max_iter(rows.n_rows, settings.batch_size)
+        settings = settings._replace(max_iter=n_epochs)
+    task = FitTask(spec, rows, settings, method, estimator._device(), seeds[2], seeds[0])
+    return PreparedFit(task, estimator.model_.without_training_state(), is_in_memory=True)
+
+
+def training_settings(
+    estimator: BaseVAE, spec: ModelSpec, n_rows: int, *, n_all_rows: int | None = None
+) -> TrainingSettings:
+    """Return how to train on a number of rows, with every default resolved.
+
+    ``n_all_rows`` includes rows that are held out.
+    """
+    return estimator._defaults.settings(
+        table_size(estimator, spec, n_rows),
+        n_all_rows=n_all_rows or n_rows,
+        max_iter=estimator.max_iter,
+        batch_size=estimator.batch_size,
+        learning_rate=estimator.learning_rate,
+        optimizer=estimator.optimizer,
+        early_stopping=estimator.early_stopping,
+    )
+
+
+def table_size(estimator: BaseVAE, spec: ModelSpec, n_rows: int) -> TableSize:
+    """Return the properties of a table on which the default training depends."""
+    from_factor_analysis = (
+        spec.factor_analysis != "never" and n_rows >= MIN_ROWS and spec.all_columns_linear
+    )
+    is_numeric = bool(estimator.schema_.numeric().all())
+    return TableSize(n_rows, len(spec.columns), is_numeric, from_factor_analysis)
+
+
+def learn_schema(
+    estimator: BaseVAE, table: InputTable, method: Method, seed: int
+) -> tuple[NumericTable, ModelSpec]:
+    """Learn the schema of a table; return its numbers and the specification of the model."""
+    names = column_names(estimator)
+    codecs = choose_codecs(
+        table,
+        names,
+        estimator.missing_values,
+        estimator.feature_kinds,
+        None,
+        estimator.likelihood,
+    )
+    numbers = read(table, codecs, names, estimator.missing_values)
+    if not numbers.observed.any():
+        raise ValueError(
+            f"X has no observed cell: all {numbers.observed.size} cells are missing. A model needs "
+            "observed cells."
+        )
+    is_image = isinstance(estimator.network, ConvNetwork)
+    if is_image:
+        _check_image_shape(estimator, len(names))
+    # all pixels have the same observation model
+    schema = TableSchema(estimator.keep_empty_features, estimator.learn_shapes and not is_image)
+    schema.fit(numbers.values, numbers.observed, codecs, numbers.holes)
+    spec = make_spec(estimator, schema, method)
+    vae = spec.build(seed)
+    spec.check_networks(vae, estimator._device())
+    schema.set_supports(vae.likelihood.supports, [names[j] for j in schema.modelled])
+    estimator.schema_, estimator._seed = schema, seed
+    estimator.feature_kinds_ = dict(zip(names, (codec.kind for codec in codecs), strict=True))
+    estimator._template, estimator._kind_options = table.template(), kind_options(estimator)
+    warn_of_schema(estimator)
+    return numbers, spec
+
+
+def make_spec(estimator: BaseVAE, schema: TableSchema, method: Method) -> ModelSpec:
+    """Return the specification of the model for a schema."""
+    spec = ModelSpec(
+        columns=tuple(schema.facts),
+        positions=tuple(schema.modelled.tolist()),
+        n_latents=estimator.n_latents or max(1, min(len(schema.modelled), _MAX_LATENTS)),
+        K=getattr(estimator, "K", 1) if method.mixture else 1,
+        likelihood=group_likelihoods(
+            estimator.likelihood, schema.facts, schema.modelled.tolist(), column_names(estimator)
+        ),
+        min_scale=estimator.min_scale,
+        n_hidden=estimator.n_hidden,
+        n_blocks=estimator.n_blocks,
+        dropout=estimator.dropout,
+        network=estimator.network,
+        prior=estimator.prior,
+        posterior=estimator.posterior,
+        factor_analysis="never" if estimator.init == "random" else "if possible",
+    )
+    is_possible = method.factor_analysis and spec.linear_path and spec.custom_decoder is None
+    if estimator.init == "factor_analysis":
+        if not is_possible:
+            raise factor_analysis_error()
+        return dataclasses.replace(spec, factor_analysis="required")
+    return spec if is_possible else dataclasses.replace(spec, factor_analysis="never")
+
+
+def kind_options(estimator: BaseVAE) -> dict[str, str]:
+    """Return the parameters that determine the kinds of columns, in a form that can be stored."""
+    names = ("feature_kinds", "learn_shapes", "keep_empty_features")
+    return {name: repr(getattr(estimator, name)) for name in names}
+
+
+def check_continuation(estimator: BaseVAE, method: Method, remedy: str) -> None:
+    """Raise if a parameter requires another model than the fitted one."""
+    owner, model = type(estimator).__name__, estimator.model_
+    if method.stores_imputations != (model.completed_vae is not None):
+        raise ValueError(
+            f"{owner} cannot continue with the method {method.name}: only one of this method and "
+            "that of the fitted model has an encoder of completed rows. Set 'objective' back, or "
+            f"{remedy} to fit a new model."
+        )
+    for name, value in kind_options(estimator).items():
+        if value != estimator._kind_options[name]:
+            raise ValueError(
+                f"Parameter {name!r} of {owner} is {value}, but the schema was learned with "
+                f"{estimator._kind_options[name]}. Set it back, or {remedy} to fit a new model."
+            )
+    if estimator.init not in ("auto", model.init):
+        raise ValueError(
+            f"Parameter 'init' of {owner} is {estimator.init!r}, but the initialization of the "
+            f"fitted model was {model.init!r}. Set it back, or {remedy} to fit a new model."
+        )
+    spec = make_spec(estimator, estimator.schema_, method)
+    for name in spec.changes(model.spec):
+        raise ValueError(
+            f"Parameter {name!r} of {owner} is {getattr(spec, name)!r}, but the fitted model has "
+            f"{getattr(model.spec, name)!r}. Set it back, or {remedy} to fit a new model."
+        )
+
+
+def _check_image_shape(estimator: BaseVAE, n_columns: int) -> None:
+    shape = estimator.network.image_shape
+    if math.prod(shape) != n_columns:
+        raise ValueError(
+            f"Parameter 'network' of {type(estimator).__name__} is a ConvNetwork of shape "
+            f"{shape!r}, with {math.prod(shape)} pixels, but X has {n_columns} columns; a row is "
+            "an image, with its pixels in C order."
+        )
+
+
+def _seeds(estimator: BaseVAE) -> list[int]:
+    """Return seeds of the initialization, of training, and of an encoder that is refitted."""
+    random_state = check_random_state(estimator.random_state)
+    return [int(seed) for seed in random_state.randint(2**31 - 1, size=3)]

@@ -1,0 +1,78 @@
+"""What ``transform`` imputes: means, medians, modes or draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..inference.conditional import ConditionalModel, RowBatch, RowMeans
+from ..inference.summaries import median, mode
+from ..vae.likelihoods.base import ColumnDistribution
+from ..vae.vae import VAE
+
+_N_LATENTS = 256  # that represent p(z | x_obs) for medians and modes
+
+
+class RowPoints(NamedTuple):
+    """Point estimates of rows."""
+
+    x: Tensor  # (B, D)
+    ess: Tensor  # (B,)   effective sample size
+
+
+class Strategy(NamedTuple):
+    """A strategy of imputation."""
+
+    function: Callable[[ConditionalModel, RowBatch], Any]
+    point: Callable[[Any, VAE], np.ndarray]  # values, (N, D), of the results of the function
+    batched: bool = False  # whether the function takes many rows at a time
+    draws: bool = False  # whether rows have different noise
+
+
+def _mean(result: RowMeans, vae: VAE) -> np.ndarray:
+    """Return conditional means, and the most probable categories."""
+    expected = torch.from_numpy(np.asarray(result.expected))
+    return vae.likelihood.point(expected, decide=False).numpy()
+
+
+def _decided(result: RowMeans, vae: VAE) -> np.ndarray:
+    """Return conditional means, and the more probable value of binary columns."""
+    expected = torch.from_numpy(np.asarray(result.expected))
+    return vae.likelihood.point(expected, decide=True).numpy()
+
+
+def _values(result: Any, vae: VAE) -> np.ndarray:
+    return np.asarray(result.x)
+
+
+def _of_latents(
+    statistic: Callable[[ColumnDistribution, Tensor], Tensor],
+) -> Callable[[ConditionalModel, RowBatch], RowPoints]:
+    """Return a function of a single row by latents that represent its posterior."""
+
+    def point(model: ConditionalModel, batch: RowBatch) -> RowPoints:
+        latents = model.latents(batch, _N_LATENTS)
+        z = latents.z.transpose(0, 1)  # (n, 1, L)
+        columns, likelihood = model.decode(z), model.vae.likelihood
+        value = statistic(columns, z)
+        is_category = [support in ("binary", "coded") for support in likelihood.supports]
+        if any(is_category):  # the most probable one
+            category = likelihood.point(columns.expected().mean(0)).to(value)
+            value = torch.where(torch.tensor(is_category, device=z.device), category, value)
+        return RowPoints(value.double(), latents.ess)
+
+    return point
+
+
+#: By the value of the parameter ``strategy``.
+STRATEGIES = {
+    "auto": Strategy(ConditionalModel.means, _decided, batched=True),
+    "mean": Strategy(ConditionalModel.means, _mean, batched=True),
+    "median": Strategy(_of_latents(median), _values),
+    "mode": Strategy(_of_latents(mode), _values),
+    "draw": Strategy(ConditionalModel.draw, _values, batched=True, draws=True),
+}

@@ -1,0 +1,101 @@
+"""Calibration of intervals by hidden cells of rows that the models were not fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .._utils.random import KeyedNoise, derive_seed
+from ..inference.batching import RowNoise, map_rows
+from ..inference.calibration import Calibration, normal_score
+from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.summaries import summarize_cells
+from ..tables.codecs import Mask
+from ..tables.missingness import borrowed_masks
+from ..tables.schema import EncodedRows
+from .bootstrap import fit_bootstrap_models
+from .data import TrainingRows, held_out_mask
+from .fit import FitTask, FittedModel, fit_model
+
+_CALIBRATION_SHARE = 0.2  # of the rows that the models are not fitted to
+_N_MASKS = 5  # masks that hide cells of these rows
+
+
+class _Scores(NamedTuple):
+    """Normal scores of the cells of rows."""
+
+    score: torch.Tensor  # (B, D)
+
+
+def fit_calibration(
+    task: FitTask,
+    condition: Callable[[Sequence[FittedModel]], list[ConditionalModel]],
+    noise: RowNoise,
+    is_numeric: Mask,
+    *,
+    n_bootstrap: int = 0,
+    n_jobs: int | None = None,
+) -> Calibration:
+    """Return the calibration of the intervals of a fit.
+
+    Models are fitted as those of all rows were, to 80% of the rows; cells of the others are hidden
+    by masks that occur in the table, and scored by the intervals of these models.
+
+    Parameters
+    ----------
+    task : FitTask
+        The fit to all rows.
+    condition : callable
+        Returns the conditional models of fitted ones.
+    noise : callable
+        Returns the noise of rows.
+    is_numeric : ndarray of shape (D,)
+        Which modelled columns have intervals.
+    n_bootstrap, n_jobs : int
+        As of the imputers.
+
+    Raises
+    ------
+    ValueError
+        If no numeric cell is hidden.
+    """
+    seed, rows = task.seed, task.rows.rows
+    random_state = np.random.RandomState(derive_seed(seed, 9) % 2**32)
+    order = random_state.permutation(len(rows.x))
+    n_fitted = round((1 - _CALIBRATION_SHARE) * len(order))
+    fitted_rows, rest = (rows.part(index) for index in np.split(order, [n_fitted]))
+    masks = np.stack([borrowed_masks(rest.observed, random_state) for _ in range(_N_MASKS)])
+    if not (masks & is_numeric).any():
+        raise ValueError(
+            f"calibrate=True requires numeric cells that can be hidden in {len(rest.x)} of "
+            f"{len(order)} rows; use more rows or calibrate=False."
+        )
+    model_seed = derive_seed(seed, 10)
+    held_out = held_out_mask(n_fitted, seed, task.settings.early_stopping)
+    part = task._replace(
+        rows=TrainingRows(fitted_rows, held_out), seed=model_seed, init_seed=model_seed
+    )
+    seeds = [derive_seed(model_seed, 8, i) for i in range(n_bootstrap)]
+    models = fit_bootstrap_models(part, seeds, n_jobs) if seeds else [fit_model(part)]
+    conditional = [model.to(task.device) for model in condition(models)]
+    hidden = masks.reshape(-1, rest.x.shape[1])
+    x, observed = np.tile(rest.x, (_N_MASKS, 1)), np.tile(rest.observed, (_N_MASKS, 1))
+    # a cell is scored once, with the first mask that hides it
+    is_first = masks & (masks.cumsum(0) == 1)
+    is_scored = is_first.reshape(hidden.shape) & is_numeric
+    incomplete = EncodedRows(np.where(hidden, 0.0, x), observed & ~hidden)
+
+    def score(model: ConditionalModel, batch: RowBatch) -> _Scores:
+        models = [other._replace(n_decoded=model.n_decoded) for other in conditional]
+        cells = summarize_cells(models, batch)
+        (position,) = batch.positions
+        ties = KeyedNoise(derive_seed(seed, 11), [position], device=batch.x.device)
+        truth = torch.as_tensor(x[position], device=batch.x.device)
+        return _Scores(normal_score(cells.values, cells.w, truth, ties.uniform(1, len(truth))))
+
+    positions = np.flatnonzero(is_scored.any(1))
+    scores = map_rows(incomplete, score, conditional[0], task.device, noise, positions).score
+    return Calibration(np.where(is_scored[positions], scores, np.nan))

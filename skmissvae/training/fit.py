@@ -1,0 +1,260 @@
+"""``fit_model``: one function that fits one model to rows.
+
+``fit``, the choice of an initialization, bootstrap models, calibration and continued training all
+call it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._utils.random import derive_seed
+from .._utils.runtime import SeededGenerators, convert, full_precision, user_stacklevel
+from .._utils.threads import thread_limit
+from ..vae.likelihoods.categorical import MAX_CONTRASTED
+from ..vae.vae import VAE
+from .callbacks import FitProgress
+from .data import TrainingRows
+from .initialization import MIN_ROWS, initialize
+from .loop import History, n_useful_threads, train
+from .methods import Method, Stage
+from .objectives import Batch
+from .optim import TrainingSettings
+from .spec import ModelSpec
+
+
+class FitTask(NamedTuple):
+    """What is fitted, and how."""
+
+    spec: ModelSpec
+    rows: TrainingRows
+    settings: TrainingSettings
+    method: Method
+    device: torch.device
+    seed: int  # of batches, draws and dropout
+    init_seed: int  # of the initial weights and of factor analysis
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FittedModel:
+    """A fitted model, on the CPU.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+        Specification from which it was built.
+    settings : TrainingSettings
+        How it was trained last.
+    vae : VAE
+        The model, with the encoder of incomplete rows.
+    completed_vae : VAE or None
+        The same with the encoder of completed rows, for methods that have one.
+    init : {"factor_analysis", "random"}
+        Initialization of the weights.
+    n_iter : int
+        Epochs since the initialization.
+    history : dict of str to list of float
+        Of the last training; a list per quantity with an entry per epoch.
+    validation_score : float
+        Bound of the held-out rows for the weights that were kept; NaN without held-out rows.
+    stopped_by : {"callback", "interrupt"} or None
+        What ended the last training before ``max_iter`` epochs.
+    optimizers : dict
+        State of the optimizer of each stage, to continue from.
+    imputations : dict or None
+        Stored imputations of DeMissVAE, to continue from.
+    """
+
+    spec: ModelSpec
+    settings: TrainingSettings
+    vae: VAE
+    completed_vae: VAE | None = None
+    init: Literal["factor_analysis", "random"] = "random"
+    n_iter: int = 0
+    history: History = dataclasses.field(default_factory=dict)
+    validation_score: float = math.nan
+    stopped_by: Literal["callback", "interrupt"] | None = None
+    optimizers: dict[str, Any] = dataclasses.field(default_factory=dict)
+    imputations: dict[str, np.ndarray] | None = None
+
+    def replace(self, **updates: Any) -> FittedModel:
+        """Return a copy with other values of some fields."""
+        return dataclasses.replace(self, **updates)
+
+    def without_training_state(self, *, keep_imputations: bool = False) -> FittedModel:
+        """Return a copy without what only continued training needs."""
+        return self.replace(
+            optimizers={}, imputations=self.imputations if keep_imputations else None
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # weights as numpy arrays: files hold no device and no class of torch
+        state = dict(vars(self))
+        weights = {"vae": dict(state.pop("vae").state_dict())}
+        completed = state.pop("completed_vae")
+        if completed is not None:  # everything but the encoder is shared
+            for part in ("encoder", "family"):
+                weights[part] = dict(getattr(completed, part).state_dict())
+        state["weights"] = convert(weights, Tensor, lambda t: t.cpu().numpy())
+        state["optimizers"] = convert(self.optimizers, Tensor, lambda t: t.cpu().numpy())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights = convert(state.pop("weights"), np.ndarray, _copied_tensor)
+        spec: ModelSpec = state["spec"]
+        vae, completed = spec.build(0), None
+        if "encoder" in weights:
+            vae, completed = spec.build_with_second_encoder(0)
+            for part in ("encoder", "family"):
+                getattr(completed, part).load_state_dict(weights[part])
+        vae.load_state_dict(weights["vae"])
+        state["optimizers"] = convert(state["optimizers"], np.ndarray, _copied_tensor)
+        vars(self).update(state, vae=vae, completed_vae=completed)
+
+
+def fit_model(
+    task: FitTask,
+    *,
+    previous: FittedModel | None = None,
+    stages: Sequence[Stage] | None = None,
+    progress: FitProgress | None = None,
+    interruptible: bool = False,
+) -> FittedModel:
+    """Fit one model to rows.
+
+    Parameters
+    ----------
+    task : FitTask
+        What is fitted, and how.
+    previous : FittedModel, optional
+        A model to continue from; None begins with new weights.
+    stages : sequence of Stage, optional
+        Training runs; None takes all of the method.
+    progress : FitProgress, optional
+        Reports epochs to callbacks and to the log.
+    interruptible : bool
+        Whether a model whose training was interrupted is returned; otherwise KeyboardInterrupt is
+        raised.
+
+    Returns
+    -------
+    FittedModel
+        The fitted model; ``previous`` is not changed.
+
+    Raises
+    ------
+    DivergenceError
+        If the loss is not finite in several epochs.
+    ValueError
+        If factor analysis is required and not possible.
+    """
+    model = untrained_model(task) if previous is None else previous
+    model = model.replace(stopped_by=None)
+    progress = FitProgress.silent() if progress is None else progress
+    for stage in task.method.stages if stages is None else stages:
+        part = stage.task(task, model)
+        vae = copy.deepcopy(stage.network(model)).to(task.device)
+        _warn_of_light_tails(vae)
+        all_rows, is_held_out = _on_device(part.rows, task.device)
+        generator, dropout = random_sources(part.rows.process_seed(part.seed), task.device)
+        with full_precision(task.device):
+            objective = stage.objective(vae, all_rows, model, part)
+        training_rows, held_out = all_rows, None
+        if is_held_out is not None:
+            training_rows = _select(all_rows, ~is_held_out)
+            held_out = _select(all_rows, is_held_out)
+        del all_rows
+        n_threads = n_useful_threads(vae, objective, part.settings.batch_size)
+        progress.begin_stage(stage, model, vae, objective)
+        with full_precision(task.device), thread_limit(n_threads):
+            result = train(
+                vae,
+                objective,
+                part.rows.loader or training_rows,
+                part.settings,
+                generator,
+                held_out=held_out,
+                frozen=[getattr(vae, name) for name in stage.frozen],
+                optimizer_state=model.optimizers.get(stage.name),
+                epoch_context=dropout.block,
+                begin_epoch=progress.begin_epoch,
+                end_epoch=progress.end_epoch,
+            )
+        if result.stopped and not interruptible:
+            raise KeyboardInterrupt
+        optimizer = convert(result.optimizer, Tensor, lambda moment: moment.cpu())
+        updates = stage.updates(vae.cpu().eval(), objective, model)
+        updates["optimizers"] = {**model.optimizers, stage.name: optimizer}
+        if stage.is_main:
+            updates["settings"] = part.settings
+            updates["history"] = result.history
+            updates["n_iter"] = model.n_iter + max(1, len(result.history["bound"]))
+            updates["validation_score"] = result.validation_score
+        if result.stopped:
+            updates["stopped_by"] = "interrupt" if result.interrupted else "callback"
+        model = model.replace(**updates)
+    return model
+
+
+def untrained_model(task: FitTask) -> FittedModel:
+    """Return an initialized model, from factor analysis if possible."""
+    vae, completed = task.method.build(task.spec, task.init_seed)
+    is_linear = initialize(vae, task.spec, task.rows, task.init_seed)
+    if task.spec.factor_analysis == "required" and not is_linear:
+        raise factor_analysis_error()
+    init: Literal["factor_analysis", "random"] = "factor_analysis" if is_linear else "random"
+    return FittedModel(
+        spec=task.spec, settings=task.settings, vae=vae, completed_vae=completed, init=init
+    )
+
+
+def factor_analysis_error() -> ValueError:
+    """Return the error for ``init="factor_analysis"`` if it is not possible."""
+    return ValueError(
+        f"Parameter 'init' cannot be 'factor_analysis' here: it requires {MIN_ROWS} training rows, "
+        "networks with a linear path, no custom decoder, another method than DeMissVAE, and a "
+        f"column that is neither ordinal nor of more than {MAX_CONTRASTED} categories nor "
+        "continuous Bernoulli nor of a custom likelihood. Use init='auto'."
+    )
+
+
+def random_sources(seed: int, device: torch.device) -> tuple[torch.Generator, SeededGenerators]:
+    """Return independent sources: of batches and draws, and of dropout."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return generator, SeededGenerators(derive_seed(seed, 4), device)
+
+
+def _on_device(rows: TrainingRows, device: torch.device) -> tuple[Batch, Tensor | None]:
+    """Return the rows in memory and the mask of those held out."""
+    x, observed = rows.rows.tensors(device)
+    batch = Batch(x, observed, torch.arange(len(x), device=device))
+    return batch, None if rows.held_out is None else rows.held_out.to(device)
+
+
+def _select(rows: Batch, mask: Tensor) -> Batch:
+    return Batch(*(values[mask] for values in rows))
+
+
+def _copied_tensor(array: np.ndarray) -> Tensor:
+    """Return a copy of an array, which may be a read-only view of a file."""
+    return torch.from_numpy(np.array(array))
+
+
+def _warn_of_light_tails(vae: VAE) -> None:
+    if vae.family.tail > vae.prior.tail:
+        warnings.warn(
+            "The prior has heavier tails than the posterior: importance weights are unbounded. "
+            "Use posterior='auto' or 'student_t'.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )

@@ -1,0 +1,105 @@
+"""The choice between the initializations of a small table, by hidden cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from .._utils.random import KeyedNoise, derive_seed
+from .._utils.runtime import log_progress
+from ..inference.batching import map_rows
+from ..inference.conditional import ConditionalModel
+from ..tables.codecs import Mask
+from ..tables.schema import EncodedRows
+from .data import TrainingRows
+from .fit import FitTask, FittedModel, fit_model
+from .optim import DivergenceError, TrainingSettings
+from .spec import ModelSpec
+
+#: Numbers of rows for which the initialization is chosen: with fewer there are too few cells to
+#: hide; with more it takes longer, and factor analysis was seldom worse.
+ROWS_WITH_CHOICE = range(100, 500)
+
+_HIDDEN_SHARE = 0.1  # of the observed cells
+_N_DRAWS = 200  # importance draws, enough to compare means
+
+
+def choose_initialization(
+    task: FitTask,
+    default_settings: Callable[[ModelSpec], TrainingSettings],
+    is_coded: Mask,
+    *,
+    verbose: bool = False,
+) -> ModelSpec:
+    """Return the specification of the initialization whose model has the lower error.
+
+    A model with and one without factor analysis are fitted to the table without some cells; the
+    error is that of their conditional means in these cells.
+
+    Parameters
+    ----------
+    task : FitTask
+        The fit; its seed, settings and device are not used, so that they cannot change the choice.
+    default_settings : callable
+        Returns the default training of a specification.
+    is_coded : ndarray of shape (D,)
+        Which modelled columns are categorical or ordinal.
+    verbose : bool
+        Whether the errors are logged.
+    """
+    rows = task.rows.rows
+    random_state = np.random.default_rng(derive_seed(task.init_seed, 14))
+    hidden = rows.observed & (random_state.random(rows.observed.shape) < _HIDDEN_SHARE)
+    hidden &= (rows.observed & ~hidden).any(0)  # every column keeps an observed cell
+    if not hidden.any():
+        return task.spec
+    remaining = EncodedRows(np.where(hidden, 0.0, rows.x), rows.observed & ~hidden)
+    if verbose:
+        log_progress("choosing the initialization by hidden cells")
+    errors = {}
+    for init in ("if possible", "never"):
+        spec = dataclasses.replace(task.spec, factor_analysis=init)
+        candidate = task._replace(
+            spec=spec,
+            rows=TrainingRows(remaining, task.rows.held_out),
+            settings=default_settings(spec),
+            seed=task.init_seed,
+        )
+        try:
+            error = _hidden_error(fit_model(candidate), candidate, rows, is_coded)
+        except DivergenceError:
+            error = math.inf
+        errors[init] = error if math.isfinite(error) else math.inf
+    if verbose:
+        message = "error of hidden cells: %.4g from factor analysis, %.4g from random weights"
+        log_progress(message, errors["if possible"], errors["never"])
+    is_linear = errors["if possible"] <= errors["never"]
+    return task.spec if is_linear else dataclasses.replace(task.spec, factor_analysis="never")
+
+
+def _hidden_error(fitted: FittedModel, task: FitTask, rows: EncodedRows, is_coded: Mask) -> float:
+    """Return the mean squared error of conditional means in hidden cells.
+
+    For binary columns it is the Brier score, for categories the share of wrong ones.
+    """
+    remaining = task.rows.rows
+    hidden = rows.observed & ~remaining.observed
+    positions = np.flatnonzero(hidden.any(1))
+    model = ConditionalModel(fitted.vae, _N_DRAWS)
+    means = map_rows(
+        remaining,
+        ConditionalModel.means,
+        model,
+        task.device,
+        lambda _, device: KeyedNoise(task.init_seed, [0], device=device),
+        positions,
+        batched=True,
+    )
+    point = fitted.vae.likelihood.point(torch.from_numpy(means.expected), decide=False).numpy()
+    truth = rows.x[positions]
+    error = np.where(is_coded, point != truth, (point - truth) ** 2)
+    return float(error[hidden[positions]].mean())
