@@ -28,10 +28,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
 from common import markdown, pyplot, run_grid, versions
+from frechet import frechet_distance
 
 from skmissvae import VAEDensityEstimator
 from skmissvae.inference import LAIR
-from skmissvae.inspection import frechet_distance, log_likelihood
+from skmissvae.inspection import log_likelihood
 
 #: Figure 3: log-likelihoods with 20, 50 and 80% missing, means over five seeds, read off the plot.
 PUBLISHED = {

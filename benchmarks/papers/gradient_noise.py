@@ -15,8 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
 from common import markdown, run_grid, versions
-
-from skmissvae.inspection import gradient_signal_to_noise
+from gradient_signal import gradient_signal_to_noise
 
 METHODS = ("MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE")
 GRADIENTS = ("stl", "plain")

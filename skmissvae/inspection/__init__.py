@@ -4,22 +4,13 @@ from .checks import ImputedComparison, compare_imputed, posterior_predictive_che
 from .diagnose import Diagnosis, diagnose
 from .displays import ImputedDensityDisplay, MissingnessDisplay
 from .latent_displays import GridDensity, LatentDisplay, MixtureUseDisplay, RowPosterior
-from .likelihood import (
-    GradientNoise,
-    LogLikelihood,
-    frechet_distance,
-    gradient_signal_to_noise,
-    integrated_score_samples,
-    log_likelihood,
-)
+from .likelihood import LogLikelihood, integrated_score_samples, log_likelihood
 from .overimputation import OverimputationDisplay, OverimputationReport, overimputation_report
 from .scoring import HiddenCellScorer
 from .training_displays import TrainingDisplay
-from .upper_bound import likelihood_upper_bound
 
 __all__ = [
     "Diagnosis",
-    "GradientNoise",
     "GridDensity",
     "HiddenCellScorer",
     "ImputedComparison",
@@ -34,10 +25,7 @@ __all__ = [
     "TrainingDisplay",
     "compare_imputed",
     "diagnose",
-    "frechet_distance",
-    "gradient_signal_to_noise",
     "integrated_score_samples",
-    "likelihood_upper_bound",
     "log_likelihood",
     "overimputation_report",
     "posterior_predictive_check",

@@ -1,4 +1,4 @@
-"""Scorers that need no complete data."""
+"""Scorer of imputers for parameter searches, which needs no complete table."""
 
 from __future__ import annotations
 
@@ -6,33 +6,41 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from .._utils.validation import check_minimum, real
-from ..tables.codecs import Numbers, Values, codec, is_time, missing, objects, type_of
+from ..tables.codecs import Mask, Numbers, Values, codec, is_time, missing, objects, type_of
 from ..tables.dataframes import columns_and_names, without
 
 
-class HiddenCellScorer:
-    """Score an imputer by the error on observed cells that are hidden from it.
+class HiddenCellScorer(BaseEstimator):
+    """Score an imputer by its error on observed cells that are hidden from it.
 
     A callable ``(estimator, X, y=None) -> float`` for the ``scoring`` of GridSearchCV and
-    cross_val_score. It works with any fitted imputer, or Pipeline of imputers, that returns the
-    columns of its input in their units. It is minus the root mean squared error over hidden cells,
-    in standard deviations of their columns, where a category that is not the hidden one counts
-    one: greater is better, as for every scorer.
+    cross_val_score. It accepts any fitted imputer, or Pipeline of imputers, whose output has the
+    columns of its input in their units. The score is minus the root mean squared error over hidden
+    cells, in standard deviations of their columns; a wrong category counts as an error of one
+    standard deviation. Greater is better.
 
-    The parameters that impute best need not be those of the best density (an estimator's own
-    ``score``): the one rewards conditional means alone, the other the whole distribution.
+    The parameters with the best imputations may differ from those with the best density (the
+    ``score`` of an estimator): this score depends on conditional means only, a density on the
+    whole distribution.
 
     Parameters
     ----------
     fraction : float, default=0.2
-        Share of the observed cells that is hidden.
+        Share of the observed cells to hide.
     n_repeats : int, default=1
-        Number of times that other cells are hidden.
+        Number of times that cells are hidden, each time others.
     random_state : int, RandomState instance or None, default=0
-        Which cells are hidden. With an int every candidate of a search meets the same ones.
+        Seed of the choice of cells. With an int the same cells are hidden from every candidate of
+        a search.
+
+    See Also
+    --------
+    overimputation_report : Errors, intervals and baselines for each column.
 
     Examples
     --------
@@ -46,7 +54,9 @@ class HiddenCellScorer:
     """
 
     def __init__(self, fraction: float = 0.2, *, n_repeats: int = 1, random_state: Any = 0) -> None:
-        self.fraction, self.n_repeats, self.random_state = fraction, n_repeats, random_state
+        self.fraction = fraction
+        self.n_repeats = n_repeats
+        self.random_state = random_state
 
     def __call__(self, estimator: Any, X: Any, y: object = None) -> float:
         """Return minus the root mean squared error on hidden cells.
@@ -54,11 +64,11 @@ class HiddenCellScorer:
         Parameters
         ----------
         estimator : object
-            A fitted imputer.
+            Fitted imputer.
         X : data frame or array-like of shape (n_samples, n_features)
-            A table, with holes marked NaN or null.
+            Table whose missing cells are NaN or null.
         y : Ignored
-            Present for scikit-learn's sake.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -68,81 +78,86 @@ class HiddenCellScorer:
         Raises
         ------
         ValueError
-            If a parameter is out of range, no cell is hidden, or the estimator does not
-            give back the columns of X in their units.
+            If a parameter is out of range, no cell is hidden, or the output of the estimator does
+            not have the columns of X in their units.
         """
-        if wanted := real(0, 1, above=True)(self.fraction):
-            raise ValueError(f"fraction must be {wanted}; got {self.fraction!r}.")
+        if requirement := real(0, 1, above=True)(self.fraction):
+            raise ValueError(f"fraction must be {requirement}; got {self.fraction!r}.")
         check_minimum(1, n_repeats=self.n_repeats)
         columns, names = columns_and_names(X)
         truth = [_cells(column) for column in columns]
         observed = np.column_stack([~missing(column, np.nan) for column in columns])
-        random_state = check_random_state(self.random_state)
-        spread = np.array([_spread(t, o) for t, o in zip(truth, observed.T, strict=True)])
-        # dates are no categories; nobody can guess the names of rows
-        spread[[isinstance(c, nw.Series) and is_time(type_of(c)) for c in columns]] = 0.0
-        spread[[_is_identifier(c, o) for c, o in zip(columns, observed.T, strict=True)]] = 0.0
-        errors: list[np.ndarray] = []
+        scale = np.array([_scale(*args) for args in zip(columns, truth, observed.T, strict=True)])
+        rng = check_random_state(self.random_state)
+        errors: list[NDArray[np.float64]] = []
         for _ in range(self.n_repeats):
-            hidden = (
-                observed
-                & (spread > 0)
-                & (random_state.uniform(size=observed.shape) < self.fraction)
-            )
-            made, found = columns_and_names(estimator.transform(without(X, hidden)))
-            if len(made) != len(columns) or (names is not None and found not in (None, names)):
-                raise ValueError(
-                    f"The estimator gives {len(made)} columns for {len(columns)}; "
-                    "HiddenCellScorer needs one with the columns of its input "
-                    "(add_indicator=False)."
-                )
-            for j, column in enumerate(made):
-                cells, kept, gone = _cells(column), observed[:, j] & ~hidden[:, j], hidden[:, j]
+            hidden = observed & (scale > 0) & (rng.uniform(size=observed.shape) < self.fraction)
+            imputed = _imputed_columns(estimator, without(X, hidden), len(columns), names)
+            for j, cells in enumerate(imputed):
                 if truth[j].dtype != object:
-                    cells = _as_numbers(cells)
-                if not _same(cells[kept], truth[j][kept], spread[j]):
+                    cells = _to_numbers(cells)
+                unchanged = observed[:, j] & ~hidden[:, j]
+                if not _equal(cells[unchanged], truth[j][unchanged], scale[j]):
                     raise ValueError(
                         "The estimator changes observed cells, so that its output cannot be "
-                        "compared with the table: in a Pipeline, score the imputer before columns "
-                        "are rescaled."
+                        "compared with X. In a Pipeline, score the imputer before columns are "
+                        "rescaled."
                     )
-                if truth[j].dtype == object:
-                    errors.append((cells[gone] != truth[j][gone]).astype(float))
-                else:
-                    errors.append(((cells[gone] - truth[j][gone]) / (spread[j] or 1.0)) ** 2)
+                at = hidden[:, j]
+                errors.append(_squared_errors(cells[at], truth[j][at], scale[j]))
         if not any(error.size for error in errors):
-            raise ValueError("No observed cell was hidden; give more rows or a larger fraction.")
+            raise ValueError("No observed cell was hidden. Pass more rows, or raise fraction.")
         return -float(np.sqrt(np.mean(np.concatenate(errors))))
+
+
+def _imputed_columns(
+    estimator: Any, X: Any, n_columns: int, names: list[Any] | None
+) -> list[np.ndarray]:
+    """Return the cells of each column of the estimator's output, checked to be those of X."""
+    columns, output_names = columns_and_names(estimator.transform(X))
+    if len(columns) != n_columns or (names is not None and output_names not in (None, names)):
+        raise ValueError(
+            f"The estimator returns {len(columns)} columns for {n_columns}; HiddenCellScorer needs "
+            "an imputer that returns the columns of its input (add_indicator=False)."
+        )
+    return [_cells(column) for column in columns]
 
 
 def _cells(column: Values) -> np.ndarray:
     """Return the cells as numbers, NaN where missing, or as objects."""
     if isinstance(column, nw.Series) and not column.dtype.is_numeric():
         return objects(column)
-    holes = missing(column, np.nan)
-    return Numbers("continuous", whole=False).encode(column, holes)
+    is_missing = missing(column, np.nan)
+    return Numbers("continuous", whole=False).encode(column, is_missing)
 
 
-def _spread(cells: np.ndarray, observed: np.ndarray) -> float:
-    """Return the standard deviation of numbers, 1 for words; 0 where there is one value."""
-    seen = cells[observed]
-    if cells.dtype == object:
-        return float(1 < len(set(map(repr, seen))) < max(len(seen), 3))
-    if not len(seen) or np.ptp(seen) == 0:
+def _scale(column: Values, cells: np.ndarray, observed: Mask) -> float:
+    """Return the standard deviation of numbers, 1 for categories, and 0 for excluded columns.
+
+    Dates, row identifiers and constant columns are excluded.
+    """
+    if isinstance(column, nw.Series) and is_time(type_of(column)):
         return 0.0
-    size = np.abs(seen).max()  # squares must not leave the range
-    return float(size * np.std(seen / size))
+    if _is_identifier(column, observed):
+        return 0.0
+    values = cells[observed]
+    if cells.dtype == object:
+        return float(1 < len(set(map(repr, values))) < max(len(values), 3))
+    if not len(values) or np.ptp(values) == 0:
+        return 0.0
+    size = np.abs(values).max()  # avoids overflow of squares
+    return float(size * np.std(values / size))
 
 
-def _is_identifier(column: Values, observed: np.ndarray) -> bool:
-    """Tell whether whole numbers of a frame are names of rows, as imputers do."""
+def _is_identifier(column: Values, observed: Mask) -> bool:
+    """Return whether imputers treat an integer column of a data frame as row identifiers."""
     if not (isinstance(column, nw.Series) and column.dtype.is_integer()):
         return False
     return codec("", column, ~observed, None).kind == "identifier"
 
 
-def _as_numbers(cells: np.ndarray) -> np.ndarray:
-    """Return objects as numbers, where they are: scikit-learn's imputers give back objects."""
+def _to_numbers(cells: np.ndarray) -> np.ndarray:
+    """Convert objects to floats if possible, as scikit-learn's imputers may return objects."""
     if cells.dtype == object and any(isinstance(cell, str) for cell in cells):
         return cells
     try:
@@ -151,7 +166,14 @@ def _as_numbers(cells: np.ndarray) -> np.ndarray:
         return cells
 
 
-def _same(made: np.ndarray, truth: np.ndarray, spread: float) -> bool:
+def _equal(cells: np.ndarray, truth: np.ndarray, scale: float) -> bool:
     if truth.dtype == object:
-        return bool((made == truth).all())
-    return made.dtype != object and np.allclose(made, truth, rtol=1e-5, atol=1e-5 * spread)
+        return bool((cells == truth).all())
+    return cells.dtype != object and np.allclose(cells, truth, rtol=1e-5, atol=1e-5 * scale)
+
+
+def _squared_errors(cells: np.ndarray, truth: np.ndarray, scale: float) -> NDArray[np.float64]:
+    """Return squared errors in standard deviations, or 1 for wrong categories: (n,)."""
+    if truth.dtype == object:
+        return (cells != truth).astype(float)
+    return ((cells - truth) / (scale or 1.0)) ** 2

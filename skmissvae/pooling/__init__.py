@@ -1,8 +1,10 @@
 """Pooling of analyses of multiply imputed tables by Rubin's rules."""
 
-from .arithmetic import PooledTest
-from .estimates import PooledEstimates, pool, pool_models
-from .wald import pool_likelihood_ratio, pool_wald
+from .estimates import PooledEstimates, pool
+from .f_distribution import PooledTest
+from .likelihood_ratio import pool_likelihood_ratio
+from .models import pool_models
+from .wald import pool_wald
 
 __all__ = [
     "PooledEstimates",

@@ -1,9 +1,8 @@
-"""Pooled estimates by Rubin's rules."""
+"""Estimates pooled over imputations by Rubin's rules."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,25 +10,21 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .arithmetic import (
-    Matrix,
-    PooledTest,
-    Values,
-    _are_named,
-    _check,
-    _named,
-    _numbers,
-    block_of,
-    degrees_of_freedom,
-    denominator_df,
-    f_test,
-    imputation_moments,
-    large_sample_df,
-    null_values,
-    relative_increase,
-    small_sample_df,
-    whitening,
+from .degrees_of_freedom import denominator_df, large_sample_df, small_sample_df
+from .f_distribution import PooledTest, f_test
+from .inputs import (
+    check_estimates,
+    check_variances,
+    quantity_names,
+    to_degrees_of_freedom,
+    to_floats,
+    to_null_values,
+    with_names,
 )
+from .moments import imputation_moments, submatrix, variance_ratio, whitening
+
+Values = Any  # of one quantity a float; of several a Series, or an array without names
+Matrix = Any  # covariances of several quantities: a DataFrame, or an array without names
 
 _FORMAT = "{:.4g}".format
 
@@ -38,8 +33,8 @@ _FORMAT = "{:.4g}".format
 class PooledEstimates:
     r"""Estimates pooled over imputations by Rubin's rules.
 
-    It is made by :func:`pool` and :func:`pool_models`. Of one quantity every attribute is a float;
-    of several it is a Series where their names are known, else an array.
+    Returned by :func:`pool` and :func:`pool_models`. Every attribute is a float for one quantity;
+    for several quantities it is a Series if their names are known, and an array otherwise.
 
     Parameters
     ----------
@@ -50,12 +45,12 @@ class PooledEstimates:
     dfcom : float, default=inf
         Degrees of freedom of the analysis of a complete table.
     ubar_cov, b_cov : ndarray, DataFrame or None, default=None
-        The covariances whose diagonals are ``ubar`` and ``b``.
+        Covariance matrices with diagonals ``ubar`` and ``b``.
 
     See Also
     --------
-    pool : Make it from estimates and variances.
-    pool_models : Make it from fitted models.
+    pool : Pool estimates and variances.
+    pool_models : Pool fitted models.
 
     Examples
     --------
@@ -83,29 +78,30 @@ class PooledEstimates:
 
     @property
     def t_cov(self) -> Matrix:
-        """The covariances whose diagonal is ``t``, or None."""
+        """Covariance matrix with diagonal ``t``, or None."""
         return None if self.ubar_cov is None else self.ubar_cov + (1 + 1 / self.m) * self.b_cov
 
     @property
     def riv(self) -> Values:
-        r"""Relative increase in variance by missing values, :math:`(1 + 1/m)\, b / \bar u`."""
-        return self._like(relative_increase((1 + 1 / self.m) * self.b, self.ubar))
+        r"""Relative increase in variance due to missing values, :math:`(1 + 1/m)\, b / \bar u`."""
+        return self._like(variance_ratio((1 + 1 / self.m) * self.b, self.ubar))
 
     @property
     def lambda_(self) -> Values:
-        """Share of the total variance that missing values cause, :math:`(1 + 1/m) b / t`."""
-        return self._like(relative_increase((1 + 1 / self.m) * self.b, self.t))
+        r"""Share of the total variance due to missing values, :math:`(1 + 1/m)\, b / t`."""
+        return self._like(variance_ratio((1 + 1 / self.m) * self.b, self.t))
 
     @property
     def df(self) -> Values:
         r"""Degrees of freedom of the t distribution of :math:`(\bar q - Q) / \sqrt t`."""
-        share = np.asarray(self.lambda_)
-        return self._like(small_sample_df(large_sample_df(self.m - 1, share), share, self.dfcom))
+        lambda_ = np.asarray(self.lambda_)
+        df = large_sample_df(self.m - 1, lambda_)
+        return self._like(small_sample_df(df, lambda_, self.dfcom))
 
     @property
     def fmi(self) -> Values:
         r"""Fraction of missing information, :math:`\{riv + 2 / (df + 3)\} / (riv + 1)`."""
-        # written in lambda, for riv can be infinite
+        # in terms of lambda, because riv can be infinite
         return self.lambda_ + (1 - self.lambda_) * 2 / (self.df + 3)
 
     def interval(self, level: float = 0.95) -> tuple[Values, Values]:
@@ -139,7 +135,7 @@ class PooledEstimates:
         Parameters
         ----------
         null : float or array-like of shape (p,), default=0.0
-            What the quantities are if the hypotheses are true. A Series goes by names.
+            Values under the null hypotheses. A Series is matched by names.
 
         Returns
         -------
@@ -149,14 +145,14 @@ class PooledEstimates:
         Raises
         ------
         ValueError
-            If ``null`` does not fit the quantities.
+            If ``null`` does not match the quantities.
         """
         df = np.asarray(self.df)
         tails = 2 * stats.t.sf(np.abs(self._statistic(null)), df)
         return self._like(np.where(df > 0, tails, 1.0))
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
-        """Return a table with a row for each quantity.
+        """Return estimates, intervals and tests as a table with a row for each quantity.
 
         Parameters
         ----------
@@ -167,7 +163,7 @@ class PooledEstimates:
         -------
         DataFrame
             Columns estimate, std_error, low, high, statistic, df, p_value, riv, lambda and fmi;
-            the statistics and p-values are those of the hypothesis 0.
+            statistics and p-values are for the null hypothesis that the quantity is 0.
 
         Raises
         ------
@@ -193,23 +189,23 @@ class PooledEstimates:
         )
 
     def test(self, null: Any = 0.0, columns: Any = None) -> PooledTest:
-        r"""Test several quantities at once: the pooled Wald test, D1.
+        r"""Test several quantities jointly by the pooled Wald test, D1.
 
         .. math:: D_1 = \frac{(\bar q - q_0)^T \bar U^{-1} (\bar q - q_0)}{k\, (1 + r)}, \quad
             r = (1 + 1/m)\, \mathrm{tr}(B \bar U^{-1}) / k
 
-        for k quantities, in an F distribution with k degrees of freedom in the numerator. Those
-        in the denominator are of Li, Raghunathan and Rubin (1991), or, with a finite ``dfcom``, of
-        Reiter (2007). Where Reiter's do not exist, with :math:`k (m - 1) \le 4` or with a
-        ``dfcom`` too small for so much missing information, those of the large sample are combined
-        with ``dfcom`` as for one quantity. The test of one quantity is its t test.
+        for k quantities. The reference distribution is F with k numerator degrees of freedom. The
+        denominator degrees of freedom are those of Li, Raghunathan and Rubin (1991) or, with a
+        finite ``dfcom``, those of Reiter (2007). Reiter's are undefined if :math:`k (m - 1) \le 4`
+        or if ``dfcom`` is too small for the amount of missing information; then those of the large
+        sample are combined with ``dfcom`` as for one quantity. For one quantity it is the t test.
 
         Parameters
         ----------
         null : float or array-like of shape (k,), default=0.0
-            What the quantities are if the hypothesis is true. A Series goes by names.
+            Values under the null hypothesis. A Series is matched by names.
         columns : name, position or list of them, default=None
-            The quantities to test; positions where they have no names. None tests all.
+            Quantities to test; positions if they have no names. None tests all.
 
         Returns
         -------
@@ -220,8 +216,8 @@ class PooledEstimates:
         Raises
         ------
         ValueError
-            If several quantities have no covariances, or singular ones, or if ``columns`` or
-            ``null`` does not fit them.
+            If the covariances of several quantities are missing or singular, or if ``columns`` or
+            ``null`` does not match the quantities.
 
         References
         ----------
@@ -232,16 +228,16 @@ class PooledEstimates:
         Reiter, J. P. (2007). Small-sample degrees of freedom for multi-component significance
         tests with multiple imputation for missing data. Biometrika, 94, 502-508.
         """
-        place = self._places(columns)
-        k = len(place)
+        index = self._positions(columns)
+        k = len(index)
         if k > 1 and self.ubar_cov is None:
             raise ValueError(
-                f"A test of {k} quantities needs their covariances: give pool variances of shape "
-                "(m, p, p), or test one quantity."
+                f"A test of {k} quantities needs their covariances. Pass variances of shape "
+                "(m, p, p) to pool, or test one quantity."
             )
-        within = block_of(self.ubar, self.ubar_cov, place)
-        between = block_of(self.b, self.b_cov, place)
-        distance = np.atleast_1d(self.qbar)[place] - null_values(null, self._labels[place])
+        within = submatrix(self.ubar, self.ubar_cov, index)
+        between = submatrix(self.b, self.b_cov, index)
+        distance = np.atleast_1d(self.qbar)[index] - to_null_values(null, self._labels[index])
         white = whitening(within)
         riv = float((1 + 1 / self.m) * np.trace(white @ between @ white.T) / k)
         statistic = float(np.sum((white @ distance) ** 2) / (k * (1 + riv)))
@@ -253,18 +249,18 @@ class PooledEstimates:
             return self.qbar.index
         return pd.RangeIndex(np.size(self.qbar))
 
-    def _places(self, columns: Any) -> np.ndarray:
-        """Return the positions of the quantities that are asked for."""
+    def _positions(self, columns: Any) -> np.ndarray:
+        """Return the positions of the selected quantities."""
         if columns is None:
             return np.arange(len(self._labels))
-        wanted = [columns] if pd.api.types.is_scalar(columns) else list(columns)
-        place = self._labels.get_indexer(pd.Index(wanted))
-        if not wanted or (place < 0).any():
-            raise ValueError(f"columns must be some of {list(self._labels)}; got {wanted}.")
-        return place
+        selected = [columns] if pd.api.types.is_scalar(columns) else list(columns)
+        positions = self._labels.get_indexer(pd.Index(selected))
+        if not selected or (positions < 0).any():
+            raise ValueError(f"columns must be some of {list(self._labels)}; got {selected}.")
+        return positions
 
     def _like(self, values: Any) -> Values:
-        """Return numbers in the form of qbar."""
+        """Return values as a float, array or Series, whichever qbar is."""
         if isinstance(self.qbar, pd.Series):
             return pd.Series(np.asarray(values), index=self.qbar.index)
         return np.asarray(values) if np.ndim(self.qbar) else np.asarray(values).item()
@@ -272,26 +268,26 @@ class PooledEstimates:
     def _statistic(self, null: Any) -> np.ndarray:
         q = np.asarray(self.qbar)
         with np.errstate(divide="ignore", invalid="ignore"):
-            off = q - null_values(null, self._labels).reshape(q.shape)
-            # what is known for certain to be the null is not off
-            return np.where(off == 0, 0.0, off / np.sqrt(np.asarray(self.t)))
+            difference = q - to_null_values(null, self._labels).reshape(q.shape)
+            # 0 / 0: an estimate without variance that equals the null value
+            return np.where(difference == 0, 0.0, difference / np.sqrt(np.asarray(self.t)))
 
     def _caption(self) -> str:
         return f"Pooled over {self.m} imputations, dfcom = {self.dfcom:g}"
 
     def __repr__(self) -> str:
-        several = np.ndim(self.qbar) > 0
-        table = self.to_frame().to_string(index=several, float_format=_FORMAT)
+        has_names = np.ndim(self.qbar) > 0
+        table = self.to_frame().to_string(index=has_names, float_format=_FORMAT)
         return f"{table}\n{self._caption()}"
 
     def _repr_html_(self) -> str:
-        several = np.ndim(self.qbar) > 0
-        table = self.to_frame().to_html(index=several, float_format=_FORMAT)
+        has_names = np.ndim(self.qbar) > 0
+        table = self.to_frame().to_html(index=has_names, float_format=_FORMAT)
         return f"{table}\n<p>{self._caption()}</p>"
 
 
 def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEstimates:
-    r"""Pool the estimates of several completed tables by Rubin's rules.
+    r"""Pool the estimates from several completed tables by Rubin's rules.
 
     .. math:: \bar q = \frac 1 m \sum_l q_l, \quad t = \bar u + (1 + 1/m)\, b, \quad
         \bar u = \frac 1 m \sum_l u_l, \quad b = \frac 1 {m - 1} \sum_l (q_l - \bar q)^2
@@ -301,26 +297,26 @@ def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEs
 
     .. math:: df = (m - 1) / \lambda^2, \quad \lambda = (1 + 1/m)\, b / t
 
-    or, with a finite ``dfcom``, of Barnard and Rubin (1999), who combine them with those that are
-    left of ``dfcom``:
+    or, with a finite ``dfcom``, those of Barnard and Rubin (1999), which combine them with the
+    degrees of freedom of the observed data:
 
     .. math:: \Big(\frac 1 {df} + \frac 1 {df_{obs}}\Big)^{-1}, \quad
         df_{obs} = \frac{dfcom + 1}{dfcom + 3}\, dfcom\, (1 - \lambda).
 
-    The rules ask for estimates that are about Normal: pool a correlation as its Fisher
-    transform, an odds ratio as its logarithm.
+    The rules assume approximately Normal estimates: pool the Fisher transform of a correlation and
+    the logarithm of an odds ratio.
 
     Parameters
     ----------
     estimates : array-like of shape (m,) or (m, p), DataFrame or list of Series
-        Estimates of one or p quantities, a row for each completed table. A DataFrame's columns
-        and a Series' index are names, which the result keeps.
+        Estimates of one or p quantities, a row for each completed table. The columns of a
+        DataFrame and the index of a Series are the names of the quantities.
     variances : array-like of the shape of ``estimates`` or (m, p, p), or list of DataFrames
-        Squared standard errors, or covariance matrices, which tests of several quantities need.
-        Named ones are matched with named estimates.
+        Squared standard errors, or covariance matrices, which joint tests of several quantities
+        need. They are matched with the estimates by names if both have names.
     dfcom : float, default=inf
-        Degrees of freedom of the analysis of a complete table, such as rows minus coefficients
-        of a regression. Infinity stands for a large sample.
+        Degrees of freedom of the analysis of a complete table, such as the number of rows minus
+        the number of coefficients of a regression. Infinity stands for a large sample.
 
     Returns
     -------
@@ -330,10 +326,10 @@ def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEs
     Raises
     ------
     TypeError
-        If an argument holds no numbers.
+        If an argument is not numeric.
     ValueError
-        If there are less than two imputations, shapes or names that do not fit, numbers that are
-        not finite, variances below 0 or a ``dfcom`` that is not above 0.
+        If there are fewer than two imputations, if shapes or names do not match, if a number is
+        not finite, if a variance is negative or if ``dfcom`` is not above 0.
 
     See Also
     --------
@@ -360,118 +356,28 @@ def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEs
     bmi       0.2     0.1528 -0.1997 0.5997      1.309 4.722   0.2505 1.333  0.5714 0.6824
     Pooled over 3 imputations, dfcom = 50
     """
-    names = _names(estimates)
+    names = quantity_names(estimates)
     if names is None:
-        names = _names(variances)
-    q, u = _numbers(estimates, names, "estimates"), _numbers(variances, names, "variances")
-    _check(q, u)
+        names = quantity_names(variances)
+    q, u = to_floats(estimates, names, "estimates"), to_floats(variances, names, "variances")
+    check_estimates(q)
+    check_variances(u, q)
     m = len(q)
     qbar, deviations = imputation_moments(q)
     ubar, _ = imputation_moments(u)
     ubar_cov = b_cov = None
     if u.ndim == 3:
         between = deviations.T @ deviations / (m - 1)
-        ubar_cov, b_cov = _named(ubar, names), _named(between, names)
+        ubar_cov, b_cov = with_names(ubar, names), with_names(between, names)
         ubar, b = np.diagonal(ubar), np.diagonal(between)
     else:
         b = (deviations**2).sum(0) / (m - 1)
     return PooledEstimates(
         m,
-        qbar=_named(qbar, names),
-        ubar=_named(ubar, names),
-        b=_named(b, names),
-        dfcom=degrees_of_freedom(dfcom, "dfcom"),
+        qbar=with_names(qbar, names),
+        ubar=with_names(ubar, names),
+        b=with_names(b, names),
+        dfcom=to_degrees_of_freedom(dfcom, "dfcom"),
         ubar_cov=ubar_cov,
         b_cov=b_cov,
     )
-
-
-def pool_models(
-    models: Iterable[Any],
-    *,
-    estimates: Callable[[Any], Any] | None = None,
-    variances: Callable[[Any], Any] | None = None,
-    dfcom: float | None = None,
-) -> PooledEstimates:
-    """Pool fitted models by Rubin's rules.
-
-    Models in the manner of statsmodels need no more: their ``params``, ``cov_params()`` (or
-    ``bse``) and ``df_resid`` are pooled. For any others two functions say what is to be pooled.
-
-    Parameters
-    ----------
-    models : iterable
-        The same model fitted to each completed table. A generator fits them one by one.
-    estimates : callable or None, default=None
-        Function of a model that returns what :func:`pool` takes for one table: a number, an
-        array of shape (p,) or a Series. None takes ``params``.
-    variances : callable or None, default=None
-        Function of a model that returns the squared standard errors, in the form of the estimates,
-        or a covariance matrix. None takes ``cov_params()``, or squares ``bse``.
-    dfcom : float or None, default=None
-        Degrees of freedom of the analysis of a complete table. None takes the least ``df_resid``
-        of the models, or infinity where they have none; give infinity for models whose own tests
-        are those of a large sample.
-
-    Returns
-    -------
-    PooledEstimates
-        The pooled estimates.
-
-    Raises
-    ------
-    TypeError
-        If the models lack attributes, and no functions are given.
-    ValueError
-        If one function is given without the other, or the estimates cannot be pooled.
-
-    See Also
-    --------
-    pool : Pool estimates and variances.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import pandas as pd
-    >>> from skmissvae import pool_models
-    >>> rng = np.random.default_rng(0)
-    >>> tables = [pd.DataFrame(rng.normal(3, 1, (100, 2)), columns=["x", "y"]) for _ in range(5)]
-    >>> pooled = pool_models(
-    ...     tables, estimates=lambda X: X.mean(), variances=lambda X: X.var() / len(X), dfcom=99
-    ... )
-    >>> pooled.qbar.round(2).to_dict()
-    {'x': 2.91, 'y': 2.99}
-    """
-    if (estimates is None) != (variances is None):
-        raise ValueError(
-            "estimates and variances go together: give both functions, or neither for models with "
-            "params."
-        )
-    q, u, residual = [], [], []
-    for model in models:
-        if estimates is None or variances is None:
-            estimate, variance = _fitted(model)
-        else:
-            estimate, variance = estimates(model), variances(model)
-        q.append(estimate)
-        u.append(variance)
-        residual.append(getattr(model, "df_resid", math.inf))
-    return pool(q, u, dfcom=min(residual, default=math.inf) if dfcom is None else dfcom)
-
-
-def _fitted(model: Any) -> tuple[Any, Any]:
-    """Return the estimates and the variances of a model in the manner of statsmodels."""
-    if hasattr(model, "params") and hasattr(model, "cov_params"):
-        return model.params, model.cov_params()
-    if hasattr(model, "params") and hasattr(model, "bse"):
-        return model.params, np.square(model.bse)
-    raise TypeError(
-        "models must have params, and cov_params() or bse; got one of type "
-        f"{type(model).__name__} without. Give estimates and variances, functions of a model."
-    )
-
-
-def _names(values: Any) -> pd.Index | None:
-    if isinstance(values, pd.DataFrame):
-        return values.columns
-    return values[0].index if _are_named(values) else None

@@ -1,3 +1,5 @@
+"""Pooling by Rubin's rules: published results, laws and errors."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ NAMES = ["b", "a", "c"]
 
 
 def analyses(m=5, p=3, seed=0):
-    """Return estimates (m, p) and covariances (m, p, p) that have nothing special."""
+    """Return random estimates (m, p) and covariances (m, p, p)."""
     rng = np.random.default_rng(seed)
     q = rng.normal(size=(m, p)) + np.arange(1, p + 1)
     root = rng.normal(size=(m, p, p + 2))
@@ -23,7 +25,7 @@ def variances_of(covariances):
 
 
 def with_moments(m, k, statistic, riv):
-    """Return estimates and unit covariances whose D1 is known: all depends on two moments."""
+    """Return estimates and unit covariances with a given D1 statistic and riv."""
     z = np.arange(m) - (m - 1) / 2
     q = np.full((m, k), np.sqrt(statistic * (1 + riv)))
     q[:, 0] += z * np.sqrt(riv * k / (1 + 1 / m) / z.var(ddof=1))
@@ -33,7 +35,7 @@ def with_moments(m, k, statistic, riv):
 # ---- worked examples with published results
 
 
-def test_means_of_nhanes_in_the_manual_of_mice():
+def test_nhanes_means_equal_the_manual_of_mice():
     # R package mice 3.10.3, example of ?pool.scalar (docs/reference/pool.scalar.html)
     q = [26.816, 26.184, 26.692, 27.076, 26.528]
     u = [0.7888227, 0.5449227, 0.7764973, 0.6764760, 0.5379173]
@@ -48,9 +50,9 @@ def test_means_of_nhanes_in_the_manual_of_mice():
     assert pooled.fmi == pytest.approx(0.2522468, abs=1e-7)
 
 
-def test_a_difference_of_means_in_a_book_on_missing_data():
+def test_difference_of_means_equals_a_book_on_missing_data():
     # Heymans and Eekhout, Applied Missing Data Analysis with SPSS and (R)Studio (2019),
-    # chapters 9 and 10 (mwheymans/bookmi, 09-Background.Rmd): results of SPSS and of R
+    # chapters 9 and 10 (mwheymans/bookmi, 09-Background.Rmd): results of SPSS and R
     q, se = [2.174, 1.965, 1.774], np.array([0.896, 0.882, 0.898])
     large, small = pool(q, se**2), pool(q, se**2, dfcom=148)
     assert small.qbar == pytest.approx(1.971)
@@ -58,7 +60,7 @@ def test_a_difference_of_means_in_a_book_on_missing_data():
     assert small.b == pytest.approx(0.040027)
     assert small.t == pytest.approx(0.849084, abs=5e-7)
     assert np.sqrt(small.t) == pytest.approx(0.9214575, abs=2e-7)
-    # the rest is of estimates that are not rounded to the three digits in print
+    # the book computed the following from unrounded estimates
     assert small.lambda_ == pytest.approx(0.06283485, rel=1e-3)
     assert small.riv == pytest.approx(0.06704779, rel=1e-3)
     assert large.df == pytest.approx(506.5576, rel=1e-3)
@@ -69,8 +71,8 @@ def test_a_difference_of_means_in_a_book_on_missing_data():
     assert small.p_value() == pytest.approx(0.03467225, rel=1e-3)
 
 
-def test_a_coefficient_in_a_book_on_missing_data():
-    # the same, chapter 12, whose between-variance is about a mean rounded to three digits
+def test_coefficient_equals_a_book_on_missing_data():
+    # chapter 12 of the same book, with b computed about a mean rounded to three digits
     pooled = pool([-0.090, -0.061, -0.051], np.square([0.039, 0.040, 0.039]))
     assert pooled.b == pytest.approx(0.0004105, abs=2e-7)
     assert pooled.ubar == pytest.approx(0.001547333, abs=5e-10)
@@ -86,10 +88,10 @@ def test_a_coefficient_in_a_book_on_missing_data():
         (0.014715, 0.114324, 0.131983, 20.598, 0.154459, 0.141444),
     ],
 )
-def test_a_regression_in_the_manual_of_sas(between, within, total, df, riv, fmi):
+def test_regression_equals_the_manual_of_sas(between, within, total, df, riv, fmi):
     # SAS/STAT User's Guide (statug/66859, mianalyze_examples10), Output 62.10.2: five
-    # imputations, EDF=28. Their fraction of missing information goes by the degrees of freedom of
-    # a large sample.
+    # imputations, EDF=28. SAS computes the fraction of missing information from the degrees of
+    # freedom of a large sample.
     pooled = PooledEstimates(5, 0.0, within, between, dfcom=28)
     assert pooled.t == pytest.approx(total, abs=2e-6)
     assert pooled.df == pytest.approx(df, rel=1e-4)
@@ -97,13 +99,13 @@ def test_a_regression_in_the_manual_of_sas(between, within, total, df, riv, fmi)
     assert PooledEstimates(5, 0.0, within, between).fmi == pytest.approx(fmi, abs=2e-5)
 
 
-def test_fractions_by_hand():
+def test_estimates_equal_a_calculation_by_hand():
     # b = 1/40, t = 1/25 + 6/5 b = 7/100, lambda = 3/7, df_old = 196/9, df_obs = 51/53 50 4/7
     pooled = pool([0.1, 0.2, 0.3, 0.4, 0.5], [0.04] * 5, dfcom=50)
     df = 1 / (9 / 196 + 53 * 7 / (51 * 50 * 4))
     expected = [0.3, np.sqrt(0.07), 3 / 4, 3 / 7, df, (3 / 4 + 2 / (df + 3)) / (7 / 4)]
-    found = pooled.to_frame()[["estimate", "std_error", "riv", "lambda", "df", "fmi"]]
-    assert_allclose(found.to_numpy()[0], expected)
+    frame = pooled.to_frame()[["estimate", "std_error", "riv", "lambda", "df", "fmi"]]
+    assert_allclose(frame.to_numpy()[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_fractions_by_hand():
         (20, 1.061643, 0.01724088, 4154.886, 0.3840194),
     ],
 )
-def test_wald_tests_of_framingham_by_mice(k, statistic, riv, df2, p):
+def test_wald_tests_equal_those_of_mice(k, statistic, riv, df2, p):
     # J. Fejlek, The Second Circle: Logistic Regression, Part Two (2025): mice::D1, ten
     # imputations, 4186 degrees of freedom
     pooled = pool(*with_moments(10, k, statistic, riv), dfcom=4186).test()
@@ -133,7 +135,7 @@ def test_wald_tests_of_framingham_by_mice(k, statistic, riv, df2, p):
         ([24.957, 18.051, 18.812, 17.362, 21.234, 18.615, 19.84], 4, 4.438, 482.06, 0.00157, 3),
     ],
 )
-def test_pooled_chi_squares(statistics, k, statistic, df2, p, digits):
+def test_chi_squares_equal_those_of_combchi_and_miceadds(statistics, k, statistic, df2, p, digits):
     pooled = pool_wald(statistics, k)
     assert pooled.statistic == pytest.approx(statistic, abs=0.6 * 10**-digits)
     assert (pooled.df1, pooled.df2) == (k, pytest.approx(df2, abs=0.006))
@@ -148,11 +150,11 @@ def test_pooled_chi_squares(statistics, k, statistic, df2, p, digits):
         (4, 1.356106, 0.9558877, 48.02414, 0.2631346),
     ],
 )
-def test_likelihood_ratios_in_the_manual_of_mice(k, statistic, riv, df2, p):
+def test_likelihood_ratios_equal_the_manual_of_mice(k, statistic, riv, df2, p):
     at_pooled = statistic * k * (1 + riv)
-    own = at_pooled + riv * k * 4 / 6
-    spread = np.array([-0.3, -0.1, 0.0, 0.1, 0.3])  # the means are all that counts
-    pooled = pool_likelihood_ratio(own + spread, at_pooled - 2 * spread, k)
+    at_own = at_pooled + riv * k * 4 / 6
+    spread = np.array([-0.3, -0.1, 0.0, 0.1, 0.3])  # only the means matter
+    pooled = pool_likelihood_ratio(at_own + spread, at_pooled - 2 * spread, k)
     assert pooled.statistic == pytest.approx(statistic)
     assert pooled.riv == pytest.approx(riv)
     assert (pooled.df1, pooled.df2) == (k, pytest.approx(df2, abs=1e-5))
@@ -163,7 +165,7 @@ def test_likelihood_ratios_in_the_manual_of_mice(k, statistic, riv, df2, p):
 
 
 @pytest.mark.parametrize("dfcom", [INF, 10.0])
-def test_identical_analyses_leave_a_single_one(dfcom):
+def test_identical_analyses_pool_to_one_of_them(dfcom):
     pooled = pool([0.1] * 7, [0.3] * 7, dfcom=dfcom)
     assert (pooled.qbar, pooled.t, pooled.ubar, pooled.b) == (0.1, 0.3, 0.3, 0)
     assert (pooled.riv, pooled.lambda_) == (0, 0)
@@ -173,21 +175,21 @@ def test_identical_analyses_leave_a_single_one(dfcom):
         assert pooled.p_value() == pytest.approx(2 * stats.norm.sf(0.1 / np.sqrt(0.3)))
 
 
-def test_variances_of_zero_leave_the_variance_between():
+def test_without_variance_within_only_the_variance_between_is_left():
     pooled = pool([1.0, 2.0, 3.0], [0.0, 0.0, 0.0])
     assert (pooled.riv, pooled.lambda_, pooled.fmi) == (INF, 1, 1)
     assert pooled.df == pytest.approx(2)
     assert pooled.t == pytest.approx(4 / 3)
 
 
-def test_a_small_sample_that_misses_all_tells_nothing():
+def test_a_small_sample_without_variance_within_has_no_degrees_of_freedom():
     pooled = pool([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], dfcom=10)
     assert pooled.df == 0
     assert pooled.interval() == (-INF, INF)
     assert pooled.p_value() == 1
 
 
-def test_a_quantity_that_is_known():
+def test_a_quantity_without_any_variance():
     pooled = pool([1.0, 1.0], [0.0, 0.0])
     assert (pooled.t, pooled.riv, pooled.lambda_, pooled.df) == (0, 0, 0, INF)
     assert pooled.interval() == (1, 1)
@@ -199,9 +201,9 @@ def test_a_quantity_that_is_known():
 def test_the_order_of_imputations_does_not_matter(dfcom):
     q, u = analyses()
     order = [3, 0, 4, 2, 1]
-    pooled, other = pool(q, u, dfcom=dfcom), pool(q[order], u[order], dfcom=dfcom)
-    assert_allclose(pooled.to_frame(), other.to_frame(), rtol=1e-10)
-    assert_allclose(pooled.test(), other.test(), rtol=1e-10)
+    pooled, reordered = pool(q, u, dfcom=dfcom), pool(q[order], u[order], dfcom=dfcom)
+    assert_allclose(pooled.to_frame(), reordered.to_frame(), rtol=1e-10)
+    assert_allclose(pooled.test(), reordered.test(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("dfcom", [INF, 30.0])
@@ -209,31 +211,31 @@ def test_units_do_not_matter(dfcom):
     q, u = analyses()
     scale, shift = -1e3, 7.0
     plain = pool(q, variances_of(u), dfcom=dfcom)
-    other = pool(shift + scale * q, scale**2 * variances_of(u), dfcom=dfcom)
-    assert_allclose(other.qbar, shift + scale * plain.qbar)
-    assert_allclose(other.t, scale**2 * plain.t)
+    scaled = pool(shift + scale * q, scale**2 * variances_of(u), dfcom=dfcom)
+    assert_allclose(scaled.qbar, shift + scale * plain.qbar)
+    assert_allclose(scaled.t, scale**2 * plain.t)
     for name in ["riv", "lambda_", "df", "fmi"]:
-        assert_allclose(getattr(other, name), getattr(plain, name), err_msg=name)
-    assert_allclose(other.interval(), shift + scale * np.array(plain.interval()[::-1]))
-    assert_allclose(other.p_value(shift + scale * 2.0), plain.p_value(2.0))
+        assert_allclose(getattr(scaled, name), getattr(plain, name), err_msg=name)
+    assert_allclose(scaled.interval(), shift + scale * np.array(plain.interval()[::-1]))
+    assert_allclose(scaled.p_value(shift + scale * 2.0), plain.p_value(2.0))
 
 
-def test_one_quantity_is_a_column_of_many_and_a_diagonal_of_covariances():
+def test_quantities_pool_independently_of_each_other():
     q, u = analyses()
     by_variance, by_covariance = pool(q, variances_of(u), dfcom=9), pool(q, u, dfcom=9)
     assert_allclose(by_variance.to_frame(), by_covariance.to_frame())
     for j in range(3):
-        alone = pool(q[:, j], u[:, j, j], dfcom=9)
-        assert_allclose(alone.to_frame().to_numpy()[0], by_variance.to_frame().to_numpy()[j])
-        assert_allclose(alone.test(), by_variance.test(columns=j))
-        assert_allclose(alone.test(), by_covariance.test(columns=[j]))
+        single = pool(q[:, j], u[:, j, j], dfcom=9)
+        assert_allclose(single.to_frame().to_numpy()[0], by_variance.to_frame().to_numpy()[j])
+        assert_allclose(single.test(), by_variance.test(columns=j))
+        assert_allclose(single.test(), by_covariance.test(columns=[j]))
     assert_allclose(np.diagonal(by_covariance.t_cov), by_covariance.t)
     assert by_variance.t_cov is None
 
 
 @pytest.mark.parametrize("m", [2, 5, 40])
 @pytest.mark.parametrize("dfcom", [INF, 1.0, 20.0])
-def test_fractions_are_fractions_and_degrees_of_freedom_ordered(m, dfcom):
+def test_fractions_are_below_one_and_degrees_of_freedom_are_ordered(m, dfcom):
     rng = np.random.default_rng(m)
     q, u = rng.normal(size=(m, 200)), np.tile(10 ** rng.uniform(-4, 4, 200), (m, 1))
     pooled = pool(q, u, dfcom=dfcom)
@@ -246,7 +248,7 @@ def test_fractions_are_fractions_and_degrees_of_freedom_ordered(m, dfcom):
     assert_allclose(1 / pool(q, u, dfcom=1e15).df, 1 / pool(q, u).df, atol=1e-8)
 
 
-def test_intervals_hold_what_tests_do_not_reject():
+def test_interval_limits_have_the_p_value_of_the_level():
     q, u = analyses()
     pooled = pool(q, u, dfcom=12)
     for level in [0.5, 0.95]:
@@ -258,12 +260,12 @@ def test_intervals_hold_what_tests_do_not_reject():
 
 @pytest.mark.parametrize("m", [5, 20])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 1.0])
-def test_intervals_cover_what_they_should(m, share):
+def test_intervals_have_nominal_coverage(m, share):
     rng, n = np.random.default_rng(1), 20_000
-    observed = rng.normal(size=n)  # of the truth 0, by what the holes leave
+    observed = rng.normal(size=n)  # estimates of 0 from the observed data
     q = observed + np.sqrt(share) * rng.normal(size=(m, n))
     low, high = pool(q, np.full((m, n), 1 - share)).interval()
-    # Rubin's t is exact at both ends, and between them to some tenths of a percent
+    # Rubin's t is exact at both ends, and accurate to 0.3% between them
     assert np.mean((low < 0) & (high > 0)) == pytest.approx(0.95, abs=0.003 + 3 * 0.0015)
 
 
@@ -286,16 +288,16 @@ def test_the_wald_test_of_one_quantity_is_its_t_test(m, dfcom):
 
 @pytest.mark.parametrize("m", [2, 3, 6])
 @pytest.mark.parametrize("dfcom", [INF, 50.0])
-def test_the_wald_test_does_not_depend_on_parameters(m, dfcom):
+def test_the_wald_test_is_invariant_to_linear_transforms(m, dfcom):
     q, u = analyses(m)
     A = np.random.default_rng(1).normal(size=(3, 3)) * [[1e4], [1], [1e-4]]
     null = np.array([1.0, 0.0, -1.0])
     plain = pool(q, u, dfcom=dfcom).test(null)
-    other = pool(q @ A.T, A @ u @ A.T, dfcom=dfcom).test(A @ null)
-    assert_allclose(other, plain, rtol=1e-6)
+    transformed = pool(q @ A.T, A @ u @ A.T, dfcom=dfcom).test(A @ null)
+    assert_allclose(transformed, plain, rtol=1e-6)
 
 
-def test_the_wald_test_of_identical_analyses_is_that_of_one():
+def test_the_wald_test_of_identical_analyses_equals_that_of_one_analysis():
     q, u = analyses(1)
     q, u = np.repeat(q, 4, 0), np.repeat(u, 4, 0)
     chi_square = q[0] @ np.linalg.solve(u[0], q[0])
@@ -322,7 +324,7 @@ def test_degrees_of_freedom_of_the_wald_test(m, k, riv):
         assert 0 < df2(dfcom) < min(dfcom, large)
 
 
-def test_the_wald_test_rejects_as_often_as_it_should():
+def test_the_wald_test_has_its_nominal_size():
     rng, n = np.random.default_rng(0), 1000
     covariances = np.broadcast_to(0.7 * np.eye(3), (5, 3, 3))
     draws = rng.normal(size=(n, 1, 3)) + np.sqrt(0.3) * rng.normal(size=(n, 5, 3))
@@ -334,15 +336,15 @@ def test_the_wald_test_rejects_as_often_as_it_should():
 def test_normal_likelihood_ratios_are_wald_statistics(dfcom):
     q, u = analyses()
     u = np.broadcast_to(u[0], u.shape)
-    own = [x @ np.linalg.solve(u[0], x) for x in q]
+    at_own = [x @ np.linalg.solve(u[0], x) for x in q]
     at_pooled = [2 * x @ np.linalg.solve(u[0], q.mean(0)) for x in q]
     at_pooled = np.array(at_pooled) - q.mean(0) @ np.linalg.solve(u[0], q.mean(0))
-    found = pool_likelihood_ratio(own, at_pooled, 3, dfcom=dfcom)
-    assert_allclose(found, pool(q, u, dfcom=dfcom).test())
+    pooled = pool_likelihood_ratio(at_own, at_pooled, 3, dfcom=dfcom)
+    assert_allclose(pooled, pool(q, u, dfcom=dfcom).test())
 
 
 @pytest.mark.parametrize("dfcom", [INF, 40.0])
-def test_identical_statistics_leave_a_single_one(dfcom):
+def test_identical_statistics_pool_to_one_of_them(dfcom):
     df2 = INF if np.isinf(dfcom) else 40 * 41 / 43
     p = stats.chi2.sf(6.3, 3) if np.isinf(dfcom) else stats.f.sf(2.1, 3, df2)
     for pooled in [
@@ -360,13 +362,13 @@ def test_chi_squares_of_one_quantity_have_its_degrees_of_freedom():
         )
 
 
-def test_statistics_that_disagree_tell_nothing():
+def test_very_different_statistics_have_a_p_value_of_one():
     pooled = pool_wald([0.0, 1.0, 30.0], 2)
     assert pooled.statistic < 0
     assert pooled.p_value == 1
 
 
-def test_chance_makes_no_negative_increase_in_variance():
+def test_a_negative_increase_in_variance_is_set_to_zero():
     pooled = pool_likelihood_ratio([5.0, 6.0], [5.5, 6.5], 2)
     assert_allclose(pooled, [3, 2, INF, stats.chi2.sf(6, 2), 0])
 
@@ -374,25 +376,25 @@ def test_chance_makes_no_negative_increase_in_variance():
 # ---- names and shapes
 
 
-def test_floats_for_one_and_arrays_for_several():
+def test_types_of_results():
     q, u = analyses()
     names = ["qbar", "ubar", "b", "t", "riv", "lambda_", "df", "fmi"]
-    one, several = pool(q[:, 0], u[:, 0, 0]), pool(q, u)
+    single, several = pool(q[:, 0], u[:, 0, 0]), pool(q, u)
     named = pool(pd.DataFrame(q, columns=NAMES), u)
     for name in names:
-        assert type(getattr(one, name)) is float
+        assert type(getattr(single, name)) is float
         assert getattr(several, name).shape == (3,)
         assert isinstance(getattr(several, name), np.ndarray)
         assert list(getattr(named, name).index) == NAMES
-    for pooled, kind in [(one, float), (several, np.ndarray), (named, pd.Series)]:
+    for pooled, kind in [(single, float), (several, np.ndarray), (named, pd.Series)]:
         assert isinstance(pooled.p_value(), kind)
         assert all(isinstance(limit, kind) for limit in pooled.interval())
     assert list(named.ubar_cov.columns) == list(named.t_cov.index) == NAMES
     assert isinstance(several.t_cov, np.ndarray)
-    assert one.ubar_cov is None
+    assert single.ubar_cov is None
 
 
-def test_names_are_matched():
+def test_estimates_and_variances_are_matched_by_names():
     q, u = analyses()
     order = ["c", "b", "a"]
     expected = pool(q, u).to_frame().to_numpy()
@@ -420,7 +422,7 @@ def test_series_and_lists_of_one_quantity():
     pd.testing.assert_frame_equal(pool(pd.Series(q, [7, 8, 9]), u).to_frame(), expected)
 
 
-def test_columns_and_hypotheses_go_by_names():
+def test_columns_and_null_values_are_matched_by_names():
     q, u = analyses()
     plain, named = pool(q, u, dfcom=30), pool(pd.DataFrame(q, columns=NAMES), u, dfcom=30)
     null = pd.Series([3.0, 1.0], ["c", "b"])
@@ -434,7 +436,7 @@ def test_columns_and_hypotheses_go_by_names():
 # ---- printing
 
 
-def test_it_prints_a_table():
+def test_repr_is_a_table():
     q, u = analyses()
     pooled = pool(pd.DataFrame(q, columns=NAMES), u, dfcom=20)
     header, *rows, caption = repr(pooled).splitlines()
@@ -458,7 +460,7 @@ def test_the_table_has_intervals_of_any_level():
     assert_allclose(frame["p_value"], 2 * stats.t.sf(np.abs(frame["statistic"]), frame["df"]))
 
 
-def test_tests_print_and_unpack():
+def test_pooled_tests_print_and_unpack():
     test = pool_wald([5.8, 7.2, 6.1, 8.5], 3)
     assert repr(test) == "F(3, 342.2) = 2.054, p = 0.1061, riv = 0.06611"
     statistic, df1, df2, p_value, _ = test
@@ -466,7 +468,7 @@ def test_tests_print_and_unpack():
     assert all(type(number) is float for number in test)
 
 
-def test_results_cannot_be_changed():
+def test_results_are_immutable():
     with pytest.raises(AttributeError):
         pool([1, 2], [1, 1]).qbar = 0
 
@@ -475,7 +477,7 @@ def test_results_cannot_be_changed():
 
 
 class Fitted:
-    """A model in the manner of statsmodels."""
+    """A model with the attributes of statsmodels."""
 
     def __init__(self, **attributes):
         vars(self).update(attributes)
@@ -495,7 +497,7 @@ def fitted(kind, *, named=True, df_resid=(30.0, 29.0, 30.0, 30.0, 30.0)):
 
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", ["bse", "cov_params"])
-def test_models_are_pooled(kind, named):
+def test_models_are_pooled_by_their_attributes(kind, named):
     q, u = analyses()
     expected = pool(q, u if kind == "cov_params" else variances_of(u), dfcom=29)
     for models in [fitted(kind, named=named), list(fitted(kind, named=named))]:
@@ -508,13 +510,13 @@ def test_models_are_pooled(kind, named):
             assert_allclose(pooled.test(columns=columns), expected.test(columns=[0, 1]))
 
 
-def test_degrees_of_freedom_of_models():
+def test_dfcom_of_models_is_the_smallest_df_resid():
     assert pool_models(fitted("bse"), dfcom=7).dfcom == 7
     assert pool_models(fitted("bse"), dfcom=INF).dfcom == INF
     assert pool_models(fitted("bse", df_resid=[None] * 5)).dfcom == INF
 
 
-def test_functions_say_what_to_pool():
+def test_models_are_pooled_by_functions():
     tables = [np.random.default_rng(seed).normal(size=50) for seed in range(4)]
     pooled = pool_models(
         iter(tables), estimates=np.mean, variances=lambda x: x.var(ddof=1) / 50, dfcom=49
@@ -561,20 +563,30 @@ FRAME = pd.DataFrame(Q, columns=NAMES)
         (Q, bad(V, (0, 1), -2), r"variances must be 0 or more; got -2.0.* squared standard errors"),
         (Q, bad(U, (0, 1, 1), -2), r"variances must be 0 or more; got -2.0"),
         (Q, bad(U, (0, 1, 0), 9), r"variances of shape \(5, 3, 3\) must be symmetric"),
-        (FRAME, FRAME.rename(columns={"a": "z"}), r"variances must name .*'z'.* beside .*'a'"),
-        (FRAME.set_axis(["a", "a", "b"], axis=1), V, r"estimates must name .* each once"),
-        ([FRAME.loc[0], FRAME.loc[1, ["a", "b"]]], V[:2], r"estimates must name the same"),
+        (
+            FRAME,
+            FRAME.rename(columns={"a": "z"}),
+            r"variances must have the same unique names .*'z'.* and .*'a'",
+        ),
+        (FRAME.set_axis(["a", "a", "b"], axis=1), V, r"estimates must have the same unique names"),
+        (
+            [FRAME.loc[0], FRAME.loc[1, ["a", "b"]]],
+            V[:2],
+            r"estimates must have the same unique names",
+        ),
     ],
 )
-def test_what_cannot_be_pooled(estimates, variances, message):
+def test_invalid_estimates_and_variances_are_rejected(estimates, variances, message):
     with pytest.raises(ValueError, match=message):
         pool(estimates, variances)
 
 
-def test_what_are_no_numbers():
+def test_arguments_must_be_numeric():
     with pytest.raises(TypeError, match="estimates must be numbers"):
         pool(["a", "b"], [1, 1])
-    with pytest.raises(TypeError, match="variances must be numbers, as many in every imputation"):
+    with pytest.raises(
+        TypeError, match="variances must be numbers, equally many in every imputation"
+    ):
         pool([1, 2], [[1, 1], [1]])
     with pytest.raises(TypeError, match="statistics must be numbers"):
         pool_wald("ab", 1)
@@ -589,7 +601,7 @@ def test_what_are_no_numbers():
         lambda dfcom: pool_models(fitted("bse"), dfcom=dfcom),
     ],
 )
-def test_degrees_of_freedom_that_are_none(call):
+def test_invalid_dfcom_is_rejected(call):
     for dfcom in [0, -3, np.nan]:
         with pytest.raises(ValueError, match=f"dfcom must be above 0, and infinite.*got {dfcom}"):
             call(dfcom)
@@ -597,7 +609,7 @@ def test_degrees_of_freedom_that_are_none(call):
         call("many")
 
 
-def test_intervals_of_no_level():
+def test_level_must_be_a_probability():
     for level in [0, 1, 95, np.nan]:
         with pytest.raises(ValueError, match=f"level must be above 0 and below 1.*got {level}"):
             pool([1, 2], [1, 1]).interval(level)
@@ -605,7 +617,7 @@ def test_intervals_of_no_level():
             pool([1, 2], [1, 1]).to_frame(level)
 
 
-def test_what_cannot_be_tested():
+def test_invalid_tests_are_rejected():
     with pytest.raises(ValueError, match="A test of 3 quantities needs their covariances"):
         pool(Q, V).test()
     pooled, named = pool(Q, U), pool(FRAME, U)
@@ -619,7 +631,7 @@ def test_what_cannot_be_tested():
             pooled.test(null)
         with pytest.raises(ValueError, match="null must be one number"):
             pooled.p_value(null)
-    with pytest.raises(ValueError, match="null must name the same quantities"):
+    with pytest.raises(ValueError, match="null must have the same unique names"):
         named.p_value(pd.Series([1.0, 2.0, 3.0], ["a", "b", "z"]))
     for columns in [[0, 0], [0, 3]]:
         doubled = pool(np.column_stack([Q, Q[:, 0]]), U[:, [0, 1, 2, 0]][:, :, [0, 1, 2, 0]])
@@ -629,7 +641,7 @@ def test_what_cannot_be_tested():
         pool([1, 2], [0, 0]).test()
 
 
-def test_statistics_that_cannot_be_pooled():
+def test_invalid_statistics_are_rejected():
     for pooled in [pool_wald, lambda d, k: pool_likelihood_ratio(d, [1, 2], k)]:
         for d in [[1.0], 2.0, [[1.0, 2.0]]]:
             with pytest.raises(ValueError, match=r"statistics must have shape \(m,\) for two or"):
@@ -649,20 +661,22 @@ def test_statistics_that_cannot_be_pooled():
         pool_likelihood_ratio([1, 2], [1, np.inf], 1)
 
 
-def test_models_that_cannot_be_pooled():
+def test_invalid_models_are_rejected():
     with pytest.raises(TypeError, match=r"models must have params, .* type object without"):
         pool_models([object(), object()])
     with pytest.raises(TypeError, match="models must have params, and cov_params"):
         pool_models([Fitted(params=[1.0]), Fitted(params=[1.0])])
     for functions in [{"estimates": np.mean}, {"variances": np.var}]:
-        with pytest.raises(ValueError, match="estimates and variances go together"):
+        with pytest.raises(ValueError, match="estimates and variances must be passed together"):
             pool_models([[1, 2], [2, 3]], **functions)
     with pytest.raises(ValueError, match="two or more imputations; got 0"):
         pool_models([])
 
 
-def test_what_is_known_for_certain_to_be_the_null_has_a_p_value_of_one():
-    certain = pool([0.0, 0.0], [0.0, 0.0])
-    assert certain.p_value() == 1
-    nothing = pool([1.0, 2.0], [1e-20, 1e-20], dfcom=10)
-    assert nothing.test().p_value == nothing.p_value() == 1
+def test_a_null_value_without_variance_has_a_p_value_of_one():
+    assert pool([0.0, 0.0], [0.0, 0.0]).p_value() == 1
+
+
+def test_without_degrees_of_freedom_the_p_value_is_one():
+    pooled = pool([1.0, 2.0], [1e-20, 1e-20], dfcom=10)
+    assert pooled.test().p_value == pooled.p_value() == 1
