@@ -99,11 +99,11 @@ calibration_ : DataFrame or None
             progress = self._progress(task, X, y)
             with explain_divergence(self, task):
                 model = fit_model(task, previous=previous, progress=progress, interruptible=True)
+                self.model_ = model.without_training_state(keep_imputations=self.warm_start)
                 if model.stopped_by is not None or previous is not None:
                     settings = task.settings._replace(max_iter=model.n_iter)
                     task = task._replace(settings=settings)
                 self._fit_more_models(task)
-            self.model_ = model.without_training_state(keep_imputations=self.warm_start)
             progress.close()
         warn_if_interrupted(model)
         return self

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.validation import check_minimum
-from ..estimators.fitted import FittedVAE
+from ..estimators.base import BaseVAE
 from ..inference.weights import low_ess
 from ..tables.chunks import Chunks, is_table, take
 from ..tables.schema import MOST, TAKEN
@@ -112,7 +112,7 @@ class Diagnosis:
 
 
 def diagnose(
-    estimator: FittedVAE, X: Any, *, max_rows: int = 200, random_state: Any = 0
+    estimator: BaseVAE, X: Any, *, max_rows: int = 200, random_state: Any = 0
 ) -> Diagnosis:
     """Say in words what is wrong with a fitted estimator, and what to try.
 
@@ -164,7 +164,7 @@ def diagnose(
     >>> "weights" in found.to_frame()["check"].tolist()
     True
     """
-    if not isinstance(estimator, FittedVAE):
+    if not isinstance(estimator, BaseVAE):
         raise TypeError(
             f"estimator must be one of this package's; got {type(estimator).__name__}. Of a "
             "Pipeline give the step."
@@ -190,7 +190,7 @@ def diagnose(
     return Diagnosis(findings)
 
 
-def _columns(estimator: FittedVAE) -> Iterator[Finding]:
+def _columns(estimator: BaseVAE) -> Iterator[Finding]:
     report: pd.DataFrame = estimator.fit_report_
     aside = report[~report["treatment"].isin(TAKEN)]
     n_modelled = int((report["treatment"] == "modelled").sum())
@@ -221,7 +221,7 @@ def _columns(estimator: FittedVAE) -> Iterator[Finding]:
         yield Finding("columns", "ok", f"all {n_modelled} take part.")
 
 
-def _training(estimator: FittedVAE) -> Finding:
+def _training(estimator: BaseVAE) -> Finding:
     history: dict[str, list[float]] = estimator.history_
     held_out = history.get("validation_bound")
     name = "held-out bound" if held_out else "bound"
@@ -260,7 +260,7 @@ def _training(estimator: FittedVAE) -> Finding:
     )
 
 
-def _weights(estimator: FittedVAE, rows: Any) -> Finding:
+def _weights(estimator: BaseVAE, rows: Any) -> Finding:
     # those that impute, by the settings of now
     models = [estimator._by(model) for model in getattr(estimator, "models_", [])] or [estimator]
     ess = np.concatenate([model.effective_sample_size(rows) for model in models])
@@ -282,7 +282,7 @@ def _weights(estimator: FittedVAE, rows: Any) -> Finding:
     return Finding("weights", "ok", told)
 
 
-def _mixture(estimator: FittedVAE, rows: Any) -> Iterator[Finding]:
+def _mixture(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
     use = estimator.mixture_weights(rows).mean(0)
     information = float(np.median(estimator.latent_information(rows)))
     dead = np.flatnonzero(use < _DEAD)
@@ -311,7 +311,7 @@ def _mixture(estimator: FittedVAE, rows: Any) -> Iterator[Finding]:
         yield Finding("information", "ok", told)
 
 
-def _chains(estimator: FittedVAE, rows: Any) -> Iterator[Finding]:
+def _chains(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
     if estimator._sampler() is None:
         return
     r_hat = estimator.chain_diagnostics(rows)["r_hat"].dropna()
@@ -325,7 +325,7 @@ def _chains(estimator: FittedVAE, rows: Any) -> Iterator[Finding]:
         yield Finding("chains", "ok", told)
 
 
-def _uncertainty(estimator: FittedVAE) -> Iterator[Finding]:
+def _uncertainty(estimator: BaseVAE) -> Iterator[Finding]:
     models = getattr(estimator, "models_", None)
     if models is None:
         return

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._utils.runtime import inference
 from .._utils.validation import check_minimum, whole
-from ..estimators.fitted import FittedVAE
+from ..estimators.base import BaseVAE
 from ..inference.weights import finite_log_weights
 from ..vae.distributions import LatentDistribution
 from ..vae.vae import VAE
@@ -169,7 +169,7 @@ class LatentDisplay:
         """
         pyplot(cls)
         check_minimum(10, n_grid=n_grid)
-        n_latents = fitted(estimator, FittedVAE).vae_.prior.n_latents
+        n_latents = fitted(estimator, BaseVAE).vae_.prior.n_latents
         if n_latents != 2:
             raise ValueError(
                 f"LatentDisplay draws two latents; the model has {n_latents}. Fit it with "
@@ -321,7 +321,7 @@ class MixtureUseDisplay:
             The display, drawn.
         """
         pyplot(cls)
-        return cls(fitted(estimator, FittedVAE).mixture_weights(X)).plot(ax, **kwargs)
+        return cls(fitted(estimator, BaseVAE).mixture_weights(X)).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the bars.

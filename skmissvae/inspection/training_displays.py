@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..estimators.fitted import FittedVAE
+from ..estimators.base import BaseVAE
 from .plotting import BLUE, RED, axes_of, despine, fitted, pyplot, style_of_lines
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class TrainingDisplay:
             The display, drawn.
         """
         pyplot(cls)
-        history = fitted(estimator, FittedVAE).history_
+        history = fitted(estimator, BaseVAE).history_
         if not history.get("bound"):
             raise ValueError(
                 f"{type(estimator).__name__} has no epoch to show: its training ended within the "
