@@ -1,8 +1,8 @@
-"""See what is missing, how training went, and how sure the model is of what it fills in.
+"""Uncertainty of imputed cells, in six displays.
 
-Nearly a third of the cells of the diabetes table that comes with scikit-learn is hidden, the more
-so the higher other values of their rows are. One imputer fills them, and six pictures tell how far
-to believe it. They are saved beside this file.
+Cells of scikit-learn's diabetes table are hidden at random given other columns (MAR). One imputer
+is fitted. The displays show the missingness patterns, the course of training, the imputed values,
+the calibration of intervals, the latents, and the use of the mixture components.
 """
 
 import warnings
@@ -25,11 +25,11 @@ mpl.use("Agg")
 
 
 def save(display, name):
-    """Save a picture beside this file."""
-    display.figure_.savefig(Path(__file__).with_name(f"how_sure_{name}.png"), dpi=110)
+    """Save a figure in the folder of this file."""
+    display.figure_.savefig(Path(__file__).with_name(f"cell_uncertainty_{name}.png"), dpi=110)
 
 
-# -- what is missing -------------------------------------------------------------------------------
+# -- missingness ----------------------------------------------------------------------------------
 
 complete = load_diabetes(as_frame=True, scaled=False).data
 names = "age sex bmi pressure cholesterol LDL HDL ratio triglycerides glucose"
@@ -44,45 +44,43 @@ print(
     f"patterns; {len(incomplete.dropna())} of the {len(incomplete)} rows are complete."
 )
 
-# -- how training went -----------------------------------------------------------------------------
+# -- training ------------------------------------------------------------------------------------
 
-# With rows held out, the weights of the epoch that is best for these are kept. Up to the step in
-# the curve only the encoder learned: the decoder starts as a linear model, and waits for it.
+# Early stopping keeps the weights of the epoch with the best bound of held-out rows.
 imputer = MissSIWAEImputer(early_stopping=True, random_state=0).fit(incomplete)
 save(TrainingDisplay.from_estimator(imputer), "training")
 print(f"Training ended after {imputer.n_iter_} epochs.")
 
-# -- what it fills in ------------------------------------------------------------------------------
+# -- imputed values -------------------------------------------------------------------------------
 
-# Imputed values need not be distributed as observed ones: rows with high values lost more cells.
-# But they should lie where values can lie, and each imputation tell much the same.
+# The distributions of imputed and observed values may differ, because rows with high values have
+# more missing cells. Imputed values should be plausible, and imputations should be similar.
 columns = ["age", "sex", "pressure", "LDL", "HDL", "ratio"]
 display = ImputedDensityDisplay.from_estimator(imputer, incomplete, columns, random_state=0)
 save(display, "densities")
 
-# -- how sure it is, and whether it should be ------------------------------------------------------
+# -- calibration of intervals ----------------------------------------------------------------------
 
-# Observed cells are hidden, the model is fitted anew without them, and asked for them.
+# Observed cells are hidden, and the imputer is refitted without them.
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # one row or another has poor importance weights
+    warnings.simplefilter("ignore")  # a few rows have a low effective sample size
     report = overimputation_report(imputer, incomplete, n_repeats=3, random_state=0)
 display = OverimputationDisplay(report).plot()
 save(display, "overimputation")
-print(f"Its 90% intervals hold {display.coverage:.0%} of {len(display.cells)} hidden numbers.\n")
+print(f"90% intervals contain {display.coverage:.0%} of {len(display.cells)} hidden numbers.\n")
 summary = report.summary.query("column == 'all' and kind == 'numbers'").dropna(axis=1, how="all")
 print(summary.to_string(index=False, na_rep="", float_format="{:.3f}".format))
 
-# -- where rows lie, and what the encoder knows of it ----------------------------------------------
+# -- latents ---------------------------------------------------------------------------------------
 
-# With two latents all that the model knows of a row can be seen: the fewer cells are observed, the
-# wider the posterior. Row 350 can lie in two places, which only a mixture can tell; the encoder's
-# has both, though it does not know how much likelier the lower one is.
-flat = MissSIWAEImputer(n_latents=2, random_state=0).fit(incomplete)
-save(LatentDisplay.from_estimator(flat, incomplete, rows=[187, 238, 350, 9]), "latents")
+# With two latents the posterior of a row can be plotted: it is wider with fewer observed cells, and
+# that of row 350 has two modes.
+planar = MissSIWAEImputer(n_latents=2, random_state=0).fit(incomplete)
+save(LatentDisplay.from_estimator(planar, incomplete, rows=[187, 238, 350, 9]), "latents")
 
-# -- what the mixture is used for ------------------------------------------------------------------
+# -- components of the mixture ---------------------------------------------------------------------
 
-display = MixtureUseDisplay.from_estimator(flat, incomplete)
+display = MixtureUseDisplay.from_estimator(planar, incomplete)
 save(display, "mixture")
 weights = ", ".join(f"{weight:.2f}" for weight in display.mean)
-print(f"\nThe components of its posterior have the average weights {weights}.")
+print(f"\nAverage weights of the mixture components: {weights}.")
