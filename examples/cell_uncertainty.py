@@ -29,7 +29,7 @@ def save(display, name):
     display.figure_.savefig(Path(__file__).with_name(f"cell_uncertainty_{name}.png"), dpi=110)
 
 
-# -- missingness ----------------------------------------------------------------------------------
+# -- missingness -----------------------------------------------------------------------------------
 
 complete = load_diabetes(as_frame=True, scaled=False).data
 names = "age sex bmi pressure cholesterol LDL HDL ratio triglycerides glucose"
@@ -44,14 +44,14 @@ print(
     f"patterns; {len(incomplete.dropna())} of the {len(incomplete)} rows are complete."
 )
 
-# -- training ------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 
 # Early stopping keeps the weights of the epoch with the best bound of held-out rows.
 imputer = MissSIWAEImputer(early_stopping=True, random_state=0).fit(incomplete)
 save(TrainingDisplay.from_estimator(imputer), "training")
 print(f"Training ended after {imputer.n_iter_} epochs.")
 
-# -- imputed values -------------------------------------------------------------------------------
+# -- imputed values --------------------------------------------------------------------------------
 
 # The distributions of imputed and observed values may differ, because rows with high values have
 # more missing cells. Imputed values should be plausible, and imputations should be similar.

@@ -1,6 +1,6 @@
 """k-means clustering of an incomplete table: completed tables and latents.
 
-30% of the cells of scikit-learn's wine table (178 wines of three growers) are missing. k-means needs
+30% of the cells of scikit-learn's wine table (178 wines, three growers) are missing. k-means needs
 complete rows. It clusters tables completed by several imputers, and the latents: the posterior
 means of a few variables per row, given its observed cells.
 """

@@ -65,7 +65,7 @@ print(f"{hidden.mean():.0%} of {complete.size:,} cells hidden; RMSE in standard 
 print("AUC of a logistic regression on new patients, 3-fold cross-validation\n")
 print(table.to_string(index=False, float_format="{:.3f}".format))
 
-# -- uncertainty ----------------------------------------------------------------------------------
+# -- uncertainty -----------------------------------------------------------------------------------
 
 imputer = imputers["MissSIWAEImputer"]
 tables = imputer.impute(standardised, n_imputations=19, random_state=0)
@@ -76,9 +76,7 @@ low, high = (
 )  # a new draw is between them with probability 18 / 20
 radius = truth.loc[hidden[:, 0], "mean radius"]
 inside = np.mean((low <= radius) & (radius <= high))
-print(
-    f"\n90% intervals of 'mean radius' from 19 imputations contain {inside:.0%} of the hidden values"
-)
+print(f"\n90% intervals of 'mean radius' from 19 imputations contain {inside:.0%} of hidden values")
 
 # -- figure ----------------------------------------------------------------------------------------
 

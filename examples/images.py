@@ -22,7 +22,7 @@ incomplete = make_missing(X, "squares", 0.25, image_shape=(8, 8), random_state=0
 train, test = slice(0, 1200), slice(1200, None)
 hidden = np.isnan(incomplete)
 
-# -- imputation -----------------------------------------------------------------------------------
+# -- imputation ------------------------------------------------------------------------------------
 
 imputer = MissSIWAEImputer(random_state=0).fit(incomplete[train])
 completed = imputer.transform(incomplete[test])

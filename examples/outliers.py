@@ -1,9 +1,9 @@
 """Outliers among incomplete rows, and the cells that cause them.
 
-A fifth of the cells of scikit-learn's breast cancer table are missing. A density estimator is fitted
-to 419 rows and scores the other 150. In some of these one value was replaced by that of another
-tumour: usual in its column, but not in its row. The density of the observed cells finds the rows,
-the contributions of the cells find the wrong values.
+A fifth of the cells of scikit-learn's breast cancer table are missing. A density estimator is
+fitted to 419 rows and scores the other 150. In some of these one value was replaced by that of
+another tumour: usual in its column, but not in its row. The density of the observed cells finds the
+rows, the contributions of the cells find the wrong values.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from skmissvae import VAEDensityEstimator, make_missing
 
 mpl.use("Agg")
 
-# -- new rows with wrong values -------------------------------------------------------------------
+# -- new rows with wrong values --------------------------------------------------------------------
 
 X = load_breast_cancer(as_frame=True).data
 rng = np.random.default_rng(0)
