@@ -60,8 +60,8 @@ for name, model in (
     print(f"  {name + ', mean imputation':36} {roc_auc_score(is_wrong, score):.2f}")
 cells = outliers[list(X)]
 for name, score in (
-    ("the row", outliers["per_cell"]),
-    ("its largest contribution", cells.max(axis=1)),
+    ("score per cell", outliers["per_cell"]),
+    ("largest contribution", cells.max(axis=1)),
 ):
     print(f"  {'VAEDensityEstimator, ' + name:36} {roc_auc_score(is_wrong, score):.2f}")
 
