@@ -1,8 +1,8 @@
-"""Complete a table of which half is missing, beside scikit-learn's imputers, in a Pipeline.
+"""First steps: imputation of a table with half of its cells missing, compared with other imputers.
 
-Half of the cells of the breast cancer table that comes with scikit-learn are hidden. Each imputer
-completes it twice: once to compare the completed cells with the hidden truth, and once as the
-first step of a Pipeline that predicts the diagnosis of patients it has not seen.
+Half of the cells of scikit-learn's breast cancer table are hidden. Each imputer is evaluated twice:
+by its error on the hidden cells, and as a step of a Pipeline that predicts the diagnosis of new
+patients.
 """
 
 import time
@@ -25,12 +25,12 @@ from skmissvae import MissSIWAEImputer
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-# -- a table of which half is missing --------------------------------------------------------------
+# -- an incomplete table ---------------------------------------------------------------------------
 
 complete, diagnosis = load_breast_cancer(return_X_y=True, as_frame=True)
 hidden = np.random.default_rng(0).random(complete.shape) < 0.5
 incomplete = complete.mask(hidden)
-standardised = (incomplete - incomplete.mean()) / incomplete.std()  # KNNImputer needs it, ours not
+standardised = (incomplete - incomplete.mean()) / incomplete.std()  # needed by KNNImputer only
 
 imputers = {
     "mean": SimpleImputer(),
@@ -39,14 +39,14 @@ imputers = {
     "MissSIWAEImputer": MissSIWAEImputer(random_state=0),
 }
 
-# -- complete it, and predict from it --------------------------------------------------------------
+# -- imputation and prediction ---------------------------------------------------------------------
 
 truth = (complete - incomplete.mean()) / incomplete.std()
 rows, completed = [], {}
 for name, imputer in imputers.items():
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # IterativeImputer says that it did not converge
+        warnings.simplefilter("ignore")  # IterativeImputer warns that it did not converge
         completed[name] = imputer.set_output(transform="pandas").fit_transform(standardised)
         seconds = time.perf_counter() - start
         pipeline = Pipeline(
@@ -62,22 +62,23 @@ for name, imputer in imputers.items():
 
 table = pd.DataFrame(rows, columns=["imputer", "RMSE of hidden cells", "AUC", "seconds"])
 print(f"{hidden.mean():.0%} of {complete.size:,} cells hidden; RMSE in standard deviations;")
-print("AUC of a logistic regression on unseen patients, 3-fold\n")
+print("AUC of a logistic regression on new patients, 3-fold cross-validation\n")
 print(table.to_string(index=False, float_format="{:.3f}".format))
 
-# -- how sure it is --------------------------------------------------------------------------------
+# -- uncertainty -----------------------------------------------------------------------------------
 
-ours = imputers["MissSIWAEImputer"]
-tables = ours.impute(standardised, n_imputations=19, random_state=0)
+imputer = imputers["MissSIWAEImputer"]
+tables = imputer.impute(standardised, n_imputations=19, random_state=0)
 mean_radius = np.array([t["mean radius"] for t in tables])[:, hidden[:, 0]]
-low, high = mean_radius.min(0), mean_radius.max(0)  # a new draw falls between with 18 / 20
+low, high = (
+    mean_radius.min(0),
+    mean_radius.max(0),
+)  # a new draw is between them with probability 18 / 20
 radius = truth.loc[hidden[:, 0], "mean radius"]
 inside = np.mean((low <= radius) & (radius <= high))
-print(
-    f"\n90% intervals of 'mean radius' from 19 imputations hold {inside:.0%} of the hidden values"
-)
+print(f"\n90% intervals of 'mean radius' from 19 imputations contain {inside:.0%} of hidden values")
 
-# -- the picture -----------------------------------------------------------------------------------
+# -- figure ----------------------------------------------------------------------------------------
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 colors = ["0.75", "0.6", "0.45", "tab:blue"]
@@ -107,5 +108,5 @@ right.spines[["top", "right"]].set_visible(False)
 picture = Path(__file__).with_suffix(".png")
 figure.savefig(picture, dpi=150)
 print(
-    f"picture: {picture.relative_to(Path.cwd()) if picture.is_relative_to(Path.cwd()) else picture}"
+    f"Figure: {picture.relative_to(Path.cwd()) if picture.is_relative_to(Path.cwd()) else picture}"
 )
