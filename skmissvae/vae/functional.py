@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .._utils.random import Noise
-from .._utils.vmap_mode import is_batched
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -20,8 +19,6 @@ _LINEAR_FROM = 20.0  # where softplus is the identity, as torch has it
 
 def normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """Return log N(x; loc, scale^2) elementwise; it has first derivatives."""
-    if is_batched():
-        return standard_normal_log_prob((x - loc) / scale, scale)
     log_p: Tensor = _NormalLogProb.apply(x, loc, scale)
     return log_p
 

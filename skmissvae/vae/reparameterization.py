@@ -41,8 +41,6 @@ def reparameterize_mixture(z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor
 class _ReparameterizedMixture(torch.autograd.Function):
     """Draws whose gradients by implicit reparameterization are computed in the backward pass."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         return z.view_as(z)

@@ -38,8 +38,6 @@ class _DoublyReparameterized(torch.autograd.Function):
     importance-weighted bound these are the weights, but for a factor of the row.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(z: Tensor) -> tuple[Tensor, Tensor]:
         return z.view_as(z), z.new_zeros(z.shape[:-1])

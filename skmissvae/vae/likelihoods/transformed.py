@@ -21,8 +21,6 @@ _STRAIGHT = (0.0, 0.0, 0.0, 0.0)
 class _Arsinh(torch.autograd.Function):
     """The inverse of sinh: torch's own is several times as slow on CPU."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)

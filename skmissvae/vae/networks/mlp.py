@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..._utils.matmul import add_product, affine, pad_to_cache_line, times
-from ..._utils.vmap_mode import is_batched
 
 
 class ResidualMLP(nn.Module):
@@ -76,10 +75,7 @@ class ResidualMLP(nn.Module):
         if self.training and dropout:
             keep = _kept(dropout, (len(self.blocks), len(rows), len(weights[0])), rows)
         out: Tensor
-        if is_batched():
-            out, *_ = _ResidualOfSeveral.apply(rows, keep, linear, *weights)
-        else:
-            out = _Residual.apply(rows, keep, linear, *weights)
+        out = _Residual.apply(rows, keep, linear, *weights)
         return out.view(*x.shape[:-1], out.shape[-1])
 
     def row_invariant(self) -> RowInvariantMLP | None:
@@ -179,46 +175,6 @@ class _Residual(torch.autograd.Function):
     def backward(ctx: Any, out: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients; weights that are frozen meanwhile get none."""
         return _backward(ctx, out)
-
-
-class _ResidualOfSeveral(torch.autograd.Function):
-    """The same for ``torch.func.vmap``: all has an axis more in front, of the networks."""
-
-    @staticmethod
-    def forward(
-        x: Tensor, keep: Tensor | None, linear: Tensor | None, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Return the output, and all layers before it."""
-        return _forward(x, keep, linear, *weights)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep what the gradient takes."""
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs, *output[1:])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, out: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        """Return the gradients."""
-        return _backward(ctx, out)
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: Sequence[int | None], *arguments: Tensor | None
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        """Multiply each network's rows by its own weights, in batches of products."""
-
-        def in_front(value: Tensor | None, dim: int | None) -> Tensor | None:
-            if value is None:
-                return None
-            one = value.expand(info.batch_size, *value.shape) if dim is None else value
-            return one.movedim(dim or 0, 0)
-
-        pairs = zip(arguments, in_dims, strict=True)
-        layers: tuple[Tensor, ...] = _ResidualOfSeveral.apply(*[in_front(*pair) for pair in pairs])
-        return layers, (0,) * len(layers)
 
 
 def _forward(
