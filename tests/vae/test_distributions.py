@@ -225,7 +225,7 @@ def test_implicit_jacobian_is_that_of_the_conditional_cdf(shared_scale):
     scale = uniform(*loc.shape, seed=3, low=0.5, high=1.5)
     z = uniform(n, B, L, seed=4, low=-2, high=2)
     closed = torch.autograd.functional.jacobian(
-        lambda p, m, s: reparameterize_mixture(z, p, DiagonalNormal(m, s)), (log_pi, loc, scale)
+        lambda p, m, s: reparameterize_mixture(z, p, m, s), (log_pi, loc, scale)
     )
     for i in range(n):
         for b in range(B):
