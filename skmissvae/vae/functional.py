@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .._utils.random import Noise
 
@@ -18,43 +16,14 @@ _LINEAR_FROM = 20.0  # where softplus is the identity, as torch has it
 
 
 def normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """Return log N(x; loc, scale^2) elementwise; it has first derivatives."""
-    log_p: Tensor = _NormalLogProb.apply(x, loc, scale)
-    return log_p
+    """Return log N(x; loc, scale^2) elementwise."""
+    return standard_normal_log_prob((x - loc) / scale, scale)
 
 
 def standard_normal_log_prob(standard: Tensor, scale: Tensor) -> Tensor:
-    """Return the log-density of a Normal at standardised values."""
-    rest = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
-    return torch.addcmul(rest, standard, standard, value=-0.5)
-
-
-class _NormalLogProb(torch.autograd.Function):
-    """The log-density of a Normal in half of the passes over memory that autograd would take."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-        standard = (x - loc) / scale
-        ctx.save_for_backward(standard, scale)
-        ctx.shapes = x.shape, loc.shape, scale.shape
-        return standard_normal_log_prob(standard, scale)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        standard, scale = ctx.saved_tensors
-        by_x, by_loc, by_scale = ctx.needs_input_grad
-        pull = grad * standard
-        dx = dloc = dscale = None
-        if by_scale:
-            dscale = torch.addcmul(-grad, pull, standard).div_(scale).sum_to_size(ctx.shapes[2])
-        if by_x or by_loc:
-            pull.div_(scale)
-        if by_x:
-            dx = -pull.sum_to_size(ctx.shapes[0])
-        if by_loc:
-            dloc = pull.sum_to_size(ctx.shapes[1])
-        return dx, dloc, dscale
+    """Return log N(x; loc, scale^2) elementwise at standard values (x - loc) / scale."""
+    constant = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
+    return torch.addcmul(constant, standard, standard, value=-0.5)
 
 
 def student_t_log_prob(x: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
