@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from sklearn.base import DensityMixin
 
-from .._utils.validation import either, one_of, whole
+from .._utils.validation import any_of, integer, one_of
 from ..inference.samplers import SAMPLERS, Sampler
 from ..training.demissvae import DECOMPOSED
 from ..training.objectives import METHODS
@@ -61,7 +61,7 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
     K: Annotated[
         int,
         Parameter(
-            "int", "Components of the posterior mixture, for the methods that have one.", whole(1)
+            "int", "Components of the posterior mixture, for the methods that have one.", integer(1)
         ),
     ] = 5
     n_draws: int = 2
@@ -73,7 +73,7 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
             "What conditions on a row's observed cells, as for the imputers, and what moves the "
             'imputations of the decomposed methods, for which "auto" is "lair"; for the others it '
             'is "importance".',
-            either(one_of("auto", *SAMPLERS), a_sampler),
+            any_of(one_of("auto", *SAMPLERS), a_sampler),
         ),
     ] = "auto"
     # biased for the importance-weighted methods, but their models come out much better by it: on

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .._utils.random import KeyedNoise, derive_seed
 from .._utils.runtime import user_stacklevel
-from .._utils.validation import a_mapping, check_minimum, either, none, one_of, whole
+from .._utils.validation import any_of, check_minimum, integer, mapping, none, one_of
 from ..inference.batching import draws_at_once
 from ..inference.calibration import (
     Calibration,
@@ -115,7 +115,7 @@ calibration_ : DataFrame or None
             "from columns (names or indices), of dates, too. Imputations are draws and means of "
             "the model given that they are within the bounds, so that nothing piles up there. Read "
             "at the call.",
-            either(a_bound, a_mapping, none),
+            any_of(a_bound, mapping, none),
         ),
     ] = None
     max_value: Annotated[
@@ -123,7 +123,7 @@ calibration_ : DataFrame or None
         Parameter(
             "float, mapping or None",
             "Greatest value of imputed numbers, likewise. Read at the call.",
-            either(a_bound, a_mapping, none),
+            any_of(a_bound, mapping, none),
         ),
     ] = None
 
@@ -137,7 +137,7 @@ calibration_ : DataFrame or None
             "small tables needs that, with an imputation of each model. They share the start that "
             "``init`` chose by all rows. ``transform``, scores and samples are of the model of all "
             "rows in any case.",
-            whole(1),
+            integer(1),
         ),
     ] = 1
     n_jobs: Annotated[
@@ -148,7 +148,7 @@ calibration_ : DataFrame or None
             "says, and -1 all cores. Results do not depend on it. A GPU trains up to 32 models at "
             "once instead, but for DeMissVAE, images and callables of one's own; what comes out "
             "then depends on how many there are.",
-            either(a_number_of_jobs, none),
+            any_of(a_number_of_jobs, none),
         ),
     ] = None
 

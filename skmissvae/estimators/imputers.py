@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from .._utils.validation import either, one_of, whole
+from .._utils.validation import any_of, integer, one_of
 from ..inference.samplers import SAMPLERS, Sampler
 from .imputer_base import BaseImputer
 from .options import a_sampler
@@ -12,7 +12,7 @@ _K = Parameter(
     "int",
     "Components of the posterior mixture. Of a single one take several ``n_draws``: a bound with "
     "one draw in all is the evidence lower bound.",
-    whole(1),
+    integer(1),
 )
 
 
@@ -337,11 +337,11 @@ class DeMissVAEImputer(BaseImputer):
             "int",
             "Imputations of each row while training, and components of the posterior of "
             "incomplete rows.",
-            whole(1),
+            integer(1),
         ),
     ] = 5
     n_draws: Annotated[
-        int, Parameter("int", "Draws per imputation and training step.", whole(1))
+        int, Parameter("int", "Draws per imputation and training step.", integer(1))
     ] = 1
     min_scale: float = 0.1
     sampler: Annotated[
@@ -351,7 +351,7 @@ class DeMissVAEImputer(BaseImputer):
             "What moves the imputations while training, and completes the rows whose importance "
             'weights are poor. Read at the call, too, where "importance" leaves all rows to the '
             "weights.",
-            either(one_of(*SAMPLERS), a_sampler),
+            any_of(one_of(*SAMPLERS), a_sampler),
         ),
     ] = "lair"
 

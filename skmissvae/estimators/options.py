@@ -7,16 +7,16 @@ import numpy as np
 from torch import nn
 
 from .._utils.validation import (
-    a_callable,
-    a_mapping,
-    a_random_state,
-    anything,
-    either,
+    any_of,
+    callable_with,
     infinity,
+    integer,
+    mapping,
     none,
     one_of,
     real,
-    whole,
+    unchecked,
+    valid_random_state,
 )
 from ..inference.samplers import SAMPLERS, Sampler
 from ..tables.codecs import KINDS
@@ -40,7 +40,7 @@ def columns_or_from_dtype(value: object) -> str | None:
 def an_image_shape(value: object) -> str | None:
     """Check for two or three sizes."""
     sizes = value if isinstance(value, (tuple, list)) else ()
-    good = len(sizes) in (2, 3) and all(whole(1)(size) is None for size in sizes)
+    good = len(sizes) in (2, 3) and all(integer(1)(size) is None for size in sizes)
     return None if good else "(height, width) or (channels, height, width)"
 
 
@@ -57,7 +57,7 @@ class Settable:
             "int",
             "Draws from the posterior per row and training step; per row and component where "
             "draws are stratified.",
-            whole(1),
+            integer(1),
         ),
     ] = 10
     n_latents: Annotated[
@@ -65,13 +65,13 @@ class Settable:
         Parameter(
             "int or None",
             "Number of latents. None takes the number of columns that vary, 20 at most.",
-            either(whole(1), none),
+            any_of(integer(1), none),
         ),
     ] = None
     n_hidden: Annotated[
-        int, Parameter("int", "Width of the hidden layers of both networks.", whole(1))
+        int, Parameter("int", "Width of the hidden layers of both networks.", integer(1))
     ] = 128
-    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", whole(0))] = 2
+    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", integer(0))] = 2
     dropout: Annotated[
         float,
         Parameter(
@@ -117,7 +117,7 @@ class Settable:
             "Distribution of the latents: standard Normal, Student-t with 5 degrees of freedom, a "
             "learned mixture of 10 Normals, or a callable ``n_latents -> Prior`` such as "
             "``functools.partial(StudentTPrior, df=3)``.",
-            either(one_of(*PRIORS), a_callable("n_latents -> Prior")),
+            any_of(one_of(*PRIORS), callable_with("n_latents -> Prior")),
         ),
     ] = "normal"
     posterior: Annotated[
@@ -128,7 +128,7 @@ class Settable:
             "prior: importance weights are bounded only where the posterior's tails are the "
             "heavier. After a start from factor analysis latents are mixed before that, and heavy "
             "tails hold along these mixtures.",
-            either(one_of("auto", *POSTERIORS), a_callable("(n_latents, K) -> Family")),
+            any_of(one_of("auto", *POSTERIORS), callable_with("(n_latents, K) -> Family")),
         ),
     ] = "auto"
     likelihood: Annotated[
@@ -141,7 +141,7 @@ class Settable:
             "are not named are Normal. A column of numbers that is named becomes continuous, but "
             'for "bernoulli"; columns of other kinds have models of their own. "cross_entropy" is '
             "for grey values from 0 to 1, and no density: see ``CrossEntropyLikelihood``.",
-            anything,
+            unchecked,
         ),
     ] = "normal"
     min_scale: Annotated[
@@ -160,7 +160,7 @@ class Settable:
             "callable or None",
             "``(in_features, out_features) -> nn.Module`` to use as encoder instead of a residual "
             "MLP.",
-            either(a_callable("(in_features, out_features) -> nn.Module"), none),
+            any_of(callable_with("(in_features, out_features) -> nn.Module"), none),
         ),
     ] = None
     decoder: Annotated[
@@ -168,7 +168,7 @@ class Settable:
         Parameter(
             "callable or None",
             "The same for the decoder.",
-            either(a_callable("(in_features, out_features) -> nn.Module"), none),
+            any_of(callable_with("(in_features, out_features) -> nn.Module"), none),
         ),
     ] = None
     image_shape: Annotated[
@@ -179,7 +179,7 @@ class Settable:
             "in C order. Both networks are then convolutional, with ``n_hidden`` channels in the "
             "coarsest map, and ``n_blocks`` blocks at each size; the shapes of columns are not "
             "learned. None takes a row for a row.",
-            either(an_image_shape, none),
+            any_of(an_image_shape, none),
         ),
     ] = None
     gradient: Annotated[
@@ -210,7 +210,7 @@ class Settable:
             "and likelihoods "
             "of one's own. The encoder of "
             "incomplete rows that DeMissVAE has takes half as many epochs again.",
-            either(whole(1), none),
+            any_of(integer(1), none),
         ),
     ] = None
     batch_size: Annotated[
@@ -220,7 +220,7 @@ class Settable:
             "Rows per training step. None is 64; but 128 where imputers start all columns from "
             "factor analysis, these are all numbers, and the table (of ``partial_fit`` the piece) "
             "has 600 rows or more.",
-            either(whole(1), none),
+            any_of(integer(1), none),
         ),
     ] = None
     learning_rate: Annotated[
@@ -229,7 +229,7 @@ class Settable:
             "float or None",
             "Peak learning rate of AdamW. None is 0.002; but 0.004 where ``batch_size=None`` is "
             "128.",
-            either(real(0, above=True), none),
+            any_of(real(0, above=True), none),
         ),
     ] = None
     schedule: Annotated[
@@ -251,7 +251,7 @@ class Settable:
             "Norm to which gradients are clipped; np.inf leaves them. Where the bound of MissVAE "
             "or MissIWAE falls and does not recover, 1 keeps it from doing so: gradients through "
             "draws from a mixture have heavy tails.",
-            either(real(0, above=True), infinity),
+            any_of(real(0, above=True), infinity),
         ),
     ] = 10.0
     early_stopping: Annotated[
@@ -270,7 +270,9 @@ class Settable:
     ] = 0.1
     n_iter_no_change: Annotated[
         int,
-        Parameter("int", "Epochs without a rise of the held-out bound before stopping.", whole(1)),
+        Parameter(
+            "int", "Epochs without a rise of the held-out bound before stopping.", integer(1)
+        ),
     ] = 10
     tol: Annotated[
         float, Parameter("float", "Rise of the held-out bound that counts, in nats.", real(0))
@@ -285,7 +287,7 @@ class Settable:
             "row. Up to 128 draws, means, imputations and scores are of many rows at a time, which "
             "is several times as fast where a million of them are to be completed. Read at the "
             "call.",
-            whole(1),
+            integer(1),
         ),
     ] = 1000
     sampler: Annotated[
@@ -296,7 +298,7 @@ class Settable:
             "sampler: pseudo-Gibbs, Metropolis-within-Gibbs, latent-adaptive importance "
             "resampling (LAIR), or an object. ``score_samples`` takes importance weights always. "
             "Read at the call.",
-            either(one_of(*SAMPLERS), a_sampler),
+            any_of(one_of(*SAMPLERS), a_sampler),
         ),
     ] = "importance"
     n_sampler_steps: Annotated[
@@ -305,7 +307,7 @@ class Settable:
             "int",
             "Steps of the chains, of which the first half is warm-up; fewer than 8 leave nothing "
             "to diagnose. Read at the call.",
-            whole(1),
+            integer(1),
         ),
     ] = 50
     missing_values: Annotated[
@@ -313,7 +315,7 @@ class Settable:
         Parameter(
             "number, str, np.nan, None or pd.NA",
             "What marks a missing cell beside NaN, None, pandas.NA and NaT, which always do.",
-            anything,
+            unchecked,
         ),
     ] = np.nan
     feature_kinds: Annotated[
@@ -326,7 +328,7 @@ class Settable:
             "are binary, ordered categories ordinal, other categories and strings categorical, "
             "whole numbers counts (integers where some are negative), the rest continuous. All "
             "columns of an array of numbers are continuous. ``feature_kinds_`` has the outcome.",
-            either(a_mapping, none),
+            any_of(mapping, none),
         ),
     ] = None
     categorical_features: Annotated[
@@ -381,7 +383,7 @@ class Settable:
             "str or torch.device",
             'Where to compute: "cpu", "cuda", "cuda:1"; "auto" takes a CUDA device where there '
             "is one. Read at the call; a fitted model lives on the CPU between calls.",
-            anything,
+            unchecked,
         ),
     ] = "auto"
     random_state: Annotated[
@@ -389,7 +391,7 @@ class Settable:
         Parameter(
             "int, RandomState instance or None",
             "Source of all randomness; an int makes results reproducible.",
-            a_random_state,
+            valid_random_state,
         ),
     ] = None
     verbose: Annotated[
@@ -399,6 +401,6 @@ class Settable:
             'Epochs between messages to the logger "skmissvae" at level INFO, or on stderr where '
             "logging has not been set up; 0 is silence. "
             "scikit-learn's callbacks (1.9 and later) draw progress bars.",
-            whole(0),
+            integer(0),
         ),
     ] = 0

@@ -2,7 +2,7 @@
 
 A parameter is an annotated class attribute::
 
-    K: Annotated[int, Parameter("int", "Number of components.", whole(1))] = 5
+    K: Annotated[int, Parameter("int", "Number of components.", integer(1))] = 5
 
 The decorator ``estimator`` makes the explicit ``__init__`` that scikit-learn wants and writes the
 texts into the class docstring. A subclass that changes a default only declares ``K: int = 7``.
