@@ -1,4 +1,4 @@
-"""Small numerical helpers without a model."""
+"""Comparison of values with the location of a point mass."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from torch import Tensor
 
 
 def is_point_mass(x: Tensor, atoms: Tensor) -> Tensor:
-    """Tell which values are the atom, but for rounding: (*, D), (D,) -> (*, D)."""
+    """Return which values equal the location of a point mass up to rounding: (*, D), (D,)."""
     return (x - atoms).abs() <= 1e-6 * (1 + atoms.abs())

@@ -1,4 +1,4 @@
-"""How many threads work on what."""
+"""Numbers of threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import torch
 
-_MOST = 4  # a third of a row's time is Python's own, which one thread at a time can have
+# a third of the time of a row is spent in Python, which runs in one thread at a time
+_MAX_THREADS = 4
 
 
 In = TypeVar("In")
@@ -20,7 +21,7 @@ Out = TypeVar("Out")
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Let torch work with n threads at most, and put its number back."""
+    """Limit torch to n threads within the block."""
     before = torch.get_num_threads()
     if n >= before:
         yield
@@ -33,11 +34,11 @@ def threads(n: int) -> Iterator[None]:
 
 
 def map_in_threads(function: Callable[[In], Out], parts: Sequence[In]) -> list[Out]:
-    """Apply a function to parts, each by a single thread, as many at a time as torch has, up to 4.
+    """Apply a function to parts in up to 4 threads, not more than torch may use.
 
-    What comes out does not depend on their number.
+    Each part is computed by a single thread, so that results do not depend on their number.
     """
-    n = min(torch.get_num_threads(), len(parts), _MOST)
+    n = min(torch.get_num_threads(), len(parts), _MAX_THREADS)
     with threads(1):
         if n <= 1:
             return [function(part) for part in parts]
