@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .._utils.matmul import matrix_times_draws
 from .._utils.random import Noise
@@ -59,24 +60,24 @@ class DiagonalNormal(Component):
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         self.loc, self.scale = loc, scale
 
+    @override
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log N_k(z)."""
         return normal_log_prob(z, self.loc, self.scale).sum(-1)
 
+    @override
     def standard(self, noise: Noise, *shape: int) -> Tensor:
-        """Return N(0, 1) draws."""
         return noise.normal(*shape)
 
+    @override
     def gaussian(self, noise: Noise, *shape: int) -> DiagonalNormal:
-        """Return itself: there are no mixing scales."""
         return self
 
+    @override
     def like(self, loc: Tensor, scale: Tensor) -> DiagonalNormal:
-        """Return Normals elsewhere."""
         return DiagonalNormal(loc, scale)
 
+    @override
     def detach(self) -> DiagonalNormal:
-        """Return the same distribution without gradients to its parameters."""
         return DiagonalNormal(self.loc.detach(), self.scale.detach())
 
 
@@ -94,14 +95,16 @@ class DiagonalStudentT(Component):
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
         self.df, self.loc, self.scale = df, loc, scale
 
+    @override
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log t_k(z)."""
         return student_t_log_prob(z, self.df, self.loc, self.scale).sum(-1)
 
+    @override
     def standard(self, noise: Noise, *shape: int) -> Tensor:
         """Return Student-t draws as Normal draws of random scale."""
         return mixing_scale(noise, self.df.expand(shape)) * noise.normal(*shape)
 
+    @override
     def gaussian(self, noise: Noise, *shape: int) -> DiagonalNormal:
         """Return Normal components given mixing scales that they share.
 
@@ -112,12 +115,12 @@ class DiagonalStudentT(Component):
         mixing = mixing_scale(noise, self.df.expand(shape)).unsqueeze(-2)  # (n, *batch, 1, L)
         return DiagonalNormal(self.loc.expand_as(self.scale * mixing), self.scale * mixing)
 
+    @override
     def like(self, loc: Tensor, scale: Tensor) -> DiagonalStudentT:
-        """Return Student-t's elsewhere."""
         return DiagonalStudentT(self.df, loc, scale)
 
+    @override
     def detach(self) -> DiagonalStudentT:
-        """Return the same distribution without gradients to its parameters."""
         return DiagonalStudentT(self.df.detach(), self.loc.detach(), self.scale.detach())
 
 
@@ -227,31 +230,31 @@ class Mixture(LatentDistribution):
     def __init__(self, log_pi: Tensor, component: Component) -> None:
         self.log_pi, self.component = log_pi, component
 
+    @override
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z): (M, *batch, L) -> (M, *batch)."""
         log_q = self.component.log_prob(z.unsqueeze(-2))  # (M, *batch, K)
         if self.n_components == 1:
             return log_q.squeeze(-1)
         return torch.logsumexp(self.log_pi + log_q, -1)
 
+    @override
     def centres(self) -> tuple[Tensor, Tensor]:
-        """Return locations and scales of the components, (*batch, K, L) each."""
         return self.component.loc, self.component.scale
 
+    @override
     def mean(self) -> Tensor:
-        """Return E[z], (*batch, L)."""
         return (self.log_pi.exp().unsqueeze(-1) * self.component.loc).sum(-2)
 
+    @override
     def expand(self, *batch: int) -> Mixture:
-        """Return the same distribution for every element of a batch."""
         return Mixture(self.log_pi.expand(*batch, self.n_components), self.component.expand(*batch))
 
+    @override
     def detach(self) -> Mixture:
-        """Return the same distribution without gradients to any parameter, weights included."""
         return Mixture(self.log_pi.detach(), self.component.detach())
 
+    @override
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Draw components by their weights, then points from them."""
         batch, n_latents = self.log_pi.shape[:-1], self.component.loc.shape[-1]
         normal = self.component.gaussian(noise, n, *batch, n_latents)
         standard = noise.normal(n, *batch, n_latents)
@@ -268,8 +271,8 @@ class Mixture(LatentDistribution):
             z = loc + scale * standard  # (n, *batch, L)
         return reparameterize_mixture(z, self.log_pi, normal.loc, normal.scale), log_mass
 
+    @override
     def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Draw n points from each component."""
         loc = self.component.loc.movedim(-2, 0)  # (K, *batch, L)
         scale = self.component.scale.movedim(-2, 0)
         log_pi = self.log_pi.movedim(-1, 0)  # (K, *batch)
@@ -313,39 +316,39 @@ class AffineMixture(LatentDistribution):
         """Return m + C u: (M, *batch, L), likewise."""
         return self.loc + matrix_times_draws(self.factor, u)
 
+    @override
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z): (M, *batch, L) -> (M, *batch)."""
         log_volume = self.inverse.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
         return self.base.log_prob(matrix_times_draws(self.inverse, z - self.loc)) + log_volume
 
+    @override
     def mean(self) -> Tensor:
-        """Return E[z], (*batch, L)."""
         return self.loc + (self.factor @ self.base.mean().unsqueeze(-1)).squeeze(-1)
 
+    @override
     def centres(self) -> tuple[Tensor, Tensor]:
-        """Return locations and marginal scales of the components, (*batch, K, L) each."""
         loc, scale = self.base.centres()
         variance = scale.square() @ self.factor.square().mT
         return self.loc.unsqueeze(-2) + loc @ self.factor.mT, variance.sqrt()
 
+    @override
     def expand(self, *batch: int) -> AffineMixture:
-        """Return the same distribution for every element of a batch."""
         factor, inverse = (c.expand(*batch, *c.shape[-2:]) for c in (self.factor, self.inverse))
         loc = self.loc.expand(*batch, self.loc.shape[-1])
         return AffineMixture(self.base.expand(*batch), loc, factor, inverse)
 
+    @override
     def detach(self) -> AffineMixture:
-        """Return the same distribution without gradients to any parameter."""
         moved = (c.detach() for c in (self.loc, self.factor, self.inverse))
         return AffineMixture(self.base.detach(), *moved)
 
+    @override
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Draw components by their weights, then points from them."""
         u, log_mass = self.base.ancestral(n, noise, systematic=systematic)
         return self.at(u), log_mass
 
+    @override
     def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Draw n points from each component."""
         u, log_mass = self.base.stratified(n, noise)
         return self.at(u), log_mass
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from .._utils.matmul import must_separate_rows, pad_to_cache_line, rows_times_matrix
 from .distributions import (
@@ -93,8 +94,8 @@ class Family(nn.Module, ABC):
 class NormalFamily(Family):
     """Mixture of diagonal Normals."""
 
+    @override
     def component(self, loc: Tensor, scale: Tensor) -> Component:
-        """Return Normal components."""
         return DiagonalNormal(loc, scale)
 
 
@@ -128,8 +129,8 @@ class StudentTFamily(Family):
         raw = raw_above(torch.full((n_latents,), float(df)), 2)
         self.raw_df = nn.Parameter(raw, requires_grad=learn_df)
 
+    @override
     def component(self, loc: Tensor, scale: Tensor) -> Component:
-        """Return Student-t components."""
         return DiagonalStudentT(softplus_above(self.raw_df, 2), loc, scale)
 
 

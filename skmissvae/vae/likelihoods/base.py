@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from scipy import special
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from .initialization import LinearInitialization, LinearModel
@@ -88,8 +89,8 @@ class ColumnDistribution(ABC):
 class DiscreteColumns(ColumnDistribution):
     """Columns of whole numbers, those of codes among them."""
 
+    @override
     def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
         return self.cdf(x.ceil() - 1)
 
 
@@ -108,28 +109,31 @@ class LocationScaleColumns(ColumnDistribution):
         """Return quantiles of the law itself."""
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.loc.shape
 
+    @override
     def mean(self) -> Tensor:
         """Return the locations: laws whose mean exists."""
         return self.loc
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         return self._below((x - self.loc) / self.scale)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         return self.loc + self.scale * self._quantile(_inner(u))
 
+    @override
     def share(self, low: Tensor, high: Tensor) -> Tensor:
         """Return P(low <= x_d <= high | z), to the last digit in either tail."""
         a, b, _ = self._lower(low, high)
         free = low.isinf() & high.isinf()  # of a location that is no number, too
         return torch.where(free, 1.0, (self._below(b) - self._below(a)).clamp_min(0))
 
+    @override
     def icdf_between(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Return quantiles of what lies between bounds, to the last digit in either tail."""
         a, b, mirrored = self._lower(low, high)

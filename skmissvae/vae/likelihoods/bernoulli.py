@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from .base import DiscreteColumns, Likelihood, Support
@@ -17,52 +18,56 @@ class BernoulliColumns(DiscreteColumns):
         self.logits = logits
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.logits.shape
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each cell."""
         return x * self.logits - nn.functional.softplus(self.logits)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the probabilities of one."""
         return self.logits.sigmoid()
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         return (noise.uniform(*self.logits.shape) < self.mean()).to(self.logits.dtype)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         return torch.where(x < 0, 0.0, torch.where(x < 1, 1 - self.mean(), 1.0))
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         return (u > 1 - self.mean()).to(self.logits)
 
 
 class CrossEntropyColumns(BernoulliColumns):
     """Columns on [0, 1] that are judged by cross entropy, and are their means for certain."""
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
         """Return the means."""
         return self.mean()
 
+    @override
     def completion(self, noise: Noise) -> Tensor:
         """Return zeros and ones, of which cross entropy is the law."""
         return super().sample(noise)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
         """Return whether the means are reached."""
         return (self.mean() <= x).to(self.logits)
 
+    @override
     def below(self, x: Tensor) -> Tensor:
         """Return whether the means are passed."""
         return (self.mean() < x).to(self.logits)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the means."""
         mean = self.mean()
         return mean.expand(torch.broadcast_shapes(mean.shape, u.shape))
 
@@ -75,6 +80,7 @@ class BernoulliLikelihood(Likelihood):
     def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
         super().__init__(n_columns, min_scale, n_params=n_columns, n_linear=n_columns)
 
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
         r"""Return the logits of linear discriminant analysis, tempered.
 
@@ -87,12 +93,13 @@ class BernoulliLikelihood(Likelihood):
         bias = marginal_bias(weight, share)
         return LinearInitialization(weight, bias, torch.ones_like(bias).bool(), 1 / variance)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return -1 and 1, so that zero stands for missing alone."""
         return torch.where(observed, 2 * x - 1, 0.0)
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the more probable value."""
         return (expected >= 0.5).to(expected) if decide else expected
 
     def forward(self, params: Tensor) -> BernoulliColumns:
@@ -112,6 +119,7 @@ class CrossEntropyLikelihood(BernoulliLikelihood):
 
     support: Support = "unit"
 
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
         """Return logits that move as the linear model does, and keep the column's mean."""
         mean = model.intercept.clamp(0.01, 0.99)
@@ -120,8 +128,8 @@ class CrossEntropyLikelihood(BernoulliLikelihood):
         bias = marginal_bias(weight, mean)
         return LinearInitialization(weight, bias, torch.ones_like(bias).bool(), slope)
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the means, which rounding may have brought beyond an end."""
         return expected.clamp(0, 1)
 
     def forward(self, params: Tensor) -> CrossEntropyColumns:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .base import DiscreteColumns, Likelihood, pick_category
 from .initialization import LEAST_UNEXPLAINED, LinearInitialization, LinearModel
@@ -38,12 +39,12 @@ class CategoricalColumns(DiscreteColumns):
         self.log_p, self.class_of, self.log_share = logits.log_softmax(-1), class_of, log_share
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.log_p.shape[:-1]
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each cell."""
         code = x.long().clamp(0, self.class_of.shape[-1] - 1)
         column = torch.arange(len(self.class_of), device=x.device)
         chosen = self.class_of[column, code]
@@ -54,6 +55,7 @@ class CategoricalColumns(DiscreteColumns):
         chosen = self.class_of.expand(*self.log_p.shape[:-2], *self.class_of.shape)
         return (self.log_p.gather(-1, chosen) + self.log_share).exp()
 
+    @override
     def mean(self) -> Tensor:
         """Return the mean code: a number to follow chains by, nothing more."""
         codes = torch.arange(self.class_of.shape[-1], device=self.log_p.device)
@@ -62,19 +64,20 @@ class CategoricalColumns(DiscreteColumns):
         centre.scatter_add_(-1, self.class_of, share * codes)
         return (self.log_p.exp() * centre).sum(-1)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions of the codes."""
         total = self.probabilities().cumsum(-1)
         at = pick_category(total, x.floor().long().clamp(0, total.shape[-1] - 1))
         return torch.where(x < 0, 0.0, at)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles of the codes."""
         total = self.probabilities().cumsum(-1)
         # the last existing category has what rounding leaves over
         code = (total < u.unsqueeze(-1) * total[..., -1:]).sum(-1)
         return torch.minimum(code, self.log_share.isfinite().sum(-1) - 1).to(u)
 
+    @override
     def expected(self) -> Tensor:
         """Return the probabilities of all classes, one column after the other."""
         return self.log_p.exp().flatten(-2)
@@ -142,10 +145,12 @@ class CategoricalLikelihood(Likelihood):
             self.register_buffer(name, value, persistent=False)
 
     @property
+    @override
     def covers_all_columns(self) -> bool:
         """Whether each column has its part in the linear start, or is left as it is on purpose."""
         return True
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return contrasts of the classes, uncorrelated and of variance one within a column."""
         values = self.contrasts[self._place(x)].flatten(-2)
@@ -153,6 +158,7 @@ class CategoricalLikelihood(Likelihood):
         values, seen = (part.index_select(-1, self.contrast) for part in (values, seen))
         return torch.where(seen, values, 0.0), seen
 
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
         r"""Return the logits of linear discriminant analysis, tempered.
 
@@ -182,6 +188,7 @@ class CategoricalLikelihood(Likelihood):
         chosen[self.place[exists & contrasted]] = True
         return LinearInitialization(weight, bias, chosen, 1 / variance)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return a one for the class and zeros for the others, all zero where missing."""
         seen = torch.zeros(*x.shape[:-1], self.n_inputs, dtype=x.dtype, device=x.device)
@@ -198,6 +205,7 @@ class CategoricalLikelihood(Likelihood):
         logits = params[..., self.place] + self.log_frequency
         return CategoricalColumns(logits, self.class_of, self.log_share)
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return the most probable category: (B, n_expected) -> (B, D)."""
         p = expected.unflatten(-1, self.log_frequency.shape)

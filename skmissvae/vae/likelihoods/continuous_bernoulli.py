@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .base import ColumnDistribution, Likelihood, Support
 
@@ -22,8 +23,8 @@ class ContinuousBernoulliColumns(ColumnDistribution):
         self.logits = logits
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.logits.shape
 
     def _safe(self) -> tuple[Tensor, Tensor]:
@@ -31,8 +32,8 @@ class ContinuousBernoulliColumns(ColumnDistribution):
         small = self.logits.abs() < 0.05
         return small, torch.where(small, 1.0, self.logits)
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell."""
         small, eta = self._safe()
         square = self.logits.square()
         series = 0.5 * self.logits + square / 24 - square.square() / 2880
@@ -40,8 +41,8 @@ class ContinuousBernoulliColumns(ColumnDistribution):
         normaliser = eta.clamp_min(0) + torch.log(-torch.expm1(-size)) - size.log()
         return self.logits * x - torch.where(small, series, normaliser)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         small, eta = self._safe()
         series = 0.5 + self.logits / 12 - self.logits**3 / 720
         return torch.where(small, series, -1 / torch.expm1(-eta) - 1 / eta)
@@ -50,15 +51,15 @@ class ContinuousBernoulliColumns(ColumnDistribution):
         """Return minus the logits' size: a density that falls, its mirror image where it rises."""
         return -self.logits.abs().clamp_min(1e-6)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         eta, rising = self._falling(), self.logits > 0
         u = torch.where(rising, 1 - u, u)
         x = (torch.log1p(u * torch.expm1(eta)) / eta).clamp(0, 1)
         return torch.where(rising, 1 - x, x)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         eta, rising, x = self._falling(), self.logits > 0, x.clamp(0, 1)
         below = torch.expm1(eta * torch.where(rising, 1 - x, x)) / torch.expm1(eta)
         return torch.where(rising, 1 - below, below)
@@ -72,12 +73,13 @@ class ContinuousBernoulliLikelihood(Likelihood):
     def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
         super().__init__(n_columns, min_scale, n_params=n_columns)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return values from -1 to 1."""
         return torch.where(observed, 2 * x - 1, 0.0)
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the means, which rounding may have brought beyond an end."""
         return expected.clamp(0, 1)
 
     def forward(self, params: Tensor) -> ContinuousBernoulliColumns:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..functional import softplus_above
 from .base import DiscreteColumns, Likelihood, log_logistic_interval, quadrature
@@ -50,12 +51,12 @@ class DiscretizedLogisticColumns(DiscreteColumns):
         self.step, self.low, self.origin = step, low, origin
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.loc.shape
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each cell."""
         half = 0.5 * self.step
         low = self.warp(x - half)
         slope = self.step * self.warp.log_slope(x).exp()
@@ -66,6 +67,7 @@ class DiscretizedLogisticColumns(DiscreteColumns):
             (low - self.loc) / self.scale, width / self.scale, lowest, never
         )
 
+    @override
     def mean(self) -> Tensor:
         """Return the means.
 
@@ -100,20 +102,20 @@ class DiscretizedLogisticColumns(DiscreteColumns):
         before = torch.where(middle - away > self.low, before, 0.0)
         return nearest + self.step * (beyond - before).sum(-2)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         at = self.warp.inverse(self.loc + self.scale * u.clamp(_EDGE, 1 - _EDGE).logit())
         return torch.maximum(self._on_grid(at), self.low)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         # a little above, lest a value of the grid be taken for the one below
         cell = ((x - self.origin) / self.step + 1e-3).floor() * self.step + self.origin
         below = ((self.warp(cell + 0.5 * self.step) - self.loc) / self.scale).sigmoid()
         return torch.where(cell < self.low - 0.5 * self.step, 0.0, below)
 
+    @override
     def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
         cell = ((x - self.origin) / self.step - 1e-3).ceil() - 1
         return self.cdf(cell * self.step + self.origin)
 
@@ -158,16 +160,16 @@ class DiscretizedLogisticLikelihood(Likelihood):
             self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32))
         self.warp = SinhArcsinh(len(steps), warps)
 
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
-        """Return locations and scales."""
         return location_scale_initialization(model, self.min_scale, self.n_params)
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return warped values."""
         return self.warp(x), observed
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return warped values, zero where missing."""
         return torch.where(observed, self.warp(torch.where(observed, x, 0.0)), 0.0)
 
     def forward(self, params: Tensor) -> DiscretizedLogisticColumns:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from ..functional import normal_log_prob, raw_above, softplus_above
@@ -25,14 +26,15 @@ class NormalColumns(LocationScaleColumns):
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         self.loc, self.scale = loc, scale
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell."""
         return normal_log_prob(x, self.loc, self.scale)
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         return self.loc + self.scale * noise.normal(*self.loc.shape)
 
+    @override
     def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
         """Return the means between bounds, mu + sigma (phi(a) - phi(b)) / share."""
         a, b = ((bound - self.loc) / self.scale for bound in (low, high))
@@ -79,6 +81,7 @@ class NormalLikelihood(Likelihood):
             self.raw_scale = nn.Parameter(torch.zeros(n_columns))
 
     @torch.no_grad()
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
         """Return locations and scales; those that are parameters are set."""
         if isinstance(self.scale, str):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..functional import raw_above, softplus_above
 from .base import DiscreteColumns, Likelihood, log_logistic_interval, pick_category
@@ -27,8 +28,8 @@ class CumulativeLogitColumns(DiscreteColumns):
         self.loc, self.scale, self.thresholds = loc, scale, thresholds
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.loc.shape
 
     def _below(self) -> Tensor:
@@ -36,8 +37,8 @@ class CumulativeLogitColumns(DiscreteColumns):
         at = (self.thresholds - self.loc.unsqueeze(-1)) / self.scale.unsqueeze(-1)
         return at.sigmoid()
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each cell."""
         n_levels = self.thresholds.shape[-1] - 1
         code = x.long().clamp(0, n_levels - 1)
         column = torch.arange(self.thresholds.shape[0], device=x.device)
@@ -53,22 +54,24 @@ class CumulativeLogitColumns(DiscreteColumns):
         """Return the probability of each category, (*, D, C); those that do not exist have 0."""
         return self._below().diff(dim=-1)
 
+    @override
     def mean(self) -> Tensor:
         """Return the mean rank."""
         return (1 - self._below()[..., 1:]).sum(-1)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         n_levels = self.thresholds.shape[-1] - 1
         below = self._below()
         code = x.floor().long().clamp(-1, n_levels - 1) + 1
         return pick_category(below, code)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         below = self._below()[..., 1:-1]
         return (below < u.unsqueeze(-1)).sum(-1).to(u)
 
+    @override
     def expected(self) -> Tensor:
         """Return the probabilities of all ranks, one column after the other."""
         return self.probabilities().flatten(-2)
@@ -110,6 +113,7 @@ class CumulativeLogitLikelihood(Likelihood):
         inner = exists[:, 1:-1].flatten().nonzero().squeeze(-1)
         self.register_buffer("inner", inner, persistent=False)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return whether a value lies above each threshold, as -1 and 1, zero where missing."""
         between = torch.arange(max(self.n_levels) - 1, device=x.device) + 0.5
@@ -127,6 +131,7 @@ class CumulativeLogitLikelihood(Likelihood):
         scale = softplus_above(raw_scale, self.min_scale)
         return CumulativeLogitColumns(loc, scale, torch.cat([-edge, inner, edge], -1))
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return the most probable rank: (B, n_expected) -> (B, D)."""
         widest = max(self.n_levels, default=0)

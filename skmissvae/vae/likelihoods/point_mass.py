@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.numerics import is_point_mass
 from ..._utils.random import Noise
@@ -31,43 +32,43 @@ class PointMassColumns(ColumnDistribution):
         self.base, self.logits, self.atoms = base, logits, atoms
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.logits.shape
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of an atom, and the log-density of other cells."""
         atom = is_point_mass(x, self.atoms)
         # beside the atom, or its density would be infinite where a warp has no slope
         other = self.base.log_prob(x)
         log_p = nn.functional.logsigmoid(self.logits)
         return torch.where(atom, log_p, log_p - self.logits + other)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         p = self.logits.sigmoid()
         return p * self.atoms + (1 - p) * self.base.mean()
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         other = self.base.sample(noise)
         atom = noise.uniform(*self.logits.shape) < self.logits.sigmoid()
         return torch.where(atom, self.atoms, other)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         p = self.logits.sigmoid()
         reached = (x >= self.atoms) | is_point_mass(x, self.atoms)
         return (1 - p) * self.base.cdf(x) + torch.where(reached, p, 0.0)
 
+    @override
     def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
         p = self.logits.sigmoid()
         passed = (x > self.atoms) & ~is_point_mass(x, self.atoms)
         return (1 - p) * self.base.below(x) + torch.where(passed, p, 0.0)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         p = self.logits.sigmoid()
         start = (1 - p) * self.base.cdf(self.atoms.expand(p.shape))
         below, above = u < start, u > start + p
@@ -109,10 +110,12 @@ class PointMassLikelihood(Likelihood):
         log_odds = torch.tensor(np.log(share / (1 - share)), dtype=torch.float32)
         self.register_buffer("log_odds", log_odds)
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return the base's values, those of atoms as if they were missing."""
         return self.base.linearize(x, observed & ~is_point_mass(x, self.atoms))
 
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
         """Return the base's start; the atoms' shares start as they are."""
         base = self.base.start(model)
@@ -120,6 +123,7 @@ class PointMassLikelihood(Likelihood):
         weight, bias = after(base.weight, (0, 0, 0, n)), after(base.bias, (0, n))
         return LinearInitialization(weight, bias, after(base.chosen, (0, n)), base.precision)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return what the base gives, and for atoms a one more, -1 for other cells."""
         atom = is_point_mass(x, self.atoms)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from .base import ColumnDistribution, Likelihood, Support
@@ -31,48 +32,48 @@ class ProductColumns(ColumnDistribution):
         self.parts, self.columns, self.order = parts, columns, order
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return torch.Size([*self.parts[0].shape[:-1], len(self.order)])
 
     def join(self, pieces: list[Tensor]) -> Tensor:
         """Return what the parts give, in the table's order."""
         return torch.cat(pieces, -1).index_select(-1, self.order)
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability or log-density of each cell."""
         pairs = zip(self.parts, self.columns, strict=True)
         return self.join([part.log_prob(x[..., columns]) for part, columns in pairs])
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         return self.join([part.mean() for part in self.parts])
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         return self.join([part.sample(noise) for part in self.parts])
 
+    @override
     def completion(self, noise: Noise) -> Tensor:
-        """Return draws for chains."""
         return self.join([part.completion(noise) for part in self.parts])
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         pairs = zip(self.parts, self.columns, strict=True)
         return self.join([part.cdf(x[..., columns]) for part, columns in pairs])
 
+    @override
     def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
         pairs = zip(self.parts, self.columns, strict=True)
         return self.join([part.below(x[..., columns]) for part, columns in pairs])
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         pairs = zip(self.parts, self.columns, strict=True)
         return self.join([part.icdf(u[..., columns]) for part, columns in pairs])
 
+    @override
     def expected(self) -> Tensor:
-        """Return what the parts expect, one after the other."""
         return torch.cat([part.expected() for part in self.parts], -1)
 
 
@@ -118,8 +119,8 @@ class ProductLikelihood(Likelihood):
         return [getattr(self, f"columns_{i}") for i in range(len(self._places))]
 
     @property
+    @override
     def supports(self) -> list[Support]:
-        """Support of each column."""
         support: dict[int, Support] = {
             place: kind
             for places, part in zip(self._places, self.each, strict=True)
@@ -128,12 +129,12 @@ class ProductLikelihood(Likelihood):
         return [support[place] for place in range(self.n_columns)]
 
     @property
+    @override
     def covers_all_columns(self) -> bool:
-        """Whether each column has its part in the linear start."""
         return all(part.covers_all_columns for part in self.each)
 
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
-        """Return the parts' starts, one after the other."""
         sizes = [part.n_linear for part in self.each]
         pieces = zip(*(values.split(sizes) for values in model), strict=True)
         starts = [
@@ -141,22 +142,22 @@ class ProductLikelihood(Likelihood):
         ]
         return LinearInitialization(*map(torch.cat, zip(*starts, strict=True)))
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the parts' straightened values, one after the other."""
         pairs = zip(self.each, self.columns, strict=True)
         pieces = [part.linearize(x[..., c], observed[..., c]) for part, c in pairs]
         values, count = (torch.cat(list(piece), -1) for piece in zip(*pieces, strict=True))
         return values, count
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the parts' point estimates."""
         sizes = [part.n_expected for part in self.each]
         pairs = zip(self.each, expected.split(sizes, -1), strict=True)
         points = [part.point(piece, decide) for part, piece in pairs]
         return torch.cat(points, -1).index_select(-1, self.order)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return the parts' embeddings, one after the other."""
         pairs = zip(self.each, self.columns, strict=True)
         return torch.cat([part.embed(x[..., c], observed[..., c]) for part, c in pairs], -1)
 

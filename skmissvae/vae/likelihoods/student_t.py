@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from scipy import special
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from ..functional import mixing_scale, softplus_above, student_t_log_prob
@@ -25,15 +26,16 @@ class StudentTColumns(LocationScaleColumns):
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
         self.df, self.loc, self.scale = df, loc, scale
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell."""
         return student_t_log_prob(x, self.df, self.loc, self.scale)
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         mixing = mixing_scale(noise, self.df.expand_as(self.loc))
         return self.loc + self.scale * mixing * noise.normal(*self.loc.shape)
 
+    @override
     def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
         r"""Return the means between bounds, by the antiderivative of t f(t).
 
@@ -90,8 +92,8 @@ class StudentTLikelihood(Likelihood):
         if df == "column":
             self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
 
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
-        """Return locations and scales."""
         return location_scale_initialization(model, self.min_scale, self.n_params)
 
     def forward(self, params: Tensor) -> StudentTColumns:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from .base import ColumnDistribution, Likelihood, mean_by_quadrature
@@ -94,33 +95,33 @@ class TransformedColumns(ColumnDistribution):
     def __init__(self, base: ColumnDistribution, warp: SinhArcsinh) -> None:
         self.base, self.warp = base, warp
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell."""
         return self.base.log_prob(self.warp(x)) + self.warp.log_slope(x)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         return mean_by_quadrature(self, self.base.mean())
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.base.shape
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         return self.warp.inverse(self.base.sample(noise))
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         return self.base.cdf(self.warp(x))
 
+    @override
     def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
         return self.base.below(self.warp(x))
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         return self.warp.inverse(self.base.icdf(u))
 
 
@@ -142,16 +143,16 @@ class TransformedLikelihood(Likelihood):
         super().__init__(base.n_columns, base.min_scale, n_params=n_params, n_linear=n_linear)
         self.base, self.warp = base, SinhArcsinh(base.n_columns, warps)
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the base makes of warped values."""
         return self.base.linearize(self.warp(x), observed)
 
+    @override
     def start(self, model: LinearModel) -> LinearInitialization:
-        """Return the base's start."""
         return self.base.start(model)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return what the encoder sees of warped values."""
         return self.base.embed(self.warp(torch.where(observed, x, 0.0)), observed)
 
     def forward(self, params: Tensor) -> TransformedColumns:

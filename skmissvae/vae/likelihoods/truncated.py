@@ -6,6 +6,7 @@ import functools
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .base import ColumnDistribution, mean_by_quadrature
 from .bernoulli import CrossEntropyColumns
@@ -35,8 +36,8 @@ class TruncatedColumns(ColumnDistribution):
         self._free = self._share >= 1
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self._share.shape
 
     def log_share(self) -> Tensor:
@@ -45,13 +46,13 @@ class TruncatedColumns(ColumnDistribution):
             return torch.zeros_like(self._share)
         return self._share.log().clamp_min(_LEAST_SHARE)
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell within the bounds."""
         inside = (x >= self.low) & (x <= self.high)
         return torch.where(inside, self.base.log_prob(x) - self.log_share(), -torch.inf)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         share = torch.where(self._share > 0, self._share, 1.0)
         within = self.base.mean_between(self.low, self.high, share)
         if within is None:
@@ -61,8 +62,8 @@ class TruncatedColumns(ColumnDistribution):
             within = torch.where(self._share > 0, within, self._edge)
         return torch.where(self._free, self.base.mean(), within)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         inside = self.base.share(self.low, torch.minimum(x, self.high)) / self._share.clamp_min(
             _NOTHING
         )
@@ -70,8 +71,8 @@ class TruncatedColumns(ColumnDistribution):
         inside = torch.where(self._share > 0, inside.clamp(0, 1), (x >= self._edge).to(inside))
         return torch.where(x < self.low, 0.0, torch.where(x >= self.high, 1.0, inside))
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         at = self.base.icdf_between(u, self.low, self.high)
         at = torch.minimum(torch.maximum(at, self.low), self.high)
         return torch.where(self._share > 0, at, self._edge)
