@@ -218,19 +218,19 @@ class SplitNoise(Noise):
         return self._normal.gamma(concentration)
 
 
-def check_start(likelihood):
+def check_linear_initialization(likelihood):
     """Check that straightened values and the start go together, whatever the columns hold."""
     S, P, D = likelihood.n_linear, likelihood.n_params, likelihood.n_columns
     x, observed = torch.zeros(5, D), uniform(5, D) > 0.5
     values, seen = likelihood.linearize(x, observed)
     assert values.shape == seen.shape == (5, S)
-    start = likelihood.start(
+    start = likelihood.linear_initialization(
         LinearModel(torch.full((S, 2), 0.1), torch.full((S,), 0.5), torch.ones(S))
     )
     assert start.weight.shape == (P, 2)
-    assert start.bias.shape == start.chosen.shape == (P,)
+    assert start.bias.shape == start.initialized.shape == (P,)
     assert start.precision.shape == (S,)
-    assert start.chosen.any() == (S > 0)
+    assert start.initialized.any() == (S > 0)
     assert all(part.isfinite().all() for part in (start.weight, start.bias, start.precision))
     if likelihood.covers_all_columns:
         assert S > 0

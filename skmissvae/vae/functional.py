@@ -1,4 +1,4 @@
-"""Log-densities and maps of parameters, elementwise."""
+"""Elementwise log-densities, and transforms of parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._utils.random import Noise
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-_LINEAR_FROM = 20.0  # where softplus is the identity, as torch has it
+_LINEAR_FROM = 20.0  # torch's softplus is the identity above
 
 
 def normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -34,22 +34,21 @@ def student_t_log_prob(x: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Ten
 
 
 def mixing_scale(noise: Noise, df: Tensor) -> Tensor:
-    """Return draws of the scale of a Normal that is then Student-t: degrees of freedom, likewise.
+    """Draw standard deviations such that a Normal is Student-t: df of any shape, likewise.
 
-    A Student-t is a Normal whose precision is Gamma distributed.
+    A Student-t is a Normal with a Gamma distributed precision.
     """
     half_df = 0.5 * df
-    # in float32 a gamma draw can underflow to zero where the degrees of freedom are few
+    # with few degrees of freedom a gamma draw can underflow to zero in float32
     return (noise.gamma(half_df) / half_df).clamp_min(1e-12).rsqrt()
 
 
 def softplus_above(raw: Tensor, floor: float) -> Tensor:
-    """Return numbers above a floor, of any numbers."""
+    """Return softplus(raw) + floor, which maps all numbers to numbers above the floor."""
     return nn.functional.softplus(raw) + floor
 
 
 def raw_above(value: Tensor, floor: float) -> Tensor:
-    """Return the numbers of which ``softplus_above`` makes values that lie above the floor."""
-    off = value - floor
-    # softplus leaves large numbers as they are
-    return torch.where(off > _LINEAR_FROM, off, off.clamp_max(_LINEAR_FROM).expm1().log())
+    """Return the inverse of ``softplus_above`` at values above the floor."""
+    excess = value - floor
+    return torch.where(excess > _LINEAR_FROM, excess, excess.clamp_max(_LINEAR_FROM).expm1().log())

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import check_start, stream, uniform
+from helpers import check_linear_initialization, stream, uniform
 from scipy import stats
 from test_vae import MetaNoise, NoTensorElsewhere
 
@@ -135,13 +135,13 @@ def test_densities_and_atoms_sum_to_one(name, d):
     x = along(nodes, d)
     density = columns.log_prob(x)[..., d].exp() * weight.unsqueeze(-1)
     atom = torch.zeros(4).double()
-    if hasattr(likelihood, "atoms"):
-        atom = columns.log_prob(likelihood.atoms.expand(4, 3))[:, d].exp()
+    if hasattr(likelihood, "locations"):
+        atom = columns.log_prob(likelihood.locations.expand(4, 3))[:, d].exp()
     torch.testing.assert_close(density.sum(0) + atom, torch.ones(4).double(), atol=1e-3, rtol=0)
     for u in (0.05, 0.4, 0.6, 0.95):
         at = columns.icdf(torch.full((4, 3), u).double())
         assert (columns.cdf(at) >= u - 1e-6).all()
-        assert (columns.below(at) <= u + 1e-6).all()
+        assert (columns.cdf_left(at) <= u + 1e-6).all()
 
 
 @every_one
@@ -158,7 +158,7 @@ def test_the_encoder_sees_zero_where_nothing_is_seen(name):
 
 @every_one
 def test_a_linear_start_has_the_sizes_it_tells(name):
-    check_start(ALL[name]())
+    check_linear_initialization(ALL[name]())
 
 
 # but for Student-t quantiles, which scipy has, on the host
@@ -296,8 +296,8 @@ def test_what_is_cut_off_integrates_to_one_and_has_its_mean(name, low, high):
     for d in range(3):
         density = cut.log_prob(along(nodes, d))[..., d].exp() * weight.unsqueeze(-1)
         total, mean = density.sum(0), (density * nodes.unsqueeze(-1)).sum(0)
-        if hasattr(likelihood, "atoms"):
-            at = likelihood.atoms.double().expand(4, 3)
+        if hasattr(likelihood, "locations"):
+            at = likelihood.locations.double().expand(4, 3)
             atom = cut.log_prob(at)[:, d].exp()
             total, mean = total + atom, mean + atom * at[:, d]
         torch.testing.assert_close(total, torch.ones(4).double(), atol=3e-3, rtol=0)
@@ -352,7 +352,7 @@ def test_means_of_counts_near_their_least_value(loc, scale):
     columns = type(raw)(
         torch.full((1, 1), loc).double(),
         torch.full((1, 1), scale * math.pi / math.sqrt(3)).double(),
-        raw.warp,
+        raw.transform,
         raw.step,
         raw.low,
         raw.origin,
@@ -389,4 +389,4 @@ def test_below_is_what_is_less(name):
         x = torch.full((4, 3), at).double()
         # a value of the grid is one but for rounding
         just_less = columns.cdf(x - (1e-2 if name.startswith("whole") else 1e-5))
-        torch.testing.assert_close(columns.below(x), just_less, atol=1e-3, rtol=0)
+        torch.testing.assert_close(columns.cdf_left(x), just_less, atol=1e-3, rtol=0)

@@ -71,7 +71,7 @@ def test_student_t_and_normal_meet_at_many_degrees_of_freedom():
     student = student_t_log_prob(x, torch.tensor(1e6).double(), loc, scale)
     torch.testing.assert_close(student, normal_log_prob(x, loc, scale), atol=1e-3, rtol=0)
     df = torch.full((1,), 1e7, dtype=torch.float64)
-    heavy = DiagonalStudentT(df, loc.view(1, 1), scale.view(1, 1)).standard(stream(), 4000, 1)
+    heavy = DiagonalStudentT(df, loc.view(1, 1), scale.view(1, 1)).standard_draws(stream(), 4000, 1)
     light = torch.distributions.Normal(0.0, 1.0)
     uniformised = light.cdf(heavy.squeeze(-1)).sort().values
     step = torch.linspace(0, 1, 4000, dtype=torch.float64)
@@ -92,7 +92,7 @@ def test_stratified_draws_run_over_components_fastest_and_masses_sum_to_one(kind
     K, S = 3, 4
     q, leaves = mixture(kind, K, 2, 5)
     z, log_mass = q.stratified(S, stream(1))
-    standard = q.component.standard(stream(1), S, K, 5, 2)
+    standard = q.component.standard_draws(stream(1), S, K, 5, 2)
     for s in range(S):
         for k in range(K):
             expected = leaves["loc"][:, k] + leaves["scale"][:, k] * standard[s, k]

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from helpers import check_start, deviates, lattice, stream, uniform
+from helpers import check_linear_initialization, deviates, lattice, stream, uniform
 from scipy import stats
 
 from skmissvae.vae import (
@@ -225,7 +225,7 @@ def test_the_encoder_sees_zero_where_nothing_is_seen(likelihood):
 
 @every_likelihood
 def test_a_linear_start_has_the_sizes_it_tells(likelihood):
-    check_start(LIKELIHOOD_FACTORIES[likelihood](D, 0.05))
+    check_linear_initialization(LIKELIHOOD_FACTORIES[likelihood](D, 0.05))
 
 
 def test_joined_columns_start_in_the_order_of_their_parts():
@@ -233,7 +233,7 @@ def test_joined_columns_start_in_the_order_of_their_parts():
     likelihood = ProductLikelihood(
         [NormalLikelihood(1), ranks, BernoulliLikelihood(1)], [[2], [0], [1]]
     )
-    check_start(likelihood)
+    check_linear_initialization(likelihood)
     assert not likelihood.covers_all_columns
     x = torch.tensor([[2.0, 1.0, -0.7]])
     values, seen = likelihood.linearize(x, torch.tensor([[True, False, True]]))

@@ -1,4 +1,4 @@
-"""Networks of the encoder and the decoder. Any ``nn.Module`` can stand in their place."""
+"""Fully connected networks of encoder and decoder, which any ``nn.Module`` can replace."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..._utils.matmul import pad_to_cache_line
 
 
 class ResidualMLP(nn.Module):
-    """Residual multilayer perceptron with an optional linear path beside it.
+    """Residual multilayer perceptron with an optional linear path.
 
     ``h = relu(W_in x)``, then per block ``h = relu(h + W_2 drop(relu(W_1 h)))``, and the output is
-    ``W_out h`` plus, with a linear path, ``A x``. The linear path makes the linear-Gaussian
-    model (factor analysis) the easy case: the network has only the rest to learn.
+    ``W_out h`` plus, with a linear path, ``A x``. A linear path contains the linear-Gaussian model
+    (factor analysis), so that the network learns the deviation from it.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class ResidualMLP(nn.Module):
     n_hidden : int
         Width of the hidden layers.
     n_blocks : int
-        Number of residual blocks; 0 leaves a single hidden layer.
+        Number of residual blocks; 0 gives a single hidden layer.
     dropout : float
         Probability of dropping a hidden unit within a block.
     linear_path : bool
@@ -67,15 +67,15 @@ class ResidualMLP(nn.Module):
         return out if self.linear is None else out.add_(self.linear(x))
 
     def row_invariant(self) -> RowInvariantMLP | None:
-        """Return the same network for inference on rows, each of which gets what it gets alone.
+        """Return the same network for inference, with bits of a row independent of other rows.
 
-        None of a subclass, which may do otherwise.
+        None for subclasses, which may override ``forward``.
         """
         return RowInvariantMLP(self) if type(self) is ResidualMLP else None
 
     @torch.no_grad()
-    def start_linear(self, weight: Tensor, bias: Tensor, chosen: Tensor) -> None:
-        """Make the chosen outputs ``weight x + bias``: (out, in), (out,) and (out,) bool."""
+    def initialize_linear_path(self, weight: Tensor, bias: Tensor, chosen: Tensor) -> None:
+        """Set the chosen outputs to ``weight x + bias``: (out, in), (out,) and (out,) bool."""
         assert self.linear is not None, "has a linear path"
         self.linear.weight[chosen] = weight[chosen]
         self.outlet.weight[chosen] = 0.0
@@ -152,7 +152,7 @@ def dropout_mask(dropout: float, shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def linear_layer(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
-    """Return a linear layer; a table without columns to model gives one without weights."""
+    """Return a linear layer, without a warning if a table has no columns to model."""
     if in_features and out_features:
         return nn.Linear(in_features, out_features, bias)
     with warnings.catch_warnings():
