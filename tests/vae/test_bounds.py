@@ -1,3 +1,5 @@
+"""Bounds equal their formulas, and are ordered."""
+
 import math
 
 import pytest
@@ -15,8 +17,8 @@ def vae_and_rows(n_components=K, family="normal", n=6):
     return vae, Batch(*(part[:n] for part in tiny_rows(n + 2, dtype=torch.float64)))
 
 
-def by_loops(vae, x, observed, z):
-    """Return weights pi (K,) and ratios (S, K) of a row's stratified draws, from the formulas."""
+def naive_weights_and_ratios(vae, x, observed, z):
+    """Return weights pi (K,) and ratios (S, K) of the stratified draws of a row."""
     q = vae.posterior(x[None], observed[None])
     weights = [math.exp(q.log_pi[0, k]) for k in range(K)]
     ratios = []
@@ -36,11 +38,11 @@ def by_loops(vae, x, observed, z):
 
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["normal", "student_t"])
-def test_stratified_bounds_are_the_formulas_of_the_paper(family):
+def test_stratified_bounds_equal_the_formulas_of_the_paper(family):
     vae, rows = vae_and_rows(family=family)
     draws = vae.draw(rows.x, rows.observed, S, stream(), stratified=True)
     for b in range(len(rows.x)):
-        pi, r = by_loops(vae, rows.x[b], rows.observed[b], draws.z[:, b])
+        pi, r = naive_weights_and_ratios(vae, rows.x[b], rows.observed[b], draws.z[:, b])
         both = [(s, k) for s in range(S) for k in range(K)]
         expected = {
             elbo: sum(pi[k] * math.log(r[s][k]) for s, k in both) / S,
@@ -60,7 +62,7 @@ def test_ancestral_bounds_are_means_over_draws():
 
 @torch.no_grad()
 @pytest.mark.parametrize("seed", range(5))
-def test_bounds_are_ordered_on_the_same_draws(seed):
+def test_elbo_is_below_iwelbo_on_the_same_draws(seed):
     vae, rows = vae_and_rows(n=50)
     draws = vae.draw(rows.x, rows.observed, S, stream(seed), stratified=True)
     assert (elbo(draws) < iwelbo(draws)).all()
@@ -68,7 +70,7 @@ def test_bounds_are_ordered_on_the_same_draws(seed):
 
 @torch.no_grad()
 @pytest.mark.parametrize("stratified", [False, True])
-def test_iwelbo_rises_with_draws_and_elbo_does_not(stratified):
+def test_expected_iwelbo_increases_with_draws_and_elbo_is_constant(stratified):
     vae, rows = vae_and_rows(n=1)
     x, observed = (t.expand(20_000, -1) for t in (rows.x, rows.observed))
     draws = [vae.draw(x, observed, n, stream(n), stratified=stratified) for n in (1, 2, 4, 16)]
@@ -80,7 +82,7 @@ def test_iwelbo_rises_with_draws_and_elbo_does_not(stratified):
 
 
 @torch.no_grad()
-def test_one_draw_of_one_component_makes_all_bounds_one():
+def test_bounds_coincide_for_one_draw_of_one_component():
     vae, rows = vae_and_rows(n_components=1)
     for stratified in (False, True):
         one = vae.draw(rows.x, rows.observed, 1, stream(), stratified=stratified)

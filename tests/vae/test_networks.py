@@ -12,7 +12,7 @@ from skmissvae.vae.networks.mlp import dropout_mask
 
 @pytest.mark.parametrize("linear_path", [True, False])
 @pytest.mark.parametrize("n_blocks", [0, 2])
-def test_the_network_is_its_formula(n_blocks, linear_path):
+def test_network_equals_its_formula(n_blocks, linear_path):
     net = ResidualMLP(3, 5, 8, n_blocks, linear_path=linear_path).double()
     x = uniform(2, 4, 3, low=-1, high=1)
     h = (x @ net.inlet.weight.T + net.inlet.bias).relu()
@@ -29,7 +29,7 @@ def test_the_network_is_its_formula(n_blocks, linear_path):
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("linear_path", [True, False])
 @pytest.mark.parametrize("n_blocks", [0, 2])
-def test_gradients_of_the_network_are_those_of_differences(n_blocks, linear_path, dropout):
+def test_gradients_of_the_network_equal_finite_differences(n_blocks, linear_path, dropout):
     net = ResidualMLP(3, 2, 5, n_blocks, dropout, linear_path).double()
     x = uniform(2, 4, 3, low=-1, high=1).requires_grad_()
 
@@ -40,7 +40,7 @@ def test_gradients_of_the_network_are_those_of_differences(n_blocks, linear_path
     assert torch.autograd.gradcheck(output, (x, *net.parameters()))
 
 
-def test_frozen_weights_get_no_gradient_and_pass_it_on():
+def test_frozen_weights_have_no_gradient_and_the_input_has():
     net, x = ResidualMLP(3, 2, 5, 1), uniform(4, 3).float().requires_grad_()
     whole = torch.autograd.grad(net(x).square().sum(), x)[0]
     out = net(x).square().sum()
@@ -52,7 +52,7 @@ def test_frozen_weights_get_no_gradient_and_pass_it_on():
 
 
 @pytest.mark.parametrize("dropout", [1e-4, 0.1, 0.5, 0.99])
-def test_units_are_dropped_independently_and_keep_their_mean(dropout):
+def test_dropout_mask_is_independent_with_mean_one(dropout):
     n = 200_000
     with SeededGenerators(0, torch.device("cpu")).block():
         factors = dropout_mask(dropout, (2, n), torch.empty(0, dtype=torch.float64))
@@ -66,7 +66,7 @@ def test_units_are_dropped_independently_and_keep_their_mean(dropout):
     assert off.abs().max() < 4.5 / n**0.5
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_is_only_active_in_training():
     net = ResidualMLP(3, 5, 64, 2, dropout=0.5)
     x = torch.ones(1, 3)
     assert not torch.equal(net(x), net(x))
