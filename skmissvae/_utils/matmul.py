@@ -23,7 +23,7 @@ def must_separate_rows(n_rows: int) -> bool:
 def pad_to_cache_line(matrix: Tensor, n_axes: int = 1) -> Tensor:
     """Pad the last axes of a tensor with zeros to multiples of 64 bytes.
 
-    All matrices of a batch are then aligned alike.
+    All matrices of a batch then have equal alignment.
     """
     multiple = 64 // matrix.element_size()
     padding = [-size % multiple for size in reversed(matrix.shape[-n_axes:])]

@@ -5,6 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def is_point_mass(x: Tensor, atoms: Tensor) -> Tensor:
+def is_point_mass(x: Tensor, locations: Tensor) -> Tensor:
     """Return which values equal the location of a point mass up to rounding: (*, D), (D,)."""
-    return (x - atoms).abs() <= 1e-6 * (1 + atoms.abs())
+    return (x - locations).abs() <= 1e-6 * (1 + locations.abs())

@@ -75,7 +75,7 @@ class SeededGenerators:
     seed : int
         Seed of the first block.
     device : torch.device
-        Device whose generator is seeded, beside that of the CPU.
+        Device whose generator is seeded in addition to that of the CPU.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:

@@ -122,15 +122,15 @@ class CategoricalLikelihood(Likelihood):
         log_share = torch.full((len(tables), n_levels), -torch.inf)
         log_frequency = torch.full((len(tables), max_classes), -torch.inf)
         place = torch.zeros(len(tables), max_classes, dtype=torch.long)
-        start = 0
+        n_before = 0
         for d, (classes, shares, frequency) in enumerate(tables):
             class_of[d, : len(classes)] = torch.from_numpy(classes)
             log_share[d, : len(classes)] = torch.from_numpy(np.log(shares)).float()
             log_frequency[d, : len(frequency)] = torch.from_numpy(np.log(frequency)).float()
-            place[d, : len(frequency)] = start + torch.arange(len(frequency))
-            start += len(frequency)
+            place[d, : len(frequency)] = n_before + torch.arange(len(frequency))
+            n_before += len(frequency)
         widest = max(n_contrasted, default=1) - 1
-        contrasts = torch.zeros(start, widest)
+        contrasts = torch.zeros(n_before, widest)
         for d, (_, _, frequency) in enumerate(tables):
             if n_contrasted[d] > 1:
                 contrasts[place[d, : n_contrasted[d]], : n_contrasted[d] - 1] = _contrasts(

@@ -28,7 +28,7 @@ class ContinuousBernoulliColumns(ColumnDistribution):
         return self.logits.shape
 
     def _safe(self) -> tuple[Tensor, Tensor]:
-        """Return where logits are small, and logits that are one there, to divide by."""
+        """Return where logits are small, and logits with small ones replaced by one."""
         small = self.logits.abs() < 0.05
         return small, torch.where(small, 1.0, self.logits)
 

@@ -38,11 +38,11 @@ class PointMassColumns(ColumnDistribution):
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
-        atom = is_point_mass(x, self.locations)
+        at_location = is_point_mass(x, self.locations)
         # at the point mass the density may be infinite, where the derivative of a transform is zero
         other = self.base.log_prob(x)
         log_p = nn.functional.logsigmoid(self.logits)
-        return torch.where(atom, log_p, log_p - self.logits + other)
+        return torch.where(at_location, log_p, log_p - self.logits + other)
 
     @override
     def mean(self) -> Tensor:
@@ -52,8 +52,8 @@ class PointMassColumns(ColumnDistribution):
     @override
     def sample(self, noise: Noise) -> Tensor:
         other = self.base.sample(noise)
-        atom = noise.uniform(*self.logits.shape) < self.logits.sigmoid()
-        return torch.where(atom, self.locations, other)
+        at_location = noise.uniform(*self.logits.shape) < self.logits.sigmoid()
+        return torch.where(at_location, self.locations, other)
 
     @override
     def cdf(self, x: Tensor) -> Tensor:
@@ -70,8 +70,8 @@ class PointMassColumns(ColumnDistribution):
     @override
     def icdf(self, u: Tensor) -> Tensor:
         p = self.logits.sigmoid()
-        start = (1 - p) * self.base.cdf(self.locations.expand(p.shape))
-        below, above = u < start, u > start + p
+        mass_below = (1 - p) * self.base.cdf(self.locations.expand(p.shape))
+        below, above = u < mass_below, u > mass_below + p
         rest = torch.where(below, u, u - p) / (1 - p).clamp_min(1e-6)
         return torch.where(below | above, self.base.icdf(rest.clamp(0, 1)), self.locations)
 
@@ -128,8 +128,8 @@ class PointMassLikelihood(Likelihood):
     @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return the inputs of the base, and 1 at the point mass, -1 elsewhere, 0 where missing."""
-        atom = is_point_mass(x, self.locations)
-        sign = torch.where(observed, 2 * atom.to(x) - 1, 0.0)
+        at_location = is_point_mass(x, self.locations)
+        sign = torch.where(observed, 2 * at_location.to(x) - 1, 0.0)
         return torch.cat([self.base.embed(x, observed), sign], -1)
 
     def forward(self, params: Tensor) -> PointMassColumns:

@@ -137,11 +137,11 @@ class ProductLikelihood(Likelihood):
     def linear_initialization(self, model: LinearModel) -> LinearInitialization:
         sizes = [part.n_linear for part in self.likelihoods]
         pieces = zip(*(values.split(sizes) for values in model), strict=True)
-        starts = [
+        initializations = [
             part.linear_initialization(LinearModel(*piece))
             for part, piece in zip(self.likelihoods, pieces, strict=True)
         ]
-        return LinearInitialization(*map(torch.cat, zip(*starts, strict=True)))
+        return LinearInitialization(*map(torch.cat, zip(*initializations, strict=True)))
 
     @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

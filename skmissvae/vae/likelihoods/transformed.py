@@ -19,7 +19,7 @@ _IDENTITY = (0.0, 0.0, 0.0, 0.0)
 
 def clamped_asinh(x: Tensor) -> Tensor:
     """Return arsinh(x), constant where x squared would overflow (|x| > 9e18 in float32)."""
-    # torch.asinh is infinite there
+    # for larger values torch.asinh is infinite
     limit = 0.5 * torch.finfo(x.dtype).max ** 0.5
     return torch.asinh(x.clamp(-limit, limit))
 
