@@ -1,4 +1,4 @@
-"""What several test modules share: exact integrals, exact models, tiny VAEs."""
+"""Helpers of several test modules: exact integrals, exact models, tiny VAEs."""
 
 import math
 
@@ -38,7 +38,7 @@ def uniform(*shape, seed=0, low=0.0, high=1.0):
 
 
 def lattice(n_latents, n):
-    """Return nodes (M, L) and log-weights (M,) of an integral over the reals, heavy tails too."""
+    """Return nodes (M, L) and log-weights (M,) of a quadrature over the reals for heavy tails."""
     t = torch.linspace(-16, 16, n, dtype=torch.float64)
     node, log_weight = t.sinh(), t.cosh().log() + math.log(t[1] - t[0])
     if n_latents == 1:
@@ -48,7 +48,7 @@ def lattice(n_latents, n):
 
 
 def mixture(kind, n_components, n_latents, *batch, seed=0, df=4.0):
-    """Return a mixture whose parameters are leaves, and these by name."""
+    """Return a mixture and its parameters, which are leaves, by name."""
     shape = (*batch, n_components, n_latents)
     leaves = {
         "loc": uniform(*shape, seed=seed, low=-2, high=2),
@@ -71,17 +71,17 @@ def build(leaves):
 
 
 def deviates(draws, exact):
-    """Return by how many standard errors the mean over the first axis is off, at most."""
+    """Return the largest error of the mean over the first axis, in standard errors."""
     error = draws.std(0) / math.sqrt(len(draws)) + 1e-10
     return ((draws.mean(0) - exact).abs() / error).max().item()
 
 
 class LinearGaussian:
-    """Probabilistic PCA: z ~ N(0, I), x | z ~ N(W z + b, sigma^2 I); everything is known."""
+    """Probabilistic PCA with exact answers: z ~ N(0, I), x | z ~ N(W z + b, sigma^2 I)."""
 
     def __init__(self, n_columns=5, n_latents=2, sigma=0.5, *, one_latent_each=False):
         self.weight = uniform(n_columns, n_latents, seed=7, low=-1, high=1).numpy()
-        if one_latent_each:  # the posterior is then diagonal whatever is missing
+        if one_latent_each:  # then all posteriors are diagonal
             keep = np.arange(n_columns)[:, None] % n_latents == np.arange(n_latents)
             self.weight = self.weight * keep
         self.bias = uniform(n_columns, seed=8, low=-1, high=1).numpy()
@@ -91,7 +91,7 @@ class LinearGaussian:
         self.loc = np.append(self.bias, np.zeros(n_latents))
 
     def rows(self, n, seed=0, share=0.5):
-        """Return rows and what is seen of them; the first is complete, the second empty."""
+        """Return rows and their mask; the first row is complete, the second empty."""
         rng = np.random.default_rng(seed)
         x = rng.multivariate_normal(self.loc, self.cov, n)[:, : self.n_columns]
         observed = rng.random(x.shape) > share
@@ -99,7 +99,7 @@ class LinearGaussian:
         return torch.tensor(x), torch.tensor(observed)
 
     def log_evidence(self, x, observed):
-        seen = zip(x.numpy(), observed.numpy(), strict=True)
+        rows = zip(x.numpy(), observed.numpy(), strict=True)
         return torch.tensor(
             [
                 multivariate_normal(
@@ -107,7 +107,7 @@ class LinearGaussian:
                 ).logpdf(row[o])
                 if o.any()
                 else 0.0
-                for row, o in seen
+                for row, o in rows
             ],
             dtype=torch.float64,
         )
@@ -120,7 +120,7 @@ class LinearGaussian:
         return self.loc + gain @ residual, self.cov - gain @ self.cov[o]
 
     def vae(self, n_components=1, *, spread=0.0, widen=1.0, family="normal"):
-        """Return the VAE; its posterior is the exact one, unless it is spread or widened."""
+        """Return the VAE with the exact posterior, or one with spread or widened components."""
         encoder = _GaussianEncoder(self, n_components, spread, widen)
         decoder = nn.Linear(self.n_latents, self.n_columns)
         vae = VAE(
@@ -142,23 +142,23 @@ class _GaussianEncoder(nn.Module):
         self.model, self.n_components, self.spread, self.widen = model, n_components, spread, widen
 
     def forward(self, inputs):
-        seen, mask = inputs.chunk(2, -1)
+        cells, mask = inputs.chunk(2, -1)
         W, b = torch.tensor(self.model.weight), torch.tensor(self.model.bias)
         precision = torch.einsum("...d,di,dj->...ij", mask, W, W) / self.model.sigma**2
         cov = torch.linalg.inv(precision + torch.eye(W.shape[1], dtype=W.dtype))
-        mean = torch.einsum("...ij,...j->...i", cov, (mask * (seen - b)) @ W) / self.model.sigma**2
+        mean = torch.einsum("...ij,...j->...i", cov, (mask * (cells - b)) @ W) / self.model.sigma**2
         K = self.n_components
         scale = cov.diagonal(dim1=-2, dim2=-1).sqrt() * self.widen
         offset = self.spread * torch.linspace(-1, 1, K, dtype=W.dtype).view(K, 1)
         loc = mean.unsqueeze(-2) + offset * scale.unsqueeze(-2)
-        raw = (scale - NormalFamily(1).min_scale).expm1().log()  # softplus's inverse
+        raw = (scale - NormalFamily(1).min_scale).expm1().log()  # inverse of softplus
         raw = raw.unsqueeze(-2).expand_as(loc)
-        logits = torch.linspace(0, 1, K, dtype=W.dtype).expand(*seen.shape[:-1], K)
+        logits = torch.linspace(0, 1, K, dtype=W.dtype).expand(*cells.shape[:-1], K)
         return torch.cat([loc.flatten(-2), raw.flatten(-2), logits], -1)
 
 
-class Given(nn.Module):
-    """An encoder that returns given parameters of the family, whatever it sees."""
+class FixedEncoder(nn.Module):
+    """Encoder that returns the same parameters of the family for all inputs."""
 
     def __init__(self, params):
         super().__init__()
@@ -180,7 +180,7 @@ def tiny_vae(
     seed=0,
     guided=False,
 ):
-    """Return a small VAE like those that the estimators build, in float32."""
+    """Return a small VAE like those of the estimators, in float32."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         likelihood = NormalLikelihood(n_columns) if likelihood is None else likelihood
@@ -197,13 +197,13 @@ def tiny_vae(
 
 
 def tiny_rows(n=96, seed=0, dtype=torch.float32):
-    """Return correlated rows of four columns with holes, as a Batch."""
+    """Return correlated incomplete rows of four columns, as a Batch."""
     x, observed = LinearGaussian(4).rows(n, seed, share=0.3)
     return Batch(torch.where(observed, x, 0.0).to(dtype), observed, torch.arange(n))
 
 
 class SplitNoise(Noise):
-    """Normals of one stream and uniforms of another: what one asks does not move the other."""
+    """Normal and uniform noise from independent streams."""
 
     def __init__(self, seed):
         self._normal, self._uniform = stream(seed), stream(seed + 1)
@@ -218,19 +218,19 @@ class SplitNoise(Noise):
         return self._normal.gamma(concentration)
 
 
-def check_start(likelihood):
-    """Check that straightened values and the start go together, whatever the columns hold."""
+def check_linear_initialization(likelihood):
+    """Check shapes and finite values of linearized columns and their initialization."""
     S, P, D = likelihood.n_linear, likelihood.n_params, likelihood.n_columns
     x, observed = torch.zeros(5, D), uniform(5, D) > 0.5
-    values, seen = likelihood.linearize(x, observed)
-    assert values.shape == seen.shape == (5, S)
-    start = likelihood.start(
+    values, observed = likelihood.linearize(x, observed)
+    assert values.shape == observed.shape == (5, S)
+    start = likelihood.linear_initialization(
         LinearModel(torch.full((S, 2), 0.1), torch.full((S,), 0.5), torch.ones(S))
     )
     assert start.weight.shape == (P, 2)
-    assert start.bias.shape == start.chosen.shape == (P,)
+    assert start.bias.shape == start.initialized.shape == (P,)
     assert start.precision.shape == (S,)
-    assert start.chosen.any() == (S > 0)
+    assert start.initialized.any() == (S > 0)
     assert all(part.isfinite().all() for part in (start.weight, start.bias, start.precision))
     if likelihood.covers_all_columns:
         assert S > 0

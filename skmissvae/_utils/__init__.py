@@ -1,3 +1,3 @@
-"""What every package uses: noise, runtime state, threads, validation, products."""
+"""Helpers of all packages: random noise, runtime state, threads, validation, matrix products."""
 
 __all__ = []

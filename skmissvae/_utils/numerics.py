@@ -1,10 +1,10 @@
-"""Small numerical helpers without a model."""
+"""Comparison of values with the location of a point mass."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 
-def is_point_mass(x: Tensor, atoms: Tensor) -> Tensor:
-    """Tell which values are the atom, but for rounding: (*, D), (D,) -> (*, D)."""
-    return (x - atoms).abs() <= 1e-6 * (1 + atoms.abs())
+def is_point_mass(x: Tensor, locations: Tensor) -> Tensor:
+    """Return which values equal the location of a point mass up to rounding: (*, D), (D,)."""
+    return (x - locations).abs() <= 1e-6 * (1 + locations.abs())

@@ -1,20 +1,47 @@
-"""Standard noise, drawn in one place and handed in, so that no module owns a random state.
+"""Seeds, and standard noise, which is an argument of all functions that draw.
 
-Every shape has the rows of a table on its second-to-last axis: (..., B, L).
+The rows of a table are on the second-to-last axis of all shapes: (..., B, L).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from enum import IntEnum, unique
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
+
+
+@unique
+class SeedStream(IntEnum):
+    """Second argument of ``derive_seed``: one independent stream for each use of a seed.
+
+    Values must not change: results for a given ``random_state`` depend on them.
+    """
+
+    DRAW = 1  # transform(estimate="draw")
+    IMPUTATION = 2  # values of the i-th imputation of impute (seed, 2, i)
+    SAMPLE = 3  # sample
+    GLOBAL_GENERATORS = 4  # torch's global generators in training: dropout
+    DEMISSVAE_IMPUTATIONS = 5  # imputations of the training rows in DeMissVAE
+    DEMISSVAE_ENCODER = 6  # training of DeMissVAE's encoder of incomplete rows
+    FACTOR_ANALYSIS = 7  # rows and initial values of the factor analysis
+    BOOTSTRAP = 8  # i-th bootstrap model (seed, 8, i)
+    CALIBRATION_ROWS = 9  # rows and hidden cells of the calibration
+    CALIBRATION_MODEL = 10  # model that is fitted to the other rows
+    CALIBRATION_SCORES = 11  # noise of the scores of point masses and discrete columns
+    IMPUTATION_POOL = 12  # latents of impute, common to all imputations
+    IMPUTATION_CHOICE = 13  # resampling of these latents for the i-th imputation (seed, 13, i)
+    CHOICE_OF_INITIALIZATION = 14  # hidden cells by which the initialization is chosen
+    CHUNKS = 15  # sample of a table in chunks
+    PROCESS = 16  # training in several processes (seed, 16, rank)
 
 
 def derive_seed(*parts: int) -> int:
-    """Return 64 bits that belong to the parts: streams of other parts are independent."""
+    """Return a 64-bit seed; seeds of different parts give independent streams."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
@@ -35,12 +62,12 @@ class Noise(ABC):
 
 
 class StreamNoise(Noise):
-    """Noise from one generator, on its device: for training and for sampling new rows.
+    """Noise from one generator, on its device, for training and for sampling new rows.
 
     Parameters
     ----------
     generator : torch.Generator
-        The source; it advances with each call.
+        The source, which advances with each call.
     dtype : torch.dtype
         Type of the noise.
     """
@@ -49,36 +76,37 @@ class StreamNoise(Noise):
         self.generator = generator
         self._options = {"dtype": dtype, "device": generator.device, "generator": generator}
 
+    @override
     def normal(self, *shape: int) -> Tensor:
-        """Return N(0, 1) noise of the given shape."""
         return torch.randn(*shape, **self._options)  # type: ignore[call-overload]
 
+    @override
     def uniform(self, *shape: int) -> Tensor:
-        """Return noise on [0, 1) of the given shape."""
         return torch.rand(*shape, **self._options)  # type: ignore[call-overload]
 
+    @override
     def gamma(self, concentration: Tensor) -> Tensor:
         """Return Gamma(concentration, 1) noise, differentiable in the concentration."""
-        # torch.distributions.Gamma calls the same function, but on the global generator only
+        # torch.distributions.Gamma calls the same function, but only with the global generator
         return torch._standard_gamma(concentration, generator=self.generator)
 
 
 class KeyedNoise(Noise):
-    """Noise that belongs to rows: what a row gets depends on the seed and its key alone.
+    """Noise of rows that is a function of the seed and the key of the row.
 
-    With a key per row, rows are independent, and neither batch size nor neighbours matter. With a
-    single key, all rows of a call share the same (common) noise.
+    With one key per row, the noise of a row is independent of the other rows and of the batch
+    size. With a single key, all rows of a call have the same (common) noise.
 
     Parameters
     ----------
     seed : int
         First half of the key of the counter-based generator, 64 bits.
     keys : sequence of int
-        Second half: one per row, or a single one for noise that all rows share.
+        Second half: one per row, or a single one for noise that is common to all rows.
     dtype : torch.dtype
         Type of the noise.
     device : torch.device or str
-        Where the noise is needed. It is drawn on the host: the same on every device.
+        Device of the noise. It is drawn on the CPU, so that it is the same on every device.
     """
 
     def __init__(
@@ -96,25 +124,28 @@ class KeyedNoise(Noise):
         self._float = np.float64 if dtype == torch.float64 else np.float32
 
     def _tensor(self, rows: list[np.ndarray]) -> Tensor:
-        noise = np.stack(rows, axis=-2)  # (..., B, L), or (..., 1, L) where the key is shared
+        noise = np.stack(rows, axis=-2)  # (..., B, L), or (..., 1, L) with a single key
         return torch.from_numpy(noise).to(dtype=self.dtype, device=self.device)
 
+    @override
     def normal(self, *shape: int) -> Tensor:
-        """Return N(0, 1) noise of shape (..., B, L), or (..., 1, L) where the key is shared."""
+        """Return N(0, 1) noise of shape (..., B, L), or (..., 1, L) with a single key."""
         size = (*shape[:-2], shape[-1])
         return self._tensor([row.standard_normal(size, dtype=self._float) for row in self._rows])
 
+    @override
     def uniform(self, *shape: int) -> Tensor:
-        """Return noise on [0, 1) of shape (..., B, L), or (..., 1, L) where the key is shared."""
+        """Return noise on [0, 1) of shape (..., B, L), or (..., 1, L) with a single key."""
         size = (*shape[:-2], shape[-1])
         return self._tensor([row.random(size, dtype=self._float) for row in self._rows])
 
+    @override
     def gamma(self, concentration: Tensor) -> Tensor:
-        """Return Gamma(concentration, 1) noise; one shared key needs equal rows."""
+        """Return Gamma(concentration, 1) noise; a single key requires equal rows."""
         value = concentration.detach().cpu().double().numpy()
         size = (*value.shape[:-2], value.shape[-1])
         draws = [
-            # where the key is shared the concentrations are those of any row
+            # with a single key the concentrations are those of the first row
             row.standard_gamma(value[..., b, :], size).astype(self._float)
             for b, row in enumerate(self._rows)
         ]

@@ -1,4 +1,4 @@
-"""Leaving the world, and an estimator that fails, as they were."""
+"""Global state: random generators, precision, logging, and attributes after an error."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from torch import Tensor
 _OURS = {"skmissvae", "sklearn", "joblib"}
 
 
-_SEEDED = threading.RLock()
+_GENERATORS_LOCK = threading.RLock()
 
 
 _LOG = logging.getLogger("skmissvae")
 
 
-def _renew() -> None:
-    """Make a new lock: a child has that of a thread which it has not."""
-    global _SEEDED
-    _SEEDED = threading.RLock()
+def _renew_lock() -> None:
+    """Replace the lock, which in a forked process may be held by a thread that does not exist."""
+    global _GENERATORS_LOCK
+    _GENERATORS_LOCK = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager
 def unchanged_on_error(estimator: object) -> Iterator[None]:
-    """Put all attributes back if the block raises, but those of a running callback."""
+    """Restore all attributes if the block raises, except those of a running callback."""
     before = dict(vars(estimator))
     try:
         yield
@@ -47,7 +47,7 @@ def unchanged_on_error(estimator: object) -> Iterator[None]:
 
 
 def user_stacklevel() -> int:
-    """Return the ``stacklevel`` at which a warning of the caller names the user's own line."""
+    """Return the ``stacklevel`` with which a warning of the caller shows the user's line."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
         level, frame = level + 1, frame.f_back
@@ -55,7 +55,7 @@ def user_stacklevel() -> int:
 
 
 def log_progress(text: str, *values: object) -> None:
-    """Log what a user has asked to be told: on stderr where nobody has set logging up."""
+    """Log progress that a user asked for, on stderr if logging is not configured."""
     if _LOG.hasHandlers():
         _LOG.info(text, *values)
     else:
@@ -64,60 +64,60 @@ def log_progress(text: str, *values: object) -> None:
 
 
 class SeededGenerators:
-    """Makes torch's global generators a stream of one's own, for a while or several.
+    """Seeded state of torch's global generators, within blocks.
 
-    Start values and dropout come from them. All threads share them: one at a time has them, for as
-    long as a block lasts, and finds them where its last block left them. Afterwards they are what
-    they were before.
+    Initial values and dropout are drawn from the global generators, which all threads share. A
+    block holds a lock, continues from the state at the end of the previous block, and restores
+    the state before it.
 
     Parameters
     ----------
     seed : int
-        Where the stream starts.
+        Seed of the first block.
     device : torch.device
-        Whose generator it is beside the host's.
+        Device whose generator is seeded in addition to that of the CPU.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._seed, self._device = seed, device
-        self._reached: list[Tensor] = []
+        self._states: list[Tensor] = []
 
     @contextmanager
     def block(self) -> Iterator[None]:
         """Draw from the stream within the block."""
-        there = self._device.type == "cuda"
-        with _SEEDED, torch.random.fork_rng([self._device] if there else []):
-            if self._reached:
-                torch.set_rng_state(self._reached[0])
-                if there:
-                    torch.cuda.set_rng_state(self._reached[1], self._device)
+        on_gpu = self._device.type == "cuda"
+        with _GENERATORS_LOCK, torch.random.fork_rng([self._device] if on_gpu else []):
+            if self._states:
+                torch.set_rng_state(self._states[0])
+                if on_gpu:
+                    torch.cuda.set_rng_state(self._states[1], self._device)
             else:
                 torch.default_generator.manual_seed(self._seed)
-                if there:
+                if on_gpu:
                     with torch.cuda.device(self._device):
                         torch.cuda.manual_seed(self._seed)
             try:
                 yield
             finally:
-                self._reached = [torch.get_rng_state()]
-                if there:
-                    self._reached.append(torch.cuda.get_rng_state(self._device))
+                self._states = [torch.get_rng_state()]
+                if on_gpu:
+                    self._states.append(torch.cuda.get_rng_state(self._device))
 
 
 def full_precision(device: torch.device) -> torch.autocast:
-    """Let numbers be as precise as they are written, whatever the user's autocast says."""
+    """Disable the user's autocast."""
     return torch.autocast(device.type, enabled=False)
 
 
 @contextmanager
 def inference(device: torch.device) -> Iterator[None]:
-    """Compute without gradients, and with numbers as precise as they are written."""
+    """Compute without gradients and without the user's autocast."""
     with torch.inference_mode(), full_precision(device):
         yield
 
 
 def convert(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
-    """Apply a function to all values of a kind within nested dicts and lists."""
+    """Apply a function to all values of a type in nested dicts, lists and tuples."""
     if isinstance(value, kind):
         return function(value)
     if isinstance(value, dict):

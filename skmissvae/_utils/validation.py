@@ -1,4 +1,8 @@
-"""Checks of parameter values that return what the value must be."""
+"""Checks of parameter values.
+
+A check is a function of a value. It returns None for a valid value, otherwise a description of
+valid values for an error message: "an integer of 1 or more".
+"""
 
 import math
 import numbers
@@ -7,37 +11,36 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from sklearn.utils import check_random_state
 
-#: A check returns what a value must be where it is not so.
 Check = Callable[[object], str | None]
 
 
-def whole(low: int) -> Check:
+def integer(low: int) -> Check:
     """Return a check for an integer of at least ``low``."""
 
     def check(value: object) -> str | None:
-        good = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= low
-        return None if good else f"an integer of {low} or more"
+        valid = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        return None if valid and value >= low else f"an integer of {low} or more"  # type: ignore[operator]
 
     return check
 
 
-def check_minimum(least: int, **given: object) -> None:
-    """Raise a ValueError that names the first argument that is no integer of at least so much."""
-    for name, value in given.items():
-        if wanted := whole(least)(value):
-            raise ValueError(f"{name} must be {wanted}; got {value!r}.")
+def check_minimum(low: int, **parameters: object) -> None:
+    """Raise a ValueError unless all parameters are integers of at least ``low``."""
+    for name, value in parameters.items():
+        if expected := integer(low)(value):
+            raise ValueError(f"{name} must be {expected}; got {value!r}.")
 
 
 def real(low: float, high: float = math.inf, *, above: bool = False) -> Check:
-    """Return a check for a finite number from ``low`` (or above it) to below ``high``."""
+    """Return a check for a finite number from ``low`` (excluded if ``above``) to below ``high``."""
 
     def check(value: object) -> str | None:
-        good = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        good = good and (value > low if above else value >= low) and value < high  # type: ignore[operator]
-        bound = f"above {low:g}" if above else f"of {low:g} or more"
-        return (
-            None if good else f"a number {bound}{f' and below {high:g}' if high < math.inf else ''}"
-        )
+        valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        valid = valid and (value > low if above else value >= low) and value < high  # type: ignore[operator]
+        if valid:
+            return None
+        lower = f"above {low:g}" if above else f"of {low:g} or more"
+        return f"a number {lower}{f' and below {high:g}' if high < math.inf else ''}"
 
     return check
 
@@ -46,19 +49,19 @@ def one_of(*options: str | bool) -> Check:
     """Return a check for one of the options."""
 
     def check(value: object) -> str | None:
-        flag = isinstance(value, (bool, np.bool_))
-        good = any(value == o for o in options if isinstance(o, bool) == flag)
-        return None if good else f"one of {', '.join(map(repr, options))}"
+        is_bool = isinstance(value, (bool, np.bool_))
+        valid = any(value == o for o in options if isinstance(o, bool) == is_bool)
+        return None if valid else f"one of {', '.join(map(repr, options))}"
 
     return check
 
 
-def either(*checks: Check) -> Check:
-    """Return a check that one of the checks is passed."""
+def any_of(*checks: Check) -> Check:
+    """Return a check for values that pass at least one of the checks."""
 
     def check(value: object) -> str | None:
-        wants = [check(value) for check in checks]
-        return None if None in wants else " or ".join(filter(None, wants))
+        expected = [check(value) for check in checks]
+        return None if None in expected else " or ".join(filter(None, expected))
 
     return check
 
@@ -73,13 +76,13 @@ def none(value: object) -> str | None:
     return None if value is None else "None"
 
 
-def a_callable(signature: str) -> Check:
-    """Return a check for a callable, whose signature the message tells."""
+def callable_with(signature: str) -> Check:
+    """Return a check for a callable; the signature is only shown in the error message."""
     return lambda value: None if callable(value) else f"a callable {signature}"
 
 
-def a_random_state(value: object) -> str | None:
-    """Check for what scikit-learn takes as a source of randomness."""
+def valid_random_state(value: object) -> str | None:
+    """Check for an int, a numpy.random.RandomState or None, as scikit-learn does."""
     try:
         check_random_state(value)
     except ValueError:
@@ -87,12 +90,12 @@ def a_random_state(value: object) -> str | None:
     return None
 
 
-def anything(value: object) -> str | None:
-    """Check nothing: another place does."""
+def unchecked(value: object) -> str | None:
+    """Accept every value, for parameters that are validated elsewhere."""
     return None
 
 
-def a_mapping(value: object) -> str | None:
+def mapping(value: object) -> str | None:
     """Check for a mapping."""
     return None if isinstance(value, Mapping) else "a mapping from columns"
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from sklearn.base import DensityMixin
 
 from .._utils.runtime import unchanged_on_error
-from .._utils.validation import either, one_of, whole
+from .._utils.validation import any_of, integer, one_of
 from ..inference.samplers import SAMPLERS, Sampler
 from ..training.callbacks import with_callbacks
 from ..training.defaults import DensityDefaults
@@ -71,7 +71,7 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
         Parameter(
             "int",
             "Components of the posterior mixture, for methods that have one.",
-            whole(1),
+            integer(1),
             "model",
         ),
     ] = 5
@@ -83,7 +83,7 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
             "How to condition on the observed cells of a row, as for the imputers; for DeMissVAE "
             'and its controls also what updates the stored imputations. "auto" is "lair" for them '
             'and "importance" for the other methods.',
-            either(one_of("auto", *SAMPLERS), is_sampler),
+            any_of(one_of("auto", *SAMPLERS), is_sampler),
             "inference",
         ),
     ] = "auto"

@@ -3,7 +3,7 @@
 from operator import attrgetter
 from typing import Annotated
 
-from .._utils.validation import either, one_of, whole
+from .._utils.validation import any_of, integer, one_of
 from ..inference.samplers import SAMPLERS, Sampler
 from .imputer_base import BaseImputer
 from .options import is_sampler
@@ -13,7 +13,7 @@ _K = Parameter(
     "int",
     "Components of the posterior mixture. With K=1 use several ``n_draws``: an importance-weighted "
     "bound with a single draw is the evidence lower bound.",
-    whole(1),
+    integer(1),
     "model",
 )
 
@@ -337,12 +337,12 @@ class DeMissVAEImputer(BaseImputer):
             "int",
             "Stored imputations of each row in training, and components of the posterior of "
             "incomplete rows.",
-            whole(1),
+            integer(1),
             "model",
         ),
     ] = 5
     n_draws: Annotated[
-        int, Parameter("int", "Draws per imputation and training step.", whole(1), "training")
+        int, Parameter("int", "Draws per imputation and training step.", integer(1), "training")
     ] = 1
     min_scale: float = 0.1
     sampler: Annotated[
@@ -352,7 +352,7 @@ class DeMissVAEImputer(BaseImputer):
             "Updates the stored imputations in training, and completes rows with a low effective "
             'sample size. It is read when a method is called; "importance" then uses importance '
             "weights for all rows.",
-            either(one_of(*SAMPLERS), is_sampler),
+            any_of(one_of(*SAMPLERS), is_sampler),
             "inference",
         ),
     ] = "lair"

@@ -27,7 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from .._utils.runtime import unchanged_on_error
-from .._utils.validation import whole
+from .._utils.validation import integer
 from ..tables.codecs import Values, missing, objects
 from ..tables.input_table import InputTable, open_table
 from .imputers import MissSIWAEImputer
@@ -214,7 +214,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             raise TypeError(
                 f"Parameter 'estimator' of {name} must be a {self._kind}; got {self.estimator!r}."
             )
-        want = whole(1)(self.n_imputations)
+        want = integer(1)(self.n_imputations)
         if want is not None:
             raise ValueError(
                 f"Parameter 'n_imputations' of {name} must be {want}; got {self.n_imputations!r}."

@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from .._utils.validation import (
-    a_callable,
-    a_mapping,
-    a_random_state,
-    anything,
-    either,
+    any_of,
+    callable_with,
+    integer,
+    mapping,
     none,
     one_of,
     real,
-    whole,
+    unchecked,
+    valid_random_state,
 )
 from ..inference.samplers import SAMPLERS, Sampler
 from ..tables.codecs import KINDS
@@ -66,7 +66,7 @@ class ModelOptions:
         Parameter(
             "int or None",
             "Number of latents. None is the number of columns that vary, at most 20.",
-            either(whole(1), none),
+            any_of(integer(1), none),
         ),
     ] = None
     prior: Annotated[
@@ -76,7 +76,7 @@ class ModelOptions:
             "Distribution of the latents: standard Normal, Student-t with 5 degrees of freedom, a "
             "learned mixture of 10 Normals, or a callable ``n_latents -> Prior`` such as "
             "``functools.partial(StudentTPrior, df=3)``.",
-            either(one_of(*PRIORS), a_callable("n_latents -> Prior")),
+            any_of(one_of(*PRIORS), callable_with("n_latents -> Prior")),
         ),
     ] = "normal"
     posterior: Annotated[
@@ -87,7 +87,7 @@ class ModelOptions:
             "prior: importance weights are bounded only if the tails of the posterior are the "
             "heavier ones. With factor analysis as initialization, components are diagonal in the "
             "coordinates of the factor-analysis posterior.",
-            either(one_of("auto", *POSTERIORS), a_callable("(n_latents, K) -> Family")),
+            any_of(one_of("auto", *POSTERIORS), callable_with("(n_latents, K) -> Family")),
         ),
     ] = "auto"
     likelihood: Annotated[
@@ -101,7 +101,7 @@ class ModelOptions:
             'or binary with "bernoulli"; columns of other kinds have their own observation models. '
             '"cross_entropy" is for grey values from 0 to 1 and is not a density: see '
             "``CrossEntropyLikelihood``.",
-            anything,
+            unchecked,
         ),
     ] = "normal"
     min_scale: Annotated[
@@ -137,9 +137,9 @@ class ModelOptions:
         ),
     ] = None
     n_hidden: Annotated[
-        int, Parameter("int", "Width of the hidden layers of both networks.", whole(1))
+        int, Parameter("int", "Width of the hidden layers of both networks.", integer(1))
     ] = 128
-    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", whole(0))] = 2
+    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", integer(0))] = 2
     dropout: Annotated[
         float,
         Parameter(
@@ -163,7 +163,7 @@ class TrainingOptions:
             "int",
             "Draws from the posterior per row and training step; per row and component if draws "
             "are stratified.",
-            whole(1),
+            integer(1),
         ),
     ] = 10
     gradient: Annotated[
@@ -205,7 +205,7 @@ class TrainingOptions:
             "``max_iter_``: the epochs of 2,500 steps, from 10 to 200; imputers that are "
             "initialized from factor analysis use fewer. The encoder of incomplete rows of "
             "DeMissVAE is trained for half as many epochs more.",
-            either(whole(1), none),
+            any_of(integer(1), none),
         ),
     ] = None
     batch_size: Annotated[
@@ -215,7 +215,7 @@ class TrainingOptions:
             "Rows per training step. None is 64, or 128 for imputers that initialize all columns "
             "from factor analysis if these are numeric and there are at least 600 rows. Reported "
             "as ``batch_size_``.",
-            either(whole(1), none),
+            any_of(integer(1), none),
         ),
     ] = None
     learning_rate: Annotated[
@@ -224,7 +224,7 @@ class TrainingOptions:
             "float or None",
             "Peak learning rate. None is 0.002, or 0.004 for the tables for which "
             "``batch_size=None`` is 128. Reported as ``learning_rate_``.",
-            either(real(0, above=True), none),
+            any_of(real(0, above=True), none),
         ),
     ] = None
     optimizer: Annotated[
@@ -232,7 +232,7 @@ class TrainingOptions:
         Parameter(
             "AdamW or None",
             "Learning-rate schedule, weight decay and gradient clipping. None is ``AdamW()``.",
-            either(is_adamw, none),
+            any_of(is_adamw, none),
         ),
     ] = None
     early_stopping: Annotated[
@@ -244,7 +244,7 @@ class TrainingOptions:
             "n_iter_no_change=10, tol=1e-4)`` sets the details; for densities the default of "
             '``n_iter_no_change`` is 40. "auto" holds rows out if there are at least 5,000 (100 '
             "for densities). Reported as ``early_stopping_``.",
-            either(one_of("auto", True, False), is_early_stopping),
+            any_of(one_of("auto", True, False), is_early_stopping),
         ),
     ] = "auto"
     warm_start: Annotated[
@@ -262,7 +262,7 @@ class TrainingOptions:
             'Device of the computations: "cpu", "cuda", "cuda:1"; "auto" is a CUDA device if there '
             "is one. It is read when a method is called; a fitted model is on the CPU between "
             "calls.",
-            anything,
+            unchecked,
         ),
     ] = "auto"
     random_state: Annotated[
@@ -270,7 +270,7 @@ class TrainingOptions:
         Parameter(
             "int, RandomState instance or None",
             "Source of all randomness; an int makes results reproducible.",
-            a_random_state,
+            valid_random_state,
         ),
     ] = None
     verbose: Annotated[
@@ -280,7 +280,7 @@ class TrainingOptions:
             "0 is silent; 1 reports about ten epochs of a fit, 2 every epoch, to the logger "
             '"skmissvae" at level INFO, or on stderr if logging has no handler. scikit-learn\'s '
             "callbacks (1.9 and later) draw progress bars.",
-            whole(0),
+            integer(0),
         ),
     ] = 0
 
@@ -300,7 +300,7 @@ class InferenceOptions:
             "1,024 draws, or below ten) get as many draws from a proposal that is adapted to the "
             "row. With at most 128, many rows are computed at a time, which is several times as "
             "fast. It is read when a method is called.",
-            whole(1),
+            integer(1),
         ),
     ] = 1000
     sampler: Annotated[
@@ -311,7 +311,7 @@ class InferenceOptions:
             "by pseudo-Gibbs, Metropolis-within-Gibbs or latent-adaptive importance resampling "
             "(LAIR). An object such as ``LAIR(n_steps=100)`` sets the details. ``score_samples`` "
             "always uses importance weights. It is read when a method is called.",
-            either(one_of(*SAMPLERS), is_sampler),
+            any_of(one_of(*SAMPLERS), is_sampler),
         ),
     ] = "importance"
 
@@ -327,7 +327,7 @@ class TableOptions:
         Parameter(
             "number, str, np.nan, None or pd.NA",
             "Marker of missing cells in addition to NaN, None, pandas.NA and NaT.",
-            anything,
+            unchecked,
         ),
     ] = np.nan
     feature_kinds: Annotated[
@@ -340,7 +340,7 @@ class TableOptions:
             "integers are binary, ordered categories ordinal, other categories and strings "
             "categorical, integers counts (integers if some are negative), the rest continuous. "
             "All columns of a numeric array are continuous. ``feature_kinds_`` reports the result.",
-            either(a_mapping, none),
+            any_of(mapping, none),
         ),
     ] = None
     handle_unknown: Annotated[
@@ -391,7 +391,7 @@ class ImputationOptions:
             "from columns (names or indices), including dates. Imputations are draws and means of "
             "the model given that they are within the bounds, so that no mass accumulates at the "
             "bounds. It is read when a method is called.",
-            either(is_bound, a_mapping, none),
+            any_of(is_bound, mapping, none),
         ),
     ] = None
     max_value: Annotated[
@@ -399,7 +399,7 @@ class ImputationOptions:
         Parameter(
             "float, mapping or None",
             "Upper bound of imputed numbers, like ``min_value``.",
-            either(is_bound, a_mapping, none),
+            any_of(is_bound, mapping, none),
         ),
     ] = None
     add_indicator: Annotated[
@@ -420,7 +420,7 @@ class ImputationOptions:
             "imputations reflect the uncertainty of the model: inference from small tables needs "
             "as many models as imputations. ``transform``, scores and samples use the model of all "
             "rows. With 0, all imputations come from that model.",
-            whole(0),
+            integer(0),
         ),
     ] = 0
     n_jobs: Annotated[
@@ -429,7 +429,7 @@ class ImputationOptions:
             "int or None",
             "Number of processes that fit the bootstrap models; None is 1 or that of "
             "joblib.parallel_config, and -1 is all cores. Results do not depend on it.",
-            either(is_n_jobs, none),
+            any_of(is_n_jobs, none),
         ),
     ] = None
     calibrate: Annotated[

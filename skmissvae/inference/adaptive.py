@@ -116,7 +116,7 @@ def adapt_proposal(
             walks &= power < 1
         if standard is None or not walks.any():
             break
-        fresh = gaussian.at(standard)
+        fresh = gaussian.transform(standard)
         at_fresh = torch.stack([one.log_prob(fresh).T for one in sources], 1)
         log_q = torch.cat([log_q, at_fresh], -1)
         joint = [vae.log_joint(x, observed, piece).T for piece in fresh.split(held)]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from .._utils.runtime import inference
-from .._utils.validation import check_minimum, whole
+from .._utils.validation import check_minimum, integer
 from ..estimators.base import BaseVAE
 from ..inference.weights import finite_log_weights
 from ..vae.distributions import LatentDistribution
@@ -179,7 +179,7 @@ class LatentDisplay:
         n_rows = len(table.x)
         chosen = list(rows)
         for row in chosen:
-            if whole(0)(row) or row >= n_rows:
+            if integer(0)(row) or row >= n_rows:
                 raise ValueError(
                     f"rows must be positions of rows of X, from 0 to {n_rows - 1}; got {row!r}."
                 )

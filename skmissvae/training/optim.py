@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from .._utils.validation import check_fields, either, infinity, one_of, real, whole
+from .._utils.validation import any_of, check_fields, infinity, integer, one_of, real
 
 Schedule = Literal["cosine", "constant"]
 
@@ -58,7 +58,7 @@ class AdamW:
             self,
             schedule=one_of("cosine", "constant"),
             weight_decay=real(0),
-            max_grad_norm=either(real(0, above=True), infinity),
+            max_grad_norm=any_of(real(0, above=True), infinity),
         )
 
 
@@ -90,7 +90,7 @@ class EarlyStopping:
         check_fields(
             self,
             validation_fraction=real(0, 1, above=True),
-            n_iter_no_change=whole(1),
+            n_iter_no_change=integer(1),
             tol=real(0),
         )
 

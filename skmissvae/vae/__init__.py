@@ -1,4 +1,4 @@
-"""The variational autoencoder: distributions, priors, posteriors, likelihoods, networks, bounds."""
+"""Variational autoencoder: distributions, priors, posteriors, likelihoods, networks, bounds."""
 
 from .bounds import elbo, iwelbo
 from .distributions import (

@@ -1,4 +1,4 @@
-"""Mixtures of diagonal distributions: the variational posteriors and the priors of the package."""
+"""Mixtures of diagonal distributions, which variational posteriors and priors are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .._utils.matmul import matrix_times_draws
 from .._utils.random import Noise
@@ -26,25 +27,25 @@ class Component(ABC):
         """Return log q_k(z): (..., *batch, K or 1, L) -> (..., *batch, K)."""
 
     @abstractmethod
-    def standard(self, noise: Noise, *shape: int) -> Tensor:
+    def standard_draws(self, noise: Noise, *shape: int) -> Tensor:
         """Return draws with location 0 and scale 1: (..., L)."""
 
     @abstractmethod
-    def gaussian(self, noise: Noise, *shape: int) -> DiagonalNormal:
-        """Return the components as Normals given mixing scales of shape (n, *batch, L)."""
+    def given_mixing_scales(self, noise: Noise, *shape: int) -> DiagonalNormal:
+        """Return the components, Normal given drawn mixing scales of shape (n, *batch, L)."""
 
     @abstractmethod
-    def like(self, loc: Tensor, scale: Tensor) -> Component:
-        """Return the same kind of distribution elsewhere."""
+    def with_loc_scale(self, loc: Tensor, scale: Tensor) -> Component:
+        """Return the same kind of distribution with other locations and scales."""
 
     @abstractmethod
     def detach(self) -> Component:
         """Return the same distribution without gradients to its parameters."""
 
     def expand(self, *batch: int) -> Component:
-        """Return the same distribution for every element of a batch."""
+        """Return the same distribution expanded to a batch."""
         shape = (*batch, *self.loc.shape[-2:])
-        return self.like(self.loc.expand(shape), self.scale.expand(shape))
+        return self.with_loc_scale(self.loc.expand(shape), self.scale.expand(shape))
 
 
 class DiagonalNormal(Component):
@@ -59,34 +60,34 @@ class DiagonalNormal(Component):
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         self.loc, self.scale = loc, scale
 
+    @override
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log N_k(z)."""
         return normal_log_prob(z, self.loc, self.scale).sum(-1)
 
-    def standard(self, noise: Noise, *shape: int) -> Tensor:
-        """Return N(0, 1) draws."""
+    @override
+    def standard_draws(self, noise: Noise, *shape: int) -> Tensor:
         return noise.normal(*shape)
 
-    def gaussian(self, noise: Noise, *shape: int) -> DiagonalNormal:
-        """Return itself: there are no mixing scales."""
+    @override
+    def given_mixing_scales(self, noise: Noise, *shape: int) -> DiagonalNormal:
         return self
 
-    def like(self, loc: Tensor, scale: Tensor) -> DiagonalNormal:
-        """Return Normals elsewhere."""
+    @override
+    def with_loc_scale(self, loc: Tensor, scale: Tensor) -> DiagonalNormal:
         return DiagonalNormal(loc, scale)
 
+    @override
     def detach(self) -> DiagonalNormal:
-        """Return the same distribution without gradients to its parameters."""
         return DiagonalNormal(self.loc.detach(), self.scale.detach())
 
 
 class DiagonalStudentT(Component):
-    """Student-t components, independent over the latents.
+    """Student-t components with independent latents.
 
     Parameters
     ----------
     df : Tensor of shape (L,)
-        Degrees of freedom, the same for all components.
+        Degrees of freedom, common to all components.
     loc, scale : Tensor of shape (*batch, K, L)
         Locations and scales.
     """
@@ -94,37 +95,38 @@ class DiagonalStudentT(Component):
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
         self.df, self.loc, self.scale = df, loc, scale
 
+    @override
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log t_k(z)."""
         return student_t_log_prob(z, self.df, self.loc, self.scale).sum(-1)
 
-    def standard(self, noise: Noise, *shape: int) -> Tensor:
-        """Return Student-t draws as Normal draws of random scale."""
+    @override
+    def standard_draws(self, noise: Noise, *shape: int) -> Tensor:
+        """Return Student-t draws as Normal draws with random scales."""
         return mixing_scale(noise, self.df.expand(shape)) * noise.normal(*shape)
 
-    def gaussian(self, noise: Noise, *shape: int) -> DiagonalNormal:
-        """Return Normal components given mixing scales that they share.
+    @override
+    def given_mixing_scales(self, noise: Noise, *shape: int) -> DiagonalNormal:
+        """Return Normal components given mixing scales that are common to all components.
 
-        As the degrees of freedom are the same for all components, a mixture of Student-t's is,
-        given these scales, a mixture of Normals with the same weights: whatever is known of those
-        applies.
+        As all components have the same degrees of freedom, a mixture of Student-t distributions
+        given these scales is a mixture of Normals with the same weights.
         """
         mixing = mixing_scale(noise, self.df.expand(shape)).unsqueeze(-2)  # (n, *batch, 1, L)
         return DiagonalNormal(self.loc.expand_as(self.scale * mixing), self.scale * mixing)
 
-    def like(self, loc: Tensor, scale: Tensor) -> DiagonalStudentT:
-        """Return Student-t's elsewhere."""
+    @override
+    def with_loc_scale(self, loc: Tensor, scale: Tensor) -> DiagonalStudentT:
         return DiagonalStudentT(self.df, loc, scale)
 
+    @override
     def detach(self) -> DiagonalStudentT:
-        """Return the same distribution without gradients to its parameters."""
         return DiagonalStudentT(self.df.detach(), self.loc.detach(), self.scale.detach())
 
 
 class LatentDistribution(ABC):
-    """A distribution of latents, a mixture in some coordinates: batch (*batch,), event (L,)."""
+    """Distribution of latents, a mixture in some coordinates: batch (*batch,), event (L,)."""
 
-    log_pi: Tensor  # (*batch, K)   logarithms of the weights, normalised
+    log_pi: Tensor  # (*batch, K)   logarithms of the normalized weights
 
     @property
     def n_components(self) -> int:
@@ -145,7 +147,7 @@ class LatentDistribution(ABC):
 
     @abstractmethod
     def expand(self, *batch: int) -> Self:
-        """Return the same distribution for every element of a batch."""
+        """Return the same distribution expanded to a batch."""
 
     @abstractmethod
     def detach(self) -> Self:
@@ -162,8 +164,8 @@ class LatentDistribution(ABC):
         noise : Noise
             Source of the noise.
         systematic : bool
-            Allot the draws to the components in proportion to their weights (systematic
-            resampling) rather than independently: still unbiased, with less variance.
+            Draw components by systematic resampling rather than independently, which is unbiased
+            with less variance.
 
         Returns
         -------
@@ -193,7 +195,7 @@ class LatentDistribution(ABC):
         """
 
     def log_prob_pooled(self, z: Tensor) -> Tensor:
-        """Return the log-density of the equal mixture over the first batch axis.
+        """Return the log-density of the mixture over the first batch axis, with equal weights.
 
         Batch (n, *batch): (M, *batch, L) -> (M, *batch).
         """
@@ -202,20 +204,20 @@ class LatentDistribution(ABC):
 
 
 class Mixture(LatentDistribution):
-    r"""A mixture of diagonal components, q(z) = sum_k pi_k q_k(z).
+    r"""Mixture of diagonal components, q(z) = sum_k pi_k q_k(z).
 
     Parameters
     ----------
     log_pi : Tensor of shape (*batch, K)
-        Logarithms of the weights, normalised.
+        Logarithms of the normalized weights.
     component : Component
         Batch (*batch, K), event (L,).
 
     Notes
     -----
-    The two ways of drawing are those of [1]_: ancestral draws have gradients to locations, scales
-    and weights by implicit reparameterisation [2]_, stratified draws take ``n`` from each
-    component and carry its weight as their mass.
+    Both methods of drawing are those of [1]_: ancestral draws have gradients to locations, scales
+    and weights by implicit reparameterization [2]_; stratified draws are ``n`` per component, and
+    their mass is the weight of the component.
 
     References
     ----------
@@ -227,33 +229,33 @@ class Mixture(LatentDistribution):
     def __init__(self, log_pi: Tensor, component: Component) -> None:
         self.log_pi, self.component = log_pi, component
 
+    @override
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z): (M, *batch, L) -> (M, *batch)."""
         log_q = self.component.log_prob(z.unsqueeze(-2))  # (M, *batch, K)
         if self.n_components == 1:
             return log_q.squeeze(-1)
         return torch.logsumexp(self.log_pi + log_q, -1)
 
+    @override
     def centres(self) -> tuple[Tensor, Tensor]:
-        """Return locations and scales of the components, (*batch, K, L) each."""
         return self.component.loc, self.component.scale
 
+    @override
     def mean(self) -> Tensor:
-        """Return E[z], (*batch, L)."""
         return (self.log_pi.exp().unsqueeze(-1) * self.component.loc).sum(-2)
 
+    @override
     def expand(self, *batch: int) -> Mixture:
-        """Return the same distribution for every element of a batch."""
         return Mixture(self.log_pi.expand(*batch, self.n_components), self.component.expand(*batch))
 
+    @override
     def detach(self) -> Mixture:
-        """Return the same distribution without gradients to any parameter, weights included."""
         return Mixture(self.log_pi.detach(), self.component.detach())
 
+    @override
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Draw components by their weights, then points from them."""
         batch, n_latents = self.log_pi.shape[:-1], self.component.loc.shape[-1]
-        normal = self.component.gaussian(noise, n, *batch, n_latents)
+        normal = self.component.given_mixing_scales(noise, n, *batch, n_latents)
         standard = noise.normal(n, *batch, n_latents)
         log_mass = self.log_pi.new_full((n, *batch), -math.log(n))
         if self.n_components == 1:
@@ -268,12 +270,12 @@ class Mixture(LatentDistribution):
             z = loc + scale * standard  # (n, *batch, L)
         return reparameterize_mixture(z, self.log_pi, normal.loc, normal.scale), log_mass
 
+    @override
     def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Draw n points from each component."""
         loc = self.component.loc.movedim(-2, 0)  # (K, *batch, L)
         scale = self.component.scale.movedim(-2, 0)
         log_pi = self.log_pi.movedim(-1, 0)  # (K, *batch)
-        z = loc + scale * self.component.standard(noise, n, *loc.shape)
+        z = loc + scale * self.component.standard_draws(noise, n, *loc.shape)
         log_mass = (log_pi - math.log(n)).expand(n, *log_pi.shape)
         return z.flatten(0, 1), log_mass.flatten(0, 1)
 
@@ -284,23 +286,23 @@ class Mixture(LatentDistribution):
         if systematic:
             steps = torch.arange(n, device=u.device, dtype=u.dtype)
             u = (u + steps.view(n, *[1] * (len(batch) + 1))) / n
-        below = self.log_pi.exp().cumsum(-1)[..., :-1]  # (*batch, K - 1)
-        return (u > below).sum(-1)
+        cumulative = self.log_pi.exp().cumsum(-1)[..., :-1]  # (*batch, K - 1)
+        return (u > cumulative).sum(-1)
 
 
 class AffineMixture(LatentDistribution):
-    r"""The distribution of z = m + C u, where u has a mixture of diagonal components.
+    r"""Distribution of z = m + C u, where u has a mixture of diagonal components.
 
     Parameters
     ----------
     base : LatentDistribution
         Distribution of u, batch (*batch,), event (L,).
     loc : Tensor of shape (*batch, L)
-        The shift m.
+        Shift m.
     factor : Tensor of shape (*batch, L, L)
-        The matrix C, triangular.
+        Triangular matrix C.
     inverse : Tensor of shape (*batch, L, L)
-        Its inverse.
+        Inverse of C.
     """
 
     def __init__(
@@ -309,60 +311,60 @@ class AffineMixture(LatentDistribution):
         self.log_pi, self.base = base.log_pi, base
         self.loc, self.factor, self.inverse = loc, factor, inverse
 
-    def at(self, u: Tensor) -> Tensor:
+    def transform(self, u: Tensor) -> Tensor:
         """Return m + C u: (M, *batch, L), likewise."""
         return self.loc + matrix_times_draws(self.factor, u)
 
+    @override
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z): (M, *batch, L) -> (M, *batch)."""
         log_volume = self.inverse.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
         return self.base.log_prob(matrix_times_draws(self.inverse, z - self.loc)) + log_volume
 
+    @override
     def mean(self) -> Tensor:
-        """Return E[z], (*batch, L)."""
         return self.loc + (self.factor @ self.base.mean().unsqueeze(-1)).squeeze(-1)
 
+    @override
     def centres(self) -> tuple[Tensor, Tensor]:
-        """Return locations and marginal scales of the components, (*batch, K, L) each."""
         loc, scale = self.base.centres()
         variance = scale.square() @ self.factor.square().mT
         return self.loc.unsqueeze(-2) + loc @ self.factor.mT, variance.sqrt()
 
+    @override
     def expand(self, *batch: int) -> AffineMixture:
-        """Return the same distribution for every element of a batch."""
         factor, inverse = (c.expand(*batch, *c.shape[-2:]) for c in (self.factor, self.inverse))
         loc = self.loc.expand(*batch, self.loc.shape[-1])
         return AffineMixture(self.base.expand(*batch), loc, factor, inverse)
 
+    @override
     def detach(self) -> AffineMixture:
-        """Return the same distribution without gradients to any parameter."""
-        moved = (c.detach() for c in (self.loc, self.factor, self.inverse))
-        return AffineMixture(self.base.detach(), *moved)
+        parameters = (c.detach() for c in (self.loc, self.factor, self.inverse))
+        return AffineMixture(self.base.detach(), *parameters)
 
+    @override
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Draw components by their weights, then points from them."""
         u, log_mass = self.base.ancestral(n, noise, systematic=systematic)
-        return self.at(u), log_mass
+        return self.transform(u), log_mass
 
+    @override
     def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Draw n points from each component."""
         u, log_mass = self.base.stratified(n, noise)
-        return self.at(u), log_mass
+        return self.transform(u), log_mass
 
 
 class DefensiveMixture:
-    r"""Proposals of rows with a share of others [1]_.
+    r"""Defensive mixture of two proposals for importance sampling [1]_.
 
     .. math:: q(z) = (1 - s)\, q_1(z) + s\, q_0(z)
 
-    No importance weight is more than 1 / s times what it would be by the other alone.
+    Importance weights are at most 1 / s times those of the defensive proposal :math:`q_0`.
 
     Parameters
     ----------
-    first, other : LatentDistribution
-        The proposals and the others, both of batch (B,).
+    proposal, defensive : LatentDistribution
+        The proposals :math:`q_1` and :math:`q_0`, with batch (B,).
     share : float
-        The other's part s of the draws.
+        Weight s of the defensive proposal.
 
     References
     ----------
@@ -370,35 +372,38 @@ class DefensiveMixture:
        distributions. Technometrics 37.
     """
 
-    def __init__(self, first: LatentDistribution, other: LatentDistribution, share: float) -> None:
-        self.first, self.other, self.share = first, other, share
+    def __init__(
+        self, proposal: LatentDistribution, defensive: LatentDistribution, share: float
+    ) -> None:
+        self.proposal, self.defensive, self.share = proposal, defensive, share
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z): (M, B, L) -> (M, B)."""
-        first = self.first.log_prob(z) + math.log1p(-self.share)
-        return torch.logaddexp(first, self.other.log_prob(z) + math.log(self.share))
+        log_proposal = self.proposal.log_prob(z) + math.log1p(-self.share)
+        return torch.logaddexp(log_proposal, self.defensive.log_prob(z) + math.log(self.share))
 
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Draw from both, in proportion to their shares: (n, B, L), (n, B)."""
-        n_other = math.floor(self.share * n)
-        rest = self.share * n - n_other
-        # what is left of a draw falls to either by chance
-        falls = noise.uniform(1, 1, 1).double() + rest >= 1
+        """Draw from both proposals in proportion to their weights: (n, B, L), (n, B)."""
+        n_defensive = math.floor(self.share * n)
+        rest = self.share * n - n_defensive
+        # the proposal of the last draw is random if share * n is not an integer
+        last_is_defensive = noise.uniform(1, 1, 1).double() + rest >= 1
 
-        def drawn(part: LatentDistribution, k: int) -> Tensor:
-            return part.ancestral(k, noise, systematic=systematic)[0]
+        def draw(q: LatentDistribution, k: int) -> Tensor:
+            return q.ancestral(k, noise, systematic=systematic)[0]
 
-        last = int(rest > 0)
-        parts = ((self.first, n - n_other - last), (self.other, n_other))
-        z = [drawn(part, k) for part, k in parts if k]
-        if last:
-            z.append(torch.where(falls, drawn(self.other, 1), drawn(self.first, 1)))
-        whole = torch.cat(z)
-        return whole, whole.new_full(whole.shape[:-1], -math.log(n))
+        n_last = int(rest > 0)
+        sizes = ((self.proposal, n - n_defensive - n_last), (self.defensive, n_defensive))
+        draws = [draw(q, k) for q, k in sizes if k]
+        if n_last:
+            last = torch.where(last_is_defensive, draw(self.defensive, 1), draw(self.proposal, 1))
+            draws.append(last)
+        z = torch.cat(draws)
+        return z, z.new_full(z.shape[:-1], -math.log(n))
 
 
 class Proposal(Protocol):
-    """What importance draws can come from, batch (B,) and event (L,)."""
+    """Proposal distribution of importance sampling, batch (B,) and event (L,)."""
 
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
         """Return n draws per row and the logarithms of their masses: (n, B, L), (n, B)."""

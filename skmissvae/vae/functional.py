@@ -1,63 +1,29 @@
-"""Log-densities and maps of parameters, elementwise."""
+"""Elementwise log-densities, and transforms of parameters."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .._utils.random import Noise
-from .._utils.vmap_mode import is_batched
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-_LINEAR_FROM = 20.0  # where softplus is the identity, as torch has it
+_LINEAR_FROM = 20.0  # torch's softplus is the identity above
 
 
 def normal_log_prob(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """Return log N(x; loc, scale^2) elementwise; it has first derivatives."""
-    if is_batched():
-        return standard_normal_log_prob((x - loc) / scale, scale)
-    log_p: Tensor = _NormalLogProb.apply(x, loc, scale)
-    return log_p
+    """Return log N(x; loc, scale^2) elementwise."""
+    return standard_normal_log_prob((x - loc) / scale, scale)
 
 
 def standard_normal_log_prob(standard: Tensor, scale: Tensor) -> Tensor:
-    """Return the log-density of a Normal at standardised values."""
-    rest = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
-    return torch.addcmul(rest, standard, standard, value=-0.5)
-
-
-class _NormalLogProb(torch.autograd.Function):
-    """The log-density of a Normal in half of the passes over memory that autograd would take."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-        standard = (x - loc) / scale
-        ctx.save_for_backward(standard, scale)
-        ctx.shapes = x.shape, loc.shape, scale.shape
-        return standard_normal_log_prob(standard, scale)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        standard, scale = ctx.saved_tensors
-        by_x, by_loc, by_scale = ctx.needs_input_grad
-        pull = grad * standard
-        dx = dloc = dscale = None
-        if by_scale:
-            dscale = torch.addcmul(-grad, pull, standard).div_(scale).sum_to_size(ctx.shapes[2])
-        if by_x or by_loc:
-            pull.div_(scale)
-        if by_x:
-            dx = -pull.sum_to_size(ctx.shapes[0])
-        if by_loc:
-            dloc = pull.sum_to_size(ctx.shapes[1])
-        return dx, dloc, dscale
+    """Return log N(x; loc, scale^2) elementwise at standard values (x - loc) / scale."""
+    constant = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
+    return torch.addcmul(constant, standard, standard, value=-0.5)
 
 
 def student_t_log_prob(x: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -68,22 +34,21 @@ def student_t_log_prob(x: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Ten
 
 
 def mixing_scale(noise: Noise, df: Tensor) -> Tensor:
-    """Return draws of the scale of a Normal that is then Student-t: degrees of freedom, likewise.
+    """Draw standard deviations such that a Normal is Student-t: df of any shape, likewise.
 
-    A Student-t is a Normal whose precision is Gamma distributed.
+    A Student-t is a Normal with a Gamma distributed precision.
     """
     half_df = 0.5 * df
-    # in float32 a gamma draw can underflow to zero where the degrees of freedom are few
+    # with few degrees of freedom a gamma draw can underflow to zero in float32
     return (noise.gamma(half_df) / half_df).clamp_min(1e-12).rsqrt()
 
 
 def softplus_above(raw: Tensor, floor: float) -> Tensor:
-    """Return numbers above a floor, of any numbers."""
+    """Return softplus(raw) + floor, which maps all numbers to numbers above the floor."""
     return nn.functional.softplus(raw) + floor
 
 
 def raw_above(value: Tensor, floor: float) -> Tensor:
-    """Return the numbers of which ``softplus_above`` makes values that lie above the floor."""
-    off = value - floor
-    # softplus leaves large numbers as they are
-    return torch.where(off > _LINEAR_FROM, off, off.clamp_max(_LINEAR_FROM).expm1().log())
+    """Return the inverse of ``softplus_above`` at values above the floor."""
+    excess = value - floor
+    return torch.where(excess > _LINEAR_FROM, excess, excess.clamp_max(_LINEAR_FROM).expm1().log())

@@ -1,6 +1,6 @@
-"""Variational families: modules that turn the encoder's outputs into a Mixture per row.
+"""Variational families: modules that map the encoder's outputs to a Mixture for each row.
 
-And the coordinates that such a mixture can be written in.
+And the factor-analysis posterior, which gives the coordinates of these mixtures.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from .._utils.matmul import must_separate_rows, pad_to_cache_line, rows_times_matrix
 from .distributions import (
@@ -24,11 +25,12 @@ from .distributions import (
 )
 from .functional import raw_above, softplus_above
 
-_GUIDE_LIMIT = 10.0  # standard deviations of a column
+# residuals in standard deviations of a column are clamped for the factor-analysis posterior
+_RESIDUAL_LIMIT = 10.0
 
 
 class Family(nn.Module, ABC):
-    """A mixture of K diagonal components per row.
+    """Variational family of mixtures of K diagonal components.
 
     Parameters
     ----------
@@ -37,13 +39,13 @@ class Family(nn.Module, ABC):
     n_components : int
         Number of components K.
     weights : {"learned", "equal"}
-        Whether each row's weights are outputs of the encoder, or 1 / K.
+        Weights of the components as outputs of the encoder, or 1 / K.
     min_scale : float
-        Floor of the scales. It keeps the ratio of distribution function and density finite, on
-        which implicit reparameterisation rests.
+        Floor of the scales. It keeps ratios of distribution functions and densities finite, which
+        implicit reparameterization needs.
     """
 
-    #: Degrees of freedom of the tails, where they start from if they are learned.
+    #: Degrees of freedom of the tails; their initial value if they are learned.
     tail: float = math.inf
 
     def __init__(
@@ -68,10 +70,10 @@ class Family(nn.Module, ABC):
         """Number of parameters P per row."""
         return sum(self.sizes)
 
-    def standard(self) -> Tensor:
-        """Return the parameters (P,) of components with location 0 and scale 1, alike in weight."""
+    def standard_params(self) -> Tensor:
+        """Return the parameters (P,) of components with location 0, scale 1 and equal weights."""
         params = torch.zeros(self.n_params)
-        # a floor of one or more leaves little above it
+        # or just above a floor of one or more
         scale = torch.tensor(max(1.0, self.min_scale + 0.01))
         params[self.sizes[0] : self.sizes[0] + self.sizes[1]] = raw_above(scale, self.min_scale)
         return params
@@ -93,20 +95,20 @@ class Family(nn.Module, ABC):
 class NormalFamily(Family):
     """Mixture of diagonal Normals."""
 
+    @override
     def component(self, loc: Tensor, scale: Tensor) -> Component:
-        """Return Normal components."""
         return DiagonalNormal(loc, scale)
 
 
 class StudentTFamily(Family):
-    """Mixture of diagonal Student-t's.
+    """Mixture of diagonal Student-t distributions.
 
     Parameters
     ----------
     n_latents, n_components, weights, min_scale
         As in Family.
     df : float
-        Degrees of freedom, above 2; the start value where they are learned.
+        Degrees of freedom, above 2; the initial value if they are learned.
     learn_df : bool
         Whether the degrees of freedom, one per latent, are learned.
     """
@@ -128,34 +130,34 @@ class StudentTFamily(Family):
         raw = raw_above(torch.full((n_latents,), float(df)), 2)
         self.raw_df = nn.Parameter(raw, requires_grad=learn_df)
 
+    @override
     def component(self, loc: Tensor, scale: Tensor) -> Component:
-        """Return Student-t components."""
         return DiagonalStudentT(softplus_above(self.raw_df, 2), loc, scale)
 
 
 class FactorAnalysisPosterior(nn.Module):
-    r"""The exact posterior of factor analysis, as coordinates for other posteriors.
+    r"""The exact posterior of factor analysis, as coordinates of other posteriors.
 
-    Under x = W z + b + noise, with z ~ N(0, I), the latents of a row are Normal given whichever of
-    its cells are observed, with
+    Under x = W z + b + noise with z ~ N(0, I), the latents given any observed cells of a row are
+    Normal with precision and mean
 
     .. math:: \Lambda = I + \sum_{d\ obs} w_d w_d^T / v_d, \qquad
               m = \Lambda^{-1} \sum_{d\ obs} w_d (x_d - b_d) / v_d.
 
-    An encoder's mixture is taken as that of u in z = m + C u, with C C^T the inverse of
-    :math:`\Lambda`. Where it is N(0, I) the posterior is exact for each pattern of holes; what is
-    left to learn is how the model differs from factor analysis. Without loadings, as a new guide
-    is, u is z. With other priors it is but a guide.
+    The encoder's mixture is the distribution of u in z = m + C u, with C C^T the inverse of
+    :math:`\Lambda`. If it is N(0, I), the posterior is exact under factor analysis for each
+    missingness pattern, so that the encoder learns the deviation of the model from factor analysis.
+    Initially the loadings are zero, and u is z. With other priors the posterior is approximate.
 
     Parameters
     ----------
-    n_straight, n_latents : int
-        Numbers of straightened columns S and of latents L.
+    n_linear, n_latents : int
+        Numbers of linearized columns S and of latents L.
     """
 
     loadings: Tensor  # (S, L)
     intercept: Tensor  # (S,)
-    precision: Tensor  # (S,)   of the noise; 0 for columns that tell nothing
+    precision: Tensor  # (S,)   of the noise; 0 for columns without information
 
     def __init__(self, n_linear: int, n_latents: int) -> None:
         super().__init__()
@@ -165,29 +167,29 @@ class FactorAnalysisPosterior(nn.Module):
 
     @torch.no_grad()
     def forward(self, u: LatentDistribution, x: Tensor, observed: Tensor) -> AffineMixture:
-        """Return the distribution of z, batch (*batch,): also (*batch, S), (*batch, S) bool."""
-        # in double precision: many columns tell of few latents almost exactly
+        """Return the distribution of z, batch (*batch,); x and observed are (*batch, S)."""
+        # in double precision, as many columns determine few latents almost exactly
         loadings, n_latents = self.loadings.double(), self.loadings.shape[-1]
         if x.dim() == 2 and must_separate_rows(len(x)):
-            loadings = pad_to_cache_line(loadings)  # more latents, of which nothing tells
+            loadings = pad_to_cache_line(loadings)  # with additional latents without loadings
         scaled = loadings * self.precision.unsqueeze(-1)
         outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(-2)  # (S, L * L)
         identity = torch.eye(loadings.shape[-1], dtype=outer.dtype, device=outer.device)
         precision = (
             rows_times_matrix(observed.to(outer), outer).unflatten(-1, identity.shape) + identity
         )
-        root, _ = torch.linalg.cholesky_ex(precision)  # of no error: the least eigenvalue is 1
+        root, _ = torch.linalg.cholesky_ex(precision)  # cannot fail: eigenvalues are at least 1
         inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
-        # a cell far out must not carry the whole row away
-        off = (x - self.intercept).clamp(-_GUIDE_LIMIT, _GUIDE_LIMIT)
-        pull = rows_times_matrix(torch.where(observed, off, 0.0).double(), scaled)
+        # an outlier must not dominate the row
+        residual = (x - self.intercept).clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
+        pull = rows_times_matrix(torch.where(observed, residual, 0.0).double(), scaled)
         loc = (inverse.mT @ (inverse @ pull.unsqueeze(-1))).squeeze(-1)
         inverse, root = (part[..., :n_latents, :n_latents] for part in (inverse, root))
         parts = loc[..., :n_latents], inverse.mT, root.mT
         return AffineMixture(u, *(part.to(x.dtype) for part in parts))
 
 
-#: Variational families by name; each is called with the numbers of latents and of components.
+#: Variational families by name, called with the numbers of latents and components.
 POSTERIORS: dict[str, Callable[[int, int], Family]] = {
     "normal": NormalFamily,
     "student_t": StudentTFamily,

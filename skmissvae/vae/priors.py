@@ -1,4 +1,4 @@
-"""Priors over the latents: modules that return a Mixture of batch () and event (L,)."""
+"""Priors of the latents: modules that return a Mixture with batch () and event (L,)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from .distributions import DiagonalNormal, DiagonalStudentT, Mixture
 from .functional import raw_above, softplus_above
 
-_MIN_SCALE = 1e-4  # of a component
+_MIN_SCALE = 1e-4  # of a component of MixturePrior
 
 
 class Prior(nn.Module, ABC):
-    """A distribution of the latents before anything is seen.
+    """Prior distribution of the latents.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Prior(nn.Module, ABC):
         Number of latents L.
     """
 
-    #: Degrees of freedom of the tails; those of the posterior family should be no more.
+    #: Degrees of freedom of the tails; a posterior should not have more.
     tail: float = math.inf
 
     def __init__(self, n_latents: int) -> None:
@@ -106,18 +106,18 @@ class MixturePrior(Prior):
             raise ValueError(
                 f"weights of a MixturePrior must be 'learned' or 'equal'; got {weights!r}."
             )
-        # apart from one another, or components that start equal would stay so
+        # random locations, as components with equal initial values would stay equal
         self.loc = nn.Parameter(torch.randn(n_components, n_latents))
         self.raw_scale = nn.Parameter(raw_above(torch.ones(n_components, n_latents), _MIN_SCALE))
         self.logits = nn.Parameter(torch.zeros(n_components), requires_grad=weights == "learned")
 
     def forward(self) -> Mixture:
-        """Return the mixture as it now stands."""
+        """Return the mixture with the current parameters."""
         scale = softplus_above(self.raw_scale, _MIN_SCALE)
         return Mixture(self.logits.log_softmax(-1), DiagonalNormal(self.loc, scale))
 
 
-#: Priors by name; each is called with the number of latents.
+#: Priors by name, called with the number of latents.
 PRIORS: dict[str, Callable[[int], Prior]] = {
     "normal": NormalPrior,
     "student_t": StudentTPrior,

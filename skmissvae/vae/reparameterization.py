@@ -12,7 +12,7 @@ from .functional import standard_normal_log_prob
 
 
 def reparameterize_mixture(z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """Give draws from a mixture of Normals their gradients to its parameters.
+    """Attach gradients to the parameters of a mixture of Normals to draws from it.
 
     With F_d(z_d | z_<d) the conditional distribution functions, F(z; phi) is uniform noise that
     does not depend on phi, so dz/dphi = -(dF/dz)^-1 dF/dphi. The Jacobian dF/dz is lower
@@ -32,16 +32,14 @@ def reparameterize_mixture(z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor
     Returns
     -------
     Tensor of shape (n, *batch, L)
-        The same numbers, with gradients.
+        The same values, with gradients.
     """
-    with_gradients: Tensor = _ReparameterizedMixture.apply(z, log_pi, loc, scale)
-    return with_gradients
+    draws: Tensor = _ReparameterizedMixture.apply(z, log_pi, loc, scale)
+    return draws
 
 
 class _ReparameterizedMixture(torch.autograd.Function):
     """Draws whose gradients by implicit reparameterization are computed in the backward pass."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -57,20 +55,22 @@ class _ReparameterizedMixture(torch.autograd.Function):
         z, log_pi, loc, scale = ctx.saved_tensors
         standard = (z.unsqueeze(-2) - loc) / scale  # (n, *batch, K, L)
         log_n = standard_normal_log_prob(standard, scale)
-        w = (log_pi.unsqueeze(-1) + log_n.cumsum(-1)).sub_(log_n).softmax(-2)  # given z_<d
+        # weights of the components given z_<d
+        w = (log_pi.unsqueeze(-1) + log_n.cumsum(-1)).sub_(log_n).softmax(-2)
         weighted = w * log_n.exp()
         density = weighted.sum(-2).clamp_min_(torch.finfo(z.dtype).tiny)  # (n, *batch, L)
         cdf = torch.special.ndtr(standard)
-        # F_d(z_d | z_<d) is the sum of w times cdf; and what a weight adds to it, less its share
+        # F_d(z_d | z_<d) is the sum of w times cdf; its derivative by the logits of w:
         deviation = w * cdf.sub_((w * cdf).sum(-2, keepdim=True))
         jacobian = deviation.transpose(-1, -2) @ (standard / scale)  # (n, *batch, L, L)
-        jacobian = jacobian.div_(density.unsqueeze(-1)).neg_().tril(-1)  # of unit diagonal
+        jacobian = jacobian.div_(density.unsqueeze(-1)).neg_().tril(-1)  # unit diagonal
         through = torch.linalg.solve_triangular(
             jacobian.mT, grad.unsqueeze(-1), upper=True, unitriangular=True
         ).squeeze(-1)
-        by_cdf = through.div_(density).neg_().unsqueeze(-2)  # of the loss, to F_d
+        # gradients of the loss with respect to F_d, and to the logits of w
+        by_cdf = through.div_(density).neg_().unsqueeze(-2)
         by_log_w = deviation.mul_(by_cdf)
-        # the weights of z_d know the densities of all z_e before it
+        # the weights of z_d depend on the densities of all z_e with e < d
         slope = (by_log_w.sum(-1, keepdim=True) - by_log_w.cumsum(-1)).div_(scale)
         by_loc = (slope * standard).sub_(weighted.mul_(by_cdf))
         by_scale = (by_loc * standard).sub_(slope)

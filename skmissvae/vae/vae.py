@@ -1,4 +1,4 @@
-"""The variational autoencoder: the one place that joins networks, family, prior and likelihood."""
+"""The variational autoencoder: networks, variational family, prior and likelihood."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .priors import Prior
 Gradient = Literal["stl", "dreg", "plain"]
 
 
-# What the encoder sees of an outlier, in standard deviations: more would tell it nothing and can
-# overflow float32. The likelihood sees the value itself.
+# standard deviations to which inputs of the encoder are clamped, as outliers can overflow float32;
+# the likelihood uses the values themselves
 _ENCODER_LIMIT = 100.0
 
 
@@ -32,13 +32,12 @@ class Draws(NamedTuple):
 
 
 class _DoublyReparameterized(torch.autograd.Function):
-    """Draws whose path derivative is multiplied by their normalised weights, on the way back.
+    """Multiply the path derivative of draws by their normalized weights, in the backward pass.
 
-    The zeros beside them, added to the log-ratios, hear the bound's derivative by each: of an
-    importance-weighted bound these are the weights, but for a factor of the row.
+    The second output is zero and must be added to the log-ratios. Its gradients are the
+    derivatives of the bound by the log-ratios, which under an importance-weighted bound are
+    proportional to the weights of a row.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,29 +49,29 @@ class _DoublyReparameterized(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, by_ratio: Tensor) -> Tensor:
-        total = by_ratio.sum(0)
-        weights = by_ratio / torch.where(total == 0, 1.0, total)  # of a row that no bound is asked
+    def backward(ctx: Any, grad: Tensor, ratio_grad: Tensor) -> Tensor:
+        total = ratio_grad.sum(0)
+        weights = ratio_grad / torch.where(total == 0, 1.0, total)  # 0 for rows without a bound
         return weights.unsqueeze(-1) * grad
 
 
 class VAE(nn.Module):
-    """Variational autoencoder of rows with holes.
+    """Variational autoencoder of incomplete rows.
 
     Parameters
     ----------
     encoder : nn.Module
-        Maps the embedded cells and the mask, (*, n_inputs + D), to the family's parameters.
+        Maps the embedded cells and the mask, (*, n_inputs + D), to parameters of the family.
     decoder : nn.Module
-        Maps latents (*, L) to the likelihood's parameters.
+        Maps latents (*, L) to parameters of the likelihood.
     prior : Prior
-        Distribution of the latents.
+        Prior of the latents.
     family : Family
-        Turns the encoder's outputs into the posterior.
+        Maps the encoder's outputs to the posterior.
     likelihood : Likelihood
-        Turns the decoder's outputs into distributions of the columns.
-    guide : FactorAnalysisPosterior, optional
-        Coordinates in which the posterior is written.
+        Maps the decoder's outputs to distributions of the columns.
+    coordinates : FactorAnalysisPosterior, optional
+        Coordinates of the posterior.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class VAE(nn.Module):
         self.coordinates = coordinates
 
     def with_posterior_of(self, other: VAE) -> VAE:
-        """Return the same model with the posterior of another."""
+        """Return the same model with the posterior of another model."""
         return VAE(
             other.encoder,
             self.decoder,
@@ -101,12 +100,14 @@ class VAE(nn.Module):
         )
 
     def row_invariant(self) -> VAE | None:
-        """Return the same model for inference on many rows, each of which gets what it gets alone.
+        """Return the same model for inference on many rows, with bits independent of other rows.
 
-        None where a network has no such form, ``row_invariant``.
+        None if a network has no method ``row_invariant`` or returns None.
         """
-        parts = self.encoder, self.decoder
-        encoder, decoder = (getattr(part, "row_invariant", lambda: None)() for part in parts)
+        encoder, decoder = (
+            getattr(network, "row_invariant", lambda: None)()
+            for network in (self.encoder, self.decoder)
+        )
         if encoder is None or decoder is None:
             return None
         return VAE(
@@ -115,8 +116,9 @@ class VAE(nn.Module):
 
     def posterior(self, x: Tensor, observed: Tensor) -> LatentDistribution:
         """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""
-        seen = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)
-        q: LatentDistribution = self.family(self.encoder(torch.cat([seen, observed.to(seen)], -1)))
+        cells = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)
+        inputs = torch.cat([cells, observed.to(cells)], -1)
+        q: LatentDistribution = self.family(self.encoder(inputs))
         if self.coordinates is not None:
             q = self.coordinates(q, *self.likelihood.linearize(x, observed))
         return q
@@ -131,7 +133,7 @@ class VAE(nn.Module):
     ) -> Tensor:
         """Return log p(x_obs, z): (B, D), (B, D), (M, B, L) -> (M, B).
 
-        ``columns`` is ``decode(z)`` where it is at hand.
+        ``columns`` may be ``decode(z)``, to avoid computing it again.
         """
         columns = self.decode(z) if columns is None else columns
         log_p = columns.log_prob(torch.where(observed, x, 0.0))  # (M, B, D)
@@ -149,45 +151,45 @@ class VAE(nn.Module):
         systematic: bool = False,
         gradient: Gradient = "plain",
     ) -> Draws:
-        """Draw from the posterior and weigh the draws.
+        """Draw from the posterior and compute the masses and log-ratios of the draws.
 
         Parameters
         ----------
         x : Tensor of shape (B, D)
-            Rows; what missing cells hold does not matter.
+            Rows; values of missing cells are ignored.
         observed : Tensor of shape (B, D)
-            True where a cell is seen.
+            Mask of the observed cells.
         n : int
-            Draws per row, or per row and component where they are stratified.
+            Draws per row, or per row and component if stratified.
         noise : Noise
             Source of the noise.
         stratified : bool
             Draw ``n`` from each component, with its weight as mass.
         systematic : bool
-            Allot ancestral draws to the components in proportion to their weights.
+            Allocate ancestral draws to the components by systematic resampling.
         gradient : {"stl", "dreg", "plain"}
             Estimator of the gradient to the posterior's parameters. "plain" is the total
-            derivative. "stl" (sticking the landing, Roeder et al. 2017) leaves out the
-            derivative of log q with respect to its parameters, though not of the masses. "dreg"
-            (doubly reparameterised, Tucker et al. 2019) is "stl" whose path derivative is
-            multiplied by the normalised weights: for ancestral draws under ``iwelbo`` only.
+            derivative. "stl" (sticking the landing, Roeder et al. 2017) omits the derivative of
+            log q with respect to its parameters, but not that of the masses. "dreg" (doubly
+            reparameterized, Tucker et al. 2019) is "stl" with the path derivative multiplied by
+            the normalized weights, only for ancestral draws under ``iwelbo``.
 
         Returns
         -------
         Draws
-            M = n, or n * K where they are stratified.
+            M = n draws per row, or n * K if stratified.
         """
         q = self.posterior(x, observed)
         if stratified:
             z, log_mass = q.stratified(n, noise)
         else:
             z, log_mass = q.ancestral(n, noise, systematic=systematic)
-        scored = q if gradient == "plain" else q.detach()
-        naught = 0.0
+        scoring_q = q if gradient == "plain" else q.detach()
+        zeros = 0.0
         if gradient == "dreg":
-            z, naught = _DoublyReparameterized.apply(z)
+            z, zeros = _DoublyReparameterized.apply(z)
         columns = self.decode(z)
-        log_ratio = self.log_joint(x, observed, z, columns) - scored.log_prob(z) + naught
+        log_ratio = self.log_joint(x, observed, z, columns) - scoring_q.log_prob(z) + zeros
         return Draws(z, log_mass, log_ratio, columns)
 
     def sample(self, n: int, noise: Noise) -> Tensor:

@@ -1,11 +1,11 @@
-"""Noise belongs to rows: the key of a row decides what it gets, and nothing else."""
+"""Noise has its distribution, and that of a row depends on its seed and key only."""
 
 import pytest
 import torch
 from helpers import generator
 from scipy import stats
 
-from skmissvae._utils.random import KeyedNoise, StreamNoise
+from skmissvae._utils.random import KeyedNoise, SeedStream, StreamNoise, derive_seed
 
 SOURCES = {
     "stream": lambda dtype: StreamNoise(generator(3), dtype),
@@ -26,7 +26,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @every_kind
 @pytest.mark.parametrize("source", SOURCES)
-def test_noise_follows_its_name(source, kind):
+def test_noise_has_its_distribution_and_independent_rows(source, kind):
     draw, distribution = KINDS[kind]
     values = draw(SOURCES[source](torch.float64), 4000, 50, 1)
     assert stats.kstest(values.flatten().numpy(), distribution.cdf).pvalue > 1e-3
@@ -36,7 +36,7 @@ def test_noise_follows_its_name(source, kind):
 
 
 @every_kind
-def test_a_row_gets_the_same_whatever_the_others(kind):
+def test_noise_of_a_row_is_independent_of_the_other_rows(kind):
     draw, _ = KINDS[kind]
     together, alone = KeyedNoise(3, [5, 9, 2]), KeyedNoise(3, [9])
     for shape in ((4,), (1,), (7,)):  # call after call
@@ -44,7 +44,7 @@ def test_a_row_gets_the_same_whatever_the_others(kind):
 
 
 @every_kind
-def test_seeds_and_keys_tell_noises_apart(kind):
+def test_other_seeds_and_keys_give_other_noise(kind):
     draw, _ = KINDS[kind]
     noises = [KeyedNoise(seed, [key]) for seed in (3, 4, 2**64 - 1) for key in (0, 1, 2**63)]
     values = torch.stack([draw(noise, 4, 1, 2).flatten() for noise in noises])
@@ -53,13 +53,19 @@ def test_seeds_and_keys_tell_noises_apart(kind):
 
 @every_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_noise_has_the_precision_asked_for(kind, dtype):
+def test_noise_has_the_requested_dtype(kind, dtype):
     draw, _ = KINDS[kind]
     assert draw(KeyedNoise(3, [0, 1], dtype), 4, 2, 2).dtype == dtype
 
 
-def test_gamma_noise_has_a_gradient_in_the_concentration():
+def test_gamma_noise_is_differentiable_in_the_concentration():
     concentration = torch.full((20_000, 1), 1.7, dtype=torch.float64, requires_grad=True)
     draws = StreamNoise(generator(), torch.float64).gamma(concentration)
     (grad,) = torch.autograd.grad(draws.sum(), concentration)
     assert grad.mean().item() == pytest.approx(1, abs=0.05)  # the mean of a Gamma(a) is a
+
+
+def test_seed_streams_are_distinct_and_equal_to_their_numbers():
+    seeds = {derive_seed(3, stream) for stream in SeedStream}
+    assert len(seeds) == len(SeedStream)
+    assert derive_seed(3, SeedStream.BOOTSTRAP, 2) == derive_seed(3, 8, 2)

@@ -1,4 +1,4 @@
-"""Threads change how long it takes, not what comes out, and are put back."""
+"""Results are independent of the number of threads, which is restored afterwards."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -25,19 +25,19 @@ def two_threads():
 @quiet
 @pytest.mark.parametrize("n_importance_draws", [100, 200])
 @every_estimator
-def test_rows_come_out_the_same_by_any_number_of_threads(cls, n_importance_draws, two_threads):
+def test_results_are_independent_of_the_number_of_threads(cls, n_importance_draws, two_threads):
     X = np.vstack([table(), table(seed=1), table(seed=2)])
     estimator = tiny(cls, n_importance_draws=n_importance_draws).fit(X)
     assert torch.get_num_threads() == 2
-    by_two = estimator.score_samples(X)
+    with_two = estimator.score_samples(X)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
-    np.testing.assert_array_equal(estimator.score_samples(X), by_two)
-    np.testing.assert_array_equal(estimator.score_samples(X[5:6]), by_two[5:6])
+    np.testing.assert_array_equal(estimator.score_samples(X), with_two)
+    np.testing.assert_array_equal(estimator.score_samples(X[5:6]), with_two[5:6])
 
 
 @quiet
-def test_fits_in_threads_are_those_of_one_after_the_other():
+def test_concurrent_fits_give_the_results_of_sequential_fits():
     X, state = table(), torch.get_rng_state()
     alone = tiny(MissSIWAEImputer, dropout=0.3).fit(X).transform(X)
     with ThreadPoolExecutor(4) as pool:
@@ -50,20 +50,30 @@ def test_fits_in_threads_are_those_of_one_after_the_other():
 def test_a_callback_may_wait_for_a_fit_in_another_thread():
     pytest.importorskip("sklearn", minversion="1.9")
 
-    X, found = table(), []
+    X, models = table(), []
 
-    def elsewhere(model):
-        with ThreadPoolExecutor(1) as pool:
-            found.append(pool.submit(tiny(MissSIWAEImputer, max_iter=1).fit, X).result(60))
-            found.append(pool.submit(pickle.loads, pickle.dumps(found[0])).result(60))
+    class FitElsewhere:
+        def setup(self, estimator, context):
+            pass
 
-    from test_callbacks import Recorder
+        def teardown(self, estimator, context):
+            pass
 
-    tiny(MissSIWAEImputer).set_callbacks(Recorder(look=elsewhere)).fit(X)
-    assert len(found) == 6
+        def on_fit_task_begin(self, estimator, context, **_):
+            pass
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, **_):
+            if fitted_estimator is None:
+                return
+            with ThreadPoolExecutor(1) as pool:
+                models.append(pool.submit(tiny(MissSIWAEImputer, max_iter=1).fit, X).result(60))
+                models.append(pool.submit(pickle.loads, pickle.dumps(models[0])).result(60))
+
+    tiny(MissSIWAEImputer).set_callbacks(FitElsewhere()).fit(X)
+    assert len(models) == 6
 
 
-def test_parts_keep_their_order_and_errors_come_through(two_threads):
+def test_map_in_threads_keeps_the_order_and_raises_errors(two_threads):
     assert map_in_threads(lambda part: (part, torch.get_num_threads()), range(50)) == [
         (i, 1) for i in range(50)
     ]
@@ -73,15 +83,17 @@ def test_parts_keep_their_order_and_errors_come_through(two_threads):
     with pytest.raises(ZeroDivisionError), threads(1):
         _ = 1 // 0
     assert torch.get_num_threads() == 2
-    with threads(5):  # never more than there were
+    with threads(5):  # the number is never raised
         assert torch.get_num_threads() == 2
 
 
-def test_large_products_want_threads_and_small_ones_do_not():
+def test_useful_threads_grow_with_the_batch_size():
     method = METHODS["MissSIWAE"]
     objective = BoundObjective(method.bound, 1, stratified=True, gradient="stl")
-    asked = [n_useful_threads(tiny_vae(n_components=3), objective, n) for n in (1, 10**5, 10**6)]
-    assert asked[0] == 1
-    assert 1 < asked[1] < asked[2]
+    n_threads = [
+        n_useful_threads(tiny_vae(n_components=3), objective, n) for n in (1, 10**5, 10**6)
+    ]
+    assert n_threads[0] == 1
+    assert 1 < n_threads[1] < n_threads[2]
     imputer = tiny(MissSIWAEImputer, n_hidden=128).fit(table())
     assert n_useful_threads(imputer.vae_, objective, 128) == 1

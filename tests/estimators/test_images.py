@@ -185,7 +185,7 @@ def test_grey_values_are_their_means_given_the_latents():
     assert torch.equal(draws, mean)
     assert torch.equal(columns.icdf(uniform(4, 3)), mean)
     assert (columns.cdf(mean) == 1).all()
-    assert (columns.below(mean) == 0).all()
+    assert (columns.cdf_left(mean) == 0).all()
     # chains complete rows by the law of cross entropy all the same
     assert set(columns.completion(stream()).unique().tolist()) <= {0.0, 1.0}
     parts = [CrossEntropyLikelihood(1), NormalLikelihood(2)]

@@ -222,7 +222,7 @@ def test_flags_start_as_a_discriminant_analysis_that_keeps_their_share(share, ex
     t = np.array([[-np.sqrt(share / (1 - share))], [np.sqrt((1 - share) / share)]])
     unit = np.sqrt(share * (1 - share))
     parts = unit * loadings, [share], [unit**2 * (1 - explained)]
-    start = BernoulliLikelihood(1).start(LinearModel(*map(torch.tensor, parts)))
+    start = BernoulliLikelihood(1).linear_initialization(LinearModel(*map(torch.tensor, parts)))
     # of what is explained no more than a fifth counts
     tempered = (1 - explained) / max(1 - explained, 0.8)
     slopes = tempered * discriminant(t, loadings)
@@ -242,7 +242,7 @@ def test_categories_start_as_a_discriminant_analysis_that_keeps_their_frequencie
     variance = 1 - (loadings**2).sum(-1)
     # intercepts are of no use: frequencies are those of the likelihood
     model = LinearModel(*map(torch.tensor, (loadings, np.full(3, 0.3), variance)))
-    start = likelihood.start(model)
+    start = likelihood.linear_initialization(model)
     contrasts = likelihood.contrasts.numpy()
     tempered = variance[0] / max(variance[0], 0.8)
     for classes, wide, of, count in (
@@ -255,7 +255,7 @@ def test_categories_start_as_a_discriminant_analysis_that_keeps_their_frequencie
         np.testing.assert_allclose(t.T @ (frequency[:, None] * t), np.eye(wide), atol=1e-6)
         slopes = tempered * discriminant(t, loadings[of])
         np.testing.assert_allclose(start.weight[classes], slopes, atol=1e-6)
-    assert start.chosen.tolist() == [True] * 5 + [False] * 40
+    assert start.initialized.tolist() == [True] * 5 + [False] * 40
     columns = likelihood(latents() @ start.weight.T + start.bias)
     found = columns.log_p.exp().mean(0)
     np.testing.assert_allclose(found[0, :3], [0.6, 0.3, 0.1], atol=4e-3)
@@ -271,7 +271,7 @@ def test_categories_start_as_a_discriminant_analysis_that_keeps_their_frequencie
 def test_grey_values_start_with_their_means():
     share = torch.tensor([0.05, 0.5, 0.8]).double()
     loadings = torch.tensor([[0.1, 0.0], [0.2, 0.3], [-0.1, 0.2]]).double()
-    start = CrossEntropyLikelihood(3).start(
+    start = CrossEntropyLikelihood(3).linear_initialization(
         LinearModel(loadings, share, torch.full_like(share, 0.01))
     )
     z = latents()

@@ -1,11 +1,11 @@
-"""Laws of columns that can be counted, of warps, of piles of a value and of bounds."""
+"""Properties of discrete, transformed, point-mass and truncated likelihoods."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from helpers import check_start, stream, uniform
+from helpers import check_linear_initialization, stream, uniform
 from scipy import stats
 from test_vae import MetaNoise, NoTensorElsewhere
 
@@ -21,28 +21,34 @@ from skmissvae.vae import (
     TransformedLikelihood,
 )
 from skmissvae.vae.likelihoods.normal import NormalColumns
-from skmissvae.vae.likelihoods.transformed import SinhArcsinh, arsinh
+from skmissvae.vae.likelihoods.transformed import SinhArcsinh, clamped_asinh
 from skmissvae.vae.likelihoods.truncated import TruncatedColumns, truncated
 
-WARPS = [[0.1, -0.5, 0.4, -0.3], [-0.2, 0.3, -0.6, 0.2], [0.0, 0.0, 0.0, 0.0]]
+TRANSFORMS = [[0.1, -0.5, 0.4, -0.3], [-0.2, 0.3, -0.6, 0.2], [0.0, 0.0, 0.0, 0.0]]
 COUNTS = [[5, 9, 1], [20, 3, 4, 1, 1, 1], [7, 8]]
 STEPS, LOWS, ORIGINS = [0.5, 0.25, 1.0], [-2.0, -math.inf, -3.0], [-2.0, 0.1, 0.0]
 
-#: Each with the values that its three columns can have.
+#: Discrete likelihoods of three columns.
 LIKELIHOODS = {
     "whole": lambda: DiscretizedLogisticLikelihood(STEPS, LOWS, ORIGINS, 0.05),
-    "whole, warped": lambda: DiscretizedLogisticLikelihood(STEPS, LOWS, ORIGINS, 0.05, WARPS),
+    "whole, transformed": lambda: DiscretizedLogisticLikelihood(
+        STEPS, LOWS, ORIGINS, 0.05, TRANSFORMS
+    ),
     "ordinal": lambda: CumulativeLogitLikelihood(COUNTS),
     "categorical": lambda: CategoricalLikelihood(COUNTS),
 }
 CONTINUOUS = {
-    "warped": lambda: TransformedLikelihood(NormalLikelihood(3, 0.05), WARPS),
-    "warped, heavy": lambda: TransformedLikelihood(StudentTLikelihood(3, 0.05), WARPS),
-    "atom": lambda: PointMassLikelihood(
+    "transformed": lambda: TransformedLikelihood(NormalLikelihood(3, 0.05), TRANSFORMS),
+    "transformed, student_t": lambda: TransformedLikelihood(
+        StudentTLikelihood(3, 0.05), TRANSFORMS
+    ),
+    "point_mass": lambda: PointMassLikelihood(
         NormalLikelihood(3, 0.05), [0.0, -1.0, 0.5], [0.3, 0.5, 0.9]
     ),
-    "atom, warped": lambda: PointMassLikelihood(
-        TransformedLikelihood(NormalLikelihood(3, 0.05), WARPS), [0.0, -1.0, 0.5], [0.3, 0.5, 0.9]
+    "point_mass, transformed": lambda: PointMassLikelihood(
+        TransformedLikelihood(NormalLikelihood(3, 0.05), TRANSFORMS),
+        [0.0, -1.0, 0.5],
+        [0.3, 0.5, 0.9],
     ),
 }
 ALL = LIKELIHOODS | CONTINUOUS
@@ -52,7 +58,7 @@ PLAIN = {
 }
 every_discrete = pytest.mark.parametrize("name", LIKELIHOODS)
 every_continuous = pytest.mark.parametrize("name", CONTINUOUS)
-every_one = pytest.mark.parametrize("name", ALL)
+every_likelihood = pytest.mark.parametrize("name", ALL)
 
 
 def columns_of(name, *batch, seed=0, spread=2.0):
@@ -62,14 +68,14 @@ def columns_of(name, *batch, seed=0, spread=2.0):
 
 
 def values_of(name, d):
-    """Return the values of a column, the mass beyond which does not count."""
+    """Return the values of a column; the mass of other values is negligible."""
     if not name.startswith("whole"):
         return torch.arange(len(COUNTS[d])).double()
     low = LOWS[d] if math.isfinite(LOWS[d]) else ORIGINS[d] - 4000 * STEPS[d]
     return low + STEPS[d] * torch.arange(8000).double()
 
 
-def along(values, d):
+def with_column(values, d):
     x = torch.zeros(len(values), 4, 3).double()
     x[..., d] = values.unsqueeze(-1)
     return x
@@ -77,10 +83,10 @@ def along(values, d):
 
 @every_discrete
 @pytest.mark.parametrize("d", range(3))
-def test_probabilities_sum_to_one_and_cdf_and_quantiles_belong_to_them(name, d):
+def test_probabilities_sum_to_one_and_agree_with_cdf_quantiles_and_mean(name, d):
     _, columns = columns_of(name, 4)
     values = values_of(name, d)
-    x = along(values, d)
+    x = with_column(values, d)
     p = columns.log_prob(x)[..., d].exp()
     torch.testing.assert_close(p.sum(0), torch.ones(4).double(), atol=1e-4, rtol=0)
     total = p.cumsum(0)
@@ -89,18 +95,18 @@ def test_probabilities_sum_to_one_and_cdf_and_quantiles_belong_to_them(name, d):
         columns.cdf(x + 1e-2 * x.abs().min())[..., d], total, atol=1e-4, rtol=0
     )
     for u in (0.1, 0.37, 0.81):
-        found = columns.icdf(torch.full((4, 3), u).double())[:, d]
+        quantiles = columns.icdf(torch.full((4, 3), u).double())[:, d]
         expected = values[(total < u).sum(0)]
-        torch.testing.assert_close(found, expected)
-    # coarse where a warp needs quantiles in place of a formula
-    coarse = 0.2 if "warped" in name else 0.03
+        torch.testing.assert_close(quantiles, expected)
+    # tolerance where a transform needs quantiles in place of a formula
+    tolerance = 0.2 if "transformed" in name else 0.03
     mean = (p * values.unsqueeze(-1)).sum(0)
     size = ((p * values.unsqueeze(-1) ** 2).sum(0) - mean**2).sqrt()
-    assert ((columns.mean().expand(4, 3)[:, d] - mean).abs() < coarse * size + 1e-3).all()
+    assert ((columns.mean().expand(4, 3)[:, d] - mean).abs() < tolerance * size + 1e-3).all()
 
 
-@every_one
-def test_draws_follow_their_columns(name):
+@every_likelihood
+def test_draws_have_the_distribution_function_of_their_column(name):
     _, columns = columns_of(name, 4)
     likelihood = ALL[name]().double()
     params = uniform(4, likelihood.n_params, low=-2, high=2)
@@ -114,8 +120,8 @@ def test_draws_follow_their_columns(name):
         assert ((share - below).abs() < 4.5 * error + 1e-4).all(), at
 
 
-@every_one
-def test_quantiles_of_a_probability_per_column_are_those_of_each_cell(name):
+@every_likelihood
+def test_quantiles_broadcast_probabilities_per_column(name):
     _, columns = columns_of(name, 5, 4)
     u = torch.tensor([0.1, 0.5, 0.8]).double()
     assert columns.shape == columns.mean().shape == (5, 4, 3)
@@ -128,42 +134,44 @@ def test_quantiles_of_a_probability_per_column_are_those_of_each_cell(name):
 
 @every_continuous
 @pytest.mark.parametrize("d", range(3))
-def test_densities_and_atoms_sum_to_one(name, d):
+def test_density_and_point_mass_integrate_to_one(name, d):
     likelihood, columns = columns_of(name, 4, spread=1.0)
-    t = torch.linspace(-12, 12, 40_002).double()  # even, so that no node is an atom
+    t = torch.linspace(-12, 12, 40_002).double()  # even, so that no node is an point_mass
     nodes, weight = t.sinh(), t.cosh() * (t[1] - t[0])
-    x = along(nodes, d)
+    x = with_column(nodes, d)
     density = columns.log_prob(x)[..., d].exp() * weight.unsqueeze(-1)
-    atom = torch.zeros(4).double()
-    if hasattr(likelihood, "atoms"):
-        atom = columns.log_prob(likelihood.atoms.expand(4, 3))[:, d].exp()
-    torch.testing.assert_close(density.sum(0) + atom, torch.ones(4).double(), atol=1e-3, rtol=0)
+    point_mass = torch.zeros(4).double()
+    if hasattr(likelihood, "locations"):
+        point_mass = columns.log_prob(likelihood.locations.expand(4, 3))[:, d].exp()
+    torch.testing.assert_close(
+        density.sum(0) + point_mass, torch.ones(4).double(), atol=1e-3, rtol=0
+    )
     for u in (0.05, 0.4, 0.6, 0.95):
         at = columns.icdf(torch.full((4, 3), u).double())
         assert (columns.cdf(at) >= u - 1e-6).all()
-        assert (columns.below(at) <= u + 1e-6).all()
+        assert (columns.cdf_left(at) <= u + 1e-6).all()
 
 
-@every_one
-def test_the_encoder_sees_zero_where_nothing_is_seen(name):
+@every_likelihood
+def test_embedding_of_missing_cells_is_zero_whatever_their_values(name):
     likelihood, _ = columns_of(name)
     x = torch.stack([values_of("ordinal", d)[:2].repeat(3) for d in range(3)], -1)
     observed = uniform(6, 3, seed=1) > 0.5
-    seen = likelihood.embed(x, observed)
-    assert seen.shape == (6, likelihood.n_inputs)
+    inputs = likelihood.embed(x, observed)
+    assert inputs.shape == (6, likelihood.n_inputs)
     for filling in (5.0, math.nan, math.inf, -1e30):
-        assert torch.equal(seen, likelihood.embed(torch.where(observed, x, filling), observed))
+        assert torch.equal(inputs, likelihood.embed(torch.where(observed, x, filling), observed))
     assert (likelihood.embed(x, torch.zeros(6, 3).bool()) == 0).all()
 
 
-@every_one
-def test_a_linear_start_has_the_sizes_it_tells(name):
-    check_start(ALL[name]())
+@every_likelihood
+def test_linear_initialization_has_the_declared_shapes(name):
+    check_linear_initialization(ALL[name]())
 
 
-# but for Student-t quantiles, which scipy has, on the host
-@pytest.mark.parametrize("name", [name for name in ALL if "heavy" not in name])
-def test_a_step_makes_no_tensor_on_another_device(name):
+# Student-t quantiles are computed by scipy on the CPU
+@pytest.mark.parametrize("name", [name for name in ALL if "student_t" not in name])
+def test_likelihood_creates_no_tensor_on_another_device(name):
     likelihood = ALL[name]().to("meta")
     x, observed = torch.empty(6, 3, device="meta"), torch.empty(6, 3, device="meta").bool()
     params = torch.empty(5, 6, likelihood.n_params, device="meta", requires_grad=True)
@@ -177,15 +185,15 @@ def test_a_step_makes_no_tensor_on_another_device(name):
 
 
 @pytest.mark.parametrize("name", ["ordinal", "categorical"])
-def test_the_point_is_the_most_probable_level(name):
+def test_point_estimate_is_the_most_probable_category(name):
     likelihood, columns = columns_of(name, 50, spread=4.0)
     point = likelihood.point(columns.expected())
     for d in range(3):
-        p = columns.log_prob(along(values_of(name, d), d)[:, :1].expand(-1, 50, 3))[..., d]
+        p = columns.log_prob(with_column(values_of(name, d), d)[:, :1].expand(-1, 50, 3))[..., d]
         torch.testing.assert_close(point[:, d], p.argmax(0).double())
 
 
-def test_a_decoder_that_says_nothing_leaves_the_frequencies():
+def test_zero_decoder_outputs_give_the_observed_frequencies():
     likelihood = CategoricalLikelihood(COUNTS)
     columns = likelihood(torch.zeros(1, likelihood.n_params))
     for d, counts in enumerate(COUNTS):
@@ -209,8 +217,8 @@ def test_rare_categories_share_a_class():
     assert many.n_params == 255
 
 
-def test_whole_numbers_keep_their_digits_in_single_precision():
-    """Steps far below the standard deviation: probabilities are density times step."""
+def test_discretized_logistic_is_accurate_for_small_steps_in_float32():
+    """For steps far below the standard deviation probabilities are density times step."""
     for step in (1e-3, 1e-5, 1e-7):
         likelihood = DiscretizedLogisticLikelihood([step], [-math.inf], [0.0], 0.1)
         columns = likelihood(torch.tensor([[0.2, 0.3]]))
@@ -222,42 +230,43 @@ def test_whole_numbers_keep_their_digits_in_single_precision():
     assert math.isfinite(far.item())
 
 
-@pytest.mark.parametrize("warp", WARPS)
-def test_a_warp_has_its_inverse_and_its_slope(warp):
-    warp = SinhArcsinh(1, [warp]).double()
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_transform_has_its_inverse_and_derivative(transform):
+    transform = SinhArcsinh(1, [transform]).double()
     x = torch.linspace(-8, 8, 201).double().unsqueeze(-1).requires_grad_()
-    y = warp(x)
-    torch.testing.assert_close(warp.inverse(y), x)
+    y = transform(x)
+    torch.testing.assert_close(transform.inverse(y), x)
     (slope,) = torch.autograd.grad(y.sum(), x)
-    torch.testing.assert_close(warp.log_slope(x), slope.log())
+    torch.testing.assert_close(transform.log_slope(x), slope.log())
 
 
-def test_the_inverse_of_sinh_is_that_and_has_its_slope():
-    sizes = torch.logspace(-30, 30, 121, dtype=torch.float64)
-    x = torch.cat([-sizes.flip(0), torch.zeros(1, dtype=torch.float64), sizes])
-    torch.testing.assert_close(arsinh(x), torch.asinh(x), rtol=1e-14, atol=0)
-    single = x[x.abs() < 1e18].float()
-    torch.testing.assert_close(arsinh(single), torch.asinh(single), rtol=1e-6, atol=0)
-    beyond = torch.tensor([1e30, math.inf, -math.inf])
-    torch.testing.assert_close(arsinh(beyond).abs(), torch.full((3,), 44.0), atol=1.0, rtol=0)
-    assert torch.equal(arsinh(beyond).sign(), beyond.sign())
-    assert torch.autograd.gradcheck(arsinh, x[x.abs() < 1e3].requires_grad_())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_clamped_asinh_is_asinh_with_finite_values_and_gradients_everywhere(dtype):
+    sizes = torch.logspace(-30, 18, 97, dtype=torch.float64)
+    x = torch.cat([-sizes.flip(0), torch.zeros(1, dtype=torch.float64), sizes]).to(dtype)
+    expected = np.arcsinh(x.double().numpy())
+    torch.testing.assert_close(clamped_asinh(x).double(), torch.tensor(expected), rtol=2e-6, atol=0)
+    huge = torch.tensor([-torch.inf, -1e30, 1e15, 1e30, torch.inf], dtype=dtype)
+    values = clamped_asinh(huge.requires_grad_())
+    assert values.isfinite().all()
+    assert torch.equal(values.sign(), huge.sign())
+    assert torch.autograd.grad(values.sum(), huge)[0].isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["normal", "skewed", "heavy", "bounded"])
-def test_a_fitted_warp_makes_columns_more_normal(kind):
+@pytest.mark.parametrize("kind", ["normal", "skewed", "student_t", "bounded"])
+def test_fitted_transform_makes_columns_more_normal(kind):
     rng = np.random.default_rng(0)
     x = {
         "normal": rng.normal(size=800),
         "skewed": rng.gamma(1.0, size=800),
-        "heavy": rng.standard_t(2, size=800),
+        "student_t": rng.standard_t(2, size=800),
         "bounded": rng.beta(0.7, 0.7, size=800),
     }[kind]
     x = (x - x.mean()) / x.std()
-    warp = SinhArcsinh(1, [fit_sinh_arcsinh(x)]).double()
+    transform = SinhArcsinh(1, [fit_sinh_arcsinh(x)]).double()
     column = torch.tensor(x).unsqueeze(-1)
-    y = warp(column)
-    density = -0.5 * y.square() - 0.5 * math.log(2 * math.pi) + warp.log_slope(column)
+    y = transform(column)
+    density = -0.5 * y.square() - 0.5 * math.log(2 * math.pi) + transform.log_slope(column)
     assert density.mean().item() > stats.norm.logpdf(x).mean() - 0.01
     if kind == "normal":
         assert (y - column).abs().median() < 0.1
@@ -265,7 +274,7 @@ def test_a_fitted_warp_makes_columns_more_normal(kind):
         assert density.mean().item() > stats.norm.logpdf(x).mean() + 0.05
 
 
-def test_bounds_cut_off_and_keep_proportions():
+def test_truncated_columns_agree_with_truncnorm():
     likelihood = NormalLikelihood(3, 0.05).double()
     base = likelihood(uniform(4, 6, low=-1, high=1))
     low, high = torch.tensor([-0.5, -math.inf, -math.inf]), torch.tensor([0.5, 0.3, math.inf])
@@ -285,73 +294,73 @@ def test_bounds_cut_off_and_keep_proportions():
 
 @pytest.mark.parametrize("name", ["normal", "student_t", *CONTINUOUS])
 @pytest.mark.parametrize(("low", "high"), [(-0.4, 0.9), (0.3, math.inf), (-math.inf, 0.2)])
-def test_what_is_cut_off_integrates_to_one_and_has_its_mean(name, low, high):
+def test_truncated_density_integrates_to_one_and_to_the_mean(name, low, high):
     likelihood, columns = columns_of(name, 4)
     cut = TruncatedColumns(columns, *torch.tensor([[low] * 3, [high] * 3]).double())
-    t = torch.linspace(-9, 9, 160_002).double()  # even, so that no node is an atom
+    t = torch.linspace(-9, 9, 160_002).double()  # even, so that no node is an point_mass
     nodes, weight = t.sinh(), t.cosh() * (t[1] - t[0])
     inside = (nodes >= low) & (nodes <= high)
     nodes, weight = nodes[inside], weight[inside]
     for d in range(3):
-        density = cut.log_prob(along(nodes, d))[..., d].exp() * weight.unsqueeze(-1)
+        density = cut.log_prob(with_column(nodes, d))[..., d].exp() * weight.unsqueeze(-1)
         total, mean = density.sum(0), (density * nodes.unsqueeze(-1)).sum(0)
-        if hasattr(likelihood, "atoms"):
-            at = likelihood.atoms.double().expand(4, 3)
-            atom = cut.log_prob(at)[:, d].exp()
-            total, mean = total + atom, mean + atom * at[:, d]
+        if hasattr(likelihood, "locations"):
+            at = likelihood.locations.double().expand(4, 3)
+            point_mass = cut.log_prob(at)[:, d].exp()
+            total, mean = total + point_mass, mean + point_mass * at[:, d]
         torch.testing.assert_close(total, torch.ones(4).double(), atol=3e-3, rtol=0)
         # quantiles stand for means where there is no formula, and the nodes miss far tails
-        coarse = 0.05 if "warped" in name or "atom" in name else 2e-3
-        torch.testing.assert_close(cut.mean()[:, d], mean, atol=coarse, rtol=coarse)
+        tolerance = 0.05 if "transformed" in name or "point_mass" in name else 2e-3
+        torch.testing.assert_close(cut.mean()[:, d], mean, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["normal", "student_t"])
-def test_shares_of_both_tails_are_mirror_images(kind):
+def test_truncation_is_accurate_and_symmetric_in_both_tails(kind):
     likelihood = {"normal": NormalLikelihood, "student_t": StudentTLikelihood}[kind](1, 0.05)
     params = torch.zeros(1, likelihood.n_params).double()
     columns = likelihood.double()(params)
     infinite = torch.tensor([math.inf]).double()
     scale = columns.scale.item()
-    law = stats.norm(scale=scale)
+    distribution = stats.norm(scale=scale)
     if kind == "student_t":
-        law = stats.t(columns.df.item(), scale=scale)
+        distribution = stats.t(columns.df.item(), scale=scale)
     u = torch.tensor([0.01, 0.5, 0.99]).double()[:, None, None]
     for far in (0.0, 1.0, 7.0, 8.2, 8.4, 20.0, 30.0):
         edge = far * scale * torch.ones(1).double()
-        above, log_share = truncated(columns, edge, infinite)
+        above, log_probability = truncated(columns, edge, infinite)
         below, mirrored = truncated(columns, -infinite, -edge)
-        torch.testing.assert_close(log_share, mirrored)
-        exact = max(law.logsf(edge.item()), -60.0)
-        torch.testing.assert_close(log_share.item(), exact, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(log_probability, mirrored)
+        exact = max(distribution.logsf(edge.item()), -60.0)
+        torch.testing.assert_close(log_probability.item(), exact, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(above.mean(), -below.mean())
         if kind == "normal":  # the inverse Mills ratio
             mills = scale * np.exp(stats.norm.logpdf(far) - stats.norm.logsf(far))
             torch.testing.assert_close(above.mean().item(), mills, rtol=1e-9, atol=1e-9)
         at = above.icdf(u)
-        expected = law.isf(law.sf(edge.item()) * (1 - u.numpy()))
+        expected = distribution.isf(distribution.sf(edge.item()) * (1 - u.numpy()))
         np.testing.assert_allclose(at.numpy(), expected, rtol=1e-6)
         torch.testing.assert_close(above.cdf(at), u, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(below.icdf(1 - u), -at)
 
 
-def test_locations_that_are_no_numbers_leave_other_columns_alone():
+def test_nan_locations_do_not_affect_other_columns():
     loc = torch.tensor([[math.nan, 0.0], [1.0, 0.0]]).double()
     columns = NormalColumns(loc, torch.ones_like(loc))
     low = torch.tensor([-math.inf, 0.5]).double()
-    _, log_share = truncated(columns, low, torch.full_like(low, math.inf))
-    assert (log_share[:, 0] == 0).all()
-    assert log_share.isfinite().all()
+    _, log_probability = truncated(columns, low, torch.full_like(low, math.inf))
+    assert (log_probability[:, 0] == 0).all()
+    assert log_probability.isfinite().all()
 
 
 @pytest.mark.parametrize("loc", [-1.0, 0.0, 0.5, 3.0])
 @pytest.mark.parametrize("scale", [0.45, 0.51, 1.0, 4.0])
-def test_means_of_counts_near_their_least_value(loc, scale):
+def test_means_of_counts_near_their_least_value_are_exact(loc, scale):
     likelihood = DiscretizedLogisticLikelihood([1.0], [0.0], [0.0], 0.01).double()
     raw = likelihood(torch.zeros(1, 2).double())
     columns = type(raw)(
         torch.full((1, 1), loc).double(),
         torch.full((1, 1), scale * math.pi / math.sqrt(3)).double(),
-        raw.warp,
+        raw.transform,
         raw.step,
         raw.low,
         raw.origin,
@@ -361,7 +370,7 @@ def test_means_of_counts_near_their_least_value(loc, scale):
     torch.testing.assert_close(columns.mean(), exact, atol=3e-3, rtol=0)
 
 
-def test_bounds_leave_coded_columns_and_whole_ones_whole():
+def test_truncated_integers_are_integers_and_coded_columns_unchanged():
     joined = ProductLikelihood(
         [CategoricalLikelihood([[3, 4]]), DiscretizedLogisticLikelihood([0.5], [-math.inf], [0.0])],
         [[1], [0]],
@@ -369,23 +378,23 @@ def test_bounds_leave_coded_columns_and_whole_ones_whole():
     columns = joined(uniform(200, joined.n_params, low=-1, high=1).float())
     infinite = torch.tensor([math.inf])
     low, high = torch.tensor([0.6, -math.inf]), torch.cat([torch.tensor([1.4]), infinite])
-    cut, log_share = truncated(columns, low, high)
+    cut, log_probability = truncated(columns, low, high)
     draws = cut.sample(stream(dtype=torch.float32))
     assert (draws[:, 0] == 1.0).all()  # the only multiple of a half between 0.6 and 1.4
     assert set(draws[:, 1].tolist()) == {0.0, 1.0}
     at = columns.log_prob(torch.ones(200, 2))[:, 0]
-    torch.testing.assert_close(log_share[:, 0], at, atol=1e-4, rtol=1e-4)
-    assert (log_share[:, 1] == 0).all()
+    torch.testing.assert_close(log_probability[:, 0], at, atol=1e-4, rtol=1e-4)
+    assert (log_probability[:, 1] == 0).all()
     free, nothing = truncated(columns, -infinite.expand(2), infinite.expand(2))
     assert free.parts[0] is columns.parts[0]
     assert (nothing == 0).all()
 
 
-@every_one
-def test_below_is_what_is_less(name):
+@every_likelihood
+def test_cdf_left_is_the_left_limit_of_the_cdf(name):
     _, columns = columns_of(name, 4)
     for at in (-1.5, -1.0, 0.0, 0.1, 0.5, 1.0, 2.0):
         x = torch.full((4, 3), at).double()
-        # a value of the grid is one but for rounding
+        # values of the grid are subject to rounding
         just_less = columns.cdf(x - (1e-2 if name.startswith("whole") else 1e-5))
-        torch.testing.assert_close(columns.below(x), just_less, atol=1e-3, rtol=0)
+        torch.testing.assert_close(columns.cdf_left(x), just_less, atol=1e-3, rtol=0)

@@ -1,3 +1,5 @@
+"""Distributions of latents: densities, draws, and gradients of draws."""
+
 import math
 
 import pytest
@@ -13,7 +15,7 @@ N_NODES = {1: 4001, 2: 501}
 
 
 def conditional_cdf(z, log_pi, loc, scale):
-    """Return F_d(z_d | z_<d) of a mixture of Normals, straight from its definition: (L,)."""
+    """Return F_d(z_d | z_<d) of a mixture of Normals by its definition: (L,)."""
     normal, result = torch.distributions.Normal(loc, scale), []
     for d in range(len(z)):
         log_w = log_pi + normal.log_prob(z)[:, :d].sum(-1)
@@ -22,7 +24,7 @@ def conditional_cdf(z, log_pi, loc, scale):
 
 
 def statistic(z):
-    """Return a function of the latents whose moments exist for any tails: (..., L) -> (...)."""
+    """Return a function of the latents with finite moments for all tails: (..., L) -> (...)."""
     step = torch.arange(1, z.shape[-1] + 1, dtype=z.dtype)
     return (z * step).sum(-1).cos() + (z / step).prod(-1).tanh() + z.square().log1p().sum(-1)
 
@@ -39,7 +41,7 @@ def test_densities_integrate_to_one_and_to_the_mean(kind, n_latents, n_component
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_log_prob_is_that_of_torch(kind):
+def test_log_prob_equals_that_of_torch(kind):
     q, leaves = mixture(kind, 3, 2, 4)
     if kind == "normal":
         cell = torch.distributions.Normal(leaves["loc"], leaves["scale"])
@@ -56,7 +58,7 @@ def test_log_prob_is_that_of_torch(kind):
 @pytest.mark.parametrize(
     "shapes", [((4, 3), (3,), (1, 1)), ((2,), (4, 2), (4, 2)), ((1,), (1,), (3,))]
 )
-def test_gradients_of_a_normal_density_are_those_of_differences(shapes):
+def test_gradients_of_the_normal_log_density_equal_finite_differences(shapes):
     x, loc, scale = (uniform(*shape, seed=i, low=0.5) for i, shape in enumerate(shapes))
     leaves = [leaf.requires_grad_() for leaf in (x, loc, scale)]
     assert torch.autograd.gradcheck(normal_log_prob, leaves)
@@ -65,13 +67,13 @@ def test_gradients_of_a_normal_density_are_those_of_differences(shapes):
         assert torch.autograd.gradcheck(normal_log_prob, leaves)
 
 
-def test_student_t_and_normal_meet_at_many_degrees_of_freedom():
+def test_student_t_converges_to_the_normal():
     x = torch.linspace(-4, 4, 33, dtype=torch.float64)
     loc, scale = torch.tensor(0.3).double(), torch.tensor(0.7).double()
     student = student_t_log_prob(x, torch.tensor(1e6).double(), loc, scale)
     torch.testing.assert_close(student, normal_log_prob(x, loc, scale), atol=1e-3, rtol=0)
     df = torch.full((1,), 1e7, dtype=torch.float64)
-    heavy = DiagonalStudentT(df, loc.view(1, 1), scale.view(1, 1)).standard(stream(), 4000, 1)
+    heavy = DiagonalStudentT(df, loc.view(1, 1), scale.view(1, 1)).standard_draws(stream(), 4000, 1)
     light = torch.distributions.Normal(0.0, 1.0)
     uniformised = light.cdf(heavy.squeeze(-1)).sort().values
     step = torch.linspace(0, 1, 4000, dtype=torch.float64)
@@ -79,7 +81,7 @@ def test_student_t_and_normal_meet_at_many_degrees_of_freedom():
 
 
 @pytest.mark.parametrize("df", [3.0, 30.0, 1000.0])
-def test_student_t_keeps_its_precision_in_float32(df):
+def test_student_t_is_accurate_in_float32(df):
     x = torch.linspace(-4, 4, 9)
     zero, one = torch.tensor(0.0), torch.tensor(1.0)
     exact = student_t_log_prob(x.double(), torch.tensor(df).double(), zero.double(), one.double())
@@ -88,11 +90,11 @@ def test_student_t_keeps_its_precision_in_float32(df):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stratified_draws_run_over_components_fastest_and_masses_sum_to_one(kind):
+def test_stratified_draws_have_the_component_axis_fastest_and_masses_that_sum_to_one(kind):
     K, S = 3, 4
     q, leaves = mixture(kind, K, 2, 5)
     z, log_mass = q.stratified(S, stream(1))
-    standard = q.component.standard(stream(1), S, K, 5, 2)
+    standard = q.component.standard_draws(stream(1), S, K, 5, 2)
     for s in range(S):
         for k in range(K):
             expected = leaves["loc"][:, k] + leaves["scale"][:, k] * standard[s, k]
@@ -102,7 +104,7 @@ def test_stratified_draws_run_over_components_fastest_and_masses_sum_to_one(kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ways_of_drawing_coincide_for_one_component(kind):
+def test_all_methods_of_drawing_coincide_for_one_component(kind):
     q, leaves = mixture(kind, 1, 2, 5)
     outcomes = []
     for draw in (q.ancestral, q.stratified):
@@ -114,7 +116,7 @@ def test_ways_of_drawing_coincide_for_one_component(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_detach_drops_every_gradient(kind):
+def test_detached_mixture_has_no_gradients(kind):
     q, _ = mixture(kind, 3, 2, 5)
     q = q.detach()
     z, log_mass = q.stratified(2, stream())
@@ -124,7 +126,7 @@ def test_detach_drops_every_gradient(kind):
 
 
 def affine(kind, n_components, n_latents, *batch):
-    """Return an affine mixture, whose matrices are upper triangular, and its base."""
+    """Return an affine mixture with upper triangular matrices, and its base."""
     base, _ = mixture(kind, n_components, n_latents, *batch)
     factor = uniform(*batch, n_latents, n_latents, seed=5, low=-0.6, high=0.6).triu(1)
     factor = factor + torch.diag_embed(uniform(*batch, n_latents, seed=6, low=0.5, high=1.5))
@@ -143,7 +145,7 @@ def test_affine_densities_integrate_to_one_and_to_the_mean(kind, n_latents):
     torch.testing.assert_close(mean, q.mean(), atol=1e-4, rtol=0)
 
 
-def test_an_affine_normal_is_the_normal_of_full_covariance():
+def test_affine_normal_is_the_normal_with_full_covariance():
     q, base = affine("normal", 1, 3, 4)
     root = q.factor * base.component.scale  # columns by their scales
     loc = q.loc + (q.factor @ base.component.loc.mT).squeeze(-1)
@@ -157,7 +159,7 @@ def test_an_affine_normal_is_the_normal_of_full_covariance():
 
 @pytest.mark.parametrize("way", ["stratified", "ancestral"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_affine_draws_are_those_of_the_base_moved(kind, way):
+def test_affine_draws_are_transformed_draws_of_the_base(kind, way):
     q, base = affine(kind, 3, 2, 2, 4)
     (z, log_mass), (u, base_mass) = (getattr(one, way)(5, stream(1)) for one in (q, base))
     torch.testing.assert_close(z, q.loc + torch.einsum("...ij,m...j->m...i", q.factor, u))
@@ -187,7 +189,7 @@ WAYS = {
 @pytest.mark.parametrize("n_components", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_draws_and_their_gradients_are_unbiased(kind, n_components, way):
-    """Per-row leaves, so that the mean over rows comes with its standard error."""
+    """Each row has its own leaves, so that means over rows have standard errors."""
     n_rows, n_latents = 60_000, 2
     _, leaves = mixture(kind, n_components, n_latents)
     z, log_weight = lattice(n_latents, 501)
@@ -204,10 +206,10 @@ def test_draws_and_their_gradients_are_unbiased(kind, n_components, way):
     grads = torch.autograd.grad(estimate.sum(), list(copies.values()))
     for name, grad, exact_grad in zip(leaves, grads, exact_grads, strict=True):
         assert deviates(grad, exact_grad) < 4.5, name
-        assert deviates(grad, 0.0) > 10, name  # or there is nothing to tell
+        assert deviates(grad, 0.0) > 10, name  # otherwise the test has no power
 
 
-def test_systematic_draws_take_their_share_of_each_component():
+def test_systematic_draws_are_proportional_to_the_weights():
     q, leaves = mixture("normal", 4, 1, 50)
     q.component = DiagonalNormal(
         100 * torch.arange(4.0).double().view(1, 4, 1).expand(50, 4, 1), leaves["scale"]
@@ -218,14 +220,14 @@ def test_systematic_draws_take_their_share_of_each_component():
 
 
 @pytest.mark.parametrize("shared_scale", [True, False])
-def test_implicit_jacobian_is_that_of_the_conditional_cdf(shared_scale):
+def test_implicit_jacobian_equals_that_of_the_conditional_cdf(shared_scale):
     n, B, K, L = 2, 3, 3, 3
     log_pi = uniform(B, K, seed=1).log_softmax(-1)
     loc = uniform(*(() if shared_scale else (n,)), B, K, L, seed=2, low=-2, high=2)
     scale = uniform(*loc.shape, seed=3, low=0.5, high=1.5)
     z = uniform(n, B, L, seed=4, low=-2, high=2)
     closed = torch.autograd.functional.jacobian(
-        lambda p, m, s: reparameterize_mixture(z, p, DiagonalNormal(m, s)), (log_pi, loc, scale)
+        lambda p, m, s: reparameterize_mixture(z, p, m, s), (log_pi, loc, scale)
     )
     for i in range(n):
         for b in range(B):

@@ -1,12 +1,11 @@
-"""Which gradient estimator is unbiased for which method: against exact expectations.
+"""Bias of gradient estimators, by comparison with exact expectations.
 
-With one latent and two draws the expectation of every bound is a sum over a plane of nodes, and
-its gradient that of the sum.
+With one latent and two draws the expectation of a bound is a sum over pairs of nodes.
 """
 
 import pytest
 import torch
-from helpers import Given, LinearGaussian, deviates, lattice, stream, tiny_rows, tiny_vae
+from helpers import FixedEncoder, LinearGaussian, deviates, lattice, stream, tiny_rows, tiny_vae
 
 from skmissvae.training.objectives import METHODS
 from skmissvae.vae import elbo
@@ -42,7 +41,7 @@ def setting(name, family):
 
 
 def exact_gradient(name, vae, x, observed, params):
-    """Return the gradient of the bound's expectation with respect to the family's parameters."""
+    """Return the gradient of the expected bound with respect to the parameters of the family."""
     params = params.clone().requires_grad_()
     q, method = vae.family(params), METHODS[name]
     z, log_weight = lattice(1, 1201)
@@ -65,10 +64,10 @@ def exact_gradient(name, vae, x, observed, params):
 
 
 def sampled_gradients(name, gradient, vae, x, observed, params):
-    """Return a draw of the estimator per row, (N_ROWS, P)."""
+    """Return one draw of the estimator per row, (N_ROWS, P)."""
     method = METHODS[name]
     copies = params.repeat(N_ROWS, 1).requires_grad_()
-    vae.encoder = Given(copies)
+    vae.encoder = FixedEncoder(copies)
     draws = vae.draw(
         x.expand(N_ROWS, -1),
         observed.expand(N_ROWS, -1),
@@ -82,25 +81,25 @@ def sampled_gradients(name, gradient, vae, x, observed, params):
 
 @pytest.mark.parametrize("family", ["normal", "student_t"])
 @pytest.mark.parametrize(("name", "gradient"), sorted(UNBIASED))
-def test_these_are_unbiased(name, gradient, family):
-    given = setting(name, family)
-    exact = exact_gradient(name, *given)
-    found = sampled_gradients(name, gradient, *given)
+def test_estimator_is_unbiased(name, gradient, family):
+    case = setting(name, family)
+    exact = exact_gradient(name, *case)
+    gradients = sampled_gradients(name, gradient, *case)
     assert exact.abs().max() > 0.02
-    assert deviates(found, exact) < 4.5
+    assert deviates(gradients, exact) < 4.5
 
 
 @pytest.mark.parametrize(("name", "gradient"), sorted(BIASED))
-def test_these_are_biased(name, gradient):
-    given = setting(name, "normal")
-    found = sampled_gradients(name, gradient, *given)
-    assert deviates(found, exact_gradient(name, *given)) > 6
+def test_estimator_is_biased(name, gradient):
+    case = setting(name, "normal")
+    gradients = sampled_gradients(name, gradient, *case)
+    assert deviates(gradients, exact_gradient(name, *case)) > 6
 
 
 def test_sticking_the_landing_keeps_the_gradient_of_the_masses():
     vae, x, observed, params = setting("MissSVAE", "normal")
-    found = sampled_gradients("MissSVAE", "stl", vae, x, observed, params)
-    logits = found[:, -2:]
+    gradients = sampled_gradients("MissSVAE", "stl", vae, x, observed, params)
+    logits = gradients[:, -2:]
     assert deviates(logits, torch.zeros(2).double()) > 10
 
 
@@ -111,7 +110,7 @@ def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
     x, observed = model.rows(6)
     params = vae.encoder(torch.cat([torch.where(observed, x, 0.0), observed.double()], -1))
     params = params.clone().requires_grad_()
-    vae.encoder = Given(params)
+    vae.encoder = FixedEncoder(params)
     sizes = {}
     for gradient in ("stl", "plain"):
         draws = vae.draw(x, observed, 2, stream(), gradient=gradient)

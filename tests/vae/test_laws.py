@@ -1,14 +1,12 @@
-"""Laws of priors, families, observation models and networks: every member keeps them."""
+"""Properties of all priors, families and likelihoods."""
 
 import functools
 
 import pytest
 import torch
-from helpers import check_start, deviates, lattice, stream, uniform
+from helpers import check_linear_initialization, deviates, lattice, stream, uniform
 from scipy import stats
-from torch import nn
 
-from skmissvae._utils.runtime import SeededGenerators
 from skmissvae.vae import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
@@ -16,14 +14,12 @@ from skmissvae.vae import (
     MixturePrior,
     NormalLikelihood,
     ProductLikelihood,
-    ResidualMLP,
     StudentTFamily,
     StudentTLikelihood,
     StudentTPrior,
 )
 from skmissvae.vae.likelihoods import LIKELIHOODS
 from skmissvae.vae.likelihoods.base import quantile
-from skmissvae.vae.networks.mlp import _kept
 from skmissvae.vae.posteriors import POSTERIORS
 from skmissvae.vae.priors import PRIORS
 
@@ -42,7 +38,7 @@ LIKELIHOOD_FACTORIES = {
     "normal, column": functools.partial(NormalLikelihood, scale="column"),
     "normal, known": functools.partial(NormalLikelihood, scale=0.3),
     "student_t, decoder": functools.partial(StudentTLikelihood, df="decoder"),
-    "joined": lambda n_columns, min_scale=0.05: ProductLikelihood(
+    "product": lambda n_columns, min_scale=0.05: ProductLikelihood(
         [
             BernoulliLikelihood(1),
             StudentTLikelihood(n_columns - 2, min_scale),
@@ -71,7 +67,7 @@ def columns_of(name, *batch, seed=0):
 
 @every_prior
 @pytest.mark.parametrize("n_latents", [1, 2])
-def test_a_prior_is_a_density_that_its_draws_follow(prior, n_latents):
+def test_prior_integrates_to_one_and_draws_have_its_moments(prior, n_latents):
     p = PRIOR_FACTORIES[prior](n_latents).double()()
     z, log_weight = lattice(n_latents, {1: 4001, 2: 501}[n_latents])
     mass = (p.log_prob(z) + log_weight).exp()
@@ -84,7 +80,7 @@ def test_a_prior_is_a_density_that_its_draws_follow(prior, n_latents):
 
 
 @every_family
-def test_a_family_gives_every_row_its_mixture(family):
+def test_family_returns_an_independent_mixture_for_each_row(family):
     family = FAMILY_FACTORIES[family](2, 3).double()
     params = uniform(5, family.n_params, low=-1, high=1)
     q = family(params)
@@ -97,24 +93,24 @@ def test_a_family_gives_every_row_its_mixture(family):
     torch.testing.assert_close(one.log_prob(z[:, 3:4]), q.log_prob(z)[:, 3:4])
 
 
-def test_equal_weights_are_equal_and_learned_ones_are_not():
+def test_equal_weights_are_equal():
     params = uniform(2, FAMILY_FACTORIES["normal, equal"](2, 3).n_params)
     equal = FAMILY_FACTORIES["normal, equal"](2, 3)(params)
     torch.testing.assert_close(equal.log_pi.exp(), torch.full((2, 3), 1 / 3).double())
 
 
 @pytest.mark.parametrize("df", [2.5, 6.0, 30.0, 300.0])
-def test_degrees_of_freedom_start_where_they_are_told_to(df):
+def test_degrees_of_freedom_have_their_initial_value(df):
     family = StudentTFamily(2, 1, df=df, learn_df=True)
-    found = family(torch.zeros(1, family.n_params)).component.df
-    torch.testing.assert_close(found, torch.full((2,), df))
+    df_of_family = family(torch.zeros(1, family.n_params)).component.df
+    torch.testing.assert_close(df_of_family, torch.full((2,), df))
 
 
-# -- observation models ----------------------------------------------------------------------------
+# -- likelihoods ----------------------------------------------------------------------------
 
 
 @every_density
-def test_every_column_is_a_density_that_mean_and_cdf_belong_to(likelihood):
+def test_density_integrates_to_one_and_agrees_with_mean_and_cdf(likelihood):
     likelihood, columns = columns_of(likelihood, 3)
     for d, support in enumerate(likelihood.supports):
         if support == "binary":
@@ -140,7 +136,7 @@ def test_every_column_is_a_density_that_mean_and_cdf_belong_to(likelihood):
 
 
 @every_likelihood
-def test_draws_follow_their_columns(likelihood):
+def test_draws_have_the_distribution_function_of_their_column(likelihood):
     likelihood, columns = columns_of(likelihood, 3)
     many = likelihood.double()(
         uniform(3, likelihood.n_params, low=-2, high=2).expand(40_000, 3, -1)
@@ -154,14 +150,14 @@ def test_draws_follow_their_columns(likelihood):
 
 
 @every_likelihood
-def test_quantiles_of_probabilities_that_all_rows_share_are_those_of_each(likelihood):
+def test_quantiles_broadcast_probabilities_per_column(likelihood):
     _, columns = columns_of(likelihood, 5, 3)
     u = torch.linspace(0.1, 0.9, D).double()
     torch.testing.assert_close(columns.icdf(u), columns.icdf(u.expand(5, 3, D)))
 
 
 @every_density
-def test_the_median_halves_every_column(likelihood):
+def test_half_of_the_mass_is_below_the_median(likelihood):
     likelihood, columns = columns_of(likelihood, 5, 3)
     real = torch.tensor([support == "real" for support in likelihood.supports])
     low = torch.where(real, -60.0, 0.0).double().expand(3, D)
@@ -194,7 +190,7 @@ def test_degrees_of_freedom_stay_above_two(likelihood):
     assert (likelihood(torch.full((2, likelihood.n_params), -100.0)).df >= 2).all()
 
 
-def test_student_t_columns_meet_normal_ones_at_many_degrees_of_freedom():
+def test_student_t_columns_converge_to_normal_columns():
     likelihood = StudentTLikelihood(D).double()
     params = uniform(3, likelihood.n_params, low=-1, high=1)
     normal = NormalLikelihood(D).double()(params)
@@ -206,114 +202,46 @@ def test_student_t_columns_meet_normal_ones_at_many_degrees_of_freedom():
     )
 
 
-def test_joined_columns_are_their_parts_in_the_tables_order():
-    joined, columns = columns_of("joined", 3)
-    params = uniform(3, joined.n_params, seed=0, low=-2, high=2)
+def test_product_has_the_columns_of_its_parts_in_the_order_of_the_table():
+    product, columns = columns_of("product", 3)
+    params = uniform(3, product.n_params, seed=0, low=-2, high=2)
     x = torch.tensor([0.4, 1.0, 0.3, -0.2]).double().expand(3, D)
-    pieces = params.split(joined.sizes, -1)
-    for part, piece, place in zip(joined.parts, pieces, joined.columns, strict=True):
+    pieces = params.split(product.sizes, -1)
+    for part, piece, place in zip(product.parts, pieces, product.columns, strict=True):
         torch.testing.assert_close(columns.log_prob(x)[:, place], part(piece).log_prob(x[:, place]))
-    assert joined.supports == ["real", "binary", "unit", "real"]
+    assert product.supports == ["real", "binary", "unit", "real"]
 
 
 @every_likelihood
-def test_the_encoder_sees_zero_where_nothing_is_seen(likelihood):
+def test_embedding_of_missing_cells_is_zero_whatever_their_values(likelihood):
     likelihood, _ = columns_of(likelihood)
     x, observed = uniform(6, D), uniform(6, D, seed=1) > 0.5
-    seen = likelihood.embed(x, observed)
+    inputs = likelihood.embed(x, observed)
     other = likelihood.embed(torch.where(observed, x, 5.0), observed)
-    assert torch.equal(seen, other)
+    assert torch.equal(inputs, other)
     assert (likelihood.embed(x, torch.zeros(6, D).bool()) == 0).all()
-    assert seen.shape == (6, likelihood.n_inputs)
+    assert inputs.shape == (6, likelihood.n_inputs)
 
 
 @every_likelihood
-def test_a_linear_start_has_the_sizes_it_tells(likelihood):
-    check_start(LIKELIHOOD_FACTORIES[likelihood](D, 0.05))
+def test_linear_initialization_has_the_declared_shapes(likelihood):
+    check_linear_initialization(LIKELIHOOD_FACTORIES[likelihood](D, 0.05))
 
 
-def test_joined_columns_start_in_the_order_of_their_parts():
-    ranks = CumulativeLogitLikelihood([[3, 4, 5]])  # has no linear start
+def test_product_concatenates_linear_initializations_in_the_order_of_the_parts():
+    ranks = CumulativeLogitLikelihood([[3, 4, 5]])  # has no linear initialization
     likelihood = ProductLikelihood(
         [NormalLikelihood(1), ranks, BernoulliLikelihood(1)], [[2], [0], [1]]
     )
-    check_start(likelihood)
+    check_linear_initialization(likelihood)
     assert not likelihood.covers_all_columns
     x = torch.tensor([[2.0, 1.0, -0.7]])
-    values, seen = likelihood.linearize(x, torch.tensor([[True, False, True]]))
+    values, observed = likelihood.linearize(x, torch.tensor([[True, False, True]]))
     assert values[0, 0] == x[0, 2]
-    assert seen.tolist() == [[True, False]]
+    assert observed.tolist() == [[True, False]]
 
 
-# -- networks --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("linear_path", [True, False])
-@pytest.mark.parametrize("n_blocks", [0, 2])
-def test_the_network_is_its_formula(n_blocks, linear_path):
-    net = ResidualMLP(3, 5, 8, n_blocks, linear_path=linear_path).double()
-    x = uniform(2, 4, 3, low=-1, high=1)
-    h = (x @ net.inlet.weight.T + net.inlet.bias).relu()
-    for block in net.blocks:
-        first, second = block[0], block[3]
-        inner = (h @ first.weight.T + first.bias).relu()
-        h = (h + inner @ second.weight.T + second.bias).relu()
-    out = h @ net.outlet.weight.T + net.outlet.bias
-    if linear_path:
-        out = out + x @ net.linear.weight.T
-    torch.testing.assert_close(net(x), out)
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("linear_path", [True, False])
-@pytest.mark.parametrize("n_blocks", [0, 2])
-def test_gradients_of_the_network_are_those_of_differences(n_blocks, linear_path, dropout):
-    net = ResidualMLP(3, 2, 5, n_blocks, dropout, linear_path).double()
-    x = uniform(2, 4, 3, low=-1, high=1).requires_grad_()
-
-    def output(x, *weights):
-        with SeededGenerators(3, x.device).block():  # the same units are dropped
-            return net(x)
-
-    assert torch.autograd.gradcheck(output, (x, *net.parameters()))
-
-
-def test_frozen_weights_get_no_gradient_and_pass_it_on():
-    net, x = ResidualMLP(3, 2, 5, 1), uniform(4, 3).float().requires_grad_()
-    whole = torch.autograd.grad(net(x).square().sum(), x)[0]
-    out = net(x).square().sum()
-    net.requires_grad_(False)  # after the forward pass, too
-    net.outlet.bias.requires_grad_(True)
-    out.backward()
-    torch.testing.assert_close(x.grad, whole)
-    assert [name for name, p in net.named_parameters() if p.grad is not None] == ["outlet.bias"]
-
-
-@pytest.mark.parametrize("dropout", [1e-4, 0.1, 0.5, 0.99])
-def test_units_are_dropped_independently_and_keep_their_mean(dropout):
-    n = 200_000
-    with SeededGenerators(0, torch.device("cpu")).block():
-        factors = _kept(dropout, (2, n), torch.empty(0, dtype=torch.float64))
-    dropped = (factors == 0).double()
-    error = (dropout * (1 - dropout) / n) ** 0.5
-    assert (dropped.mean(1) - dropout).abs().max() < 4 * error + 2**-16
-    assert (factors[factors > 0] == factors.max()).all()
-    assert factors.max() * (1 - dropout) == pytest.approx(1, abs=2**-16 / (1 - dropout))
-    pairs = torch.stack([dropped[0, :-1], dropped[0, 1:], dropped[0].roll(4)[1:], dropped[1, 1:]])
-    off = torch.corrcoef(pairs) - torch.eye(4)
-    assert off.abs().max() < 4.5 / n**0.5
-
-
-def test_dropout_acts_in_training_only():
-    net = ResidualMLP(3, 5, 64, 2, dropout=0.5)
-    x = torch.ones(1, 3)
-    assert not torch.equal(net(x), net(x))
-    net.eval()
-    assert torch.equal(net(x), net(x))
-    assert any(isinstance(module, nn.Dropout) for module in net.modules())
-
-
-def test_student_t_cdf_is_that_of_scipy():
+def test_student_t_cdf_equals_that_of_scipy():
     _likelihood, columns = columns_of("student_t", 3)
     x = uniform(3, D, low=-3, high=3)
     df, loc, scale = (t.detach().numpy() for t in (columns.df, columns.loc, columns.scale))

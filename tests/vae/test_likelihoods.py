@@ -1,4 +1,4 @@
-"""The continuous Bernoulli where its formulas lose their digits."""
+"""The continuous Bernoulli is accurate for all logits."""
 
 import math
 
@@ -22,7 +22,7 @@ def mean_at(logit):
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("logit", [1e-6, 0.0041, 0.1, 3.0, 14.0, 20.0, 60.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_continuous_bernoulli_holds_for_every_logit(dtype, logit, sign):
+def test_continuous_bernoulli_is_accurate_for_every_logit(dtype, logit, sign):
     logit *= sign
     grid = torch.linspace(0, 1, 100_001, dtype=torch.float64)
     density = of(logit, dtype).log_prob(grid.to(dtype).unsqueeze(-1)).double().exp().squeeze(-1)
@@ -38,7 +38,7 @@ def test_continuous_bernoulli_holds_for_every_logit(dtype, logit, sign):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("logit", [-60.0, -20.0, -0.0041, 0.0, 0.0041, 1.0, 20.0, 60.0])
 def test_continuous_bernoulli_has_the_gradient_of_an_exponential_family(logit, dtype):
-    """The derivative of the log-density in the logit is x less the mean."""
+    """The derivative of the log-density by the logit is x minus the mean."""
     logits = torch.tensor([[logit]], dtype=dtype, requires_grad=True)
     value = ContinuousBernoulliLikelihood(1)(logits).log_prob(torch.tensor([[0.3]], dtype=dtype))
     (grad,) = torch.autograd.grad(value.sum(), logits)

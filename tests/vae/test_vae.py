@@ -1,4 +1,4 @@
-"""Laws of the VAE as a whole: holes are left out, gradients differ in the encoder only."""
+"""The VAE ignores missing cells, and gradient estimators only differ in the encoder."""
 
 import math
 
@@ -30,7 +30,7 @@ def double_vae(likelihood="normal", **options):
 
 
 def cells(likelihood, n=6):
-    """Return rows with values that the observation model can have, and what is seen of them."""
+    """Return rows with values in the support of the likelihood, and their mask."""
     rows, support = tiny_rows(n, dtype=torch.float64), LIKELIHOODS[likelihood](D, 0.01).support
     x = rows.x if support == "real" else rows.x.sigmoid()
     return (x.round() if support == "binary" else x), rows.observed
@@ -38,7 +38,7 @@ def cells(likelihood, n=6):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_what_missing_cells_hold_does_not_matter(likelihood, way):
+def test_values_of_missing_cells_do_not_change_draws_or_gradients(likelihood, way):
     outcomes = []
     for filling in (0.0, math.nan, math.inf, 1e30):
         vae, (x, observed) = double_vae(likelihood), cells(likelihood)
@@ -53,12 +53,15 @@ def test_what_missing_cells_hold_does_not_matter(likelihood, way):
 
 
 @torch.no_grad()
-def test_a_missing_column_is_no_column():
+def test_missing_columns_are_equivalent_to_absent_columns():
     vae, (x, observed) = double_vae(), cells("normal")
     observed[:, 1:3] = False
     smaller = tiny_vae(2, L, likelihood=NormalLikelihood(2)).double()
-    seen = [0, 3]  # inputs and outputs come in two halves: values and mask, location and scale
-    keep = [*seen, *(D + i for i in seen)]
+    observed_columns = [
+        0,
+        3,
+    ]  # inputs and outputs come in two halves: values and mask, location and scale
+    keep = [*observed_columns, *(D + i for i in observed_columns)]
     smaller.load_state_dict(
         {
             name: value[:, keep]
@@ -70,7 +73,7 @@ def test_a_missing_column_is_no_column():
         }
     )
     full = vae.draw(x, observed, 3, stream())
-    part = smaller.draw(x[:, seen], observed[:, seen], 3, stream())
+    part = smaller.draw(x[:, observed_columns], observed[:, observed_columns], 3, stream())
     torch.testing.assert_close(full.z, part.z)
     torch.testing.assert_close(full.log_ratio, part.log_ratio)
 
@@ -99,8 +102,8 @@ def test_masses_sum_to_one(way):
 
 @pytest.mark.parametrize("gradient", ["stl", "dreg"])
 @pytest.mark.parametrize("name", METHODS)
-def test_estimators_agree_on_value_decoder_and_prior(name, gradient):
-    """Only the encoder has several gradients: all else has the one of the plain bound."""
+def test_gradient_estimators_only_differ_in_the_encoder(name, gradient):
+    """Gradients of decoder and prior are those of the plain bound."""
     method, outcomes = METHODS[name], []
     for choice in ("plain", gradient):
         vae, (x, observed) = double_vae(prior="mixture"), cells("normal")
@@ -116,10 +119,10 @@ def test_estimators_agree_on_value_decoder_and_prior(name, gradient):
 
 
 @pytest.mark.parametrize("stratified", [False, True])
-def test_only_a_score_of_the_posterior_is_detached(stratified):
-    """A posterior whose parameters are leaves gets its gradient through draws and masses alone."""
+def test_stl_only_detaches_the_log_density_of_the_posterior(stratified):
+    """The gradient to the parameters of the posterior is by draws and masses only."""
     vae, (x, observed) = double_vae(), cells("normal")
-    found = []
+    gradients = []
     for detached in (False, True):
         q = vae.posterior(x, observed)
         noise = stream()
@@ -131,14 +134,14 @@ def test_only_a_score_of_the_posterior_is_detached(stratified):
             value = elbo(
                 vae.draw(x, observed, 2, noise, stratified=stratified, gradient="stl")
             ).sum()
-        found.append(torch.autograd.grad(value, vae.encoder.outlet.weight)[0])
-    torch.testing.assert_close(*found)
+        gradients.append(torch.autograd.grad(value, vae.encoder.outlet.weight)[0])
+    torch.testing.assert_close(*gradients)
     n_logits = vae.family.n_components
-    assert found[0][-n_logits:].abs().sum() > 0
+    assert gradients[0][-n_logits:].abs().sum() > 0
 
 
 @torch.no_grad()
-def test_an_outlier_is_scored_as_it_is_and_seen_within_bounds():
+def test_outliers_are_clamped_for_the_encoder_but_not_for_the_likelihood():
     vae, (x, observed) = double_vae(), cells("normal")
     observed = torch.ones_like(observed)
     x[:, 0], closer = 1e6, x.clone()
@@ -150,7 +153,7 @@ def test_an_outlier_is_scored_as_it_is_and_seen_within_bounds():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_training_works_in_every_precision(dtype):
+def test_training_works_in_every_dtype(dtype):
     vae, rows = tiny_vae().to(dtype), tiny_rows(dtype=dtype)
     objective = BoundObjective(elbo, 1, stratified=True, gradient="stl")
     state = train(vae, objective, rows, TrainingSettings(2, 32, 1e-3), generator())
@@ -159,7 +162,7 @@ def test_training_works_in_every_precision(dtype):
 
 
 class MetaNoise(Noise):
-    """Noise of the right shape without numbers."""
+    """Noise on the meta device."""
 
     def normal(self, *shape):
         return torch.empty(*shape, device="meta")
@@ -172,12 +175,12 @@ class MetaNoise(Noise):
 
 
 class NoTensorElsewhere(TorchDispatchMode):
-    """Fails where an operation makes a tensor on another device than "meta"."""
+    """Fails if an operation creates a tensor on another device than "meta"."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        assert all(leaf.device.type == "meta" for leaf in made), func
+        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        assert all(leaf.device.type == "meta" for leaf in tensors), func
         return out
 
 
@@ -185,7 +188,7 @@ class NoTensorElsewhere(TorchDispatchMode):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("family", POSTERIORS)
-def test_a_step_makes_no_tensor_on_another_device(family, prior, likelihood, way):
+def test_draw_creates_no_tensor_on_another_device(family, prior, likelihood, way):
     likelihood = LIKELIHOODS[likelihood](D, 0.01)
     vae = tiny_vae(D, L, prior=prior, family=family, likelihood=likelihood).to("meta")
     x = torch.empty(6, D, device="meta")

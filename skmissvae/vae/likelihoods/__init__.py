@@ -1,4 +1,4 @@
-"""Observation models of columns: one file per kind."""
+"""Likelihoods (observation models) of columns, one file per kind."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ __all__ = [
     "TransformedLikelihood",
 ]
 
-#: Observation models by name; each is called with the number of columns and the scale's floor.
+#: Likelihoods by name, called with the number of columns and the floor of the scale.
 LIKELIHOODS: dict[str, Callable[[int, float], Likelihood]] = {
     "normal": NormalLikelihood,
     "student_t": StudentTLikelihood,

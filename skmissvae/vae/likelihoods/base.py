@@ -9,17 +9,18 @@ from typing import Literal
 import torch
 from scipy import special
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from .initialization import LinearInitialization, LinearModel
 
-_NODES = 24  # quantiles that stand for a distribution where its mean has no formula
+_N_NODES = 24  # of the quadrature over quantiles, for means without a formula
 
 
-_LEAST = 1e-300  # probability that has a quantile in double precision
+_MIN_PROBABILITY = 1e-300  # with a finite quantile in double precision
 
 
-_QUANTILE_STEPS = 40  # halvings of the bracket: 1e-12 of its width
+_N_BISECTIONS = 40  # 1e-12 of the width of the bracket
 
 
 class ColumnDistribution(ABC):
@@ -27,7 +28,7 @@ class ColumnDistribution(ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x_d | z): (*, D) -> (*, D), not summed: the mask comes after."""
+        """Return log p(x_d | z): (*, D) -> (*, D), not summed over columns."""
 
     @abstractmethod
     def mean(self) -> Tensor:
@@ -46,26 +47,26 @@ class ColumnDistribution(ABC):
         """Shape of the batch, (*, D)."""
         return self.mean().shape
 
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z), (*, D); columns that can be counted have their own."""
+    def cdf_left(self, x: Tensor) -> Tensor:
+        """Return P(x_d < x | z), (*, D), the left limit of the distribution function."""
         return self.cdf(x)
 
-    def share(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return P(low <= x_d <= high | z): (D,) or (*, D), which may be infinite -> (*, D)."""
+    def interval_probability(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return P(low <= x_d <= high | z) for bounds (D,) or (*, D), also infinite: (*, D)."""
         shape = torch.broadcast_shapes(self.shape, low.shape, high.shape)
-        start = torch.where(low.isinf(), 0.0, self.below(finite(low).expand(shape)))
-        end = torch.where(high.isinf(), 1.0, self.cdf(finite(high).expand(shape)))
-        return (end - start).clamp_min(0)
+        lower = torch.where(low.isinf(), 0.0, self.cdf_left(finite(low).expand(shape)))
+        upper = torch.where(high.isinf(), 1.0, self.cdf(finite(high).expand(shape)))
+        return (upper - lower).clamp_min(0)
 
-    def icdf_between(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Return the u-quantiles of what lies between bounds, as of ``share``: (*, D)."""
-        start = torch.where(low.isinf(), 0.0, self.below(finite(low).expand(self.shape)))
-        return self.icdf((start + u * self.share(low, high)).clamp(0, 1))
+    def truncated_icdf(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Return the u-quantiles given low <= x_d <= high: (*, D)."""
+        lower = torch.where(low.isinf(), 0.0, self.cdf_left(finite(low).expand(self.shape)))
+        return self.icdf((lower + u * self.interval_probability(low, high)).clamp(0, 1))
 
-    def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor | None:
-        """Return E[x_d | z, low <= x_d <= high], of which the share is the probability.
+    def truncated_mean(self, low: Tensor, high: Tensor, probability: Tensor) -> Tensor | None:
+        """Return E[x_d | z, low <= x_d <= high], or None for columns without a formula.
 
-        Bounds (D,), which may be infinite, and (*, D) -> (*, D). None where there is no formula.
+        Finite or infinite bounds (D,) and the probability of the condition (*, D) -> (*, D).
         """
         return None
 
@@ -74,96 +75,102 @@ class ColumnDistribution(ABC):
         return self.icdf(noise.uniform(*self.shape))
 
     def completion(self, noise: Noise) -> Tensor:
-        """Return draws from the law of ``log_prob``, as chains need them, (*, D)."""
+        """Return draws from the distribution of ``log_prob``, for Markov chains, (*, D)."""
         return self.sample(noise)
 
     def expected(self) -> Tensor:
-        """Return the means of what a point estimate is made of, (*, n_expected).
+        """Return the means on which a point estimate is based, (*, n_expected).
 
-        They are averaged over latents and handed to the likelihood's ``point``.
+        Their averages over latents are arguments of the likelihood's ``point``.
         """
         return self.mean()
 
 
 class DiscreteColumns(ColumnDistribution):
-    """Columns of whole numbers, those of codes among them."""
+    """Columns of integers, such as counts and codes of categories."""
 
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
+    @override
+    def cdf_left(self, x: Tensor) -> Tensor:
         return self.cdf(x.ceil() - 1)
 
 
 class LocationScaleColumns(ColumnDistribution):
-    """Columns of a symmetric law with location and scale, (*, D)."""
+    """Columns with a symmetric location-scale distribution, (*, D)."""
 
     loc: Tensor
     scale: Tensor
 
     @abstractmethod
-    def _below(self, t: Tensor) -> Tensor:
-        """Return P(T <= t) of the law itself, to the last digit below its centre."""
+    def _standard_cdf(self, t: Tensor) -> Tensor:
+        """Return P(T <= t) for location 0 and scale 1, with full precision for t < 0."""
 
     @abstractmethod
-    def _quantile(self, p: Tensor) -> Tensor:
-        """Return quantiles of the law itself."""
+    def _standard_icdf(self, p: Tensor) -> Tensor:
+        """Return the quantiles for location 0 and scale 1."""
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.loc.shape
 
+    @override
     def mean(self) -> Tensor:
-        """Return the locations: laws whose mean exists."""
+        """Return the locations; subclasses have a finite mean."""
         return self.loc
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
-        return self._below((x - self.loc) / self.scale)
+        return self._standard_cdf((x - self.loc) / self.scale)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
-        return self.loc + self.scale * self._quantile(_inner(u))
+        return self.loc + self.scale * self._standard_icdf(_away_from_0_and_1(u))
 
-    def share(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return P(low <= x_d <= high | z), to the last digit in either tail."""
-        a, b, _ = self._lower(low, high)
-        free = low.isinf() & high.isinf()  # of a location that is no number, too
-        return torch.where(free, 1.0, (self._below(b) - self._below(a)).clamp_min(0))
+    @override
+    def interval_probability(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return P(low <= x_d <= high | z), with full precision in both tails."""
+        a, b, _ = self._mirrored_bounds(low, high)
+        unbounded = low.isinf() & high.isinf()  # one even if the location is NaN
+        return torch.where(
+            unbounded, 1.0, (self._standard_cdf(b) - self._standard_cdf(a)).clamp_min(0)
+        )
 
-    def icdf_between(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Return quantiles of what lies between bounds, to the last digit in either tail."""
-        a, b, mirrored = self._lower(low, high)
-        start = self._below(a)
+    @override
+    def truncated_icdf(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Return the u-quantiles given low <= x_d <= high, with full precision in both tails."""
+        a, b, mirrored = self._mirrored_bounds(low, high)
+        lower = self._standard_cdf(a)
         u = torch.where(mirrored, 1 - u, u)
-        t = self._quantile((start + u * (self._below(b) - start)).clamp(_LEAST, 1 - 1e-15))
+        p = lower + u * (self._standard_cdf(b) - lower)
+        t = self._standard_icdf(p.clamp(_MIN_PROBABILITY, 1 - 1e-15))
         return self.loc + self.scale * torch.where(mirrored, -t, t)
 
-    def _lower(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return standardised bounds, or their mirror image where they lie above the centre."""
+    def _mirrored_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return standardized bounds, mirrored at 0 where the lower one is positive, and where."""
         a, b = (low - self.loc) / self.scale, (high - self.loc) / self.scale
         return torch.where(a > 0, -b, a), torch.where(a > 0, -a, b), a > 0
 
 
 def finite(bound: Tensor) -> Tensor:
-    """Return bounds in which those that are infinite have some value."""
+    """Replace infinite bounds by zero."""
     return bound.nan_to_num(posinf=0.0, neginf=0.0)
 
 
-def _inner(u: Tensor) -> Tensor:
-    """Return probabilities whose quantiles are finite."""
+def _away_from_0_and_1(u: Tensor) -> Tensor:
+    """Clamp probabilities so that their quantiles are finite."""
     tiny = 1e-7 if u.dtype == torch.float32 else 1e-15
     return u.clamp(tiny, 1 - tiny)
 
 
 @functools.cache
 def quadrature() -> tuple[tuple[float, float], ...]:
-    """Return probabilities and weights by which a mean is an integral over quantiles."""
-    node, weight = special.roots_legendre(_NODES)
-    return tuple(zip((0.5 + 0.5 * node).tolist(), (0.5 * weight).tolist(), strict=True))
+    """Return probabilities and weights of a Gauss-Legendre quadrature over quantiles."""
+    nodes, weights = special.roots_legendre(_N_NODES)
+    return tuple(zip((0.5 + 0.5 * nodes).tolist(), (0.5 * weights).tolist(), strict=True))
 
 
 def quantile(columns: ColumnDistribution, q: float, low: Tensor, high: Tensor) -> Tensor:
-    """Return the q-quantile of an equal mixture of distributions, by bisection.
+    """Return the q-quantile of a mixture of distributions with equal weights, by bisection.
 
     Parameters
     ----------
@@ -172,43 +179,44 @@ def quantile(columns: ColumnDistribution, q: float, low: Tensor, high: Tensor) -
     q : float
         Probability.
     low, high : Tensor of shape (B, D)
-        A bracket of the quantile.
+        Bracket of the quantile.
 
     Returns
     -------
     Tensor of shape (B, D)
-        The smallest value (to the bracket's width times 1e-12) whose probability is at least q.
+        The smallest value whose distribution function is at least q, up to 1e-12 times the width
+        of the bracket.
     """
-    for _ in range(_QUANTILE_STEPS):
+    for _ in range(_N_BISECTIONS):
         middle = 0.5 * (low + high)
         below = columns.cdf(middle).mean(0) < q
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return high
 
 
-#: Any number; 0 and 1; 0 to 1; whole numbers; codes 0, 1, ... of levels; numbers of which one has
-#: a probability of its own.
+#: All numbers; 0 and 1; 0 to 1; integers; codes 0, 1, ... of categories; all numbers, with a point
+#: mass at one of them.
 Support = Literal["real", "binary", "unit", "whole", "coded", "atom"]
 
 
 class Likelihood(nn.Module, ABC):
-    """An observation model of D columns.
+    """Observation model of D columns: a module from decoder outputs to distributions.
 
     Parameters
     ----------
     n_columns : int
         Number of columns D.
     min_scale : float
-        Floor of the scale, in standard deviations of the column, for models that have a scale.
+        Floor of the scale, in standard deviations of the column, for likelihoods with a scale.
     n_params : int
         Number of decoder outputs P.
     n_inputs, n_expected : int, optional
-        Width of what ``embed`` returns and of the ``expected`` of its columns; None is D.
-    n_straight : int
-        Width S of what ``linearize`` returns: 0 for a model that has no linear start.
+        Widths of the outputs of ``embed`` and of the columns' ``expected``; None means D.
+    n_linear : int
+        Width S of the outputs of ``linearize``; 0 for likelihoods without linear initialization.
     """
 
-    #: What the table must do with a column before the model sees it, and how it reads it after.
+    #: Values of a column, by which tables are encoded for the model and decoded.
     support: Support = "real"
 
     def __init__(
@@ -233,28 +241,28 @@ class Likelihood(nn.Module, ABC):
         return [self.support] * self.n_columns
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return what the encoder sees, zero where missing: (*, D), (*, D) -> (*, n_inputs)."""
+        """Return the encoder's inputs, zero where missing: (*, D), (*, D) -> (*, n_inputs)."""
         return torch.where(observed, x, 0.0)
 
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values that factor analysis can take, and which count: (*, D) -> (*, S)."""
+        """Return values for factor analysis, and which are observed: (*, D), (*, D) -> (*, S)."""
         return x[..., : self.n_linear], observed[..., : self.n_linear]
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        """Return where the decoder is nearest to a linear model of the straightened values."""
-        none = model.loadings.new_zeros(self.n_params)
-        weight = none.new_zeros(self.n_params, model.loadings.shape[1])
-        return LinearInitialization(weight, none, none.bool(), none.new_zeros(self.n_linear))
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
+        """Return decoder outputs that approximate a linear model of the linearized values."""
+        bias = model.loadings.new_zeros(self.n_params)
+        weight = bias.new_zeros(self.n_params, model.loadings.shape[1])
+        return LinearInitialization(weight, bias, bias.bool(), bias.new_zeros(self.n_linear))
 
     @property
     def covers_all_columns(self) -> bool:
-        """Whether each column has its part in the linear start."""
+        """Whether the linear initialization includes every column."""
         return self.n_linear >= self.n_columns
 
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return point estimates: (B, n_expected) -> (B, D).
 
-        Those of two numbers are the more probable one where they ``decide``, else the mean.
+        Estimates of binary columns are the more probable value if ``decide``, else the mean.
         """
         return expected
 
@@ -264,29 +272,29 @@ class Likelihood(nn.Module, ABC):
 
 
 def log_logistic_interval(low: Tensor, width: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-    r"""Return :math:`\log(\sigma(a + w) - \sigma(a))` of a logistic distribution, by no difference.
+    r"""Return :math:`\log(\sigma(a + w) - \sigma(a))` of the logistic distribution, stably.
 
-    It is :math:`\log\sigma(a + w) + \log\sigma(-a) + \log(1 - e^{-w})`. Where ``lowest`` holds the
-    interval has no lower edge, where ``highest`` no upper one.
+    It is computed as :math:`\log\sigma(a + w) + \log\sigma(-a) + \log(1 - e^{-w})`. Intervals have
+    no lower edge where ``lowest`` is true and no upper edge where ``highest`` is true.
     """
-    inner = torch.where(lowest | highest, 1.0, width)
+    finite_width = torch.where(lowest | highest, 1.0, width)
     return (
         torch.where(highest, 0.0, nn.functional.logsigmoid(low + width))
         + torch.where(lowest, 0.0, nn.functional.logsigmoid(-low))
-        + torch.where(lowest | highest, 0.0, torch.log(-torch.expm1(-inner)))
+        + torch.where(lowest | highest, 0.0, torch.log(-torch.expm1(-finite_width)))
     )
 
 
 def pick_category(values: Tensor, index: Tensor) -> Tensor:
-    """Return the entry of the last axis that each cell names: (*, D, C), (*, D) -> (*, D)."""
+    """Return the entries of the last axis at an index per cell: (*, D, C), (*, D) -> (*, D)."""
     shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
-    chosen = index.expand(shape).unsqueeze(-1)
-    return values.expand(*shape, -1).gather(-1, chosen).squeeze(-1)
+    index = index.expand(shape).unsqueeze(-1)
+    return values.expand(*shape, -1).gather(-1, index).squeeze(-1)
 
 
 def mean_by_quadrature(columns: ColumnDistribution, like: Tensor) -> Tensor:
-    """Return the means of columns by their quantiles, of the shape and type of ``like``."""
-    # one number per column: quantiles of standard distributions are slow
-    width = like.shape[-1:]
-    parts = [weight * columns.icdf(like.new_full(width, u)) for u, weight in quadrature()]
-    return torch.stack(parts).sum(0)
+    """Return means as integrals over quantiles, with the shape and data type of ``like``."""
+    # probabilities of shape (D,): quantiles of standard distributions are slow
+    shape = like.shape[-1:]
+    terms = [weight * columns.icdf(like.new_full(shape, u)) for u, weight in quadrature()]
+    return torch.stack(terms).sum(0)

@@ -1,13 +1,14 @@
-"""Binary columns, and grey values by cross entropy."""
+"""Bernoulli likelihood of binary columns, and of grey values (cross entropy)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from .base import DiscreteColumns, Likelihood, Support
-from .initialization import LEAST_UNEXPLAINED, LinearInitialization, LinearModel, marginal_bias
+from .initialization import MIN_UNEXPLAINED, LinearInitialization, LinearModel, marginal_bias
 
 
 class BernoulliColumns(DiscreteColumns):
@@ -17,52 +18,56 @@ class BernoulliColumns(DiscreteColumns):
         self.logits = logits
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.logits.shape
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each cell."""
         return x * self.logits - nn.functional.softplus(self.logits)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the probabilities of one."""
         return self.logits.sigmoid()
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         return (noise.uniform(*self.logits.shape) < self.mean()).to(self.logits.dtype)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         return torch.where(x < 0, 0.0, torch.where(x < 1, 1 - self.mean(), 1.0))
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         return (u > 1 - self.mean()).to(self.logits)
 
 
 class CrossEntropyColumns(BernoulliColumns):
-    """Columns on [0, 1] that are judged by cross entropy, and are their means for certain."""
+    """Columns on [0, 1] with cross entropy as log_prob; draws given z are the means."""
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
         """Return the means."""
         return self.mean()
 
+    @override
     def completion(self, noise: Noise) -> Tensor:
-        """Return zeros and ones, of which cross entropy is the law."""
+        """Return zeros and ones, whose log-probability is the cross entropy."""
         return super().sample(noise)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return whether the means are reached."""
+        """Return one where x is at least the mean, else zero."""
         return (self.mean() <= x).to(self.logits)
 
-    def below(self, x: Tensor) -> Tensor:
-        """Return whether the means are passed."""
+    @override
+    def cdf_left(self, x: Tensor) -> Tensor:
+        """Return one where x is above the mean, else zero."""
         return (self.mean() < x).to(self.logits)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the means."""
         mean = self.mean()
         return mean.expand(torch.broadcast_shapes(mean.shape, u.shape))
 
@@ -75,55 +80,58 @@ class BernoulliLikelihood(Likelihood):
     def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
         super().__init__(n_columns, min_scale, n_params=n_columns, n_linear=n_columns)
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        r"""Return the logits of linear discriminant analysis, tempered.
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
+        r"""Return the logits of linear discriminant analysis, with a floor of the variance.
 
-        Where latents are Normal given a value, with the moments of the linear model, the log-odds
-        are linear, with :math:`w / v` for weight. The bias keeps the share of ones.
+        If the latents given a value are Normal with the moments of the linear model, the log-odds
+        are linear with weight :math:`w / v`. The bias preserves the share of ones.
         """
         share = model.intercept.clamp(0.001, 0.999)
-        variance = torch.maximum(model.variance, LEAST_UNEXPLAINED * share * (1 - share))
+        variance = torch.maximum(model.variance, MIN_UNEXPLAINED * share * (1 - share))
         weight = model.loadings / variance.unsqueeze(-1)
         bias = marginal_bias(weight, share)
         return LinearInitialization(weight, bias, torch.ones_like(bias).bool(), 1 / variance)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return -1 and 1, so that zero stands for missing alone."""
+        """Return -1 and 1, so that zero only encodes missing cells."""
         return torch.where(observed, 2 * x - 1, 0.0)
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the more probable value."""
         return (expected >= 0.5).to(expected) if decide else expected
 
+    @override
     def forward(self, params: Tensor) -> BernoulliColumns:
-        """Return Bernoulli columns."""
         return BernoulliColumns(params)
 
 
 class CrossEntropyLikelihood(BernoulliLikelihood):
-    r"""Columns with values from 0 to 1, each taken for the mean of many Bernoulli draws.
+    r"""Cross entropy of columns with values from 0 to 1, such as grey values of pixels.
 
-    The log-density is the cross entropy :math:`x \log p + (1 - x) \log(1 - p)`, as is common for
-    grey values of pixels. It is no density: it does not integrate to one, so that scores can be
-    compared among models of this kind alone. Given the latents a draw is the mean itself:
-    imputations and intervals tell how uncertain the latents are, and nothing beside, and bounds
-    move it without being evidence. ``estimate="mode"`` is 0 or 1, where cross entropy is least.
+    ``log_prob`` is :math:`x \log p + (1 - x) \log(1 - p)`. It is not a log-density, as it does not
+    integrate to one: scores are only comparable between models with this likelihood. Given the
+    latents, draws are the means, so that imputations and intervals reflect the uncertainty of the
+    latents only; limits of values clip them. ``estimate="mode"`` is 0 or 1, which minimizes the
+    cross entropy.
     """
 
     support: Support = "unit"
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        """Return logits that move as the linear model does, and keep the column's mean."""
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
+        """Return logits with the linear model's slope at the mean, and the mean of the column."""
         mean = model.intercept.clamp(0.01, 0.99)
         slope = 1 / (mean * (1 - mean))
         weight = model.loadings * slope.unsqueeze(-1)
         bias = marginal_bias(weight, mean)
         return LinearInitialization(weight, bias, torch.ones_like(bias).bool(), slope)
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the means, which rounding may have brought beyond an end."""
         return expected.clamp(0, 1)
 
+    @override
     def forward(self, params: Tensor) -> CrossEntropyColumns:
-        """Return columns of grey values."""
         return CrossEntropyColumns(params)

@@ -1,4 +1,4 @@
-"""Categories without order."""
+"""Categorical likelihood of categories without order."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .base import DiscreteColumns, Likelihood, pick_category
-from .initialization import LEAST_UNEXPLAINED, LinearInitialization, LinearModel
+from .initialization import MIN_UNEXPLAINED, LinearInitialization, LinearModel
 
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees
 
 
-MAX_CONTRASTED = 20  # classes beyond which the linear start leaves a column alone
+MAX_CONTRASTED = 20  # classes of a column that is included in the linear initialization
 
 
-_ROUNDS, _POINTS = 50, 1024  # in which biases settle, and latents over which they are averaged
+_N_ITERATIONS, _N_POINTS = 50, 1024  # until biases have converged; latents of their averages
 
 
 class CategoricalColumns(DiscreteColumns):
@@ -27,64 +28,67 @@ class CategoricalColumns(DiscreteColumns):
     Parameters
     ----------
     logits : Tensor of shape (*, D, C)
-        Of the classes; -inf for those that do not exist.
+        Logits of the classes; -inf for classes that a column does not have.
     class_of : Tensor of shape (D, n_levels)
-        Class of each category; rare ones share a class.
+        Class of each category; rare categories share a class.
     log_share : Tensor of shape (D, n_levels)
-        Logarithm of a category's share of its class; -inf for those that do not exist.
+        Logarithm of a category's share of its class; -inf for categories that a column does not
+        have.
     """
 
     def __init__(self, logits: Tensor, class_of: Tensor, log_share: Tensor) -> None:
         self.log_p, self.class_of, self.log_share = logits.log_softmax(-1), class_of, log_share
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.log_p.shape[:-1]
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each cell."""
         code = x.long().clamp(0, self.class_of.shape[-1] - 1)
         column = torch.arange(len(self.class_of), device=x.device)
-        chosen = self.class_of[column, code]
-        return pick_category(self.log_p, chosen) + self.log_share[column, code]
+        classes = self.class_of[column, code]
+        return pick_category(self.log_p, classes) + self.log_share[column, code]
 
     def probabilities(self) -> Tensor:
         """Return the probability of each category, (*, D, n_levels)."""
-        chosen = self.class_of.expand(*self.log_p.shape[:-2], *self.class_of.shape)
-        return (self.log_p.gather(-1, chosen) + self.log_share).exp()
+        classes = self.class_of.expand(*self.log_p.shape[:-2], *self.class_of.shape)
+        return (self.log_p.gather(-1, classes) + self.log_share).exp()
 
+    @override
     def mean(self) -> Tensor:
-        """Return the mean code: a number to follow chains by, nothing more."""
+        """Return the mean code, which only serves diagnostics of Markov chains."""
         codes = torch.arange(self.class_of.shape[-1], device=self.log_p.device)
         share = self.log_share.exp()
-        centre = share.new_zeros(self.log_p.shape[-2:])
-        centre.scatter_add_(-1, self.class_of, share * codes)
-        return (self.log_p.exp() * centre).sum(-1)
+        mean_code = share.new_zeros(self.log_p.shape[-2:])
+        mean_code.scatter_add_(-1, self.class_of, share * codes)
+        return (self.log_p.exp() * mean_code).sum(-1)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions of the codes."""
         total = self.probabilities().cumsum(-1)
         at = pick_category(total, x.floor().long().clamp(0, total.shape[-1] - 1))
         return torch.where(x < 0, 0.0, at)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles of the codes."""
         total = self.probabilities().cumsum(-1)
-        # the last existing category has what rounding leaves over
+        # rounding errors go to the last category of the column
         code = (total < u.unsqueeze(-1) * total[..., -1:]).sum(-1)
         return torch.minimum(code, self.log_share.isfinite().sum(-1) - 1).to(u)
 
+    @override
     def expected(self) -> Tensor:
-        """Return the probabilities of all classes, one column after the other."""
+        """Return the probabilities of all classes, column by column."""
         return self.log_p.exp().flatten(-2)
 
 
 class CategoricalLikelihood(Likelihood):
-    """Categories without order, by a softmax.
+    """Softmax of classes of categories without order.
 
-    Categories seen once, and where there are more than 255 all but the 254 most frequent ones,
-    share a class, within which they keep their proportions.
+    Categories observed once share a class, and so do all but the 254 most frequent categories of
+    columns with more than 255. Their proportions within the class are fixed.
 
     Parameters
     ----------
@@ -93,7 +97,7 @@ class CategoricalLikelihood(Likelihood):
     """
 
     contrasts: Tensor
-    contrast: Tensor
+    contrast_index: Tensor
     class_of: Tensor
     log_share: Tensor
     log_frequency: Tensor
@@ -101,39 +105,43 @@ class CategoricalLikelihood(Likelihood):
     support = "coded"
 
     def __init__(self, counts: Sequence[Sequence[int]]) -> None:
-        made = [_classes(np.asarray(column)) for column in counts]
-        each = [len(frequency) for _, _, frequency in made]
-        n_levels, n_classes = max(map(len, counts), default=0), max(each, default=0)
-        # a column of a few classes has as many contrasts less one
-        few = [n if n <= MAX_CONTRASTED else 1 for n in each]
+        tables = [_classes(np.asarray(column)) for column in counts]
+        n_classes = [len(frequency) for _, _, frequency in tables]
+        n_levels, max_classes = max(map(len, counts), default=0), max(n_classes, default=0)
+        # a column of C <= 20 classes has C - 1 contrasts, others have none
+        n_contrasted = [n if n <= MAX_CONTRASTED else 1 for n in n_classes]
         super().__init__(
             len(counts),
-            n_params=sum(each),
-            n_inputs=sum(each),
-            n_expected=len(counts) * n_classes,
-            n_linear=sum(few) - len(few),
+            n_params=sum(n_classes),
+            n_inputs=sum(n_classes),
+            n_expected=len(counts) * max_classes,
+            n_linear=sum(n_contrasted) - len(n_contrasted),
         )
-        self.n_classes = each
-        class_of = torch.zeros(len(made), n_levels, dtype=torch.long)
-        log_share = torch.full((len(made), n_levels), -torch.inf)
-        log_frequency = torch.full((len(made), n_classes), -torch.inf)
-        place = torch.zeros(len(made), n_classes, dtype=torch.long)
-        before = 0
-        for d, (classes, shares, frequency) in enumerate(made):
+        self.n_classes = n_classes
+        class_of = torch.zeros(len(tables), n_levels, dtype=torch.long)
+        log_share = torch.full((len(tables), n_levels), -torch.inf)
+        log_frequency = torch.full((len(tables), max_classes), -torch.inf)
+        place = torch.zeros(len(tables), max_classes, dtype=torch.long)
+        n_before = 0
+        for d, (classes, shares, frequency) in enumerate(tables):
             class_of[d, : len(classes)] = torch.from_numpy(classes)
             log_share[d, : len(classes)] = torch.from_numpy(np.log(shares)).float()
             log_frequency[d, : len(frequency)] = torch.from_numpy(np.log(frequency)).float()
-            place[d, : len(frequency)] = before + torch.arange(len(frequency))
-            before += len(frequency)
-        widest = max(few, default=1) - 1
-        contrasts = torch.zeros(before, widest)
-        for d, (_, _, frequency) in enumerate(made):
-            if few[d] > 1:
-                contrasts[place[d, : few[d]], : few[d] - 1] = _contrasts(frequency)
-        exists = torch.arange(widest) < torch.tensor(few, dtype=torch.long).unsqueeze(-1) - 1
+            place[d, : len(frequency)] = n_before + torch.arange(len(frequency))
+            n_before += len(frequency)
+        widest = max(n_contrasted, default=1) - 1
+        contrasts = torch.zeros(n_before, widest)
+        for d, (_, _, frequency) in enumerate(tables):
+            if n_contrasted[d] > 1:
+                contrasts[place[d, : n_contrasted[d]], : n_contrasted[d] - 1] = _contrasts(
+                    frequency
+                )
+        exists = (
+            torch.arange(widest) < torch.tensor(n_contrasted, dtype=torch.long).unsqueeze(-1) - 1
+        )
         for name, value in (
-            ("contrasts", contrasts),  # (classes, widest)   those of a class's own column
-            ("contrast", exists.flatten().nonzero().squeeze(-1)),  # (S,)   of D * widest
+            ("contrasts", contrasts),  # (P, widest)   of each class
+            ("contrast_index", exists.flatten().nonzero().squeeze(-1)),  # (S,)   of D * widest
             ("class_of", class_of),
             ("log_share", log_share),
             ("log_frequency", log_frequency),
@@ -142,75 +150,83 @@ class CategoricalLikelihood(Likelihood):
             self.register_buffer(name, value, persistent=False)
 
     @property
+    @override
     def covers_all_columns(self) -> bool:
-        """Whether each column has its part in the linear start, or is left as it is on purpose."""
+        """Whether columns are included or, with more than 20 classes, excluded by design."""
         return True
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return contrasts of the classes, uncorrelated and of variance one within a column."""
+        """Return contrasts of the classes, uncorrelated with variance one within a column."""
         values = self.contrasts[self._place(x)].flatten(-2)
-        seen = observed.unsqueeze(-1).expand(*observed.shape, self.contrasts.shape[-1]).flatten(-2)
-        values, seen = (part.index_select(-1, self.contrast) for part in (values, seen))
-        return torch.where(seen, values, 0.0), seen
+        observed = observed.unsqueeze(-1).expand(*observed.shape, self.contrasts.shape[-1])
+        values, observed = (
+            part.index_select(-1, self.contrast_index) for part in (values, observed.flatten(-2))
+        )
+        return torch.where(observed, values, 0.0), observed
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        r"""Return the logits of linear discriminant analysis, tempered.
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
+        r"""Return the logits of linear discriminant analysis, with a floor of the variance.
 
-        A class with contrasts t has the weight :math:`t^T V^{-1} W`. Biases keep the frequencies.
+        A class with contrasts t has the weight :math:`t^T V^{-1} W`. Biases preserve the
+        frequencies of the classes.
         """
-        variance = model.variance.clamp_min(LEAST_UNEXPLAINED)  # that of a contrast is one
+        variance = model.variance.clamp_min(MIN_UNEXPLAINED)  # the variance of a contrast is one
         L, widest = model.loadings.shape[1], self.contrasts.shape[-1]
         slopes = variance.new_zeros(self.n_columns * widest, L)
-        slopes[self.contrast] = model.loadings / variance.unsqueeze(-1)
-        slopes = slopes.unflatten(0, (self.n_columns, widest))  # of each column's contrasts
+        slopes[self.contrast_index] = model.loadings / variance.unsqueeze(-1)
+        slopes = slopes.unflatten(0, (self.n_columns, widest))
         weight = variance.new_zeros(self.n_params, L)
         exists = self.log_frequency.isfinite()
-        by_class = self.contrasts.to(variance)[self.place] @ slopes  # (D, C, L)
-        weight[self.place[exists]] = by_class[exists]
-        # the mean over latents, by points that fill their space evenly
-        points = torch.quasirandom.SobolEngine(L, scramble=True, seed=0).draw(_POINTS)
+        class_weight = self.contrasts.to(variance)[self.place] @ slopes  # (D, C, L)
+        weight[self.place[exists]] = class_weight[exists]
+        # means over latents by quasi-Monte Carlo
+        points = torch.quasirandom.SobolEngine(L, scramble=True, seed=0).draw(_N_POINTS)
         z = torch.special.ndtri(points.clamp(1e-6, 1 - 1e-6)).to(variance)
-        bias, wanted = variance.new_zeros(self.n_params), self.log_frequency.to(variance)
-        reach = z @ weight.T  # (points, classes)
-        for _ in range(_ROUNDS):
-            log_p = ((reach + bias)[..., self.place] + wanted).log_softmax(-1)
-            off = wanted - (torch.logsumexp(log_p, 0) - math.log(_POINTS))
-            bias[self.place[exists]] += off[exists]
-        chosen = torch.zeros_like(bias, dtype=torch.bool)
+        bias, target = variance.new_zeros(self.n_params), self.log_frequency.to(variance)
+        logits = z @ weight.T  # (points, P)
+        for _ in range(_N_ITERATIONS):
+            log_p = ((logits + bias)[..., self.place] + target).log_softmax(-1)
+            error = target - (torch.logsumexp(log_p, 0) - math.log(_N_POINTS))
+            bias[self.place[exists]] += error[exists]
+        initialized = torch.zeros_like(bias, dtype=torch.bool)
         contrasted = torch.zeros_like(exists)
-        contrasted[self.contrast // max(widest, 1)] = True
-        chosen[self.place[exists & contrasted]] = True
-        return LinearInitialization(weight, bias, chosen, 1 / variance)
+        contrasted[self.contrast_index // max(widest, 1)] = True
+        initialized[self.place[exists & contrasted]] = True
+        return LinearInitialization(weight, bias, initialized, 1 / variance)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return a one for the class and zeros for the others, all zero where missing."""
-        seen = torch.zeros(*x.shape[:-1], self.n_inputs, dtype=x.dtype, device=x.device)
-        return seen.scatter(-1, self._place(x), observed.to(x))
+        """Return the one-hot encoding of the class, zero where missing."""
+        one_hot = torch.zeros(*x.shape[:-1], self.n_inputs, dtype=x.dtype, device=x.device)
+        return one_hot.scatter(-1, self._place(x), observed.to(x))
 
     def _place(self, x: Tensor) -> Tensor:
-        """Return which of all classes each code belongs to."""
+        """Return the index of the class of each code, among the classes of all columns."""
         column = torch.arange(self.n_columns, device=x.device)
         code = x.long().clamp(0, self.class_of.shape[-1] - 1)
         return self.place[column, self.class_of[column, code]]
 
     def forward(self, params: Tensor) -> CategoricalColumns:
-        """Return columns of categories; a decoder that says nothing leaves the frequencies."""
+        """Return columns whose logits are offsets from the log-frequencies of the classes."""
         logits = params[..., self.place] + self.log_frequency
         return CategoricalColumns(logits, self.class_of, self.log_share)
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return the most probable category: (B, n_expected) -> (B, D)."""
         p = expected.unflatten(-1, self.log_frequency.shape)
-        chosen = self.class_of.expand(*p.shape[:-1], -1)
-        return (p.gather(-1, chosen) * self.log_share.exp()).argmax(-1).to(expected)
+        classes = self.class_of.expand(*p.shape[:-1], -1)
+        return (p.gather(-1, classes) * self.log_share.exp()).argmax(-1).to(expected)
 
 
 def _classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return class and share of each category, and the classes' frequencies."""
+    """Return the class of each category, its share of the class, and the classes' frequencies."""
     rank = np.argsort(np.argsort(-counts, kind="stable"))
     rare = (counts < 2) | (rank >= _MAX_CLASSES - 1)
     class_of = np.where(rare, (~rare).sum(), np.cumsum(~rare) - 1)
-    # what was never seen has a share all the same: half of a cell
+    # categories without observed cells count as half a cell
     weight = np.maximum(counts, 0.5)
     total = np.bincount(class_of, weight)
     return class_of, weight / total[class_of], total / total.sum()
@@ -218,8 +234,8 @@ def _classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _contrasts(frequency: np.ndarray) -> Tensor:
     """Return contrasts of C classes, (C, C - 1): mean zero, covariance I by the frequencies."""
-    # a reflection, whose first column is minus the roots; the others are orthogonal to them. It has
-    # a formula, and so is the same wherever a model is loaded.
+    # Householder reflection: the first column is minus the roots, the others are orthogonal to it.
+    # A closed formula gives the same contrasts wherever a model is loaded.
     root = np.sqrt(frequency)
     axis = root + np.eye(len(root))[0]
     basis = np.eye(len(root)) - 2 * np.outer(axis, axis) / (axis @ axis)

@@ -1,9 +1,10 @@
-"""Columns with values between 0 and 1."""
+"""Continuous Bernoulli likelihood of columns with values from 0 to 1."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .base import ColumnDistribution, Likelihood, Support
 
@@ -15,53 +16,53 @@ class ContinuousBernoulliColumns(ColumnDistribution):
     :math:`A(\eta) = \log((e^\eta - 1) / \eta)` (Loaiza-Ganem and Cunningham 2019).
     """
 
-    # torch.distributions has one that works with probabilities: in float32 its values and
-    # gradients are lost for logits beyond 16 or so, which confident decoders reach
+    # torch.distributions.ContinuousBernoulli computes with probabilities: in float32 its values
+    # and gradients are wrong for logits beyond about 16, which confident decoders reach
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.logits.shape
 
     def _safe(self) -> tuple[Tensor, Tensor]:
-        """Return where the logits are small, and logits that one can divide by elsewhere."""
+        """Return where logits are small, and logits with small ones replaced by one."""
         small = self.logits.abs() < 0.05
         return small, torch.where(small, 1.0, self.logits)
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell."""
         small, eta = self._safe()
         square = self.logits.square()
         series = 0.5 * self.logits + square / 24 - square.square() / 2880
-        size = eta.abs()
-        normaliser = eta.clamp_min(0) + torch.log(-torch.expm1(-size)) - size.log()
+        absolute = eta.abs()
+        normaliser = eta.clamp_min(0) + torch.log(-torch.expm1(-absolute)) - absolute.log()
         return self.logits * x - torch.where(small, series, normaliser)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         small, eta = self._safe()
         series = 0.5 + self.logits / 12 - self.logits**3 / 720
         return torch.where(small, series, -1 / torch.expm1(-eta) - 1 / eta)
 
-    def _falling(self) -> Tensor:
-        """Return minus the logits' size: a density that falls, its mirror image where it rises."""
+    def _decreasing(self) -> Tensor:
+        """Return minus the absolute logits: the mirror image of increasing densities decreases."""
         return -self.logits.abs().clamp_min(1e-6)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
-        eta, rising = self._falling(), self.logits > 0
-        u = torch.where(rising, 1 - u, u)
+        eta, increasing = self._decreasing(), self.logits > 0
+        u = torch.where(increasing, 1 - u, u)
         x = (torch.log1p(u * torch.expm1(eta)) / eta).clamp(0, 1)
-        return torch.where(rising, 1 - x, x)
+        return torch.where(increasing, 1 - x, x)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
-        eta, rising, x = self._falling(), self.logits > 0, x.clamp(0, 1)
-        below = torch.expm1(eta * torch.where(rising, 1 - x, x)) / torch.expm1(eta)
-        return torch.where(rising, 1 - below, below)
+        eta, increasing, x = self._decreasing(), self.logits > 0, x.clamp(0, 1)
+        below = torch.expm1(eta * torch.where(increasing, 1 - x, x)) / torch.expm1(eta)
+        return torch.where(increasing, 1 - below, below)
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
@@ -72,14 +73,15 @@ class ContinuousBernoulliLikelihood(Likelihood):
     def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
         super().__init__(n_columns, min_scale, n_params=n_columns)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return values from -1 to 1."""
+        """Return values from -1 to 1, zero where missing."""
         return torch.where(observed, 2 * x - 1, 0.0)
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the means, which rounding may have brought beyond an end."""
         return expected.clamp(0, 1)
 
+    @override
     def forward(self, params: Tensor) -> ContinuousBernoulliColumns:
-        """Return continuous Bernoulli columns."""
         return ContinuousBernoulliColumns(params)

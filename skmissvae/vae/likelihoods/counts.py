@@ -1,4 +1,4 @@
-"""Integers and counts by a discretized logistic distribution."""
+"""Discretized logistic likelihood of integers and counts."""
 
 from __future__ import annotations
 
@@ -7,81 +7,87 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..functional import softplus_above
 from .base import DiscreteColumns, Likelihood, log_logistic_interval, quadrature
 from .initialization import LinearInitialization, LinearModel, location_scale_initialization
 from .transformed import SinhArcsinh
 
-_EDGE = 1e-6  # probabilities that stand for 0 and 1 where a quantile would be infinite
+_MIN_PROBABILITY = 1e-6  # of quantiles, which are infinite at 0 and 1
 
 
-_SD = 3**0.5 / torch.pi  # scale of a logistic distribution of standard deviation one
+_UNIT_SCALE = 3**0.5 / torch.pi  # of a logistic distribution with standard deviation one
 
 
-_NARROW = 1e-3  # width of a cell from which on its slope stands for a difference of edges
+# interval length below which a difference of transformed edges is replaced by the derivative
+_NARROW = 1e-3
 
 
 class DiscretizedLogisticColumns(DiscreteColumns):
-    """Whole numbers: a logistic distribution, of warped values, cut into cells.
+    """Integers: a discretized logistic distribution of transformed values.
 
     Parameters
     ----------
     loc, scale : Tensor of shape (*, D)
-        Mean and standard deviation of the warped values.
-    warp : SinhArcsinh
-        From values to warped values.
+        Mean and standard deviation of the transformed values.
+    transform : SinhArcsinh
+        Transform of the values.
     step, low : Tensor of shape (D,)
-        Distance of neighbours; the least value, whose cell has all that lies below, or -inf.
+        Distance of neighbouring values; the least value, whose interval is unbounded below, or
+        -inf.
     origin : Tensor of shape (D,)
-        A value of the grid.
+        Some value of the grid.
     """
 
     def __init__(
         self,
         loc: Tensor,
         scale: Tensor,
-        warp: SinhArcsinh,
+        transform: SinhArcsinh,
         step: Tensor,
         low: Tensor,
         origin: Tensor,
     ) -> None:
-        self.loc, self.scale, self.warp = loc, scale * _SD, warp
+        self.loc, self.scale, self.transform = loc, scale * _UNIT_SCALE, transform
         self.step, self.low, self.origin = step, low, origin
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.loc.shape
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each cell."""
         half = 0.5 * self.step
-        low = self.warp(x - half)
-        slope = self.step * self.warp.log_slope(x).exp()
-        width = torch.where(self.step < _NARROW, slope, self.warp(x + half) - low)
+        low = self.transform(x - half)
+        slope = self.step * self.transform.log_slope(x).exp()
+        width = torch.where(self.step < _NARROW, slope, self.transform(x + half) - low)
         lowest = x < self.low + half
-        never = torch.zeros_like(lowest)
+        highest = torch.zeros_like(lowest)
         return log_logistic_interval(
-            (low - self.loc) / self.scale, width / self.scale, lowest, never
+            (low - self.loc) / self.scale, width / self.scale, lowest, highest
         )
 
+    @override
     def mean(self) -> Tensor:
         """Return the means.
 
-        Without a warp it is a sum over cells: of the nearest ones where they are wide, else by
-        the first three terms of Euler and Maclaurin's formula for that of the upper tail. With one
-        it is an integral over quantiles.
+        Without a transform the mean is a sum over values: over the nearest ones if the scale is
+        below half a step, else by the first three terms of the Euler-Maclaurin formula of the
+        upper tail. With a transform it is an integral over quantiles.
         """
-        if self.warp.identity:
-            return torch.where(self.scale < 0.5 * self.step, self._mean_of_wide(), self._smooth())
+        if self.transform.identity:
+            return torch.where(
+                self.scale < 0.5 * self.step, self._mean_of_nearest(), self._euler_maclaurin_mean()
+            )
         total = torch.zeros_like(self.loc)
         for u, weight in quadrature():
-            at = self.warp.inverse(self.loc + self.scale * math.log(u / (1 - u)))
+            at = self.transform.inverse(self.loc + self.scale * math.log(u / (1 - u)))
             total = total + weight * torch.maximum(at, self.low)
         return total
 
-    def _smooth(self) -> Tensor:
+    def _euler_maclaurin_mean(self) -> Tensor:
         edge = self.low.nan_to_num(neginf=0.0) + 0.5 * self.step
         above = (self.loc - edge) / self.scale
         first = above.sigmoid()
@@ -90,30 +96,32 @@ class DiscretizedLogisticColumns(DiscreteColumns):
         tail = tail + self.step.square() / 12 * slope
         return torch.where(self.low.isinf(), self.loc, self.low + tail)
 
-    def _mean_of_wide(self) -> Tensor:
+    def _mean_of_nearest(self) -> Tensor:
         nearest = torch.maximum(self._on_grid(self.loc), self.low)
         steps = torch.arange(4, dtype=self.loc.dtype, device=self.loc.device).unsqueeze(-1) + 0.5
-        away = steps * self.step  # (4, D)   from the nearest cell's middle to edges on either side
+        away = steps * self.step  # (4, D)   from the nearest value to interval edges
         loc, scale, middle = (v.unsqueeze(-2) for v in (self.loc, self.scale, nearest))
         beyond = ((loc - middle - away) / scale).sigmoid()
         before = ((middle - away - loc) / scale).sigmoid()
         before = torch.where(middle - away > self.low, before, 0.0)
         return nearest + self.step * (beyond - before).sum(-2)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
-        at = self.warp.inverse(self.loc + self.scale * u.clamp(_EDGE, 1 - _EDGE).logit())
+        at = self.transform.inverse(
+            self.loc + self.scale * u.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY).logit()
+        )
         return torch.maximum(self._on_grid(at), self.low)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
-        # a little above, lest a value of the grid be taken for the one below
+        # the tolerance keeps rounding from taking a value of the grid for the one below
         cell = ((x - self.origin) / self.step + 1e-3).floor() * self.step + self.origin
-        below = ((self.warp(cell + 0.5 * self.step) - self.loc) / self.scale).sigmoid()
+        below = ((self.transform(cell + 0.5 * self.step) - self.loc) / self.scale).sigmoid()
         return torch.where(cell < self.low - 0.5 * self.step, 0.0, below)
 
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
+    @override
+    def cdf_left(self, x: Tensor) -> Tensor:
         cell = ((x - self.origin) / self.step - 1e-3).ceil() - 1
         return self.cdf(cell * self.step + self.origin)
 
@@ -122,21 +130,21 @@ class DiscretizedLogisticColumns(DiscreteColumns):
 
 
 class DiscretizedLogisticLikelihood(Likelihood):
-    r"""Whole numbers, such as counts and ages, by a discretised logistic distribution.
+    r"""Discretized logistic distribution of integers, such as counts and ages.
 
     .. math:: P(n) = \sigma\left(\frac{T(n + 1/2) - \mu}{s}\right)
                    - \sigma\left(\frac{T(n - 1/2) - \mu}{s}\right),
 
-    where T is the column's warp. The least value of a count has all that lies below it.
+    where T is the transform of the column. The interval of the least value is unbounded below.
 
     Parameters
     ----------
     steps, lows, origins : sequence of float
-        Distance of neighbouring values, the least one (-inf where there is none), and one of them.
+        Distance of neighbouring values, the least value (or -inf), and some value of the grid.
     min_scale : float
-        Floor of the standard deviation, in those of the column.
-    warps : array-like of shape (n_columns, 4), optional
-        Parameters of ``SinhArcsinh``; None leaves values as they are.
+        Floor of the scale, in standard deviations of the column.
+    transforms : array-like of shape (n_columns, 4), optional
+        Parameters of ``SinhArcsinh``; None is the identity.
     """
 
     steps: Tensor
@@ -150,30 +158,30 @@ class DiscretizedLogisticLikelihood(Likelihood):
         lows: Sequence[float],
         origins: Sequence[float],
         min_scale: float = 0.01,
-        warps: Sequence[Sequence[float]] | None = None,
+        transforms: Sequence[Sequence[float]] | None = None,
     ) -> None:
         n = len(steps)
         super().__init__(n, min_scale, n_params=2 * n, n_linear=n)
         for name, values in (("steps", steps), ("lows", lows), ("origins", origins)):
             self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32))
-        self.warp = SinhArcsinh(len(steps), warps)
+        self.transform = SinhArcsinh(len(steps), transforms)
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        """Return locations and scales."""
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
         return location_scale_initialization(model, self.min_scale, self.n_params)
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return warped values."""
-        return self.warp(x), observed
+        return self.transform(x), observed
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return warped values, zero where missing."""
-        return torch.where(observed, self.warp(torch.where(observed, x, 0.0)), 0.0)
+        return torch.where(observed, self.transform(torch.where(observed, x, 0.0)), 0.0)
 
+    @override
     def forward(self, params: Tensor) -> DiscretizedLogisticColumns:
-        """Return columns of whole numbers."""
         loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
         scale = softplus_above(raw_scale, self.min_scale)
         return DiscretizedLogisticColumns(
-            loc, scale, self.warp, self.steps, self.lows, self.origins
+            loc, scale, self.transform, self.steps, self.lows, self.origins
         )

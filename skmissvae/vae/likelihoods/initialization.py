@@ -1,4 +1,4 @@
-"""Initialization of likelihoods from a linear model."""
+"""Initialization of likelihoods from a linear model (factor analysis)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..functional import raw_above
 
 
 class LinearModel(NamedTuple):
-    """The model t = W z + b + noise of straightened columns, with z ~ N(0, I)."""
+    """The model t = W z + b + noise of linearized columns, with z ~ N(0, I)."""
 
     loadings: Tensor  # (S, L)
     intercept: Tensor  # (S,)
@@ -20,29 +20,29 @@ class LinearModel(NamedTuple):
 
 
 class LinearInitialization(NamedTuple):
-    """A decoder and a posterior to start from: what factor analysis is in an observation model."""
+    """Initial decoder outputs ``weight z + bias`` and noise precisions of a likelihood."""
 
-    weight: Tensor  # (P, L)   of latents in the decoder's outputs
+    weight: Tensor  # (P, L)
     bias: Tensor  # (P,)
-    chosen: Tensor  # (P,) bool   the outputs that have a start
-    precision: Tensor  # (S,)   of straightened cells
+    initialized: Tensor  # (P,) bool   which outputs are initialized
+    precision: Tensor  # (S,)   of the noise of linearized columns
 
 
-#: Share of a coded column's variance that counts as unexplained, at least: what a linear model
-#: tells of flags and categories is too sure, and a start that is so is hard to leave.
-LEAST_UNEXPLAINED = 0.8
+#: Least noise variance of binary columns and categories, as a share of their variance. A linear
+#: model is overconfident about them, and training leaves an overconfident initialization slowly.
+MIN_UNEXPLAINED = 0.8
 
 
-_ROUNDS = 100  # in which biases settle
+_N_ITERATIONS = 100  # until biases have converged
 
 
 def marginal_bias(weight: Tensor, share: Tensor) -> Tensor:
-    """Return biases b with E sigma(w z + b) as given, z ~ N(0, I): (D, L), (D,) -> (D,)."""
-    nodes, masses = (torch.from_numpy(part).to(weight) for part in special.roots_hermitenorm(40))
-    reach = weight.norm(dim=-1).unsqueeze(-1) * nodes  # (D, 40)
+    """Solve E[sigmoid(w z + b)] = share for b, with z ~ N(0, I): (D, L), (D,) -> (D,)."""
+    nodes, weights = (torch.from_numpy(array).to(weight) for array in special.roots_hermitenorm(40))
+    logits = weight.norm(dim=-1).unsqueeze(-1) * nodes  # (D, 40)
     bias = share.logit()
-    for _ in range(_ROUNDS):
-        mean = ((reach + bias.unsqueeze(-1)).sigmoid() @ masses) / masses.sum()
+    for _ in range(_N_ITERATIONS):
+        mean = ((logits + bias.unsqueeze(-1)).sigmoid() @ weights) / weights.sum()
         bias = bias + share.logit() - mean.logit()
     return bias
 
@@ -50,21 +50,22 @@ def marginal_bias(weight: Tensor, share: Tensor) -> Tensor:
 def location_scale_initialization(
     model: LinearModel, min_scale: float, n_params: int
 ) -> LinearInitialization:
-    """Return the start of S columns whose outputs are S locations, then S raw scales, then others.
+    """Return the initialization of S columns with S locations and then S raw scales as outputs.
 
-    Where there is no place for scales they are not among the outputs.
+    With ``n_params = S`` the scales are not among the outputs; outputs beyond 2 S are not
+    initialized.
     """
     S, L = model.loadings.shape
     scale = floored_scale(model.variance.sqrt(), min_scale)
     weight = model.loadings.new_zeros(n_params, L)
     bias = weight.new_zeros(n_params)
-    chosen = torch.arange(n_params, device=bias.device) < 2 * S
+    initialized = torch.arange(n_params, device=bias.device) < 2 * S
     weight[:S], bias[:S] = model.loadings, model.intercept
     if n_params > S:
         bias[S : 2 * S] = raw_above(scale, min_scale)
-    return LinearInitialization(weight, bias, chosen, scale**-2)
+    return LinearInitialization(weight, bias, initialized, scale**-2)
 
 
 def floored_scale(scale: Tensor, min_scale: float) -> Tensor:
-    """Return scales that softplus and a floor can give."""
+    """Return scales at least 0.01 above the floor, which ``softplus_above`` can return."""
     return (scale - min_scale).clamp_min(0.01) + min_scale

@@ -1,4 +1,4 @@
-"""Normal columns."""
+"""Normal likelihood."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from ..functional import normal_log_prob, raw_above, softplus_above
@@ -25,39 +26,40 @@ class NormalColumns(LocationScaleColumns):
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         self.loc, self.scale = loc, scale
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell."""
         return normal_log_prob(x, self.loc, self.scale)
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         return self.loc + self.scale * noise.normal(*self.loc.shape)
 
-    def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
-        """Return the means between bounds, mu + sigma (phi(a) - phi(b)) / share."""
+    @override
+    def truncated_mean(self, low: Tensor, high: Tensor, probability: Tensor) -> Tensor:
+        """Return mu + sigma (phi(a) - phi(b)) / probability, a and b the standardized bounds."""
         a, b = ((bound - self.loc) / self.scale for bound in (low, high))
-        fall = torch.exp(-0.5 * a.square()) - torch.exp(-0.5 * b.square())
-        return self.loc + self.scale * fall / (math.sqrt(2 * math.pi) * share)
+        difference = torch.exp(-0.5 * a.square()) - torch.exp(-0.5 * b.square())
+        return self.loc + self.scale * difference / (math.sqrt(2 * math.pi) * probability)
 
-    def _below(self, t: Tensor) -> Tensor:
-        return 0.5 * torch.special.erfc(-math.sqrt(0.5) * t)  # torch's ndtr has no lower tail
+    def _standard_cdf(self, t: Tensor) -> Tensor:
+        return 0.5 * torch.special.erfc(-math.sqrt(0.5) * t)  # ndtr is inaccurate in the lower tail
 
-    def _quantile(self, p: Tensor) -> Tensor:
+    def _standard_icdf(self, p: Tensor) -> Tensor:
         return torch.special.ndtri(p)
 
 
 class NormalLikelihood(Likelihood):
-    """Normal columns whose scale has a floor.
+    """Normal columns with a floor of the scale.
 
     Parameters
     ----------
     n_columns : int
         Number of columns D.
     min_scale : float
-        Floor of the scale, in standard deviations of the column. Without one the likelihood has
-        no upper bound where a column repeats a value.
+        Floor of the scale, in standard deviations of the column. Without it the likelihood of a
+        column with a repeated value is unbounded.
     scale : {"decoder", "column"} or float
-        Whether the scale is an output of the decoder, a parameter per column, or fixed and known.
+        Outputs of the decoder, one parameter per column, or a fixed value.
     """
 
     def __init__(
@@ -68,8 +70,8 @@ class NormalLikelihood(Likelihood):
     ) -> None:
         n_params = (2 if scale == "decoder" else 1) * n_columns
         super().__init__(n_columns, min_scale, n_params=n_params, n_linear=n_columns)
-        known = not isinstance(scale, str) and scale > 0
-        if not known and scale not in ("decoder", "column"):
+        is_fixed = not isinstance(scale, str) and scale > 0
+        if not is_fixed and scale not in ("decoder", "column"):
             raise ValueError(
                 "scale of a NormalLikelihood must be 'decoder', 'column' or a positive number; "
                 f"got {scale!r}."
@@ -79,8 +81,9 @@ class NormalLikelihood(Likelihood):
             self.raw_scale = nn.Parameter(torch.zeros(n_columns))
 
     @torch.no_grad()
-    def start(self, model: LinearModel) -> LinearInitialization:
-        """Return locations and scales; those that are parameters are set."""
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
+        """Return locations and scales; set scales that are parameters."""
         if isinstance(self.scale, str):
             if self.scale == "column":
                 scale = floored_scale(model.variance.sqrt(), self.min_scale)
@@ -91,8 +94,8 @@ class NormalLikelihood(Likelihood):
             precision=precision
         )
 
+    @override
     def forward(self, params: Tensor) -> NormalColumns:
-        """Return Normal columns."""
         if self.scale == "decoder":
             loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
             return NormalColumns(loc, softplus_above(raw_scale, self.min_scale))

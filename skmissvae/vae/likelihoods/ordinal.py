@@ -1,4 +1,4 @@
-"""Ordered categories by a cumulative logit model."""
+"""Cumulative logit likelihood of ordered categories."""
 
 from __future__ import annotations
 
@@ -7,84 +7,87 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..functional import raw_above, softplus_above
 from .base import DiscreteColumns, Likelihood, log_logistic_interval, pick_category
 
 
 class CumulativeLogitColumns(DiscreteColumns):
-    """Ordered categories 0, 1, ...: a logistic distribution cut by thresholds.
+    """Ordered categories 0, 1, ...: a logistic distribution discretized by thresholds.
 
     Parameters
     ----------
     loc, scale : Tensor of shape (*, D)
-        Of the logistic distribution.
+        Location and scale of the logistic distribution.
     thresholds : Tensor of shape (D, C + 1)
-        Lower edge of each category, -inf first and then +inf.
+        Lower threshold of each category (-inf for the first), then +inf.
     """
 
     def __init__(self, loc: Tensor, scale: Tensor, thresholds: Tensor) -> None:
         self.loc, self.scale, self.thresholds = loc, scale, thresholds
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.loc.shape
 
-    def _below(self) -> Tensor:
+    def _cumulative(self) -> Tensor:
         """Return P(x < c) for c = 0, ..., C: (*, D, C + 1)."""
         at = (self.thresholds - self.loc.unsqueeze(-1)) / self.scale.unsqueeze(-1)
         return at.sigmoid()
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of each cell."""
         n_levels = self.thresholds.shape[-1] - 1
         code = x.long().clamp(0, n_levels - 1)
         column = torch.arange(self.thresholds.shape[0], device=x.device)
         low, high = self.thresholds[column, code], self.thresholds[column, code + 1]
         lowest, highest = low.isinf(), high.isinf()
         low, high = low.nan_to_num(neginf=0.0), high.nan_to_num(posinf=0.0)
-        # the lowest is known by its upper edge alone
-        start = torch.where(lowest, high, low)
+        # the lowest category only has an upper threshold
+        edge = torch.where(lowest, high, low)
         width = torch.where(lowest | highest, 0.0, high - low) / self.scale
-        return log_logistic_interval((start - self.loc) / self.scale, width, lowest, highest)
+        return log_logistic_interval((edge - self.loc) / self.scale, width, lowest, highest)
 
     def probabilities(self) -> Tensor:
-        """Return the probability of each category, (*, D, C); those that do not exist have 0."""
-        return self._below().diff(dim=-1)
+        """Return probabilities (*, D, C); zero for categories that a column does not have."""
+        return self._cumulative().diff(dim=-1)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the mean rank."""
-        return (1 - self._below()[..., 1:]).sum(-1)
+        """Return the mean code."""
+        return (1 - self._cumulative()[..., 1:]).sum(-1)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         n_levels = self.thresholds.shape[-1] - 1
-        below = self._below()
+        below = self._cumulative()
         code = x.floor().long().clamp(-1, n_levels - 1) + 1
         return pick_category(below, code)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
-        below = self._below()[..., 1:-1]
+        below = self._cumulative()[..., 1:-1]
         return (below < u.unsqueeze(-1)).sum(-1).to(u)
 
+    @override
     def expected(self) -> Tensor:
-        """Return the probabilities of all ranks, one column after the other."""
+        """Return the probabilities of all categories, column by column."""
         return self.probabilities().flatten(-2)
 
 
 class CumulativeLogitLikelihood(Likelihood):
-    r"""Ordered categories by a cumulative logistic model (McCullagh 1980).
+    r"""Cumulative logit model of ordered categories (McCullagh 1980).
 
     .. math:: P(x \le c) = \sigma\left(\frac{\theta_{c + 1} - \mu}{s}\right)
 
-    with thresholds that a column learns, and location and scale from the decoder.
+    with learned thresholds of each column, and location and scale as outputs of the decoder.
 
     Parameters
     ----------
     counts : sequence of sequence of int
-        Observed cells of each category, in their order, for each column.
+        Number of observed cells of each category in its order, for each column.
     """
 
     exists: Tensor
@@ -96,29 +99,30 @@ class CumulativeLogitLikelihood(Likelihood):
         widest = max(n_levels, default=0)
         super().__init__(n, 0.1, n_params=2 * n, n_inputs=sum(n_levels) - n, n_expected=n * widest)
         self.n_levels = n_levels
-        first, gaps = [], torch.zeros(len(counts), max(widest - 2, 0))
+        lowest, gaps = [], torch.zeros(len(counts), max(widest - 2, 0))
         for d, column in enumerate(counts):
             share = (np.asarray(column, float) + 0.5).cumsum()
             theta = np.log(share[:-1] / (share[-1] - share[:-1]))
-            first.append(float(theta[0]))
+            lowest.append(float(theta[0]))
             gap = torch.tensor(np.diff(theta), dtype=torch.float32)
             gaps[d, : len(gap)] = raw_above(gap.clamp_min(0.01), 0)
-        self.lowest_threshold = nn.Parameter(torch.tensor(first))
+        self.lowest_threshold = nn.Parameter(torch.tensor(lowest))
         self.raw_gaps = nn.Parameter(gaps)
         exists = torch.arange(widest + 1) < torch.tensor(self.n_levels)[:, None]
         self.register_buffer("exists", exists, persistent=False)
         inner = exists[:, 1:-1].flatten().nonzero().squeeze(-1)
         self.register_buffer("inner", inner, persistent=False)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return whether a value lies above each threshold, as -1 and 1, zero where missing."""
+        """Return -1 or 1 for values below or above each threshold, zero where missing."""
         between = torch.arange(max(self.n_levels) - 1, device=x.device) + 0.5
         above = 2.0 * (x.unsqueeze(-1) > between) - 1
         above = torch.where(observed.unsqueeze(-1), above, 0.0)
         return above.flatten(-2).index_select(-1, self.inner)
 
+    @override
     def forward(self, params: Tensor) -> CumulativeLogitColumns:
-        """Return columns of ranks."""
         loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
         first = self.lowest_threshold.unsqueeze(-1)
         inner = torch.cat([first, first + softplus_above(self.raw_gaps, 0).cumsum(-1)], -1)
@@ -127,7 +131,8 @@ class CumulativeLogitLikelihood(Likelihood):
         scale = softplus_above(raw_scale, self.min_scale)
         return CumulativeLogitColumns(loc, scale, torch.cat([-edge, inner, edge], -1))
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the most probable rank: (B, n_expected) -> (B, D)."""
+        """Return the most probable category: (B, n_expected) -> (B, D)."""
         widest = max(self.n_levels, default=0)
         return expected.unflatten(-1, (self.n_columns, widest)).argmax(-1).to(expected)

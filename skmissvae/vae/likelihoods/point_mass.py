@@ -1,4 +1,4 @@
-"""Columns with a point mass at one value beside a continuous part."""
+"""Likelihood of columns with a point mass at one value and a continuous part."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.numerics import is_point_mass
 from ..._utils.random import Noise
@@ -15,86 +16,88 @@ from .initialization import LinearInitialization, LinearModel
 
 
 class PointMassColumns(ColumnDistribution):
-    """Columns with a value of its own probability, the atom, beside a continuum.
+    """Mixture of a point mass at one value and a continuous distribution, for each column.
 
     Parameters
     ----------
     base : ColumnDistribution
         Distributions of all other values.
     logits : Tensor of shape (*, D)
-        Of the atom.
-    atoms : Tensor of shape (D,)
-        The values.
+        Logits of the point mass.
+    locations : Tensor of shape (D,)
+        Location of the point mass.
     """
 
-    def __init__(self, base: ColumnDistribution, logits: Tensor, atoms: Tensor) -> None:
-        self.base, self.logits, self.atoms = base, logits, atoms
+    def __init__(self, base: ColumnDistribution, logits: Tensor, locations: Tensor) -> None:
+        self.base, self.logits, self.locations = base, logits, locations
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.logits.shape
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability of an atom, and the log-density of other cells."""
-        atom = is_point_mass(x, self.atoms)
-        # beside the atom, or its density would be infinite where a warp has no slope
+        at_location = is_point_mass(x, self.locations)
+        # at the point mass the density may be infinite, where the derivative of a transform is zero
         other = self.base.log_prob(x)
         log_p = nn.functional.logsigmoid(self.logits)
-        return torch.where(atom, log_p, log_p - self.logits + other)
+        return torch.where(at_location, log_p, log_p - self.logits + other)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         p = self.logits.sigmoid()
-        return p * self.atoms + (1 - p) * self.base.mean()
+        return p * self.locations + (1 - p) * self.base.mean()
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         other = self.base.sample(noise)
-        atom = noise.uniform(*self.logits.shape) < self.logits.sigmoid()
-        return torch.where(atom, self.atoms, other)
+        at_location = noise.uniform(*self.logits.shape) < self.logits.sigmoid()
+        return torch.where(at_location, self.locations, other)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         p = self.logits.sigmoid()
-        reached = (x >= self.atoms) | is_point_mass(x, self.atoms)
+        reached = (x >= self.locations) | is_point_mass(x, self.locations)
         return (1 - p) * self.base.cdf(x) + torch.where(reached, p, 0.0)
 
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
+    @override
+    def cdf_left(self, x: Tensor) -> Tensor:
         p = self.logits.sigmoid()
-        passed = (x > self.atoms) & ~is_point_mass(x, self.atoms)
-        return (1 - p) * self.base.below(x) + torch.where(passed, p, 0.0)
+        passed = (x > self.locations) & ~is_point_mass(x, self.locations)
+        return (1 - p) * self.base.cdf_left(x) + torch.where(passed, p, 0.0)
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         p = self.logits.sigmoid()
-        start = (1 - p) * self.base.cdf(self.atoms.expand(p.shape))
-        below, above = u < start, u > start + p
+        mass_below = (1 - p) * self.base.cdf(self.locations.expand(p.shape))
+        below, above = u < mass_below, u > mass_below + p
         rest = torch.where(below, u, u - p) / (1 - p).clamp_min(1e-6)
-        return torch.where(below | above, self.base.icdf(rest.clamp(0, 1)), self.atoms)
+        return torch.where(below | above, self.base.icdf(rest.clamp(0, 1)), self.locations)
 
 
 class PointMassLikelihood(Likelihood):
-    r"""An observation model with a value of its own probability, such as the many zeros of rain.
+    r"""Likelihood with a point mass at one value, such as the zeros of precipitation.
 
     .. math:: P(x = a) = \pi(z), \quad p(x | x \ne a) = (1 - \pi(z))\, p_{base}(x | z)
 
     Parameters
     ----------
     base : Likelihood
-        Model of all other values.
-    atoms : sequence of float
-        The value of each column, in its model's units.
+        Likelihood of all other values.
+    locations : sequence of float
+        Location of the point mass of each column, in units of the model.
     shares : sequence of float
-        Share of the observed cells that hold it.
+        Share of the observed cells that have this value.
     """
 
-    atoms: Tensor
+    locations: Tensor
     log_odds: Tensor
     support = "atom"
 
-    def __init__(self, base: Likelihood, atoms: Sequence[float], shares: Sequence[float]) -> None:
+    def __init__(
+        self, base: Likelihood, locations: Sequence[float], shares: Sequence[float]
+    ) -> None:
         n = base.n_columns
         super().__init__(
             n,
@@ -105,28 +108,33 @@ class PointMassLikelihood(Likelihood):
         )
         self.base = base
         share = np.asarray(shares, dtype=np.float64)
-        self.register_buffer("atoms", torch.tensor(list(atoms), dtype=torch.float32))
+        self.register_buffer("locations", torch.tensor(list(locations), dtype=torch.float32))
         log_odds = torch.tensor(np.log(share / (1 - share)), dtype=torch.float32)
         self.register_buffer("log_odds", log_odds)
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the base's values, those of atoms as if they were missing."""
-        return self.base.linearize(x, observed & ~is_point_mass(x, self.atoms))
+        """Return the values of the base; cells at the point mass count as missing."""
+        return self.base.linearize(x, observed & ~is_point_mass(x, self.locations))
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        """Return the base's start; the atoms' shares start as they are."""
-        base = self.base.start(model)
-        n, after = self.n_columns, nn.functional.pad
-        weight, bias = after(base.weight, (0, 0, 0, n)), after(base.bias, (0, n))
-        return LinearInitialization(weight, bias, after(base.chosen, (0, n)), base.precision)
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
+        """Return the initialization of the base; logits of the point mass have none."""
+        base = self.base.linear_initialization(model)
+        n, pad = self.n_columns, nn.functional.pad
+        weight, bias = pad(base.weight, (0, 0, 0, n)), pad(base.bias, (0, n))
+        return LinearInitialization(weight, bias, pad(base.initialized, (0, n)), base.precision)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return what the base gives, and for atoms a one more, -1 for other cells."""
-        atom = is_point_mass(x, self.atoms)
-        sign = torch.where(observed, 2 * atom.to(x) - 1, 0.0)
+        """Return the inputs of the base, and 1 at the point mass, -1 elsewhere, 0 where missing."""
+        at_location = is_point_mass(x, self.locations)
+        sign = torch.where(observed, 2 * at_location.to(x) - 1, 0.0)
         return torch.cat([self.base.embed(x, observed), sign], -1)
 
     def forward(self, params: Tensor) -> PointMassColumns:
-        """Return columns with atoms; a decoder that says nothing leaves their shares."""
+        """Return columns; logits of the point mass are offsets from its observed log-odds."""
         logits = params[..., self.base.n_params :] + self.log_odds
-        return PointMassColumns(self.base(params[..., : self.base.n_params]), logits, self.atoms)
+        return PointMassColumns(
+            self.base(params[..., : self.base.n_params]), logits, self.locations
+        )

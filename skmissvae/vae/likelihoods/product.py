@@ -1,4 +1,4 @@
-"""Columns of several kinds side by side."""
+"""Product of likelihoods of several kinds of columns."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from .base import ColumnDistribution, Likelihood, Support
@@ -13,7 +14,7 @@ from .initialization import LinearInitialization, LinearModel
 
 
 class ProductColumns(ColumnDistribution):
-    """Columns of several kinds side by side.
+    """Product of the distributions of several kinds of columns.
 
     Parameters
     ----------
@@ -22,7 +23,7 @@ class ProductColumns(ColumnDistribution):
     columns : sequence of Tensor
         Indices of the columns of each part.
     order : Tensor of shape (D,)
-        Where each column of the table stands in the concatenation of the parts.
+        Index of each column of the table in the concatenation of the parts.
     """
 
     def __init__(
@@ -31,85 +32,85 @@ class ProductColumns(ColumnDistribution):
         self.parts, self.columns, self.order = parts, columns, order
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return torch.Size([*self.parts[0].shape[:-1], len(self.order)])
 
-    def join(self, pieces: list[Tensor]) -> Tensor:
-        """Return what the parts give, in the table's order."""
-        return torch.cat(pieces, -1).index_select(-1, self.order)
+    def join(self, values: list[Tensor]) -> Tensor:
+        """Concatenate values of the parts in the order of the table."""
+        return torch.cat(values, -1).index_select(-1, self.order)
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-probability or log-density of each cell."""
         pairs = zip(self.parts, self.columns, strict=True)
         return self.join([part.log_prob(x[..., columns]) for part, columns in pairs])
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         return self.join([part.mean() for part in self.parts])
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         return self.join([part.sample(noise) for part in self.parts])
 
+    @override
     def completion(self, noise: Noise) -> Tensor:
-        """Return draws for chains."""
         return self.join([part.completion(noise) for part in self.parts])
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
         pairs = zip(self.parts, self.columns, strict=True)
         return self.join([part.cdf(x[..., columns]) for part, columns in pairs])
 
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
+    @override
+    def cdf_left(self, x: Tensor) -> Tensor:
         pairs = zip(self.parts, self.columns, strict=True)
-        return self.join([part.below(x[..., columns]) for part, columns in pairs])
+        return self.join([part.cdf_left(x[..., columns]) for part, columns in pairs])
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
         pairs = zip(self.parts, self.columns, strict=True)
         return self.join([part.icdf(u[..., columns]) for part, columns in pairs])
 
+    @override
     def expected(self) -> Tensor:
-        """Return what the parts expect, one after the other."""
         return torch.cat([part.expected() for part in self.parts], -1)
 
 
 class ProductLikelihood(Likelihood):
-    """Observation models of several kinds of columns, side by side.
+    """Product of likelihoods of several kinds of columns.
 
     Parameters
     ----------
     parts : sequence of Likelihood
         One per kind.
     columns : sequence of sequence of int
-        Indices of the columns of each part; together each column once.
+        Indices of the columns of each part. Each column is in one part.
     """
 
     order: Tensor
 
     def __init__(self, parts: Sequence[Likelihood], columns: Sequence[Sequence[int]]) -> None:
-        joined = [column for part in columns for column in part]
+        all_columns = [column for part in columns for column in part]
         super().__init__(
-            len(joined),
+            len(all_columns),
             n_params=sum(part.n_params for part in parts),
             n_inputs=sum(part.n_inputs for part in parts),
             n_expected=sum(part.n_expected for part in parts),
             n_linear=sum(part.n_linear for part in parts),
         )
-        assert sorted(joined) == list(range(len(joined))), "each column once"
+        assert sorted(all_columns) == list(range(len(all_columns))), "each column once"
         self.parts = nn.ModuleList(parts)
         self.sizes = [part.n_params for part in parts]
         self._places = [tuple(part) for part in columns]
         for i, part in enumerate(columns):
             index = torch.tensor(list(part), dtype=torch.long)
             self.register_buffer(f"columns_{i}", index, persistent=False)
-        self.register_buffer("order", torch.tensor(joined).argsort(), persistent=False)
+        self.register_buffer("order", torch.tensor(all_columns).argsort(), persistent=False)
 
     @property
-    def each(self) -> list[Likelihood]:
-        """Models of the parts."""
+    def likelihoods(self) -> list[Likelihood]:
+        """Likelihoods of the parts."""
         return list(self.parts)  # type: ignore[arg-type]
 
     @property
@@ -118,49 +119,50 @@ class ProductLikelihood(Likelihood):
         return [getattr(self, f"columns_{i}") for i in range(len(self._places))]
 
     @property
+    @override
     def supports(self) -> list[Support]:
-        """Support of each column."""
         support: dict[int, Support] = {
             place: kind
-            for places, part in zip(self._places, self.each, strict=True)
+            for places, part in zip(self._places, self.likelihoods, strict=True)
             for place, kind in zip(places, part.supports, strict=True)
         }
         return [support[place] for place in range(self.n_columns)]
 
     @property
+    @override
     def covers_all_columns(self) -> bool:
-        """Whether each column has its part in the linear start."""
-        return all(part.covers_all_columns for part in self.each)
+        return all(part.covers_all_columns for part in self.likelihoods)
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        """Return the parts' starts, one after the other."""
-        sizes = [part.n_linear for part in self.each]
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
+        sizes = [part.n_linear for part in self.likelihoods]
         pieces = zip(*(values.split(sizes) for values in model), strict=True)
-        starts = [
-            part.start(LinearModel(*piece)) for part, piece in zip(self.each, pieces, strict=True)
+        initializations = [
+            part.linear_initialization(LinearModel(*piece))
+            for part, piece in zip(self.likelihoods, pieces, strict=True)
         ]
-        return LinearInitialization(*map(torch.cat, zip(*starts, strict=True)))
+        return LinearInitialization(*map(torch.cat, zip(*initializations, strict=True)))
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the parts' straightened values, one after the other."""
-        pairs = zip(self.each, self.columns, strict=True)
+        pairs = zip(self.likelihoods, self.columns, strict=True)
         pieces = [part.linearize(x[..., c], observed[..., c]) for part, c in pairs]
         values, count = (torch.cat(list(piece), -1) for piece in zip(*pieces, strict=True))
         return values, count
 
+    @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
-        """Return the parts' point estimates."""
-        sizes = [part.n_expected for part in self.each]
-        pairs = zip(self.each, expected.split(sizes, -1), strict=True)
+        sizes = [part.n_expected for part in self.likelihoods]
+        pairs = zip(self.likelihoods, expected.split(sizes, -1), strict=True)
         points = [part.point(piece, decide) for part, piece in pairs]
         return torch.cat(points, -1).index_select(-1, self.order)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return the parts' embeddings, one after the other."""
-        pairs = zip(self.each, self.columns, strict=True)
+        pairs = zip(self.likelihoods, self.columns, strict=True)
         return torch.cat([part.embed(x[..., c], observed[..., c]) for part, c in pairs], -1)
 
+    @override
     def forward(self, params: Tensor) -> ProductColumns:
-        """Return the parts' columns in the table's order."""
-        pairs = zip(self.each, params.split(self.sizes, -1), strict=True)
+        pairs = zip(self.likelihoods, params.split(self.sizes, -1), strict=True)
         return ProductColumns([part(piece) for part, piece in pairs], self.columns, self.order)

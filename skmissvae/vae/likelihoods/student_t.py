@@ -1,4 +1,4 @@
-"""Student-t columns, for tables with outliers."""
+"""Student-t likelihood, for tables with outliers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from scipy import special
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from ..functional import mixing_scale, softplus_above, student_t_log_prob
@@ -18,44 +19,48 @@ from .initialization import LinearInitialization, LinearModel, location_scale_in
 class StudentTColumns(LocationScaleColumns):
     """Student-t columns with degrees of freedom, location and scale (*, D).
 
-    With more than two degrees of freedom mean and variance exist. Distribution functions and
-    quantiles are scipy's, on the host: torch has none.
+    Mean and variance exist, as degrees of freedom are above two. Distribution functions and
+    quantiles are those of scipy, on the CPU, as torch has none.
     """
 
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
         self.df, self.loc, self.scale = df, loc, scale
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell."""
         return student_t_log_prob(x, self.df, self.loc, self.scale)
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
         mixing = mixing_scale(noise, self.df.expand_as(self.loc))
         return self.loc + self.scale * mixing * noise.normal(*self.loc.shape)
 
-    def mean_between(self, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
-        r"""Return the means between bounds, by the antiderivative of t f(t).
+    @override
+    def truncated_mean(self, low: Tensor, high: Tensor, probability: Tensor) -> Tensor:
+        r"""Return the truncated means by the antiderivative of t f(t).
 
         It is :math:`-\frac{\nu}{\nu - 1} (1 + t^2 / \nu) f(t)`.
         """
         zero, one = self.loc.new_zeros(()), self.loc.new_ones(())
 
-        def behind(bound: Tensor) -> Tensor:
+        def antiderivative(bound: Tensor) -> Tensor:
             t = (finite(bound) - self.loc) / self.scale
             density = student_t_log_prob(t, self.df, zero, one).exp()
             return torch.where(bound.isinf(), 0.0, (1 + t.square() / self.df) * density)
 
         factor = self.df / (self.df - 1)
-        return self.loc + self.scale * factor * (behind(low) - behind(high)) / share
+        return (
+            self.loc
+            + self.scale * factor * (antiderivative(low) - antiderivative(high)) / probability
+        )
 
-    def _below(self, t: Tensor) -> Tensor:
-        return self._by_scipy(special.stdtr, t)
+    def _standard_cdf(self, t: Tensor) -> Tensor:
+        return self._apply_scipy(special.stdtr, t)
 
-    def _quantile(self, p: Tensor) -> Tensor:
-        return self._by_scipy(special.stdtrit, p)
+    def _standard_icdf(self, p: Tensor) -> Tensor:
+        return self._apply_scipy(special.stdtrit, p)
 
-    def _by_scipy(self, function: Callable[[Any, Any], Any], x: Tensor) -> Tensor:
+    def _apply_scipy(self, function: Callable[[Any, Any], Any], x: Tensor) -> Tensor:
         df = self.df.detach().cpu().numpy()
         return torch.as_tensor(function(df, x.detach().cpu().numpy())).to(self.loc)
 
@@ -70,8 +75,7 @@ class StudentTLikelihood(Likelihood):
     min_scale : float
         Floor of the scale, in standard deviations of the column.
     df : {"column", "decoder"}
-        Whether the degrees of freedom (above 2) are a parameter per column or outputs of the
-        decoder.
+        Degrees of freedom (above 2) as one parameter per column or as outputs of the decoder.
     """
 
     def __init__(
@@ -90,12 +94,12 @@ class StudentTLikelihood(Likelihood):
         if df == "column":
             self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        """Return locations and scales."""
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
         return location_scale_initialization(model, self.min_scale, self.n_params)
 
+    @override
     def forward(self, params: Tensor) -> StudentTColumns:
-        """Return Student-t columns."""
         n_outputs = 3 if self.df == "decoder" else 2
         loc, raw_scale, *rest = params.unflatten(-1, (n_outputs, self.n_columns)).unbind(-2)
         raw_df = rest[0] if rest else self.raw_df

@@ -1,186 +1,160 @@
-"""Columns that are continuous after a sinh-arcsinh transform."""
+"""Likelihood of columns after a sinh-arcsinh transform."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from typing_extensions import override
 
 from ..._utils.random import Noise
 from .base import ColumnDistribution, Likelihood, mean_by_quadrature
 from .initialization import LinearInitialization, LinearModel
 
-_STRAIGHT = (0.0, 0.0, 0.0, 0.0)
+_IDENTITY = (0.0, 0.0, 0.0, 0.0)
 
 
-class _Arsinh(torch.autograd.Function):
-    """The inverse of sinh: torch's own is several times as slow on CPU."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        # the square of what is larger leaves the range
-        size = x.abs().clamp_max_(0.5 * torch.finfo(x.dtype).max ** 0.5)
-        root = (size * size).add_(1).sqrt_().add_(1)
-        return (size / root).add_(1).mul_(size).log1p_().copysign_(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grad * (x * x + 1).rsqrt()
-
-
-def arsinh(x: Tensor) -> Tensor:
-    """Return the inverse of sinh; it has first derivatives.
-
-    Beyond half of the root of the greatest number it stays as it is there, 44 in single precision.
-    """
-    found: Tensor = _Arsinh.apply(x)
-    return found
+def clamped_asinh(x: Tensor) -> Tensor:
+    """Return arsinh(x), constant where x squared would overflow (|x| > 9e18 in float32)."""
+    # for larger values torch.asinh is infinite
+    limit = 0.5 * torch.finfo(x.dtype).max ** 0.5
+    return torch.asinh(x.clamp(-limit, limit))
 
 
 class SinhArcsinh(nn.Module):
-    r"""The sinh-arcsinh map of each column (Jones and Pewsey 2009).
+    r"""Sinh-arcsinh transform of each column (Jones and Pewsey 2009).
 
     .. math:: T(x) = \sinh\left(e^\delta \operatorname{arsinh}\frac{x - \xi}{e^\eta}
                                 - \epsilon\right)
 
-    It takes the whole line to the whole line: :math:`\epsilon` straightens skewness, negative
-    :math:`\delta` heavy tails. With :math:`\epsilon = \delta = 0` it is linear.
+    It maps the real line onto itself: :math:`\epsilon` corrects skewness, negative :math:`\delta`
+    heavy tails. With :math:`\epsilon = \delta = 0` it is linear.
 
     Parameters
     ----------
     n_columns : int
         Number of columns.
     parameters : array-like of shape (n_columns, 4), optional
-        :math:`\xi, \eta, \epsilon, \delta` of each column; None leaves all as they are.
+        :math:`\xi, \eta, \epsilon, \delta` of each column; None is the identity.
     """
 
-    numbers: Tensor
+    coefficients: Tensor
 
     def __init__(self, n_columns: int, parameters: Sequence[Sequence[float]] | None = None) -> None:
         super().__init__()
-        given = [_STRAIGHT] * n_columns if parameters is None else parameters
+        rows = [_IDENTITY] * n_columns if parameters is None else parameters
         self.identity = parameters is None
-        numbers = torch.tensor(np.asarray(given, dtype=np.float32).reshape(n_columns, 4))
-        self.register_buffer("numbers", numbers)
+        coefficients = torch.tensor(np.asarray(rows, dtype=np.float32).reshape(n_columns, 4))
+        self.register_buffer("coefficients", coefficients)
 
-    def _apart(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        shift, log_unit, skew, log_tail = self.numbers.unbind(-1)
+    def _unpack(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        shift, log_unit, skew, log_tail = self.coefficients.unbind(-1)
         return shift, log_unit.exp(), skew, log_tail
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return T(x), column by column: (*, D) -> (*, D)."""
+        """Return T(x): (*, D) -> (*, D)."""
         if self.identity:
             return x
-        shift, unit, skew, log_tail = self._apart()
-        return torch.sinh(log_tail.exp() * arsinh((x - shift) / unit) - skew)
+        shift, unit, skew, log_tail = self._unpack()
+        return torch.sinh(log_tail.exp() * clamped_asinh((x - shift) / unit) - skew)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Return the values whose map is y."""
+        """Return x with T(x) = y: (*, D) -> (*, D)."""
         if self.identity:
             return y
-        shift, unit, skew, log_tail = self._apart()
-        # beyond it sinh would leave the range of float32
-        inner = ((arsinh(y) + skew) / log_tail.exp()).clamp(-40, 40)
+        shift, unit, skew, log_tail = self._unpack()
+        # sinh overflows beyond in float32
+        inner = ((clamped_asinh(y) + skew) / log_tail.exp()).clamp(-40, 40)
         return shift + unit * torch.sinh(inner)
 
     def log_slope(self, x: Tensor) -> Tensor:
-        """Return log T'(x)."""
+        """Return log T'(x): (*, D) -> (*, D)."""
         if self.identity:
             return torch.zeros_like(x)
-        shift, unit, skew, log_tail = self._apart()
+        shift, unit, skew, log_tail = self._unpack()
         u = (x - shift) / unit
-        inner = (log_tail.exp() * arsinh(u) - skew).abs()
+        inner = (log_tail.exp() * clamped_asinh(u) - skew).abs()
         log_cosh = inner + torch.log1p(torch.exp(-2 * inner)) - math.log(2)
         return log_cosh + log_tail - unit.log() - 0.5 * torch.log1p(u * u)
 
 
 class TransformedColumns(ColumnDistribution):
-    """Columns whose warped values have known distributions.
+    """Columns with distributions of transformed values.
 
     Parameters
     ----------
     base : ColumnDistribution
-        Distributions of the warped values.
-    warp : SinhArcsinh
-        From values to warped values.
+        Distributions of the transformed values.
+    transform : SinhArcsinh
+        Transform of the values.
     """
 
-    def __init__(self, base: ColumnDistribution, warp: SinhArcsinh) -> None:
-        self.base, self.warp = base, warp
+    def __init__(self, base: ColumnDistribution, transform: SinhArcsinh) -> None:
+        self.base, self.transform = base, transform
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell."""
-        return self.base.log_prob(self.warp(x)) + self.warp.log_slope(x)
+        return self.base.log_prob(self.transform(x)) + self.transform.log_slope(x)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
         return mean_by_quadrature(self, self.base.mean())
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
         return self.base.shape
 
+    @override
     def sample(self, noise: Noise) -> Tensor:
-        """Return draws."""
-        return self.warp.inverse(self.base.sample(noise))
+        return self.transform.inverse(self.base.sample(noise))
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
-        return self.base.cdf(self.warp(x))
+        return self.base.cdf(self.transform(x))
 
-    def below(self, x: Tensor) -> Tensor:
-        """Return P(x_d < x | z)."""
-        return self.base.below(self.warp(x))
+    @override
+    def cdf_left(self, x: Tensor) -> Tensor:
+        return self.base.cdf_left(self.transform(x))
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
-        return self.warp.inverse(self.base.icdf(u))
+        return self.transform.inverse(self.base.icdf(u))
 
 
 class TransformedLikelihood(Likelihood):
-    r"""A continuous observation model of warped values.
+    r"""Continuous likelihood of transformed values.
 
     .. math:: p(x | z) = p_{base}(T(x) | z)\, T'(x)
 
     Parameters
     ----------
     base : Likelihood
-        Model of the warped values.
-    warps : array-like of shape (n_columns, 4)
+        Likelihood of the transformed values.
+    transforms : array-like of shape (n_columns, 4)
         Parameters of ``SinhArcsinh``.
     """
 
-    def __init__(self, base: Likelihood, warps: Sequence[Sequence[float]]) -> None:
+    def __init__(self, base: Likelihood, transforms: Sequence[Sequence[float]]) -> None:
         n_params, n_linear = base.n_params, base.n_linear
         super().__init__(base.n_columns, base.min_scale, n_params=n_params, n_linear=n_linear)
-        self.base, self.warp = base, SinhArcsinh(base.n_columns, warps)
+        self.base, self.transform = base, SinhArcsinh(base.n_columns, transforms)
 
+    @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the base makes of warped values."""
-        return self.base.linearize(self.warp(x), observed)
+        return self.base.linearize(self.transform(x), observed)
 
-    def start(self, model: LinearModel) -> LinearInitialization:
-        """Return the base's start."""
-        return self.base.start(model)
+    @override
+    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
+        return self.base.linear_initialization(model)
 
+    @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Return what the encoder sees of warped values."""
-        return self.base.embed(self.warp(torch.where(observed, x, 0.0)), observed)
+        return self.base.embed(self.transform(torch.where(observed, x, 0.0)), observed)
 
+    @override
     def forward(self, params: Tensor) -> TransformedColumns:
-        """Return warped columns."""
-        return TransformedColumns(self.base(params), self.warp)
+        return TransformedColumns(self.base(params), self.transform)

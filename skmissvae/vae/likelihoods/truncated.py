@@ -1,4 +1,4 @@
-"""Columns truncated to an interval, for bounded imputations."""
+"""Distributions of columns truncated to an interval, for imputations with limits."""
 
 from __future__ import annotations
 
@@ -6,97 +6,103 @@ import functools
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .base import ColumnDistribution, mean_by_quadrature
 from .bernoulli import CrossEntropyColumns
 from .product import ProductColumns
 
-_NOTHING = 1e-290  # what is within bounds, where digits are lost
+_MIN_PROBABILITY = 1e-290  # of the interval: smaller ones are rounding errors
 
 
-_LEAST_SHARE = -60.0  # logarithm of what is within bounds, where nothing is: all latents the same
+# of the interval: latents with smaller probabilities have equal weights
+_MIN_LOG_PROBABILITY = -60.0
 
 
 class TruncatedColumns(ColumnDistribution):
-    """Columns whose distributions are cut off: what imputations may be, not what evidence is.
+    """Columns with distributions truncated to an interval, for imputations (not for evidence).
 
     Parameters
     ----------
     base : ColumnDistribution
-        The distributions, in double precision for the sake of their tails.
+        The distributions, in double precision for accurate tails.
     low, high : Tensor of shape (D,)
-        Bounds, infinite where there are none.
+        Bounds, or infinity.
     """
 
     def __init__(self, base: ColumnDistribution, low: Tensor, high: Tensor) -> None:
         self.base, self.low, self.high = base, low, high
-        self._share = base.share(low, high)
-        self._share = torch.where(self._share < _NOTHING, 0.0, self._share)
-        self._free = self._share >= 1
+        self._probability = base.interval_probability(low, high)
+        self._probability = torch.where(
+            self._probability < _MIN_PROBABILITY, 0.0, self._probability
+        )
+        self._unbounded = self._probability >= 1
 
     @property
+    @override
     def shape(self) -> torch.Size:
-        """Shape of the batch."""
-        return self._share.shape
+        return self._probability.shape
 
-    def log_share(self) -> Tensor:
-        """Return the logarithm of what lies within the bounds, (*, D)."""
-        if isinstance(self.base, CrossEntropyColumns):  # certain given z: moved to a bound
-            return torch.zeros_like(self._share)
-        return self._share.log().clamp_min(_LEAST_SHARE)
+    def log_normalizer(self) -> Tensor:
+        """Return log P(low <= x_d <= high | z), (*, D)."""
+        if isinstance(self.base, CrossEntropyColumns):  # a constant given z, which is clipped
+            return torch.zeros_like(self._probability)
+        return self._probability.log().clamp_min(_MIN_LOG_PROBABILITY)
 
+    @override
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density of each cell within the bounds."""
         inside = (x >= self.low) & (x <= self.high)
-        return torch.where(inside, self.base.log_prob(x) - self.log_share(), -torch.inf)
+        return torch.where(inside, self.base.log_prob(x) - self.log_normalizer(), -torch.inf)
 
+    @override
     def mean(self) -> Tensor:
-        """Return the means."""
-        share = torch.where(self._share > 0, self._share, 1.0)
-        within = self.base.mean_between(self.low, self.high, share)
+        probability = torch.where(self._probability > 0, self._probability, 1.0)
+        within = self.base.truncated_mean(self.low, self.high, probability)
         if within is None:
-            within = mean_by_quadrature(self, self._share)
-        else:  # but for rounding
+            within = mean_by_quadrature(self, self._probability)
+        else:  # rounding may exceed the bounds
             within = torch.minimum(torch.maximum(within, self.low), self.high)
-            within = torch.where(self._share > 0, within, self._edge)
-        return torch.where(self._free, self.base.mean(), within)
+            within = torch.where(self._probability > 0, within, self._nearest_bound)
+        return torch.where(self._unbounded, self.base.mean(), within)
 
+    @override
     def cdf(self, x: Tensor) -> Tensor:
-        """Return the distribution functions."""
-        inside = self.base.share(self.low, torch.minimum(x, self.high)) / self._share.clamp_min(
-            _NOTHING
+        inside = self.base.interval_probability(
+            self.low, torch.minimum(x, self.high)
+        ) / self._probability.clamp_min(_MIN_PROBABILITY)
+        # a distribution outside of the bounds becomes a point mass at the nearest one
+        inside = torch.where(
+            self._probability > 0, inside.clamp(0, 1), (x >= self._nearest_bound).to(inside)
         )
-        # where nothing lies within the bounds all is at the nearest one
-        inside = torch.where(self._share > 0, inside.clamp(0, 1), (x >= self._edge).to(inside))
         return torch.where(x < self.low, 0.0, torch.where(x >= self.high, 1.0, inside))
 
+    @override
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the quantiles."""
-        at = self.base.icdf_between(u, self.low, self.high)
+        at = self.base.truncated_icdf(u, self.low, self.high)
         at = torch.minimum(torch.maximum(at, self.low), self.high)
-        return torch.where(self._share > 0, at, self._edge)
+        return torch.where(self._probability > 0, at, self._nearest_bound)
 
     @functools.cached_property
-    def _edge(self) -> Tensor:
-        """Return the bound nearest to what there is."""
-        free = self.low.new_full((), -torch.inf)
-        above = (self.base.share(free, self.low) >= 0.5) | self.high.isinf()
+    def _nearest_bound(self) -> Tensor:
+        """Return the bound nearest to the distribution."""
+        unbounded = self.low.new_full((), -torch.inf)
+        above = (self.base.interval_probability(unbounded, self.low) >= 0.5) | self.high.isinf()
         return torch.where(above & self.low.isfinite(), self.low, self.high)
 
 
 def truncated(
     columns: ColumnDistribution, low: Tensor, high: Tensor
 ) -> tuple[ColumnDistribution, Tensor]:
-    """Return columns cut off at bounds of shape (D,), and the logarithm of what is left of them.
+    """Return columns truncated to bounds (D,), and the log-probabilities of the intervals.
 
-    Coded columns have infinite bounds.
+    Bounds of coded columns are infinite.
     """
     if isinstance(columns, ProductColumns):
         pairs = zip(columns.parts, columns.columns, strict=True)
         parts = [truncated(part, low[places], high[places]) for part, places in pairs]
-        joined = ProductColumns([part for part, _ in parts], columns.columns, columns.order)
-        return joined, joined.join([share for _, share in parts])
+        product = ProductColumns([part for part, _ in parts], columns.columns, columns.order)
+        return product, product.join([log_p for _, log_p in parts])
     if bool((low.isinf() & high.isinf()).all()):
         return columns, low.new_zeros(columns.shape)
-    cut = TruncatedColumns(columns, low, high)
-    return cut, cut.log_share()
+    columns = TruncatedColumns(columns, low, high)
+    return columns, columns.log_normalizer()

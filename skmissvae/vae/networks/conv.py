@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from .mlp import linear_layer
 
-_COARSEST = 4  # pixels of the shorter side at which images are not halved again
+_MIN_SIDE = 4  # pixels: maps with a shorter side up to this are not halved
 
 
-_LEAST_WIDTH = 8  # channels
+_MIN_WIDTH = 8  # channels
 
 
 class Image(NamedTuple):
-    """How the columns of a table make up images."""
+    """Arrangement of the columns of a table as images."""
 
     channels: int
     height: int
@@ -33,31 +33,31 @@ class Image(NamedTuple):
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Heights and widths from the image to the coarsest map, each half of the one before."""
+        """Heights and widths from the image to the coarsest map, each half of the previous one."""
         sizes = [(self.height, self.width)]
-        while min(sizes[-1]) > _COARSEST or len(sizes) == 1:
+        while min(sizes[-1]) > _MIN_SIDE or len(sizes) == 1:
             sizes.append((math.ceil(sizes[-1][0] / 2), math.ceil(sizes[-1][1] / 2)))
         return sizes
 
 
 class ConvEncoder(nn.Module):
-    """Residual convolutional network from images with holes, given as rows, to a vector.
+    """Residual convolutional network from incomplete images, as rows of a table, to a vector.
 
-    Pixels and mask are channels of one image. Convolutions of stride 2 halve it until its shorter
-    side has four pixels at most, each followed by residual blocks ``h = relu(h + W_2 drop(relu(W_1
-    h)))`` of 3 x 3 convolutions; a linear map of all that is left is the output. There is no
-    normalisation over rows: what a row gives does not depend on its company.
+    Pixels and mask are channels of one image. Convolutions with stride 2 halve it until its shorter
+    side has at most four pixels, each followed by residual blocks ``h = relu(h + W_2 drop(relu(W_1
+    h)))`` of 3 x 3 convolutions. The output is a linear map of the coarsest map. There is no batch
+    normalization, so that the output for a row is independent of the other rows.
 
     Parameters
     ----------
     image : Image
-        How columns make up images. Pixels that are not modelled are 0, and not observed.
+        Arrangement of the columns. Pixels that are not modelled are 0 and not observed.
     out_features : int
         Width of the output.
     n_hidden : int
-        Channels of the coarsest map; a map of twice the size has half as many, 8 at least.
+        Channels of the coarsest map; a map of twice the size has half as many, at least 8.
     n_blocks : int
-        Residual blocks after each convolution of stride 2.
+        Residual blocks after each convolution with stride 2.
     dropout : float
         Probability of dropping a channel within a block.
     linear_path : bool
@@ -89,7 +89,7 @@ class ConvEncoder(nn.Module):
         self.linear = linear_layer(n_inputs, out_features, bias=False) if linear_path else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the output: (*, 2 D), of which half is the mask -> (*, out_features)."""
+        """Return the output: (*, 2 D), values and mask -> (*, out_features)."""
         image = self.image
         rows = x.reshape(-1, 2, len(image.places))
         canvas = rows.new_zeros(len(rows), 2, image.n_pixels)
@@ -100,21 +100,21 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Residual convolutional network from a vector to parameters of the pixels, in rows.
+    """Residual convolutional network from a vector to parameters of the pixels.
 
-    The mirror image of ``ConvEncoder``: maps are doubled by repeating pixels, with a convolution
-    after it; the last doubling takes the pixels of a map's channels.
+    The mirror image of ``ConvEncoder``: maps are doubled by repeating pixels, followed by a
+    convolution; the last doubling is a pixel shuffle.
 
     Parameters
     ----------
     in_features : int
         Width of the input.
     image : Image
-        How columns make up images.
+        Arrangement of the columns.
     n_params : int
-        Parameters per column; the outputs are D of the first, then D of the second and so on.
+        Parameters per column; the outputs are D of the first parameter, then D of the second, ...
     n_hidden, n_blocks, dropout, linear_path
-        As for ``ConvEncoder``. With a linear path each output has a bias of its own.
+        As in ``ConvEncoder``. With a linear path each output has a separate bias.
     """
 
     places: Tensor
@@ -156,10 +156,10 @@ class ConvDecoder(nn.Module):
         return out if self.linear is None else out + self.linear(x)
 
     @torch.no_grad()
-    def start_linear(self, weight: Tensor, bias: Tensor, chosen: Tensor) -> None:
-        """Make the chosen outputs ``weight x + bias``: (out, in), (out,) and (out,) bool.
+    def initialize_linear_path(self, weight: Tensor, bias: Tensor, chosen: Tensor) -> None:
+        """Set the chosen outputs to ``weight x + bias``: (out, in), (out,) and (out,) bool.
 
-        The convolutions beside it start from zero, whichever are chosen.
+        The last convolution is set to zero for all outputs.
         """
         assert self.linear is not None, "has a linear path"
         self.linear.weight[chosen], self.linear.bias[chosen] = weight[chosen], bias[chosen]
@@ -169,11 +169,11 @@ class ConvDecoder(nn.Module):
 
 
 class _ConvBlock(nn.Module):
-    """A residual block of two convolutions."""
+    """Residual block of two convolutions."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.change = nn.Sequential(
+        self.residual = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(),
             nn.Dropout2d(dropout),
@@ -181,9 +181,9 @@ class _ConvBlock(nn.Module):
         )
 
     def forward(self, h: Tensor) -> Tensor:
-        return torch.relu(h + self.change(h))
+        return torch.relu(h + self.residual(h))
 
 
 def _widths(n_hidden: int, n: int) -> Sequence[int]:
-    """Return the channels of n maps, the last of which is the coarsest."""
-    return [max(n_hidden // 2**i, min(_LEAST_WIDTH, n_hidden)) for i in reversed(range(n))]
+    """Return the channels of n maps, from the finest to the coarsest."""
+    return [max(n_hidden // 2**i, min(_MIN_WIDTH, n_hidden)) for i in reversed(range(n))]
