@@ -25,9 +25,11 @@ from .._utils.runtime import (
 from .._utils.threads import threads
 from ..inference.samplers import Sampler
 from ..tables.chunks import Chunks
-from ..tables.codecs import Mask
 from ..tables.column_kinds import choose_codecs
-from ..tables.input_table import InputTable, NumericTable, column_names, open_table, read
+from ..tables.column_report import column_report, numeric_string_share
+from ..tables.columns import Mask
+from ..tables.input_table import InputTable, NumericTable, open_table
+from ..tables.reader import read_numbers
 from ..tables.schema import EncodedRows, TableSchema
 from ..training.callbacks import CallbackSupportMixin, Epochs, with_callbacks
 from ..training.data import OutOfCoreTable, TrainingRows
@@ -141,7 +143,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 seeds = agreed(seeds)
                 pieces = OutOfCoreTable(X, seeds[1])
                 X = pieces.table
-            source = open_table(self, X, reset=not go_on)
+            source = open_table(self, X, self._template if go_on else None)
             if go_on:
                 self._check_architecture("set warm_start=False")
                 # another sample may have levels that the first had not
@@ -179,7 +181,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
     def _read_chunk(self, chunk: Any) -> EncodedRows:
         """Return a part of the table as the model sees it, in training."""
         reader = self._reader("missing")
-        return reader.rows(reader.cells(open_table(self, chunk, reset=False)))
+        return reader.rows(reader.cells(open_table(self, chunk, self._template)))
 
     def _check_pieces(self, how: str) -> None:
         """Raise where the parameters want all rows in memory."""
@@ -259,7 +261,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             validate(self)
             self._ready_for_a_piece()
             first = not hasattr(self, "vae_")
-            source = open_table(self, X, reset=first)
+            source = open_table(self, X, None if first else self._template)
             seeds = self._seeds()
             if first:
                 cells = self._learn_schema(source, seeds[0])
@@ -268,8 +270,8 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
                 self._check_architecture("call fit")
                 cells = self._reader().cells(source)
                 warn_of(
-                    column_names(self),
-                    self._table.belied(cells.values, cells.observed),
+                    self._table.names,
+                    self._table.columns_with_new_values(cells.values, cells.observed),
                     "Columns that had one value at most in the first piece have others now: {}. "
                     "They are no evidence, and their holes get the value of the first; begin anew "
                     "with a larger piece (a new estimator, or fit).",
@@ -389,7 +391,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
 
     def _learn_schema(self, source: InputTable, seed: int) -> NumericTable:
         """Learn the schema, build the model, and return the table in numbers."""
-        names = column_names(self)
+        names = source.names
         codecs = choose_codecs(
             source,
             names,
@@ -398,7 +400,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
             self.categorical_features,
             self.likelihood,
         )
-        cells = read(source, codecs, names, self.missing_values)
+        cells = read_numbers(source, codecs, names, self.missing_values)
         if not cells.observed.any():
             raise ValueError(
                 f"X has no observed cell: all {cells.observed.size} cells are missing; there is "
@@ -408,12 +410,12 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         # pixels are alike: one observation model for all
         learn_shapes = self.learn_shapes and self.image_shape is None
         schema = TableSchema(self.keep_empty_features, learn_shapes)
-        schema.fit(cells.values, cells.observed, codecs, cells.holes)
+        schema.fit(cells, codecs, names)
         spec = self._spec_of(schema)
         self._table, self._spec = schema, spec
         self._build(seed)
         spec.check_networks(self.vae_, self._device())
-        schema.set_supports(self.vae_.likelihood.supports, [names[j] for j in schema.modelled])
+        schema.set_supports(self.vae_.likelihood.supports)
         self.feature_kinds_ = dict(zip(names, (c.kind for c in codecs), strict=True))
         self._template, self._kinds_by = source.template(), self._kind_options()
         self._fit_columns(cells)
@@ -446,26 +448,26 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """A line per column: kind, what becomes of it, missing cells, number of values, remarks."""
         if not hasattr(self, "_table"):
             raise AttributeError(f"{type(self).__name__} has no fit_report_ before fit.")
-        return self._table.report(column_names(self))
+        return column_report(self._table)
 
     def _warn_of_columns(self, names: Sequence[str]) -> None:
-        table, treatment = self._table, np.array(self._table.treatment)
+        table, roles = self._table, np.array(self._table.roles)
         if not self.keep_empty_features:
             warn_of(
                 names,
-                treatment == "empty",
+                roles == "empty",
                 "Columns without any observed cell are left out: {}; drop them, or set "
                 "keep_empty_features=True to keep them.",
             )
         warn_of(
             names,
-            (treatment == "other") & (table.n_missing > 0),
+            (roles == "other") & (table.n_missing > 0),
             "Columns of a type that cannot be modelled keep their holes: {}; convert them to "
             "numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
         )
         warn_of(
             names,
-            np.array([table.number_share(j) > 0 for j in range(len(names))], dtype=bool),
+            np.array([numeric_string_share(table, j) > 0 for j in range(len(names))], dtype=bool),
             "Columns of strings that are mostly numbers are not taken for numbers: {}; convert "
             "them (pandas.to_numeric(errors='coerce')), or call them 'categorical' in "
             "feature_kinds.",
@@ -478,11 +480,11 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         """Return all that is needed to build the networks."""
         n_columns = len(schema.modelled)
         return ModelSpec(
-            facts=tuple(schema.facts),
+            facts=tuple(schema.columns),
             n_latents=self.n_latents or max(1, min(n_columns, 20)),
             K=getattr(self, "K", 1) if self._has_mixture() else 1,
             likelihood=group_likelihoods(
-                self.likelihood, schema.facts, schema.modelled.tolist(), column_names(self)
+                self.likelihood, schema.columns, schema.modelled.tolist(), schema.names
             ),
             min_scale=self.min_scale,
             n_hidden=self.n_hidden,
@@ -738,7 +740,7 @@ class BaseVAE(CallbackSupportMixin, FittedVAE):
         size = np.abs(table.rows.x).max(0, initial=0.0, where=self._table.numeric())
         if not size.any():
             return f"{told} Try to {lower}"
-        name = column_names(self)[self._table.modelled[int(size.argmax())]]
+        name = self._table.modelled_names[int(size.argmax())]
         return (
             f"{told} The column most likely at fault is {name!r}, whose largest observed value "
             f"lies {size.max():.3g} standard deviations from its mean: mend what is an error, "

@@ -22,8 +22,8 @@ from ..inference.conditional import ConditionalModel
 from ..inference.mcmc_diagnostics import worst
 from ..inference.samplers import SAMPLERS, Sampler
 from ..inference.weights import low_ess, pareto_k
-from ..tables.input_table import InputTable, NumericTable, column_names, open_table
-from ..tables.output import create
+from ..tables.input_table import InputTable, NumericTable, open_table
+from ..tables.output import create_table
 from ..tables.reader import TableReader
 from ..tables.schema import EncodedRows, TableSchema
 from ..training.demissvae import DECOMPOSED
@@ -297,7 +297,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             return found, o.sum(1)
 
         check_is_fitted(self)
-        names = [column_names(self)[j] for j in self._table.modelled]
+        names = self._table.modelled_names
         for name in ("score", "per_cell"):
             if name in names:
                 raise ValueError(
@@ -372,7 +372,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             return given.means(x, o, self._common(x))
 
         source = self._opened(X)
-        found = [self._by_weights(rows, means)[1:] for rows in self._reader().parts(source)]
+        found = [self._by_weights(rows, means)[1:] for rows in self._reader().blocks(source)]
         z, ess = map(np.concatenate, zip(*found, strict=True))
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         return z.astype(source.number_type)
@@ -403,7 +403,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
         empty = np.full((n_samples, self.n_features_in_), np.nan, self._template.number_type)
         values = self._table.decode(x, empty, np.zeros(empty.shape, dtype=bool))
-        return create(self._template, self._table.codecs, values, self._table.kept)
+        return create_table(self._template, self._table.codecs, values, self._table.output_columns)
 
     def _call_seed(self, random_state: Any) -> int:
         given = self.random_state if random_state is None else random_state
@@ -413,12 +413,12 @@ class FittedVAE(Settable, BaseEstimator, ABC):
 
     def _reader(self, handle_unknown: str | None = None) -> TableReader:
         options = self.missing_values, handle_unknown or self.handle_unknown
-        return TableReader(self._table, column_names(self), *options)
+        return TableReader(self._table, *options)
 
     def _opened(self, X: Any) -> InputTable:
         check_is_fitted(self)
         validate(self)
-        return open_table(self, X, reset=False)
+        return open_table(self, X, self._template)
 
     def _rows(self, X: Any) -> tuple[InputTable, NumericTable, EncodedRows]:
         """Return all of a table at once."""
@@ -429,7 +429,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
     def _parts(self, X: Any) -> Iterator[EncodedRows]:
         """Yield a table some rows at a time, in the memory of these."""
         source = self._opened(X)
-        return self._reader().parts(source)
+        return self._reader().blocks(source)
 
     def _of_rows(self, X: Any, function: RowFunction) -> list[np.ndarray]:
         """Apply a function to each row of a table and put its outcomes together."""
@@ -540,7 +540,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
             for part in ("encoder", "family"):
                 state["_weights"][part] = dict(getattr(completed, part).state_dict())
         if "_template" in state:
-            state["_template"] = state["_template"].plain()
+            state["_template"] = state["_template"].to_plain()
         for name in ("_weights", "_optimizers"):
             if name in state:
                 state[name] = convert(state[name], Tensor, lambda t: t.cpu().numpy())
@@ -550,7 +550,7 @@ class FittedVAE(Settable, BaseEstimator, ABC):
         state = dict(state)
         weights = state.pop("_weights", None)
         if "_template" in state:
-            state["_template"] = InputTable.of(state["_template"])
+            state["_template"] = InputTable.from_plain(state["_template"])
         super().__setstate__(state)
         if weights is not None:
             weights = convert(weights, np.ndarray, _tensor)

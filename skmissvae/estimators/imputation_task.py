@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from .._utils.random import KeyedNoise
-from ..tables.codecs import Dates, Floats, Mask
+from ..tables.codecs import Dates
+from ..tables.columns import Floats, Mask
 from ..tables.input_table import InputTable, NumericTable
-from ..tables.output import restore
+from ..tables.output import complete_table
 from ..tables.reader import TableReader, row_slices
-from ..tables.schema import TAKEN, EncodedRows
+from ..tables.schema import MODELLED_ROLES, EncodedRows
 
 
 class RowBlock(NamedTuple):
@@ -77,11 +78,11 @@ class ImputationTask:
         self._fillable = reader.schema.fillable()
         self._places, self._only = row_slices(source.n_rows), None
         #: Cells to impute.
-        self.wanted = np.empty((source.n_rows, len(reader.names)), dtype=bool)
+        self.wanted = np.empty((source.n_rows, len(reader.schema.names)), dtype=bool)
         beside = []
         for part, place in zip(self.parts(), self._places, strict=True):
             self.wanted[place] = part.wanted
-            beside.append(flags(part.cells.holes))
+            beside.append(flags(part.cells.missing))
             if len(self._places) == 1:
                 self._only = part
         self._flags = {name: np.concatenate([one[name] for one in beside]) for name in beside[0]}
@@ -97,7 +98,7 @@ class ImputationTask:
     def _read(self, place: slice) -> RowBlock:
         cells = self.reader.cells(self.source.part(place), place.start)
         if self._asked is None or self._asked.ndim == 1:
-            wanted = cells.holes & (True if self._asked is None else self._asked)
+            wanted = cells.missing & (True if self._asked is None else self._asked)
         else:
             wanted = self._asked[place]
             cells = cells._replace(observed=cells.observed & ~wanted)
@@ -118,17 +119,17 @@ class ImputationTask:
         schema, todo = self.reader.schema, part.todo
         made = schema.decode(x, part.cells.values[todo], part.cells.observed[todo])
         # units may round a number over its bound
-        inside = np.isin(schema.treatment, TAKEN)
+        inside = np.isin(schema.roles, MODELLED_ROLES)
         low, high = (np.where(inside, edge, np.nan).astype(made.dtype) for edge in self.bounds)
         made, wanted = np.fmin(np.fmax(made, low), high), part.wanted[todo]
-        return [made[wanted[:, j], j] for j in schema.kept]
+        return [made[wanted[:, j], j] for j in schema.output_columns]
 
     def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
         """Return the completed table: those that ``numbers`` returned of each part."""
         schema = self.reader.schema
         found = map(np.concatenate, zip(*numbers, strict=True))  # a column at a time
-        kept = schema.kept.tolist()
-        return restore(
+        kept = schema.output_columns.tolist()
+        return complete_table(
             self.source, schema.codecs, found, self.wanted, kept, self._flags, self.template
         )
 
@@ -183,7 +184,7 @@ def describe(
             lines["level"] = list(levels[d]) * len(rows)
             lines["probability"] = chances[rows, d, :n_lines].ravel()
         else:
-            values = schema.in_units(d, stats[rows, d])
+            values = schema.to_table_units(d, stats[rows, d])
             # calibration may move quantiles beyond what there can be
             low, high = schema.limits(d)
             ends = max(low, task.bounds[0][j]), min(high, task.bounds[1][j])
@@ -192,12 +193,12 @@ def describe(
             for s, statistic in enumerate(statistics):
                 lines[statistic] = values[:, s]
                 if isinstance(codec, Dates):
-                    units = codec.spans if s == 1 else codec.decode
+                    units = codec.durations if s == 1 else codec.decode
                     told: Any = units(values[:, s])
-                    if codec.zone and s != 1 and len(told):
-                        told = pd.DatetimeIndex(told).tz_convert(codec.zone)
+                    if codec.time_zone and s != 1 and len(told):
+                        told = pd.DatetimeIndex(told).tz_convert(codec.time_zone)
                     lines[statistic] = told
-                elif codec.whole and s >= 2:  # quantiles are values, means are not
+                elif codec.is_integer and s >= 2:  # quantiles are values, means are not
                     lines[statistic] = np.rint(values[:, s]) + 0.0
         frame = pd.DataFrame(lines)
         frame["_place"] = np.repeat(todo[rows], n_lines)

@@ -31,8 +31,9 @@ from ..inference.calibration import (
 from ..inference.conditional import ConditionalModel
 from ..inference.summaries import describe_cells, level_probabilities, median, mode
 from ..tables.chunks import Chunks
+from ..tables.column_selection import requested_cells
 from ..tables.dataframes import to_pandas
-from ..tables.input_table import NumericTable, column_names, requested_cells
+from ..tables.input_table import NumericTable
 from ..tables.missingness import borrowed_masks
 from ..tables.schema import EncodedRows
 from ..tables.value_limits import limits
@@ -291,9 +292,8 @@ calibration_ : DataFrame or None
         """Per column of numbers: hidden cells that were learned from, and coverage before."""
         if not hasattr(self, "_table"):
             raise AttributeError(f"{type(self).__name__} has no calibration_ before fit.")
-        names = column_names(self)
-        named = [names[j] for j in self._table.modelled]
-        return None if self._calibration is None else self._calibration.report(named)
+        names = self._table.modelled_names
+        return None if self._calibration is None else self._calibration.report(names)
 
     def _ready_for_a_piece(self) -> None:
         for name, value in (("n_models", 1), ("calibrate", False)):
@@ -327,15 +327,15 @@ calibration_ : DataFrame or None
             )
         table = self._table
         warn_of(
-            column_names(self),
-            (np.array(table.treatment) == "identifier") & (table.n_missing > 0),
+            self._table.names,
+            (np.array(table.roles) == "identifier") & (table.n_missing > 0),
             "Columns that hold no value twice have holes, which all get one of these values: {}. "
             "Drop them, or convert them to numbers or dates if they are such.",
         )
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
-            self.indicator_.fit(np.where(cells.holes, np.nan, 0.0))
+            self.indicator_.fit(np.where(cells.missing, np.nan, 0.0))
 
     def transform(self, X: Any, *, where: Any = None) -> Any:
         """Complete a table.
@@ -515,7 +515,7 @@ calibration_ : DataFrame or None
         part = task.whole()
         given = [one.to(device) for one in self._conditionals()]
         D = len(table.modelled)
-        labels = [table.levels(d) for d in range(D)]
+        labels = [table.categories(d) for d in range(D)]
         n_codes = max(map(len, labels), default=0)
         moved = None if self._calibration is None else self._calibration.moved(levels)
         read = weighted_quantiles if moved is None else quantiles_at
@@ -540,11 +540,11 @@ calibration_ : DataFrame or None
         stats, chances, ess = self._row_by_row(part.rows, log_progress, given[0], part.todo)
         self._warn_of_poor_weights(ess, self.n_importance_draws)
         statistics = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
-        return describe(task, part, stats, chances, labels, statistics, column_names(self))
+        return describe(task, part, stats, chances, labels, statistics, self._table.names)
 
     def _task(self, X: Any, where: Any, row_ids: Any = None, keep: bool = False) -> ImputationTask:
         """Return a table to complete; a copy of what the user may yet change where it is kept."""
-        source, names = self._opened(X), column_names(self)
+        source, names = self._opened(X), self._table.names
         if keep:
             source = source.copy()
         asked = None if where is None else requested_cells(where, source, names)
@@ -559,7 +559,7 @@ calibration_ : DataFrame or None
             return {}
         # an array, whatever set_output says
         flags = np.asarray(self.indicator_.transform(np.where(holes, np.nan, 0.0)))
-        names = self.get_feature_names_out()[len(self._table.kept) :]
+        names = self.get_feature_names_out()[len(self._table.output_columns) :]
         return dict(zip(names, flags.T, strict=True))
 
     def _conditionals(self) -> list[ConditionalModel]:
@@ -583,7 +583,7 @@ calibration_ : DataFrame or None
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the greatest number that each column may get, in its units."""
-        return limits(self._table, column_names(self), self.min_value, self.max_value)
+        return limits(self._table, self.min_value, self.max_value)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of ``transform``.
@@ -615,7 +615,7 @@ calibration_ : DataFrame or None
             if hasattr(self, "feature_names_in_") and list(input_features) != names:
                 raise ValueError("input_features is not equal to feature_names_in_")
             names = list(input_features)
-        kept = np.asarray(names, dtype=object)[self._table.kept]
+        kept = np.asarray(names, dtype=object)[self._table.output_columns]
         if self.indicator_ is None:
             return kept
         return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])

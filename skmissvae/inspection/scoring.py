@@ -9,8 +9,10 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._utils.validation import check_minimum, real
-from ..tables.codecs import Numbers, Values, codec, is_time, missing, objects, type_of
-from ..tables.dataframes import columns_and_names, without
+from ..tables.codecs import Numbers
+from ..tables.column_kinds import choose_codec
+from ..tables.columns import Column, column_type, is_missing, is_time, to_objects
+from ..tables.dataframes import columns_and_names, hide_cells
 
 
 class HiddenCellScorer:
@@ -76,11 +78,11 @@ class HiddenCellScorer:
         check_minimum(1, n_repeats=self.n_repeats)
         columns, names = columns_and_names(X)
         truth = [_cells(column) for column in columns]
-        observed = np.column_stack([~missing(column, np.nan) for column in columns])
+        observed = np.column_stack([~is_missing(column, np.nan) for column in columns])
         random_state = check_random_state(self.random_state)
         spread = np.array([_spread(t, o) for t, o in zip(truth, observed.T, strict=True)])
         # dates are no categories; nobody can guess the names of rows
-        spread[[isinstance(c, nw.Series) and is_time(type_of(c)) for c in columns]] = 0.0
+        spread[[isinstance(c, nw.Series) and is_time(column_type(c)) for c in columns]] = 0.0
         spread[[_is_identifier(c, o) for c, o in zip(columns, observed.T, strict=True)]] = 0.0
         errors: list[np.ndarray] = []
         for _ in range(self.n_repeats):
@@ -89,7 +91,7 @@ class HiddenCellScorer:
                 & (spread > 0)
                 & (random_state.uniform(size=observed.shape) < self.fraction)
             )
-            made, found = columns_and_names(estimator.transform(without(X, hidden)))
+            made, found = columns_and_names(estimator.transform(hide_cells(X, hidden)))
             if len(made) != len(columns) or (names is not None and found not in (None, names)):
                 raise ValueError(
                     f"The estimator gives {len(made)} columns for {len(columns)}; "
@@ -115,12 +117,12 @@ class HiddenCellScorer:
         return -float(np.sqrt(np.mean(np.concatenate(errors))))
 
 
-def _cells(column: Values) -> np.ndarray:
+def _cells(column: Column) -> np.ndarray:
     """Return the cells as numbers, NaN where missing, or as objects."""
     if isinstance(column, nw.Series) and not column.dtype.is_numeric():
-        return objects(column)
-    holes = missing(column, np.nan)
-    return Numbers("continuous", whole=False).encode(column, holes)
+        return to_objects(column)
+    holes = is_missing(column, np.nan)
+    return Numbers("continuous", is_integer=False).encode(column, holes)
 
 
 def _spread(cells: np.ndarray, observed: np.ndarray) -> float:
@@ -134,11 +136,11 @@ def _spread(cells: np.ndarray, observed: np.ndarray) -> float:
     return float(size * np.std(seen / size))
 
 
-def _is_identifier(column: Values, observed: np.ndarray) -> bool:
+def _is_identifier(column: Column, observed: np.ndarray) -> bool:
     """Tell whether whole numbers of a frame are names of rows, as imputers do."""
     if not (isinstance(column, nw.Series) and column.dtype.is_integer()):
         return False
-    return codec("", column, ~observed, None).kind == "identifier"
+    return choose_codec("", column, ~observed, None).kind == "identifier"
 
 
 def _as_numbers(cells: np.ndarray) -> np.ndarray:

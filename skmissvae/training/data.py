@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._utils.random import derive_seed
-from ..tables.chunks import Chunks, is_table
+from ..tables.chunks import Chunks, draw_sample, is_table
 from ..tables.schema import EncodedRows
 from .distributed import DistributedLoader, is_shared, shared_sample
 from .loaders import BatchLoader, ChunkLoader
@@ -68,7 +68,7 @@ class OutOfCoreTable:
             self._mine, self.n_rows = sample.ranks == dist.get_rank(), sample.n_rows
             self.table, self._places, self._sizes = sample.table, sample.places, sample.sizes
         else:
-            self.table, self._places, self._sizes = X._sample(seed)
+            self.table, self._places, self._sizes = draw_sample(X, seed)
             self._mine, self.n_rows = np.ones(len(self._places), dtype=bool), sum(self._sizes)
 
     def stream(

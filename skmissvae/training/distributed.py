@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._utils.random import derive_seed
-from ..tables.chunks import Chunks, Sample, take, together
+from ..tables.chunks import Chunks, Sample, concatenate_tables, draw_sample, take_rows
 from .loaders import BatchLoader
 from .objectives import Batch
 
@@ -56,7 +56,7 @@ def shared_sample(share: Chunks, seed: int) -> SharedSample:
     mine: Sample | None = None
     told: int | str
     try:
-        mine = share._sample(derive_seed(seed, rank))
+        mine = draw_sample(share, derive_seed(seed, rank))
         told = sum(mine.sizes)
     except Exception as error:  # all must learn of it, or they would wait for ever
         told = f"{type(error).__name__}: {error}"
@@ -72,10 +72,10 @@ def shared_sample(share: Chunks, seed: int) -> SharedSample:
     n = min(len(mine.table), math.ceil(share.sample_size * known[rank] / n_rows))
     chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(mine.table))[:n]
     chosen.sort()
-    parts = _gathered((take(mine.table, chosen), mine.places[chosen]))
+    parts = _gathered((take_rows(mine.table, chosen), mine.places[chosen]))
     places = [places for _, places in parts]
     ranks = np.repeat(np.arange(len(parts)), [len(one) for one in places])
-    table = together([table for table, _ in parts])
+    table = concatenate_tables([table for table, _ in parts])
     return SharedSample(table, np.concatenate(places), ranks, mine.sizes, n_rows)
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..tables.chunks import Chunks
+from ..tables.chunks import Chunks, shuffled_chunks
 from ..tables.schema import EncodedRows
 from .objectives import Batch
 
@@ -109,7 +109,7 @@ class ChunkLoader(BatchLoader):
         rng = np.random.default_rng(int(bits))
         held: list[Batch] = []
         n_chunks = n_seen = 0
-        for i, chunk in self._chunks._each(rng):
+        for i, chunk in shuffled_chunks(self._chunks, rng):
             part = self._rows(i, chunk)
             n_chunks, n_seen = n_chunks + 1, n_seen + len(part.x)
             held.append(part)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..tables.codecs import CODED
-from ..tables.parameters import column_index
+from ..tables.column_selection import column_index
 from ..tables.schema import ColumnSchema
 from ..vae.likelihoods import LIKELIHOODS
 from ..vae.likelihoods.base import Likelihood
@@ -224,7 +224,11 @@ def _part(option: LikelihoodOption, facts: Sequence[ColumnSchema], min_scale: fl
         return CategoricalLikelihood([column.counts for column in facts])
     if option == "ordinal":
         return CumulativeLogitLikelihood([column.counts for column in facts])
-    warps = None if facts[0].warp is None else [column.warp or () for column in facts]
+    warps = (
+        None
+        if facts[0].marginal_transform is None
+        else [column.marginal_transform or () for column in facts]
+    )
     if option == "whole":
         steps, lows, origins = zip(*[(f.step, f.low, f.origin) for f in facts], strict=True)
         return DiscretizedLogisticLikelihood(steps, lows, origins, min_scale, warps)
@@ -233,7 +237,7 @@ def _part(option: LikelihoodOption, facts: Sequence[ColumnSchema], min_scale: fl
         return base
     if warps is not None:
         base = TransformedLikelihood(base, warps)
-    atoms = [column.atom for column in facts if column.atom is not None]
+    atoms = [column.point_mass for column in facts if column.point_mass is not None]
     return PointMassLikelihood(base, *zip(*atoms, strict=True)) if atoms else base
 
 
@@ -292,6 +296,6 @@ def group_likelihoods(
         one = by_name.get(j, _BY_KIND.get(column.kind, default))
         # columns of one model lie side by side, those of many levels apart from those of few
         levels = math.ceil(math.log2(max(len(column.counts), 1)))
-        key = one, column.warp is None, column.atom is None, levels
+        key = one, column.marginal_transform is None, column.point_mass is None, levels
         groups.setdefault(key, (one, []))[1].append(d)
     return list(groups.values())

@@ -7,7 +7,8 @@ import pytest
 from scipy.special import expit
 
 from skmissvae.tables import make_missing, missing_patterns
-from skmissvae.tables.missingness import _chances, borrowed_masks
+from skmissvae.tables.missingness import borrowed_masks
+from skmissvae.tables.missingness_mechanisms import missing_probabilities
 
 N = 20_000
 ERROR = 4 * np.sqrt(0.25 / N)  # of a share of rows, and more than that of one of cells
@@ -75,7 +76,7 @@ def test_the_share_of_rows_and_the_frequencies_of_patterns(mechanism, kind):
 def test_expected_shares_are_exact(kind, share, draw):
     rng = np.random.default_rng(0)
     score, weight = getattr(rng, draw)(size=1000) * 1e200, rng.integers(3, size=1000).astype(float)
-    chances = _chances(score, share, weight, kind)
+    chances = missing_probabilities(score, share, weight, kind)
     assert np.average(chances, weights=weight) == pytest.approx(share, abs=1e-9)
 
 
@@ -84,7 +85,7 @@ def test_kinds_are_those_of_ampute():
     z = score / np.sqrt(2)
     curves = {"right": z, "left": -z, "mid": 0.75 - abs(z), "tail": abs(z) - 0.75}
     for kind, curve in curves.items():
-        chances = _chances(7 + 3 * score, expit(curve + 0.3).mean(), weight, kind)
+        chances = missing_probabilities(7 + 3 * score, expit(curve + 0.3).mean(), weight, kind)
         np.testing.assert_allclose(chances, expit(curve + 0.3), atol=1e-9)
 
 
