@@ -1,4 +1,4 @@
-"""Tables in chunks: the same law as tables in memory, whatever the chunks."""
+"""Tables in chunks: fits, samples, files and errors."""
 
 import itertools
 import pickle
@@ -22,6 +22,7 @@ from estimator_cases import (
 
 from skmissvae import Chunks
 from skmissvae.tables import EncodedRows
+from skmissvae.tables.chunks import draw_sample
 from skmissvae.training.loaders import ChunkLoader
 
 # DeMissVAE keeps imputations of every row
@@ -42,18 +43,18 @@ def mixed(n=90):
     return frame.mask(rng.random(frame.shape) < 0.2)
 
 
-# -- the same as in memory ------------------------------------------------------------------------
+# -- the same results as in memory ----------------------------------------------------------------
 
 
 @every_chunked
-def test_a_table_that_fits_into_the_sample_is_fitted_as_if_it_were_whole(cls):
+def test_small_tables_are_fitted_as_in_memory(cls):
     X = table()
     whole, chunked = tiny(cls).fit(X), tiny(cls).fit(Chunks(cut(X, 7, 30)))
     np.testing.assert_array_equal(whole.score_samples(X), chunked.score_samples(X))
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
-def test_so_is_a_frame(kind):
+def test_small_frames_are_fitted_as_in_memory(kind):
     X = table()
     X = pd.DataFrame(X, columns=[f"c{j}" for j in range(X.shape[1])])
     pieces = cut(X, 7, 30)
@@ -63,7 +64,7 @@ def test_so_is_a_frame(kind):
     np.testing.assert_array_equal(whole.score_samples(X), chunked.score_samples(X))
 
 
-def test_chunks_of_any_source_are_the_same_chunks(tmp_path):
+def test_results_are_the_same_for_any_source(tmp_path):
     frame = mixed()
     whole = tiny(MVAEImputer).fit(frame).score_samples(frame)
     frame.to_parquet(tmp_path / "a.parquet", row_group_size=20)
@@ -84,7 +85,7 @@ def test_chunks_of_any_source_are_the_same_chunks(tmp_path):
         )
 
 
-def test_row_groups_are_read_together_up_to_a_number_of_rows(tmp_path):
+def test_row_groups_are_joined_up_to_a_number_of_rows(tmp_path):
     frame = mixed()
     frame.to_parquet(tmp_path / "a.parquet", row_group_size=20)
     for n_rows, sizes in ((45, [40, 40, 10]), (1, [20, 20, 20, 20, 10]), (1000, [90])):
@@ -93,7 +94,7 @@ def test_row_groups_are_read_together_up_to_a_number_of_rows(tmp_path):
     assert list(next(iter(chunks)).columns) == ["b", "a"]
 
 
-def test_completed_chunks_can_be_written_and_failures_leave_no_file(tmp_path):
+def test_writing_completed_chunks_and_failures(tmp_path):
     frame, path = mixed(), tmp_path / "completed.parquet"
     chunks = Chunks(cut(frame, 33))
     imputer = tiny(MVAEImputer).fit(chunks)
@@ -113,7 +114,7 @@ def test_completed_chunks_can_be_written_and_failures_leave_no_file(tmp_path):
     np.testing.assert_array_equal(pd.read_parquet(path).to_numpy(), table())
 
 
-def test_a_sequence_of_ones_own_is_asked_for_one_item_at_a_time(tmp_path):
+def test_custom_sequences_load_one_item_at_a_time(tmp_path):
     class Files:
         asked = 0
 
@@ -131,7 +132,7 @@ def test_a_sequence_of_ones_own_is_asked_for_one_item_at_a_time(tmp_path):
     assert files.asked == 3
 
 
-def test_written_chunks_have_no_index_and_say_which_does_not_fit(tmp_path):
+def test_written_files_and_their_errors(tmp_path):
     path = tmp_path / "a.parquet"
     pieces = [pd.DataFrame({"a": [1.0]}, index=["x"]), pd.DataFrame({"a": [2.5]})]
     Chunks(pieces).to_parquet(path)
@@ -167,7 +168,7 @@ def long(n=900):
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_a_longer_table_is_learned_from_all_of_its_rows(early_stopping):
+def test_long_tables_are_fitted_to_all_rows(early_stopping):
     X, complete = long()
     options = {"max_iter": 40, "early_stopping": early_stopping, "n_iter_no_change": 40}
     chunks = Chunks.from_array(X, 100, sample_size=60)
@@ -181,7 +182,7 @@ def test_a_longer_table_is_learned_from_all_of_its_rows(early_stopping):
 
 
 @every_chunked
-def test_fits_to_chunks_repeat_themselves(cls):
+def test_fits_to_chunks_are_reproducible(cls):
     X, _ = long(300)
     scores = [
         tiny(cls).fit(Chunks.from_array(X, 70, sample_size=50)).score_samples(X[:20])
@@ -193,7 +194,7 @@ def test_fits_to_chunks_repeat_themselves(cls):
 @pytest.mark.parametrize("by_one", [True, False])
 @pytest.mark.parametrize("n_together", [1, 2, 9])
 @pytest.mark.parametrize("batch_size", [1, 16, 1000])
-def test_an_epoch_has_every_row_once_but_those_held_out(by_one, n_together, batch_size):
+def test_an_epoch_has_each_training_row_once(by_one, n_together, batch_size):
     x = np.arange(230.0).reshape(-1, 1)
     pieces = [*cut(x, 50, 120), x[:0]]
     chunks = Chunks(pieces if by_one else lambda: iter(pieces), n_together=n_together)
@@ -219,11 +220,11 @@ def test_an_epoch_has_every_row_once_but_those_held_out(by_one, n_together, batc
     assert not torch.equal(*orders)
 
 
-def test_a_sample_is_uniform_and_in_order():
+def test_samples_are_uniform_and_in_order():
     x = np.arange(1000)[:, None]
     counts = np.zeros(10)
     for seed in range(40):
-        sample = Chunks.from_array(x, 130, sample_size=50)._sample(seed)
+        sample = draw_sample(Chunks.from_array(x, 130, sample_size=50), seed)
         assert len(sample.table) == 50
         assert (np.diff(sample.places) > 0).all()
         np.testing.assert_array_equal(sample.table[:, 0], sample.places)
@@ -232,23 +233,23 @@ def test_a_sample_is_uniform_and_in_order():
     assert sample.sizes == [130] * 7 + [90]
 
 
-def test_levels_that_the_sample_has_not_seen_are_no_evidence():
+def test_categories_outside_the_sample_are_treated_as_missing():
     frame = mixed(400)
     frame.loc[399, "c"] = "rare"
     chunks = Chunks(cut(frame, 100, 200, 300), sample_size=30)
-    seed = next(s for s in range(20) if 399 not in chunks._sample(s).places)
-    assert "rare" not in set(chunks._sample(seed).table["c"])
+    seed = next(s for s in range(20) if 399 not in draw_sample(chunks, s).places)
+    assert "rare" not in set(draw_sample(chunks, seed).table["c"])
     imputer = tiny(MVAEImputer, handle_unknown="missing", warm_start=True).fit(chunks)
     assert imputer.transform(frame)["c"][399] == "rare"
     for _ in range(8):  # other samples have the level
         imputer.fit(chunks)
 
 
-# -- what users can do wrong ----------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------
 
 
-def test_sources_that_are_no_chunks_are_refused():
-    with pytest.raises(TypeError, match="generator, read once alone"):
+def test_wrong_sources_are_refused():
+    with pytest.raises(TypeError, match="generator, which can be read only once"):
         Chunks(piece for piece in [table()])
     with pytest.raises(TypeError, match="a single ndarray"):
         Chunks(table())
@@ -269,7 +270,7 @@ def test_sources_that_are_no_chunks_are_refused():
         tiny(MVAEImputer).fit(Chunks([pl.LazyFrame({"a": [1]})]))
     with pytest.raises(TypeError, match="got a list"):
         tiny(MVAEImputer).fit(Chunks([[1, 2]]))
-    with pytest.raises(TypeError, match="of one kind; got DataFrame and ndarray"):
+    with pytest.raises(TypeError, match="of one type; got DataFrame and ndarray"):
         tiny(MVAEImputer).fit(Chunks([table(), pd.DataFrame(table())]))
     with pytest.raises(ValueError, match="same columns"):
         tiny(MVAEImputer).fit(Chunks([mixed(), mixed()[["b", "a", "c"]]]))
@@ -277,7 +278,7 @@ def test_sources_that_are_no_chunks_are_refused():
         Chunks.from_parquet([])
 
 
-def test_what_cannot_be_learned_from_chunks_says_so_and_leaves_the_estimator():
+def test_estimators_that_do_not_accept_chunks():
     chunks = Chunks([table()])
     with pytest.raises(ValueError, match="cannot be fitted to Chunks: DeMissVAE"):
         tiny(DeMissVAEImputer).fit(chunks)
@@ -294,7 +295,7 @@ def test_what_cannot_be_learned_from_chunks_says_so_and_leaves_the_estimator():
     np.testing.assert_array_equal(imputer.score_samples(table()), before)
 
 
-def test_chunks_that_change_between_passes_are_found_out():
+def test_chunks_that_change_between_passes_are_refused():
     X, _ = long(200)
     once = iter([X[:100], X[100:]])
     with pytest.raises(ValueError, match="begin anew"):
@@ -311,7 +312,7 @@ def test_chunks_that_change_between_passes_are_found_out():
     assert not hasattr(estimator, "vae_")
 
 
-def test_a_chunk_that_cannot_be_read_is_named():
+def test_errors_name_the_chunk():
     X, _ = long(200)
     wider = np.hstack([X, X])
     calls = []
