@@ -5,7 +5,7 @@ import pytest
 import sklearn
 import torch
 from estimator_cases import assert_same, every_estimator, every_imputer, outputs, quiet, tiny
-from estimator_cases import table as holed
+from estimator_cases import table as incomplete
 
 from skmissvae import (
     DeMissVAEImputer,
@@ -14,8 +14,7 @@ from skmissvae import (
     MVAEImputer,
     VAEDensityEstimator,
 )
-from skmissvae.inference import batching as _rowwise
-from skmissvae.inference import importance as importance
+from skmissvae.inference import batching, importance
 from skmissvae.vae import ResidualMLP
 from skmissvae.vae.networks.mlp import RowInvariantMLP
 
@@ -27,22 +26,22 @@ ESTIMATES = ["auto", "mean", "median", "mode"]
 @pytest.mark.parametrize("prior", ["normal", "student_t"])
 @every_estimator
 def test_results_are_independent_of_other_rows(cls, prior):
-    X = holed(37)
+    X = incomplete(37)
     estimator = tiny(cls, prior=prior).fit(X)
-    whole = outputs(estimator, X)
+    expected = outputs(estimator, X)
     order = np.random.default_rng(1).permutation(len(X))
-    assert_same(outputs(estimator, X[order]), {k: v[order] for k, v in whole.items()})
-    assert_same(outputs(estimator, X[5:6]), {k: v[5:6] for k, v in whole.items()})
-    assert_same(outputs(estimator, X[20:]), {k: v[20:] for k, v in whole.items()})
+    assert_same(outputs(estimator, X[order]), {k: v[order] for k, v in expected.items()})
+    assert_same(outputs(estimator, X[5:6]), {k: v[5:6] for k, v in expected.items()})
+    assert_same(outputs(estimator, X[20:]), {k: v[20:] for k, v in expected.items()})
     repeated = np.repeat(X, 2, axis=0)
-    assert_same(outputs(estimator, repeated), {k: v.repeat(2, 0) for k, v in whole.items()})
+    assert_same(outputs(estimator, repeated), {k: v.repeat(2, 0) for k, v in expected.items()})
 
 
 @pytest.mark.parametrize("likelihood", ["normal", "student_t"])
 @pytest.mark.parametrize("estimate", ESTIMATES)
 @pytest.mark.parametrize("n_importance_draws", [40, 300])
 def test_imputations_are_independent_of_other_rows(estimate, n_importance_draws, likelihood):
-    X = holed(37)
+    X = incomplete(37)
     imputer = tiny(
         MissSVAEImputer,
         estimate=estimate,
@@ -58,17 +57,17 @@ def test_imputations_are_independent_of_other_rows(estimate, n_importance_draws,
 
 @every_imputer
 def test_draws_are_independent_of_later_rows(cls):
-    X = holed(37)
+    X = incomplete(37)
     imputer = tiny(cls, estimate="draw").fit(X)
-    whole, imputed = imputer.transform(X), imputer.impute(X, 2)
+    expected, imputed = imputer.transform(X), imputer.impute(X, 2)
     for n in [1, 16, 20]:
-        np.testing.assert_array_equal(imputer.transform(X[:n]), whole[:n])
+        np.testing.assert_array_equal(imputer.transform(X[:n]), expected[:n])
         for i in range(2):
             np.testing.assert_array_equal(imputer.impute(X[:n], 2)[i], imputed[i][:n])
 
 
 def curved(n=150, d=13, seed=0):
-    """Return a table of three latents that bends: a tiny training is a poor guide to some rows."""
+    """Return a nonlinear table, in which some rows have a low effective sample size."""
     rng = np.random.default_rng(seed)
     X = np.sin(2 * rng.normal(size=(n, 3)) @ rng.normal(size=(3, d))) + 0.1 * rng.normal(
         size=(n, d)
@@ -77,10 +76,10 @@ def curved(n=150, d=13, seed=0):
     return X
 
 
-# an estimator, options, and whether proposals of some rows are adapted
+# estimator, options, and whether the proposals of some rows are adapted
 TILED = {
     "seven draws": (MissSIWAEImputer, {"n_importance_draws": 7}, False),
-    "warped": (
+    "marginal transforms": (
         MissSIWAEImputer,
         {"n_importance_draws": 128, "learn_shapes": True, "n_latents": 11},
         False,
@@ -90,12 +89,12 @@ TILED = {
         {"n_importance_draws": 50, "likelihood": "student_t", "prior": "student_t"},
         False,
     ),
-    "random start": (
+    "random initialization": (
         MissSIWAEImputer,
         {"n_importance_draws": 100, "linear_path": False, "n_hidden": 50},
         True,
     ),
-    "bounded": (
+    "limits": (
         MissSIWAEImputer,
         {"n_importance_draws": 119, "prior": "mixture", "K": 5, "min_value": -0.5},
         True,
@@ -110,78 +109,79 @@ tiled = pytest.mark.parametrize(("cls", "options", "poor"), TILED.values(), ids=
 
 @pytest.fixture
 def tiles(monkeypatch):
-    """Note the sizes of tiles."""
-    sizes, by_tiles = [], _rowwise.tile_by_tile
+    """Record the sizes of tiles."""
+    sizes, by_tiles = [], batching.tile_by_tile
 
-    def noted(*args):
+    def recorded(*args):
         sizes.append(args[-1])
         return by_tiles(*args)
 
-    monkeypatch.setattr(_rowwise, "tile_by_tile", noted)
+    monkeypatch.setattr(batching, "tile_by_tile", recorded)
     return sizes
 
 
 def draws(estimator, X, rows):
-    """Return what an imputer draws for holes of some rows, (N, 4, n_features), NaN elsewhere."""
+    """Return draws for the missing cells of rows, (N, 4, n_features), NaN elsewhere."""
     if not hasattr(estimator, "impute"):
         return np.zeros((len(rows), 1))
-    drawn = np.stack(list(estimator.impute(X[rows], 4, row_ids=rows)), 1)
-    return np.where(np.isnan(X[rows])[:, None], drawn, np.nan)
+    imputed = np.stack(list(estimator.impute(X[rows], 4, row_ids=rows)), 1)
+    return np.where(np.isnan(X[rows])[:, None], imputed, np.nan)
 
 
 @tiled
-def test_rows_in_tiles_are_independent_of_other_rows(cls, options, poor, tiles, monkeypatch):
+def test_rows_in_tiles_are_independent_of_other_rows(cls, options, adapts, tiles, monkeypatch):
     adapted, adapt = [], importance.adapt_proposal
     monkeypatch.setattr(
         importance, "adapt_proposal", lambda *args: adapted.append(len(args[1])) or adapt(*args)
     )
     X = curved()
     estimator = tiny(cls, **options).fit(X)
-    whole = outputs(estimator, X)
+    expected = outputs(estimator, X)
     assert tiles
     rng = np.random.default_rng(1)
     for rows in (rng.permutation(len(X)), [70], np.arange(3, 77), rng.integers(0, len(X), 45)):
-        assert_same(outputs(estimator, X[rows]), {k: v[rows] for k, v in whole.items()})
-    n_tiles, every = len(tiles), np.arange(len(X))
-    drawn = draws(estimator, X, every)
+        assert_same(outputs(estimator, X[rows]), {k: v[rows] for k, v in expected.items()})
+    n_tiles, positions = len(tiles), np.arange(len(X))
+    expected_draws = draws(estimator, X, positions)
     assert (len(tiles) > n_tiles) == hasattr(estimator, "impute")
-    assert set(adapted) == ({32} if poor else set())
-    for rows in (rng.permutation(every), every[70:71], every[3:77]):
-        np.testing.assert_array_equal(draws(estimator, X, rows), drawn[rows])
+    assert set(adapted) == ({32} if adapts else set())
+    for rows in (rng.permutation(positions), positions[70:71], positions[3:77]):
+        np.testing.assert_array_equal(draws(estimator, X, rows), expected_draws[rows])
 
 
-def assert_close_but_for_a_few(found, expected):
+def assert_mostly_close(actual, expected):
     # by rounding a draw falls to another component, or a row to the other side of what is poor
     for name, values in expected.items():
-        told = ~np.isnan(values)
-        off = np.abs(found[name] - values)[told] > 1e-3 * (1 + np.abs(values[told]))
+        is_number = ~np.isnan(values)
+        error = np.abs(actual[name] - values)[is_number]
+        off = error > 1e-3 * (1 + np.abs(values[is_number]))
         assert off.mean() < 0.02, name
 
 
 @tiled
-def test_tiles_agree_with_single_rows(cls, options, poor, tiles, monkeypatch):
+def test_tiles_agree_with_single_rows(cls, options, adapts, tiles, monkeypatch):
     X = curved()
     X[11] = np.nan
     estimator = tiny(cls, **options).fit(X)
 
-    def told():
+    def results():
         return outputs(estimator, X) | {"draws": draws(estimator, X, np.arange(len(X)))}
 
-    whole = told()
+    expected = results()
     n_tiles = len(tiles)
     assert n_tiles
-    monkeypatch.setattr(_rowwise, "_tile", lambda *args: 0)
-    assert_close_but_for_a_few(told(), whole)
+    monkeypatch.setattr(batching, "_tile", lambda *args: 0)
+    assert_mostly_close(results(), expected)
     assert len(tiles) == n_tiles
 
 
 def test_tiles_of_many_draws_agree_with_single_rows(tiles, monkeypatch):
     X = curved(40)
     imputer = tiny(MissSIWAEImputer, n_importance_draws=300).fit(X)
-    one_by_one = outputs(imputer, X)
+    singly = outputs(imputer, X)
     assert not tiles
-    monkeypatch.setattr(_rowwise, "_TILE", _rowwise._DEVICE_TILE)
-    assert_close_but_for_a_few(outputs(imputer, X), one_by_one)
+    monkeypatch.setattr(batching, "_TILE", batching._DEVICE_TILE)
+    assert_mostly_close(outputs(imputer, X), singly)
     assert 192 in tiles
 
 
@@ -197,19 +197,19 @@ def test_chains_do_not_use_tiles(tiles):
 def test_rows_are_computed_singly_if_memory_is_short(monkeypatch):
     X = curved(40)
     imputer = tiny(MissSIWAEImputer).fit(X)
-    every = np.arange(len(X))
-    expected, drawn = outputs(imputer, X), draws(imputer, X, every)
+    positions = np.arange(len(X))
+    expected, expected_draws = outputs(imputer, X), draws(imputer, X, positions)
     full = []
 
-    def no_room(self, x):
+    def raise_out_of_memory(self, x):
         full.append(len(x))
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(RowInvariantMLP, "forward", no_room)
-    assert_close_but_for_a_few(outputs(imputer, X), expected)
+    monkeypatch.setattr(RowInvariantMLP, "forward", raise_out_of_memory)
+    assert_mostly_close(outputs(imputer, X), expected)
     n_full = len(full)
     assert n_full
-    assert_close_but_for_a_few({"draws": draws(imputer, X, every)}, {"draws": drawn})
+    assert_mostly_close({"draws": draws(imputer, X, positions)}, {"draws": expected_draws})
     assert len(full) > n_full
 
 

@@ -29,7 +29,7 @@ def normal(n=1000, n_columns=4, correlation=0.6):
     return common + rng.normal(size=(n, n_columns)) * np.sqrt(1 - correlation)
 
 
-def holed(n=1000, share=0.3):
+def incomplete(n=1000, share=0.3):
     X = normal(n)
     X[np.random.default_rng(1).random(X.shape) < share * np.array([0, 1, 1.5, 0.5])] = np.nan
     return X
@@ -74,14 +74,14 @@ def test_columns_of_all_types_have_scores(container):
     code, frame = many()
     X = as_polars(frame) if container == "polars" else frame
     hidden = masked(X, "mnar", 0.4)
-    for name, gone in zip(X.columns, hidden.T, strict=True):
+    for name, is_hidden in zip(X.columns, hidden.T, strict=True):
         if name != "whole":
-            assert code[gone].mean() > code[~gone].mean() + 0.3, name
+            assert code[is_hidden].mean() > code[~is_hidden].mean() + 0.3, name
     for j in range(X.shape[1]):
         others = [[k == (j + 1) % X.shape[1] for k in range(X.shape[1])]]
         weights = [[float(k == j) for k in range(X.shape[1])]]
-        gone = masked(X, "mar", 0.4, of="rows", patterns=others, weights=weights).any(1)
-        assert code[gone].mean() > code[~gone].mean() + 0.3 or X.columns[j] == "whole"
+        is_hidden = masked(X, "mar", 0.4, of="rows", patterns=others, weights=weights).any(1)
+        assert code[is_hidden].mean() > code[~is_hidden].mean() + 0.3 or X.columns[j] == "whole"
 
 
 def test_columns_of_unsupported_types_are_hidden_at_random():
@@ -94,8 +94,8 @@ def test_columns_of_unsupported_types_are_hidden_at_random():
         }
     )
     for mechanism in TABLES:
-        made, hidden = make_missing(X, mechanism, 0.3, random_state=0, return_mask=True)
-        assert made.schema == X.schema
+        result, hidden = make_missing(X, mechanism, 0.3, random_state=0, return_mask=True)
+        assert result.schema == X.schema
         assert hidden.sum() / 900 == pytest.approx(0.3, abs=0.06)
         assert not hidden[:, 2].any()
 
@@ -104,64 +104,66 @@ def test_columns_of_unsupported_types_are_hidden_at_random():
 def test_pandas_frames_keep_types_and_observed_cells(mechanism):
     _, frame = many(300)
     frame = frame.mask(np.random.default_rng(1).random(frame.shape) < [0.1] * 6 + [0] * 5)
-    given = frame.copy()
-    made, hidden = make_missing(frame, mechanism, random_state=0, return_mask=True)
-    pd.testing.assert_frame_equal(frame, given)
-    np.testing.assert_array_equal(made.isna(), frame.isna() | hidden)
-    assert made.columns.equals(frame.columns)
-    pd.testing.assert_index_equal(made.index, frame.index)
-    for name, gone in zip(frame, hidden.T, strict=True):
+    before = frame.copy()
+    result, hidden = make_missing(frame, mechanism, random_state=0, return_mask=True)
+    pd.testing.assert_frame_equal(frame, before)
+    np.testing.assert_array_equal(result.isna(), frame.isna() | hidden)
+    assert result.columns.equals(frame.columns)
+    pd.testing.assert_index_equal(result.index, frame.index)
+    for name, is_hidden in zip(frame, hidden.T, strict=True):
         expected = {"int": "float64", "bool": "object", "whole": "float64"}.get(name)
-        if expected is None or not gone.any():
+        if expected is None or not is_hidden.any():
             expected = frame[name].dtype
-        assert made[name].dtype == expected, name
-        assert made[name][~gone].dropna().tolist() == frame[name][~gone].dropna().tolist()
+        assert result[name].dtype == expected, name
+        assert (
+            result[name][~is_hidden].dropna().tolist() == frame[name][~is_hidden].dropna().tolist()
+        )
 
 
 @pytest.mark.parametrize("mechanism", ["mcar", "mar", "mnar"])
 def test_polars_frames_keep_types_and_observed_cells(mechanism):
     frame = as_polars(many(300)[1])
-    given = frame.clone()
-    made, hidden = make_missing(frame, mechanism, random_state=0, return_mask=True)
-    assert frame.equals(given)
-    assert made.schema == frame.schema
-    for before, after, gone in zip(frame, made, hidden.T, strict=True):
-        assert after.is_null().to_list() == gone.tolist()
-        assert after.filter(~gone).equals(before.filter(~gone))
+    before = frame.clone()
+    result, hidden = make_missing(frame, mechanism, random_state=0, return_mask=True)
+    assert frame.equals(before)
+    assert result.schema == frame.schema
+    for before, after, is_hidden in zip(frame, result, hidden.T, strict=True):
+        assert after.is_null().to_list() == is_hidden.tolist()
+        assert after.filter(~is_hidden).equals(before.filter(~is_hidden))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, int, bool])
 def test_arrays_keep_observed_cells(dtype):
     X = (100 * normal(200)).astype(dtype)
-    given = X.copy()
-    made, hidden = make_missing(X, "mar", random_state=0, return_mask=True)
-    np.testing.assert_array_equal(X, given)
-    assert made.dtype == (dtype if dtype == np.float32 else np.float64)
-    assert not np.shares_memory(made, X)
-    np.testing.assert_array_equal(np.isnan(made), hidden)
-    np.testing.assert_array_equal(made[~hidden], X[~hidden])
+    before = X.copy()
+    result, hidden = make_missing(X, "mar", random_state=0, return_mask=True)
+    np.testing.assert_array_equal(X, before)
+    assert result.dtype == (dtype if dtype == np.float32 else np.float64)
+    assert not np.shares_memory(result, X)
+    np.testing.assert_array_equal(np.isnan(result), hidden)
+    np.testing.assert_array_equal(result[~hidden], X[~hidden])
 
 
 def test_lists_are_tables():
     X = normal(30)
-    made = make_missing(X.tolist(), random_state=0)
-    np.testing.assert_array_equal(made, make_missing(X, random_state=0))
+    result = make_missing(X.tolist(), random_state=0)
+    np.testing.assert_array_equal(result, make_missing(X, random_state=0))
 
 
 @every_mechanism
 def test_missing_cells_stay_missing_and_are_not_in_the_mask(mechanism):
-    X = holed(500)
+    X = incomplete(500)
     for patterns in (None, PATTERNS):
-        made, hidden = make_missing(X, mechanism, patterns=patterns, return_mask=True)
+        result, hidden = make_missing(X, mechanism, patterns=patterns, return_mask=True)
         assert not (hidden & np.isnan(X)).any()
-        np.testing.assert_array_equal(np.isnan(made), hidden | np.isnan(X))
+        np.testing.assert_array_equal(np.isnan(result), hidden | np.isnan(X))
 
 
 @every_mechanism
 @pytest.mark.parametrize("patterns", [None, PATTERNS], ids=["cells", "patterns"])
 def test_the_same_seed_hides_the_same_cells_in_any_container(mechanism, patterns):
-    X, chosen = holed(500), {"mechanism": mechanism, "patterns": patterns}
-    state = np.random.get_state()[1].copy()  # noqa: NPY002  that of everybody
+    X, chosen = incomplete(500), {"mechanism": mechanism, "patterns": patterns}
+    state = np.random.get_state()[1].copy()  # noqa: NPY002  the global state
     hidden = masked(X, **chosen)
     np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
     frame = pd.DataFrame(X, index=range(9, 509))
@@ -204,7 +206,7 @@ def test_squares_lie_anywhere():
     for line in (rows, columns):
         assert (np.abs(np.diff(line, axis=1, prepend=False, append=False)).sum(1) == 2).all()
     np.testing.assert_array_equal(rows.sum(1), columns.sum(1))
-    assert set(rows.sum(1)) == {4, 5}  # of 21 pixels
+    assert set(rows.sum(1)) == {4, 5}  # sides of squares of 21 pixels
     for side in (4, 5):
         of_side = rows.sum(1) == side
         for line in (rows[of_side], columns[of_side]):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from estimator_cases import quiet, tiny
 from pandas.testing import assert_frame_equal
-from table_cases import COUNTS, DAYS, REAL, RNG, N, mixed, pandas_column, with_holes
+from table_cases import COUNTS, DAYS, REAL, RNG, N, mixed, pandas_column, with_missing
 
 from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
 
@@ -82,11 +82,11 @@ def test_large_integers_keep_their_digits():
     rng = np.random.default_rng(0)
     values = 1_600_000_000 + rng.integers(0, 10, 200)
     frame = pd.DataFrame({"t": pd.array(values, dtype="Int64"), "x": rng.normal(size=200)})
-    holed = frame.mask(rng.random(frame.shape) < 0.3)
-    imputer = tiny(MVAEImputer, max_iter=10, estimate="draw").fit(holed)
-    drawn = imputer.transform(holed)["t"][holed["t"].isna()]
+    incomplete = frame.mask(rng.random(frame.shape) < 0.3)
+    imputer = tiny(MVAEImputer, max_iter=10, estimate="draw").fit(incomplete)
+    drawn = imputer.transform(incomplete)["t"][incomplete["t"].isna()]
     assert drawn.nunique() > 4
-    assert np.isfinite(imputer.score_samples(holed)).all()
+    assert np.isfinite(imputer.score_samples(incomplete)).all()
     ids = pd.array([2**53 + 1, 2**53 + 3, None] * 8, dtype="Int64")
     labels = pd.DataFrame({"id": ids, "x": rng.normal(size=24)})
     out = tiny(MVAEImputer, categorical_features=["id"]).fit_transform(labels)
@@ -108,8 +108,8 @@ def test_new_values_may_contradict_inferred_kinds():
         whole=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"), same=["no"] * 4
     )
     out = imputer.transform(other)
-    seen = other.notna()
-    assert_frame_equal(out.where(seen), other)
+    observed = other.notna()
+    assert_frame_equal(out.where(observed), other)
     assert np.isfinite(imputer.score_samples(other)).all()
 
 
@@ -133,17 +133,17 @@ def test_warm_start_with_other_kinds_is_refused():
 
 
 def test_imputed_dates_lie_among_the_observed_dates():
-    frame = mixed().assign(day=pd.to_datetime(with_holes(DAYS, 5)))
+    frame = mixed().assign(day=pd.to_datetime(with_missing(DAYS, 5)))
     out = tiny(MVAEImputer, estimate="draw", max_iter=20).fit(frame).transform(frame)
     assert (out["day"] == out["day"].dt.normalize()).all()
     assert out["day"].between("2019-01-01", "2021-01-01").all()
 
 
 def test_complete_dates_have_no_cell_distribution():
-    frame = pd.DataFrame({"when": pandas_column("with a zone"), "x": with_holes(REAL, 4)})
+    frame = pd.DataFrame({"when": pandas_column("with a zone"), "x": with_missing(REAL, 4)})
     imputer = tiny(MVAEImputer).fit(frame)
-    seen = frame[frame["when"].notna()]
-    assert set(imputer.cell_distribution(seen)["column"]) == {"x"}
+    observed = frame[frame["when"].notna()]
+    assert set(imputer.cell_distribution(observed)["column"]) == {"x"}
 
 
 def test_drawn_categories_have_their_conditional_frequencies():
@@ -152,14 +152,16 @@ def test_drawn_categories_have_their_conditional_frequencies():
     group = rng.choice(["a", "b"], n)
     word = [rng.choice(["x", "y", "z"], p=p[g]) for g in group]
     frame = pd.DataFrame({"group": group, "word": word})
-    holed = frame.assign(word=frame["word"].mask(rng.random(n) < 0.3))
+    incomplete = frame.assign(word=frame["word"].mask(rng.random(n) < 0.3))
     imputer = MissSVAEImputer(n_hidden=16, n_blocks=0, n_latents=2, dropout=0.0, random_state=0)
-    imputer.fit(holed)
-    drawn = imputer.set_params(n_importance_draws=100).impute(holed, 1)[0]
-    made = drawn[holed["word"].isna()]
+    imputer.fit(incomplete)
+    drawn = imputer.set_params(n_importance_draws=100).impute(incomplete, 1)[0]
+    result = drawn[incomplete["word"].isna()]
     for name, expected in p.items():
-        found = made[made["group"] == name]["word"].value_counts(normalize=True)
-        np.testing.assert_allclose(found.reindex(list("xyz"), fill_value=0), expected, atol=0.07)
+        frequencies = result[result["group"] == name]["word"].value_counts(normalize=True)
+        np.testing.assert_allclose(
+            frequencies.reindex(list("xyz"), fill_value=0), expected, atol=0.07
+        )
 
 
 @pytest.mark.parametrize("cls", [MVAEImputer, VAEDensityEstimator])

@@ -7,8 +7,8 @@ import pandas as pd
 import polars as pl
 import pytest
 from estimator_cases import quiet, tiny
-from estimator_cases import table as holed
-from table_cases import REAL, TIMES, N, assert_completed, mixed, with_holes
+from estimator_cases import table as incomplete
+from table_cases import REAL, TIMES, N, assert_completed, mixed, with_missing
 
 from skmissvae import MVAEImputer, VAEDensityEstimator, diagnose
 
@@ -39,10 +39,10 @@ def test_remarks_on_suspicious_columns():
     assert "to_numeric" in remark["words"]
     assert "to_datetime" in remark["days"]
     assert remark["fine"] == remark["years"] == ""
-    problem = diagnose(imputer, frame).problems
-    assert any("'typo'" in one.finding and "'fine'" not in one.finding for one in problem)
-    warped = tiny(MVAEImputer, learn_shapes=True).fit(frame)
-    assert warped.fit_report_["remark"]["typo"] == ""
+    findings = [problem.finding for problem in diagnose(imputer, frame).problems]
+    assert any("'typo'" in finding and "'fine'" not in finding for finding in findings)
+    transformed = tiny(MVAEImputer, learn_shapes=True).fit(frame)
+    assert transformed.fit_report_["remark"]["typo"] == ""
     with pytest.raises(ValueError, match=r"'words' 'continuous', .*holds '.*'; .*to_numeric"):
         tiny(MVAEImputer, feature_kinds={"words": "continuous"}).fit(frame)
 
@@ -56,19 +56,21 @@ def test_an_outlier_in_a_short_column_is_reported():
 
 def test_reports_of_columns_with_a_multiindex():
     names = pd.MultiIndex.from_product([["a"], range(4)])
-    frame = pd.DataFrame(holed()).set_axis(names, axis=1)
+    frame = pd.DataFrame(incomplete()).set_axis(names, axis=1)
     imputer = tiny(MVAEImputer).fit(frame)
     assert imputer.fit_report_.index.tolist() == names.tolist()
     assert diagnose(imputer, frame).findings
 
 
 def test_cell_distribution_of_columns_with_a_multiindex():
-    frame = pd.DataFrame(holed()).set_axis(pd.MultiIndex.from_product([["a"], range(4)]), axis=1)
-    told = tiny(MVAEImputer).fit(frame).cell_distribution(frame)
-    assert set(told["column"]) == set(frame.columns)
+    frame = pd.DataFrame(incomplete()).set_axis(
+        pd.MultiIndex.from_product([["a"], range(4)]), axis=1
+    )
+    cells = tiny(MVAEImputer).fit(frame).cell_distribution(frame)
+    assert set(cells["column"]) == set(frame.columns)
 
 
-def odd():
+def with_unmodelled_columns():
     frame = mixed().assign(
         name=[f"person {i}" for i in range(N)],
         number=np.arange(N)[::-1] + 100,
@@ -83,7 +85,7 @@ def odd():
 
 
 def test_roles_of_columns_that_are_not_modelled():
-    frame = odd()
+    frame = with_unmodelled_columns()
     with pytest.warns(UserWarning, match="'empty'"):
         imputer = tiny(MVAEImputer).fit(frame)
     report = imputer.fit_report_
@@ -102,11 +104,11 @@ def test_roles_of_columns_that_are_not_modelled():
     assert_completed(out, frame.drop(columns="empty"))
     pd.testing.assert_series_equal(out["copy"], out["real"], check_names=False)
     assert out["same"].eq("yes").all()
-    # densities are those of the table without them
-    alone = tiny(MVAEImputer).fit(mixed())
-    np.testing.assert_allclose(imputer.score_samples(frame), alone.score_samples(mixed()))
-    kept = tiny(MVAEImputer, keep_empty_features=True).fit(frame).transform(frame)
-    assert list(kept.columns) == list(frame.columns)
+    # other columns do not contribute to densities
+    without = tiny(MVAEImputer).fit(mixed())
+    np.testing.assert_allclose(imputer.score_samples(frame), without.score_samples(mixed()))
+    with_empty = tiny(MVAEImputer, keep_empty_features=True).fit(frame).transform(frame)
+    assert list(with_empty.columns) == list(frame.columns)
 
 
 def test_warning_about_strings_of_numbers():
@@ -117,45 +119,48 @@ def test_warning_about_strings_of_numbers():
         imputer = tiny(MVAEImputer).fit(frame)
     assert "to_numeric" in imputer.fit_report_.loc["hp", "remark"]
     codes = [f"0{i}" for i in range(N)]
-    for quiet_options, column in (
+    for options, column in (
         ({"feature_kinds": {"hp": "categorical"}}, words),
         ({"categorical_features": ["hp"]}, words),
         ({}, pd.Categorical(words)),
-        ({}, pd.Series(words).map({w: w for w in words[:5]}).fillna("1").tolist()),  # few levels
-        ({}, [str(10_000 + 7 * i) for i in range(N)]),  # names of rows
+        (
+            {},
+            pd.Series(words).map({w: w for w in words[:5]}).fillna("1").tolist(),
+        ),  # few categories
+        ({}, [str(10_000 + 7 * i) for i in range(N)]),  # row identifiers
         ({}, codes),
     ):
-        assert not warned(tiny(MVAEImputer, **quiet_options), frame.assign(hp=column), "mostly")
+        assert not warnings_with(tiny(MVAEImputer, **options), frame.assign(hp=column), "mostly")
 
 
-def warned(imputer, frame, words):
+def warnings_with(imputer, frame, words):
     with pytest.MonkeyPatch.context() as patch:
-        told = []
+        messages = []
         patch.setattr(
-            "skmissvae.estimators.base.warnings.warn", lambda text, *_, **__: told.append(text)
+            "skmissvae.estimators.base.warnings.warn", lambda text, *_, **__: messages.append(text)
         )
         imputer.fit(frame)
-    return [text for text in told if words in text]
+    return [text for text in messages if words in text]
 
 
 def test_warning_about_missing_row_identifiers():
-    frame = pd.DataFrame({"x": REAL, "email": with_holes([f"u{i}@x" for i in range(N)], 9)})
-    assert warned(tiny(MVAEImputer), frame, "'email'. Drop them")
-    assert not warned(tiny(MVAEImputer), frame.dropna(), "Drop them")
-    assert not warned(tiny(VAEDensityEstimator), frame, "Drop them")
+    frame = pd.DataFrame({"x": REAL, "email": with_missing([f"u{i}@x" for i in range(N)], 9)})
+    assert warnings_with(tiny(MVAEImputer), frame, "'email'. Drop them")
+    assert not warnings_with(tiny(MVAEImputer), frame.dropna(), "Drop them")
+    assert not warnings_with(tiny(VAEDensityEstimator), frame, "Drop them")
 
 
 def test_no_warning_about_categorical_types_of_polars():
     frame = pl.DataFrame({"x": REAL, "hp": pl.Series([str(i % 30) for i in range(N)])})
-    assert warned(tiny(MVAEImputer), frame, "mostly")
-    meant = frame.with_columns(pl.col("hp").cast(pl.Categorical))
-    assert not warned(tiny(MVAEImputer), meant, "mostly")
+    assert warnings_with(tiny(MVAEImputer), frame, "mostly")
+    declared = frame.with_columns(pl.col("hp").cast(pl.Categorical))
+    assert not warnings_with(tiny(MVAEImputer), declared, "mostly")
 
 
 def test_warning_about_new_values_in_constant_columns():
-    X = holed(60)
+    X = incomplete(60)
     X[0] = [0.0, np.nan, 1.0, 2.0]
-    X[1:, 1] = 0.0  # of an empty column any value is another
+    X[1:, 1] = 0.0  # the column is empty in the first call
     imputer = tiny(MVAEImputer).partial_fit(X[:1])
     with pytest.warns(
         UserWarning, match="in the first piece have others now: 'x0', 'x1', 'x2', 'x3'"

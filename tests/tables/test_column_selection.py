@@ -16,16 +16,16 @@ def test_only_requested_cells_are_imputed():
     frame = mixed()
     imputer = tiny(MVAEImputer).fit(frame)
     full = imputer.transform(frame)
-    some = imputer.transform(frame, where=["word", "count"])
+    selected = imputer.transform(frame, where=["word", "count"])
     for name in frame:
         expected = full if name in ("word", "count") else frame
-        pd.testing.assert_series_equal(some[name], expected[name])
+        pd.testing.assert_series_equal(selected[name], expected[name])
     mask = np.zeros(frame.shape, dtype=bool)
-    mask[1, 0] = mask[2, 1] = True  # a hole, and a cell that is seen
+    mask[1, 0] = mask[2, 1] = True  # a missing and an observed cell
     cells = imputer.transform(frame, where=mask)
-    kept = cells.copy()
-    kept.iloc[1, 0], kept.iloc[2, 1] = frame.iloc[1, 0], frame.iloc[2, 1]
-    assert_frame_equal(kept, frame)
+    restored = cells.copy()
+    restored.iloc[1, 0], restored.iloc[2, 1] = frame.iloc[1, 0], frame.iloc[2, 1]
+    assert_frame_equal(restored, frame)
     hidden = frame.copy()
     hidden.iloc[2, 1] = pd.NA
     assert cells.iloc[2, 1] == imputer.transform(hidden).iloc[2, 1]

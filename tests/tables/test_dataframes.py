@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from estimator_cases import every_imputer, outputs, quiet, tiny
-from estimator_cases import table as holed
+from estimator_cases import table as incomplete
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -25,7 +25,7 @@ from table_cases import (
     mixed,
     pandas_frame,
     polars_frame,
-    with_holes,
+    with_missing,
 )
 
 from skmissvae import MVAEImputer, make_missing
@@ -70,8 +70,8 @@ def test_sparse_and_object_columns_keep_their_types():
     frame = pd.DataFrame(
         {
             "sparse": sparse,
-            "price": pd.Series(with_holes(prices, 4), dtype=object),
-            "count": pd.Series(with_holes(COUNTS, 5), dtype=object),
+            "price": pd.Series(with_missing(prices, 4), dtype=object),
+            "count": pd.Series(with_missing(COUNTS, 5), dtype=object),
             "x": REAL,
         }
     )
@@ -95,8 +95,8 @@ def test_sparse_and_object_columns_keep_their_types():
     [(pl.Int128, r"cast\(polars.Int64\)"), (pl.Object, "numbers, strings or dates")],
 )
 def test_unsupported_types_of_polars_are_refused(dtype, remedy):
-    column = pl.Series("x", with_holes(COUNTS, 5), dtype=dtype)
-    frame = pl.DataFrame([column, pl.Series("beside", with_holes(REAL, 7))])
+    column = pl.Series("x", with_missing(COUNTS, 5), dtype=dtype)
+    frame = pl.DataFrame([column, pl.Series("beside", with_missing(REAL, 7))])
     error = f"Column 'x' has the polars type {dtype}, which is not supported: .*{remedy}"
     with pytest.raises(TypeError, match=error):
         tiny(MVAEImputer).fit(frame)
@@ -109,10 +109,10 @@ def test_kept_empty_columns_keep_their_types():
     for dtype in ("string", "category", "object", "Int64", "float64"):
         frame[dtype] = pd.Series([None] * N, dtype=dtype)
     imputer = tiny(MVAEImputer, keep_empty_features=True).fit(frame)
-    made = imputer.sample(5)
-    assert list(made) == list(frame)
-    assert list(map(str, made.dtypes)) == list(map(str, frame.dtypes))
-    assert made["string"].isna().all()
+    result = imputer.sample(5)
+    assert list(result) == list(frame)
+    assert list(map(str, result.dtypes)) == list(map(str, frame.dtypes))
+    assert result["string"].isna().all()
 
 
 @pytest.mark.parametrize("dtype", ["category", "string", "Int64", "datetime64[ns]"])
@@ -139,10 +139,14 @@ def test_imputers_complete_mixed_tables(cls, container):
 
 def test_no_negative_zeros():
     frame = pd.DataFrame({"n": RNG.poisson(0.3, N).astype(float), "m": RNG.poisson(0.3, N)})
-    holed = frame.mask(RNG.random(frame.shape) < 0.4)
-    imputer = tiny(MVAEImputer, feature_kinds={"n": "count"}, estimate="draw").fit(holed)
-    for made in (imputer.transform(holed), imputer.sample(200), imputer.impute(holed, 1)[0]):
-        assert not np.signbit(made.to_numpy(float)).any()
+    incomplete = frame.mask(RNG.random(frame.shape) < 0.4)
+    imputer = tiny(MVAEImputer, feature_kinds={"n": "count"}, estimate="draw").fit(incomplete)
+    for result in (
+        imputer.transform(incomplete),
+        imputer.sample(200),
+        imputer.impute(incomplete, 1)[0],
+    ):
+        assert not np.signbit(result.to_numpy(float)).any()
 
 
 @pytest.mark.parametrize("dtype", PANDAS)
@@ -165,7 +169,7 @@ def test_draws_do_not_overflow_their_types():
 
 def test_complex_columns_stay_unchanged():
     for cells in (np.array([1j, 2j] * 10), [np.complex64(1j), np.complex64(2j)] * 10):
-        frame = pd.DataFrame({"c": pd.Series(cells), "x": with_holes(REAL[:20], 3)})
+        frame = pd.DataFrame({"c": pd.Series(cells), "x": with_missing(REAL[:20], 3)})
         assert_frame_equal(tiny(MVAEImputer).fit_transform(frame)[["c"]], frame[["c"]])
 
 
@@ -243,10 +247,10 @@ def test_random_tables_are_completed(frame):
 
 @pytest.mark.parametrize("dtype", ["float64", "Float64", object])
 def test_frames_of_any_type_raise_no_warnings(dtype, recwarn):
-    frame = pd.DataFrame(holed(), columns=list("abcd")).astype(dtype)
+    frame = pd.DataFrame(incomplete(), columns=list("abcd")).astype(dtype)
     frame = frame.assign(e=pd.array([1, pd.NA] * 20, dtype="Int64"), f=["1", "2"] * 20)
     imputer = tiny(MVAEImputer).set_output(transform="pandas").fit(frame)
     imputer.transform(frame)
     imputer.impute(frame, 1)[0]
-    told = [str(warning.message) for warning in recwarn]
-    assert [message for message in told if "effective importance draws" not in message] == []
+    messages = [str(warning.message) for warning in recwarn]
+    assert [message for message in messages if "effective importance draws" not in message] == []

@@ -27,29 +27,31 @@ def test_patterns_equal_those_of_mice():
     observed = np.array([[c == "1" for c in row] for row, n in rows.items() for _ in range(n)])
     names = ["age", "hyp", "bmi", "chl"]
     table = pd.DataFrame(np.where(observed, 1.0, np.nan), columns=names).sample(frac=1)
-    found = missing_patterns(table)
-    assert list(found) == [*names, "n_rows", "share", "n_missing"]
-    assert {str(dtype) for dtype in found[names].dtypes} == {"bool"}
-    assert found["n_rows"].tolist() == [13, 7, 3, 1, 1]
-    assert found["n_missing"].tolist() == [0, 3, 1, 1, 2]
-    assert found["share"].tolist() == [13 / 25, 7 / 25, 3 / 25, 1 / 25, 1 / 25]
-    for _, line in found.iterrows():
-        assert rows["".join(str(int(seen)) for seen in line[names])] == line["n_rows"]
+    patterns = missing_patterns(table)
+    assert list(patterns) == [*names, "n_rows", "share", "n_missing"]
+    assert {str(dtype) for dtype in patterns[names].dtypes} == {"bool"}
+    assert patterns["n_rows"].tolist() == [13, 7, 3, 1, 1]
+    assert patterns["n_missing"].tolist() == [0, 3, 1, 1, 2]
+    assert patterns["share"].tolist() == [13 / 25, 7 / 25, 3 / 25, 1 / 25, 1 / 25]
+    for _, line in patterns.iterrows():
+        assert rows["".join(str(int(observed)) for observed in line[names])] == line["n_rows"]
     for same in (table.to_numpy(), pl.from_pandas(table), table.astype("Int64")):
         again = missing_patterns(same)
-        np.testing.assert_array_equal(again, found)
+        np.testing.assert_array_equal(again, patterns)
     assert list(missing_patterns(table.to_numpy()))[:4] == ["x0", "x1", "x2", "x3"]
 
 
 def test_patterns_equal_those_of_make_missing():
     hidden = masked(normal(500), patterns=PATTERNS)
-    found = missing_patterns(np.where(hidden, np.nan, 0.0))
-    assert found["n_rows"].sum() == 500
-    assert found["share"].sum() == pytest.approx(1)
-    assert (found["n_missing"] == (~found[["x0", "x1", "x2", "x3"]]).sum(axis=1)).all()
-    assert found["n_rows"].is_monotonic_decreasing
-    lines = found[["x0", "x1", "x2", "x3"]].to_numpy()
-    np.testing.assert_array_equal(found["n_rows"], (~hidden[None] == lines[:, None]).all(-1).sum(1))
+    patterns = missing_patterns(np.where(hidden, np.nan, 0.0))
+    assert patterns["n_rows"].sum() == 500
+    assert patterns["share"].sum() == pytest.approx(1)
+    assert (patterns["n_missing"] == (~patterns[["x0", "x1", "x2", "x3"]]).sum(axis=1)).all()
+    assert patterns["n_rows"].is_monotonic_decreasing
+    lines = patterns[["x0", "x1", "x2", "x3"]].to_numpy()
+    np.testing.assert_array_equal(
+        patterns["n_rows"], (~hidden[None] == lines[:, None]).all(-1).sum(1)
+    )
     assert len(missing_patterns(normal(5))) == 1
 
 
@@ -78,22 +80,22 @@ def test_borrowed_masks_are_those_of_other_rows(share):
 def test_donors_are_drawn_equally_often():
     observed = ~np.eye(5, 8, dtype=bool)[np.r_[:5, [0] * 15]]
     observed[5:] = True
-    lent = np.mean([borrowed_masks(observed, seed) for seed in range(4000)], axis=0)
+    borrowed_share = np.mean([borrowed_masks(observed, seed) for seed in range(4000)], axis=0)
     expected = np.full((20, 5), 0.2)
     expected[:5] = 0.25 * ~np.eye(5, dtype=bool)
-    np.testing.assert_allclose(lent[:, :5], expected, atol=0.035)
-    assert not lent[:, 5:].any()
+    np.testing.assert_allclose(borrowed_share[:, :5], expected, atol=0.035)
+    assert not borrowed_share[:, 5:].any()
 
 
 def test_fallback_without_missing_cells():
-    whole = np.ones((5000, 4), dtype=bool)
-    empty_column = whole & (np.arange(4) < 3)
-    for observed in (whole, empty_column):
+    complete = np.ones((5000, 4), dtype=bool)
+    empty_column = complete & (np.arange(4) < 3)
+    for observed in (complete, empty_column):
         hidden = borrowed_masks(observed, 0)
         assert not (hidden & ~observed).any()
         assert hidden.sum() / observed.sum() == pytest.approx(0.2, abs=0.02)
         assert borrowed_masks(observed, 0, fallback=0.5).mean() > 1.5 * hidden.mean()
-    assert (borrowed_masks(whole, 0, fallback=1.0).sum(1) == 3).all()
+    assert (borrowed_masks(complete, 0, fallback=1.0).sum(1) == 3).all()
     single = np.random.default_rng(0).random((5000, 1)) < 0.5
     assert borrowed_masks(single, 0).sum() / single.sum() == pytest.approx(0.2, abs=0.03)
 

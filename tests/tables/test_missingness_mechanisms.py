@@ -10,7 +10,7 @@ from skmissvae.tables.missingness_mechanisms import missing_probabilities
 N = 20_000
 
 
-ERROR = 4 * np.sqrt(0.25 / N)  # of a share of rows, and more than that of one of cells
+ERROR = 4 * np.sqrt(0.25 / N)  # four standard errors of a share of N rows, an upper bound for cells
 
 
 KINDS = ["right", "left", "mid", "tail"]
@@ -34,7 +34,7 @@ def normal(n=N, n_columns=4, correlation=0.6):
     return common + rng.normal(size=(n, n_columns)) * np.sqrt(1 - correlation)
 
 
-def holed(n=N, share=0.3):
+def incomplete(n=N, share=0.3):
     X = normal(n)
     X[np.random.default_rng(1).random(X.shape) < share * np.array([0, 1, 1.5, 0.5])] = np.nan
     return X
@@ -51,7 +51,9 @@ def related(values, mask):
 
 @every_mechanism
 @every_kind
-@pytest.mark.parametrize("X", [normal(), holed(), normal() ** 3], ids=["all", "holed", "heavy"])
+@pytest.mark.parametrize(
+    "X", [normal(), incomplete(), normal() ** 3], ids=["complete", "incomplete", "heavy"]
+)
 @pytest.mark.parametrize("proportion", [0.02, 0.3, 0.7])
 def test_share_of_cells(mechanism, kind, X, proportion):
     hidden = masked(X, mechanism, proportion, kind=kind)
@@ -60,7 +62,7 @@ def test_share_of_cells(mechanism, kind, X, proportion):
 
 @every_mechanism
 @every_kind
-@pytest.mark.parametrize("X", [normal(), holed()], ids=["all", "holed"])
+@pytest.mark.parametrize("X", [normal(), incomplete()], ids=["complete", "incomplete"])
 def test_share_of_cells_with_patterns(mechanism, kind, X):
     chosen = {"patterns": PATTERNS, "frequencies": [3, 2, 5]}
     hidden = masked(X, mechanism, 0.25, kind=kind, **chosen)
@@ -72,9 +74,9 @@ def test_share_of_cells_with_patterns(mechanism, kind, X):
 def test_share_of_rows_and_frequencies_of_patterns(mechanism, kind):
     chosen = {"patterns": PATTERNS, "frequencies": [3, 2, 5], "of": "rows"}
     hidden = masked(normal(), mechanism, 0.8, kind=kind, **chosen)
-    found = (hidden[:, None] == PATTERNS).all(-1)  # (N, P)
-    assert (found.any(1) == hidden.any(1)).all()
-    np.testing.assert_allclose(found.mean(0), [0.24, 0.16, 0.40], atol=ERROR)
+    has_pattern = (hidden[:, None] == PATTERNS).all(-1)  # (N, P)
+    assert (has_pattern.any(1) == hidden.any(1)).all()
+    np.testing.assert_allclose(has_pattern.mean(0), [0.24, 0.16, 0.40], atol=ERROR)
 
 
 @every_kind
@@ -100,7 +102,7 @@ def test_kinds_equal_those_of_ampute():
 def test_mcar_is_independent_of_values(patterns):
     X = normal()
     hidden = masked(X, "mcar", patterns=patterns)
-    assert not any(related(x, gone) for x in X.T for gone in hidden.T)
+    assert not any(related(x, is_hidden) for x in X.T for is_hidden in hidden.T)
     if patterns is None:
         assert not any(related(hidden[:, i], hidden[:, j]) for i in range(4) for j in range(i))
     np.testing.assert_array_equal(hidden, masked(X**3, "mcar", patterns=patterns))
@@ -118,17 +120,17 @@ def rest(X, hidden, others):
 def test_mar_depends_on_observed_values_only(patterns, kind):
     X = normal(n_columns=2)
     hidden = masked(X, "mar", 0.2, kind=kind, patterns=patterns)
-    kept = ~hidden.any(0)
-    assert kept.sum() == 1
-    seen, gone = X[:, kept][:, 0], hidden[:, ~kept][:, 0]
-    assert related(seen, gone)
-    assert related(X[:, ~kept][:, 0], gone)
-    assert not related(*rest(X, hidden, kept))
-    # nor is the hidden column another one within any layer of the observed one
-    value = X[:, ~kept][:, 0]
-    for rows in np.array_split(np.argsort(seen), 20)[1:-1]:
-        difference = value[rows][gone[rows]].mean() - value[rows][~gone[rows]].mean()
-        assert abs(difference) < 4.5 / np.sqrt(gone[rows].sum() * (~gone[rows]).mean())
+    is_observed = ~hidden.any(0)
+    assert is_observed.sum() == 1
+    observed, is_hidden = X[:, is_observed][:, 0], hidden[:, ~is_observed][:, 0]
+    assert related(observed, is_hidden)
+    assert related(X[:, ~is_observed][:, 0], is_hidden)
+    assert not related(*rest(X, hidden, is_observed))
+    # given the observed column, hidden and other values have the same mean
+    value = X[:, ~is_observed][:, 0]
+    for rows in np.array_split(np.argsort(observed), 20)[1:-1]:
+        difference = value[rows][is_hidden[rows]].mean() - value[rows][~is_hidden[rows]].mean()
+        assert abs(difference) < 4.5 / np.sqrt(is_hidden[rows].sum() * (~is_hidden[rows]).mean())
 
 
 @pytest.mark.parametrize("patterns", [None, [[False, True]]], ids=["cells", "patterns"])
@@ -136,20 +138,20 @@ def test_mar_depends_on_observed_values_only(patterns, kind):
 def test_mnar_depends_on_hidden_values(patterns, kind):
     X = normal(n_columns=2)
     hidden = masked(X, "mnar", 0.2, kind=kind, patterns=patterns)
-    value, gone = rest(X, hidden, [1 - np.flatnonzero(hidden.any(0))[0]])
-    assert related(value if kind in ("right", "left") else abs(value), gone)
+    value, is_hidden = rest(X, hidden, [1 - np.flatnonzero(hidden.any(0))[0]])
+    assert related(value if kind in ("right", "left") else abs(value), is_hidden)
 
 
 @pytest.mark.parametrize("patterns", [None, [[False, True, True, False]]])
 @pytest.mark.parametrize("mechanism", ["mar", "mnar"])
 def test_kinds_choose_which_scores_go_missing(mechanism, patterns):
-    X = normal(correlation=0.95)  # any sum of columns is nearly the mean
+    X = normal(correlation=0.95)  # weighted sums of columns are close to the mean
     score = X.mean(1) / X.mean(1).std()
     signs = {}
     for kind in KINDS:
-        gone = masked(X, mechanism, 0.2, kind=kind, patterns=patterns).any(1)
+        is_hidden = masked(X, mechanism, 0.2, kind=kind, patterns=patterns).any(1)
         signs[kind] = [
-            np.sign(np.round(value[gone].mean() - value[~gone].mean(), 1))
+            np.sign(np.round(value[is_hidden].mean() - value[~is_hidden].mean(), 1))
             for value in (score, abs(score))
         ]
     assert signs["right"][0] == 1
@@ -161,7 +163,7 @@ def test_kinds_choose_which_scores_go_missing(mechanism, patterns):
 @pytest.mark.parametrize("patterns", [None, PATTERNS], ids=["cells", "patterns"])
 @pytest.mark.parametrize("mechanism", ["mar", "mnar"])
 def test_left_is_right_of_the_negated_table_in_any_units(mechanism, patterns):
-    X, chosen = holed(), {"mechanism": mechanism, "patterns": patterns}
+    X, chosen = incomplete(), {"mechanism": mechanism, "patterns": patterns}
     for kind, mirror in {"right": "left", "left": "right", "mid": "mid", "tail": "tail"}.items():
         hidden = masked(X, kind=kind, **chosen)
         np.testing.assert_array_equal(hidden, masked(-X, kind=mirror, **chosen))
@@ -175,10 +177,10 @@ def test_weights_choose_the_columns_of_the_score():
     hidden = masked(X, "mar", patterns=patterns, weights=weights)
     np.testing.assert_array_equal(hidden, masked(X, "mar", patterns=patterns, weights=9 * weights))
     for p, (column, sign) in enumerate([(2, 1), (0, -1)]):
-        gone = hidden[:, 2 * p]
-        assert sign * (X[gone, column].mean() - X[~gone, column].mean()) > 0.3
-        # rows of the other pattern are not it
-        assert not any(related(X[:, j], gone) for j in range(4) if j != column)
+        is_hidden = hidden[:, 2 * p]
+        assert sign * (X[is_hidden, column].mean() - X[~is_hidden, column].mean()) > 0.3
+        # masks of a pattern do not depend on other columns
+        assert not any(related(X[:, j], is_hidden) for j in range(4) if j != column)
     hidden = masked(X, "mnar", patterns=patterns, weights=[[0, 0, 0, 0], [0, 1, 0, 0]])
     assert [related(X[:, j], hidden[:, 0]) for j in range(4)] == [False] * 4
     assert [related(X[:, j], hidden[:, 2]) for j in range(4)] == [False, True, False, False]
@@ -193,7 +195,7 @@ def test_mar_works_for_every_possible_proportion(n_columns):
         assert hidden.mean() == pytest.approx(proportion, abs=0.03)
         n_kept = (~hidden.any(0)).sum()
         assert 1 <= n_kept <= round(n_columns / 3)
-        # chances leave room for values to matter
+        # probabilities below 1 depend on values
         assert n_kept == 1 or proportion * n_columns <= 0.9 * (n_columns - n_kept)
     assert (~masked(X, "mar", 0.3).any(0)).sum() == round(n_columns / 3)
     columns = {tuple(masked(X, "mar", random_state=seed).any(0)) for seed in range(20)}
@@ -224,7 +226,7 @@ def test_constant_and_empty_columns_have_no_score(mechanism):
 
 
 def test_missing_cells_count_as_the_mean():
-    X = holed(2000) + 5
+    X = incomplete(2000) + 5
     filled = np.where(np.isnan(X), np.nanmean(X, 0), X)
     chosen = {"of": "rows", "patterns": [[True, False, False, False]], "weights": [[0, 0, 1, 0]]}
     hidden = masked(X, "mar", **chosen)

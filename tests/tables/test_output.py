@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import sklearn
 from estimator_cases import IMPUTERS, every_estimator, every_imputer, outputs, quiet, tiny
-from estimator_cases import table as holed
+from estimator_cases import table as incomplete
 from pandas.testing import assert_frame_equal
 from sklearn.impute import SimpleImputer
 from table_cases import N, mixed
@@ -22,13 +22,13 @@ pytestmark = quiet
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @every_imputer
 def test_observed_cells_are_unchanged_and_no_cell_is_missing(cls, dtype):
-    X = holed(dtype=dtype)
+    X = incomplete(dtype=dtype)
     out = tiny(cls).fit(X).transform(X)
     assert out.dtype == dtype
     assert out.shape == X.shape
     assert np.isfinite(out).all()
-    seen = ~np.isnan(X)
-    assert out[seen].tobytes() == X[seen].tobytes()
+    observed = ~np.isnan(X)
+    assert out[observed].tobytes() == X[observed].tobytes()
 
 
 def test_observed_cells_of_any_magnitude_are_unchanged():
@@ -50,7 +50,7 @@ def test_integer_arrays(cls):
 
 @every_imputer
 def test_fit_transform_equals_fit_and_transform(cls):
-    X = holed()
+    X = incomplete()
     fitted = tiny(cls).fit(X)
     once = fitted.transform(X)
     np.testing.assert_array_equal(tiny(cls).fit_transform(X), once)
@@ -59,18 +59,18 @@ def test_fit_transform_equals_fit_and_transform(cls):
 
 @every_estimator
 def test_the_input_array_is_unchanged(cls):
-    X = holed()
-    given = X.copy()
-    estimator = tiny(cls).fit(given)
-    outputs(estimator, given)
+    X = incomplete()
+    table = X.copy()
+    estimator = tiny(cls).fit(table)
+    outputs(estimator, table)
     if cls in IMPUTERS:
-        estimator.transform(given)[:] = 0.0
-        estimator.impute(given, 1)[0][:] = 0.0
-    np.testing.assert_array_equal(given, X)
+        estimator.transform(table)[:] = 0.0
+        estimator.impute(table, 1)[0][:] = 0.0
+    np.testing.assert_array_equal(table, X)
 
 
 def test_the_input_frame_is_unchanged():
-    frame = pd.DataFrame(holed(), columns=list("abcd"))
+    frame = pd.DataFrame(incomplete(), columns=list("abcd"))
     before = frame.copy(deep=True)
     imputer = tiny(MVAEImputer).set_output(transform="pandas")
     for out in [imputer.fit_transform(frame), imputer.impute(frame, 1)[0]]:
@@ -80,7 +80,7 @@ def test_the_input_frame_is_unchanged():
 
 @every_imputer
 def test_results_are_the_same_for_any_container(cls):
-    X = holed()
+    X = incomplete()
     expected = tiny(cls).fit_transform(X)
     frozen = X.copy()
     frozen.flags.writeable = False
@@ -99,8 +99,8 @@ def test_results_are_the_same_for_any_container(cls):
             }
         ),
     }
-    for name, given in same.items():
-        out = tiny(cls).fit_transform(given)
+    for name, table in same.items():
+        out = tiny(cls).fit_transform(table)
         np.testing.assert_array_equal(np.asarray(out), expected, err_msg=name)
 
 
@@ -108,8 +108,8 @@ def test_object_arrays_stay_object_arrays():
     X = np.array([[1.5, "a"], [None, "b"], [2.5, None], [3.0, "a"]] * 5, dtype=object)
     out = tiny(MVAEImputer).fit_transform(X)
     assert out.dtype == object
-    seen = np.array([[cell is not None for cell in row] for row in X])
-    assert (out[seen] == X[seen]).all()
+    observed = np.array([[cell is not None for cell in row] for row in X])
+    assert (out[observed] == X[observed]).all()
     assert set(out[:, 1]) == {"a", "b"}
 
 
@@ -122,12 +122,12 @@ def test_set_output():
     assert isinstance(other, pl.DataFrame)
     assert other.columns == list(frame.columns)
     array = frame[["real"]].to_numpy()
-    made = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(array)
-    assert isinstance(made, pd.DataFrame)
+    result = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(array)
+    assert isinstance(result, pd.DataFrame)
 
 
 def test_set_output_keeps_index_and_columns():
-    frame = pd.DataFrame(holed(), columns=list("abcd"), index=np.arange(40) * 10)
+    frame = pd.DataFrame(incomplete(), columns=list("abcd"), index=np.arange(40) * 10)
     out = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(frame)
     assert isinstance(out, pd.DataFrame)
     assert list(out) == list(frame)
@@ -165,22 +165,22 @@ def test_indicators_follow_the_columns():
 @pytest.mark.parametrize("missing_values", [np.nan, -1])
 @every_imputer
 def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empty_features):
-    X = holed()
+    X = incomplete()
     X[:, 0] = np.arange(40)  # complete: no indicator
     X[:, 2] = np.nan  # empty
-    given = np.where(np.isnan(X), missing_values, X)
+    table = np.where(np.isnan(X), missing_values, X)
     options = {
         "missing_values": missing_values,
         "add_indicator": True,
         "keep_empty_features": keep_empty_features,
     }
-    ours = tiny(cls, **options).fit(given)
-    theirs = SimpleImputer(**options).fit(given)
+    ours = tiny(cls, **options).fit(table)
+    theirs = SimpleImputer(**options).fit(table)
     assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
     names = list("abcd")
     assert list(ours.get_feature_names_out(names)) == list(theirs.get_feature_names_out(names))
-    new = given[:5].copy()
-    new[0, 0] = missing_values  # a hole where fit saw none
+    new = table[:5].copy()
+    new[0, 0] = missing_values  # missing, though complete at fit
     out, simple = ours.transform(new), theirs.transform(new)
     assert out.shape == simple.shape
     n_kept = 4 if keep_empty_features else 3
@@ -190,7 +190,7 @@ def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empt
 
 def test_bootstrap_models_survive_skops():
     skops = pytest.importorskip("skops.io")
-    X = holed()
+    X = incomplete()
     imputer = tiny(MVAEImputer, n_models=2).fit(X)
     data = skops.dumps(imputer)
     back = skops.loads(data, trusted=skops.get_untrusted_types(data=data))
@@ -198,7 +198,7 @@ def test_bootstrap_models_survive_skops():
 
 
 def test_models_load_from_a_read_only_memory_map(tmp_path):
-    X = holed()
+    X = incomplete()
     imputer = tiny(MVAEImputer, warm_start=True).fit(X)
     joblib.dump(imputer, tmp_path / "model")
     with warnings.catch_warnings():

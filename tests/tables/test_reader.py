@@ -5,9 +5,9 @@ import pandas as pd
 import polars as pl
 import pytest
 from estimator_cases import assert_same, every_imputer, outputs, quiet, tiny
-from estimator_cases import table as holed
+from estimator_cases import table as incomplete
 from pandas.testing import assert_frame_equal
-from table_cases import COUNTS, DAYS, REAL, WORDS, N, mixed, pandas_frame, with_holes
+from table_cases import COUNTS, DAYS, REAL, WORDS, N, mixed, pandas_frame, with_missing
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
 from skmissvae.inference import batching
@@ -21,14 +21,14 @@ def test_frames_are_the_same_read_by_blocks(container, monkeypatch):
     frame = mixed(container)
     imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
 
-    def told():
+    def results():
         return [imputer.transform(frame), *imputer.impute(frame, 2), imputer.outlier_scores(frame)]
 
-    whole = told()
+    expected = results()
     monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
-    for made, expected in zip(told(), whole, strict=True):
-        assert type(made) is type(expected)
-        assert made.equals(expected)
+    for result, whole in zip(results(), expected, strict=True):
+        assert type(result) is type(whole)
+        assert result.equals(whole)
     if container == "polars":
         frame[50, "word"] = "mauve"
     else:
@@ -44,14 +44,14 @@ def test_object_columns_are_the_same_read_by_blocks(words, monkeypatch):
     cells[200:320], cells[330:] = None, -999
     frame = pd.DataFrame({"x": pd.Series(cells, dtype=object), "beside": np.resize(REAL, 450)})
     imputer = tiny(MVAEImputer, missing_values=-999).fit(frame)
-    whole = imputer.transform(frame)
-    assert not (whole["x"] == -999).any()
+    expected = imputer.transform(frame)
+    assert not (expected["x"] == -999).any()
     monkeypatch.setattr(reader, "_BLOCK_ROWS", 200)
-    assert_frame_equal(imputer.transform(frame), whole)
+    assert_frame_equal(imputer.transform(frame), expected)
 
 
 def curved(n=150, d=13, seed=0):
-    """Return a table of three latents that bends: a tiny training is a poor guide to some rows."""
+    """Return a nonlinear table of three latents."""
     rng = np.random.default_rng(seed)
     X = np.sin(2 * rng.normal(size=(n, 3)) @ rng.normal(size=(3, d))) + 0.1 * rng.normal(
         size=(n, d)
@@ -74,8 +74,8 @@ def test_arrays_are_the_same_read_by_blocks(cls, options, monkeypatch):
     imputer = tiny(cls, **options).fit(X)
     mask = np.random.default_rng(2).random(X.shape) < 0.3
 
-    def told():
-        found = {
+    def results():
+        computed = {
             **outputs(imputer, X),
             "draws": list(imputer.impute(X, 3)),
             "own ids": imputer.impute(X, 1, row_ids=np.arange(len(X))[::-1])[0],
@@ -85,12 +85,12 @@ def test_arrays_are_the_same_read_by_blocks(cls, options, monkeypatch):
             "mixture_weights": imputer.mixture_weights(X),
             "outlier_scores": imputer.outlier_scores(X[:9]),
         }
-        found["distribution"] = imputer.cell_distribution(X).to_numpy()[:, 3:].astype(float)
-        return {name: np.asarray(values) for name, values in found.items()}
+        computed["distribution"] = imputer.cell_distribution(X).to_numpy()[:, 3:].astype(float)
+        return {name: np.asarray(values) for name, values in computed.items()}
 
-    whole = told()
+    expected = results()
     monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
-    assert_same(told(), whole)
+    assert_same(results(), expected)
 
 
 @pytest.mark.parametrize("at_once", [7, 1000])
@@ -99,12 +99,12 @@ def test_lazy_imputations_ignore_later_changes(at_once, monkeypatch):
     X, mask = curved(30), np.random.default_rng(2).random((30, 13)) < 0.3
     imputer = tiny(MissSIWAEImputer).fit(X)
     expected = list(imputer.impute(X, 2, where=mask))
-    given, asked = X.copy(), mask.copy()
-    imputations = imputer.impute(given, 2, where=asked)
-    given[:], asked[:] = 0.0, False
+    given, mask = X.copy(), mask.copy()
+    imputations = imputer.impute(given, 2, where=mask)
+    given[:], mask[:] = 0.0, False
     imputer.set_params(device="nowhere", sampler="lair", n_importance_draws=1, missing_values=-1)
-    for made, one in zip(imputations, expected, strict=True):
-        np.testing.assert_array_equal(made, one)
+    for result, one in zip(imputations, expected, strict=True):
+        np.testing.assert_array_equal(result, one)
     imputer.set_params(device="cpu", missing_values=np.nan).fit(curved(20, seed=1))
     np.testing.assert_array_equal(imputations[1], expected[1])
 
@@ -133,10 +133,10 @@ def test_unknown_categories(cls):
     out = imputer.transform(other)
     assert out["word"].iloc[0] == "violet"
     assert not out.isna().any(axis=None)
-    # it is no evidence: what else the row gets is what it would get with a hole there
-    holed = frame.head(8).assign(word=[None, *frame["word"].iloc[1:8]])
-    assert_frame_equal(out.drop(columns="word"), imputer.transform(holed).drop(columns="word"))
-    np.testing.assert_array_equal(imputer.score_samples(other), imputer.score_samples(holed))
+    # other cells are imputed as if the cell were missing
+    incomplete = frame.head(8).assign(word=[None, *frame["word"].iloc[1:8]])
+    assert_frame_equal(out.drop(columns="word"), imputer.transform(incomplete).drop(columns="word"))
+    np.testing.assert_array_equal(imputer.score_samples(other), imputer.score_samples(incomplete))
 
 
 def test_imputed_categories_extend_the_type():
@@ -150,7 +150,7 @@ def test_imputed_categories_extend_the_type():
 
 @pytest.mark.parametrize("marker", ["?", -1, None, pd.NA, np.nan])
 def test_markers_of_missing_cells_in_frames(marker):
-    frame = pd.DataFrame({"word": with_holes(WORDS, 3), "n": with_holes(COUNTS, 5), "x": REAL})
+    frame = pd.DataFrame({"word": with_missing(WORDS, 3), "n": with_missing(COUNTS, 5), "x": REAL})
     plain = tiny(MVAEImputer).fit_transform(frame)
     marked = frame.copy()
     if isinstance(marker, str):
@@ -171,7 +171,7 @@ def test_markers_in_object_and_categorical_columns():
 
 @pytest.mark.parametrize("marker", [-1, -1.0, np.nan, None])
 def test_markers_of_missing_cells_in_arrays(marker):
-    X = holed()
+    X = incomplete()
     given = X.astype(object) if marker is None else X.copy()
     given[np.isnan(X)] = marker
     out = tiny(MVAEImputer, missing_values=marker).fit_transform(given)
@@ -181,7 +181,7 @@ def test_markers_of_missing_cells_in_arrays(marker):
 @pytest.mark.parametrize("dtype", ["Float64", object])
 @pytest.mark.parametrize("marker", [np.nan, pd.NA])
 def test_pandas_na(marker, dtype):
-    X = holed()
+    X = incomplete()
     cells = X.astype(object)
     cells[np.isnan(X)] = pd.NA
     given = pd.DataFrame(cells, columns=list("abcd")).astype(dtype)
@@ -190,15 +190,15 @@ def test_pandas_na(marker, dtype):
 
 
 def test_columns_without_observed_cells_may_have_other_types():
-    frame = mixed().assign(day=pd.to_datetime(DAYS), when=pd.to_datetime(with_holes(DAYS, 5)))
+    frame = mixed().assign(day=pd.to_datetime(DAYS), when=pd.to_datetime(with_missing(DAYS, 5)))
     imputer = tiny(MVAEImputer).fit(frame)
-    whole = imputer.transform(frame)
+    expected = imputer.transform(frame)
     for blank in (np.nan, None):
         row = frame[:2].assign(word=blank, rank=blank, flag=blank, when=blank)
         out = imputer.transform(row)
         assert not out.isna().any(axis=None)
         assert list(out.index) == [0, 1]
-        assert set(out["word"]) <= set(whole["word"])
+        assert set(out["word"]) <= set(expected["word"])
     polars = mixed("polars")
     out = tiny(MVAEImputer).fit(polars).transform(polars[:2].with_columns(word=pl.lit(None)))
     assert out["word"].dtype == pl.String
@@ -209,7 +209,7 @@ def test_columns_without_observed_cells_may_have_other_types():
 
 
 def test_names_other_than_strings_are_compared():
-    frame = pd.DataFrame(holed())
+    frame = pd.DataFrame(incomplete())
     imputer = tiny(MVAEImputer).fit(frame)
     with pytest.raises(
         ValueError, match=r"X has the columns \[1, 0, 2, 3\].*fitted to \[0, 1, 2, 3\]"

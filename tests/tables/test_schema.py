@@ -12,7 +12,7 @@ from estimator_cases import (
     quiet,
     tiny,
 )
-from estimator_cases import table as holed
+from estimator_cases import table as incomplete
 from table_cases import REAL, mixed
 
 from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
@@ -22,7 +22,7 @@ pytestmark = quiet
 
 @every_estimator
 def test_empty_rows_get_means_and_score_zero(cls):
-    X = holed(200)
+    X = incomplete(200)
     estimator = tiny(cls, max_iter=150, n_importance_draws=500).fit(X)
     empty = np.full((3, 4), np.nan)
     np.testing.assert_array_equal(estimator.score_samples(empty), 0.0)
@@ -35,7 +35,7 @@ def test_empty_rows_get_means_and_score_zero(cls):
 
 @every_imputer
 def test_new_patterns_of_missing_cells(cls):
-    X = holed(share=0.0)
+    X = incomplete(share=0.0)
     imputer = tiny(cls).fit(X)
     masks = np.array(np.meshgrid(*[[False, True]] * 4)).reshape(4, -1).T
     new = np.where(masks, np.nan, X[: len(masks)])
@@ -46,7 +46,7 @@ def test_new_patterns_of_missing_cells(cls):
 
 @every_imputer
 def test_columns_missing_only_at_transform(cls):
-    X = holed()
+    X = incomplete()
     imputer = tiny(cls).fit(X)
     for j in range(4):
         new = X.copy()
@@ -58,7 +58,7 @@ def test_columns_missing_only_at_transform(cls):
 
 @every_imputer
 def test_empty_columns_are_dropped_or_zero(cls):
-    X = holed()
+    X = incomplete()
     X[:, 1] = np.nan
     imputer = tiny(cls).fit(X)
     assert list(imputer.get_feature_names_out()) == ["x0", "x2", "x3"]
@@ -69,14 +69,14 @@ def test_empty_columns_are_dropped_or_zero(cls):
     imputer = tiny(cls, keep_empty_features=True).fit(X)
     assert list(imputer.get_feature_names_out("abcd")) == list("abcd")
     np.testing.assert_array_equal(imputer.transform(X)[:, 1], 0.0)
-    X[3, 1] = 5.0  # seen after all
+    X[3, 1] = 5.0  # observed after fit
     out = imputer.transform(X)
     assert out[3, 1] == 5.0
     assert (np.delete(out[:, 1], 3) == 0.0).all()
 
 
 def test_empty_columns_of_frames_are_dropped():
-    frame = pd.DataFrame(holed(), columns=list("abcd")).assign(b=np.nan)
+    frame = pd.DataFrame(incomplete(), columns=list("abcd")).assign(b=np.nan)
     imputer = tiny(MVAEImputer).set_output(transform="pandas")
     assert list(imputer.fit_transform(frame)) == list("acd")
     assert list(imputer.impute(frame, 1)[0]) == list("acd")
@@ -84,7 +84,7 @@ def test_empty_columns_of_frames_are_dropped():
 
 @every_estimator
 def test_constant_columns_are_not_modelled(cls):
-    X = holed()
+    X = incomplete()
     bare = tiny(cls).fit(X)
     with_constant = np.column_stack([X, np.where(np.arange(40) % 3, 3.7, np.nan)])
     estimator = tiny(cls).fit(with_constant)
@@ -98,7 +98,7 @@ def test_constant_columns_are_not_modelled(cls):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_columns_that_differ_by_rounding_are_constant(dtype):
-    X = holed(dtype=dtype)
+    X = incomplete(dtype=dtype)
     value = dtype(0.3)
     X[:, 1] = np.where(np.arange(len(X)) % 2, value, np.nextafter(value, dtype(1)))
     imputer = tiny(MVAEImputer).fit(X)
@@ -115,7 +115,7 @@ def test_columns_that_differ_by_rounding_are_constant(dtype):
 
 @every_imputer
 def test_a_column_with_one_observed_cell(cls):
-    X = holed()
+    X = incomplete()
     X[1:, 2], X[0, 2] = np.nan, 1.25
     np.testing.assert_array_equal(tiny(cls).fit_transform(X)[:, 2], 1.25)
 
@@ -129,7 +129,7 @@ def test_tables_of_constants():
 
 @every_estimator
 def test_duplicate_columns(cls):
-    X = holed()
+    X = incomplete()
     X = np.column_stack([X, X[:, 0]])
     estimator = tiny(cls).fit(X)
     for values in outputs(estimator, X).values():
@@ -150,14 +150,14 @@ def test_columns_equal_by_chance_are_no_copies():
     rng = np.random.default_rng(0)
     for seed in range(30):
         frame = pd.DataFrame(rng.random((12, 6)) < 0.3).astype("boolean")
-        holed = frame.mask(rng.random(frame.shape) < 0.3)
-        report = tiny(MVAEImputer, max_iter=1, random_state=seed).fit(holed).fit_report_
+        incomplete = frame.mask(rng.random(frame.shape) < 0.3)
+        report = tiny(MVAEImputer, max_iter=1, random_state=seed).fit(incomplete).fit_report_
         assert "copy" not in set(report["role"])
 
 
 @every_estimator
 def test_one_row_and_one_column(cls):
-    X = holed()
+    X = incomplete()
     estimator = tiny(cls).fit(X[:, :1])
     for values in outputs(estimator, X[:, :1]).values():
         assert len(values) == 40
@@ -170,7 +170,7 @@ def test_one_row_and_one_column(cls):
 @pytest.mark.parametrize("factor", [1e9, 1e-9, 1e200, 1e-200])
 @every_estimator
 def test_results_are_equivariant_to_units(cls, factor):
-    X = holed()
+    X = incomplete()
     units = np.array([factor, 1.0, 1.0, 1.0])
     plain, scaled = tiny(cls).fit(X), tiny(cls).fit(X * units)
     shift = np.log(factor) * ~np.isnan(X[:, 0])
@@ -188,7 +188,7 @@ def test_results_are_equivariant_to_units(cls, factor):
 
 
 def test_columns_far_from_zero_keep_their_variation():
-    X = holed()
+    X = incomplete()
     plain = tiny(MVAEImputer).fit(X)
     far = tiny(MVAEImputer).fit(X + np.array([1e9, 0, 0, 0]))
     np.testing.assert_allclose(
@@ -199,7 +199,7 @@ def test_columns_far_from_zero_keep_their_variation():
 @pytest.mark.parametrize("likelihood", ["normal", "student_t"])
 @every_estimator
 def test_heavy_tails_stay_finite(cls, likelihood):
-    X = holed()
+    X = incomplete()
     X = np.where(np.isnan(X), np.nan, np.random.default_rng(3).standard_cauchy(X.shape) ** 3)
     estimator = tiny(cls, likelihood=likelihood).fit(X)
     for name, values in outputs(estimator, X).items():
@@ -207,7 +207,7 @@ def test_heavy_tails_stay_finite(cls, likelihood):
 
 
 def test_float32_tables_do_not_overflow():
-    X = holed(dtype=np.float32)
+    X = incomplete(dtype=np.float32)
     X[:, 0] *= np.float32(1e38)
     out = tiny(MVAEImputer, estimate="draw").fit(X).transform(X)
     assert out.dtype == np.float32
@@ -216,7 +216,7 @@ def test_float32_tables_do_not_overflow():
 
 @every_imputer
 def test_outliers_after_fit_stay_finite(cls):
-    X = holed()
+    X = incomplete()
     imputer = tiny(cls).fit(X)
     X[0, :2] = [1e30, np.nan]
     X[1, :2] = [np.nan, -1e300]
@@ -226,15 +226,15 @@ def test_outliers_after_fit_stay_finite(cls):
 
 @pytest.mark.parametrize("size", [1e4, 1e6, 1e9])
 def test_marginal_transforms_are_robust_to_an_outlier(size):
-    """Shapes are learned of the middle half of a column, whatever a few cells hold."""
+    """Marginal transforms are fitted in units of the middle half of a column."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(300, 1))
     X = z + 0.3 * rng.normal(size=(300, 2))
     options = {"max_iter": 100, "n_hidden": 32, "n_importance_draws": 100, "random_state": 0}
     clean = VAEDensityEstimator(**options).fit(X).score_samples(X[1:]).mean()
     X[0, 0] = size
-    spoiled = VAEDensityEstimator(**options).fit(X).score_samples(X[1:]).mean()
-    assert spoiled == pytest.approx(clean, abs=0.25)
+    with_outlier = VAEDensityEstimator(**options).fit(X).score_samples(X[1:]).mean()
+    assert with_outlier == pytest.approx(clean, abs=0.25)
 
 
 def test_frequent_values_alone_do_not_change_units():
@@ -263,18 +263,18 @@ def test_point_masses_are_imputed_exactly():
     X[rng.random(X.shape) < 0.3] = np.nan
     imputer = tiny(MVAEImputer, learn_shapes=True, estimate="draw").fit(X)
     assert (imputer.fit_report_["remark"].str.contains("point mass")).sum() == 2
-    for made in (imputer.transform(X), imputer.sample(500), *imputer.impute(X, 2)):
+    for result in (imputer.transform(X), imputer.sample(500), *imputer.impute(X, 2)):
         for j, value in enumerate((0.0, 99.7)):
-            assert 0.2 < (made[:, j] == value).mean() < 0.6
-            assert not ((made[:, j] != value) & np.isclose(made[:, j], value, 1e-5, 1e-5)).any()
-    told = imputer.cell_distribution(X, [0.2])
-    assert (told["20%"][told["column"] == "x0"] == 0).mean() > 0.2
+            assert 0.2 < (result[:, j] == value).mean() < 0.6
+            assert not ((result[:, j] != value) & np.isclose(result[:, j], value, 1e-5, 1e-5)).any()
+    cells = imputer.cell_distribution(X, [0.2])
+    assert (cells["20%"][cells["column"] == "x0"] == 0).mean() > 0.2
 
 
 def coded(low, high):
-    X = holed()
-    seen = ~np.isnan(X[:, 0])
-    X[:, 0] = np.where(seen, np.where(np.nan_to_num(X[:, 0]) > 0, high, low), np.nan)
+    X = incomplete()
+    observed = ~np.isnan(X[:, 0])
+    X[:, 0] = np.where(observed, np.where(np.nan_to_num(X[:, 0]) > 0, high, low), np.nan)
     return X
 
 
@@ -282,14 +282,14 @@ def coded(low, high):
 @every_imputer
 def test_binary_columns_get_one_of_two_values(cls, low, high):
     X = coded(low, high)
-    holes = np.isnan(X[:, 0])
+    missing = np.isnan(X[:, 0])
     imputer = tiny(cls, likelihood={0: "bernoulli"}).fit(X)
     for estimate in ["auto", "median", "mode", "draw"]:
         filled = imputer.set_params(estimate=estimate).transform(X)[:, 0]
         assert set(filled) <= {low, high}, estimate
-    mean = imputer.set_params(estimate="mean").transform(X)[holes, 0]
+    mean = imputer.set_params(estimate="mean").transform(X)[missing, 0]
     assert ((low < mean) & (mean < high)).all()
-    auto = imputer.set_params(estimate="auto").transform(X)[holes, 0]
+    auto = imputer.set_params(estimate="auto").transform(X)[missing, 0]
     np.testing.assert_array_equal(auto, np.where(mean >= (low + high) / 2, high, low))
     assert set(imputer.impute(X, 1)[0][:, 0]) <= {low, high}
     assert set(imputer.sample(20)[:, 0]) <= {low, high}
@@ -312,7 +312,7 @@ def test_binary_values_are_imputed_exactly(low, high):
 
 
 def test_continuous_bernoulli_columns_stay_in_the_unit_interval():
-    X = holed()
+    X = incomplete()
     low, high = np.nanmin(X, 0), np.nanmax(X, 0)
     X = (X - low) / (high - low)
     imputer = tiny(MissSVAEImputer, likelihood="continuous_bernoulli").fit(X)

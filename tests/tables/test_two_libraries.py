@@ -11,7 +11,7 @@ import pytest
 import sklearn
 from estimator_cases import quiet, tiny
 from pandas.testing import assert_frame_equal
-from table_cases import COUNTS, DAYS, FLAGS, REAL, TIMES, WORDS, N, with_holes
+from table_cases import COUNTS, DAYS, FLAGS, REAL, TIMES, WORDS, N, with_missing
 
 from skmissvae import MVAEImputer
 from skmissvae.tables.dataframes import hide_cells
@@ -23,12 +23,12 @@ def of_many_kinds():
     return pd.DataFrame(
         {
             "a": REAL,
-            "b": with_holes(REAL[::-1], 4),
-            "n": pd.Series(with_holes(COUNTS, 5), dtype="Int64"),
-            "s": pd.Series(with_holes(WORDS, 7), dtype="category"),
-            "w": with_holes(WORDS, 6),
-            "t": pd.Series(pd.to_datetime(with_holes(TIMES, 5))),
-            "flag": pd.Series(with_holes(FLAGS, 6), dtype="boolean"),
+            "b": with_missing(REAL[::-1], 4),
+            "n": pd.Series(with_missing(COUNTS, 5), dtype="Int64"),
+            "s": pd.Series(with_missing(WORDS, 7), dtype="category"),
+            "w": with_missing(WORDS, 6),
+            "t": pd.Series(pd.to_datetime(with_missing(TIMES, 5))),
+            "flag": pd.Series(with_missing(FLAGS, 6), dtype="boolean"),
         }
     )
 
@@ -39,11 +39,11 @@ def test_empty_rows_of_either_library():
     ours, theirs = pd.DataFrame(row), pl.DataFrame(row)
     for fitted in (frame, pl.from_pandas(frame)):
         imputer = tiny(MVAEImputer).fit(fitted)
-        made, also = imputer.transform(ours), imputer.transform(theirs)
-        assert isinstance(made, pd.DataFrame)
+        result, also = imputer.transform(ours), imputer.transform(theirs)
+        assert isinstance(result, pd.DataFrame)
         assert isinstance(also, pl.DataFrame)
-        assert list(made.columns) == also.columns == list(frame.columns)
-        cells, others = made.iloc[0].tolist(), also.row(0)
+        assert list(result.columns) == also.columns == list(frame.columns)
+        cells, others = result.iloc[0].tolist(), also.row(0)
         assert not any(cell is None or pd.isna(cell) for cell in (*cells, *others))
         assert [str(c).removesuffix(".0") for c in cells] == [
             str(c).removesuffix(".0") for c in others
@@ -77,19 +77,19 @@ def test_empty_rows_of_either_library():
 def test_imputed_values_in_another_library(column):
     theirs = isinstance(column, pl.Series)
     frame = pl.DataFrame({"c": column}) if theirs else column.to_frame("c")
-    holed = hide_cells(frame, np.arange(40)[:, None] % 5 == 0)
+    incomplete = hide_cells(frame, np.arange(40)[:, None] % 5 == 0)
     x = pl.Series("x", range(40), dtype=pl.Float64) if theirs else np.arange(40.0)
-    holed = holed.with_columns(x) if theirs else holed.assign(x=x)
-    imputer = tiny(MVAEImputer).fit(holed)
+    incomplete = incomplete.with_columns(x) if theirs else incomplete.assign(x=x)
+    imputer = tiny(MVAEImputer).fit(incomplete)
     row = {"c": [None], "x": [7.0]}
-    made = imputer.transform(pd.DataFrame(row) if theirs else pl.DataFrame(row))["c"].to_list()[0]
-    known = column.to_list()
-    if isinstance(known[0], (float, decimal.Decimal)):
-        assert float(made) != round(float(made))  # its fraction is not lost
-    elif isinstance(known[0], (int, datetime.date)):
-        assert min(known) <= made <= max(known)
+    result = imputer.transform(pd.DataFrame(row) if theirs else pl.DataFrame(row))["c"].to_list()[0]
+    values = column.to_list()
+    if isinstance(values[0], (float, decimal.Decimal)):
+        assert float(result) != round(float(result))  # not rounded
+    elif isinstance(values[0], (int, datetime.date)):
+        assert min(values) <= result <= max(values)
     else:
-        assert made in known
+        assert result in values
 
 
 def test_polars_frames_become_pandas_frames_with_the_same_types():
@@ -98,10 +98,11 @@ def test_polars_frames_become_pandas_frames_with_the_same_types():
     )
     imputer = tiny(MVAEImputer).fit(frame)
     expected = imputer.transform(frame)
-    made = imputer.set_output(transform="pandas").transform(frame)
-    assert isinstance(made, pd.DataFrame)
+    result = imputer.set_output(transform="pandas").transform(frame)
+    assert isinstance(result, pd.DataFrame)
     kinds = {
-        name: dtype.kind if hasattr(dtype, "kind") else dtype for name, dtype in made.dtypes.items()
+        name: dtype.kind if hasattr(dtype, "kind") else dtype
+        for name, dtype in result.dtypes.items()
     }
     assert (kinds["a"], kinds["b"], kinds["n"], kinds["t"], kinds["flag"]) == (
         "f",
@@ -110,26 +111,26 @@ def test_polars_frames_become_pandas_frames_with_the_same_types():
         "M",
         "b",
     )
-    assert made["s"].dtype == pd.CategoricalDtype(["blue", "green", "red"], ordered=True)
+    assert result["s"].dtype == pd.CategoricalDtype(["blue", "green", "red"], ordered=True)
     for name in frame.columns:
-        assert made[name].tolist() == expected[name].to_list()
+        assert result[name].tolist() == expected[name].to_list()
     with sklearn.config_context(transform_output="pandas"):
-        assert_frame_equal(tiny(MVAEImputer).fit(frame).transform(frame), made)
+        assert_frame_equal(tiny(MVAEImputer).fit(frame).transform(frame), result)
 
 
 @pytest.mark.parametrize("library", [pd, pl])
 def test_narrow_integer_types_are_widened(library):
     number = np.arange(N) % 7 + 1000
     frame = pd.DataFrame(
-        {"n": pd.array(with_holes(number.tolist(), 5), dtype="Int64"), "x": number / 7}
+        {"n": pd.array(with_missing(number.tolist(), 5), dtype="Int64"), "x": number / 7}
     )
     imputer = tiny(MVAEImputer, feature_kinds={"n": "integer"}).fit(frame)
-    given = pd.DataFrame({"n": pd.array([None, 1], dtype="Int8"), "x": [143.0, 143.0]})
-    made = imputer.transform(given if library is pd else pl.from_pandas(given))["n"]
-    assert made.dtype == (pd.Int64Dtype() if library is pd else pl.Int64)
-    assert made.to_list()[0] > 900
-    assert made.to_list()[1] == 1
-    complete = given.assign(n=pd.array([3, 1], dtype="Int8"))
+    new = pd.DataFrame({"n": pd.array([None, 1], dtype="Int8"), "x": [143.0, 143.0]})
+    result = imputer.transform(new if library is pd else pl.from_pandas(new))["n"]
+    assert result.dtype == (pd.Int64Dtype() if library is pd else pl.Int64)
+    assert result.to_list()[0] > 900
+    assert result.to_list()[1] == 1
+    complete = new.assign(n=pd.array([3, 1], dtype="Int8"))
     assert_frame_equal(imputer.transform(complete), complete)
 
 
@@ -145,33 +146,33 @@ def test_narrow_integer_types_are_widened(library):
 def test_observed_integers_stay_unchanged(library, at_fit, served, cells):
     low = {"Int64": -200, "UInt64": 2**63 + 10**6, "Int8": -90}[at_fit]
     values = [low + 3 * (i % 7) for i in range(N)]
-    frame = pd.DataFrame({"n": pd.array(with_holes(values, 5), dtype=at_fit), "x": range(N)})
+    frame = pd.DataFrame({"n": pd.array(with_missing(values, 5), dtype=at_fit), "x": range(N)})
     imputer = tiny(MVAEImputer, feature_kinds={"n": "integer"}).fit(frame)
-    given = pd.DataFrame({"n": pd.array(cells, dtype=served), "x": [3, 3]})
-    made = imputer.transform(given if library is pd else pl.from_pandas(given))["n"]
-    assert made.to_list()[1] == cells[1]
-    assert made.to_list()[0] is not None
-    assert str(made.dtype) == served
+    new = pd.DataFrame({"n": pd.array(cells, dtype=served), "x": [3, 3]})
+    result = imputer.transform(new if library is pd else pl.from_pandas(new))["n"]
+    assert result.to_list()[1] == cells[1]
+    assert result.to_list()[0] is not None
+    assert str(result.dtype) == served
 
 
 def test_columns_without_a_type_in_pandas_become_objects():
     zone = pl.Datetime("us", "America/New_York")
     frame = pl.DataFrame(
         {
-            "x": with_holes(REAL, 4),
+            "x": with_missing(REAL, 4),
             "t": pl.Series(TIMES).dt.replace_time_zone("America/New_York").cast(zone),
             "day": DAYS,
             "parts": [{"a": 1}] * N,
-            "n": pl.Series(with_holes([2**60 + i for i in COUNTS], 5)),
-            "flag": with_holes(FLAGS, 6),
+            "n": pl.Series(with_missing([2**60 + i for i in COUNTS], 5)),
+            "flag": with_missing(FLAGS, 6),
         }
     )
     imputer = tiny(MVAEImputer).set_output(transform="pandas").fit(frame)
-    made = imputer.transform(frame, where=["x"])
-    assert str(made["t"].dtype.tz) == "America/New_York"
-    assert [time.isoformat() for time in made["t"]] == [time.isoformat() for time in frame["t"]]
-    assert made["day"].tolist() == DAYS
-    assert made["parts"].tolist() == [{"a": 1}] * N
-    assert made["n"].dtype == pd.Int64Dtype()
-    assert made["n"].dropna().tolist() == frame["n"].drop_nulls().to_list()
-    assert made["flag"].dtype == pd.BooleanDtype()
+    result = imputer.transform(frame, where=["x"])
+    assert str(result["t"].dtype.tz) == "America/New_York"
+    assert [time.isoformat() for time in result["t"]] == [time.isoformat() for time in frame["t"]]
+    assert result["day"].tolist() == DAYS
+    assert result["parts"].tolist() == [{"a": 1}] * N
+    assert result["n"].dtype == pd.Int64Dtype()
+    assert result["n"].dropna().tolist() == frame["n"].drop_nulls().to_list()
+    assert result["flag"].dtype == pd.BooleanDtype()

@@ -26,7 +26,7 @@ def test_values_lie_within_limits_and_not_on_them(estimate, likelihood, learn_sh
     frame = pd.DataFrame(rng.gamma(1.0, size=(90, 3)), columns=list("abc")).assign(
         n=rng.poisson(1.0, 90)
     )
-    holed = frame.astype({"n": "Int64"}).mask(rng.random(frame.shape) < 0.4)
+    incomplete = frame.astype({"n": "Int64"}).mask(rng.random(frame.shape) < 0.4)
     bounds = {"min_value": {"a": 0.5, "n": 1}, "max_value": {"a": 0.8, "b": 1.0}}
     options = {
         "likelihood": likelihood,
@@ -34,21 +34,21 @@ def test_values_lie_within_limits_and_not_on_them(estimate, likelihood, learn_sh
         "estimate": estimate,
         "max_iter": 10,
     }
-    imputer = tiny(MissSVAEImputer, **options).fit(holed)
-    imputer.set_params(**bounds)  # read at the call
-    tables = [imputer.transform(holed), *imputer.impute(holed, 1)]
+    imputer = tiny(MissSVAEImputer, **options).fit(incomplete)
+    imputer.set_params(**bounds)  # read when transform is called
+    tables = [imputer.transform(incomplete), *imputer.impute(incomplete, 1)]
     for out in tables:
-        made = out[holed["a"].isna()]["a"]
-        assert made.between(0.5, 0.8).all()
-        assert made.isin([0.5, 0.8]).mean() < 0.05
-        assert (out[holed["b"].isna()]["b"] <= 1).all()
-        assert (out[holed["n"].isna()]["n"] >= 1).all()
-        seen = holed.notna()
-        assert_frame_equal(out.where(seen), holed.where(seen))
+        result = out[incomplete["a"].isna()]["a"]
+        assert result.between(0.5, 0.8).all()
+        assert result.isin([0.5, 0.8]).mean() < 0.05
+        assert (out[incomplete["b"].isna()]["b"] <= 1).all()
+        assert (out[incomplete["n"].isna()]["n"] >= 1).all()
+        observed = incomplete.notna()
+        assert_frame_equal(out.where(observed), incomplete.where(observed))
 
 
 def test_limits_condition_the_latents():
-    """Four views of one number: within bounds they are still four views of one number."""
+    """Limits of one of four highly correlated columns apply to the others through the latents."""
     rng = np.random.default_rng(0)
     factor = rng.normal(size=(400, 1))
     X = pd.DataFrame(factor + 0.1 * rng.normal(size=(400, 4)), columns=list("abcd"))
@@ -70,8 +70,8 @@ def test_limits_condition_the_latents():
         middle = imputer.set_params(estimate=estimate).transform(empty[:1])["a"].iloc[0]
         assert middle == pytest.approx(value, abs=0.1)
     chains = imputer.set_params(sampler="lair", n_sampler_steps=20, estimate="auto")
-    seen = empty[:3].assign(b=1.2)
-    assert (chains.transform(seen)["a"] >= 1).all()
+    observed = empty[:3].assign(b=1.2)
+    assert (chains.transform(observed)["a"] >= 1).all()
 
 
 @pytest.mark.parametrize("learn_shapes", [False, True])
@@ -93,22 +93,22 @@ def test_limits_in_the_units_of_the_table():
     frame = pd.DataFrame(
         {"x": 1000 + np.array(REAL), "n": COUNTS, "day": days, "flag": FLAGS, "same": 0.5}
     ).assign(twin=lambda f: f["x"])
-    holed = frame.astype({"n": "Int64", "flag": "boolean"}).mask(rng.random(frame.shape) < 0.3)
-    holed["twin"] = holed["x"]
+    incomplete = frame.astype({"n": "Int64", "flag": "boolean"}).mask(rng.random(frame.shape) < 0.3)
+    incomplete["twin"] = incomplete["x"]
     bounds = {"x": 1001.1, "n": 2.5, "day": "1951-02-03"}
-    imputer = tiny(MVAEImputer, min_value=bounds, max_value={"twin": 1001.3}).fit(holed)
-    for out in (imputer.transform(holed), imputer.impute(holed, 1)[0]):
+    imputer = tiny(MVAEImputer, min_value=bounds, max_value={"twin": 1001.3}).fit(incomplete)
+    for out in (imputer.transform(incomplete), imputer.impute(incomplete, 1)[0]):
         for name in ("x", "twin"):
-            assert out[name][holed[name].isna()].between(1001.1, 1001.3).all()
-        assert (out["n"][holed["n"].isna()] >= 3).all()
-        assert (out["day"][holed["day"].isna()] >= pd.Timestamp("1951-02-03")).all()
-    # dates of days have the next day, and no bound leaves what has no value
+            assert out[name][incomplete[name].isna()].between(1001.1, 1001.3).all()
+        assert (out["n"][incomplete["n"].isna()] >= 3).all()
+        assert (out["day"][incomplete["day"].isna()] >= pd.Timestamp("1951-02-03")).all()
+    # the limit of a column of days moves to the next day
     imputer.set_params(min_value={"day": "1951-02-03 11:00"}, max_value=None, estimate="draw")
-    drawn = imputer.transform(holed)["day"][holed["day"].isna()]
+    drawn = imputer.transform(incomplete)["day"][incomplete["day"].isna()]
     assert (drawn >= pd.Timestamp("1951-02-04")).all()
-    # one number for all is for numbers: flags and dates go free
+    # a single number limits numbers, not booleans and dates
     imputer.set_params(min_value=0, max_value=None, estimate="draw")
-    drawn = imputer.transform(holed)
+    drawn = imputer.transform(incomplete)
     assert set(drawn["flag"]) == {True, False}
     assert (drawn["day"] < pd.Timestamp("1960-01-01")).all()
     X = np.array([[float(f), r] for f, r in zip(FLAGS, REAL, strict=True)])
