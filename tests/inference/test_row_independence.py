@@ -99,12 +99,12 @@ TILED = {
         {"n_importance_draws": 119, "prior": "mixture", "K": 5, "min_value": -0.5},
         True,
     ),
-    "chains where poor": (DeMissVAEImputer, {"n_importance_draws": 40}, False),
+    "chains at low effective sample size": (DeMissVAEImputer, {"n_importance_draws": 40}, False),
     "density": (VAEDensityEstimator, {"n_importance_draws": 30, "objective": "MIWAE"}, False),
 }
 
 
-tiled = pytest.mark.parametrize(("cls", "options", "poor"), TILED.values(), ids=TILED)
+tiled = pytest.mark.parametrize(("cls", "options", "adapts"), TILED.values(), ids=TILED)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_rows_in_tiles_are_independent_of_other_rows(cls, options, adapts, tiles
 
 
 def assert_mostly_close(actual, expected):
-    # by rounding a draw falls to another component, or a row to the other side of what is poor
+    # rounding can move a draw to another component, or a row across the threshold of adaptation
     for name, values in expected.items():
         is_number = ~np.isnan(values)
         error = np.abs(actual[name] - values)[is_number]
