@@ -150,7 +150,7 @@ def run(table: str, method: str, cap: int, seed: int) -> dict[str, Any]:
     assert np.isfinite(score).all(), "a score is not finite"
     for kind in ("continuous", "count", "integer", "binary", "categorical", "ordinal"):
         line[kind] = list(imputer.feature_kinds_.values()).count(kind)
-    line["aside"] = int((imputer.fit_report_["treatment"] != "modelled").sum())
+    line["aside"] = int((imputer.fit_report_["role"] != "modelled").sum())
     return line | errors(frame, completed, hidden)
 
 

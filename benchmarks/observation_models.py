@@ -65,9 +65,9 @@ def run(table: str, variant: str, estimator: str) -> dict[str, Any]:
     density = VAEDensityEstimator(**options(variant, frame, True)).fit(holed)
     seconds = time.perf_counter() - start
     # what is no evidence, such as a category that no row of the fit has, is no cell to predict
-    modelled = (density.fit_report_["treatment"] == "modelled").to_numpy()
+    modelled = (density.fit_report_["role"] == "modelled").to_numpy()
     gain = density.score_samples(frame) - density.score_samples(holed)
-    piles = density.fit_report_["remark"].str.contains("probability of its own").any()
+    piles = density.fit_report_["remark"].str.contains("point mass").any()
     return {
         "log_density": float(gain.sum() / hidden[:, modelled].sum()),
         "piles": bool(piles),

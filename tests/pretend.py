@@ -1,10 +1,10 @@
-"""A GPU that is pretended: numbers are computed on the CPU, but tensors know where they would be.
+"""A simulated GPU: computations run on the CPU, but each tensor has the device it would be on.
 
-Where a tensor is stands on its storage, so that views, ``.data`` and in-place changes follow. What
-a GPU would refuse is an error here: tensors of both places in one operation, but for scalars and
-indices, ``numpy()`` of a tensor that is there, and a generator of the other place. (In gradients
-of one's own operations only the first is seen.)
-``Pretended.waits`` has a line for each time that the host would wait for the device.
+The simulated device is an attribute of a tensor's storage, so that views, ``.data`` and in-place
+operations share it. Errors of a real GPU are raised here too: operations on tensors of both devices
+(other than scalars and indices), ``numpy()`` of a tensor on the GPU, and generators of the other
+device. In gradients of custom autograd functions only the first of these is detected.
+``Pretended.waits`` has an entry for each time that the host would wait for the device.
 """
 
 import sys
@@ -39,24 +39,24 @@ def _tensors(tree):
 
 
 def place(tensor):
-    """Return where a tensor would be."""
+    """Return the simulated device of a tensor."""
     return getattr(_storage(tensor), "place", HOST)
 
 
 def put(tensor, where):
-    """Note where a tensor would be."""
+    """Set the simulated device of a tensor."""
     _storage(tensor).place = where
     return tensor
 
 
-def device(given):
+def device(name):
     """Return a device with its index."""
-    given = torch.device(given)
-    return AT if given.type == "cuda" else given
+    value = torch.device(name)
+    return AT if value.type == "cuda" else value
 
 
 class Generator(_Generator):
-    """A generator that belongs to a place."""
+    """A generator of a simulated device."""
 
     def __new__(cls, where="cpu"):
         return _Generator.__new__(cls, "cpu")
@@ -83,7 +83,7 @@ class _Move(torch.autograd.Function):
 
 
 class _Operations(TorchDispatchMode):
-    """Keeps places apart, and hands them on."""
+    """Check the devices of each operation, and set the device of its results."""
 
     def __init__(self, waits):
         super().__init__()
@@ -91,32 +91,34 @@ class _Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        given = _tensors((args, kwargs))
-        there = any(place(one) == AT for one in given)
-        if there:
-            for one in given:
-                if place(one) == ANYWHERE:
-                    put(one, AT)
-            for i, one in enumerate(given):
-                index = func in _WITH_INDICES and i and place(given[0]) == AT
-                scalar = not one.dim() and func not in _NO_SCALARS
-                if place(one) != AT and not (scalar or index or func is aten.copy_.default):
-                    raise RuntimeError(f"{func}: {tuple(one.shape)} is on the CPU, others are not")
+        inputs = _tensors((args, kwargs))
+        on_gpu = any(place(tensor) == AT for tensor in inputs)
+        if on_gpu:
+            for tensor in inputs:
+                if place(tensor) == ANYWHERE:
+                    put(tensor, AT)
+            for i, tensor in enumerate(inputs):
+                index = func in _WITH_INDICES and i and place(inputs[0]) == AT
+                scalar = not tensor.dim() and func not in _NO_SCALARS
+                if place(tensor) != AT and not (scalar or index or func is aten.copy_.default):
+                    shape = tuple(tensor.shape)
+                    raise RuntimeError(f"{func}: {shape} is on the CPU, other tensors are not")
             masked = func in _WITH_INDICES and any(
-                one.dtype == torch.bool for one in _tensors(args[1])
+                tensor.dtype == torch.bool for tensor in _tensors(args[1])
             )
-            if func in _WAITS or masked or len({place(one) for one in given if one.dim()}) > 1:
+            devices = {place(tensor) for tensor in inputs if tensor.dim()}
+            if func in _WAITS or masked or len(devices) > 1:
                 self.wait(func)
-        known = {id(_storage(one)) for one in given}
+        input_storages = {id(_storage(tensor)) for tensor in inputs}
         out = func(*args, **kwargs)
-        for one in _tensors(out):
-            if id(_storage(one)) not in known:
-                put(one, AT if there else HOST if given else ANYWHERE)
+        for tensor in _tensors(out):
+            if id(_storage(tensor)) not in input_storages:
+                put(tensor, AT if on_gpu else HOST if inputs else ANYWHERE)
         return out
 
 
 class _Calls(TorchFunctionMode):
-    """Answers what is asked of places."""
+    """Replace functions that read, set or move the device of a tensor."""
 
     def __init__(self, waits):
         super().__init__()
@@ -124,53 +126,53 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        one = args[0] if args and isinstance(args[0], T) else None
+        tensor = args[0] if args and isinstance(args[0], T) else None
         if func == T.device.__get__:
-            return HOST if place(one) == ANYWHERE else place(one)
-        if func in (T.numpy, T.__array__) and place(one) == AT:
-            raise TypeError("a tensor that is on a GPU has no array")
-        if func is T.tolist and place(one) == AT:
+            return HOST if place(tensor) == ANYWHERE else place(tensor)
+        if func in (T.numpy, T.__array__) and place(tensor) == AT:
+            raise TypeError("a tensor on a GPU cannot be converted to an array")
+        if func is T.tolist and place(tensor) == AT:
             self.wait(func)
         if func is T.backward:
             with self:
                 kwargs["grad_tensors"] = kwargs.pop("gradient", None)
-                return torch.autograd.backward(one, **kwargs)
-        if func is T.__deepcopy__ and type(one) is T and place(one) == AT:
-            return args[1].setdefault(id(one), put(one.detach().clone(), AT))
+                return torch.autograd.backward(tensor, **kwargs)
+        if func is T.__deepcopy__ and type(tensor) is T and place(tensor) == AT:
+            return args[1].setdefault(id(tensor), put(tensor.detach().clone(), AT))
         if func in (T.to, T.cpu):
-            said = [*args[1:], *kwargs.values()]
-            where = next((device(s) for s in said if isinstance(s, (str, torch.device))), None)
-            like = next((s for s in said if isinstance(s, T)), None)
-            dtype = next((s for s in said if isinstance(s, torch.dtype)), one.dtype)
+            options = [*args[1:], *kwargs.values()]
+            where = next((device(o) for o in options if isinstance(o, (str, torch.device))), None)
+            like = next((o for o in options if isinstance(o, T)), None)
+            dtype = next((o for o in options if isinstance(o, torch.dtype)), tensor.dtype)
             if like is not None:
                 where, dtype = place(like), like.dtype
-            where = HOST if func is T.cpu else where or place(one)
-            if where == place(one):
-                return one if dtype == one.dtype else func(one, dtype)
+            where = HOST if func is T.cpu else where or place(tensor)
+            if where == place(tensor):
+                return tensor if dtype == tensor.dtype else func(tensor, dtype)
             self.wait(func)
-            return _Move.apply(one, where, dtype)
+            return _Move.apply(tensor, where, dtype)
         where = device(kwargs["device"]) if kwargs.get("device") is not None else None
-        home = place(one) if func is torch._standard_gamma else where or HOST
+        home = place(tensor) if func is torch._standard_gamma else where or HOST
         if kwargs.get("generator") is not None and kwargs["generator"].device != home:
             raise RuntimeError(f"{func}: the generator is on {kwargs['generator'].device}")
         if where is not None and where != ANYWHERE:
             kwargs["device"] = "cpu"
         out = func(*args, **kwargs)
-        if func in (torch.as_tensor, torch.tensor) and where == AT and one is None:
-            out = out.clone()  # not the numbers of an array
+        if func in (torch.as_tensor, torch.tensor) and where == AT and tensor is None:
+            out = out.clone()  # a copy to the GPU does not share memory with an array
             self.wait(func)
-        if func is T.new_tensor and place(one) == AT:
+        if func is T.new_tensor and place(tensor) == AT:
             self.wait(func)
             return put(out, AT)
         if where is not None or func in _FACTORIES:
-            for made in _tensors(out):
-                if where is not None or place(made) == ANYWHERE:
-                    put(made, where or HOST)
+            for result in _tensors(out):
+                if where is not None or place(result) == ANYWHERE:
+                    put(result, where or HOST)
         return out
 
 
 class Pretended:
-    """A context in which ``device="auto"`` takes a GPU that is pretended."""
+    """A context in which ``device="auto"`` is the simulated GPU."""
 
     def __init__(self, monkeypatch):
         self.patch, self.waits = monkeypatch.setattr, []
@@ -221,7 +223,7 @@ class _Nothing:
 def _grouped(lists, with_indices=False):
     groups = {}
     for i, first in enumerate(lists[0]):
-        made = groups.setdefault((place(first), first.dtype), [[] for _ in lists])
-        for into, values in zip(made, lists, strict=True):
-            into += values[i : i + 1]
-    return {key: (made, []) for key, made in groups.items()}
+        group = groups.setdefault((place(first), first.dtype), [[] for _ in lists])
+        for members, values in zip(group, lists, strict=True):
+            members += values[i : i + 1]
+    return {key: (group, []) for key, group in groups.items()}

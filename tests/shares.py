@@ -1,4 +1,4 @@
-"""What each process of ``test_distributed.py`` does: fit an imputer to its share of a table."""
+"""The script of each process of ``test_distributed.py``: fit imputers to its share of a table."""
 
 import sys
 
@@ -16,7 +16,7 @@ SMALL = {"n_hidden": 16, "n_blocks": 1, "n_importance_draws": 50, "batch_size": 
 
 
 def table():
-    """Return a table with holes, and the same without."""
+    """Return a table with missing cells, and the complete table."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(N, 1)) * [1.0, -0.5, 2.0] + 0.1 * rng.normal(size=(N, 3)) + 5
     return np.where(rng.random(x.shape) < 0.3, np.nan, x), x
@@ -27,8 +27,8 @@ def imputer(**options):
     return MissSIWAEImputer(**SMALL, **{"max_iter": 15, "random_state": 0, **options})
 
 
-def refused(call):
-    """Return the words of a ValueError."""
+def error_message(call):
+    """Return the message of a ValueError, "nothing" if there is none."""
     try:
         call()
     except ValueError as error:
@@ -37,13 +37,13 @@ def refused(call):
 
 
 def main(folder):
-    """Fit in every way, and keep what comes of it."""
+    """Fit imputers to arrays and chunks, and save the results in a folder."""
     dist.init_process_group("gloo")
     torch.set_num_threads(1)
     rank = dist.get_rank()
     X, _ = table()
-    share = X[:600] if rank == 0 else X[600:]  # one has twice as many as the other
-    found = {}
+    share = X[:600] if rank == 0 else X[600:]  # the first process has twice as many rows
+    results = {}
     for name, data, options in (
         ("array", share, {}),
         ("stopping", share, {"early_stopping": True, "n_iter_no_change": 3}),
@@ -52,24 +52,25 @@ def main(folder):
     ):
         fitted = imputer(**options).fit(data)
         weights = torch.cat([w.flatten() for w in fitted.vae_.state_dict().values()])
-        found |= {
+        results |= {
             f"{name}_weights": weights.numpy(),
             f"{name}_bound": fitted.history_["bound"],
             f"{name}_completed": fitted.transform(X[:100]),
         }
-    stream = DistributedLoader(
+    loader = DistributedLoader(
         InMemoryLoader(Batch(*map(torch.from_numpy, (share, ~np.isnan(share), share))))
     )
     gradient = torch.tensor([3.0 + 6 * rank, -rank])
-    stream.average(torch.zeros(()), [gradient])
-    found["average"] = gradient.clone()
-    found["mean"] = stream.mean(torch.tensor(3.0 + 6 * rank))
-    stream.average(torch.tensor([0.0, np.inf])[rank], [gradient])  # of one process alone
-    found["spoiled"] = gradient
-    found["none"] = refused(lambda: imputer().fit(share if rank == 0 else X[:0]))
-    found["demiss"] = refused(lambda: DeMissVAEImputer(**SMALL).fit(share))
-    found["models"] = refused(lambda: MVAEImputer(**SMALL, n_models=2).fit(share))
-    np.savez(f"{folder}/{rank}.npz", **found)
+    loader.average(torch.zeros(()), [gradient])
+    results["average"] = gradient.clone()
+    results["mean"] = loader.mean(torch.tensor(3.0 + 6 * rank))
+    loss = torch.tensor([0.0, np.inf])[rank]  # not finite in one of the processes
+    loader.average(loss, [gradient])
+    results["spoiled"] = gradient
+    results["none"] = error_message(lambda: imputer().fit(share if rank == 0 else X[:0]))
+    results["demiss"] = error_message(lambda: DeMissVAEImputer(**SMALL).fit(share))
+    results["models"] = error_message(lambda: MVAEImputer(**SMALL, n_models=2).fit(share))
+    np.savez(f"{folder}/{rank}.npz", **results)
     dist.destroy_process_group()
 
 

@@ -19,8 +19,8 @@ from .._utils.validation import check_minimum
 from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
 from ..inference.samplers import SAMPLERS, Sampler
-from ..tables.input_table import InputTable, column_names, open_table
-from ..tables.output import create
+from ..tables.input_table import InputTable, open_table
+from ..tables.output import create_table
 from ..tables.reader import TableReader
 from ..tables.schema import EncodedRows
 from ..training.callbacks import CallbackSupportMixin, FitProgress
@@ -211,17 +211,17 @@ class BaseVAE(
 
     def _reader(self, handle_unknown: str | None = None) -> TableReader:
         options = self.missing_values, handle_unknown or self.handle_unknown
-        return TableReader(self.schema_, column_names(self), *options)
+        return TableReader(self.schema_, *options)
 
     def _open(self, X: Any) -> InputTable:
         check_is_fitted(self)
         validate(self)
-        return open_table(self, X, reset=False)
+        return open_table(self, X, self._template)
 
     def _row_blocks(self, X: Any) -> Iterator[EncodedRows]:
         """Yield blocks of rows, in the memory of a block."""
         table = self._open(X)
-        return self._reader().parts(table)
+        return self._reader().blocks(table)
 
     def _warn_of_low_ess(self, ess: np.ndarray, *, chains: bool = True) -> None:
         runs_chains = chains and self._sampler() is not None
@@ -342,7 +342,7 @@ class BaseVAE(
             If X has a column named ``score`` or ``per_cell``.
         """
         check_is_fitted(self)
-        names = [column_names(self)[j] for j in self.schema_.modelled]
+        names = self.schema_.modelled_names
         for name in ("score", "per_cell"):
             if name in names:
                 raise ValueError(
@@ -369,7 +369,7 @@ class BaseVAE(
             Means by importance weights, or over the chains of ``sampler``.
         """
         table = self._open(X)
-        blocks = self._reader().parts(table)
+        blocks = self._reader().blocks(table)
         results = [self._map(rows, ConditionalModel.means, batched=True) for rows in blocks]
         self._warn_of_low_ess(np.concatenate([np.asarray(result.ess) for result in results]))
         z = np.concatenate([np.asarray(result.z) for result in results])
@@ -402,7 +402,9 @@ class BaseVAE(
             x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
         empty = np.full((n_samples, self.n_features_in_), np.nan, self._template.number_type)
         values = self.schema_.decode(x, empty, np.zeros(empty.shape, dtype=bool))
-        return create(self._template, self.schema_.codecs, values, self.schema_.kept)
+        return create_table(
+            self._template, self.schema_.codecs, values, self.schema_.output_columns
+        )
 
     def _call_seed(self, random_state: Any) -> int:
         """Return the seed of a call with its own ``random_state``."""
@@ -430,11 +432,11 @@ class BaseVAE(
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "_template" in state:
-            state["_template"] = state["_template"].plain()
+            state["_template"] = state["_template"].to_plain()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         if "_template" in state:
-            state["_template"] = InputTable.of(state["_template"])
+            state["_template"] = InputTable.from_plain(state["_template"])
         super().__setstate__(state)

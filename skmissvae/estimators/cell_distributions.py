@@ -18,7 +18,7 @@ from ..inference.calibration import checked_quantiles, quantiles_at, weighted_qu
 from ..inference.conditional import ConditionalModel, RowBatch
 from ..inference.summaries import category_probabilities, summarize_cells
 from ..tables.codecs import Codec, Dates
-from ..tables.input_table import InputTable, column_names
+from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
 from .imputation_task import ImputationTask, RowBlock
 
@@ -43,7 +43,7 @@ def describe_cells(
     device, calibration = imputer._device(), imputer._calibration
     block, D = task.whole(), len(schema.modelled)
     models = [model.to(device) for model in imputer._conditional_models()]
-    categories = [schema.levels(d) for d in range(D)]
+    categories = [schema.categories(d) for d in range(D)]
     n_categories = max(map(len, categories), default=0)
     if calibration is None:
         quantiles_of, at = weighted_quantiles, np.tile(levels, (D, 1))
@@ -72,7 +72,7 @@ def describe_cells(
     statistics, probabilities = np.asarray(result.statistics), np.asarray(result.probabilities)
     names = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
     return cell_frame(
-        task, block, statistics, probabilities, categories, names, column_names(imputer)
+        task, block, statistics, probabilities, categories, names, imputer.schema_.names
     )
 
 
@@ -148,7 +148,7 @@ def _in_units(
     bounds: tuple[float, float],
 ) -> NDArray[np.float64]:
     """Return mean, standard deviation and quantiles of cells in the units of the table."""
-    values = schema.in_units(d, statistics)
+    values = schema.to_table_units(d, statistics)
     # calibration may move quantiles beyond the possible values
     low, high = schema.limits(d)
     values[:, 2:] = values[:, 2:].clip(max(low, bounds[0]), min(high, bounds[1]))
@@ -160,15 +160,16 @@ def _formatted(codec: Codec, values: NDArray[np.float64]) -> list[Any]:
     """Return mean, standard deviation and quantiles in the data type of the column."""
     if isinstance(codec, Dates):
         columns: list[Any] = [
-            (codec.spans if s == 1 else codec.decode)(values[:, s]) for s in range(values.shape[1])
+            (codec.durations if s == 1 else codec.decode)(values[:, s])
+            for s in range(values.shape[1])
         ]
-        if codec.zone and len(values):
+        if codec.time_zone and len(values):
             columns = [
-                column if s == 1 else pd.DatetimeIndex(column).tz_convert(codec.zone)
+                column if s == 1 else pd.DatetimeIndex(column).tz_convert(codec.time_zone)
                 for s, column in enumerate(columns)
             ]
         return columns
-    if codec.whole:  # quantiles are values, means are not
+    if codec.is_integer:  # quantiles are values, means are not
         values[:, 2:] = np.rint(values[:, 2:]) + 0.0
     return list(values.T)
 

@@ -4,7 +4,8 @@ from operator import attrgetter
 
 import pandas as pd
 
-from ..tables.input_table import InputTable, column_names
+from ..tables.column_report import column_report
+from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
 from ..training.fit import FittedModel
 from ..training.optim import EarlyStopping
@@ -41,4 +42,4 @@ class FittedAttributes:
     @property
     def fit_report_(self) -> pd.DataFrame:
         """A row per column: kind, treatment, missing cells, number of values, remarks."""
-        return self.schema_.report(column_names(self))
+        return column_report(self.schema_)

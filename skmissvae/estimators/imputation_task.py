@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from .._utils.random import KeyedNoise
-from ..tables.codecs import Floats, Mask
+from ..tables.columns import Floats, Mask
 from ..tables.input_table import InputTable, NumericTable
-from ..tables.output import restore
+from ..tables.output import complete_table
 from ..tables.reader import TableReader, row_slices
-from ..tables.schema import TAKEN, EncodedRows
+from ..tables.schema import MODELLED_ROLES, EncodedRows
 
 
 class RowBlock(NamedTuple):
@@ -76,11 +76,11 @@ class ImputationTask:
         self._fillable = reader.schema.fillable()
         self._slices, self._only_block = row_slices(source.n_rows), None
         #: Cells to impute.
-        self.to_impute = np.empty((source.n_rows, len(reader.names)), dtype=bool)
+        self.to_impute = np.empty((source.n_rows, len(reader.schema.names)), dtype=bool)
         columns = []
         for block, rows in zip(self.blocks(), self._slices, strict=True):
             self.to_impute[rows] = block.to_impute
-            columns.append(indicators(block.table.holes))
+            columns.append(indicators(block.table.missing))
             if len(self._slices) == 1:
                 self._only_block = block
         self._indicators = {
@@ -98,7 +98,7 @@ class ImputationTask:
     def _read(self, rows: slice) -> RowBlock:
         table = self.reader.cells(self.source.part(rows), rows.start)
         if self._where is None or self._where.ndim == 1:
-            to_impute = table.holes & (True if self._where is None else self._where)
+            to_impute = table.missing & (True if self._where is None else self._where)
         else:
             to_impute = self._where[rows]
             table = table._replace(observed=table.observed & ~to_impute)
@@ -120,17 +120,17 @@ class ImputationTask:
         table = block.table
         values = schema.decode(x, table.values[incomplete], table.observed[incomplete])
         # the conversion of units may round a number beyond its bound
-        is_modelled = np.isin(schema.treatment, TAKEN)
+        is_modelled = np.isin(schema.roles, MODELLED_ROLES)
         low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in self.bounds)
         values, to_impute = np.fmin(np.fmax(values, low), high), block.to_impute[incomplete]
-        return [values[to_impute[:, j], j] for j in schema.kept]
+        return [values[to_impute[:, j], j] for j in schema.output_columns]
 
     def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
         """Return the completed table, given what ``numbers`` returned for each block."""
         schema = self.reader.schema
         columns = map(np.concatenate, zip(*numbers, strict=True))
-        kept = schema.kept.tolist()
-        return restore(
+        kept = schema.output_columns.tolist()
+        return complete_table(
             self.source,
             schema.codecs,
             columns,

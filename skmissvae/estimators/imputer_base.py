@@ -22,8 +22,8 @@ from ..inference.batching import map_rows, n_decoded_draws
 from ..inference.calibration import Calibration
 from ..inference.conditional import ConditionalModel
 from ..tables.chunks import Chunks
+from ..tables.column_selection import requested_cells
 from ..tables.dataframes import to_pandas
-from ..tables.input_table import column_names, requested_cells
 from ..tables.value_limits import limits
 from ..training.bootstrap import fit_bootstrap_models
 from ..training.calibration import fit_calibration
@@ -134,8 +134,8 @@ calibration_ : DataFrame or None
                 "a numeric column that varies: only numeric cells have intervals."
             )
         warn_of_columns(
-            column_names(self),
-            (np.array(schema.treatment) == "identifier") & (schema.n_missing > 0),
+            self.schema_.names,
+            (np.array(schema.roles) == "identifier") & (schema.n_missing > 0),
             "Columns in which no value occurs twice have missing cells, in which one of these "
             "values is imputed: {}. Drop these columns, or convert them to numbers or dates.",
         )
@@ -243,9 +243,8 @@ calibration_ : DataFrame or None
     @property
     def calibration_(self) -> pd.DataFrame | None:
         """Per numeric column: number of hidden cells, and coverage without the calibration."""
-        calibration, names = self._calibration, column_names(self)
-        modelled = [names[j] for j in self.schema_.modelled]
-        return None if calibration is None else calibration.report(modelled)
+        calibration = self._calibration
+        return None if calibration is None else calibration.report(self.schema_.modelled_names)
 
     def transform(self, X: Any, *, where: Any = None) -> Any:
         """Complete a table.
@@ -399,7 +398,7 @@ calibration_ : DataFrame or None
         self, X: Any, where: Any, row_ids: Any = None, *, copies: bool = False
     ) -> ImputationTask:
         """Return a table to complete; a copy of what the user may change, if requested."""
-        table, names = self._open(X), column_names(self)
+        table, names = self._open(X), self.schema_.names
         cells = None if where is None else requested_cells(where, table, names)
         if copies:
             table, cells = table.copy(), None if cells is None else cells.copy()
@@ -414,7 +413,7 @@ calibration_ : DataFrame or None
             return {}
         # an array, whatever set_output says
         columns = np.asarray(self.indicator_.transform(np.where(missing, np.nan, 0.0)))
-        names = self.get_feature_names_out()[len(self.schema_.kept) :]
+        names = self.get_feature_names_out()[len(self.schema_.output_columns) :]
         return dict(zip(names, columns.T, strict=True))
 
     def _conditional_models(
@@ -440,7 +439,7 @@ calibration_ : DataFrame or None
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the bounds of each column, in its units."""
-        return limits(self.schema_, column_names(self), self.min_value, self.max_value)
+        return limits(self.schema_, self.min_value, self.max_value)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of ``transform``.
@@ -472,7 +471,7 @@ calibration_ : DataFrame or None
             if hasattr(self, "feature_names_in_") and list(input_features) != names:
                 raise ValueError("input_features is not equal to feature_names_in_")
             names = list(input_features)
-        kept = np.asarray(names, dtype=object)[self.schema_.kept]
+        kept = np.asarray(names, dtype=object)[self.schema_.output_columns]
         if self.indicator_ is None:
             return kept
         return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])

@@ -12,8 +12,9 @@ import torch
 
 from .._utils.runtime import user_stacklevel
 from ..inference.weights import low_ess
-from ..tables.codecs import Mask
-from ..tables.input_table import NumericTable, column_names
+from ..tables.column_report import numeric_string_share
+from ..tables.columns import Mask
+from ..tables.input_table import NumericTable
 from ..training.fit import FitTask, FittedModel
 from ..training.optim import DivergenceError
 
@@ -42,7 +43,7 @@ def _divergence_message(estimator: BaseVAE, task: FitTask) -> str:
     size = np.abs(task.rows.rows.x).max(0, initial=0.0, where=schema.numeric())
     if not size.any():
         return f"{message} Use {lower}"
-    name = column_names(estimator)[schema.modelled[int(size.argmax())]]
+    name = schema.modelled_names[int(size.argmax())]
     return (
         f"{message} The most probable reason is column {name!r}, with an observed value "
         f"{size.max():.3g} standard deviations from the mean: correct it if it is an error, "
@@ -64,24 +65,25 @@ def warn_of_columns(names: Sequence[Any], which: Mask, message: str) -> None:
 
 def warn_of_schema(estimator: BaseVAE) -> None:
     """Warn about columns that are left out, left unchanged or read as strings."""
-    names, schema = column_names(estimator), estimator.schema_
-    treatment = np.array(schema.treatment)
+    schema = estimator.schema_
+    names = schema.names
+    roles = np.array(schema.roles)
     if not estimator.keep_empty_features:
         warn_of_columns(
             names,
-            treatment == "empty",
+            roles == "empty",
             "Columns without an observed cell are left out: {}. Drop them, or use "
             "keep_empty_features=True.",
         )
     warn_of_columns(
         names,
-        (treatment == "other") & (schema.n_missing > 0),
+        (roles == "other") & (schema.n_missing > 0),
         "Columns of a data type that cannot be modelled keep their missing values: {}. Convert "
         "them to numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
     )
     warn_of_columns(
         names,
-        np.array([schema.number_share(j) > 0 for j in range(len(names))], dtype=bool),
+        np.array([numeric_string_share(schema, j) > 0 for j in range(len(names))], dtype=bool),
         "Columns of strings that are mostly numbers are treated as categories: {}. Convert them "
         "(pandas.to_numeric(errors='coerce')), or declare them 'categorical' in feature_kinds.",
     )
@@ -90,8 +92,8 @@ def warn_of_schema(estimator: BaseVAE) -> None:
 def warn_of_changed_constants(estimator: BaseVAE, numbers: NumericTable) -> None:
     """Warn about columns that had one value in the first chunk and have others now."""
     warn_of_columns(
-        column_names(estimator),
-        estimator.schema_.belied(numbers.values, numbers.observed),
+        estimator.schema_.names,
+        estimator.schema_.columns_with_new_values(numbers.values, numbers.observed),
         "Columns that had at most one value in the first chunk have others now: {}. They are not "
         "used as evidence, and the first value is imputed. Use a larger first chunk and a new "
         "estimator.",

@@ -28,7 +28,7 @@ from sklearn.utils.validation import (
 
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import integer
-from ..tables.codecs import Values, missing, objects
+from ..tables.columns import Column, is_missing, to_objects
 from ..tables.input_table import InputTable, open_table
 from .imputers import MissSIWAEImputer
 
@@ -149,7 +149,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         with unchanged_on_error(self):
-            self._template = open_table(self, X, reset=True).template()
+            self._template = open_table(self, X).template()
             y = self._outcome(y)
             check_consistent_length(X, y)
             random_state = check_random_state(self.random_state)
@@ -185,7 +185,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             members have none, 1 for the predicted class and 0 for the others.
         """
         check_is_fitted(self)
-        source = open_table(self, X, reset=False)
+        source = open_table(self, X, self._template)
         # equal rows are one row: the draws belong to what it holds
         ids, first, inverse = np.unique(
             _contents(source.columns), return_index=True, return_inverse=True
@@ -275,12 +275,12 @@ def _fitted(member: Any, table: Any, y: np.ndarray, params: dict[str, Any]) -> A
     return member.fit(table, y, **params)
 
 
-def _contents(columns: Sequence[Values]) -> np.ndarray:
+def _contents(columns: Sequence[Column]) -> np.ndarray:
     """Return a digest of what each row holds, whatever the types of its columns: (n_samples,)."""
     cells = []
     for column in columns:
-        plain = objects(column)
-        plain[missing(column, np.nan)] = None
+        plain = to_objects(column)
+        plain[is_missing(column, np.nan)] = None
         cells.append(map(_same_of_equals, plain))
     rows = zip(*cells, strict=True)
     return np.array([blake2b(repr(row).encode(), digest_size=16).hexdigest() for row in rows])

@@ -11,7 +11,8 @@ from sklearn.utils import check_random_state
 from .._utils.random import derive_seed
 from ..tables.chunks import Chunks
 from ..tables.column_kinds import choose_codecs
-from ..tables.input_table import InputTable, NumericTable, column_names, open_table, read
+from ..tables.input_table import InputTable, NumericTable, open_table
+from ..tables.reader import read_numbers
 from ..tables.schema import EncodedRows, TableSchema
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
 from ..training.defaults import TableSize
@@ -51,7 +52,7 @@ def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
         seeds = from_first_process(seeds)
         parts = OutOfCoreTable(X, seeds[1])
         X = parts.sample
-    table = open_table(estimator, X, reset=previous is None)
+    table = open_table(estimator, X, None if previous is None else estimator._template)
     if previous is not None:
         check_continuation(estimator, method, remedy="set warm_start=False")
         spec = previous.spec
@@ -69,7 +70,7 @@ def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
 
         def encode(chunk: Any) -> EncodedRows:
             reader = estimator._reader("missing")
-            return reader.rows(reader.cells(open_table(estimator, chunk, reset=False)))
+            return reader.rows(reader.cells(open_table(estimator, chunk, estimator._template)))
 
         loader = parts.loader(encode, held_out, estimator._device())
         training_rows = training_rows._replace(loader=loader)
@@ -85,7 +86,7 @@ def prepare_partial_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
     validate(estimator)
     method, seeds = estimator._method(), _seeds(estimator)
     previous = getattr(estimator, "model_", None)
-    table = open_table(estimator, X, reset=previous is None)
+    table = open_table(estimator, X, None if previous is None else estimator._template)
     if previous is None:
         numbers, spec = learn_schema(estimator, table, method, seeds[0])
     else:
@@ -149,7 +150,7 @@ def learn_schema(
     estimator: BaseVAE, table: InputTable, method: Method, seed: int
 ) -> tuple[NumericTable, ModelSpec]:
     """Learn the schema of a table; return its numbers and the specification of the model."""
-    names = column_names(estimator)
+    names = table.names
     codecs = choose_codecs(
         table,
         names,
@@ -158,7 +159,7 @@ def learn_schema(
         None,
         estimator.likelihood,
     )
-    numbers = read(table, codecs, names, estimator.missing_values)
+    numbers = read_numbers(table, codecs, names, estimator.missing_values)
     if not numbers.observed.any():
         raise ValueError(
             f"X has no observed cell: all {numbers.observed.size} cells are missing. A model needs "
@@ -169,11 +170,11 @@ def learn_schema(
         _check_image_shape(estimator, len(names))
     # all pixels have the same observation model
     schema = TableSchema(estimator.keep_empty_features, estimator.learn_shapes and not is_image)
-    schema.fit(numbers.values, numbers.observed, codecs, numbers.holes)
+    schema.fit(numbers, codecs, names)
     spec = make_spec(estimator, schema, method)
     vae = spec.build(seed)
     spec.check_networks(vae, estimator._device())
-    schema.set_supports(vae.likelihood.supports, [names[j] for j in schema.modelled])
+    schema.set_supports(vae.likelihood.supports)
     estimator.schema_, estimator._seed = schema, seed
     estimator.feature_kinds_ = dict(zip(names, (codec.kind for codec in codecs), strict=True))
     estimator._template, estimator._kind_options = table.template(), kind_options(estimator)
@@ -184,12 +185,12 @@ def learn_schema(
 def make_spec(estimator: BaseVAE, schema: TableSchema, method: Method) -> ModelSpec:
     """Return the specification of the model for a schema."""
     spec = ModelSpec(
-        columns=tuple(schema.facts),
+        columns=tuple(schema.columns),
         positions=tuple(schema.modelled.tolist()),
         n_latents=estimator.n_latents or max(1, min(len(schema.modelled), _MAX_LATENTS)),
         K=getattr(estimator, "K", 1) if method.mixture else 1,
         likelihood=group_likelihoods(
-            estimator.likelihood, schema.facts, schema.modelled.tolist(), column_names(estimator)
+            estimator.likelihood, schema.columns, schema.modelled.tolist(), schema.names
         ),
         min_scale=estimator.min_scale,
         n_hidden=estimator.n_hidden,

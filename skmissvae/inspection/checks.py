@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp
 from sklearn.utils import check_random_state
 
 from .._utils.validation import check_minimum
-from ..tables.codecs import Mask
+from ..tables.columns import Mask
 from .comparable_columns import ComparableTable, Floats, comparable_table
 
 _FEW = 3  # rows below which every correlation is 1 or -1
@@ -199,7 +199,7 @@ def compare_imputed(
         {"column": table.names[d], "kind": table.kinds[d], **line}
         for d in np.flatnonzero(~seen.all(0))
         for line in _compared(
-            x[seen[:, d], d], completed[:, ~seen[:, d], d], table.codecs[d].levels
+            x[seen[:, d], d], completed[:, ~seen[:, d], d], table.codecs[d].categories
         )
     ]
     joint = _sums(table, x, seen)
@@ -230,9 +230,9 @@ def _statistics(table: ComparableTable, x: Floats) -> dict[tuple[str, Any, Any],
     seen, found = ~np.isnan(table.x), {}
     for d, (name, one) in enumerate(zip(table.names, table.codecs, strict=True)):
         cells = x[seen[:, d], d]
-        for code, level in enumerate(one.levels):
+        for code, level in enumerate(one.categories):
             found["share", name, level] = float((cells == code).mean())
-        if not one.levels:
+        if not one.categories:
             found["mean", name, None] = float(cells.mean())
             found["std", name, None] = float(cells.std())
             for q in (0.05, 0.95):

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ..tables.codecs import CODED, Codec, codec, is_time, missing, type_of
+from ..tables.codecs import CODED, Codec
+from ..tables.column_kinds import choose_codec
+from ..tables.columns import column_type, is_missing, is_time, missing_marker
 from ..tables.dataframes import columns_and_names
-from ..tables.parameters import missing_marker
-from ..tables.schema import TAKEN
+from ..tables.schema import MODELLED_ROLES
 
 Floats = NDArray[np.float64]
 
@@ -36,12 +37,12 @@ class ComparableTable(NamedTuple):
         found = dict(zip(self.made if names is None else names, columns, strict=False))
         pairs = zip(self.codecs, [found[name] for name in self.names], strict=True)
         return np.column_stack(
-            [one.encode(column, missing(column, np.nan)) for one, column in pairs]
+            [one.encode(column, is_missing(column, np.nan)) for one, column in pairs]
         )
 
     def pairs(self) -> list[tuple[int, int]]:
         """Return the pairs of columns of numbers."""
-        return list(combinations([d for d, one in enumerate(self.codecs) if not one.levels], 2))
+        return list(combinations([d for d, one in enumerate(self.codecs) if not one.categories], 2))
 
 
 def comparable_table(imputer: Any, X: Any, method: str) -> ComparableTable:
@@ -62,12 +63,12 @@ def comparable_table(imputer: Any, X: Any, method: str) -> ComparableTable:
         )
     marker = missing_marker(getattr(imputer, "missing_values", np.nan))
     kept, codecs, cells = [], [], []
-    for j in np.flatnonzero(report["treatment"].isin(TAKEN)).tolist():
+    for j in np.flatnonzero(report["role"].isin(MODELLED_ROLES)).tolist():
         column = columns[j]
-        if not isinstance(column, np.ndarray) and is_time(type_of(column)):
+        if not isinstance(column, np.ndarray) and is_time(column_type(column)):
             continue
-        holes, coded = missing(column, marker), report["kind"].iloc[j] in CODED
-        one = codec(str(known[j]), column, holes, "categorical" if coded else "continuous")
+        holes, coded = is_missing(column, marker), report["kind"].iloc[j] in CODED
+        one = choose_codec(str(known[j]), column, holes, "categorical" if coded else "continuous")
         numbers = one.encode(column, holes)
         if len(np.unique(numbers[~holes])) > 1:
             kept.append(j)
@@ -87,5 +88,5 @@ def comparable_table(imputer: Any, X: Any, method: str) -> ComparableTable:
         codecs=codecs,
         x=np.column_stack(cells),
         labels=labels,
-        made=report.index[~report["treatment"].isin(dropped)].tolist(),
+        made=report.index[~report["role"].isin(dropped)].tolist(),
     )

@@ -15,8 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
 from ..inference.weights import low_ess
-from ..tables.chunks import Chunks, is_table, take
-from ..tables.schema import MOST, TAKEN
+from ..tables.chunks import Chunks, is_table, take_rows
+from ..tables.column_statistics import HIGH_TAIL_SHARE
+from ..tables.schema import MODELLED_ROLES
 
 _HEAVY = 0.7  # Pareto shape above which sums of weights are not to be trusted
 
@@ -176,7 +177,7 @@ def diagnose(
     rows = X if is_table(X) else np.asarray(X)
     if len(rows) > max_rows:
         chosen = check_random_state(random_state).choice(len(rows), max_rows, replace=False)
-        rows = take(rows, np.sort(chosen))
+        rows = take_rows(rows, np.sort(chosen))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what they warn of is told here
         findings = [
@@ -192,16 +193,16 @@ def diagnose(
 
 def _columns(estimator: BaseVAE) -> Iterator[Finding]:
     report: pd.DataFrame = estimator.fit_report_
-    aside = report[~report["treatment"].isin(TAKEN)]
-    n_modelled = int((report["treatment"] == "modelled").sum())
+    aside = report[~report["role"].isin(MODELLED_ROLES)]
+    n_modelled = int((report["role"] == "modelled").sum())
     if not n_modelled:
         nothing = "There is nothing to learn from this table."
         yield Finding("columns", "problem", "no column varies.", nothing)
         return
     table = estimator._table
     names = report.index[table.modelled]
-    for low, high, level in ((_NEARLY_ALL, 1.1, "problem"), (MOST, _NEARLY_ALL, "note")):
-        far = names[(low < table.far_share) & (table.far_share <= high)]
+    for low, high, level in ((_NEARLY_ALL, 1.1, "problem"), (HIGH_TAIL_SHARE, _NEARLY_ALL, "note")):
+        far = names[(low < table.tail_share) & (table.tail_share <= high)]
         if len(far):
             yield Finding(
                 "columns",
@@ -210,14 +211,14 @@ def _columns(estimator: BaseVAE) -> Iterator[Finding]:
                 "Mend what is an error (fit_report_ tells the farthest value), or set "
                 "learn_shapes=True.",
             )
-    empty = report[(report["treatment"] == "modelled") & (report["missing_share"] > 0.95)]
+    empty = report[(report["role"] == "modelled") & (report["missing_share"] > 0.95)]
     if len(empty):
         told = f"more than 95% of {_listed(empty.index)} is missing."
         yield Finding("columns", "note", told, "What is put there is little more than a guess.")
     elif len(aside):
         told = f"{_listed(aside.index)} take no part in the model."
         yield Finding("columns", "note", told, "fit_report_ tells why.")
-    elif not (table.far_share > MOST).any():
+    elif not (table.tail_share > HIGH_TAIL_SHARE).any():
         yield Finding("columns", "ok", f"all {n_modelled} take part.")
 
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from .._utils.validation import check_minimum
 from ..estimators.imputer_base import BaseImputer
-from ..tables.codecs import Codec, Dates, Mask, Values, objects
+from ..tables.codecs import Codec, Dates
+from ..tables.column_selection import column_index
+from ..tables.columns import Column, Mask, to_objects
 from ..tables.dataframes import columns_and_names
-from ..tables.input_table import column_names
 from ..tables.missingness import missing_patterns
-from ..tables.parameters import column_index
-from ..tables.schema import TAKEN
+from ..tables.schema import MODELLED_ROLES
 from .plotting import (
     BLUE,
     GREY,
@@ -298,8 +298,8 @@ class ImputedDensityDisplay:
         pyplot(cls)
         check_minimum(1, n_imputations=n_imputations)
         source, cells, _ = fitted(imputer, BaseImputer, "imputer")._rows(X)
-        table, names = imputer._table, column_names(imputer)
-        places = _places_with_holes(imputer, cells.holes, columns)
+        table, names = imputer._table, imputer._table.names
+        places = _places_with_holes(imputer, cells.missing, columns)
         tables = imputer.impute(
             X,
             n_imputations,
@@ -310,12 +310,12 @@ class ImputedDensityDisplay:
         observed, imputed, levels = {}, {}, {}
         modelled = {int(j): d for d, j in enumerate(table.modelled)}
         for j in places:
-            name, codec, hole = names[j], table.codecs[j], cells.holes[:, j]
+            name, codec, hole = names[j], table.codecs[j], cells.missing[:, j]
             observed[name] = _cells(codec, source.columns[j], cells.observed[:, j])
-            kept = table.kept.tolist().index(j)
+            kept = table.output_columns.tolist().index(j)
             imputed[name] = np.stack([_cells(codec, one[kept], hole) for one in completed])
-            levels[name] = table.levels(modelled[table.copies.get(j, j)])
-            if codec.whole:
+            levels[name] = table.categories(modelled[table.copies.get(j, j)])
+            if codec.is_integer:
                 values = np.unique(np.append(observed[name], imputed[name]))
                 levels[name] = values.tolist() if len(values) <= _FEW_VALUES else []
         return cls(observed, imputed, levels).plot(ax, **kwargs)
@@ -361,8 +361,8 @@ class ImputedDensityDisplay:
 
 def _places_with_holes(imputer: BaseImputer, holes: Mask, columns: Any) -> list[int]:
     """Return the columns to show: those wanted, which must have holes that the model fills."""
-    names, table = column_names(imputer), imputer._table
-    modelled = np.isin(table.treatment, TAKEN)
+    names, table = imputer._table.names, imputer._table
+    modelled = np.isin(table.roles, MODELLED_ROLES)
     if columns is None:
         places = np.flatnonzero(holes.any(0) & modelled).tolist()
         if not places:
@@ -375,15 +375,15 @@ def _places_with_holes(imputer: BaseImputer, holes: Mask, columns: Any) -> list[
         raise ValueError("columns must name one column or more; got none.")
     for j in places:
         if not modelled[j] or not holes[:, j].any():
-            why = "no missing cell in X" if modelled[j] else f"no model ({table.treatment[j]})"
+            why = "no missing cell in X" if modelled[j] else f"no model ({table.roles[j]})"
             raise ValueError(f"columns names {names[j]!r}, which has {why}; leave it out.")
     return list(dict.fromkeys(places))
 
 
-def _cells(codec: Codec, column: Values, where: Mask) -> NDArray[Any]:
+def _cells(codec: Codec, column: Column, where: Mask) -> NDArray[Any]:
     """Return cells of a column: levels, dates or numbers."""
-    if codec.levels:
-        return objects(column)[where]
+    if codec.categories:
+        return to_objects(column)[where]
     numbers = codec.encode(column, ~where)[where]
     if isinstance(codec, Dates):
         return numbers.astype("timedelta64[us]" if codec.is_duration else "datetime64[us]")

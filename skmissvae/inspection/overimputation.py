@@ -17,8 +17,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._utils.validation import check_minimum
-from ..tables.codecs import Mask
-from ..tables.dataframes import without
+from ..tables.columns import Mask
+from ..tables.dataframes import hide_cells
 from ..tables.missingness import borrowed_masks
 from .comparable_columns import ComparableTable, Floats, comparable_table
 from .plotting import BLUE, GREY, RED, axes_of, despine, pyplot, style_of_lines
@@ -454,7 +454,7 @@ def _judged(
         return []
     hidden = np.zeros((len(gone), len(imputer.fit_report_)), dtype=bool)
     hidden[:, table.places] = gone
-    holed = without(X, hidden)
+    holed = hide_cells(X, hidden)
     if refit:
         unset = imputer.get_params().get("random_state", seed) is None
         imputer = clone(imputer).set_params(**({"random_state": seed} if unset else {})).fit(holed)

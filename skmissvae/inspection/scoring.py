@@ -11,8 +11,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from .._utils.validation import check_minimum, real
-from ..tables.codecs import Mask, Numbers, Values, codec, is_time, missing, objects, type_of
-from ..tables.dataframes import columns_and_names, without
+from ..tables.codecs import Numbers
+from ..tables.column_kinds import choose_codec
+from ..tables.columns import Column, Mask, column_type, is_missing, is_time, to_objects
+from ..tables.dataframes import columns_and_names, hide_cells
 
 
 class HiddenCellScorer(BaseEstimator):
@@ -86,13 +88,13 @@ class HiddenCellScorer(BaseEstimator):
         check_minimum(1, n_repeats=self.n_repeats)
         columns, names = columns_and_names(X)
         truth = [_cells(column) for column in columns]
-        observed = np.column_stack([~missing(column, np.nan) for column in columns])
+        observed = np.column_stack([~is_missing(column, np.nan) for column in columns])
         scale = np.array([_scale(*args) for args in zip(columns, truth, observed.T, strict=True)])
         rng = check_random_state(self.random_state)
         errors: list[NDArray[np.float64]] = []
         for _ in range(self.n_repeats):
             hidden = observed & (scale > 0) & (rng.uniform(size=observed.shape) < self.fraction)
-            imputed = _imputed_columns(estimator, without(X, hidden), len(columns), names)
+            imputed = _imputed_columns(estimator, hide_cells(X, hidden), len(columns), names)
             for j, cells in enumerate(imputed):
                 if truth[j].dtype != object:
                     cells = _to_numbers(cells)
@@ -123,20 +125,19 @@ def _imputed_columns(
     return [_cells(column) for column in columns]
 
 
-def _cells(column: Values) -> np.ndarray:
+def _cells(column: Column) -> np.ndarray:
     """Return the cells as numbers, NaN where missing, or as objects."""
     if isinstance(column, nw.Series) and not column.dtype.is_numeric():
-        return objects(column)
-    is_missing = missing(column, np.nan)
-    return Numbers("continuous", whole=False).encode(column, is_missing)
+        return to_objects(column)
+    return Numbers("continuous", is_integer=False).encode(column, is_missing(column, np.nan))
 
 
-def _scale(column: Values, cells: np.ndarray, observed: Mask) -> float:
+def _scale(column: Column, cells: np.ndarray, observed: Mask) -> float:
     """Return the standard deviation of numbers, 1 for categories, and 0 for excluded columns.
 
     Dates, row identifiers and constant columns are excluded.
     """
-    if isinstance(column, nw.Series) and is_time(type_of(column)):
+    if isinstance(column, nw.Series) and is_time(column_type(column)):
         return 0.0
     if _is_identifier(column, observed):
         return 0.0
@@ -149,11 +150,11 @@ def _scale(column: Values, cells: np.ndarray, observed: Mask) -> float:
     return float(size * np.std(values / size))
 
 
-def _is_identifier(column: Values, observed: Mask) -> bool:
+def _is_identifier(column: Column, observed: Mask) -> bool:
     """Return whether imputers treat an integer column of a data frame as row identifiers."""
     if not (isinstance(column, nw.Series) and column.dtype.is_integer()):
         return False
-    return codec("", column, ~observed, None).kind == "identifier"
+    return choose_codec("", column, ~observed, None).kind == "identifier"
 
 
 def _to_numbers(cells: np.ndarray) -> np.ndarray:

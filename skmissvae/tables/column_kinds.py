@@ -1,79 +1,334 @@
-"""The kind of each column: from its data type, its values and the parameters."""
+"""The kind of each column, and with it the codec: from parameters, data type and values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
+import narwhals as nw
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from .codecs import KINDS, Codec, codec, is_numeric, missing
+from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported
+from .column_selection import column_index
+from .columns import (
+    Column,
+    Mask,
+    category_order,
+    column_type,
+    holds_numbers,
+    is_missing,
+    is_time,
+    missing_marker,
+    to_floats,
+    to_objects,
+)
 from .input_table import InputTable
-from .parameters import column_index, missing_marker
+
+# Rows from which on consecutive integers are taken for row identifiers, and two distinct
+# fractions for categories.
+_MIN_ROWS = 20
+
+
+# Range of row identifiers, at most, as a multiple of the number of rows: a subset of a table does
+# not have all of the identifiers.
+_MAX_RANGE = 5
+
+
+_DAY = 86_400_000_000  # microseconds
+
+
+_N_LISTED = 5  # categories that an error message lists
+
+
+_REQUIREMENTS = {
+    "continuous": "numbers",
+    "integer": "integers",
+    "count": "integers of 0 or more",
+}
 
 
 def choose_codecs(
     source: InputTable,
-    names: Sequence[str],
+    names: Sequence[Any],
     missing_values: Any,
     feature_kinds: Mapping[Any, str] | None,
     categorical_features: Any,
     likelihood: Any,
 ) -> list[Codec]:
-    """Return how each column becomes numbers.
+    """Return the codec of each column.
 
     Parameters
     ----------
     source : InputTable
-        The table to learn from.
+        The table at fit.
     names : sequence of str
         Names of the columns.
     missing_values, feature_kinds, categorical_features, likelihood : object
         The parameters of these names.
     """
-    wanted: dict[int, str | None] = dict.fromkeys(range(len(names)))
-    if isinstance(likelihood, Mapping):  # a model of numbers wants numbers
-        for column, model in likelihood.items():
-            j = column_index(column, names, "likelihood")
-            if model != "bernoulli" and is_numeric(source.columns[j]):
-                wanted[j] = "continuous"
-    categorical = _chosen(categorical_features, names)
-    wanted |= dict.fromkeys(categorical, "categorical")
-    named: dict[int, Any] = {}
-    for column, kind in (feature_kinds or {}).items():
-        if kind not in KINDS:
-            raise ValueError(
-                f"Parameter 'feature_kinds' calls column {column!r} {kind!r}, which is none of "
-                f"{', '.join(map(repr, KINDS))}."
-            )
-        j = column_index(column, names, "feature_kinds")
-        if j in named:
-            raise ValueError(
-                f"Parameter 'feature_kinds' names column {names[j]!r} twice, as {named[j]!r} and "
-                f"as {column!r}; leave one of them out."
-            )
-        if j in categorical and kind in ("continuous", "count", "integer"):
-            raise ValueError(
-                f"Parameter 'feature_kinds' calls column {names[j]!r} {kind!r}, and "
-                "'categorical_features' calls it categorical; leave one of them out."
-            )
-        named[j], wanted[j] = column, kind
+    kinds = _declared_kinds(source, names, feature_kinds, categorical_features, likelihood)
     marker = missing_marker(missing_values)
     return [
-        codec(names[j], column, missing(column, marker), wanted[j])
+        choose_codec(names[j], column, is_missing(column, marker), kinds.get(j))
         for j, column in enumerate(source.columns)
     ]
 
 
-def _chosen(categorical_features: Any, names: Sequence[str]) -> list[int]:
-    if categorical_features is None or isinstance(categorical_features, str):
-        return []  # "from_dtype": types tell
-    chosen = np.asarray(categorical_features)
-    if chosen.dtype == bool:
-        if len(chosen) != len(names):
+def _declared_kinds(
+    source: InputTable,
+    names: Sequence[Any],
+    feature_kinds: Mapping[Any, str] | None,
+    categorical_features: Any,
+    likelihood: Any,
+) -> dict[int, str]:
+    """Return the kinds that follow from the parameters, by position of the column."""
+    kinds: dict[int, str] = {}
+    if isinstance(likelihood, Mapping):  # a likelihood of numbers needs a column of numbers
+        for column, model in likelihood.items():
+            j = column_index(column, names, "likelihood")
+            values = source.columns[j]
+            if model != "bernoulli" and (
+                isinstance(values, np.ndarray) or values.dtype.is_numeric()
+            ):
+                kinds[j] = "continuous"
+    categorical = _categorical_columns(categorical_features, names)
+    kinds |= dict.fromkeys(categorical, "categorical")
+    keys: dict[int, Any] = {}
+    for column, kind in (feature_kinds or {}).items():
+        if kind not in KINDS:
             raise ValueError(
-                f"Parameter 'categorical_features' is a mask of {len(chosen)} columns, but X has "
-                f"{len(names)}."
+                f"Parameter 'feature_kinds' calls column {column!r} {kind!r}; choose one of "
+                f"{', '.join(map(repr, KINDS))}."
             )
-        return np.flatnonzero(chosen).tolist()
-    return [column_index(column, names, "categorical_features") for column in chosen.tolist()]
+        j = column_index(column, names, "feature_kinds")
+        if j in keys:
+            raise ValueError(
+                f"Parameter 'feature_kinds' names column {names[j]!r} twice, as {keys[j]!r} and "
+                f"as {column!r}; remove one of them."
+            )
+        if j in categorical and kind in ("continuous", "count", "integer"):
+            raise ValueError(
+                f"Parameter 'feature_kinds' calls column {names[j]!r} {kind!r}, but "
+                "'categorical_features' calls it categorical; remove one of them."
+            )
+        keys[j], kinds[j] = column, kind
+    return kinds
+
+
+def _categorical_columns(categorical_features: Any, names: Sequence[Any]) -> list[int]:
+    """Return the positions of the columns that ``categorical_features`` names."""
+    if categorical_features is None or isinstance(categorical_features, str):
+        return []  # "from_dtype"
+    columns = np.asarray(categorical_features)
+    if columns.dtype == bool:
+        if len(columns) != len(names):
+            raise ValueError(
+                f"Parameter 'categorical_features' is a mask of {len(columns)} columns, but X has "
+                f"{len(names)}; give one entry for each column."
+            )
+        return np.flatnonzero(columns).tolist()
+    return [column_index(column, names, "categorical_features") for column in columns.tolist()]
+
+
+def choose_codec(name: Any, column: Column, missing: Mask, kind: str | None) -> Codec:
+    """Return the codec of a column.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column, for errors.
+    column : Series or ndarray of shape (N,)
+        The column.
+    missing : ndarray of shape (N,)
+        Which of its cells are missing.
+    kind : str or None
+        Kind that the user declares; None infers it from the column.
+    """
+    if isinstance(column, nw.Series) and is_time(column_type(column)):
+        return _dates(name, column, missing, kind)
+    if isinstance(column, nw.Series) and not _is_supported(column, missing):
+        return Unsupported()
+    if kind in CODED:
+        return _categories(name, column, missing, kind)
+    if kind is not None:
+        return _numbers(name, column, missing, kind)
+    if not isinstance(column, nw.Series):
+        return Numbers("continuous", is_integer=False)  # an array has one type for all columns
+    if not holds_numbers(column, missing):
+        _refuse_strings_among_numbers(name, column, missing)
+        return _categories(name, column, missing, None)
+    return _inferred_numbers(name, column, missing)
+
+
+def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
+    """Return the codec of a column of numbers whose kind nobody declares."""
+    dtype, numbers = column_type(column), to_floats(column, missing)[~missing]
+    # from this size on a floating-point type has no fractions
+    no_fractions = 2.0 ** (23 if dtype == nw.Float32 else 52)
+    is_integer = dtype.is_integer() or bool(
+        len(numbers)
+        and np.abs(numbers).min() < no_fractions
+        and (numbers == np.rint(numbers)).all()
+    )
+    values = np.unique(numbers)
+    codec: Codec
+    if len(values) == 2 and (is_integer or len(numbers) >= _MIN_ROWS):
+        codec = _categories(name, column, missing, "binary")
+        codec.is_inferred = True
+        return codec
+    if not is_integer:
+        return Numbers("continuous", is_integer=False)
+    if dtype.is_integer() and _are_row_identifiers(numbers, len(missing)):
+        return Numbers("identifier", is_integer=True)
+    codec = Numbers("count" if (values >= 0).all() else "integer", is_integer=True)
+    codec.is_inferred = True
+    return codec
+
+
+def _are_row_identifiers(numbers: NDArray[np.float64], n_rows: int) -> bool:
+    """Return whether integers look like row identifiers: all distinct, in a narrow range."""
+    if not len(numbers) == n_rows >= _MIN_ROWS or np.ptp(numbers) > _MAX_RANGE * n_rows:
+        return False
+    return len(np.unique(numbers)) == n_rows
+
+
+def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dates:
+    dtype = column_type(column)
+    if kind not in (None, "continuous"):
+        raise ValueError(
+            f"Parameter 'feature_kinds' calls column {name!r} {kind!r}, but it holds {dtype}; "
+            "choose 'continuous'."
+        )
+    # a complete column is not modelled: other columns seldom depend on the date itself
+    codec = Dates(kind or ("continuous" if missing.any() else "date"), dtype)
+    numbers = codec.encode(column, missing)[~missing]
+    step = 1
+    while step * 1000 <= 1_000_000 and (numbers % (step * 1000) == 0).all():
+        step *= 1000
+    codec.resolution = _DAY if len(numbers) and (numbers % _DAY == 0).all() else step
+    return codec
+
+
+def _is_supported(column: nw.Series, missing: Mask) -> bool:
+    """Return whether a column holds numbers, strings, booleans or categories."""
+    dtype = column_type(column)
+    if dtype in (nw.String, nw.Categorical, nw.Boolean) or dtype == nw.Enum or dtype.is_numeric():
+        return True
+    if dtype == nw.Object or dtype == nw.Unknown:
+        supported, unordered = (str, bool, Number, np.generic), (complex, np.complexfloating)
+        return all(
+            isinstance(cell, supported) and not isinstance(cell, unordered)
+            for cell in to_objects(column)[np.flatnonzero(~missing)]
+        )
+    return False
+
+
+def _refuse_strings_among_numbers(name: Any, column: nw.Series, missing: Mask) -> None:
+    """Raise where a column of objects holds both numbers and strings."""
+    if column_type(column) != nw.Object:
+        return
+    cells = to_objects(column)
+    strings = [i for i in np.flatnonzero(~missing) if isinstance(cells[i], str)]
+    if 0 < len(strings) < (~missing).sum():
+        # a string that cannot be read as a number is more likely to be the error
+        not_numeric = [i for i in strings if not can_be_read(cells[i], finite_number)]
+        i = (not_numeric or strings)[0]
+        remedy = (
+            f"mark it missing (missing_values={cells[i]!r})" if not_numeric else "make it a number"
+        )
+        raise ValueError(
+            f"Column {name!r} holds {cells[i]!r} in row {i}, but numbers in other rows; correct "
+            f"it, {remedy} (pandas.to_numeric(errors='coerce') does this for the whole column), "
+            "or make all of them strings if they are categories."
+        )
+
+
+def finite_number(text: str) -> float:
+    """Return the number that a string holds; raise ValueError for others, "nan" and "inf"."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def can_be_read(value: Any, read: Callable[[str], Any]) -> bool:
+    """Return whether a value is a string that a function can read."""
+    if not isinstance(value, str) or "_" in value:  # Python reads 2_011 as a number
+        return False
+    try:
+        read(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(name: Any, column: Column, missing: Mask, kind: str) -> Numbers:
+    """Return the codec of a column that the user declares one of numbers."""
+    is_number = isinstance(column, np.ndarray) or holds_numbers(column, missing)
+    cells = to_floats(column, missing) if is_number else to_objects(column)
+    wrong = [
+        value
+        for value in cells[~missing].tolist()
+        if not is_number
+        or (kind != "continuous" and value != round(value))
+        or (kind == "count" and value < 0)
+    ]
+    if wrong:
+        conversion = "convert it (pandas.to_numeric), or " if isinstance(wrong[0], str) else ""
+        raise ValueError(
+            f"Parameter 'feature_kinds' calls column {name!r} {kind!r}, which needs "
+            f"{_REQUIREMENTS[kind]}, but it holds {wrong[0]!r}; {conversion}choose another of "
+            f"{', '.join(map(repr, KINDS))}."
+        )
+    has_integer_type = isinstance(column, nw.Series) and column.dtype.is_integer()
+    return Numbers(kind, is_integer=has_integer_type or kind != "continuous")
+
+
+def _categories(name: Any, column: Column, missing: Mask, kind: str | None) -> Categories:
+    """Return the codec of a column of categories; a kind of None is inferred."""
+    observed = set(to_objects(column)[~missing].tolist())
+    order = category_order(column)
+    if order is not None:
+        categories = [category for category in order if category in observed]
+    else:
+        categories = sorted(observed, key=_sort_key)
+    _check_categories(name, categories, kind, has_order=order is not None)
+    is_declared = kind is not None or order is not None or column.dtype == nw.Categorical
+    if len(categories) == 2:
+        kind = "binary"  # the three kinds have the same model for two categories
+    elif kind is None:
+        is_identifier = 2 < len(categories) == (~missing).sum()
+        kind = "ordinal" if _is_ordered(column) else "categorical"
+        kind = "identifier" if is_identifier else kind
+    return Categories(kind, categories, is_declared)
+
+
+def _check_categories(name: Any, categories: list[Any], kind: str | None, has_order: bool) -> None:
+    """Raise where the categories of a column do not fit the kind that the user declares."""
+    if kind == "ordinal" and not has_order and any(isinstance(c, str) for c in categories):
+        raise ValueError(
+            f"Parameter 'feature_kinds' calls column {name!r} 'ordinal', but its values are "
+            "strings without an order; give it an ordered type "
+            "(pandas.CategoricalDtype([...], ordered=True), polars.Enum([...])) or numbers."
+        )
+    if kind == "binary" and len(categories) > 2:
+        listed = ", ".join(map(repr, categories[:_N_LISTED]))
+        raise ValueError(
+            f"Parameter 'feature_kinds' calls column {name!r} 'binary', but it has "
+            f"{len(categories)} values: {listed}{', ...' if len(categories) > _N_LISTED else ''}; "
+            "choose 'categorical' or 'ordinal'."
+        )
+
+
+def _is_ordered(column: Column) -> bool:
+    """Return whether a column has an ordered Categorical type of pandas."""
+    dtype = getattr(nw.to_native(column, pass_through=True), "dtype", None)
+    return isinstance(dtype, pd.CategoricalDtype) and bool(dtype.ordered)
+
+
+def _sort_key(category: Any) -> tuple[bool, Any]:
+    return isinstance(category, str), category

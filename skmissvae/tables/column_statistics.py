@@ -9,55 +9,78 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .codecs import Codec, Floats, Mask
+from .codecs import Codec
+from .columns import Floats, Mask
 
-_ROUNDING = 2  # units of the last place by which one value can seem several
-
-
-_ALIKE = 20.0  # rows, and nats that the cells of both must tell, before two columns are copies
-
-
-_COMPARED = 64  # rows that tell most columns apart before whole ones are compared
+#: Share of a column's variance from its farthest 1% of cells, above which it is reported.
+HIGH_TAIL_SHARE = 0.5
 
 
-FEW_CODES = 10  # whole numbers that may be codes
+_ROUNDING = 2  # units in the last place by which equal values may differ
 
 
-_ENOUGH_CELLS = 50  # cells of a column, of which a hundredth can be told
+# Rows in which both columns are observed, and nats of information in them, that copies need.
+_MIN_EVIDENCE = 20.0
 
 
-_FEWEST_CELLS, _MOST_BY_ONE = 10, 0.9  # of fewer, one of which must make more
+_N_COMPARED = 64  # rows compared first: enough to rule out most pairs of columns
 
 
-_QUARTILES = 1.349  # standard deviations between those of a Normal
+_MIN_CELLS = 50  # cells of a column whose farthest 1% is a meaningful share
+
+
+# Columns of fewer cells, but at least so many, have a tail share if it is above the limit.
+_MIN_CELLS_OF_OUTLIER, _MIN_OUTLIER_SHARE = 10, 0.9
+
+
+_QUARTILE_RANGE = 1.349  # interquartile range of a Normal in standard deviations
 
 
 def most_frequent(values: NDArray[np.floating]) -> float:
-    """Return the most frequent value, the middle one of those that are equally so."""
-    found, counts = np.unique(values, return_counts=True)
-    most = found[counts == counts.max()]
-    return float(most[(len(most) - 1) // 2])
+    """Return the most frequent value; among ties, the middle one."""
+    distinct, counts = np.unique(values, return_counts=True)
+    modes = distinct[counts == counts.max()]
+    return float(modes[(len(modes) - 1) // 2])
 
 
 def find_copies(
     X: Floats, observed: Mask, varies: NDArray[np.intp], codecs: Sequence[Codec]
 ) -> dict[int, int]:
-    """Return the columns that equal an earlier one wherever both are seen, mostly together."""
-    found: dict[int, int] = {}
-    part = np.linspace(0, len(X) - 1, min(len(X), _COMPARED)).astype(int)
-    few, few_seen = X[part], observed[part]
+    """Return pairs of a column and an earlier one of which it is a copy.
+
+    Copies agree in all rows in which both are observed. These must be half of the rows in which
+    either is, and so many that agreement by chance can be ruled out.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, n_features)
+        The table.
+    observed : ndarray of shape (N, n_features)
+        Mask of its observed cells.
+    varies : ndarray of int
+        Positions of the columns to compare.
+    codecs : sequence of Codec
+        Codec of each column.
+    """
+    copies: dict[int, int] = {}
+    sample = np.linspace(0, len(X) - 1, min(len(X), _N_COMPARED)).astype(int)
+    X_sample, observed_sample = X[sample], observed[sample]
     for place, j in enumerate(varies):
-        earlier = np.array([i for i in varies[:place] if i not in found], dtype=int)
-        differ = (few[:, earlier] != few[:, [j]]) & few_seen[:, earlier] & few_seen[:, [j]]
+        earlier = np.array([i for i in varies[:place] if i not in copies], dtype=int)
+        differ = X_sample[:, earlier] != X_sample[:, [j]]
+        differ &= observed_sample[:, earlier] & observed_sample[:, [j]]
         for i in earlier[~differ.any(0)]:
             both = observed[:, i] & observed[:, j]
-            enough = both.sum() >= max(0.5 * (observed[:, i] | observed[:, j]).sum(), _ALIKE)
-            alike = codecs[i].kind == codecs[j].kind and codecs[i].levels == codecs[j].levels
-            same = enough and alike and (X[both, i] == X[both, j]).all()
-            if same and both.sum() * _entropy(X[both, i]) >= _ALIKE:  # and not by chance
-                found[int(j)] = int(i)
+            either = observed[:, i] | observed[:, j]
+            is_enough = both.sum() >= max(0.5 * either.sum(), _MIN_EVIDENCE)
+            same_type = (
+                codecs[i].kind == codecs[j].kind and codecs[i].categories == codecs[j].categories
+            )
+            is_equal = is_enough and same_type and (X[both, i] == X[both, j]).all()
+            if is_equal and both.sum() * _entropy(X[both, i]) >= _MIN_EVIDENCE:
+                copies[int(j)] = int(i)
                 break
-    return found
+    return copies
 
 
 def _entropy(values: NDArray[np.floating]) -> float:
@@ -66,31 +89,34 @@ def _entropy(values: NDArray[np.floating]) -> float:
     return float(-(share * np.log(share)).sum())
 
 
-def far_share_of(x: NDArray[np.float64]) -> float:
-    """Return the share of the sum of squares that the farthest 1% of the cells make, or one."""
-    if len(x) < _FEWEST_CELLS:
+def tail_share(x: NDArray[np.float64]) -> float:
+    """Return the share of the sum of squares from the largest 1% of cells, at least one cell.
+
+    Short columns have a share of 0, unless it is close to 1.
+    """
+    if len(x) < _MIN_CELLS_OF_OUTLIER:
         return 0.0
     squares = np.sort(x**2)
     share = float(squares[-math.ceil(0.01 * len(x)) :].sum() / squares.sum())
-    return share if len(x) >= _ENOUGH_CELLS or share > _MOST_BY_ONE else 0.0
+    return share if len(x) >= _MIN_CELLS or share > _MIN_OUTLIER_SHARE else 0.0
 
 
-def has_one_value(a: Floats, b: Floats, dtype: Any) -> Mask:
-    """Tell which values are one but for rounding."""
+def equal_up_to_rounding(a: Floats, b: Floats, dtype: Any) -> Mask:
+    """Return which values are equal up to rounding errors of a type."""
     size = np.nan_to_num(np.maximum(np.abs(a), np.abs(b)), posinf=0.0)
     unit = np.spacing(size.astype(dtype)).astype(np.float64)
-    # halves: their difference is in range whatever the units
+    # differences of halves do not overflow
     return np.asarray(np.abs(0.5 * b - 0.5 * a) <= 0.5 * _ROUNDING * unit)
 
 
-def middle_half(x: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the median, and the deviation that a Normal with the same middle half would have.
+def robust_location_scale(x: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the median and the standard deviation of a Normal with the same quartiles.
 
-    Where that half is a pile of a value they are those of the other cells.
+    If the quartiles are equal, they are computed without the most frequent value.
     """
     low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
     if low == high:
         values, counts = np.unique(x, return_counts=True)
         rest = x[x != values[counts.argmax()]]
         low, middle, high = np.quantile(rest, [0.25, 0.5, 0.75]) if len(rest) else (low,) * 3
-    return float(middle), float(high - low) / _QUARTILES
+    return float(middle), float(high - low) / _QUARTILE_RANGE

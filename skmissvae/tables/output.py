@@ -1,7 +1,9 @@
-"""Completed tables in the container and the data types of the input."""
+"""Completed and sampled tables, in the container and the data types of the input."""
 
 from __future__ import annotations
 
+import decimal
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,85 +12,227 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .codecs import Codec, Floats, Mask, columns_of
-from .dataframes import fill, like
+from .codecs import Codec
+from .columns import Floats, Mask, column_type, columns_of
 from .input_table import InputTable
 
 
-def restore(
+def complete_table(
     source: InputTable,
     codecs: Sequence[Codec],
     numbers: Iterable[Floats],
-    filled: Mask,
-    kept: Sequence[int],
-    extra: Mapping[str, np.ndarray],
+    imputed: Mask,
+    output_columns: Sequence[int],
+    indicators: Mapping[str, np.ndarray],
     template: InputTable,
 ) -> Any:
-    """Return the table with some cells filled: its container, index, order and types.
+    """Return a table with imputed cells, in the container, index and types of the input.
 
     Parameters
     ----------
     source : InputTable
         The table.
     codecs : sequence of Codec
-        How numbers become cells.
+        Codec of each column.
     numbers : iterable of ndarray
-        Of each kept column, a number for every cell of it that is filled.
-    filled : ndarray of shape (n_samples, n_features)
-        Which cells are filled.
-    kept : sequence of int
-        Columns that come back.
-    extra : mapping of str to ndarray of shape (n_samples,)
-        Columns to put beside them.
+        For each output column, a number for each of its imputed cells.
+    imputed : ndarray of shape (n_samples, n_features)
+        Which cells are imputed.
+    output_columns : sequence of int
+        Columns of the input that the output has.
+    indicators : mapping of str to ndarray of shape (n_samples,)
+        Further columns.
     template : InputTable
-        The table at fit, whose types columns without any cell get.
+        The table at fit, whose types apply to columns without any observed cell.
     """
     if source.frame is None:
-        words = any(isinstance(level, str) for j in kept for level in codecs[j].levels)
-        table = np.empty((source.n_rows, len(kept)), object if words else source.dtype)
-        for place, (j, found) in enumerate(zip(kept, numbers, strict=True)):
+        has_strings = any(
+            isinstance(category, str) for j in output_columns for category in codecs[j].categories
+        )
+        dtype = object if has_strings else source.dtype
+        table = np.empty((source.n_rows, len(output_columns)), dtype)
+        for place, (j, values) in enumerate(zip(output_columns, numbers, strict=True)):
             table[:, place] = source.columns[j]
-            table[filled[:, j], place] = codecs[j].decode(found)
-        flags = [column[:, None].astype(table.dtype) for column in extra.values()]
+            table[imputed[:, j], place] = codecs[j].decode(values)
+        flags = [column[:, None].astype(table.dtype) for column in indicators.values()]
         return np.hstack([table, *flags]) if flags else table
     columns = []
-    for j, found in zip(kept, numbers, strict=True):
-        column = source.columns[j]
-        assert isinstance(column, nw.Series), "of a frame"
-        at_fit = template.columns[j]
-        known = at_fit if isinstance(at_fit, nw.Series) else None
-        columns.append(fill(column, filled[:, j], codecs[j].decode(found), known))
-    return _together(source, columns, extra)
+    for j, values in zip(output_columns, numbers, strict=True):
+        column, at_fit = source.columns[j], template.columns[j]
+        assert isinstance(column, nw.Series), "a column of a data frame"
+        column_at_fit = at_fit if isinstance(at_fit, nw.Series) else None
+        columns.append(_fill(column, imputed[:, j], codecs[j].decode(values), column_at_fit))
+    return _join_columns(source, columns, indicators)
 
 
-def create(
-    template: InputTable, codecs: Sequence[Codec], numbers: NDArray[np.float64], kept: Iterable[int]
+def create_table(
+    template: InputTable,
+    codecs: Sequence[Codec],
+    numbers: NDArray[np.float64],
+    output_columns: Iterable[int],
 ) -> Any:
-    """Return a table of numbers' cells, like the template: (n, n_features)."""
-    kept = list(kept)
+    """Return a new table like the template, whose cells the numbers (n, n_features) stand for."""
+    output_columns = list(output_columns)
     if template.frame is None:
-        table = np.empty((len(numbers), len(kept)), template.dtype)
-        for place, j in enumerate(kept):
+        table = np.empty((len(numbers), len(output_columns)), template.dtype)
+        for place, j in enumerate(output_columns):
             table[:, place] = codecs[j].decode(numbers[:, j])
         return table
-    describe_cells = columns_of(template.frame)
-    columns = [like(describe_cells[j], codecs[j].decode(numbers[:, j])) for j in kept]
-    return _together(template, columns, {})
+    at_fit = columns_of(template.frame)
+    columns = [_new_column(at_fit[j], codecs[j].decode(numbers[:, j])) for j in output_columns]
+    return _join_columns(template, columns, {})
 
 
-def _together(source: InputTable, columns: list[Any], extra: Mapping[str, np.ndarray]) -> Any:
-    assert source.frame is not None, "a frame"
-    whole = nw.to_native(source.frame)
-    if not isinstance(whole, pd.DataFrame):
+def _join_columns(
+    source: InputTable, columns: list[Any], indicators: Mapping[str, np.ndarray]
+) -> Any:
+    """Return a data frame of columns, or an array of objects if the user passed one."""
+    assert source.frame is not None, "a data frame"
+    input_frame = nw.to_native(source.frame)
+    if not isinstance(input_frame, pd.DataFrame):
         backend = source.frame.implementation
-        flags = [nw.new_series(name, flag, backend=backend) for name, flag in extra.items()]
-        # whole columns, whatever their type: from_dict makes nonsense of polars' objects
-        return type(whole)([nw.to_native(column) for column in (*columns, *flags)])
-    native = [nw.to_native(column) for column in columns]
-    index = native[0].index if native else whole.index
-    # by place: names of pandas' columns can be anything
-    frame = pd.DataFrame(dict(enumerate([*native, *extra.values()])), index=index)
-    frame.columns = pd.Index([*(column.name for column in native), *extra])
-    if not extra and len(native) == whole.shape[1]:
-        frame.columns = whole.columns
+        flags = [nw.new_series(name, flag, backend=backend) for name, flag in indicators.items()]
+        return type(input_frame)([nw.to_native(column) for column in (*columns, *flags)])
+    series = [nw.to_native(column) for column in columns]
+    index = series[0].index if series else input_frame.index
+    # by position, since names of pandas' columns can be any object
+    frame = pd.DataFrame(dict(enumerate([*series, *indicators.values()])), index=index)
+    frame.columns = pd.Index([*(column.name for column in series), *indicators])
+    if not indicators and len(series) == input_frame.shape[1]:
+        frame.columns = input_frame.columns
     return frame if source.dtype is None else frame.to_numpy(dtype=source.dtype)
+
+
+def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series | None) -> nw.Series:
+    """Return the column with other values in some cells, of the same type and index.
+
+    Parameters
+    ----------
+    column : Series
+        The column.
+    imputed : ndarray of shape (N,)
+        Cells to fill.
+    cells : sequence of length imputed.sum()
+        Their values.
+    at_fit : Series or None
+        The column at fit. A column without any observed cell gets its type.
+    """
+    if not imputed.any():
+        return column
+    native = nw.to_native(column)
+    if imputed.all() and at_fit is not None and column_type(at_fit) != column_type(column):
+        same_library = at_fit.implementation == column.implementation
+        filled = (
+            _new_column(at_fit.alias(column.name), cells)
+            if same_library
+            else _new_column_across_libraries(column, cells, at_fit)
+        )
+        if isinstance(native, pd.Series):
+            return nw.from_native(nw.to_native(filled).set_axis(native.index), series_only=True)
+        return filled
+    if at_fit is not None and _should_widen(column, cells, at_fit):
+        column = column.cast(at_fit.dtype)
+        native = nw.to_native(column)
+    if not isinstance(native, pd.Series):
+        return column.scatter(np.flatnonzero(imputed).tolist(), _new_column(column, cells))
+    return _fill_pandas(column, native, imputed, cells)
+
+
+def _fill_pandas(column: nw.Series, native: pd.Series, imputed: Mask, cells: Any) -> nw.Series:
+    if isinstance(native.dtype, pd.SparseDtype):  # sparse arrays do not support assignment
+        dense = np.array(native)
+        dense[imputed] = np.array(nw.to_native(_new_column(column, cells)))
+        sparse = pd.Series(dense, native.index, name=native.name).astype(native.dtype)
+        return nw.from_native(sparse, series_only=True)
+    values = native.array.copy()
+    if isinstance(native.dtype, pd.CategoricalDtype):
+        new = [c for c in dict.fromkeys(cells) if c not in native.cat.categories]
+        values = native.cat.add_categories(new).array.copy() if new else values
+    values[imputed] = nw.to_native(_new_column(column, cells)).array
+    # without a dtype pandas would infer the type of an array of objects
+    dtype = values.dtype if isinstance(values.dtype, pd.CategoricalDtype) else native.dtype
+    filled = pd.Series(values, dtype=dtype, index=native.index, name=native.name)
+    return nw.from_native(filled, series_only=True)
+
+
+def _should_widen(column: nw.Series, cells: Any, at_fit: nw.Series) -> bool:
+    """Return whether only the integer type at fit, not the column's, can hold all values."""
+    dtype, dtype_at_fit = column.dtype, at_fit.dtype
+    if not (dtype.is_integer() and dtype_at_fit.is_integer() and isinstance(cells, np.ndarray)):
+        return False
+    own, wider = np.iinfo(_numpy_name(dtype)), np.iinfo(_numpy_name(dtype_at_fit))
+    if not ((cells < own.min).any() or (cells > own.max).any()):
+        return False
+    observed = column.drop_nulls()
+    ends: list[float] = [int(observed.min()), int(observed.max())] if len(observed) else []
+    ends += [float(cells.min()), float(cells.max())]
+    return own != wider and all(wider.min <= end <= wider.max for end in ends)
+
+
+def _new_column(column: nw.Series, cells: Any) -> nw.Series:
+    """Return a column of the same name and type with other cells."""
+    native: Any = nw.to_native(column)
+    if isinstance(native, pd.Series):
+        return nw.from_native(_new_series(native, cells), series_only=True)
+    dtype: Any = column.dtype
+    if dtype.is_integer() and isinstance(cells, np.ndarray):
+        cells = _clip_to_integers(cells, _numpy_name(dtype))
+    new = nw.new_series(column.name, list(cells), backend=column.implementation)
+    if dtype == nw.Datetime and dtype.time_zone:
+        return new.dt.convert_time_zone(dtype.time_zone).cast(dtype)
+    # by polars itself, since narwhals does not have all of its types
+    return nw.from_native(nw.to_native(new).cast(native.dtype), series_only=True)
+
+
+def _new_series(series: Any, cells: Any) -> pd.Series:
+    """Return a pandas series of the same name and type with other cells."""
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        new = [c for c in dict.fromkeys(cells) if c is not None and c not in dtype.categories]
+        dtype = pd.CategoricalDtype([*dtype.categories, *new], dtype.ordered)
+    if pd.api.types.is_integer_dtype(dtype) and isinstance(cells, np.ndarray):
+        numpy_dtype = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
+        cells = _clip_to_integers(cells, numpy_dtype)
+    if pd.api.types.is_object_dtype(dtype) and isinstance(cells, np.ndarray):
+        cells = _numbers_like(cells, series[series.notna()])
+    if getattr(dtype, "tz", None) is not None:
+        cells = pd.to_datetime(cells, utc=True).tz_convert(dtype.tz)
+    return pd.Series(cells, dtype=dtype, name=series.name)
+
+
+def _new_column_across_libraries(column: nw.Series, cells: Any, at_fit: nw.Series) -> nw.Series:
+    """Return a column of cells in its own library, of the type at fit where both have it."""
+    dtype: Any = at_fit.dtype
+    if dtype.is_integer() and isinstance(cells, np.ndarray):
+        cells = _clip_to_integers(cells, _numpy_name(dtype))
+    values = cells.tolist() if isinstance(cells, np.ndarray) else list(cells)
+    new = nw.new_series(column.name, values, backend=column.implementation)
+    # times and booleans are inferred; of the other types both libraries have these
+    is_coded = new.dtype == nw.String and (dtype == nw.Categorical or dtype == nw.Enum)
+    return new.cast(dtype) if is_coded or dtype.is_integer() or dtype.is_float() else new
+
+
+def _numpy_name(dtype: Any) -> str:
+    """Return the name in numpy of an integer type of narwhals."""
+    return str(dtype).lower()
+
+
+def _numbers_like(numbers: NDArray[np.float64], observed: pd.Series) -> list[Any]:
+    """Return numbers of the Python type that a column of objects holds."""
+    types = set(map(type, observed)) - {str}  # strings mark missing cells
+    is_integer = types and all(issubclass(kind, (int, np.integer)) for kind in types)
+    if is_integer and (numbers == np.rint(numbers)).all():
+        return [int(number) for number in numbers]
+    if types == {decimal.Decimal}:
+        return [decimal.Decimal(repr(number)) for number in numbers.tolist()]
+    return numbers.tolist()
+
+
+def _clip_to_integers(numbers: NDArray[np.float64], dtype: Any) -> NDArray[np.int64]:
+    """Return numbers rounded and clipped to the range of an integer type."""
+    dtype = np.dtype(dtype)
+    limits = np.iinfo(dtype)
+    inside = np.clip(np.rint(numbers), float(limits.min), float(limits.max))
+    # as a float the largest integer may be rounded up, beyond the range
+    top = math.nextafter(float(limits.max), 0) if float(limits.max) > limits.max else limits.max
+    return np.minimum(inside, top).astype(dtype)

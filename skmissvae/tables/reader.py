@@ -1,50 +1,146 @@
-"""Reading tables in numbers, some rows at a time: memory is that of the rows in hand."""
+"""Reading of tables: as floats, and as the standardised rows that the model sees, by blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import narwhals as nw
 import numpy as np
 
-from .input_table import InputTable, NumericTable, read
-from .schema import TAKEN, EncodedRows, TableSchema
+from .codecs import Codec, Unsupported
+from .columns import Mask, is_missing, missing_marker, to_objects
+from .input_table import InputTable, NumericTable
+from .schema import MODELLED_ROLES, EncodedRows, TableSchema
 
-_AT_ONCE = 20_000  # rows that are in hand at a time
+_BLOCK_ROWS = 20_000  # rows that are read at a time
+
+
+_N_LISTED = 10  # categories that an error message lists
 
 
 class TableReader(NamedTuple):
-    """How a fitted estimator reads tables, whatever becomes of it."""
+    """Settings by which a fitted estimator reads tables, independent of its later changes."""
 
     schema: TableSchema
-    names: list[Any]  # of all columns
     missing_values: Any
     handle_unknown: str
 
     def cells(self, source: InputTable, first: int = 0) -> NumericTable:
-        """Return a table, or its rows from ``first`` on, in numbers."""
-        matters = np.isin(self.schema.treatment, TAKEN)
-        options = self.missing_values, self.handle_unknown, matters, first
-        return read(source, self.schema.codecs, self.names, *options)
+        """Return rows of a table as floats.
+
+        Parameters
+        ----------
+        source : InputTable
+            The rows.
+        first : int
+            Position of the first row in the table, for errors.
+        """
+        schema = self.schema
+        return read_numbers(
+            source,
+            schema.codecs,
+            schema.names,
+            self.missing_values,
+            self.handle_unknown,
+            np.isin(schema.roles, MODELLED_ROLES),
+            first,
+        )
 
     def rows(self, cells: NumericTable, first: int = 0) -> EncodedRows:
-        """Return what the model sees of a table."""
+        """Return what the model sees of a table as floats."""
         rows = self.schema.encode(cells.values, cells.observed)
-        self.schema.check(rows, [self.names[j] for j in self.schema.modelled], first)
+        self.schema.check(rows, first)
         return rows
 
-    def parts(self, source: InputTable) -> Iterator[EncodedRows]:
-        """Yield what the model sees, some rows at a time; errors come before the first."""
-        parts = row_slices(source.n_rows)
-        for part in parts if len(parts) > 1 else []:
-            self._read(source, part)
-        for part in parts:
-            yield self._read(source, part)
+    def blocks(self, source: InputTable) -> Iterator[EncodedRows]:
+        """Yield what the model sees, block by block; errors are raised before the first block."""
+        slices = row_slices(source.n_rows)
+        for block in slices if len(slices) > 1 else []:
+            self._read(source, block)
+        for block in slices:
+            yield self._read(source, block)
 
-    def _read(self, source: InputTable, part: slice) -> EncodedRows:
-        return self.rows(self.cells(source.part(part), part.start), part.start)
+    def _read(self, source: InputTable, block: slice) -> EncodedRows:
+        return self.rows(self.cells(source.part(block), block.start), block.start)
 
 
 def row_slices(n_rows: int) -> list[slice]:
-    """Return which rows are read at a time."""
-    return [slice(i, min(i + _AT_ONCE, n_rows)) for i in range(0, n_rows, _AT_ONCE)]
+    """Return the rows of each block that is read at a time."""
+    starts = range(0, n_rows, _BLOCK_ROWS)
+    return [slice(start, min(start + _BLOCK_ROWS, n_rows)) for start in starts]
+
+
+def read_numbers(
+    source: InputTable,
+    codecs: Sequence[Codec],
+    names: Sequence[Any],
+    missing_values: Any,
+    handle_unknown: str = "error",
+    is_modelled: Mask | None = None,
+    first: int = 0,
+) -> NumericTable:
+    """Return a table as floats.
+
+    Parameters
+    ----------
+    source : InputTable
+        The table.
+    codecs : sequence of Codec
+        Codec of each column.
+    names : sequence of str
+        Names of the columns, for errors.
+    missing_values : object
+        Marker of missing cells beside nulls.
+    handle_unknown : {"error", "missing"}
+        Whether a category that did not occur at fit is an error, or left out of the evidence.
+    is_modelled : ndarray of shape (n_features,), optional
+        Columns in which a category can be unknown; all without it.
+    first : int
+        Position of the first row, for errors.
+    """
+    marker = missing_marker(missing_values)
+    values = np.empty((source.n_rows, len(codecs)), dtype=source.number_type)
+    missing = np.empty(values.shape, dtype=bool)
+    for j, (column, codec) in enumerate(zip(source.columns, codecs, strict=True)):
+        missing[:, j] = is_missing(column, marker)
+        if missing[:, j].all():  # of any type
+            values[:, j] = np.nan
+            continue
+        try:
+            values[:, j] = codec.encode(column, missing[:, j])
+        except (ValueError, TypeError, AttributeError, nw.exceptions.NarwhalsError) as error:
+            raise ValueError(
+                f"Column {names[j]!r} cannot be read as at fit, where its kind was {codec.kind}: "
+                f"{error}; give it the type that it had at fit, or mark invalid values missing."
+            ) from error
+    unknown = ~missing & np.isnan(values)
+    # new values may contradict a kind that was inferred from numbers
+    unknown[:, [isinstance(codec, Unsupported) or codec.is_inferred for codec in codecs]] = False
+    if is_modelled is not None:
+        unknown[:, ~is_modelled] = False
+    if handle_unknown == "error":
+        _refuse_unknown_categories(unknown, source, codecs, names, first)
+    infinite = ~missing & np.isinf(values)
+    if infinite.any():
+        i, j = np.argwhere(infinite)[0]
+        raise ValueError(
+            f"Input X contains infinity: column {names[j]!r}, row {first + i}, holds "
+            f"{values[i, j]}; replace it, or mark it missing."
+        )
+    return NumericTable(values, ~missing & ~np.isnan(values), missing)
+
+
+def _refuse_unknown_categories(
+    unknown: Mask, source: InputTable, codecs: Sequence[Codec], names: Sequence[Any], first: int
+) -> None:
+    if not unknown.any():
+        return
+    i, j = np.argwhere(unknown)[0]
+    cell, categories = to_objects(source.columns[j])[i], codecs[j].categories
+    listed = ", ".join(map(repr, categories[:_N_LISTED]))
+    raise ValueError(
+        f"Column {names[j]!r}, row {first + i}, holds {cell!r}, which it did not at fit (it had "
+        f"{listed}{', ...' if len(categories) > _N_LISTED else ''}); correct the value, or set "
+        "handle_unknown='missing' to ignore it in the evidence."
+    )

@@ -1,86 +1,86 @@
-"""What imputed numbers cannot fall below or exceed, column by column."""
+"""Limits of imputed numbers, from the parameters ``min_value`` and ``max_value``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .codecs import Numbers
-from .parameters import column_index
-from .schema import TAKEN, TableSchema
+from .codecs import Dates, Numbers
+from .column_selection import column_index
+from .schema import MODELLED_ROLES, TableSchema
 
 
 def limits(
-    table: TableSchema, names: Sequence[Any], min_value: Any, max_value: Any
+    schema: TableSchema, min_value: Any, max_value: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the least and the greatest number that each column may get, in its units.
+    """Return the least and the greatest number that can be imputed in each column.
 
     Parameters
     ----------
-    table : TableSchema
+    schema : TableSchema
         The schema.
-    names : sequence of str
-        Names of its columns.
     min_value, max_value : float, mapping or None
         The parameters of these names.
 
     Returns
     -------
     low, high : ndarray of shape (n_features,)
-        The limits, infinite where there is none.
+        The limits in the columns' units, infinite where there is none.
     """
-    low = _limit(table, names, "min_value", min_value, -math.inf)
-    high = _limit(table, names, "max_value", max_value, math.inf)
-    for also, source in table.copies.items():  # one variable, the bounds of both
-        low[source] = low[also] = max(low[source], low[also])
-        high[source] = high[also] = min(high[source], high[also])
-    # what comes back are whole numbers, or dates of a grain: the next ones within
-    grain = np.array([getattr(codec, "grain", float(codec.whole)) for codec in table.codecs])
-    whole = grain > 0
-    low[whole] = np.ceil(low[whole] / grain[whole]) * grain[whole]
-    high[whole] = np.floor(high[whole] / grain[whole]) * grain[whole]
-    empty = (low > high) | ((low == high) & ~whole) | np.isposinf(low) | np.isneginf(high)
+    low = _one_sided(schema, "min_value", min_value, -math.inf)
+    high = _one_sided(schema, "max_value", max_value, math.inf)
+    for copy, original in schema.copies.items():  # one variable, which obeys the limits of both
+        low[original] = low[copy] = max(low[original], low[copy])
+        high[original] = high[copy] = min(high[original], high[copy])
+    # limits move inwards to the next integer, or to the next date of the column's resolution
+    step = np.array(
+        [getattr(codec, "resolution", float(codec.is_integer)) for codec in schema.codecs]
+    )
+    discrete = step > 0
+    low[discrete] = np.ceil(low[discrete] / step[discrete]) * step[discrete]
+    high[discrete] = np.floor(high[discrete] / step[discrete]) * step[discrete]
+    empty = (low > high) | ((low == high) & ~discrete) | np.isposinf(low) | np.isneginf(high)
     if empty.any():
         raise ValueError(
             "Parameters 'min_value' and 'max_value' leave no value for column "
-            f"{names[int(np.argmax(empty))]!r}; min_value must be below max_value."
+            f"{schema.names[int(np.argmax(empty))]!r}; min_value must be below max_value."
         )
     return low, high
 
 
-def _limit(
-    table: TableSchema, names: Sequence[Any], parameter: str, given: Any, without: float
+def _one_sided(
+    schema: TableSchema, parameter: str, value: Any, default: float
 ) -> NDArray[np.float64]:
-    """Return a limit of each column; one for all is that of numbers, and codes have none."""
-    limit = np.full(len(names), without)
-    if given is None:
+    """Return one limit of each column; a single number limits columns of numbers only."""
+    names, limit = schema.names, np.full(len(schema.names), default)
+    if value is None:
         return limit
-    if not isinstance(given, Mapping):
-        numeric = table.modelled[table.numeric()].tolist()
-        limit[[j for j in numeric if isinstance(table.codecs[j], Numbers)]] = given
+    if not isinstance(value, Mapping):
+        numeric = schema.modelled[schema.numeric()].tolist()
+        limit[[j for j in numeric if isinstance(schema.codecs[j], Numbers)]] = value
         return limit
-    for column, value in given.items():
+    for column, column_limit in value.items():
         j = column_index(column, names, parameter)
-        codec, treatment = table.codecs[j], table.treatment[j]
-        measure = getattr(codec, "bound", None)
-        if measure is None:
+        codec, role = schema.codecs[j], schema.roles[j]
+        if not isinstance(codec, (Numbers, Dates)):
             raise ValueError(
                 f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
-                f"{codec.kind}: only numbers, dates and durations have bounds."
+                f"{codec.kind}: only numbers, dates and durations have limits; remove it."
             )
-        if treatment not in TAKEN:
+        if role not in MODELLED_ROLES:
             raise ValueError(
                 f"Parameter {parameter!r} bounds column {names[j]!r}, which is not modelled "
-                f"({treatment}): its holes have one value. Leave the bound out."
+                f"({role}): all of its missing cells get one value; remove the limit."
             )
         try:
-            limit[j] = measure(value)
+            limit[j] = codec.encode_limit(column_limit)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"Parameter {parameter!r} must bound column {names[j]!r} by {error}; got {value!r}."
+                f"Parameter {parameter!r} must bound column {names[j]!r} by {error}; got "
+                f"{column_limit!r}."
             ) from error
     return limit

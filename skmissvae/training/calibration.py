@@ -13,7 +13,7 @@ from ..inference.batching import RowNoise, map_rows
 from ..inference.calibration import Calibration, normal_score
 from ..inference.conditional import ConditionalModel, RowBatch
 from ..inference.summaries import summarize_cells
-from ..tables.codecs import Mask
+from ..tables.columns import Mask
 from ..tables.missingness import borrowed_masks
 from ..tables.schema import EncodedRows
 from .bootstrap import fit_bootstrap_models

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._utils.random import derive_seed
-from ..tables.chunks import Chunks, is_table
+from ..tables.chunks import Chunks, draw_sample, is_table
 from ..tables.schema import EncodedRows
 from .distributed import DistributedLoader, is_distributed, joint_sample
 from .loaders import BatchLoader, ChunkLoader
@@ -69,7 +69,7 @@ class OutOfCoreTable:
             self._is_own, self.n_rows = sample.ranks == dist.get_rank(), sample.n_rows
             self.sample, self._positions, self._sizes = sample.table, sample.positions, sample.sizes
         else:
-            self.sample, self._positions, self._sizes = X._sample(seed)
+            self.sample, self._positions, self._sizes = draw_sample(X, seed)
             self._is_own, self.n_rows = np.ones(len(self._positions), bool), sum(self._sizes)
 
     def loader(

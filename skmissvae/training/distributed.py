@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .._utils.random import derive_seed
-from ..tables.chunks import Chunks, Sample, take, together
+from ..tables.chunks import Chunks, Sample, concatenate_tables, draw_sample, take_rows
 from .loaders import BatchLoader
 from .objectives import Batch
 
@@ -57,7 +57,7 @@ def joint_sample(share: Chunks, seed: int) -> JointSample:
     own: Sample | None = None
     cause: Exception | None = None
     try:
-        own = share._sample(derive_seed(seed, rank))
+        own = draw_sample(share, derive_seed(seed, rank))
     except Exception as error:  # every process has to learn of it, or the others would wait
         cause = error
     outcome = f"{type(cause).__name__}: {cause}" if own is None else sum(own.sizes)
@@ -70,10 +70,10 @@ def joint_sample(share: Chunks, seed: int) -> JointSample:
     n = min(len(own.table), math.ceil(share.sample_size * outcomes[rank] / n_rows))
     chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(own.table))[:n]
     chosen.sort()
-    samples = _gather((take(own.table, chosen), own.places[chosen]))
+    samples = _gather((take_rows(own.table, chosen), own.places[chosen]))
     positions = [position for _, position in samples]
     ranks = np.repeat(np.arange(len(samples)), [len(position) for position in positions])
-    table = together([table for table, _ in samples])
+    table = concatenate_tables([table for table, _ in samples])
     return JointSample(table, np.concatenate(positions), ranks, own.sizes, n_rows)
 
 

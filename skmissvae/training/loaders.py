@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..tables.chunks import Chunks
+from ..tables.chunks import Chunks, shuffled_chunks
 from ..tables.schema import EncodedRows
 from .objectives import Batch
 
@@ -110,7 +110,7 @@ class ChunkLoader(BatchLoader):
         rng = np.random.default_rng(int(bits))
         waiting: list[Batch] = []
         n_chunks = n_rows = 0
-        for i, chunk in self._chunks._each(rng):
+        for i, chunk in shuffled_chunks(self._chunks, rng):
             rows = self._training_rows(i, chunk)
             n_chunks, n_rows = n_chunks + 1, n_rows + len(rows.x)
             waiting.append(rows)

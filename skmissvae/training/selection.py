@@ -13,7 +13,7 @@ from .._utils.random import KeyedNoise, derive_seed
 from .._utils.runtime import log_progress
 from ..inference.batching import map_rows
 from ..inference.conditional import ConditionalModel
-from ..tables.codecs import Mask
+from ..tables.columns import Mask
 from ..tables.schema import EncodedRows
 from .data import TrainingRows
 from .fit import FitTask, FittedModel, fit_model

@@ -13,7 +13,7 @@ from torch import nn
 
 from .._utils.runtime import SeededGenerators
 from ..tables.codecs import CODED
-from ..tables.parameters import column_index
+from ..tables.column_selection import column_index
 from ..tables.schema import ColumnSchema
 from ..vae.likelihoods import LIKELIHOODS
 from ..vae.likelihoods.base import Likelihood
@@ -258,8 +258,8 @@ def _make_likelihood(
         return CategoricalLikelihood([column.counts for column in columns])
     if option == "ordinal":
         return CumulativeLogitLikelihood([column.counts for column in columns])
-    has_transform = columns[0].warp is not None
-    transforms = [column.warp or () for column in columns] if has_transform else None
+    has_transform = columns[0].marginal_transform is not None
+    transforms = [column.marginal_transform or () for column in columns] if has_transform else None
     if option == "whole":
         steps, lows, origins = zip(*[(c.step, c.low, c.origin) for c in columns], strict=True)
         return DiscretizedLogisticLikelihood(steps, lows, origins, min_scale, transforms)
@@ -268,7 +268,7 @@ def _make_likelihood(
         return base
     if transforms is not None:
         base = TransformedLikelihood(base, transforms)
-    masses = [column.atom for column in columns if column.atom is not None]
+    masses = [column.point_mass for column in columns if column.point_mass is not None]
     return PointMassLikelihood(base, *zip(*masses, strict=True)) if masses else base
 
 
@@ -328,6 +328,6 @@ def group_likelihoods(
         likelihood = by_column.get(j, _BY_KIND.get(schema.kind, default))
         # columns with few categories are not padded to the width of those with many
         n_bits = math.ceil(math.log2(max(len(schema.counts), 1)))
-        key = likelihood, schema.warp is None, schema.atom is None, n_bits
+        key = likelihood, schema.marginal_transform is None, schema.point_mass is None, n_bits
         groups.setdefault(key, (likelihood, []))[1].append(d)
     return list(groups.values())

@@ -49,7 +49,7 @@ TABLES = {
     ),
     "a kind that is none": (frame(), {"feature_kinds": {"age": "odd"}}, "'age' 'odd'"),
     "a kind for no column": (frame(), {"feature_kinds": {"wage": "count"}}, "column 'wage'"),
-    "no whole numbers": (frame(), {"feature_kinds": {"share": "count"}}, "'share' 'count'.*whole"),
+    "no integers": (frame(), {"feature_kinds": {"share": "count"}}, "'share' 'count'.*integers"),
     "too many for two": (frame(), {"feature_kinds": {"share": "binary"}}, "'binary', but it has"),
     "no order": (
         with_column("share", ["a", "b", "c"]),
@@ -261,7 +261,7 @@ def test_values_that_a_columns_likelihood_does_not_allow():
         ({"feature_kinds": {"share": "binary"}}, [0.1, 0.9], 0.5, "holds 0.5.*it had 0.1, 0.9"),
         ({"likelihood": {"share": "continuous_bernoulli"}}, [0.1, 0.9], 1.5, "holds 1.5.*0 and 1"),
         ({"feature_kinds": {"share": "binary"}}, [0, 1], 0.5, "row 0, holds 0.5, which it did not"),
-        ({"feature_kinds": {"share": "count"}}, [0, 1, 2], 0.5, "holds 0.5.*whole numbers"),
+        ({"feature_kinds": {"share": "count"}}, [0, 1, 2], 0.5, "holds 0.5.*only integers"),
         ({"feature_kinds": {"share": "count"}}, [0, 1, 2], -1, "holds -1.*0 or more"),
     ):
         imputer = tiny(MVAEImputer, **options).fit(with_column("share", seen))

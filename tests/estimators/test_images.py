@@ -242,4 +242,7 @@ def test_shapes_of_pixels_are_not_learned():
     X, _ = pictures(100)
     X[X < 0.05] = 0.0  # a pile in most columns
     density = tiny(VAEDensityEstimator, image_shape=(6, 6)).fit(X)
-    assert all(facts.warp is None and facts.atom is None for facts in density._table.facts)
+    assert all(
+        column.marginal_transform is None and column.point_mass is None
+        for column in density._table.columns
+    )

@@ -208,10 +208,10 @@ def test_rows_that_differ_are_not_taken_for_equals():
     names = ["nan", "None", "", "1"]
     frame = pd.DataFrame({"word": [*names, None], "number": [1.0, 1, 1, 1, 1]})
     assert len(set(prediction._contents(columns))) == 4
-    source = prediction.open_table(MVAEImputer(), frame, reset=True)
+    source = prediction.open_table(MVAEImputer(), frame)
     assert len(set(prediction._contents(source.columns))) == 5
     big = [np.array([2**53, 2**53 + 1], dtype=np.int64)]
-    series = prediction.open_table(MVAEImputer(), pd.DataFrame({"n": big[0]}), reset=True)
+    series = prediction.open_table(MVAEImputer(), pd.DataFrame({"n": big[0]}))
     assert len(set(prediction._contents(series.columns))) == 2
 
 

@@ -277,7 +277,7 @@ def test_a_copy_of_a_seen_cell_is_known():
     X.loc[:9, ["a2", "t2"]] = None
     X.loc[5:14, ["a", "b", "t"]] = None
     imputer = tiny(MVAEImputer).fit(X)
-    assert imputer.fit_report_.loc[["a2", "t2"], "treatment"].eq("copy").all()
+    assert imputer.fit_report_.loc[["a2", "t2"], "role"].eq("copy").all()
     cells = imputer.cell_distribution(X).set_index(["column", "row"])
     for row in range(5):
         told = cells.loc[[("a2", row)]].iloc[0]

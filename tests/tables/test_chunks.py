@@ -1,4 +1,4 @@
-"""Tables in chunks: the same law as tables in memory, whatever the chunks."""
+"""Tables in chunks: fits, samples, files and errors."""
 
 import itertools
 import pickle
@@ -22,6 +22,7 @@ from estimator_cases import (
 
 from skmissvae import Chunks
 from skmissvae.tables import EncodedRows
+from skmissvae.tables.chunks import draw_sample
 from skmissvae.training.loaders import ChunkLoader
 
 # DeMissVAE keeps imputations of every row
@@ -29,7 +30,7 @@ every_chunked = over([cls for cls in ESTIMATORS if cls is not DeMissVAEImputer])
 
 
 def cut(X, *bounds):
-    """Return pieces of an array or a frame."""
+    """Return consecutive blocks of an array or a frame."""
     at = [0, *bounds, len(X)]
     rows = X.iloc if isinstance(X, pd.DataFrame) else X
     return [rows[a:b] for a, b in itertools.pairwise(at)]
@@ -42,36 +43,36 @@ def mixed(n=90):
     return frame.mask(rng.random(frame.shape) < 0.2)
 
 
-# -- the same as in memory ------------------------------------------------------------------------
+# -- the same results as in memory ----------------------------------------------------------------
 
 
 @every_chunked
-def test_a_table_that_fits_into_the_sample_is_fitted_as_if_it_were_whole(cls):
+def test_small_tables_are_fitted_as_in_memory(cls):
     X = table()
-    whole, chunked = tiny(cls).fit(X), tiny(cls).fit(Chunks(cut(X, 7, 30)))
-    np.testing.assert_array_equal(whole.score_samples(X), chunked.score_samples(X))
+    in_memory, chunked = tiny(cls).fit(X), tiny(cls).fit(Chunks(cut(X, 7, 30)))
+    np.testing.assert_array_equal(in_memory.score_samples(X), chunked.score_samples(X))
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
-def test_so_is_a_frame(kind):
+def test_small_frames_are_fitted_as_in_memory(kind):
     X = table()
     X = pd.DataFrame(X, columns=[f"c{j}" for j in range(X.shape[1])])
-    pieces = cut(X, 7, 30)
+    tables = cut(X, 7, 30)
     if kind == "polars":
-        X, pieces = pl.from_pandas(X), [pl.from_pandas(piece) for piece in pieces]
-    whole, chunked = tiny(MVAEImputer).fit(X), tiny(MVAEImputer).fit(Chunks(pieces))
-    np.testing.assert_array_equal(whole.score_samples(X), chunked.score_samples(X))
+        X, tables = pl.from_pandas(X), [pl.from_pandas(chunk) for chunk in tables]
+    in_memory, chunked = tiny(MVAEImputer).fit(X), tiny(MVAEImputer).fit(Chunks(tables))
+    np.testing.assert_array_equal(in_memory.score_samples(X), chunked.score_samples(X))
 
 
-def test_chunks_of_any_source_are_the_same_chunks(tmp_path):
+def test_results_are_the_same_for_any_source(tmp_path):
     frame = mixed()
-    whole = tiny(MVAEImputer).fit(frame).score_samples(frame)
+    in_memory = tiny(MVAEImputer).fit(frame).score_samples(frame)
     frame.to_parquet(tmp_path / "a.parquet", row_group_size=20)
     (tmp_path / "folder").mkdir()
-    for i, piece in enumerate(cut(frame, 40)):
-        piece.to_parquet(tmp_path / "folder" / f"{i}.parquet")
+    for i, chunk in enumerate(cut(frame, 40)):
+        chunk.to_parquet(tmp_path / "folder" / f"{i}.parquet")
     sources = [
-        Chunks([lambda piece=piece: piece for piece in cut(frame, 50)]),
+        Chunks([lambda chunk=chunk: chunk for chunk in cut(frame, 50)]),
         Chunks(lambda: iter(cut(frame, 50))),
         Chunks.from_parquet(tmp_path / "a.parquet", n_rows=45),
         Chunks.from_parquet([tmp_path / "folder"]),
@@ -80,26 +81,26 @@ def test_chunks_of_any_source_are_the_same_chunks(tmp_path):
         assert sum(map(len, chunks)) == len(frame)
         imputer = tiny(MVAEImputer).fit(chunks)
         np.testing.assert_array_equal(
-            np.concatenate(list(chunks.map(imputer.score_samples))), whole
+            np.concatenate(list(chunks.map(imputer.score_samples))), in_memory
         )
 
 
-def test_row_groups_are_read_together_up_to_a_number_of_rows(tmp_path):
+def test_row_groups_are_joined_up_to_a_number_of_rows(tmp_path):
     frame = mixed()
     frame.to_parquet(tmp_path / "a.parquet", row_group_size=20)
     for n_rows, sizes in ((45, [40, 40, 10]), (1, [20, 20, 20, 20, 10]), (1000, [90])):
         chunks = Chunks.from_parquet(tmp_path / "a.parquet", ["b", "a"], n_rows)
-        assert [len(piece) for piece in chunks] == sizes
+        assert [len(chunk) for chunk in chunks] == sizes
     assert list(next(iter(chunks)).columns) == ["b", "a"]
 
 
-def test_completed_chunks_can_be_written_and_failures_leave_no_file(tmp_path):
+def test_writing_completed_chunks_and_failures(tmp_path):
     frame, path = mixed(), tmp_path / "completed.parquet"
     chunks = Chunks(cut(frame, 33))
     imputer = tiny(MVAEImputer).fit(chunks)
     chunks.map(imputer.transform).to_parquet(path)
-    made = pd.read_parquet(path)
-    pd.testing.assert_frame_equal(made, imputer.transform(frame), check_dtype=False)
+    result = pd.read_parquet(path)
+    pd.testing.assert_frame_equal(result, imputer.transform(frame), check_dtype=False)
     before = path.read_bytes()
     broken = Chunks([frame[:10], frame[10:].rename(columns={"a": "z"})])
     with pytest.raises(ValueError, match="z"):
@@ -113,7 +114,7 @@ def test_completed_chunks_can_be_written_and_failures_leave_no_file(tmp_path):
     np.testing.assert_array_equal(pd.read_parquet(path).to_numpy(), table())
 
 
-def test_a_sequence_of_ones_own_is_asked_for_one_item_at_a_time(tmp_path):
+def test_custom_sequences_load_one_item_at_a_time(tmp_path):
     class Files:
         asked = 0
 
@@ -131,13 +132,13 @@ def test_a_sequence_of_ones_own_is_asked_for_one_item_at_a_time(tmp_path):
     assert files.asked == 3
 
 
-def test_written_chunks_have_no_index_and_say_which_does_not_fit(tmp_path):
+def test_written_files_and_their_errors(tmp_path):
     path = tmp_path / "a.parquet"
-    pieces = [pd.DataFrame({"a": [1.0]}, index=["x"]), pd.DataFrame({"a": [2.5]})]
-    Chunks(pieces).to_parquet(path)
+    tables = [pd.DataFrame({"a": [1.0]}, index=["x"]), pd.DataFrame({"a": [2.5]})]
+    Chunks(tables).to_parquet(path)
     assert pd.read_parquet(path).to_dict("list") == {"a": [1.0, 2.5]}
     with pytest.raises(ValueError, match="Chunk 1 does not have the columns and types"):
-        Chunks([pd.DataFrame({"a": [1]}), pieces[1]]).to_parquet(path)
+        Chunks([pd.DataFrame({"a": [1]}), tables[1]]).to_parquet(path)
     with pytest.raises(ValueError, match="no chunk to write"):
         Chunks(lambda: iter([])).to_parquet(path)
     with pytest.raises(ValueError, match="has no column 'bb'; it has"):
@@ -147,7 +148,7 @@ def test_written_chunks_have_no_index_and_say_which_does_not_fit(tmp_path):
     for given in (tmp_path, tmp_path / "c=1", tmp_path / "c=1" / "a.parquet"):
         with pytest.raises(ValueError, match="whose name holds values"):
             Chunks.from_parquet(given)
-    inner = tmp_path / "c=1" / "data"  # the folder above is nobody's column
+    inner = tmp_path / "c=1" / "data"  # only folders below the given path count
     inner.mkdir()
     (tmp_path / "c=1" / "a.parquet").rename(inner / "a.parquet")
     pickled = pickle.loads(pickle.dumps(Chunks.from_parquet(inner)))
@@ -167,21 +168,23 @@ def long(n=900):
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_a_longer_table_is_learned_from_all_of_its_rows(early_stopping):
+def test_long_tables_are_fitted_to_all_rows(early_stopping):
     X, complete = long()
     options = {"max_iter": 40, "early_stopping": early_stopping, "n_iter_no_change": 40}
     chunks = Chunks.from_array(X, 100, sample_size=60)
     chunked = tiny(MissSIWAEImputer, **options).fit(chunks)
-    whole = tiny(MissSIWAEImputer, **options).fit(X)
+    in_memory = tiny(MissSIWAEImputer, **options).fit(X)
     X, complete = X[:150], complete[:150]
-    holes = np.isnan(X)
-    errors = [np.sqrt(np.mean((m.transform(X) - complete)[holes] ** 2)) for m in (chunked, whole)]
+    missing = np.isnan(X)
+    errors = [
+        np.sqrt(np.mean((m.transform(X) - complete)[missing] ** 2)) for m in (chunked, in_memory)
+    ]
     assert errors[0] < 1.3 * errors[1]
     assert ("validation_bound" in chunked.history_) == early_stopping
 
 
 @every_chunked
-def test_fits_to_chunks_repeat_themselves(cls):
+def test_fits_to_chunks_are_reproducible(cls):
     X, _ = long(300)
     scores = [
         tiny(cls).fit(Chunks.from_array(X, 70, sample_size=50)).score_samples(X[:20])
@@ -193,16 +196,16 @@ def test_fits_to_chunks_repeat_themselves(cls):
 @pytest.mark.parametrize("by_one", [True, False])
 @pytest.mark.parametrize("n_together", [1, 2, 9])
 @pytest.mark.parametrize("batch_size", [1, 16, 1000])
-def test_an_epoch_has_every_row_once_but_those_held_out(by_one, n_together, batch_size):
+def test_an_epoch_has_each_training_row_once(by_one, n_together, batch_size):
     x = np.arange(230.0).reshape(-1, 1)
-    pieces = [*cut(x, 50, 120), x[:0]]
-    chunks = Chunks(pieces if by_one else lambda: iter(pieces), n_together=n_together)
+    tables = [*cut(x, 50, 120), x[:0]]
+    chunks = Chunks(tables if by_one else lambda: iter(tables), n_together=n_together)
     held_out = np.array([229, 3, 57])
 
     def encode(chunk):
         return EncodedRows(chunk, np.ones(chunk.shape, dtype=bool))
 
-    sizes = [len(piece) for piece in pieces]
+    sizes = [len(chunk) for chunk in tables]
     stream = ChunkLoader(chunks, encode, sizes, held_out, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     orders = []
@@ -219,11 +222,11 @@ def test_an_epoch_has_every_row_once_but_those_held_out(by_one, n_together, batc
     assert not torch.equal(*orders)
 
 
-def test_a_sample_is_uniform_and_in_order():
+def test_samples_are_uniform_and_in_order():
     x = np.arange(1000)[:, None]
     counts = np.zeros(10)
     for seed in range(40):
-        sample = Chunks.from_array(x, 130, sample_size=50)._sample(seed)
+        sample = draw_sample(Chunks.from_array(x, 130, sample_size=50), seed)
         assert len(sample.table) == 50
         assert (np.diff(sample.places) > 0).all()
         np.testing.assert_array_equal(sample.table[:, 0], sample.places)
@@ -232,24 +235,24 @@ def test_a_sample_is_uniform_and_in_order():
     assert sample.sizes == [130] * 7 + [90]
 
 
-def test_levels_that_the_sample_has_not_seen_are_no_evidence():
+def test_categories_outside_the_sample_are_treated_as_missing():
     frame = mixed(400)
     frame.loc[399, "c"] = "rare"
     chunks = Chunks(cut(frame, 100, 200, 300), sample_size=30)
-    seed = next(s for s in range(20) if 399 not in chunks._sample(s).places)
-    assert "rare" not in set(chunks._sample(seed).table["c"])
+    seed = next(s for s in range(20) if 399 not in draw_sample(chunks, s).places)
+    assert "rare" not in set(draw_sample(chunks, seed).table["c"])
     imputer = tiny(MVAEImputer, handle_unknown="missing", warm_start=True).fit(chunks)
     assert imputer.transform(frame)["c"][399] == "rare"
-    for _ in range(8):  # other samples have the level
+    for _ in range(8):  # other samples may have the category
         imputer.fit(chunks)
 
 
-# -- what users can do wrong ----------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------
 
 
-def test_sources_that_are_no_chunks_are_refused():
-    with pytest.raises(TypeError, match="generator, read once alone"):
-        Chunks(piece for piece in [table()])
+def test_wrong_sources_are_refused():
+    with pytest.raises(TypeError, match="generator, which can be read only once"):
+        Chunks(chunk for chunk in [table()])
     with pytest.raises(TypeError, match="a single ndarray"):
         Chunks(table())
     with pytest.raises(TypeError, match="a single str"):
@@ -269,7 +272,7 @@ def test_sources_that_are_no_chunks_are_refused():
         tiny(MVAEImputer).fit(Chunks([pl.LazyFrame({"a": [1]})]))
     with pytest.raises(TypeError, match="got a list"):
         tiny(MVAEImputer).fit(Chunks([[1, 2]]))
-    with pytest.raises(TypeError, match="of one kind; got DataFrame and ndarray"):
+    with pytest.raises(TypeError, match="of one type; got DataFrame and ndarray"):
         tiny(MVAEImputer).fit(Chunks([table(), pd.DataFrame(table())]))
     with pytest.raises(ValueError, match="same columns"):
         tiny(MVAEImputer).fit(Chunks([mixed(), mixed()[["b", "a", "c"]]]))
@@ -277,7 +280,7 @@ def test_sources_that_are_no_chunks_are_refused():
         Chunks.from_parquet([])
 
 
-def test_what_cannot_be_learned_from_chunks_says_so_and_leaves_the_estimator():
+def test_estimators_that_do_not_accept_chunks():
     chunks = Chunks([table()])
     with pytest.raises(ValueError, match="cannot be fitted to Chunks: DeMissVAE"):
         tiny(DeMissVAEImputer).fit(chunks)
@@ -290,11 +293,11 @@ def test_what_cannot_be_learned_from_chunks_says_so_and_leaves_the_estimator():
         with pytest.raises(TypeError, match=r"chunks\.map"):
             method(chunks)
     with pytest.raises(TypeError, match="X is a generator"):
-        imputer.fit(piece for piece in [table()])
+        imputer.fit(chunk for chunk in [table()])
     np.testing.assert_array_equal(imputer.score_samples(table()), before)
 
 
-def test_chunks_that_change_between_passes_are_found_out():
+def test_chunks_that_change_between_passes_are_refused():
     X, _ = long(200)
     once = iter([X[:100], X[100:]])
     with pytest.raises(ValueError, match="begin anew"):
@@ -311,7 +314,7 @@ def test_chunks_that_change_between_passes_are_found_out():
     assert not hasattr(estimator, "vae_")
 
 
-def test_a_chunk_that_cannot_be_read_is_named():
+def test_errors_name_the_chunk():
     X, _ = long(200)
     wider = np.hstack([X, X])
     calls = []

@@ -9,7 +9,7 @@ from helpers import check_linear_initialization, stream, uniform
 from scipy import stats
 from test_vae import MetaNoise, NoTensorElsewhere
 
-from skmissvae.tables.marginals import fit_sinh_arcsinh
+from skmissvae.tables.marginal_transforms import fit_sinh_arcsinh
 from skmissvae.vae import (
     CategoricalLikelihood,
     CumulativeLogitLikelihood,

@@ -1,0 +1,114 @@
+"""The report of a fitted table's columns: kinds, roles, missing cells and remarks."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from .codecs import Categories, Dates
+from .column_kinds import can_be_read, finite_number
+from .column_statistics import HIGH_TAIL_SHARE
+from .schema import TableSchema
+
+#: Remarks on the roles of columns, except copies.
+ROLE_REMARKS = {
+    "modelled": "",
+    "empty": "no observed cell: the column is left out unless keep_empty_features=True",
+    "constant": "a single value: not modelled; missing cells get this value",
+    "identifier": "as many values as rows: not modelled; missing cells get the most frequent "
+    "value, unless 'where' excludes them",
+    "date": "complete at fit: not modelled, unless feature_kinds calls it 'continuous'",
+    "other": "a type that cannot be modelled: missing cells stay missing",
+}
+
+
+_MAX_CODES = 10  # distinct integers that may be codes of categories
+
+
+# Strings of more distinct values, at least such a share of which are numbers, are hardly
+# categories.
+_MAX_CATEGORIES, _NUMERIC_SHARE = 20, 0.9
+
+
+def column_report(schema: TableSchema) -> pd.DataFrame:
+    """Return a row for each column of the input: kind, role, missing cells, values, remarks."""
+    position = {int(j): d for d, j in enumerate(schema.modelled)}
+    remarks = [
+        "; ".join(filter(None, [_role_remark(schema, j), *_hints(schema, j, position.get(j))]))
+        for j in range(len(schema.codecs))
+    ]
+    return pd.DataFrame(
+        {
+            "kind": [codec.kind for codec in schema.codecs],
+            "role": schema.roles,
+            "n_missing": schema.n_missing,
+            "missing_share": schema.n_missing / schema.n_rows,
+            "n_values": schema.n_values,
+            "remark": remarks,
+        },
+        index=pd.Index(schema.names, name="column", tupleize_cols=False),
+    )
+
+
+def _role_remark(schema: TableSchema, j: int) -> str:
+    if schema.roles[j] == "copy":
+        return f"an exact copy of {schema.names[schema.copies[j]]!r}: modelled as one column"
+    return ROLE_REMARKS[schema.roles[j]]
+
+
+def _hints(schema: TableSchema, j: int, d: int | None) -> Iterator[str]:
+    """Yield unusual properties of a column and what to do; ``d`` is its place in the model."""
+    codec, to_date = schema.codecs[j], datetime.date.fromisoformat
+    if d is not None and (point_mass := schema.columns[d].point_mass) is not None:
+        end, share = schema.point_mass_value(d), point_mass[1]
+        yield f"{share:.0%} of the cells are {end:.6g}: modelled as a point mass"
+    if codec.categories and all(can_be_read(c, finite_number) for c in codec.categories):
+        yield "strings of numbers, modelled as categories: pandas.to_numeric makes numbers"
+    elif share := numeric_string_share(schema, j):
+        yield (
+            f"strings, {share:.0%} of them numbers, modelled as categories: "
+            "pandas.to_numeric(errors='coerce') makes numbers and missing cells"
+        )
+    elif codec.categories and all(can_be_read(c, to_date) for c in codec.categories):
+        yield "strings of dates, modelled as categories: pandas.to_datetime makes dates"
+    if d is None:
+        return
+    is_integer = codec.kind in ("count", "integer") and codec.is_inferred
+    if is_integer and schema.n_values[j] <= _MAX_CODES:
+        yield (
+            "few distinct integers, modelled as numbers: if they are codes, declare them "
+            "'categorical' or 'ordinal' in feature_kinds"
+        )
+    if schema.tail_share[d] > HIGH_TAIL_SHARE:
+        ends = np.array([schema.low[d], schema.high[d]])
+        farthest = ends[np.abs(ends - schema.location[d]).argmax()]
+        is_date = isinstance(codec, Dates)
+        value = str(codec.decode(farthest[None])[0]) if is_date else f"{farthest:.6g}"
+        yield (
+            f"1% of the cells make up {schema.tail_share[d]:.0%} of the variance, {value} among "
+            "them: correct errors, or set learn_shapes=True"
+        )
+
+
+def numeric_string_share(schema: TableSchema, j: int) -> float:
+    """Return the share of numbers among a column's strings; 0 if they look like categories.
+
+    Distinct integers in all rows are row identifiers, and a leading zero marks a code: neither
+    counts as a number.
+    """
+    codec = schema.codecs[j]
+    if not isinstance(codec, Categories) or codec.is_declared:
+        return 0.0
+    if len(codec.categories) <= _MAX_CATEGORIES:
+        return 0.0
+    is_identifier = schema.roles[j] == "identifier"
+    share = sum(
+        can_be_read(category, finite_number)
+        and not (category[:1] == "0" and category[1:2].isdigit())
+        and not (is_identifier and can_be_read(category, int))
+        for category in codec.categories
+    ) / len(codec.categories)
+    return share if share >= _NUMERIC_SHARE else 0.0

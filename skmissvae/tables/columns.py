@@ -1,0 +1,165 @@
+"""Single columns of data frames and arrays: data types, missing cells, conversions."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+Mask = NDArray[np.bool_]
+
+
+#: A column of a data frame, or of an array of numbers.
+Column = nw.Series | NDArray
+
+
+_NULLS = ("<NA>", "NaT")  # as pandas prints its nulls
+
+
+def columns_of(frame: nw.DataFrame) -> list[Any]:
+    """Return the columns of a data frame.
+
+    Raises
+    ------
+    TypeError
+        If a column of polars has a type that cannot be read.
+    """
+    # frame[name] would select a row where the name is a number
+    columns = [frame.get_column(name) for name in frame.columns]
+    if not frame.implementation.is_pandas():
+        for column in columns:
+            _check_type_of_polars(column)
+    return columns
+
+
+def _check_type_of_polars(column: nw.Series) -> None:
+    dtype = column.dtype
+    if dtype in (nw.Int128, nw.UInt128):
+        remedy = f"X.with_columns(polars.col({column.name!r}).cast(polars.Int64))"
+    elif dtype == nw.Object:
+        remedy = "make it a column of numbers, strings or dates, or drop it"
+    else:
+        return
+    raise TypeError(
+        f"Column {column.name!r} has the polars type {dtype}, which is not supported: {remedy}."
+    )
+
+
+def column_type(column: nw.Series) -> Any:
+    """Return the narwhals type of a column.
+
+    It is Object for all object columns of pandas, whose type narwhals infers from the first cells.
+    """
+    native = nw.to_native(column)
+    if isinstance(native, pd.Series) and native.dtype == object:
+        return nw.Object()
+    if zone := pandas_time_zone(native):  # narwhals does not parse all names of time zones
+        return nw.Datetime(native.dtype.unit, zone)
+    return column.dtype
+
+
+def pandas_time_zone(native: Any) -> str | None:
+    """Return the time zone of a pandas column, None for other columns."""
+    dtype = getattr(native, "dtype", None)
+    return str(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else None
+
+
+def is_time(dtype: Any) -> bool:
+    """Return whether a type is one of dates, times or durations."""
+    return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime
+
+
+def holds_numbers(column: nw.Series, missing: Mask) -> bool:
+    """Return whether the observed cells of a column are numbers and not booleans."""
+    dtype = column_type(column)
+    if dtype not in (nw.Object, nw.Unknown):
+        return bool(dtype.is_numeric())
+    cells = to_objects(column)[~missing]
+    return len(cells) > 0 and all(
+        isinstance(cell, numbers.Number) and not isinstance(cell, (bool, np.bool_))
+        for cell in cells
+    )
+
+
+def category_order(column: Column) -> list[Any] | None:
+    """Return the categories of a Categorical (pandas) or Enum type in order, None for others."""
+    if isinstance(column, np.ndarray):
+        return None
+    native = nw.to_native(column)
+    if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
+        return native.cat.categories.tolist()
+    dtype: Any = column.dtype
+    return list(dtype.categories) if dtype == nw.Enum else None
+
+
+def missing_marker(value: Any) -> Any:
+    """Return the value that marks missing cells beside nulls; NaN if there is none.
+
+    Parameters
+    ----------
+    value : object
+        The parameter ``missing_values``.
+    """
+    if value is None or str(value) in _NULLS:
+        return math.nan
+    if not isinstance(value, (numbers.Real, str)):
+        raise ValueError(
+            "Parameter 'missing_values' must be a number, a string, np.nan, None or pd.NA; got "
+            f"{value!r}."
+        )
+    return value
+
+
+def is_missing(column: Column, marker: Any) -> Mask:
+    """Return which cells are missing: NaN, None, pandas.NA, NaT, and those equal to the marker.
+
+    Parameters
+    ----------
+    column : Series or ndarray of shape (N,)
+        The column.
+    marker : float or str
+        Value that marks missing cells; NaN if there is none beside the nulls.
+    """
+    if isinstance(column, np.ndarray):
+        missing = np.isnan(column)
+        return missing if isinstance(marker, str) else missing | (column == marker)
+    missing = column.is_null().to_numpy().astype(bool)
+    dtype = column_type(column)
+    if dtype.is_float():
+        missing = missing | column.is_nan().fill_null(True).to_numpy().astype(bool)
+    if marker == marker:
+        is_string, is_numeric = dtype == nw.String, dtype.is_numeric()
+        may_hold = not (is_numeric if isinstance(marker, str) else is_string)
+        if may_hold and dtype != nw.Boolean and not is_time(dtype):
+            is_marker = [value == marker for value in column.to_list()]
+            # == True, since pandas.NA compares as NA
+            missing = missing | (np.array(is_marker, dtype=object) == True)  # noqa: E712
+    return missing
+
+
+def to_objects(column: Column) -> NDArray[np.object_]:
+    """Return the cells as Python objects."""
+    cells = np.empty(len(column), dtype=object)
+    cells[:] = column.tolist() if isinstance(column, np.ndarray) else column.to_list()
+    return cells
+
+
+def to_floats(column: Column, missing: Mask) -> NDArray[np.float64]:
+    """Return the cells of a column of numbers as floats, NaN where missing."""
+    if isinstance(column, nw.Series):
+        values = np.full(len(missing), np.nan)
+        if column.dtype.is_numeric():
+            observed = column.filter((~missing).tolist())
+            values[~missing] = observed.cast(nw.Float64).to_numpy()
+        else:
+            values[~missing] = to_objects(column)[~missing].astype(float)
+        return values
+    return np.where(missing, np.nan, column.astype(np.float64))

@@ -1,0 +1,256 @@
+"""Data frames of pandas and polars: completed tables keep container, types and observed cells."""
+
+import datetime
+import decimal
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from estimator_cases import every_imputer, outputs, quiet, tiny
+from estimator_cases import table as incomplete
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+from table_cases import (
+    COUNTS,
+    PANDAS,
+    POLARS,
+    REAL,
+    RNG,
+    N,
+    assert_completed,
+    mixed,
+    pandas_frame,
+    polars_frame,
+    with_missing,
+)
+
+from skmissvae import MVAEImputer, make_missing
+
+pytestmark = quiet
+
+
+@pytest.mark.parametrize("estimate", ["auto", "draw", "median", "mode", "mean"])
+@pytest.mark.parametrize("dtype", PANDAS)
+def test_transform_keeps_types_of_pandas(dtype, estimate):
+    frame = pandas_frame(dtype)
+    before = frame.copy(deep=True)
+    imputer = tiny(MVAEImputer, estimate=estimate, max_iter=2).fit(frame)
+    assert_completed(imputer.transform(frame), frame)
+    assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize("name", POLARS)
+def test_results_keep_types_of_polars(name):
+    frame = polars_frame(name)
+    imputer = tiny(MVAEImputer, max_iter=2).fit(frame)
+    for out in (imputer.transform(frame), *imputer.impute(frame, 2)):
+        assert_completed(out, frame)
+    drawn = imputer.sample(7)
+    assert drawn.schema == frame.schema
+    assert drawn.null_count().sum_horizontal().item() == 0
+
+
+@pytest.mark.parametrize("dtype", PANDAS)
+def test_sample_has_the_types_of_the_table(dtype):
+    frame = pandas_frame(dtype)
+    drawn = tiny(MVAEImputer, max_iter=2).fit(frame).sample(9)
+    assert list(drawn.dtypes) == list(frame.dtypes)
+    assert len(drawn) == 9
+    assert not drawn.isna().any(axis=None)
+
+
+def test_sparse_and_object_columns_keep_their_types():
+    rng = np.random.default_rng(0)
+    sparse = pd.arrays.SparseArray(rng.choice([0.0, 0.0, 1.5, 2.5, 4.0], N))
+    prices = [decimal.Decimal(f"{x:.2f}") for x in REAL]
+    frame = pd.DataFrame(
+        {
+            "sparse": sparse,
+            "price": pd.Series(with_missing(prices, 4), dtype=object),
+            "count": pd.Series(with_missing(COUNTS, 5), dtype=object),
+            "x": REAL,
+        }
+    )
+    frame["sparse"] = frame["sparse"].mask(rng.random(N) < 0.2).astype(pd.SparseDtype(float))
+    frame["whole"] = pd.arrays.SparseArray(COUNTS, dtype=pd.SparseDtype("int64", 0))
+    imputer = tiny(MVAEImputer, estimate="draw").fit(frame)
+    out = imputer.transform(frame)
+    assert_completed(out, frame)
+    assert set(map(type, out["price"])) == {decimal.Decimal}
+    assert set(map(type, out["count"])) == {int}
+    assert imputer.sample(3)["whole"].dtype == frame["whole"].dtype
+    marked = frame[["price", "x"]].assign(price=frame["price"].fillna("?"))
+    out = tiny(MVAEImputer, missing_values="?").fit_transform(marked)
+    assert set(map(type, out["price"])) == {decimal.Decimal}
+    means = tiny(MVAEImputer, feature_kinds={"count": "continuous"}).fit_transform(frame)
+    assert not (means["count"][frame["count"].isna()] % 1 == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "remedy"),
+    [(pl.Int128, r"cast\(polars.Int64\)"), (pl.Object, "numbers, strings or dates")],
+)
+def test_unsupported_types_of_polars_are_refused(dtype, remedy):
+    column = pl.Series("x", with_missing(COUNTS, 5), dtype=dtype)
+    frame = pl.DataFrame([column, pl.Series("beside", with_missing(REAL, 7))])
+    error = f"Column 'x' has the polars type {dtype}, which is not supported: .*{remedy}"
+    with pytest.raises(TypeError, match=error):
+        tiny(MVAEImputer).fit(frame)
+    with pytest.raises(TypeError, match=error):
+        make_missing(frame)
+
+
+def test_kept_empty_columns_keep_their_types():
+    frame = pd.DataFrame({"x": REAL, "y": COUNTS})
+    for dtype in ("string", "category", "object", "Int64", "float64"):
+        frame[dtype] = pd.Series([None] * N, dtype=dtype)
+    imputer = tiny(MVAEImputer, keep_empty_features=True).fit(frame)
+    result = imputer.sample(5)
+    assert list(result) == list(frame)
+    assert list(map(str, result.dtypes)) == list(map(str, frame.dtypes))
+    assert result["string"].isna().all()
+
+
+@pytest.mark.parametrize("dtype", ["category", "string", "Int64", "datetime64[ns]"])
+def test_read_only_frames(dtype):
+    frame = pandas_frame(dtype)
+    for name in frame:
+        values = frame[name].array
+        if hasattr(values, "_ndarray"):
+            values._ndarray.flags.writeable = False
+    assert_completed(tiny(MVAEImputer, max_iter=2).fit_transform(frame), frame)
+
+
+@every_imputer
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_imputers_complete_mixed_tables(cls, container):
+    frame = mixed(container)
+    imputer = tiny(cls).fit(frame)
+    assert_completed(imputer.transform(frame), frame)
+    for completed in imputer.impute(frame, 2):
+        assert_completed(completed, frame)
+    for values in outputs(imputer, frame).values():
+        assert not pd.isna(np.asarray(values, dtype=object)).any()
+
+
+def test_no_negative_zeros():
+    frame = pd.DataFrame({"n": RNG.poisson(0.3, N).astype(float), "m": RNG.poisson(0.3, N)})
+    incomplete = frame.mask(RNG.random(frame.shape) < 0.4)
+    imputer = tiny(MVAEImputer, feature_kinds={"n": "count"}, estimate="draw").fit(incomplete)
+    for result in (
+        imputer.transform(incomplete),
+        imputer.sample(200),
+        imputer.impute(incomplete, 1)[0],
+    ):
+        assert not np.signbit(result.to_numpy(float)).any()
+
+
+@pytest.mark.parametrize("dtype", PANDAS)
+def test_pickled_estimators_keep_types(dtype):
+    frame = pandas_frame(dtype)
+    imputer = tiny(MVAEImputer, max_iter=2).fit(frame)
+    back = pickle.loads(pickle.dumps(imputer))
+    assert_frame_equal(back.transform(frame), imputer.transform(frame))
+    assert_frame_equal(back.sample(3, random_state=0), imputer.sample(3, random_state=0))
+
+
+def test_draws_do_not_overflow_their_types():
+    small = pl.DataFrame({"x": pl.Series([200, 255, 250, 231] * 10, dtype=pl.UInt8)})
+    assert tiny(MVAEImputer).fit(small).sample(500)["x"].max() <= 255
+    late = pd.DataFrame({"d": pd.to_datetime(["2000-01-01", None, "2261-01-01", "2001-01-01"] * 8)})
+    for unit in ("ns", "us"):
+        out = tiny(MVAEImputer, estimate="draw").fit_transform(late.astype(f"datetime64[{unit}]"))
+        assert not out["d"].isna().any()
+
+
+def test_complex_columns_stay_unchanged():
+    for cells in (np.array([1j, 2j] * 10), [np.complex64(1j), np.complex64(2j)] * 10):
+        frame = pd.DataFrame({"c": pd.Series(cells), "x": with_missing(REAL[:20], 3)})
+        assert_frame_equal(tiny(MVAEImputer).fit_transform(frame)[["c"]], frame[["c"]])
+
+
+def test_other_containers_are_refused():
+    table = pa.table({"x": REAL})
+    for X in (table, pl.LazyFrame({"x": REAL})):
+        with pytest.raises(TypeError, match=r"pandas or polars|collect"):
+            tiny(MVAEImputer).fit(X)
+
+
+@pytest.mark.parametrize(
+    "X", [np.zeros(3, dtype=[("a", "f4"), ("b", "f4")]), [{"a": 1.0}, {"a": 2.0}]]
+)
+def test_records_are_refused_with_a_remedy(X):
+    with pytest.raises(TypeError, match=r"pass pandas.DataFrame\(X\)"):
+        tiny(MVAEImputer).fit(X)
+
+
+def test_nullable_integers_and_booleans():
+    n = 24
+    frame = pd.DataFrame(
+        {
+            "count": pd.array([pd.NA if i % 5 == 0 else i for i in range(n)], dtype="Int64"),
+            "flag": pd.array([pd.NA if i % 7 == 0 else i % 2 == 0 for i in range(n)], "boolean"),
+            "real": [np.nan if i % 4 == 0 else i / 3 for i in range(n)],
+        }
+    )
+    out = tiny(MVAEImputer).fit_transform(frame)
+    assert list(out.dtypes) == list(frame.dtypes)
+    assert not out.isna().any(axis=None)
+    pd.testing.assert_frame_equal(out.where(frame.notna()), frame)
+
+
+COLUMNS = {
+    "real": st.floats(-1e6, 1e6, allow_nan=False, width=32),
+    "count": st.integers(0, 1000),
+    "integer": st.integers(-1000, 1000),
+    "flag": st.booleans(),
+    "word": st.sampled_from(["a", "b", "c"]),
+    "day": st.dates(datetime.date(1990, 1, 1), datetime.date(2030, 1, 1)),
+}
+
+
+TYPES = {"count": "Int64", "integer": "Int64", "flag": "boolean", "word": "string"}
+
+
+@st.composite
+def tables(draw):
+    n = draw(st.integers(2, 12))
+    kinds = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=5))
+    data = {}
+    for i, kind in enumerate(kinds):
+        cells = draw(st.lists(st.none() | COLUMNS[kind], min_size=n, max_size=n))
+        column = pd.Series(pd.to_datetime(cells) if kind == "day" else cells)
+        data[f"{kind}{i}"] = column.astype(
+            TYPES.get(kind, column.dtype if kind == "day" else float)
+        )
+    return pd.DataFrame(data)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(tables())
+def test_random_tables_are_completed(frame):
+    if not frame.notna().any(axis=None):
+        with pytest.raises(ValueError, match="no observed cell"):
+            tiny(MVAEImputer).fit(frame)
+        return
+    imputer = tiny(MVAEImputer, max_iter=1).fit(frame)
+    kept = [name for name in frame if frame[name].notna().any()]
+    for estimate in ("auto", "draw"):
+        imputer.set_params(estimate=estimate)
+        assert_completed(imputer.transform(frame), frame[kept])
+    assert np.isfinite(imputer.score_samples(frame)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Float64", object])
+def test_frames_of_any_type_raise_no_warnings(dtype, recwarn):
+    frame = pd.DataFrame(incomplete(), columns=list("abcd")).astype(dtype)
+    frame = frame.assign(e=pd.array([1, pd.NA] * 20, dtype="Int64"), f=["1", "2"] * 20)
+    imputer = tiny(MVAEImputer).set_output(transform="pandas").fit(frame)
+    imputer.transform(frame)
+    imputer.impute(frame, 1)[0]
+    messages = [str(warning.message) for warning in recwarn]
+    assert [message for message in messages if "effective importance draws" not in message] == []

@@ -1,0 +1,208 @@
+"""Containers and columns of completed tables."""
+
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn
+from estimator_cases import IMPUTERS, every_estimator, every_imputer, outputs, quiet, tiny
+from estimator_cases import table as incomplete
+from pandas.testing import assert_frame_equal
+from sklearn.impute import SimpleImputer
+from table_cases import N, mixed
+
+from skmissvae import MVAEImputer
+
+pytestmark = quiet
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@every_imputer
+def test_observed_cells_are_unchanged_and_no_cell_is_missing(cls, dtype):
+    X = incomplete(dtype=dtype)
+    out = tiny(cls).fit(X).transform(X)
+    assert out.dtype == dtype
+    assert out.shape == X.shape
+    assert np.isfinite(out).all()
+    observed = ~np.isnan(X)
+    assert out[observed].tobytes() == X[observed].tobytes()
+
+
+def test_observed_cells_of_any_magnitude_are_unchanged():
+    extreme = [0.1, -0.0, 5e-324, 1e-300, 1.7e308, -1.7e308, 2**53 + 1.0, 1 / 3]
+    X = np.column_stack([extreme, np.arange(8.0), [np.nan, *range(7)]])
+    out = tiny(MVAEImputer).fit_transform(X)
+    assert out[:, 0].tobytes() == np.array(extreme).tobytes()
+
+
+@every_imputer
+def test_integer_arrays(cls):
+    X = np.arange(40).reshape(10, 4) ** 2 % 7
+    np.testing.assert_array_equal(tiny(cls).fit_transform(X), X)
+    X[::3, 1] = -1
+    out = tiny(cls, missing_values=-1).fit_transform(X)
+    np.testing.assert_array_equal(out[X != -1], X[X != -1])
+    assert np.isfinite(out).all()
+
+
+@every_imputer
+def test_fit_transform_equals_fit_and_transform(cls):
+    X = incomplete()
+    fitted = tiny(cls).fit(X)
+    once = fitted.transform(X)
+    np.testing.assert_array_equal(tiny(cls).fit_transform(X), once)
+    np.testing.assert_array_equal(fitted.transform(X), once)
+
+
+@every_estimator
+def test_the_input_array_is_unchanged(cls):
+    X = incomplete()
+    table = X.copy()
+    estimator = tiny(cls).fit(table)
+    outputs(estimator, table)
+    if cls in IMPUTERS:
+        estimator.transform(table)[:] = 0.0
+        estimator.impute(table, 1)[0][:] = 0.0
+    np.testing.assert_array_equal(table, X)
+
+
+def test_the_input_frame_is_unchanged():
+    frame = pd.DataFrame(incomplete(), columns=list("abcd"))
+    before = frame.copy(deep=True)
+    imputer = tiny(MVAEImputer).set_output(transform="pandas")
+    for out in [imputer.fit_transform(frame), imputer.impute(frame, 1)[0]]:
+        out.iloc[:, :] = 0.0
+        pd.testing.assert_frame_equal(frame, before)
+
+
+@every_imputer
+def test_results_are_the_same_for_any_container(cls):
+    X = incomplete()
+    expected = tiny(cls).fit_transform(X)
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    names = list("abcd")
+    same = {
+        "read-only": frozen,
+        "Fortran": np.asfortranarray(X),
+        "strided": np.repeat(X, 2, axis=1)[:, ::2],
+        "object": X.astype(object),
+        "list": X.tolist(),
+        "frame": pd.DataFrame(X, columns=names),
+        "Float64": pd.DataFrame(
+            {
+                name: pd.array([pd.NA if np.isnan(v) else v for v in X[:, j]], dtype="Float64")
+                for j, name in enumerate(names)
+            }
+        ),
+    }
+    for name, table in same.items():
+        out = tiny(cls).fit_transform(table)
+        np.testing.assert_array_equal(np.asarray(out), expected, err_msg=name)
+
+
+def test_object_arrays_stay_object_arrays():
+    X = np.array([[1.5, "a"], [None, "b"], [2.5, None], [3.0, "a"]] * 5, dtype=object)
+    out = tiny(MVAEImputer).fit_transform(X)
+    assert out.dtype == object
+    observed = np.array([[cell is not None for cell in row] for row in X])
+    assert (out[observed] == X[observed]).all()
+    assert set(out[:, 1]) == {"a", "b"}
+
+
+def test_set_output():
+    frame = mixed()
+    imputer = tiny(MVAEImputer).fit(frame)
+    plain = imputer.transform(frame)
+    assert_frame_equal(imputer.set_output(transform="pandas").transform(frame), plain)
+    other = imputer.set_output(transform="polars").transform(frame)
+    assert isinstance(other, pl.DataFrame)
+    assert other.columns == list(frame.columns)
+    array = frame[["real"]].to_numpy()
+    result = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(array)
+    assert isinstance(result, pd.DataFrame)
+
+
+def test_set_output_keeps_index_and_columns():
+    frame = pd.DataFrame(incomplete(), columns=list("abcd"), index=np.arange(40) * 10)
+    out = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(frame)
+    assert isinstance(out, pd.DataFrame)
+    assert list(out) == list(frame)
+    pd.testing.assert_index_equal(out.index, frame.index)
+
+
+def test_set_output_of_polars():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": [1.0, None, 3.0, 4.0], "b": [2.0, 4.0, None, 8.5]})
+    out = tiny(MVAEImputer).set_output(transform="polars").fit_transform(frame)
+    assert isinstance(out, polars.DataFrame)
+    assert out.columns == ["a", "b"]
+    assert out.null_count().sum_horizontal()[0] == 0
+
+
+def test_indicators_with_set_output():
+    frame = mixed()
+    imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
+    expected = imputer.transform(frame)
+    with sklearn.config_context(transform_output="pandas"):
+        assert_frame_equal(imputer.transform(frame), expected)
+
+
+def test_indicators_follow_the_columns():
+    for frame in (mixed(), mixed("polars")):
+        imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
+        out = imputer.transform(frame)
+        assert list(out.columns) == list(imputer.get_feature_names_out())
+        flags = np.asarray(out["missingindicator_word"], dtype=bool)
+        np.testing.assert_array_equal(flags, [i % 7 == 1 for i in range(N)])
+
+
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning")
+@pytest.mark.parametrize("keep_empty_features", [False, True])
+@pytest.mark.parametrize("missing_values", [np.nan, -1])
+@every_imputer
+def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empty_features):
+    X = incomplete()
+    X[:, 0] = np.arange(40)  # complete: no indicator
+    X[:, 2] = np.nan  # empty
+    table = np.where(np.isnan(X), missing_values, X)
+    options = {
+        "missing_values": missing_values,
+        "add_indicator": True,
+        "keep_empty_features": keep_empty_features,
+    }
+    ours = tiny(cls, **options).fit(table)
+    theirs = SimpleImputer(**options).fit(table)
+    assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
+    names = list("abcd")
+    assert list(ours.get_feature_names_out(names)) == list(theirs.get_feature_names_out(names))
+    new = table[:5].copy()
+    new[0, 0] = missing_values  # missing, though complete at fit
+    out, simple = ours.transform(new), theirs.transform(new)
+    assert out.shape == simple.shape
+    n_kept = 4 if keep_empty_features else 3
+    np.testing.assert_array_equal(out[:, n_kept:], simple[:, n_kept:])
+    assert ours.impute(new, 1)[0].shape == simple.shape
+
+
+def test_bootstrap_models_survive_skops():
+    skops = pytest.importorskip("skops.io")
+    X = incomplete()
+    imputer = tiny(MVAEImputer, n_models=2).fit(X)
+    data = skops.dumps(imputer)
+    back = skops.loads(data, trusted=skops.get_untrusted_types(data=data))
+    np.testing.assert_array_equal(back.impute(X, 2)[1], imputer.impute(X, 2)[1])
+
+
+def test_models_load_from_a_read_only_memory_map(tmp_path):
+    X = incomplete()
+    imputer = tiny(MVAEImputer, warm_start=True).fit(X)
+    joblib.dump(imputer, tmp_path / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        back = joblib.load(tmp_path / "model", mmap_mode="r")
+    np.testing.assert_array_equal(back.transform(X), imputer.transform(X))
+    back.fit(X)

@@ -1,0 +1,223 @@
+"""Reading of tables after fit: blocks of rows, categories, markers of missing cells."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from estimator_cases import assert_same, every_imputer, outputs, quiet, tiny
+from estimator_cases import table as incomplete
+from pandas.testing import assert_frame_equal
+from table_cases import COUNTS, DAYS, REAL, WORDS, N, mixed, pandas_frame, with_missing
+
+from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
+from skmissvae.inference import batching
+from skmissvae.tables import reader
+
+pytestmark = quiet
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_frames_are_the_same_read_by_blocks(container, monkeypatch):
+    frame = mixed(container)
+    imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
+
+    def results():
+        return [imputer.transform(frame), *imputer.impute(frame, 2), imputer.outlier_scores(frame)]
+
+    expected = results()
+    monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
+    for result, whole in zip(results(), expected, strict=True):
+        assert type(result) is type(whole)
+        assert result.equals(whole)
+    if container == "polars":
+        frame[50, "word"] = "mauve"
+    else:
+        frame.loc[50, "word"] = "mauve"
+    with pytest.raises(ValueError, match="'word', row 50, holds 'mauve'"):
+        imputer.transform(frame)
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_object_columns_are_the_same_read_by_blocks(words, monkeypatch):
+    cells = np.array(["a", "b"] if words else [1.5, 2.5, 4.0], dtype=object)
+    cells = np.resize(cells, 450)
+    cells[200:320], cells[330:] = None, -999
+    frame = pd.DataFrame({"x": pd.Series(cells, dtype=object), "beside": np.resize(REAL, 450)})
+    imputer = tiny(MVAEImputer, missing_values=-999).fit(frame)
+    expected = imputer.transform(frame)
+    assert not (expected["x"] == -999).any()
+    monkeypatch.setattr(reader, "_BLOCK_ROWS", 200)
+    assert_frame_equal(imputer.transform(frame), expected)
+
+
+def curved(n=150, d=13, seed=0):
+    """Return a nonlinear table of three latents."""
+    rng = np.random.default_rng(seed)
+    X = np.sin(2 * rng.normal(size=(n, 3)) @ rng.normal(size=(3, d))) + 0.1 * rng.normal(
+        size=(n, d)
+    )
+    X[rng.random(X.shape) < 0.4] = np.nan
+    return X
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (MissSIWAEImputer, {"add_indicator": True}),
+        (MissSIWAEImputer, {"n_models": 2, "min_value": -0.5, "n_importance_draws": 110}),
+        (DeMissVAEImputer, {"n_sampler_steps": 3}),
+    ],
+    ids=["weights", "models and bounds", "chains"],
+)
+def test_arrays_are_the_same_read_by_blocks(cls, options, monkeypatch):
+    X = np.vstack([curved(30), np.random.default_rng(1).normal(size=(30, 13)), curved(30, seed=1)])
+    imputer = tiny(cls, **options).fit(X)
+    mask = np.random.default_rng(2).random(X.shape) < 0.3
+
+    def results():
+        computed = {
+            **outputs(imputer, X),
+            "draws": list(imputer.impute(X, 3)),
+            "own ids": imputer.impute(X, 1, row_ids=np.arange(len(X))[::-1])[0],
+            "of a mask": imputer.transform(X, where=mask),
+            "of columns": imputer.transform(X, where=["x1", "x4"]),
+            "pareto_k": imputer.pareto_k(X),
+            "mixture_weights": imputer.mixture_weights(X),
+            "outlier_scores": imputer.outlier_scores(X[:9]),
+        }
+        computed["distribution"] = imputer.cell_distribution(X).to_numpy()[:, 3:].astype(float)
+        return {name: np.asarray(values) for name, values in computed.items()}
+
+    expected = results()
+    monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
+    assert_same(results(), expected)
+
+
+@pytest.mark.parametrize("at_once", [7, 1000])
+def test_lazy_imputations_ignore_later_changes(at_once, monkeypatch):
+    monkeypatch.setattr(reader, "_BLOCK_ROWS", at_once)
+    X, mask = curved(30), np.random.default_rng(2).random((30, 13)) < 0.3
+    imputer = tiny(MissSIWAEImputer).fit(X)
+    expected = list(imputer.impute(X, 2, where=mask))
+    given, mask = X.copy(), mask.copy()
+    imputations = imputer.impute(given, 2, where=mask)
+    given[:], mask[:] = 0.0, False
+    imputer.set_params(device="nowhere", sampler="lair", n_importance_draws=1, missing_values=-1)
+    for result, one in zip(imputations, expected, strict=True):
+        np.testing.assert_array_equal(result, one)
+    imputer.set_params(device="cpu", missing_values=np.nan).fit(curved(20, seed=1))
+    np.testing.assert_array_equal(imputations[1], expected[1])
+
+
+def test_errors_in_late_blocks_are_raised_first(monkeypatch):
+    X = curved(40)
+    imputer = tiny(MissSIWAEImputer).fit(X)
+    monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
+    X[33, 2] = np.inf
+    batches = []
+    monkeypatch.setattr(batching, "tile_by_tile", lambda *args: batches.append(args))
+    for call in (imputer.transform, imputer.impute, imputer.score_samples, imputer.encode):
+        with pytest.raises(ValueError, match="column 'x2', row 33, holds inf"):
+            call(X)
+    assert not batches
+
+
+@every_imputer
+def test_unknown_categories(cls):
+    frame = mixed()
+    imputer = tiny(cls).fit(frame)
+    other = frame.head(8).assign(word=["violet", *frame["word"].iloc[1:8]])
+    with pytest.raises(ValueError, match=r"'word', row 0, holds 'violet'.*handle_unknown"):
+        imputer.transform(other)
+    imputer.set_params(handle_unknown="missing")
+    out = imputer.transform(other)
+    assert out["word"].iloc[0] == "violet"
+    assert not out.isna().any(axis=None)
+    # other cells are imputed as if the cell were missing
+    incomplete = frame.head(8).assign(word=[None, *frame["word"].iloc[1:8]])
+    assert_frame_equal(out.drop(columns="word"), imputer.transform(incomplete).drop(columns="word"))
+    np.testing.assert_array_equal(imputer.score_samples(other), imputer.score_samples(incomplete))
+
+
+def test_imputed_categories_extend_the_type():
+    frame = pandas_frame("category")
+    imputer = tiny(MVAEImputer).fit(frame)
+    poorer = frame.assign(x=pd.Categorical([None] * N, categories=["red"]))
+    out = imputer.transform(poorer)
+    assert not out["x"].isna().any()
+    assert set(out["x"].cat.categories) <= {"red", "green", "blue", "never"}
+
+
+@pytest.mark.parametrize("marker", ["?", -1, None, pd.NA, np.nan])
+def test_markers_of_missing_cells_in_frames(marker):
+    frame = pd.DataFrame({"word": with_missing(WORDS, 3), "n": with_missing(COUNTS, 5), "x": REAL})
+    plain = tiny(MVAEImputer).fit_transform(frame)
+    marked = frame.copy()
+    if isinstance(marker, str):
+        marked["word"] = frame["word"].fillna(marker)
+    elif marker == -1 if marker is not pd.NA else False:
+        marked["n"] = frame["n"].fillna(marker)
+    imputer = tiny(MVAEImputer, missing_values=marker)
+    assert_frame_equal(imputer.fit_transform(marked), plain)
+
+
+def test_markers_in_object_and_categorical_columns():
+    frame = pd.DataFrame({"o": pd.Series([1, -9, 2, 5] * 9, dtype=object), "x": REAL[:36]})
+    frame["c"] = pd.Categorical([1, 2, -9, 2] * 9)
+    imputer = tiny(MVAEImputer, missing_values=-9).fit(frame)
+    assert imputer.fit_report_["n_missing"].tolist() == [9, 0, 9]
+    assert not (imputer.transform(frame)[["o", "c"]].astype(int) == -9).any(axis=None)
+
+
+@pytest.mark.parametrize("marker", [-1, -1.0, np.nan, None])
+def test_markers_of_missing_cells_in_arrays(marker):
+    X = incomplete()
+    given = X.astype(object) if marker is None else X.copy()
+    given[np.isnan(X)] = marker
+    out = tiny(MVAEImputer, missing_values=marker).fit_transform(given)
+    np.testing.assert_array_equal(out, tiny(MVAEImputer).fit_transform(X))
+
+
+@pytest.mark.parametrize("dtype", ["Float64", object])
+@pytest.mark.parametrize("marker", [np.nan, pd.NA])
+def test_pandas_na(marker, dtype):
+    X = incomplete()
+    cells = X.astype(object)
+    cells[np.isnan(X)] = pd.NA
+    given = pd.DataFrame(cells, columns=list("abcd")).astype(dtype)
+    out = tiny(MVAEImputer, missing_values=marker).fit_transform(given)
+    np.testing.assert_array_equal(out, tiny(MVAEImputer).fit_transform(X))
+
+
+def test_columns_without_observed_cells_may_have_other_types():
+    frame = mixed().assign(day=pd.to_datetime(DAYS), when=pd.to_datetime(with_missing(DAYS, 5)))
+    imputer = tiny(MVAEImputer).fit(frame)
+    expected = imputer.transform(frame)
+    for blank in (np.nan, None):
+        row = frame[:2].assign(word=blank, rank=blank, flag=blank, when=blank)
+        out = imputer.transform(row)
+        assert not out.isna().any(axis=None)
+        assert list(out.index) == [0, 1]
+        assert set(out["word"]) <= set(expected["word"])
+    polars = mixed("polars")
+    out = tiny(MVAEImputer).fit(polars).transform(polars[:2].with_columns(word=pl.lit(None)))
+    assert out["word"].dtype == pl.String
+    assert out["word"].null_count() == 0
+    X = np.array([[1.5, "a"], [None, "b"], [2.5, None], [3.0, "a"]] * 5, dtype=object)
+    fitted = tiny(MVAEImputer).fit(X)
+    assert list(fitted.transform(X[2:3])[0]) == list(fitted.transform(X)[2])
+
+
+def test_names_other_than_strings_are_compared():
+    frame = pd.DataFrame(incomplete())
+    imputer = tiny(MVAEImputer).fit(frame)
+    with pytest.raises(
+        ValueError, match=r"X has the columns \[1, 0, 2, 3\].*fitted to \[0, 1, 2, 3\]"
+    ):
+        imputer.transform(frame[[1, 0, 2, 3]])
+    np.testing.assert_array_equal(imputer.transform(frame.to_numpy()), imputer.transform(frame))
+    renamed = frame.rename(columns=str)
+    with pytest.warns(UserWarning, match="feature names"):
+        assert list(imputer.transform(renamed).columns) == list("0123")
+    odd = frame.set_axis([0.0, np.nan, 1.0, 2.0], axis=1)
+    tiny(MVAEImputer).fit(odd).transform(odd)

@@ -1,0 +1,337 @@
+"""The schema: empty, constant and copied columns, units, point masses, likelihoods of columns."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from estimator_cases import (
+    IMPUTERS,
+    assert_same,
+    every_estimator,
+    every_imputer,
+    outputs,
+    quiet,
+    tiny,
+)
+from estimator_cases import table as incomplete
+from table_cases import REAL, mixed
+
+from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+
+pytestmark = quiet
+
+
+@every_estimator
+def test_empty_rows_get_means_and_score_zero(cls):
+    X = incomplete(200)
+    estimator = tiny(cls, max_iter=150, n_importance_draws=500).fit(X)
+    empty = np.full((3, 4), np.nan)
+    np.testing.assert_array_equal(estimator.score_samples(empty), 0.0)
+    if cls in IMPUTERS:
+        out = estimator.transform(empty)
+        assert (out == out[0]).all()
+        error = (out[0] - np.nanmean(X, 0)) / np.nanstd(X, 0)
+        assert (abs(error) < 0.35).all()
+
+
+@every_imputer
+def test_new_patterns_of_missing_cells(cls):
+    X = incomplete(share=0.0)
+    imputer = tiny(cls).fit(X)
+    masks = np.array(np.meshgrid(*[[False, True]] * 4)).reshape(4, -1).T
+    new = np.where(masks, np.nan, X[: len(masks)])
+    out = imputer.transform(new)
+    assert np.isfinite(out).all()
+    np.testing.assert_array_equal(out[~masks], new[~masks])
+
+
+@every_imputer
+def test_columns_missing_only_at_transform(cls):
+    X = incomplete()
+    imputer = tiny(cls).fit(X)
+    for j in range(4):
+        new = X.copy()
+        new[:, j] = np.nan
+        out = imputer.transform(new)
+        assert np.isfinite(out).all()
+        assert abs(out[:, j].mean() - np.nanmean(X[:, j])) < 2 * np.nanstd(X[:, j])
+
+
+@every_imputer
+def test_empty_columns_are_dropped_or_zero(cls):
+    X = incomplete()
+    X[:, 1] = np.nan
+    imputer = tiny(cls).fit(X)
+    assert list(imputer.get_feature_names_out()) == ["x0", "x2", "x3"]
+    assert imputer.transform(X).shape == (40, 3)
+    assert imputer.sample(2).shape == (2, 3)
+    assert imputer.impute(X, 1)[0].shape == (40, 3)
+
+    imputer = tiny(cls, keep_empty_features=True).fit(X)
+    assert list(imputer.get_feature_names_out("abcd")) == list("abcd")
+    np.testing.assert_array_equal(imputer.transform(X)[:, 1], 0.0)
+    X[3, 1] = 5.0  # observed after fit
+    out = imputer.transform(X)
+    assert out[3, 1] == 5.0
+    assert (np.delete(out[:, 1], 3) == 0.0).all()
+
+
+def test_empty_columns_of_frames_are_dropped():
+    frame = pd.DataFrame(incomplete(), columns=list("abcd")).assign(b=np.nan)
+    imputer = tiny(MVAEImputer).set_output(transform="pandas")
+    assert list(imputer.fit_transform(frame)) == list("acd")
+    assert list(imputer.impute(frame, 1)[0]) == list("acd")
+
+
+@every_estimator
+def test_constant_columns_are_not_modelled(cls):
+    X = incomplete()
+    bare = tiny(cls).fit(X)
+    with_constant = np.column_stack([X, np.where(np.arange(40) % 3, 3.7, np.nan)])
+    estimator = tiny(cls).fit(with_constant)
+    np.testing.assert_array_equal(estimator.score_samples(with_constant), bare.score_samples(X))
+    assert (estimator.sample(3)[:, 4] == 3.7).all()
+    if cls in IMPUTERS:
+        out = estimator.transform(with_constant)
+        np.testing.assert_array_equal(out[:, :4], bare.transform(X))
+        assert (out[:, 4] == 3.7).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_columns_that_differ_by_rounding_are_constant(dtype):
+    X = incomplete(dtype=dtype)
+    value = dtype(0.3)
+    X[:, 1] = np.where(np.arange(len(X)) % 2, value, np.nextafter(value, dtype(1)))
+    imputer = tiny(MVAEImputer).fit(X)
+    assert imputer.fit_report_["role"].tolist() == [
+        "modelled",
+        "constant",
+        "modelled",
+        "modelled",
+    ]
+    np.testing.assert_array_equal(imputer.transform(X)[:, 1], X[:, 1])
+    X[:, 1] = dtype(1e8) + np.spacing(dtype(1e8)) * (np.arange(len(X)) % 6).astype(dtype)
+    assert tiny(MVAEImputer).fit(X).fit_report_["role"].iloc[1] == "modelled"
+
+
+@every_imputer
+def test_a_column_with_one_observed_cell(cls):
+    X = incomplete()
+    X[1:, 2], X[0, 2] = np.nan, 1.25
+    np.testing.assert_array_equal(tiny(cls).fit_transform(X)[:, 2], 1.25)
+
+
+def test_tables_of_constants():
+    X = [[1.0, 2.0], [np.nan, 2.0], [1.0, np.nan]]
+    imputer = tiny(MVAEImputer)
+    np.testing.assert_array_equal(imputer.fit_transform(X), [[1, 2], [1, 2], [1, 2]])
+    np.testing.assert_array_equal(imputer.score_samples(X), 0.0)
+
+
+@every_estimator
+def test_duplicate_columns(cls):
+    X = incomplete()
+    X = np.column_stack([X, X[:, 0]])
+    estimator = tiny(cls).fit(X)
+    for values in outputs(estimator, X).values():
+        assert np.isfinite(values).all()
+
+
+def test_copies_share_observed_cells():
+    frame = mixed()
+    frame["copy"] = REAL
+    out = tiny(MVAEImputer).fit(frame).transform(frame)
+    np.testing.assert_array_equal(out["real"], REAL)
+    frame.loc[0, "copy"] = None
+    out = tiny(MVAEImputer).fit(frame).transform(frame)
+    assert out["copy"][0] == frame["real"][0]
+
+
+def test_columns_equal_by_chance_are_no_copies():
+    rng = np.random.default_rng(0)
+    for seed in range(30):
+        frame = pd.DataFrame(rng.random((12, 6)) < 0.3).astype("boolean")
+        incomplete = frame.mask(rng.random(frame.shape) < 0.3)
+        report = tiny(MVAEImputer, max_iter=1, random_state=seed).fit(incomplete).fit_report_
+        assert "copy" not in set(report["role"])
+
+
+@every_estimator
+def test_one_row_and_one_column(cls):
+    X = incomplete()
+    estimator = tiny(cls).fit(X[:, :1])
+    for values in outputs(estimator, X[:, :1]).values():
+        assert len(values) == 40
+        assert np.isfinite(values).all()
+    estimator = tiny(cls).fit(X[:1])
+    for values in outputs(estimator, X[:2]).values():
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("factor", [1e9, 1e-9, 1e200, 1e-200])
+@every_estimator
+def test_results_are_equivariant_to_units(cls, factor):
+    X = incomplete()
+    units = np.array([factor, 1.0, 1.0, 1.0])
+    plain, scaled = tiny(cls).fit(X), tiny(cls).fit(X * units)
+    shift = np.log(factor) * ~np.isnan(X[:, 0])
+    np.testing.assert_allclose(
+        scaled.score_samples(X * units), plain.score_samples(X) - shift, rtol=1e-3, atol=1e-3
+    )
+    np.testing.assert_allclose(scaled.encode(X * units), plain.encode(X), rtol=1e-3, atol=1e-3)
+    if cls in IMPUTERS:
+        np.testing.assert_allclose(
+            scaled.transform(X * units) / units / np.nanstd(X, 0),
+            plain.transform(X) / np.nanstd(X, 0),
+            rtol=1e-3,
+            atol=1e-3,
+        )
+
+
+def test_columns_far_from_zero_keep_their_variation():
+    X = incomplete()
+    plain = tiny(MVAEImputer).fit(X)
+    far = tiny(MVAEImputer).fit(X + np.array([1e9, 0, 0, 0]))
+    np.testing.assert_allclose(
+        far.transform(X + np.array([1e9, 0, 0, 0])) - [1e9, 0, 0, 0], plain.transform(X), atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "student_t"])
+@every_estimator
+def test_heavy_tails_stay_finite(cls, likelihood):
+    X = incomplete()
+    X = np.where(np.isnan(X), np.nan, np.random.default_rng(3).standard_cauchy(X.shape) ** 3)
+    estimator = tiny(cls, likelihood=likelihood).fit(X)
+    for name, values in outputs(estimator, X).items():
+        assert np.isfinite(values).all(), name
+
+
+def test_float32_tables_do_not_overflow():
+    X = incomplete(dtype=np.float32)
+    X[:, 0] *= np.float32(1e38)
+    out = tiny(MVAEImputer, estimate="draw").fit(X).transform(X)
+    assert out.dtype == np.float32
+    assert np.isfinite(out).all()
+
+
+@every_imputer
+def test_outliers_after_fit_stay_finite(cls):
+    X = incomplete()
+    imputer = tiny(cls).fit(X)
+    X[0, :2] = [1e30, np.nan]
+    X[1, :2] = [np.nan, -1e300]
+    assert np.isfinite(imputer.transform(X)).all()
+    assert np.isfinite(imputer.score_samples(X)).all()
+
+
+@pytest.mark.parametrize("size", [1e4, 1e6, 1e9])
+def test_marginal_transforms_are_robust_to_an_outlier(size):
+    """Marginal transforms are fitted in units of the middle half of a column."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 1))
+    X = z + 0.3 * rng.normal(size=(300, 2))
+    options = {"max_iter": 100, "n_hidden": 32, "n_importance_draws": 100, "random_state": 0}
+    clean = VAEDensityEstimator(**options).fit(X).score_samples(X[1:]).mean()
+    X[0, 0] = size
+    with_outlier = VAEDensityEstimator(**options).fit(X).score_samples(X[1:]).mean()
+    assert with_outlier == pytest.approx(clean, abs=0.25)
+
+
+def test_frequent_values_alone_do_not_change_units():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(300) < 0.15, 1013 + 5 * rng.normal(size=300), 0.0)
+    imputer = tiny(MVAEImputer, learn_shapes=True).fit(np.column_stack([x, rng.normal(size=300)]))
+    assert imputer._table.location[0] == pytest.approx(x.mean())
+    assert imputer._table.scale[0] == pytest.approx(x.std())
+
+
+def test_point_masses_beside_an_outlier():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(300) < 0.3, 0.0, np.exp(9 + rng.normal(size=300)))
+    x[7] = 1e13
+    imputer = tiny(MVAEImputer, learn_shapes=True).fit(np.column_stack([x, rng.normal(size=300)]))
+    schema = imputer._table
+    rows = imputer._rows(np.column_stack([x, x]))[2]
+    assert schema._at_point_mass(0, rows.x[:, 0]).sum() == (x == 0).sum()
+
+
+def test_point_masses_are_imputed_exactly():
+    rng = np.random.default_rng(0)
+    rain = np.where(rng.random(400) < 0.4, 0.0, rng.gamma(2.0, 3.7, 400))
+    full = np.where(rng.random(400) < 0.4, 99.7, 99.7 - rng.gamma(2.0, 3.7, 400))
+    X = np.column_stack([rain, full, rain + rng.normal(size=400)])
+    X[rng.random(X.shape) < 0.3] = np.nan
+    imputer = tiny(MVAEImputer, learn_shapes=True, estimate="draw").fit(X)
+    assert (imputer.fit_report_["remark"].str.contains("point mass")).sum() == 2
+    for result in (imputer.transform(X), imputer.sample(500), *imputer.impute(X, 2)):
+        for j, value in enumerate((0.0, 99.7)):
+            assert 0.2 < (result[:, j] == value).mean() < 0.6
+            assert not ((result[:, j] != value) & np.isclose(result[:, j], value, 1e-5, 1e-5)).any()
+    cells = imputer.cell_distribution(X, [0.2])
+    assert (cells["20%"][cells["column"] == "x0"] == 0).mean() > 0.2
+
+
+def coded(low, high):
+    X = incomplete()
+    observed = ~np.isnan(X[:, 0])
+    X[:, 0] = np.where(observed, np.where(np.nan_to_num(X[:, 0]) > 0, high, low), np.nan)
+    return X
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 2), (-1, 1)])
+@every_imputer
+def test_binary_columns_get_one_of_two_values(cls, low, high):
+    X = coded(low, high)
+    missing = np.isnan(X[:, 0])
+    imputer = tiny(cls, likelihood={0: "bernoulli"}).fit(X)
+    for estimate in ["auto", "median", "mode", "draw"]:
+        filled = imputer.set_params(estimate=estimate).transform(X)[:, 0]
+        assert set(filled) <= {low, high}, estimate
+    mean = imputer.set_params(estimate="mean").transform(X)[missing, 0]
+    assert ((low < mean) & (mean < high)).all()
+    auto = imputer.set_params(estimate="auto").transform(X)[missing, 0]
+    np.testing.assert_array_equal(auto, np.where(mean >= (low + high) / 2, high, low))
+    assert set(imputer.impute(X, 1)[0][:, 0]) <= {low, high}
+    assert set(imputer.sample(20)[:, 0]) <= {low, high}
+
+
+def test_binary_columns_contribute_probabilities():
+    density = tiny(VAEDensityEstimator, likelihood={0: "bernoulli"}).fit(coded(1, 2))
+    both = np.full((2, 4), np.nan)
+    both[:, 0] = [1, 2]
+    assert np.exp(density.score_samples(both)).sum() == pytest.approx(1, rel=0.3)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.3, 0.1), (0.1, 0.7)])
+def test_binary_values_are_imputed_exactly(low, high):
+    X = coded(low, high)
+    imputer = tiny(MVAEImputer, likelihood={0: "bernoulli"}).fit(X)
+    assert set(imputer.transform(X)[:, 0]) == {low, high}
+    single = imputer.transform(X.astype(np.float32))[:, 0]
+    assert set(single) == {np.float32(low), np.float32(high)}
+
+
+def test_continuous_bernoulli_columns_stay_in_the_unit_interval():
+    X = incomplete()
+    low, high = np.nanmin(X, 0), np.nanmax(X, 0)
+    X = (X - low) / (high - low)
+    imputer = tiny(MissSVAEImputer, likelihood="continuous_bernoulli").fit(X)
+    for estimate in ["auto", "mean", "median", "mode", "draw"]:
+        out = imputer.set_params(estimate=estimate).transform(X)
+        assert ((out >= 0) & (out <= 1)).all(), estimate
+    assert np.isfinite(imputer.score_samples(X)).all()
+
+
+@every_estimator
+def test_a_likelihood_for_each_column(cls):
+    X = coded(1, 2)
+    low, high = np.nanmin(X[:, 2]), np.nanmax(X[:, 2])
+    X[:, 2] = (X[:, 2] - low) / (high - low)
+    kinds = {"flag": "bernoulli", "share": "continuous_bernoulli", "wild": "student_t"}
+    frame = pd.DataFrame(X, columns=["flag", "plain", "share", "wild"])
+    estimator = tiny(cls, likelihood=kinds).fit(frame)
+    by_index = dict(enumerate(["bernoulli", "normal", "continuous_bernoulli", "student_t"]))
+    assert_same(outputs(tiny(cls, likelihood=by_index).fit(X), X), outputs(estimator, frame))
+    drawn = estimator.sample(50)
+    assert set(drawn["flag"]) <= {1, 2}
+    assert drawn["share"].between(0, 1).all()

@@ -1,0 +1,137 @@
+"""Limits of imputed values: min_value and max_value."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from estimator_cases import quiet, tiny
+from pandas.testing import assert_frame_equal
+from table_cases import COUNTS, FLAGS, REAL, RNG, N, mixed
+
+from skmissvae import MissSVAEImputer, MVAEImputer
+
+pytestmark = quiet
+
+
+@pytest.mark.parametrize(
+    ("estimate", "likelihood", "learn_shapes"),
+    [
+        *((estimate, "normal", False) for estimate in ("auto", "draw", "median", "mode")),
+        *((estimate, "normal", True) for estimate in ("auto", "draw", "median")),
+        ("draw", "student_t", False),
+        ("draw", "student_t", True),
+    ],
+)
+def test_values_lie_within_limits_and_not_on_them(estimate, likelihood, learn_shapes):
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.gamma(1.0, size=(90, 3)), columns=list("abc")).assign(
+        n=rng.poisson(1.0, 90)
+    )
+    incomplete = frame.astype({"n": "Int64"}).mask(rng.random(frame.shape) < 0.4)
+    bounds = {"min_value": {"a": 0.5, "n": 1}, "max_value": {"a": 0.8, "b": 1.0}}
+    options = {
+        "likelihood": likelihood,
+        "learn_shapes": learn_shapes,
+        "estimate": estimate,
+        "max_iter": 10,
+    }
+    imputer = tiny(MissSVAEImputer, **options).fit(incomplete)
+    imputer.set_params(**bounds)  # read when transform is called
+    tables = [imputer.transform(incomplete), *imputer.impute(incomplete, 1)]
+    for out in tables:
+        result = out[incomplete["a"].isna()]["a"]
+        assert result.between(0.5, 0.8).all()
+        assert result.isin([0.5, 0.8]).mean() < 0.05
+        assert (out[incomplete["b"].isna()]["b"] <= 1).all()
+        assert (out[incomplete["n"].isna()]["n"] >= 1).all()
+        observed = incomplete.notna()
+        assert_frame_equal(out.where(observed), incomplete.where(observed))
+
+
+def test_limits_condition_the_latents():
+    """Limits of one of four highly correlated columns apply to the others through the latents."""
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(400, 1))
+    X = pd.DataFrame(factor + 0.1 * rng.normal(size=(400, 4)), columns=list("abcd"))
+    imputer = MissSVAEImputer(
+        n_hidden=16, n_blocks=0, n_latents=1, dropout=0.0, max_iter=60, random_state=0
+    ).fit(X.mask(rng.random(X.shape) < 0.2))
+    empty = pd.DataFrame(np.nan, index=range(400), columns=X.columns)
+    free = pd.concat(imputer.impute(empty, 10, random_state=1))
+    expected = free[free["a"] > 1.0]
+    imputer.set_params(min_value={"a": 1.0})
+    drawn = imputer.impute(empty, 2, random_state=2)[0]
+    assert (drawn["a"] >= 1).all()
+    for name in X:
+        error = expected[name].std() * (1 / len(expected) + 1 / len(drawn)) ** 0.5
+        assert abs(drawn[name].mean() - expected[name].mean()) < 4.5 * error
+    assert (drawn["a"] < 1.01).mean() < 0.1
+    truth = {"auto": expected["a"].mean(), "median": expected["a"].median()}
+    for estimate, value in truth.items():
+        middle = imputer.set_params(estimate=estimate).transform(empty[:1])["a"].iloc[0]
+        assert middle == pytest.approx(value, abs=0.1)
+    chains = imputer.set_params(sampler="lair", n_sampler_steps=20, estimate="auto")
+    observed = empty[:3].assign(b=1.2)
+    assert (chains.transform(observed)["a"] >= 1).all()
+
+
+@pytest.mark.parametrize("learn_shapes", [False, True])
+def test_wide_limits_change_nothing(learn_shapes):
+    frame = mixed().assign(heavy=np.exp(REAL))
+    imputer = tiny(MVAEImputer, learn_shapes=learn_shapes).fit(frame.mask(RNG.random((N, 6)) < 0.1))
+    plain = imputer.transform(frame)
+    truncated = imputer.set_params(min_value=-1e9, max_value=1e9).transform(frame)
+    for name in frame:
+        if pd.api.types.is_float_dtype(frame[name]):
+            np.testing.assert_allclose(truncated[name], plain[name], rtol=1e-4, atol=1e-4)
+        else:
+            pd.testing.assert_series_equal(truncated[name], plain[name])
+
+
+def test_limits_in_the_units_of_the_table():
+    rng = np.random.default_rng(0)
+    days = pd.to_datetime("1950-01-01") + pd.to_timedelta(rng.integers(999, size=N), unit="D")
+    frame = pd.DataFrame(
+        {"x": 1000 + np.array(REAL), "n": COUNTS, "day": days, "flag": FLAGS, "same": 0.5}
+    ).assign(twin=lambda f: f["x"])
+    incomplete = frame.astype({"n": "Int64", "flag": "boolean"}).mask(rng.random(frame.shape) < 0.3)
+    incomplete["twin"] = incomplete["x"]
+    bounds = {"x": 1001.1, "n": 2.5, "day": "1951-02-03"}
+    imputer = tiny(MVAEImputer, min_value=bounds, max_value={"twin": 1001.3}).fit(incomplete)
+    for out in (imputer.transform(incomplete), imputer.impute(incomplete, 1)[0]):
+        for name in ("x", "twin"):
+            assert out[name][incomplete[name].isna()].between(1001.1, 1001.3).all()
+        assert (out["n"][incomplete["n"].isna()] >= 3).all()
+        assert (out["day"][incomplete["day"].isna()] >= pd.Timestamp("1951-02-03")).all()
+    # the limit of a column of days moves to the next day
+    imputer.set_params(min_value={"day": "1951-02-03 11:00"}, max_value=None, estimate="draw")
+    drawn = imputer.transform(incomplete)["day"][incomplete["day"].isna()]
+    assert (drawn >= pd.Timestamp("1951-02-04")).all()
+    # a single number limits numbers, not booleans and dates
+    imputer.set_params(min_value=0, max_value=None, estimate="draw")
+    drawn = imputer.transform(incomplete)
+    assert set(drawn["flag"]) == {True, False}
+    assert (drawn["day"] < pd.Timestamp("1960-01-01")).all()
+    X = np.array([[float(f), r] for f, r in zip(FLAGS, REAL, strict=True)])
+    X[rng.random(X.shape) < 0.4] = np.nan
+    coded = tiny(MVAEImputer, likelihood={0: "bernoulli"}, min_value=0, estimate="draw")
+    assert 0 < coded.fit_transform(X)[np.isnan(X[:, 0]), 0].mean() < 1
+
+
+def test_single_limits_and_wrong_limits():
+    imputer = tiny(MVAEImputer, min_value=0.0, max_value=5.0).fit(mixed())
+    out = imputer.transform(mixed())
+    for name in ("real", "count"):
+        assert out[name][mixed()[name].isna()].between(0, 5).all()
+    for wrong, match in (
+        ({"min_value": {"word": 1}}, "'min_value' bounds column 'word'"),
+        ({"min_value": 3.0, "max_value": 2.0}, "leave no value for column 'real'"),
+        ({"min_value": {"count": 0.2}, "max_value": {"count": 0.4}}, "no value for column 'count'"),
+        ({"max_value": {"nothing": 1}}, "'nothing'"),
+        ({"max_value": "high"}, "'max_value'"),
+        ({"max_value": [0, 0]}, "'max_value'.*mapping from columns"),
+        ({"max_value": {"real": "18"}}, "'max_value' must bound column 'real' by a number"),
+        ({"max_value": {"real": np.nan}}, "'max_value' must bound column 'real' by a number"),
+        ({"max_value": {"real": None}}, "'max_value' must bound column 'real' by a number"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            tiny(MVAEImputer, **wrong).fit(mixed()).transform(mixed())
