@@ -2,12 +2,14 @@
 
 from .checks import ImputedComparison, compare_imputed, posterior_predictive_check
 from .diagnose import Diagnosis, diagnose
-from .displays import ImputedDensityDisplay, MissingnessDisplay
+from .imputed_density_display import ImputedDensityDisplay
 from .latent_displays import GridDensity, LatentDisplay, MixtureUseDisplay, RowPosterior
 from .likelihood import LogLikelihood, integrated_score_samples, log_likelihood
-from .overimputation import OverimputationDisplay, OverimputationReport, overimputation_report
+from .missingness_display import MissingnessDisplay
+from .overimputation import OverimputationReport, overimputation_report
+from .overimputation_display import OverimputationDisplay
 from .scoring import HiddenCellScorer
-from .training_displays import TrainingDisplay
+from .training_display import TrainingDisplay
 
 __all__ = [
     "Diagnosis",
