@@ -4,7 +4,6 @@ import datetime
 import inspect
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib
