@@ -1,16 +1,11 @@
-"""Prediction from incomplete rows, averaged over what their missing cells may hold."""
+"""Classification and regression of incomplete rows by averaging over multiple imputations."""
 
 from __future__ import annotations
 
-import copy
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from hashlib import blake2b
-from numbers import Real
 from typing import Any, ClassVar, Literal, TypeVar
 
-import narwhals as nw
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
@@ -25,56 +20,57 @@ from sklearn.utils.validation import (
     check_is_fitted,
     column_or_1d,
 )
+from typing_extensions import override
 
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import integer
-from ..tables.columns import Column, is_missing, to_objects
-from ..tables.input_table import InputTable, open_table
+from ..tables.input_table import open_table
+from .distinct_rows import row_digests, take_rows
 from .imputers import MissSIWAEImputer
+from .repeated_imputer import RepeatedImputer, is_stochastic
 
 T = TypeVar("T", bound=type)
 
 
 _PARAMETERS = """\
 estimator : estimator
-    The final estimator. A clone of it, a member, is fitted to each of the completed tables; it may
-    be a Pipeline of what comes after imputation, such as encoders.
+    The estimator of the outcome. A clone of it, called member, is fitted to each completed table.
+    It may be a Pipeline with the steps that follow imputation, such as encoders.
 imputer : imputer or None, default=None
-    What completes tables, of which a clone is fitted; None takes ``MissSIWAEImputer()``. Any
-    imputer with a method ``impute(X, n_imputations, random_state=...)`` will do, and any that draws
-    by a parameter ``random_state``, such as ``IterativeImputer(sample_posterior=True)``, of which
-    ``n_imputations`` clones are fitted, each with a random state of its own.
+    The imputer, of which a clone is fitted; None uses ``MissSIWAEImputer()``. It must have a method
+    ``impute(X, n_imputations, random_state=...)``, or draw imputations according to a parameter
+    ``random_state``, such as ``IterativeImputer(sample_posterior=True)``; in the second case
+    ``n_imputations`` clones with different random states are fitted.
 n_imputations : int, default=5
-    Number of completed tables, and of members.
+    Number of completed tables and of members.
 n_jobs : int or None, default=None
-    Number of members that are fitted at a time, as in joblib; None is one.
+    Number of members to fit in parallel, as in joblib.
 random_state : int, RandomState instance or None, default=None
-    Source of the draws, and of each ``random_state`` within ``imputer`` and ``estimator`` that is
+    Seed of the imputations, and of each ``random_state`` of ``imputer`` and ``estimator`` that is
     None."""
-
 
 _ATTRIBUTES = """\
 imputer_ : imputer
-    The fitted imputer. The fitted clones of one that has no ``impute`` are ``imputer_.copies``.
+    The fitted imputer. For an imputer without ``impute`` its fitted clones are in
+    ``imputer_.clones``.
 estimators_ : list of estimator
     The members.
 n_features_in_ : int
-    Number of columns seen at fit.
+    Number of columns seen during fit.
 feature_names_in_ : ndarray of shape (n_features_in_,)
-    Their names, where ``X`` had names that are all strings."""
-
+    Names of columns seen during fit. Defined only if ``X`` has names that are all strings."""
 
 _NOTES = """\
 Notes
 -----
-The imputer sees ``X`` alone, at fit as for new rows, which have no outcome: imputations that
-lean on it at fit would be another distribution than those that the members meet later [2]_.
-For inference, of coefficients or effects, the rule is the opposite: the outcome belongs in the
-imputation model, or associations with it come out too weak [3]_. Impute the table with ``y`` as
-one of its columns, fit a model to each imputation, and pool these (``pool_models``).
+The imputer is fitted to ``X`` without the outcome, because new rows have no outcome: imputations
+that use it at fit would have a different distribution than those of new rows [2]_. For inference
+on coefficients or effects the opposite holds: the imputation model must include the outcome,
+otherwise associations with it are biased towards zero [3]_. Then impute a table that contains ``y``
+as a column, fit a model to each imputation, and pool the models (``pool_models``).
 
-How a new row is imputed depends on what it holds and on the fit, neither on other rows nor on its
-position, if the imputer is one of this package. With others that is as they have it.
+With imputers of this package the imputations of a new row depend only on its cells and on the fit,
+not on other rows or on its position.
 
 References
 ----------
@@ -87,7 +83,7 @@ References
 
 
 def _documented(cls: T) -> T:
-    """Write the texts that both classes share into a docstring."""
+    """Insert the parts of the docstring that both classes share."""
     doc = inspect.cleandoc(cls.__doc__ or "").replace("{parameters}", _PARAMETERS)
     doc = doc.replace("{attributes}", _ATTRIBUTES).replace("{notes}", _NOTES)
     cls.__doc__ = doc + "\n"
@@ -95,7 +91,7 @@ def _documented(cls: T) -> T:
 
 
 class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
-    """What both share: a member for each of several completed tables."""
+    """Base class: one member for each of several completed tables."""
 
     _kind: ClassVar[Literal["classifier", "regressor"]]
 
@@ -115,25 +111,25 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
         self.random_state = random_state
 
     @abstractmethod
-    def _outcome(self, y: Any) -> np.ndarray:
-        """Return the checked outcome: (n_samples,) or (n_samples, n_outputs)."""
+    def _check_y(self, y: Any) -> np.ndarray:
+        """Return the validated outcome: (n_samples,) or (n_samples, n_outputs)."""
 
     @abstractmethod
-    def _ask(self, member: Any, table: Any) -> np.ndarray:
-        """Return what is averaged of a member's prediction: (n_samples, ...)."""
+    def _predict_member(self, member: Any, table: Any) -> np.ndarray:
+        """Return the prediction of a member that is averaged: (n_samples, ...)."""
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Any:
-        """Fit the imputer to the rows alone, then a member to each completed table.
+        """Fit the imputer to X, and a member to each completed table.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing cells.
         y : array-like of shape (n_samples,)
-            Outcome, which no imputation depends on.
+            Outcome, which the imputer does not use.
         **fit_params : dict
-            Passed to each member's ``fit``, such as ``sample_weight``; where metadata routing is
-            enabled, as its request says.
+            Parameters of the ``fit`` of each member, such as ``sample_weight``; if metadata
+            routing is enabled they are routed by its request.
 
         Returns
         -------
@@ -150,55 +146,59 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             )
         with unchanged_on_error(self):
             self._template = open_table(self, X).template()
-            y = self._outcome(y)
+            y = self._check_y(y)
             check_consistent_length(X, y)
             random_state = check_random_state(self.random_state)
             imputer = MissSIWAEImputer() if self.imputer is None else self.imputer
             if hasattr(imputer, "impute"):
-                self.imputer_ = _seeded(imputer, random_state).fit(X)
+                self.imputer_ = _clone_with_seeds(imputer, random_state).fit(X)
             else:
-                self.imputer_ = _Copies(imputer, self.n_imputations, random_state).fit(X)
-            members = [_seeded(self.estimator, random_state) for _ in range(self.n_imputations)]
-            at_fit, self._seed = random_state.randint(2**31 - 1, size=2).tolist()
-            tables = self.imputer_.impute(X, self.n_imputations, random_state=at_fit)
-            # no table is made before a worker is free to take it
+                self.imputer_ = RepeatedImputer(imputer, self.n_imputations, random_state).fit(X)
+            members = [
+                _clone_with_seeds(self.estimator, random_state) for _ in range(self.n_imputations)
+            ]
+            fit_seed, self._seed = random_state.randint(2**31 - 1, size=2).tolist()
+            tables = self.imputer_.impute(X, self.n_imputations, random_state=fit_seed)
+            # a table is computed only when a worker is free
             self.estimators_ = Parallel(n_jobs=self.n_jobs, pre_dispatch="n_jobs")(
-                delayed(_fitted)(member, table, y, params)
+                delayed(_fit_member)(member, table, y, params)
                 for member, table in zip(members, tables, strict=True)
             )
         return self
 
     def predict_all(self, X: Any) -> np.ndarray:
-        """Return the predictions of all members, each for its own imputation of the rows.
+        """Return the predictions of all members, each from its own imputation of the rows.
 
-        They differ by what is missing, in the row and at fit, and by random states of their own.
+        They differ by the imputations of the row, by those at fit, and by the random states of the
+        members.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing cells.
 
         Returns
         -------
         ndarray of shape (n_imputations, n_samples) or (n_imputations, n_samples, n_classes)
-            Predictions of regressors. Of classifiers the probabilities of the classes or, where
-            members have none, 1 for the predicted class and 0 for the others.
+            Predictions of regressors. Probabilities of classifiers or, without ``predict_proba``,
+            1 for the predicted class and 0 for the others.
         """
         check_is_fitted(self)
         source = open_table(self, X, self._template)
-        # equal rows are one row: the draws belong to what it holds
-        ids, first, inverse = np.unique(
-            _contents(source.columns), return_index=True, return_inverse=True
+        # equal rows get equal draws, so each distinct row is imputed once
+        row_ids, first, inverse = np.unique(
+            row_digests(source.columns), return_index=True, return_inverse=True
         )
         impute = self.imputer_.impute
-        keyed = {"row_ids": ids} if "row_ids" in inspect.signature(impute).parameters else {}
-        rows = _rows(X, source, first)
-        tables = impute(rows, len(self.estimators_), random_state=self._seed, **keyed)
+        takes_ids = "row_ids" in inspect.signature(impute).parameters
+        options = {"row_ids": row_ids} if takes_ids else {}
+        rows = take_rows(X, source, first)
+        tables = impute(rows, len(self.estimators_), random_state=self._seed, **options)
         pairs = zip(self.estimators_, tables, strict=True)
-        return np.stack([self._ask(member, table)[inverse] for member, table in pairs])
+        return np.stack([self._predict_member(member, table)[inverse] for member, table in pairs])
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return where metadata go: those of ``fit`` to the ``fit`` of ``estimator``.
+        """Return the metadata routing: from ``fit`` to the ``fit`` of ``estimator``.
 
         Returns
         -------
@@ -214,21 +214,22 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             raise TypeError(
                 f"Parameter 'estimator' of {name} must be a {self._kind}; got {self.estimator!r}."
             )
-        want = integer(1)(self.n_imputations)
-        if want is not None:
+        requirement = integer(1)(self.n_imputations)
+        if requirement is not None:
             raise ValueError(
-                f"Parameter 'n_imputations' of {name} must be {want}; got {self.n_imputations!r}."
+                f"Parameter 'n_imputations' of {name} must be {requirement}; got "
+                f"{self.n_imputations!r}."
             )
         if isinstance(self.imputer, type) or not (
             self.imputer is None
             or hasattr(self.imputer, "impute")
-            or (hasattr(self.imputer, "random_state") and _draws(self.imputer))
+            or (hasattr(self.imputer, "random_state") and is_stochastic(self.imputer))
         ):
             raise TypeError(
-                f"Parameter 'imputer' of {name} must be able to impute several times, by a method "
-                "'impute' (MissSIWAEImputer()) or a parameter 'random_state' "
-                f"(IterativeImputer(sample_posterior=True)); got {self.imputer!r}. What a Pipeline "
-                f"does before it imputes belongs before {name}, what it does after in 'estimator'."
+                f"Parameter 'imputer' of {name} must support multiple imputation, by a method "
+                "'impute' (MissSIWAEImputer()) or by random draws with a parameter 'random_state' "
+                f"(IterativeImputer(sample_posterior=True)); got {self.imputer!r}. Steps of a "
+                f"Pipeline before imputation belong before {name}, later steps into 'estimator'."
             )
 
     def __sklearn_tags__(self) -> Tags:
@@ -237,32 +238,8 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
         return tags
 
 
-class _Copies:
-    """An imputer that completes a table once, as one that does so several times."""
-
-    def __init__(self, imputer: Any, n: int, random_state: np.random.RandomState) -> None:
-        seeds = random_state.randint(2**31 - 1, size=n).tolist()
-        self.copies = [clone(imputer).set_params(random_state=seed) for seed in seeds]
-
-    def fit(self, X: Any) -> _Copies:
-        """Fit each copy."""
-        for one in self.copies:
-            one.fit(X)
-        return self
-
-    def impute(self, X: Any, n_imputations: int, *, random_state: int) -> Iterator[Any]:
-        """Yield the table as each copy completes it, the same at every call."""
-        # a transform that draws moves its random state on
-        return (copy.deepcopy(one).transform(X) for one in self.copies)
-
-
-def _draws(imputer: Any) -> bool:
-    """Tell whether copies of an imputer differ: IterativeImputer's do where it is asked to draw."""
-    return bool(getattr(imputer, "sample_posterior", True))
-
-
-def _seeded(estimator: Any, random_state: np.random.RandomState) -> Any:
-    """Return a clone in which no random state is None."""
+def _clone_with_seeds(estimator: Any, random_state: np.random.RandomState) -> Any:
+    """Return a clone whose random states that are None are replaced by seeds."""
     unset = [
         name
         for name, value in sorted(estimator.get_params().items())
@@ -271,35 +248,12 @@ def _seeded(estimator: Any, random_state: np.random.RandomState) -> Any:
     return clone(estimator).set_params(**{name: random_state.randint(2**31 - 1) for name in unset})
 
 
-def _fitted(member: Any, table: Any, y: np.ndarray, params: dict[str, Any]) -> Any:
+def _fit_member(member: Any, table: Any, y: np.ndarray, params: dict[str, Any]) -> Any:
     return member.fit(table, y, **params)
 
 
-def _contents(columns: Sequence[Column]) -> np.ndarray:
-    """Return a digest of what each row holds, whatever the types of its columns: (n_samples,)."""
-    cells = []
-    for column in columns:
-        plain = to_objects(column)
-        plain[is_missing(column, np.nan)] = None
-        cells.append(map(_same_of_equals, plain))
-    rows = zip(*cells, strict=True)
-    return np.array([blake2b(repr(row).encode(), digest_size=16).hexdigest() for row in rows])
-
-
-def _same_of_equals(cell: Any) -> Any:
-    """Return one of the equals 1, 1.0 and True: which it is hangs on the column's other cells."""
-    return float(cell) if isinstance(cell, Real) and float(cell) == cell else cell
-
-
-def _rows(X: Any, source: InputTable, chosen: np.ndarray) -> Any:
-    """Return some rows of a table, in its own container."""
-    if source.dtype is None and source.frame is not None:
-        return nw.to_native(source.frame[chosen.tolist()])
-    return np.asarray(X, source.dtype)[chosen]
-
-
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the first axis, summed in the same order however many rows there are."""
+    """Return the mean over the first axis, with a summation order that does not depend on rows."""
     return sum(values) / len(values)
 
 
@@ -309,17 +263,17 @@ def _has_probabilities(self: _MultipleImputation) -> bool:
 
 @_documented
 class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
-    r"""Classification of incomplete rows by members fitted to several completed tables.
+    r"""Classifier for incomplete rows that averages over multiple imputations.
 
-    The imputer draws the missing cells :math:`M` times, at fit and for new rows, and the member
-    :math:`f_m` of the m-th completed table predicts from the m-th imputation. The mean,
+    The missing cells are imputed :math:`M` times, at fit and for new rows. A member :math:`f_m` is
+    fitted to the m-th completed table and predicts from the m-th imputation of new rows. The mean,
 
     .. math:: \hat p(y | x_{obs}) = \frac1M \sum_m f_m(y | x_{obs}, x_{mis}^m),
               \quad x_{mis}^m \sim p(x_{mis} | x_{obs}),
 
-    stands for the expectation over what the missing cells may hold [1]_, so that a row of which
-    little is known gets probabilities that say so. A classifier without ``predict_proba`` votes
-    in place of :math:`f_m`.
+    approximates the expectation over the missing cells [1]_, so that probabilities include the
+    uncertainty due to missing values. For a classifier without ``predict_proba``, :math:`f_m` is 1
+    for the predicted class and 0 for the others.
 
     Parameters
     ----------
@@ -333,9 +287,9 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
 
     See Also
     --------
-    MultipleImputationRegressor : The same for numbers.
-    MissSIWAEImputer : The imputer that is the default.
-    pool_models : Inference from several imputations.
+    MultipleImputationRegressor : The same for regression.
+    MissSIWAEImputer : The default imputer.
+    pool_models : Pool models fitted to several imputations for inference.
 
     {notes}
 
@@ -363,12 +317,12 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the mean of the members' probabilities.
+        """Return the mean of the probabilities of the members.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing cells.
 
         Returns
         -------
@@ -378,27 +332,29 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
         return _mean(self.predict_all(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class, or that of most votes.
+        """Return the class with the highest mean probability, or with most votes.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing cells.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            A class for each row.
+            Predicted classes.
         """
         best = _mean(self.predict_all(X)).argmax(axis=1)
         return self.classes_[best]
 
-    def _outcome(self, y: Any) -> np.ndarray:
+    @override
+    def _check_y(self, y: Any) -> np.ndarray:
         y = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
         check_classification_targets(y)
         return y
 
-    def _ask(self, member: Any, table: Any) -> np.ndarray:
+    @override
+    def _predict_member(self, member: Any, table: Any) -> np.ndarray:
         if hasattr(member, "predict_proba"):
             return member.predict_proba(table)
         return (member.predict(table)[:, None] == member.classes_).astype(float)
@@ -406,16 +362,16 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
 
 @_documented
 class MultipleImputationRegressor(RegressorMixin, _MultipleImputation):
-    r"""Regression on incomplete rows by members fitted to several completed tables.
+    r"""Regressor for incomplete rows that averages over multiple imputations.
 
-    The imputer draws the missing cells :math:`M` times, at fit and for new rows, and the member
-    :math:`f_m` of the m-th completed table predicts from the m-th imputation. The mean,
+    The missing cells are imputed :math:`M` times, at fit and for new rows. A member :math:`f_m` is
+    fitted to the m-th completed table and predicts from the m-th imputation of new rows. The mean,
 
     .. math:: \hat y(x_{obs}) = \frac1M \sum_m f_m(x_{obs}, x_{mis}^m),
               \quad x_{mis}^m \sim p(x_{mis} | x_{obs}),
 
-    stands for the expectation over what the missing cells may hold [1]_, which for a curved
-    :math:`f` is not the prediction at their means.
+    approximates the expectation over the missing cells [1]_. For a nonlinear :math:`f` it differs
+    from the prediction at their means.
 
     Parameters
     ----------
@@ -427,9 +383,9 @@ class MultipleImputationRegressor(RegressorMixin, _MultipleImputation):
 
     See Also
     --------
-    MultipleImputationClassifier : The same for classes.
-    MissSIWAEImputer : The imputer that is the default.
-    pool_models : Inference from several imputations.
+    MultipleImputationClassifier : The same for classification.
+    MissSIWAEImputer : The default imputer.
+    pool_models : Pool models fitted to several imputations for inference.
 
     {notes}
 
@@ -452,36 +408,40 @@ class MultipleImputationRegressor(RegressorMixin, _MultipleImputation):
     _kind = "regressor"
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Return the mean of the members' predictions.
+        """Return the mean of the predictions of the members.
 
         Parameters
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing cells.
         return_std : bool, default=False
-            Whether to return how far the members' predictions spread, too.
+            Whether to also return the standard deviation over members.
 
         Returns
         -------
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The prediction.
+            Predictions.
         std : ndarray of the same shape
-            Standard deviation between the members' predictions: what is uncertain for what is
-            missing, to which comes what is uncertain given complete rows. Only with
-            ``return_std``.
+            Standard deviation of the predictions over members: the uncertainty due to missing
+            values, without that of the outcome given complete rows. Only if ``return_std``.
         """
-        members = self.predict_all(X)
-        mean = _mean(members)
+        predictions = self.predict_all(X)
+        mean = _mean(predictions)
         if not return_std:
             return mean
-        if len(members) < 2:
-            raise ValueError("return_std needs n_imputations of 2 or more at fit; it was 1.")
-        return mean, np.sqrt(sum((members - mean) ** 2) / (len(members) - 1))
+        if len(predictions) < 2:
+            raise ValueError(
+                "return_std needs two or more imputations; the estimator was fitted with "
+                "n_imputations=1. Fit it with a larger n_imputations."
+            )
+        return mean, np.sqrt(sum((predictions - mean) ** 2) / (len(predictions) - 1))
 
-    def _outcome(self, y: Any) -> np.ndarray:
+    @override
+    def _check_y(self, y: Any) -> np.ndarray:
         return check_array(y, ensure_2d=False, dtype="numeric", input_name="y")
 
-    def _ask(self, member: Any, table: Any) -> np.ndarray:
+    @override
+    def _predict_member(self, member: Any, table: Any) -> np.ndarray:
         return member.predict(table)
 
     def __sklearn_tags__(self) -> Tags:

@@ -1,4 +1,4 @@
-"""Checks of fitted imputers: by tables that their models make, and by what they impute."""
+"""Checks of fitted models: simulated tables, and imputed cells, against observed cells."""
 
 from __future__ import annotations
 
@@ -12,67 +12,66 @@ from sklearn.utils import check_random_state
 
 from .._utils.validation import check_minimum
 from ..tables.columns import Mask
-from .comparable_columns import ComparableTable, Floats, comparable_table
+from .evaluated_columns import EvaluatedColumns, Floats, evaluated_columns
 
-_FEW = 3  # rows below which every correlation is 1 or -1
-
-
-_FLAT = 1e-12  # product of two variances below which only rounding errors correlate
+_MIN_ROWS = 3  # fewer rows have correlations of 1 or -1
+_MIN_VARIANCES = 1e-12  # product of two variances, below which correlations are rounding errors
 
 
 def posterior_predictive_check(
     imputer: Any, X: Any, *, n_replicates: int = 50, random_state: Any = None
 ) -> pd.DataFrame:
-    r"""Compare a table with those that the fitted model makes.
+    r"""Compare statistics of a table with those of tables sampled from the fitted model.
 
-    Tables of as many rows are drawn by ``sample`` and lose the cells that ``X`` lacks. A statistic
-    :math:`T` of X that few of theirs reach on one side,
+    Replicates with as many rows as X are drawn by ``sample``; cells that are missing in ``X`` are
+    removed from them. A small two-sided p-value of a statistic :math:`T`,
 
     .. math:: p = 2 \min\{\Pr(T_{rep} \geq T), \Pr(T_{rep} \leq T)\},
 
-    is something that the model has not learned.
+    means that the model does not reproduce it.
 
     Parameters
     ----------
     imputer : estimator of this package
-        A fitted one.
+        Fitted estimator.
     X : data frame or array-like of shape (n_samples, n_features)
-        The table that it was fitted to, or other rows.
+        The table that the imputer was fitted to, or other rows.
     n_replicates : int, default=50
-        Tables that are drawn.
+        Number of replicates.
     random_state : int, RandomState instance or None, default=None
-        Source of the draws.
+        Seed of the draws.
 
     Returns
     -------
     DataFrame
-        A line per ``statistic``: "mean", "std", "5%" and "95%" (quantiles) of each ``column`` of
-        numbers, "share" of each level of other columns, which stands in ``other``, "correlation" of
-        each pair of columns of numbers, over rows in which both are observed, the second in
-        ``other``. Of each its value in X (``observed``), the mean (``replicated``) and the 5% and
-        95% quantiles over the replicates, and ``p_value``, at least 2 / (n_replicates + 1). Dates,
-        and columns that are not modelled or hold one value, have no line.
+        A line per ``statistic``. For each numeric ``column`` these are "mean", "std", "5%" and
+        "95%" (quantiles); for other columns the "share" of each category, which is in ``other``;
+        and for each pair of numeric columns the "correlation", over rows in which both are
+        observed, with the second column in ``other``. The value in X is in ``observed``, the mean
+        over replicates in ``replicated``, their quantiles in ``5%`` and ``95%``, and the p-value
+        in ``p_value``; it is at least 2 / (n_replicates + 1). Columns of dates, columns that are
+        not modelled and constant columns are left out.
 
     Raises
     ------
     ValueError
-        If ``n_replicates`` is out of range, or X has no column to compare.
+        If ``n_replicates`` is out of range, or X has no column to evaluate.
     TypeError
         If the imputer has no ``sample``.
 
     See Also
     --------
-    overimputation_report : How well hidden cells are told.
+    overimputation_report : Compare predictions of hidden cells with their true values.
 
     Notes
     -----
-    Replicates lose cells whatever their values. Where what is missing in X depends on values,
-    observed cells are a selection: replicated and observed columns then differ for that reason
-    alone, however right the model.
+    Cells are removed from replicates independently of their values. If missingness in X depends on
+    values, the observed cells are a selected sample, and replicated and observed columns differ
+    even if the model is right.
 
-    The p-values are no tests. The model has seen X, so that they lie too close to 1 where it is
-    right [1]_, and its parameters are taken as known. There is one for each of many statistics:
-    some are small by chance.
+    The p-values are not significance levels. The model was fitted to X, so that p-values of a right
+    model are closer to 1 than uniform ones [1]_, and the uncertainty of its parameters is ignored.
+    There is one p-value for each of many statistics; some are small by chance.
 
     References
     ----------
@@ -91,37 +90,40 @@ def posterior_predictive_check(
     ['mean', 'std', '5%', '95%', 'mean', 'std', '5%', '95%', 'correlation']
     """
     check_minimum(1, n_replicates=n_replicates)
-    table = comparable_table(imputer, X, "sample")
+    columns = evaluated_columns(imputer, X, "sample")
     seeds = check_random_state(random_state).randint(2**31 - 1, size=n_replicates).tolist()
-    samples = (imputer.sample(len(table.x), random_state=seed) for seed in seeds)
-    observed = _statistics(table, table.x)
-    value = np.array(list(observed.values()))
-    made = np.array([list(_statistics(table, table.read(one)).values()) for one in samples])
-    made = np.nan_to_num(made)  # a column that came out constant correlates with nothing
-    fewer = np.minimum((made >= value).sum(0), (made <= value).sum(0))
-    check = pd.DataFrame(list(observed), columns=["statistic", "column", "other"])
-    check["observed"], check["replicated"] = value, made.mean(0)
-    check["5%"], check["95%"] = np.quantile(made, (0.05, 0.95), axis=0)
-    check["p_value"] = np.minimum(2 * (1 + fewer) / (1 + n_replicates), 1.0)
+    samples = (imputer.sample(len(columns.x), random_state=seed) for seed in seeds)
+    statistics = _statistics(columns, columns.x)
+    observed = np.array(list(statistics.values()))
+    replicated = np.array(
+        [list(_statistics(columns, columns.encode_output(sample)).values()) for sample in samples]
+    )
+    replicated = np.nan_to_num(replicated)  # a constant column of a replicate has no correlation
+    n_extreme = np.minimum((replicated >= observed).sum(0), (replicated <= observed).sum(0))
+    check = pd.DataFrame(list(statistics), columns=["statistic", "column", "other"])
+    check["observed"], check["replicated"] = observed, replicated.mean(0)
+    check["5%"], check["95%"] = np.quantile(replicated, (0.05, 0.95), axis=0)
+    check["p_value"] = np.minimum(2 * (1 + n_extreme) / (1 + n_replicates), 1.0)
     return check.dropna(subset="observed", ignore_index=True)
 
 
 class ImputedComparison(NamedTuple):
-    """Imputed cells beside observed ones; it is made by :func:`compare_imputed`.
+    """Comparison of imputed cells with observed ones, returned by :func:`compare_imputed`.
 
     Parameters
     ----------
     distributions : DataFrame
-        A line per column of numbers with holes, and one per level of others (``level``), of which
-        means are shares: ``n_observed``, ``n_missing``, ``mean_observed``, ``mean_imputed``,
-        ``std_observed`` and ``std_imputed``; the ``difference`` of the means in standard deviations
-        of the observed cells; the ``ratio`` of the standard deviations, imputed to observed; and
-        the ``distance`` of the distributions, from 0 to 1: that of Kolmogorov and Smirnov for
-        numbers, total variation for levels, the same for all levels of a column.
+        A line per numeric column with missing cells, and a line per ``category`` of other columns,
+        whose means are shares: ``n_observed``, ``n_missing``, ``mean_observed``,
+        ``mean_imputed``, ``std_observed`` and ``std_imputed``; the ``difference`` of the means in
+        standard deviations of the observed cells; the ``ratio`` of the standard deviations,
+        imputed to observed; and the ``distance`` of the distributions, from 0 to 1: the
+        Kolmogorov-Smirnov statistic for numbers, and the total variation distance for categories,
+        which is repeated for all categories of a column.
     correlations : DataFrame
-        A line per pair of columns of numbers, ``column`` and ``other``, of which one has holes:
-        ``n_observed`` rows in which both are seen, and the correlation in them (``observed``), in
-        the others (``imputed``), and in all (``completed``).
+        A line per pair of numeric columns, ``column`` and ``other``, with missing cells:
+        ``n_observed``, the number of rows in which both are observed, and the correlation in these
+        rows (``observed``), in the other rows (``imputed``), and in all rows (``completed``).
     """
 
     distributions: pd.DataFrame
@@ -133,38 +135,38 @@ def compare_imputed(
 ) -> ImputedComparison:
     """Compare imputed cells with observed ones.
 
-    A difference is no error by itself: where what is missing depends on what is seen, imputed cells
-    should differ as far as that explains. Look at the columns that differ most, and at
-    correlations: those between imputed cells that are nearer to zero than the observed ones tell of
-    a model that has not learned them.
+    A difference is not an error in itself: if missingness depends on observed values, imputed cells
+    should differ from observed ones accordingly. Look at the columns with the largest differences,
+    and at correlations: if those of imputed cells are closer to zero than those of observed cells,
+    the model has not learned them.
 
     Parameters
     ----------
     imputer : imputer of this package
-        A fitted one.
+        Fitted imputer.
     X : data frame or array-like of shape (n_samples, n_features)
-        Rows, with holes.
+        Rows, with missing cells.
     n_imputations : int, default=5
-        Tables that are imputed, and taken together.
+        Number of imputations, which are combined.
     random_state : int, RandomState instance or None, default=None
-        Source of the draws; None takes the imputer's own ``random_state``.
+        Seed of the draws; None uses the ``random_state`` of the imputer.
 
     Returns
     -------
     ImputedComparison
-        The frames ``distributions`` and ``correlations``. Dates, and columns that are not modelled
-        or hold one value, have no line.
+        The data frames ``distributions`` and ``correlations``. Columns of dates, columns that are
+        not modelled and constant columns are left out.
 
     Raises
     ------
     ValueError
-        If ``n_imputations`` is out of range, or X has no hole in a column to compare.
+        If ``n_imputations`` is out of range, or X has no missing cell in a column to evaluate.
     TypeError
         If the imputer has no ``impute``.
 
     See Also
     --------
-    overimputation_report : How well hidden cells are told.
+    overimputation_report : Compare predictions of hidden cells with their true values.
 
     References
     ----------
@@ -178,78 +180,80 @@ def compare_imputed(
     >>> X = np.random.default_rng(0).normal(size=(60, 2))
     >>> X[::3, 1] = np.nan
     >>> imputer = MIWAEImputer(max_iter=20, random_state=0).fit(X)
-    >>> found = compare_imputed(imputer, X, random_state=0)
-    >>> found.distributions[["column", "kind", "n_observed", "n_missing"]]
+    >>> comparison = compare_imputed(imputer, X, random_state=0)
+    >>> comparison.distributions[["column", "kind", "n_observed", "n_missing"]]
       column        kind  n_observed  n_missing
     0     x1  continuous          40         20
-    >>> found.correlations[["column", "other", "n_observed"]]
+    >>> comparison.correlations[["column", "other", "n_observed"]]
       column other  n_observed
     0     x0    x1          40
     """
-    table = comparable_table(imputer, X, "impute")
-    x, seen = table.x, ~np.isnan(table.x)
-    if seen.all():
+    columns = evaluated_columns(imputer, X, "impute")
+    x, observed = columns.x, ~np.isnan(columns.x)
+    if observed.all():
         raise ValueError(
-            "X has no hole in a column that the imputer models and that holds two different "
-            "values: there is nothing to compare. Give rows with holes."
+            "X has no missing cell in a modelled column with two different values, so there is "
+            "nothing to compare. Pass rows with missing cells."
         )
     tables = imputer.impute(X, n_imputations, random_state=random_state)
-    completed = np.stack([table.read(made) for made in tables])  # (M, N, D)
+    completed = np.stack([columns.encode_output(table) for table in tables])  # (M, N, D)
     distributions = [
-        {"column": table.names[d], "kind": table.kinds[d], **line}
-        for d in np.flatnonzero(~seen.all(0))
-        for line in _compared(
-            x[seen[:, d], d], completed[:, ~seen[:, d], d], table.codecs[d].categories
+        {"column": columns.names[d], "kind": columns.kinds[d], **line}
+        for d in np.flatnonzero(~observed.all(0))
+        for line in _compare_column(
+            x[observed[:, d], d], completed[:, ~observed[:, d], d], columns.codecs[d].categories
         )
     ]
-    joint = _sums(table, x, seen)
-    whole_table = np.sum([_sums(table, one, np.ones_like(seen)) for one in completed], axis=0)
-    found = {
-        "observed": _correlations(joint),
-        "imputed": _correlations(whole_table - len(completed) * joint),
-        "completed": _correlations(whole_table),
+    moments = _pairwise_sums(columns, x, observed)
+    moments_completed = np.sum(
+        [_pairwise_sums(columns, table, np.ones_like(observed)) for table in completed], axis=0
+    )
+    matrices = {
+        "observed": _correlations(moments),
+        "imputed": _correlations(moments_completed - len(completed) * moments),
+        "completed": _correlations(moments_completed),
     }
     correlations = [
         {
-            "column": table.names[a],
-            "other": table.names[b],
-            "n_observed": int((seen[:, a] & seen[:, b]).sum()),
-            **{part: matrix[a, b] for part, matrix in found.items()},
+            "column": columns.names[a],
+            "other": columns.names[b],
+            "n_observed": int((observed[:, a] & observed[:, b]).sum()),
+            **{name: matrix[a, b] for name, matrix in matrices.items()},
         }
-        for a, b in table.pairs()
-        if not seen[:, [a, b]].all()
+        for a, b in columns.numeric_pairs()
+        if not observed[:, [a, b]].all()
     ]
-    columns = ["column", "other", "n_observed", *found]
-    return ImputedComparison(
-        pd.DataFrame(distributions), pd.DataFrame(correlations, columns=columns)
-    )
+    names = ["column", "other", "n_observed", *matrices]
+    return ImputedComparison(pd.DataFrame(distributions), pd.DataFrame(correlations, columns=names))
 
 
-def _statistics(table: ComparableTable, x: Floats) -> dict[tuple[str, Any, Any], float]:
-    """Return statistics of the cells that the table has: their names, columns, and what of."""
-    seen, found = ~np.isnan(table.x), {}
-    for d, (name, one) in enumerate(zip(table.names, table.codecs, strict=True)):
-        cells = x[seen[:, d], d]
-        for code, level in enumerate(one.categories):
-            found["share", name, level] = float((cells == code).mean())
-        if not one.categories:
-            found["mean", name, None] = float(cells.mean())
-            found["std", name, None] = float(cells.std())
+def _statistics(columns: EvaluatedColumns, x: Floats) -> dict[tuple[str, Any, Any], float]:
+    """Return statistics of x over the observed cells of the table, by statistic and columns."""
+    observed = ~np.isnan(columns.x)
+    statistics: dict[tuple[str, Any, Any], float] = {}
+    for d, (name, codec) in enumerate(zip(columns.names, columns.codecs, strict=True)):
+        cells = x[observed[:, d], d]
+        for code, category in enumerate(codec.categories):
+            statistics["share", name, category] = float((cells == code).mean())
+        if not codec.categories:
+            statistics["mean", name, None] = float(cells.mean())
+            statistics["std", name, None] = float(cells.std())
             for q in (0.05, 0.95):
-                found[f"{q:.0%}", name, None] = float(np.quantile(cells, q))
-    correlations = _correlations(_sums(table, x, seen))
-    for a, b in table.pairs():
-        found["correlation", table.names[a], table.names[b]] = float(correlations[a, b])
-    return found
+                statistics[f"{q:.0%}", name, None] = float(np.quantile(cells, q))
+    correlations = _correlations(_pairwise_sums(columns, x, observed))
+    for a, b in columns.numeric_pairs():
+        statistics["correlation", columns.names[a], columns.names[b]] = float(correlations[a, b])
+    return statistics
 
 
-def _sums(table: ComparableTable, x: Floats, seen: Mask) -> Floats:
-    """Return what correlations are made of: sums over rows in which both columns are seen.
+def _pairwise_sums(columns: EvaluatedColumns, x: Floats, observed: Mask) -> Floats:
+    """Return sums of 1, x, y, x^2, y^2 and x y over the rows in which both are observed.
 
-    They are those of 1, x, y, x^2, y^2 and x y: (N, D) -> (6, D, D).
+    Columns are standardised by the table's observed cells: (N, D) -> (6, D, D).
     """
-    z = np.where(seen, (x - np.nanmean(table.x, 0)) / np.nanstd(table.x, 0), 0.0)
-    o = seen.astype(float)
+    z = (x - np.nanmean(columns.x, 0)) / np.nanstd(columns.x, 0)
+    z = np.where(observed, z, 0.0)
+    o = observed.astype(float)
     return np.stack([o.T @ o, z.T @ o, o.T @ z, (z**2).T @ o, o.T @ z**2, z.T @ z])
 
 
@@ -257,23 +261,28 @@ def _correlations(sums: Floats) -> Floats:
     """Return correlations, NaN where a column is constant: (6, D, D) -> (D, D)."""
     x, y, xx, yy, xy = sums[1:] / np.maximum(sums[0], 1)
     variances = (xx - x**2) * (yy - y**2)
-    told = (sums[0] >= _FEW) & (variances > _FLAT)
-    return np.where(told, xy - x * y, np.nan) / np.sqrt(np.where(told, variances, 1.0))
+    is_defined = (sums[0] >= _MIN_ROWS) & (variances > _MIN_VARIANCES)
+    return np.where(is_defined, xy - x * y, np.nan) / np.sqrt(np.where(is_defined, variances, 1.0))
 
 
-def _compared(known: Floats, made: Floats, levels: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    """Yield a line, or one per level, on observed cells (n,) and imputed ones (M, n_missing)."""
-    n_missing, made = made.shape[1], made.ravel()
-    parts: list[tuple[Any, Any, Any]] = [(None, known, made)]
-    if levels:
-        parts = [(level, known == code, made == code) for code, level in enumerate(levels)]
-        distance = 1 - sum(min(a.mean(), b.mean()) for _, a, b in parts)
+def _compare_column(
+    observed: Floats, imputed: Floats, categories: Sequence[Any]
+) -> Iterator[dict[str, Any]]:
+    """Yield a line, or one per category, for observed (n,) and imputed (M, n_missing) cells."""
+    n_missing, imputed = imputed.shape[1], imputed.ravel()
+    samples: list[tuple[Any, Any, Any]] = [(None, observed, imputed)]
+    if categories:
+        samples = [
+            (category, observed == code, imputed == code)
+            for code, category in enumerate(categories)
+        ]
+        distance = 1 - sum(min(a.mean(), b.mean()) for _, a, b in samples)
     else:
-        distance = ks_2samp(known, made, method="asymp").statistic
-    for level, a, b in parts:
+        distance = ks_2samp(observed, imputed, method="asymp").statistic
+    for category, a, b in samples:
         yield {
-            "level": level,
-            "n_observed": len(known),
+            "category": category,
+            "n_observed": len(observed),
             "n_missing": n_missing,
             "mean_observed": a.mean(),
             "mean_imputed": b.mean(),

@@ -1,4 +1,4 @@
-"""What is wrong with a fitted estimator, in words, and what to try."""
+"""Diagnosis of a fitted estimator: problems as text, each with a remedy."""
 
 from __future__ import annotations
 
@@ -14,72 +14,80 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
+from ..estimators.imputer_base import BaseImputer
+from ..estimators.messages import more_draws
 from ..inference.weights import low_ess
 from ..tables.chunks import Chunks, is_table, take_rows
 from ..tables.column_statistics import HIGH_TAIL_SHARE
 from ..tables.schema import MODELLED_ROLES
+from ..training.optim import EarlyStopping
+from .row_diagnostics import (
+    chain_diagnostics,
+    latent_information,
+    mixture_weights,
+    pareto_k,
+)
+from .text import list_names
 
-_HEAVY = 0.7  # Pareto shape above which sums of weights are not to be trusted
+# columns
+_ERROR_SHARE = 0.9  # of a variance due to 1% of the cells: more likely errors than a heavy tail
+_EMPTY_SHARE = 0.95  # of missing cells, above which imputations of a column are guesses
 
+# training
+_MIN_EPOCHS = 8
+_TREND_SHARE = 0.1  # of the epochs, at the end, that determine the trend
+_TREND_INCREASE = 0.02  # of the total increase of the bound, within the trend
+_TREND_DECREASE = 0.2  # of the total increase, from the best epoch
+_N_STANDARD_ERRORS = 4  # of the mean over the last epochs
+_NEGLIGIBLE_NATS = 0.05
 
-_DISAGREE = 1.1  # R-hat above which chains are
+# importance weights and chains
+_HEAVY_TAIL = 0.7  # Pareto k above which estimates are unreliable (Vehtari et al. 2024)
+_HIGH_R_HAT = 1.1
+_FEW_ROWS = 0.01  # share of rows that is tolerated as outliers
 
+# mixture
+_UNUSED_WEIGHT = 0.01  # mean weight of a component that is unused
+_LITTLE_INFORMATION = 0.1  # nats, below which one component is enough
+_MUCH_INFORMATION = 1.0  # nats, above which a mixture may improve the fit
 
-_FEW = 0.01  # share of rows that may be so without a word
-
-
-_DEAD = 0.01  # average weight below which a component is of no use
-
-
-_LITTLE = 0.1  # nats of information below which a single component does
-
-
-_NEARLY_ALL = 0.9  # of a column's variance: rather an error than a heavy tail
-
-
-_MUCH = 1.0  # and above which a mixture may pay
-
-
-_FEW_EPOCHS = 8
-
-
-_SHARE = 0.1  # of the epochs, at the end, by which a trend is told
-
-
-_RISING = 0.02  # of the bound's whole rise, in them
-
-
-_NOISE = 4  # standard errors of a mean over the last epochs
-
-
-_NO_MATTER = 0.05  # nats
-
-
-_FALLEN = 0.2
-
-
-_SMALL = 500  # rows below which the model's own uncertainty matters for inference
-
-
-_OFF = 0.05  # difference of coverage that matters
+# inference
+_SMALL_TABLE = 500  # rows below which the uncertainty of the model matters for inference
+_COVERAGE_TOL = 0.05
 
 
 class Finding(NamedTuple):
-    """What a check found."""
+    """Result of a check.
+
+    Parameters
+    ----------
+    check : str
+        Name of the check.
+    level : {"ok", "note", "problem"}
+        Severity of the result.
+    finding : str
+        The result, as a sentence.
+    remedy : str, default=""
+        What to do about it.
+    """
 
     check: str
-    level: str  # "ok", "note" or "problem"
+    level: str
     finding: str
     remedy: str = ""
 
 
 class Diagnosis:
-    """Findings on a fitted estimator, which print as sentences.
+    """Findings about a fitted estimator, returned by :func:`diagnose`; they print as sentences.
 
     Parameters
     ----------
     findings : list of Finding
-        One for each check.
+        Results of the checks.
+
+    See Also
+    --------
+    diagnose : Diagnose a fitted estimator.
     """
 
     def __init__(self, findings: list[Finding]) -> None:
@@ -87,67 +95,67 @@ class Diagnosis:
 
     @property
     def problems(self) -> list[Finding]:
-        """Findings that want something to be done."""
+        """Findings of the level "problem"."""
         return [finding for finding in self.findings if finding.level == "problem"]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the findings as a frame: check, level, finding, remedy.
+        """Return the findings as a data frame.
 
         Returns
         -------
         DataFrame
-            A line for each check.
+            A line per finding, with the columns check, level, finding and remedy.
         """
         return pd.DataFrame(self.findings, columns=list(Finding._fields))
 
     def __repr__(self) -> str:
-        """Return the findings as text."""
-        sign = {"ok": "ok  ", "note": "note", "problem": "PROBLEM"}
-        lines = []
-        for level in ("problem", "note", "ok"):
-            for one in self.findings:
-                if one.level == level:
-                    then = f" {one.remedy}" if one.remedy else ""
-                    lines.append(f"{sign[level]} {one.check}: {one.finding}{then}")
-        return "\n".join(lines)
+        """Return the findings as text, problems first."""
+        prefix = {"problem": "PROBLEM", "note": "note", "ok": "ok  "}
+        order = list(prefix)
+        return "\n".join(
+            f"{prefix[level]} {check}: {finding} {remedy}".rstrip()
+            for check, level, finding, remedy in sorted(
+                self.findings, key=lambda finding: order.index(finding.level)
+            )
+        )
 
 
 def diagnose(
     estimator: BaseVAE, X: Any, *, max_rows: int = 200, random_state: Any = 0
 ) -> Diagnosis:
-    """Say in words what is wrong with a fitted estimator, and what to try.
+    """Diagnose problems of a fitted estimator, and suggest remedies.
 
-    It looks at the columns, the course of training, the importance weights (effective number of
-    draws and Pareto shape), the use of the mixture's components, the information in missing cells,
-    the chains, where there are any, and the coverage of intervals, where it was calibrated.
+    Checks the columns, the training curve, the importance weights (effective sample size and Pareto
+    k), the weights of the mixture's components, the information in missing cells, the convergence
+    of Markov chains if the sampler has any, and the coverage of intervals if they were calibrated.
 
     Parameters
     ----------
     estimator : estimator of this package
-        A fitted one.
+        Fitted estimator.
     X : data frame or array-like of shape (n_samples, n_features)
-        Rows to judge it by: those of ``fit``, or those that it is meant for.
+        Rows to evaluate: those passed to ``fit``, or those to be transformed.
     max_rows : int, default=200
-        Rows that are looked at, drawn at random where there are more.
+        Number of rows to evaluate, drawn at random if X has more.
     random_state : int, RandomState instance or None, default=0
-        Which rows.
+        Seed of the choice of rows.
 
     Returns
     -------
     Diagnosis
-        ``findings``, ``problems`` and ``to_frame()``; it prints as sentences.
+        The findings, as ``findings``, ``problems`` and ``to_frame()``; it prints as sentences.
 
     Raises
     ------
     TypeError
-        If the estimator is none of this package, or X is a table in ``Chunks``.
+        If the estimator is not one of this package, or X is a table in ``Chunks``.
     ValueError
         If ``max_rows`` is out of range.
 
     See Also
     --------
-    overimputation_report : How good imputations are, by cells whose values are known.
-    posterior_predictive_check : Whether the model makes tables like the one it was fitted to.
+    overimputation_report : Compare predictions of hidden cells with their true values.
+    posterior_predictive_check : Compare X with tables sampled from the model.
 
     References
     ----------
@@ -161,196 +169,195 @@ def diagnose(
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 1)) + 0.5 * rng.normal(size=(100, 3))
     >>> X[rng.random(X.shape) < 0.3] = np.nan
-    >>> found = diagnose(MissSIWAEImputer(max_iter=50, random_state=0).fit(X), X)
-    >>> "weights" in found.to_frame()["check"].tolist()
+    >>> diagnosis = diagnose(MissSIWAEImputer(max_iter=50, random_state=0).fit(X), X)
+    >>> "weights" in diagnosis.to_frame()["check"].tolist()
     True
     """
     if not isinstance(estimator, BaseVAE):
         raise TypeError(
-            f"estimator must be one of this package's; got {type(estimator).__name__}. Of a "
-            "Pipeline give the step."
+            f"estimator must be an estimator of skmissvae; got {type(estimator).__name__}. For a "
+            "Pipeline, pass the step that is one."
         )
     check_is_fitted(estimator)
     check_minimum(1, max_rows=max_rows)
     if isinstance(X, Chunks):
-        raise TypeError("X is a table in Chunks; give one of them, or some of their rows.")
+        raise TypeError("diagnose does not accept Chunks. Pass a chunk, or a sample of the rows.")
     rows = X if is_table(X) else np.asarray(X)
     if len(rows) > max_rows:
-        chosen = check_random_state(random_state).choice(len(rows), max_rows, replace=False)
-        rows = take_rows(rows, np.sort(chosen))
+        sample = check_random_state(random_state).choice(len(rows), max_rows, replace=False)
+        rows = take_rows(rows, np.sort(sample))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what they warn of is told here
+        warnings.simplefilter("ignore", UserWarning)  # their contents are among the findings
         findings = [
-            *_columns(estimator),
-            _training(estimator),
-            _weights(estimator, rows),
-            *_mixture(estimator, rows),
-            *_chains(estimator, rows),
-            *_uncertainty(estimator),
+            *_check_columns(estimator),
+            _check_training(estimator),
+            _check_weights(estimator, rows),
+            *_check_mixture(estimator, rows),
+            *_check_chains(estimator, rows),
+            *_check_uncertainty(estimator),
         ]
     return Diagnosis(findings)
 
 
-def _columns(estimator: BaseVAE) -> Iterator[Finding]:
+def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
     report: pd.DataFrame = estimator.fit_report_
-    aside = report[~report["role"].isin(MODELLED_ROLES)]
-    n_modelled = int((report["role"] == "modelled").sum())
-    if not n_modelled:
-        nothing = "There is nothing to learn from this table."
-        yield Finding("columns", "problem", "no column varies.", nothing)
+    excluded = report.index[~report["role"].isin(MODELLED_ROLES)]
+    is_modelled = report["role"] == "modelled"
+    if not is_modelled.any():
+        remedy = "There is nothing to learn from this table."
+        yield Finding("columns", "problem", "no column varies.", remedy)
         return
-    table = estimator._table
-    names = report.index[table.modelled]
-    for low, high, level in ((_NEARLY_ALL, 1.1, "problem"), (HIGH_TAIL_SHARE, _NEARLY_ALL, "note")):
-        far = names[(low < table.tail_share) & (table.tail_share <= high)]
-        if len(far):
+    schema = estimator.schema_
+    names = report.index[schema.modelled]
+    for low, high, level in (
+        (_ERROR_SHARE, 1.1, "problem"),
+        (HIGH_TAIL_SHARE, _ERROR_SHARE, "note"),
+    ):
+        heavy_tailed = names[(low < schema.tail_share) & (schema.tail_share <= high)]
+        if len(heavy_tailed):
             yield Finding(
                 "columns",
                 level,
-                f"1% of the cells make {low:.0%} of the variance of {_listed(far)}, or more.",
-                "Mend what is an error (fit_report_ tells the farthest value), or set "
+                f"1% of the cells account for {low:.0%} or more of the variance of "
+                f"{list_names(heavy_tailed)}.",
+                "Correct errors in the data (fit_report_ has the farthest value), or set "
                 "learn_shapes=True.",
             )
-    empty = report[(report["role"] == "modelled") & (report["missing_share"] > 0.95)]
+    empty = report.index[is_modelled & (report["missing_share"] > _EMPTY_SHARE)]
     if len(empty):
-        told = f"more than 95% of {_listed(empty.index)} is missing."
-        yield Finding("columns", "note", told, "What is put there is little more than a guess.")
-    elif len(aside):
-        told = f"{_listed(aside.index)} take no part in the model."
-        yield Finding("columns", "note", told, "fit_report_ tells why.")
-    elif not (table.tail_share > HIGH_TAIL_SHARE).any():
-        yield Finding("columns", "ok", f"all {n_modelled} take part.")
+        finding = f"more than {_EMPTY_SHARE:.0%} of {list_names(empty)} is missing."
+        yield Finding("columns", "note", finding, "Imputations of these columns are unreliable.")
+    elif len(excluded):
+        finding = f"{list_names(excluded)} are not modelled."
+        yield Finding("columns", "note", finding, "fit_report_ has the reasons.")
+    elif not (schema.tail_share > HIGH_TAIL_SHARE).any():
+        yield Finding("columns", "ok", f"all {is_modelled.sum()} are modelled.")
 
 
-def _training(estimator: BaseVAE) -> Finding:
+def _check_training(estimator: BaseVAE) -> Finding:
     history: dict[str, list[float]] = estimator.history_
-    held_out = history.get("validation_bound")
-    name = "held-out bound" if held_out else "bound"
-    bound = np.array(held_out or history["bound"])
+    validation_bound = history.get("validation_bound")
+    name = "validation bound" if validation_bound else "bound"
+    bound = np.array(validation_bound or history["bound"])
     bound = bound[np.isfinite(bound)]
-    # with epochs that are given no start is tried
-    chosen = (estimator.init, estimator.init_, estimator.max_iter) == ("auto", "random", None)
-    kept = chosen and hasattr(estimator, "impute")
-    longer = "Raise max_iter, with init='random'." if kept else "Raise max_iter."
-    if held_out and len(bound) - 1 - int(bound.argmax()) >= estimator.n_iter_no_change:
-        return Finding("training", "ok", "it stopped when the held-out bound no longer rose.")
-    if len(bound) < _FEW_EPOCHS:
-        return Finding(
-            "training",
-            "note",
-            f"{len(bound)} epochs are too few to tell.",
-            longer,
-        )
-    width = max(1, round(_SHARE * len(bound)))
+    more_epochs = "Raise max_iter."
+    stopping = estimator.early_stopping_
+    patience = stopping.n_iter_no_change if isinstance(stopping, EarlyStopping) else math.inf
+    if validation_bound and len(bound) - 1 - int(bound.argmax()) >= patience:
+        finding = "it stopped when the validation bound stopped increasing."
+        return Finding("training", "ok", finding)
+    if len(bound) < _MIN_EPOCHS:
+        finding = f"{len(bound)} epochs are too few to judge convergence."
+        return Finding("training", "note", finding, more_epochs)
+    width = max(1, round(_TREND_SHARE * len(bound)))
     smooth = np.convolve(bound, np.full(width, 1 / width), "valid")
-    rise = max(smooth.max() - smooth[0], 1e-12)
-    # from a good start there is little to rise by: less than this is noise, or no matter
-    least = max(_NOISE * np.diff(bound).std() / math.sqrt(width), _NO_MATTER)
-    if smooth.max() - smooth[-1] > max(_FALLEN * rise, least):
-        return Finding(
-            "training",
-            "problem",
-            f"the bound fell by {smooth.max() - smooth[-1]:.3g} nats from its best.",
-            "Try max_grad_norm=1 or a lower learning_rate.",
-        )
-    if smooth[-1] - smooth[-1 - width] > max(_RISING * rise, least):
-        told = f"the {name} still rises at the last epoch."
-        return Finding("training", "problem", told, longer)
-    return Finding(
-        "training", "ok", f"the {name} has settled, at {bound[-width:].mean():.3g} nats."
-    )
+    increase = max(smooth.max() - smooth[0], 1e-12)
+    # after a good initialization the total increase is small: a minimum for noise is needed
+    noise = max(_N_STANDARD_ERRORS * np.diff(bound).std() / math.sqrt(width), _NEGLIGIBLE_NATS)
+    decrease = smooth.max() - smooth[-1]
+    if decrease > max(_TREND_DECREASE * increase, noise):
+        finding = f"the bound is {decrease:.3g} nats below its best value."
+        remedy = "Set optimizer=AdamW(max_grad_norm=1), or lower learning_rate."
+        return Finding("training", "problem", finding, remedy)
+    if smooth[-1] - smooth[-1 - width] > max(_TREND_INCREASE * increase, noise):
+        finding = f"the {name} still increases at the last epoch."
+        return Finding("training", "problem", finding, more_epochs)
+    finding = f"the {name} has converged to {bound[-width:].mean():.3g} nats."
+    return Finding("training", "ok", finding)
 
 
-def _weights(estimator: BaseVAE, rows: Any) -> Finding:
-    # those that impute, by the settings of now
-    models = [estimator._by(model) for model in getattr(estimator, "models_", [])] or [estimator]
+def _check_weights(estimator: BaseVAE, rows: Any) -> Finding:
+    # the models that impute, with the current parameters
+    models = [estimator]
+    if isinstance(estimator, BaseImputer) and estimator.models_:
+        models = [estimator.with_model(model) for model in estimator.models_]
     ess = np.concatenate([model.effective_sample_size(rows) for model in models])
-    k = np.concatenate([model.pareto_k(rows) for model in models])
-    limit = low_ess(estimator.n_importance_draws)
-    poor, heavy = float((ess < limit).mean()), float((k > _HEAVY).mean())
-    tails = "too few draws to tell of tails" if np.isnan(k).all() else f"{heavy:.0%} heavy tails"
-    told = (
-        f"{poor:.0%} of the rows have fewer than {limit:g} effective draws of "
-        f"{estimator.n_importance_draws}, {tails} (Pareto k above {_HEAVY})."
+    k = np.concatenate([pareto_k(model, rows) for model in models])
+    min_ess = low_ess(estimator.n_importance_draws)
+    low_share, heavy_share = float((ess < min_ess).mean()), float((k > _HEAVY_TAIL).mean())
+    tails = (
+        "and there are too few draws to estimate Pareto k"
+        if np.isnan(k).all()
+        else f"{heavy_share:.0%} have a Pareto k above {_HEAVY_TAIL}"
     )
-    if poor > _FEW or heavy > 5 * _FEW:
+    finding = (
+        f"{low_share:.0%} of the rows have an effective sample size below {min_ess:g} of "
+        f"{estimator.n_importance_draws} draws, {tails}."
+    )
+    if low_share > _FEW_ROWS or heavy_share > 5 * _FEW_ROWS:
         remedy = (
-            f"Their scores and imputations are uncertain. {estimator._raise_draws()}; "
-            "for rows unlike those of fit take the copy that refit_encoder returns; or use "
+            f"Scores and imputations of these rows are uncertain. {more_draws(estimator.model_)}; "
+            "use the copy returned by refit_encoder if the rows differ from those of fit; or set "
             "sampler='lair'."
         )
-        return Finding("weights", "problem", told, remedy)
-    return Finding("weights", "ok", told)
+        return Finding("weights", "problem", finding, remedy)
+    return Finding("weights", "ok", finding)
 
 
-def _mixture(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
-    use = estimator.mixture_weights(rows).mean(0)
-    information = float(np.median(estimator.latent_information(rows)))
-    dead = np.flatnonzero(use < _DEAD)
-    n = len(use)
-    if n > 1 and len(dead):
+def _check_mixture(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
+    weights = mixture_weights(estimator, rows).mean(0)
+    unused = np.flatnonzero(weights < _UNUSED_WEIGHT)
+    K = len(weights)
+    if K > 1 and len(unused):
+        numbers = ", ".join(map(str, unused + 1))
+        components = f"components {numbers}" if len(unused) > 1 else f"component {numbers}"
+        verb = "are" if len(unused) > 1 else "is"
         yield Finding(
             "mixture",
             "note",
-            f"component{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead + 1))} of {n} "
-            f"{'are' if len(dead) > 1 else 'is'} hardly used (average weight below {_DEAD}).",
-            f"K={n - len(dead)} would do, or another random_state uses more of them.",
+            f"{components} of {K} {verb} unused (mean weight below {_UNUSED_WEIGHT}).",
+            f"Set K={K - len(unused)}, or try another random_state.",
         )
-    elif n > 1:
-        share = f"{use.min():.0%} to {use.max():.0%}"
-        yield Finding("mixture", "ok", f"all {n} components are used, {share} each.")
-    told = f"missing cells would tell {information:.2g} nats of the latents in the median row."
-    if n == 1 and information > _MUCH:
-        yield Finding(
-            "information", "note", told, "A mixture posterior may pay: try MissSIWAEImputer(K=5)."
-        )
-    elif n > 1 and information < _LITTLE:
-        yield Finding(
-            "information", "note", told, "A single Gaussian, as of MIWAEImputer, would do."
-        )
-    else:
-        yield Finding("information", "ok", told)
+    elif K > 1:
+        finding = f"all {K} components are used, with mean weights of {weights.min():.0%} to "
+        yield Finding("mixture", "ok", f"{finding}{weights.max():.0%}.")
+    information = float(np.median(latent_information(estimator, rows)))
+    level, remedy = "ok", ""
+    if K == 1 and information > _MUCH_INFORMATION:
+        level, remedy = "note", "A mixture posterior may fit better: try MissSIWAEImputer(K=5)."
+    elif K > 1 and information < _LITTLE_INFORMATION:
+        level, remedy = "note", "One Normal component, as in MIWAEImputer, is enough."
+    finding = f"missing cells have {information:.2g} nats of information on the latents (median)."
+    yield Finding("information", level, finding, remedy)
 
 
-def _chains(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
-    if estimator._sampler() is None:
+def _check_chains(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
+    if estimator.conditional_model().sampler is None:
         return
-    r_hat = estimator.chain_diagnostics(rows)["r_hat"].dropna()
+    r_hat = chain_diagnostics(estimator, rows)["r_hat"].dropna()
     if not len(r_hat):
         return
-    poor = float((r_hat > _DISAGREE).mean())
-    told = f"those of {poor:.0%} of the incomplete rows disagree (R-hat above {_DISAGREE})."
-    if poor > 5 * _FEW:
-        yield Finding("chains", "problem", told, "Raise n_sampler_steps.")
+    share = float((r_hat > _HIGH_R_HAT).mean())
+    finding = f"{share:.0%} of the incomplete rows have R-hat above {_HIGH_R_HAT}."
+    if share > 5 * _FEW_ROWS:
+        remedy = "Use more steps, such as sampler=LAIR(n_steps=200)."
+        yield Finding("chains", "problem", finding, remedy)
     else:
-        yield Finding("chains", "ok", told)
+        yield Finding("chains", "ok", finding)
 
 
-def _uncertainty(estimator: BaseVAE) -> Iterator[Finding]:
+def _check_uncertainty(estimator: BaseVAE) -> Iterator[Finding]:
     models = getattr(estimator, "models_", None)
     if models is None:
         return
-    n_rows = estimator._table.n_rows
-    if not models and n_rows < _SMALL:
+    n_rows = estimator.schema_.n_rows
+    if not models and n_rows < _SMALL_TABLE:
         yield Finding(
             "inference",
             "note",
-            f"with {n_rows} rows what is not known of the model matters to standard errors.",
-            "For inference fit with n_models=10 or more; for prediction it does not matter.",
+            f"with {n_rows} rows standard errors must include the uncertainty of the model.",
+            "Set n_bootstrap=10 or more for inference; prediction does not need it.",
         )
     calibration = estimator.calibration_
     if calibration is not None and len(calibration):
         n = calibration["n_cells"]
-        covered = float((calibration["90%"] * n).sum() / n.sum())
-        off = abs(covered - 0.9) > _OFF + 1 / math.sqrt(n.sum())
+        coverage = float((calibration["90%"] * n).sum() / n.sum())
+        is_off = abs(coverage - 0.9) > _COVERAGE_TOL + 1 / math.sqrt(n.sum())
         yield Finding(
             "intervals",
-            "note" if off else "ok",
-            f"90% intervals covered {covered:.0%} of {n.sum()} hidden cells before calibration.",
-            "cell_distribution corrects them; imputations are not corrected." if off else "",
+            "note" if is_off else "ok",
+            f"before calibration 90% intervals covered {coverage:.0%} of {n.sum()} hidden cells.",
+            "cell_distribution corrects intervals; imputations are not corrected."
+            if is_off
+            else "",
         )
-
-
-def _listed(names: Any) -> str:
-    shown = ", ".join(repr(name) for name in list(names)[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""Pictures of latents and of posteriors."""
+"""Displays of latents, of their posteriors, and of the weights of posterior mixtures."""
 
 from __future__ import annotations
 
@@ -16,37 +16,30 @@ from ..estimators.base import BaseVAE
 from ..inference.weights import finite_log_weights
 from ..vae.distributions import LatentDistribution
 from ..vae.vae import VAE
-from .plotting import BLUE, GREY, ROW_COLORS, axes_of, despine, fitted, pyplot
+from .plotting import BLUE, GREY, ROW_COLORS, check_fitted, despine, get_axes, import_pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-_REACH = 8.0  # standard deviations beyond which a prior or a posterior is nothing
-
-
-_DEPTH = 12.0  # nats below the top under which a density is nothing
-
-
-_ZOOMS, _CLOSE = 8, 0.8  # steps, unless the grid keeps this share of its sides
-
-
-_POINTS = 2**13  # grid points that the decoder sees at once
-
-
-_MASSES = (0.9, 0.5)  # of the regions that contours enclose
+_REACH = 8.0  # standard deviations of a prior or posterior that the first grid covers
+_LOG_DENSITY_RANGE = 12.0  # nats below the maximum that a refined grid covers
+_MAX_ZOOMS = 8
+_ZOOM_TOL = 0.8  # share of its sides that a refined grid keeps, above which refinement ends
+_MAX_POINTS = 2**13  # grid points per call of the decoder
+_MASSES = (0.9, 0.5)  # probabilities of the highest-density regions that contours enclose
 
 
 class GridDensity(NamedTuple):
-    """A density of two latents on a grid that holds all but a trace of it.
+    """Density of two latents on a grid that covers nearly all of its mass.
 
     Parameters
     ----------
     z1, z2 : ndarray of shape (n_grid,)
-        Axes of the grid.
+        Coordinates of the grid points on each axis.
     density : ndarray of shape (n_grid, n_grid)
-        The density, z2 first.
+        The density; z2 is the first axis.
     """
 
     z1: NDArray[np.float64]
@@ -55,16 +48,16 @@ class GridDensity(NamedTuple):
 
 
 class RowPosterior(NamedTuple):
-    """Posteriors of the two latents of a row.
+    """Approximate and exact posterior of the two latents of a row.
 
     Parameters
     ----------
     row : int
         Position of the row.
     n_missing : int
-        How many of its modelled cells are missing.
+        Number of modelled cells that are missing.
     approximate, exact : GridDensity
-        What the encoder says, q(z | x_obs), and what the model says, p(z | x_obs).
+        The encoder's posterior q(z | x_obs), and the model's posterior p(z | x_obs).
     log_evidence : float
         Log-density of the observed cells, log p(x_obs), in the units of the table.
     """
@@ -77,37 +70,36 @@ class RowPosterior(NamedTuple):
 
 
 class LatentDisplay:
-    r"""Picture of a latent space of two dimensions, and of how well the encoder knows it.
+    r"""Plot of a two-dimensional latent space, with approximate and exact posteriors of rows.
 
-    Points are the latents of rows, :math:`E[z | x_{obs}]`. For some rows the exact posterior
-    :math:`p(z | x_{obs}) \propto p(x_{obs}, z)`, filled, stands under the encoder's
-    :math:`q(z | x_{obs})`, in lines: regions that hold 90% and 50% of each, where they are
-    densest. Rows with more holes have wider posteriors, often of several modes, for which mixtures
-    are there [1]_.
+    Points are the latents of rows, :math:`E[z | x_{obs}]`. For selected rows filled contours show
+    the exact posterior :math:`p(z | x_{obs}) \propto p(x_{obs}, z)`, and lines the encoder's
+    :math:`q(z | x_{obs})`: highest-density regions of 90% and 50%. Rows with more missing cells
+    have wider posteriors, often with several modes, which mixtures can approximate [1]_.
 
     Parameters
     ----------
     latents : array-like of shape (n_samples, 2)
         Latents of rows.
     posteriors : sequence of RowPosterior
-        Posteriors of some of them.
+        Posteriors of selected rows.
 
     Attributes
     ----------
     latents : ndarray of shape (n_samples, 2)
-        As given.
+        As passed.
     posteriors : list of RowPosterior
-        As given.
+        As passed.
     scatter_ : matplotlib PathCollection
-        The points.
+        Points of the latents.
     ax_ : matplotlib Axes
-        Axes of the picture.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of ``ax_``.
 
     See Also
     --------
-    MixtureUseDisplay : How much each component of the posterior is used.
+    MixtureUseDisplay : Weights of the components of the posterior.
 
     References
     ----------
@@ -123,7 +115,7 @@ class LatentDisplay:
     >>> X[::3, 1] = np.nan
     >>> imputer = MissSVAEImputer(n_latents=2, max_iter=20, random_state=0).fit(X)
     >>> display = LatentDisplay.from_estimator(imputer, X, rows=[0, 1])
-    >>> [one.n_missing for one in display.posteriors]
+    >>> [posterior.n_missing for posterior in display.posteriors]
     [1, 0]
     """
 
@@ -145,71 +137,71 @@ class LatentDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the latents of rows, and the posteriors of some.
+        """Plot the latents of rows, and the posteriors of selected rows.
 
         Parameters
         ----------
         estimator : estimator of this package
-            Fitted, with ``n_latents=2``.
+            Fitted estimator with ``n_latents=2``.
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing cells.
         rows : iterable of int, default=(0,)
-            Positions of the rows whose posteriors are drawn.
+            Positions of the rows whose posteriors are plotted.
         n_grid : int, default=200
-            Points per axis of the grid, which reaches as far as the posterior does.
+            Grid points per axis for each posterior.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
         **kwargs : dict
-            Style of the points, as matplotlib's ``scatter`` takes it: ``c=y`` colours them.
+            Keyword arguments of matplotlib's ``scatter`` for the points, such as ``c=y``.
 
         Returns
         -------
         LatentDisplay
-            The display, drawn.
+            The display, after it is drawn.
         """
-        pyplot(cls)
+        import_pyplot(cls)
         check_minimum(10, n_grid=n_grid)
-        n_latents = fitted(estimator, BaseVAE).vae_.prior.n_latents
+        n_latents = check_fitted(estimator, BaseVAE).vae_.prior.n_latents
         if n_latents != 2:
             raise ValueError(
-                f"LatentDisplay draws two latents; the model has {n_latents}. Fit it with "
+                f"LatentDisplay needs two latents; the model has {n_latents}. Fit it with "
                 "n_latents=2."
             )
-        table = estimator._rows(X)[2]
-        n_rows = len(table.x)
-        chosen = list(rows)
-        for row in chosen:
-            if integer(0)(row) or row >= n_rows:
+        encoded = estimator.encode_rows(X)
+        n_rows = len(encoded.x)
+        positions = list(rows)
+        for row in positions:
+            if integer(0)(row) is not None or row >= n_rows:
                 raise ValueError(
                     f"rows must be positions of rows of X, from 0 to {n_rows - 1}; got {row!r}."
                 )
-        units = estimator._table.log_units(table)
+        log_units = estimator.schema_.log_units(encoded)
         posteriors = []
         with inference(torch.device("cpu")):
-            for i in chosen:
-                x, observed = table.part(slice(i, i + 1)).tensors()
-                found = _row_posterior(estimator.vae_, x, observed, n_grid, int(i))
-                in_units = found.log_evidence - float(units[i])
-                posteriors.append(found._replace(log_evidence=in_units))
+            for row in positions:
+                x, observed = encoded.part(slice(row, row + 1)).tensors()
+                posterior = _row_posterior(estimator.vae_, x, observed, n_grid, int(row))
+                log_evidence = posterior.log_evidence - float(log_units[row])
+                posteriors.append(posterior._replace(log_evidence=log_evidence))
         return cls(estimator.encode(X), posteriors).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw points and posteriors.
+        """Draw the points and the posteriors.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
         **kwargs : dict
-            Style of the points, as matplotlib's ``scatter`` takes it.
+            Keyword arguments of matplotlib's ``scatter`` for the points.
 
         Returns
         -------
         LatentDisplay
             The display.
         """
-        own = ax is None
-        self.ax_, self.figure_ = ax, figure = axes_of(type(self), ax, figsize=(8, 5.5))
+        is_new_figure = ax is None
+        self.ax_, self.figure_ = ax, figure = get_axes(type(self), ax, figsize=(8, 5.5))
 
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
@@ -219,21 +211,25 @@ class LatentDisplay:
         if not {"c", "color"} & set(style):
             style["color"] = GREY
         self.scatter_ = ax.scatter(*self.latents.T, **style)
-        drawn: list[Bbox] = [ax.dataLim.frozen()]
+        limits: list[Bbox] = [ax.dataLim.frozen()]
         handles: list[Any] = []
-        for i, one in enumerate(self.posteriors):
+        for i, posterior in enumerate(self.posteriors):
             color = ROW_COLORS[i % len(ROW_COLORS)]
-            drawn += [contour.get_datalim(ax.transData) for contour in _draw(one, ax, color)]
-            handles.append(Patch(color=color, label=f"row {one.row}: {one.n_missing} missing"))
-        ax.dataLim.set(Bbox.union(drawn))  # not the whole of the grids
+            contours = _draw_posterior(posterior, ax, color)
+            limits += [contour.get_datalim(ax.transData) for contour in contours]
+            label = f"row {posterior.row}: {posterior.n_missing} missing"
+            handles.append(Patch(color=color, label=label))
+        ax.dataLim.set(Bbox.union(limits))  # of the contours, not of the whole grids
         ax.autoscale_view()
         if handles:
             handles += [
-                Line2D([], [], color=GREY, marker=".", ls="none", label="means of all rows"),
+                Line2D(
+                    [], [], color=GREY, marker=".", ls="none", label="posterior means of all rows"
+                ),
                 Patch(color=GREY, alpha=0.5, label="exact p(z | observed), 90% and 50%"),
-                Line2D([], [], color=GREY, label="encoder's q(z | observed)"),
+                Line2D([], [], color=GREY, label="approximate q(z | observed)"),
             ]
-            if own:  # points are everywhere: beside them there is room
+            if is_new_figure:  # outside, where it covers no points
                 figure.legend(handles=handles, loc="outside right upper", frameon=False)
             else:
                 ax.legend(handles=handles, edgecolor="none")
@@ -243,33 +239,33 @@ class LatentDisplay:
 
 
 class MixtureUseDisplay:
-    """Picture of how much each component of the posterior mixture is used.
+    """Plot of the weights of the components of the posterior mixture.
 
-    Bars are average weights over rows; lines reach from the 5th to the 95th percentile of the
-    rows' weights. Components near zero are dead; where lines are short all rows use the mixture
-    alike, and its weights tell nothing of them.
+    Bars are mean weights over rows; lines extend from the 5th to the 95th percentile over rows.
+    Components with a mean weight near zero are unused. Short lines mean that all rows have nearly
+    the same weights.
 
     Parameters
     ----------
     weights : array-like of shape (n_samples, K)
-        Weights of the components for each row, of sum 1.
+        Weights of the components for each row; they sum to 1.
 
     Attributes
     ----------
     weights : ndarray of shape (n_samples, K)
-        As given.
+        As passed.
     mean, low, high : ndarray of shape (K,)
-        Average weights, and their 5th and 95th percentiles over rows.
+        Mean weights, and their 5th and 95th percentiles over rows.
     bars_ : matplotlib BarContainer
         The bars.
     ax_ : matplotlib Axes
-        Axes of the picture.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of ``ax_``.
 
     See Also
     --------
-    LatentDisplay : The mixtures of some rows, in two dimensions.
+    LatentDisplay : Posterior mixtures of selected rows, in two dimensions.
 
     References
     ----------
@@ -302,26 +298,26 @@ class MixtureUseDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, *, ax: Axes | None = None, **kwargs: Any
     ) -> Self:
-        """Draw the use of a fitted estimator's mixture by rows.
+        """Plot the mixture weights of a fitted estimator over rows.
 
         Parameters
         ----------
         estimator : estimator of this package
-            Fitted.
+            Fitted estimator.
         X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with holes.
+            Rows, with missing cells.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
         **kwargs : dict
-            Style of the bars, as matplotlib's ``bar`` takes it.
+            Keyword arguments of matplotlib's ``bar`` for the bars.
 
         Returns
         -------
         MixtureUseDisplay
-            The display, drawn.
+            The display, after it is drawn.
         """
-        pyplot(cls)
-        return cls(fitted(estimator, BaseVAE).mixture_weights(X)).plot(ax, **kwargs)
+        import_pyplot(cls)
+        return cls(check_fitted(estimator, BaseVAE).mixture_weights(X)).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the bars.
@@ -329,16 +325,16 @@ class MixtureUseDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
         **kwargs : dict
-            Style of the bars, as matplotlib's ``bar`` takes it.
+            Keyword arguments of matplotlib's ``bar`` for the bars.
 
         Returns
         -------
         MixtureUseDisplay
             The display.
         """
-        self.ax_, self.figure_ = ax, _ = axes_of(type(self), ax, figsize=(6.4, 4))
+        self.ax_, self.figure_ = ax, _ = get_axes(type(self), ax, figsize=(6.4, 4))
         K = len(self.mean)
         components = np.arange(1, K + 1)
         style = {"color": BLUE, "alpha": 0.6, **kwargs}
@@ -347,7 +343,7 @@ class MixtureUseDisplay:
         ax.axhline(1 / K, color=GREY, linewidth=1, linestyle=":")
         ax.text(1.01, 1 / K, f"1/{K}", transform=ax.get_yaxis_transform(), va="center")
         ax.set(xticks=components, ylim=(0, None), xlabel="component of the posterior")
-        ax.set_ylabel("weight: mean, 5% to 95% of the rows")
+        ax.set_ylabel("weight: mean, 5th to 95th percentile")
         despine(ax)
         return self
 
@@ -355,12 +351,12 @@ class MixtureUseDisplay:
 def _row_posterior(vae: VAE, x: Tensor, observed: Tensor, n: int, row: int) -> RowPosterior:
     """Return both posteriors of a row, (1, D), on grids of n points per axis."""
     q = vae.posterior(x, observed)
-    low, high = _box(q)
-    z1, z2, log_q, _ = _on_grid(lambda z: q.log_prob(z.to(x)), low, high, n)
+    low, high = _corners(q)
+    z1, z2, log_q, _ = _evaluate_on_grid(lambda z: q.log_prob(z.to(x)), low, high, n)
     approximate = GridDensity(z1, z2, np.exp(log_q))
-    also = _box(vae.prior())
-    low, high = torch.minimum(low, also[0]), torch.maximum(high, also[1])
-    z1, z2, log_p, log_evidence = _on_grid(
+    prior_low, prior_high = _corners(vae.prior())
+    low, high = torch.minimum(low, prior_low), torch.maximum(high, prior_high)
+    z1, z2, log_p, log_evidence = _evaluate_on_grid(
         lambda z: vae.log_joint(x, observed, z.to(x)), low, high, n
     )
     exact = GridDensity(z1, z2, np.exp(log_p - log_evidence))
@@ -368,50 +364,51 @@ def _row_posterior(vae: VAE, x: Tensor, observed: Tensor, n: int, row: int) -> R
     return RowPosterior(row, n_missing, approximate, exact, log_evidence)
 
 
-def _box(mixture: LatentDistribution) -> tuple[Tensor, Tensor]:
-    """Return corners (2,) of what a mixture reaches."""
+def _corners(mixture: LatentDistribution) -> tuple[Tensor, Tensor]:
+    """Return the corners (2,) of a box that contains nearly all mass of a mixture."""
     loc, scale = (part.double() for part in mixture.centres())
     ends = loc - _REACH * scale, loc + _REACH * scale
     return ends[0].reshape(-1, 2).amin(0), ends[1].reshape(-1, 2).amax(0)
 
 
-def _on_grid(
-    log_p: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, n: int
+def _evaluate_on_grid(
+    log_density: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
-    """Return axes (n,), a log-density (n, n), and the logarithm of its mass.
+    """Return axes (n,), an unnormalised log-density (n, n), and the logarithm of its mass.
 
-    The grid closes in from the corners (2,) on where there is anything.
+    The grid shrinks from the corners (2,) to the region of high density.
     """
-    for _ in range(_ZOOMS):
+    for _ in range(_MAX_ZOOMS):
         z1, z2 = (
             torch.linspace(a, b, n, dtype=torch.float64)
             for a, b in zip(low.tolist(), high.tolist(), strict=True)
         )
         z = torch.cartesian_prod(z1, z2)  # (n * n, 2)
-        pieces = z.unsqueeze(1).split(_POINTS)
-        found = finite_log_weights(torch.cat([log_p(piece) for piece in pieces]).double()).squeeze(
-            1
-        )
-        near = z[found > found.max() - _DEPTH]
-        before, step = high - low, (high - low) / (n - 1)
-        low, high = near.amin(0) - step, near.amax(0) + step
-        if (high - low > _CLOSE * before).all():
+        blocks = z.unsqueeze(1).split(_MAX_POINTS)
+        log_p = torch.cat([log_density(block) for block in blocks]).double()
+        log_p = finite_log_weights(log_p).squeeze(1)
+        high_density = z[log_p > log_p.max() - _LOG_DENSITY_RANGE]
+        side, step = high - low, (high - low) / (n - 1)
+        low, high = high_density.amin(0) - step, high_density.amax(0) + step
+        if (high - low > _ZOOM_TOL * side).all():
             break
-    log_mass = found.logsumexp(0) + step.log().sum()
-    return z1.numpy(), z2.numpy(), found.view(n, n).T.numpy(), float(log_mass)
+    log_mass = log_p.logsumexp(0) + step.log().sum()
+    return z1.numpy(), z2.numpy(), log_p.view(n, n).T.numpy(), float(log_mass)
 
 
-def _draw(one: RowPosterior, ax: Axes, color: str) -> list[Any]:
+def _draw_posterior(posterior: RowPosterior, ax: Axes, color: str) -> list[Any]:
     """Draw both posteriors of a row, and return their contours."""
-    top = 1.01 * one.exact.density.max()
-    return [
-        ax.contourf(*one.exact, [level, top], colors=[color], alpha=alpha)
-        for level, alpha in zip(_levels(one.exact), (0.25, 0.35), strict=True)
-    ] + [ax.contour(*one.approximate, _levels(one.approximate), colors=[color])]
+    exact, approximate = posterior.exact, posterior.approximate
+    top = 1.01 * exact.density.max()
+    filled = [
+        ax.contourf(*exact, [level, top], colors=[color], alpha=alpha)
+        for level, alpha in zip(_contour_levels(exact), (0.25, 0.35), strict=True)
+    ]
+    return [*filled, ax.contour(*approximate, _contour_levels(approximate), colors=[color])]
 
 
-def _levels(on_grid: GridDensity) -> list[float]:
-    """Return the densities at the borders of the densest regions that hold ``_MASSES``."""
-    falling = np.sort(on_grid.density, axis=None)[::-1]
-    mass = falling.cumsum() / falling.sum()
-    return falling[np.searchsorted(mass, _MASSES)].tolist()
+def _contour_levels(grid: GridDensity) -> list[float]:
+    """Return the densities on the boundaries of the highest-density regions of ``_MASSES``."""
+    descending = np.sort(grid.density, axis=None)[::-1]
+    mass = descending.cumsum() / descending.sum()
+    return descending[np.searchsorted(mass, _MASSES)].tolist()

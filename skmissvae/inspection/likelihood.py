@@ -63,11 +63,11 @@ def integrated_score_samples(estimator: BaseVAE, X: Any, *, tol: float = 1e-3) -
     >>> bool(abs(exact - imputer.score(X)) < 0.05)
     True
     """
-    _, _, rows = estimator._rows(X)
+    rows = estimator.encode_rows(X)
     x, observed = rows.tensors()
     with inference(x.device):
         log_evidence = _integrate(estimator.vae_, x, observed, tol).numpy()
-    return log_evidence - estimator._table.log_units(rows)
+    return log_evidence - estimator.schema_.log_units(rows)
 
 
 def _integrate(vae: VAE, x: Tensor, observed: Tensor, tol: float) -> Tensor:

@@ -1,3 +1,5 @@
+"""diagnose: each check, its level and its remedy; and the scores of outliers."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,58 +17,65 @@ from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 
 from skmissvae import diagnose
-from skmissvae.inference import importance as importance
+from skmissvae.inference import importance
 from skmissvae.inspection import Diagnosis
 from skmissvae.inspection.diagnose import Finding
 
 pytestmark = quiet
 
-SETTLED = {"bound": [*np.linspace(-9, -5, 50), *[-5.0] * 50]}
+CONVERGED = {"bound": [*np.linspace(-9, -5, 50), *[-5.0] * 50]}
 
 
-def levels(found):
-    return {finding.check: finding.level for finding in found.findings}
+def levels(diagnosis):
+    return {finding.check: finding.level for finding in diagnosis.findings}
+
+
+def finding_of(check, estimator, X):
+    (finding,) = [f for f in diagnose(estimator, X).findings if f.check == check]
+    return finding
 
 
 def fitted(cls=MissSIWAEImputer, history=None, **changes):
     estimator = tiny(cls, **changes).fit(table())
-    estimator.history_ = history or SETTLED
+    estimator.history_ = history or CONVERGED
     return estimator
 
 
 @every_estimator
-def test_every_estimator_is_diagnosed_without_a_warning_or_a_change(cls, recwarn):
+def test_every_estimator_is_diagnosed_without_warnings_or_side_effects(cls, recwarn):
     X = table()
     estimator = tiny(cls).fit(X)
     before = estimator.score_samples(X)
     recwarn.clear()
-    found = diagnose(estimator, X)
+    diagnosis = diagnose(estimator, X)
     assert not recwarn.list
-    frame = found.to_frame()
+    frame = diagnosis.to_frame()
     assert {"columns", "training", "weights", "information"} <= set(frame["check"])
     assert set(frame["level"]) <= {"ok", "note", "problem"}
-    assert all(finding.finding in repr(found) for finding in found.findings)
+    assert all(finding.finding in repr(diagnosis) for finding in diagnosis.findings)
     np.testing.assert_array_equal(estimator.score_samples(X), before)
 
 
 @pytest.mark.parametrize(
     ("history", "level", "words"),
     [
-        (SETTLED, "ok", "has settled"),
-        ({"bound": np.linspace(-9, -5, 100).tolist()}, "problem", "still rises"),
-        ({"bound": [*np.linspace(-9, -5, 50), *[-8.0] * 50]}, "problem", "fell by 2.6"),
+        (CONVERGED, "ok", "has converged"),
+        ({"bound": np.linspace(-9, -5, 100).tolist()}, "problem", "still increases"),
+        (
+            {"bound": [*np.linspace(-9, -5, 50), *[-8.0] * 50]},
+            "problem",
+            "2.63 nats below its best",
+        ),
         ({"bound": [-5.0] * 5}, "note", "too few"),
         (
-            {**SETTLED, "validation_bound": [*np.linspace(-9, -5, 50), *[-8.0] * 50]},
+            {**CONVERGED, "validation_bound": [*np.linspace(-9, -5, 50), *[-8.0] * 50]},
             "ok",
-            "no longer rose",
+            "stopped increasing",
         ),
     ],
 )
-def test_the_course_of_training_is_judged(history, level, words):
-    (finding,) = [
-        f for f in diagnose(fitted(history=history), table()).findings if f[0] == "training"
-    ]
+def test_the_training_curve_is_classified(history, level, words):
+    finding = finding_of("training", fitted(history=history), table())
     assert finding.level == level
     assert words in finding.finding
 
@@ -74,21 +83,21 @@ def test_the_course_of_training_is_judged(history, level, words):
 @pytest.mark.parametrize(
     ("ess", "k", "level"), [(35.0, 0.2, "ok"), (3.0, 0.2, "problem"), (35.0, 0.9, "problem")]
 )
-def test_poor_weights_are_a_problem(ess, k, level, monkeypatch):
+def test_low_ess_and_heavy_tails_are_a_problem(ess, k, level, monkeypatch):
     monkeypatch.setattr(MVAEImputer, "effective_sample_size", lambda self, X: np.full(len(X), ess))
     monkeypatch.setattr(MVAEImputer, "pareto_k", lambda self, X: np.full(len(X), k))
-    found = diagnose(fitted(MVAEImputer), table())
-    assert levels(found)["weights"] == level
-    assert ("weights" in [f.check for f in found.problems]) == (level == "problem")
+    diagnosis = diagnose(fitted(MVAEImputer), table())
+    assert levels(diagnosis)["weights"] == level
+    assert ("weights" in [f.check for f in diagnosis.problems]) == (level == "problem")
 
 
-def test_dead_components_are_named(monkeypatch):
+def test_unused_components_are_named(monkeypatch):
     estimator = fitted()
-    use = np.tile([0.7, 0.0, 0.3], (40, 1))
-    monkeypatch.setattr(type(estimator), "mixture_weights", lambda self, X: use)
-    (finding,) = [f for f in diagnose(estimator, table()).findings if f.check == "mixture"]
+    weights = np.tile([0.7, 0.0, 0.3], (40, 1))
+    monkeypatch.setattr(type(estimator), "mixture_weights", lambda self, X: weights)
+    finding = finding_of("mixture", estimator, table())
     assert finding.level == "note"
-    assert "component 2 of 3 is hardly used" in finding.finding
+    assert "component 2 of 3 is unused" in finding.finding
     assert "K=2" in finding.remedy
 
 
@@ -101,41 +110,41 @@ def test_dead_components_are_named(monkeypatch):
         (MissSIWAEImputer, 2.0, "ok"),
     ],
 )
-def test_information_decides_whether_a_mixture_pays(cls, nats, level, monkeypatch):
+def test_information_decides_whether_a_mixture_is_recommended(cls, nats, level, monkeypatch):
     monkeypatch.setattr(cls, "latent_information", lambda self, X: np.full(len(X), nats))
     assert levels(diagnose(fitted(cls), table()))["information"] == level
 
 
-def test_chains_that_disagree_are_a_problem(monkeypatch):
-    def disagree(self, X):
+def test_high_r_hat_is_a_problem(monkeypatch):
+    def chain_diagnostics(self, X):
         return pd.DataFrame({"r_hat": np.full(len(X), 3.0)})
 
     estimator = fitted(DeMissVAEImputer)
-    monkeypatch.setattr(DeMissVAEImputer, "chain_diagnostics", disagree)
+    monkeypatch.setattr(DeMissVAEImputer, "chain_diagnostics", chain_diagnostics)
     assert levels(diagnose(estimator, table()))["chains"] == "problem"
     assert "chains" not in levels(diagnose(fitted(), table()))
 
 
-def test_columns_that_take_no_part_or_are_nearly_empty_are_named():
+def test_excluded_and_nearly_empty_columns_are_named():
     X = pd.DataFrame(table(), columns=list("abcd")).assign(same=1.0)
-    (finding,) = [f for f in diagnose(tiny(MVAEImputer).fit(X), X).findings if f[0] == "columns"]
+    finding = finding_of("columns", tiny(MVAEImputer).fit(X), X)
     assert "'same'" in finding.finding
     X = pd.DataFrame(table(100), columns=list("abcd"))
     X["a"] = [0.0, 1.0, *[np.nan] * 98]
-    (finding,) = [f for f in diagnose(tiny(MVAEImputer).fit(X), X).findings if f[0] == "columns"]
+    finding = finding_of("columns", tiny(MVAEImputer).fit(X), X)
     assert "95% of 'a' is missing" in finding.finding
 
 
-def test_inference_and_intervals_are_spoken_of():
-    plain = levels(diagnose(fitted(), table()))
-    assert plain["inference"] == "note"
-    assert "intervals" not in plain
-    more = levels(diagnose(fitted(n_models=2, calibrate=True), table()))
-    assert "inference" not in more
-    assert "intervals" in more
+def test_inference_and_intervals_depend_on_models_and_calibration():
+    single = levels(diagnose(fitted(), table()))
+    assert single["inference"] == "note"
+    assert "intervals" not in single
+    calibrated = levels(diagnose(fitted(n_models=2, calibrate=True), table()))
+    assert "inference" not in calibrated
+    assert "intervals" in calibrated
 
 
-def test_rows_are_drawn_where_there_are_many(monkeypatch):
+def test_at_most_max_rows_are_evaluated(monkeypatch):
     sizes = []
     ess = MVAEImputer.effective_sample_size
     monkeypatch.setattr(
@@ -147,7 +156,7 @@ def test_rows_are_drawn_where_there_are_many(monkeypatch):
     assert sizes == [7]
 
 
-def test_what_cannot_be_diagnosed_is_refused():
+def test_invalid_calls_are_rejected():
     with pytest.raises(TypeError, match="got SimpleImputer"):
         diagnose(SimpleImputer().fit(table()), table())
     with pytest.raises(NotFittedError):
@@ -156,31 +165,33 @@ def test_what_cannot_be_diagnosed_is_refused():
         diagnose(fitted(), table(), max_rows=0)
 
 
-def test_a_diagnosis_tells_problems_first():
-    found = Diagnosis([Finding("a", "ok", "fine."), Finding("b", "problem", "bad.", "Do this.")])
-    assert repr(found).splitlines() == ["PROBLEM b: bad. Do this.", "ok   a: fine."]
+def test_repr_lists_problems_first():
+    diagnosis = Diagnosis(
+        [Finding("a", "ok", "fine."), Finding("b", "problem", "bad.", "Do this.")]
+    )
+    assert repr(diagnosis).splitlines() == ["PROBLEM b: bad. Do this.", "ok   a: fine."]
 
 
 @every_estimator
-def test_contributions_are_what_hiding_a_cell_gains(cls):
+def test_outlier_scores_are_differences_of_log_densities(cls):
     X = table(12)
     estimator = tiny(cls).fit(X)
-    found = estimator.outlier_scores(X)
-    assert list(found.columns) == ["score", "per_cell", "x0", "x1", "x2", "x3"]
-    np.testing.assert_array_equal(found.iloc[:, 2:].isna(), np.isnan(X))
+    scores = estimator.outlier_scores(X)
+    assert list(scores.columns) == ["score", "per_cell", "x0", "x1", "x2", "x3"]
+    np.testing.assert_array_equal(scores.iloc[:, 2:].isna(), np.isnan(X))
     # densities in other units differ by a constant for each set of columns
     scale = np.log(np.nanstd(X, 0))
     units = np.where(np.isnan(X), 0.0, scale).sum(1)
-    np.testing.assert_allclose(found["score"], -estimator.score_samples(X) - units, atol=1e-6)
+    np.testing.assert_allclose(scores["score"], -estimator.score_samples(X) - units, atol=1e-6)
     i, j = np.argwhere(~np.isnan(X) & ((~np.isnan(X)).sum(1) > 1)[:, None])[0]
     without = X.copy()
     without[i, j] = np.nan
     rest = estimator.outlier_scores(without)["score"][i]
-    np.testing.assert_allclose(found.iloc[i, 2 + j], found["score"][i] - rest, atol=1e-9)
-    np.testing.assert_allclose(found["per_cell"], found["score"] / (~np.isnan(X)).sum(1))
+    np.testing.assert_allclose(scores.iloc[i, 2 + j], scores["score"][i] - rest, atol=1e-9)
+    np.testing.assert_allclose(scores["per_cell"], scores["score"] / (~np.isnan(X)).sum(1))
 
 
-def test_a_cell_that_does_not_go_with_its_row_contributes_most():
+def test_an_inconsistent_cell_has_the_largest_outlier_score():
     model = LinearGaussian(one_latent_each=True)
     x, observed = model.rows(2, share=0.0)
     x, observed = x[:1], observed[:1]

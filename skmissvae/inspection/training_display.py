@@ -1,4 +1,4 @@
-"""The display of a model's training."""
+"""Display of the training curve of an estimator."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..estimators.base import BaseVAE
-from .plotting import BLUE, RED, axes_of, despine, fitted, pyplot, style_of_lines
+from .plotting import BLUE, RED, check_fitted, despine, get_axes, import_pyplot, line_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SETTLED = 0.1  # share of the epochs after which the bound is worth its place in the picture
+_SKIPPED_SHARE = 0.1  # share of the first epochs that do not determine the limits of the y axis
 
 
 class TrainingDisplay:
-    """Picture of a model's training: the bound, epoch by epoch.
+    """Plot of the bound by epoch of training.
 
     Parameters
     ----------
     bound : array-like of shape (n_epochs,)
-        Mean bound of the rows trained on, in each epoch.
+        Mean bound of the training rows in each epoch.
     validation_bound : array-like of shape (n_epochs,) or None, default=None
-        Mean bound of the rows that are held out.
+        Mean bound of the validation rows in each epoch.
 
     Attributes
     ----------
     bound, validation_bound : ndarray of shape (n_epochs,)
-        As given; ``validation_bound`` may be None.
+        As passed; ``validation_bound`` may be None.
     lines_ : list of matplotlib Line2D
         The curves.
     best_ : matplotlib Line2D or None
-        The mark of the best epoch, of which the estimator keeps the weights.
+        Marker of the best epoch, whose weights the estimator keeps.
     ax_ : matplotlib Axes
-        Axes of the picture.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of ``ax_``.
 
     See Also
     --------
-    MixtureUseDisplay : How much each component of the posterior is used.
-    OverimputationDisplay : Hidden cells against their intervals.
+    MixtureUseDisplay : Weights of the components of the posterior.
+    diagnose : Judge the training curve, among other checks.
 
     Examples
     --------
@@ -71,28 +71,27 @@ class TrainingDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any) -> Self:
-        """Draw the training of a fitted estimator.
+        """Plot the training curve of a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator of this package
-            Fitted.
+            Fitted estimator.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
         **kwargs : dict
-            Style of the curves, as matplotlib's ``plot`` takes it.
+            Keyword arguments of matplotlib's ``plot`` for the curves.
 
         Returns
         -------
         TrainingDisplay
-            The display, drawn.
+            The display, after it is drawn.
         """
-        pyplot(cls)
-        history = fitted(estimator, BaseVAE).history_
+        import_pyplot(cls)
+        history = check_fitted(estimator, BaseVAE).history_
         if not history.get("bound"):
             raise ValueError(
-                f"{type(estimator).__name__} has no epoch to show: its training ended within the "
-                "first; fit it again."
+                f"{type(estimator).__name__} has no completed epoch to plot. Fit it again."
             )
         display = cls(history["bound"], history.get("validation_bound"))
         return display.plot(ax, **kwargs)
@@ -100,48 +99,48 @@ class TrainingDisplay:
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the curves.
 
-        The first tenth of the epochs, where bounds are often far lower than ever after, may leave
-        the picture at its lower edge. Curves of several estimators can share ``ax``.
+        The limits of the y axis ignore the first tenth of the epochs, in which bounds are often
+        much lower than afterwards. Curves of several estimators can share ``ax``.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
         **kwargs : dict
-            Style of the curves, as matplotlib's ``plot`` takes it.
+            Keyword arguments of matplotlib's ``plot`` for the curves.
 
         Returns
         -------
         TrainingDisplay
             The display.
         """
-        self.ax_, self.figure_ = ax, _ = axes_of(type(self), ax, figsize=(6.4, 4))
+        self.ax_, self.figure_ = ax, _ = get_axes(type(self), ax, figsize=(6.4, 4))
         label = kwargs.pop("label", None)
         epochs = np.arange(1, len(self.bound) + 1)
-        style = style_of_lines(kwargs, color=BLUE, marker="o" if len(epochs) == 1 else "")
-        self.lines_ = ax.plot(epochs, self.bound, **style, label=label or "rows trained on")
+        style = line_style(kwargs, color=BLUE, marker="o" if len(epochs) == 1 else "")
+        self.lines_ = ax.plot(epochs, self.bound, **style, label=label or "training rows")
         self.best_ = None
         if self.validation_bound is not None:
-            style = style_of_lines(kwargs, color=RED)
-            name = f"{label}, held-out rows" if label else "held-out rows"
+            style = line_style(kwargs, color=RED)
+            name = f"{label}, validation rows" if label else "validation rows"
             self.lines_ += ax.plot(epochs, self.validation_bound, **style, label=name)
             best = int(np.nan_to_num(self.validation_bound, nan=-np.inf).argmax())
             style |= {"marker": "o", "linestyle": "none"}
-            at = [epochs[best]], [self.validation_bound[best]]
-            (self.best_,) = ax.plot(*at, **style, label=f"best, epoch {epochs[best]}")
+            point = [epochs[best]], [self.validation_bound[best]]
+            (self.best_,) = ax.plot(*point, **style, label=f"best, epoch {epochs[best]}")
         if self.validation_bound is not None or label:
             ax.legend(frameon=False, loc="lower right")
-        lift_axes(ax)
+        _limit_y_axis(ax)
         ax.set(xlabel="epoch", ylabel="bound per row, nats (standardised columns)")
         despine(ax)
         return self
 
 
-def lift_axes(ax: Axes) -> None:
-    """Raise the lower edge of curves over what they leave in their first steps."""
-    later = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
-    settled = np.concatenate([y[int(_SETTLED * len(y)) :] for y in later])
-    low, high = np.nanmin(settled), np.nanmax(settled)
+def _limit_y_axis(ax: Axes) -> None:
+    """Set the y limits to the range of all curves after their first epochs."""
+    curves = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
+    later = np.concatenate([y[int(_SKIPPED_SHARE * len(y)) :] for y in curves])
+    low, high = np.nanmin(later), np.nanmax(later)
     if low < high:
-        room = 0.1 * (high - low)
-        ax.set_ylim(max(low - room, ax.get_ylim()[0]), high + room, auto=None)
+        margin = 0.1 * (high - low)
+        ax.set_ylim(max(low - margin, ax.get_ylim()[0]), high + margin, auto=None)

@@ -1,0 +1,45 @@
+"""Multiple imputation by clones of an imputer that completes a table once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+
+class RepeatedImputer:
+    """Clones of an imputer with different random states, one for each imputation.
+
+    Parameters
+    ----------
+    imputer : imputer
+        Imputer with a parameter ``random_state``.
+    n : int
+        Number of clones.
+    random_state : RandomState instance
+        Source of their random states.
+    """
+
+    def __init__(self, imputer: Any, n: int, random_state: np.random.RandomState) -> None:
+        seeds = random_state.randint(2**31 - 1, size=n).tolist()
+        self.clones = [clone(imputer).set_params(random_state=seed) for seed in seeds]
+
+    def fit(self, X: Any) -> RepeatedImputer:
+        """Fit each clone."""
+        for imputer in self.clones:
+            imputer.fit(X)
+        return self
+
+    def impute(self, X: Any, n_imputations: int, *, random_state: int) -> Iterator[Any]:
+        """Yield the table completed by each clone, the same in every call."""
+        # copies, because a transform that draws changes the state of its imputer
+        return (copy.deepcopy(imputer).transform(X) for imputer in self.clones)
+
+
+def is_stochastic(imputer: Any) -> bool:
+    """Return whether clones with different random states give different imputations."""
+    # IterativeImputer draws only with sample_posterior=True
+    return bool(getattr(imputer, "sample_posterior", True))

@@ -1,0 +1,19 @@
+"""Matplotlib for the tests of displays."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+
+@pytest.fixture
+def agg_backend(tmp_path, monkeypatch):
+    """Draw with Agg, fail on ``show``, and restore the backend."""
+    backend, opened = matplotlib.get_backend(), plt.get_fignums()
+    plt.switch_backend("agg")
+    monkeypatch.setattr(plt, "show", lambda *_, **__: pytest.fail("show was called"))
+    monkeypatch.chdir(tmp_path)
+    yield
+    for number in set(plt.get_fignums()) - set(opened):
+        plt.close(number)
+    plt.switch_backend(backend)
+    assert not list(tmp_path.iterdir())
