@@ -17,6 +17,7 @@ from ..inference.weights import finite_log_weights
 from ..vae.distributions import LatentDistribution
 from ..vae.vae import VAE
 from .plotting import BLUE, GREY, ROW_COLORS, check_fitted, despine, get_axes, import_pyplot
+from .row_diagnostics import mixture_weights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -317,7 +318,7 @@ class MixtureUseDisplay:
             The display, after it is drawn.
         """
         import_pyplot(cls)
-        return cls(check_fitted(estimator, BaseVAE).mixture_weights(X)).plot(ax, **kwargs)
+        return cls(mixture_weights(check_fitted(estimator, BaseVAE), X)).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the bars.
