@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from sklearn.base import DensityMixin
 
 from .._utils.runtime import unchanged_on_error
-from .._utils.validation import any_of, integer, one_of
+from .._utils.validation import any_of, one_of
 from ..inference.samplers import SAMPLERS, Sampler
 from ..training.callbacks import with_callbacks
 from ..training.defaults import DensityDefaults
@@ -13,13 +13,13 @@ from ..training.fit import fit_model
 from ..training.methods import METHODS
 from .base import BaseVAE
 from .messages import explain_divergence, warn_if_interrupted
-from .options import is_sampler
-from .parameters import Parameter, estimator
+from .options import MixtureOptions, is_sampler
+from .parameters import estimator
 from .preparation import prepare_fit
 
 
 @estimator
-class VAEDensityEstimator(DensityMixin, BaseVAE):
+class VAEDensityEstimator(DensityMixin, MixtureOptions, BaseVAE):
     r"""Density estimation from incomplete rows by a variational autoencoder.
 
     ``score_samples`` estimates :math:`\log p(x_{obs})` of each row, ``sample`` draws new rows.
@@ -28,6 +28,15 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
 
     Parameters
     ----------
+    objective : str
+        Method that fits the model: "MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE",
+        "DeMissVAE", or one of the controls of its paper, "CVI-VAE" and "MVB-VAE".
+    K : int
+        Components of the posterior mixture, for methods that have one.
+    sampler : {"auto", "importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler
+        How to condition on the observed cells of a row, as for the imputers; for DeMissVAE and its
+        controls also what updates the stored imputations. "auto" is "lair" for them and
+        "importance" for the other methods.
     {parameters}
 
     Attributes
@@ -55,38 +64,11 @@ class VAEDensityEstimator(DensityMixin, BaseVAE):
 
     _defaults = DensityDefaults()
 
-    objective: Annotated[
-        str,
-        Parameter(
-            "str",
-            'Method that fits the model: "MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", '
-            '"MissSIWAE", "DeMissVAE", or one of the controls of its paper, "CVI-VAE" and '
-            '"MVB-VAE".',
-            one_of(*METHODS),
-            "model",
-        ),
-    ] = "MissSIWAE"
-    K: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Components of the posterior mixture, for methods that have one.",
-            integer(1),
-            "model",
-        ),
-    ] = 5
+    _group = "model"
+
+    objective: Annotated[str, one_of(*METHODS)] = "MissSIWAE"
     n_draws: int = 2
-    sampler: Annotated[
-        str | Sampler,
-        Parameter(
-            '{"auto", "importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler',
-            "How to condition on the observed cells of a row, as for the imputers; for DeMissVAE "
-            'and its controls also what updates the stored imputations. "auto" is "lair" for them '
-            'and "importance" for the other methods.',
-            any_of(one_of("auto", *SAMPLERS), is_sampler),
-            "inference",
-        ),
-    ] = "auto"
+    sampler: Annotated[str | Sampler, any_of(one_of("auto", *SAMPLERS), is_sampler)] = "auto"
     # biased for the importance-weighted methods, but on the paper's toy data its models are better
     # by 0.3 to 0.4 nats per row than those of the unbiased estimators
     gradient: Literal["auto", "stl", "dreg", "plain"] = "stl"

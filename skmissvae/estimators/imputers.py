@@ -1,21 +1,11 @@
 """The imputers: one per method, over one model."""
 
 from operator import attrgetter
-from typing import Annotated
 
-from .._utils.validation import any_of, integer, one_of
-from ..inference.samplers import SAMPLERS, Sampler
+from ..inference.samplers import Sampler
 from .imputer_base import BaseImputer
-from .options import is_sampler
-from .parameters import Parameter, estimator
-
-_K = Parameter(
-    "int",
-    "Components of the posterior mixture. With K=1 use several ``n_draws``: an importance-weighted "
-    "bound with a single draw is the evidence lower bound.",
-    integer(1),
-    "model",
-)
+from .options import MixtureOptions
+from .parameters import estimator
 
 
 @estimator
@@ -62,7 +52,7 @@ class MVAEImputer(BaseImputer):
 
 
 @estimator
-class MissVAEImputer(BaseImputer):
+class MissVAEImputer(MixtureOptions, BaseImputer):
     r"""Imputation with a mixture posterior and ancestral draws, MissVAE.
 
     The posterior of a row is a mixture of K Gaussians; the bound is that of MVAE [1]_,
@@ -99,14 +89,12 @@ class MissVAEImputer(BaseImputer):
     False
     """
 
-    K: Annotated[int, _K] = 5
-
     def _method_name(self) -> str:
         return "MissVAE"
 
 
 @estimator
-class MissSVAEImputer(BaseImputer):
+class MissSVAEImputer(MixtureOptions, BaseImputer):
     r"""Imputation with a mixture posterior and stratified draws, MissSVAE.
 
     Draws come from every component of the posterior, with its weight as their mass [1]_,
@@ -141,7 +129,6 @@ class MissSVAEImputer(BaseImputer):
     False
     """
 
-    K: Annotated[int, _K] = 5
     n_draws: int = 2
 
     def _method_name(self) -> str:
@@ -190,7 +177,7 @@ class MIWAEImputer(BaseImputer):
 
 
 @estimator
-class MissIWAEImputer(BaseImputer):
+class MissIWAEImputer(MixtureOptions, BaseImputer):
     r"""Imputation with the importance-weighted bound and a mixture posterior, MissIWAE.
 
     Draws are ancestral, with gradients by implicit reparameterization [1]_,
@@ -225,14 +212,12 @@ class MissIWAEImputer(BaseImputer):
     False
     """
 
-    K: Annotated[int, _K] = 5
-
     def _method_name(self) -> str:
         return "MissIWAE"
 
 
 @estimator
-class MissSIWAEImputer(BaseImputer):
+class MissSIWAEImputer(MixtureOptions, BaseImputer):
     r"""Imputation with the importance-weighted bound and stratified draws, MissSIWAE.
 
     Draws come from every component of the posterior, with its weight as their mass [1]_,
@@ -267,7 +252,6 @@ class MissSIWAEImputer(BaseImputer):
     False
     """
 
-    K: Annotated[int, _K] = 5
     n_draws: int = 1
 
     def _method_name(self) -> str:
@@ -275,7 +259,7 @@ class MissSIWAEImputer(BaseImputer):
 
 
 @estimator
-class DeMissVAEImputer(BaseImputer):
+class DeMissVAEImputer(MixtureOptions, BaseImputer):
     r"""Imputation with separate objectives of decoder and encoder, DeMissVAE.
 
     K imputations of every row are stored in training, and updated by a sampler in each visit of the
@@ -295,6 +279,15 @@ class DeMissVAEImputer(BaseImputer):
 
     Parameters
     ----------
+    K : int
+        Stored imputations of each row in training, and components of the posterior of incomplete
+        rows.
+    n_draws : int
+        Draws per imputation and training step.
+    sampler : {"lair", "metropolis", "pseudo_gibbs"} or Sampler
+        Updates the stored imputations in training, and completes rows with a low effective sample
+        size. It is read when a method is called; "importance" then uses importance weights for all
+        rows.
     {parameters}
 
     Attributes
@@ -331,31 +324,9 @@ class DeMissVAEImputer(BaseImputer):
     False
     """
 
-    K: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Stored imputations of each row in training, and components of the posterior of "
-            "incomplete rows.",
-            integer(1),
-            "model",
-        ),
-    ] = 5
-    n_draws: Annotated[
-        int, Parameter("int", "Draws per imputation and training step.", integer(1), "training")
-    ] = 1
+    n_draws: int = 1
     min_scale: float = 0.1
-    sampler: Annotated[
-        str | Sampler,
-        Parameter(
-            '{"lair", "metropolis", "pseudo_gibbs"} or Sampler',
-            "Updates the stored imputations in training, and completes rows with a low effective "
-            'sample size. It is read when a method is called; "importance" then uses importance '
-            "weights for all rows.",
-            any_of(one_of(*SAMPLERS), is_sampler),
-            "inference",
-        ),
-    ] = "lair"
+    sampler: str | Sampler = "lair"
 
     completed_vae_ = property(
         attrgetter("model_.completed_vae"), doc="The VAE with the encoder of completed rows."

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
 from .._utils.validation import (
+    Check,
     any_of,
     callable_with,
     integer,
@@ -18,12 +19,26 @@ from .._utils.validation import (
     valid_random_state,
 )
 from ..inference.samplers import SAMPLERS, Sampler
-from ..tables.codecs import KINDS
 from ..training.optim import AdamW, EarlyStopping
 from ..training.spec import LikelihoodOption, check_network
 from ..vae.posteriors import POSTERIORS, Family
 from ..vae.priors import PRIORS, Prior
-from .parameters import Parameter, estimator
+from .parameters import estimator
+
+GradientOption = Literal["auto", "stl", "dreg", "plain"]
+InitOption = Literal["auto", "factor_analysis", "random"]
+StrategyOption = Literal["auto", "mean", "median", "mode", "draw"]
+UnknownOption = Literal["error", "missing"]
+EarlyStoppingOption = Literal["auto"] | bool | EarlyStopping
+
+is_bool = one_of(True, False)
+is_prior = any_of(one_of(*PRIORS), callable_with("n_latents -> Prior"))
+is_posterior = any_of(one_of("auto", *POSTERIORS), callable_with("(n_latents, K) -> Family"))
+
+
+def in_literal(options: Any) -> Check:
+    """Return a check for one of the values of a Literal."""
+    return one_of(*get_args(options))
 
 
 def is_sampler(value: object) -> str | None:
@@ -55,392 +70,270 @@ def is_n_jobs(value: object) -> str | None:
 
 @estimator
 class ModelOptions:
-    """Parameters of the model."""
+    """Parameters of the model.
+
+    Parameters
+    ----------
+    n_latents : int or None
+        Number of latents. None is the number of columns that vary, at most 20.
+    prior : {"normal", "student_t", "mixture"} or callable
+        Distribution of the latents: standard Normal, Student-t with 5 degrees of freedom, a learned
+        mixture of 10 Normals, or a callable ``n_latents -> Prior`` such as
+        ``functools.partial(StudentTPrior, df=3)``.
+    posterior : {"auto", "normal", "student_t"} or callable
+        Variational family, or a callable ``(n_latents, K) -> Family``. "auto" follows the prior:
+        importance weights are bounded only if the tails of the posterior are the heavier ones. With
+        factor analysis as initialization, components are diagonal in the coordinates of the
+        factor-analysis posterior.
+    likelihood : str, callable or mapping
+        Observation model of continuous columns: "normal", "student_t", "bernoulli",
+        "continuous_bernoulli" or "cross_entropy"; a callable ``n_columns -> Likelihood``, or a
+        mapping from columns (names or indices) to either, in which continuous columns without an
+        entry are Normal. A column of numbers with an entry becomes continuous, or binary with
+        "bernoulli"; columns of other kinds have their own observation models. "cross_entropy" is
+        for grey values from 0 to 1 and is not a density: see ``CrossEntropyLikelihood``.
+    min_scale : float
+        Lower limit of the scale of Normal and Student-t columns, in standard deviations of the
+        column. A smaller one gives better imputations if columns are nearly functions of one
+        another, a larger one on other small tables.
+    learn_shapes : bool
+        Whether numeric columns have marginal transforms: a sinh-arcsinh transform, fitted to each
+        column, reduces skewness and heavy tails, and a smallest or largest value that makes up a
+        fifth of a continuous column, such as zero, is a point mass. Densities improve much, means
+        seldom.
+    network : ResidualNetwork, ConvNetwork, CustomNetwork or None
+        Encoder and decoder. None is ``ResidualNetwork()``: residual perceptrons with a linear path.
+        ``ConvNetwork((28, 28))`` is for images. ``CustomNetwork``, or an object with the attributes
+        ``encoder`` and ``decoder``, makes them by callables ``(in_features, out_features) ->
+        nn.Module``.
+    n_hidden : int
+        Width of the hidden layers of both networks.
+    n_blocks : int
+        Residual blocks of each network.
+    dropout : float
+        Probability of dropping a hidden unit in training. Large tables gain a little from 0; a
+        higher value makes intervals wider.
+    """
 
     _group = "model"
-    #: Documentation of the fitted attributes that a subclass adds.
     _attributes = ""
-
-    n_latents: Annotated[
-        int | None,
-        Parameter(
-            "int or None",
-            "Number of latents. None is the number of columns that vary, at most 20.",
-            any_of(integer(1), none),
-        ),
-    ] = None
+    n_latents: Annotated[int | None, any_of(integer(1), none)] = None
     prior: Annotated[
-        str | Callable[[int], Prior],
-        Parameter(
-            '{"normal", "student_t", "mixture"} or callable',
-            "Distribution of the latents: standard Normal, Student-t with 5 degrees of freedom, a "
-            "learned mixture of 10 Normals, or a callable ``n_latents -> Prior`` such as "
-            "``functools.partial(StudentTPrior, df=3)``.",
-            any_of(one_of(*PRIORS), callable_with("n_latents -> Prior")),
-        ),
+        str | Callable[[int], Prior], any_of(one_of(*PRIORS), callable_with("n_latents -> Prior"))
     ] = "normal"
     posterior: Annotated[
         str | Callable[[int, int], Family],
-        Parameter(
-            '{"auto", "normal", "student_t"} or callable',
-            'Variational family, or a callable ``(n_latents, K) -> Family``. "auto" follows the '
-            "prior: importance weights are bounded only if the tails of the posterior are the "
-            "heavier ones. With factor analysis as initialization, components are diagonal in the "
-            "coordinates of the factor-analysis posterior.",
-            any_of(one_of("auto", *POSTERIORS), callable_with("(n_latents, K) -> Family")),
-        ),
+        any_of(one_of("auto", *POSTERIORS), callable_with("(n_latents, K) -> Family")),
     ] = "auto"
-    likelihood: Annotated[
-        LikelihoodOption | Mapping[object, LikelihoodOption],
-        Parameter(
-            '{"normal", "student_t", "bernoulli", "continuous_bernoulli", "cross_entropy"}, '
-            "callable or mapping",
-            "Observation model of continuous columns, a callable ``n_columns -> Likelihood``, or a "
-            "mapping from columns (names or indices) to either, in which continuous columns "
-            "without an entry are Normal. A column of numbers with an entry becomes continuous, "
-            'or binary with "bernoulli"; columns of other kinds have their own observation models. '
-            '"cross_entropy" is for grey values from 0 to 1 and is not a density: see '
-            "``CrossEntropyLikelihood``.",
-            unchecked,
-        ),
-    ] = "normal"
-    min_scale: Annotated[
-        float,
-        Parameter(
-            "float",
-            "Lower limit of the scale of Normal and Student-t columns, in standard deviations of "
-            "the column. A smaller one gives better imputations if columns are nearly functions of "
-            "one another, a larger one on other small tables.",
-            real(0, above=True),
-        ),
-    ] = 0.05
-    learn_shapes: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether numeric columns have marginal transforms: a sinh-arcsinh transform, fitted to "
-            "each column, reduces skewness and heavy tails, and a smallest or largest value that "
-            "makes up a fifth of a continuous column, such as zero, is a point mass. Densities "
-            "improve much, means seldom.",
-            one_of(True, False),
-        ),
-    ] = False
-    network: Annotated[
-        Any,
-        Parameter(
-            "ResidualNetwork, ConvNetwork, CustomNetwork or None",
-            "Encoder and decoder. None is ``ResidualNetwork()``: residual perceptrons with a "
-            "linear path. ``ConvNetwork((28, 28))`` is for images. ``CustomNetwork``, or an object "
-            "with the attributes ``encoder`` and ``decoder``, makes them by callables "
-            "``(in_features, out_features) -> nn.Module``.",
-            check_network,
-        ),
-    ] = None
-    n_hidden: Annotated[
-        int, Parameter("int", "Width of the hidden layers of both networks.", integer(1))
-    ] = 128
-    n_blocks: Annotated[int, Parameter("int", "Residual blocks of each network.", integer(0))] = 2
-    dropout: Annotated[
-        float,
-        Parameter(
-            "float",
-            "Probability of dropping a hidden unit in training. Large tables gain a little from 0; "
-            "a higher value makes intervals wider.",
-            real(0, 1),
-        ),
-    ] = 0.1
+    likelihood: Annotated[LikelihoodOption | Mapping[object, LikelihoodOption], unchecked] = (
+        "normal"
+    )
+    min_scale: Annotated[float, real(0, above=True)] = 0.05
+    learn_shapes: Annotated[bool, is_bool] = False
+    network: Annotated[Any, check_network] = None
+    n_hidden: Annotated[int, integer(1)] = 128
+    n_blocks: Annotated[int, integer(0)] = 2
+    dropout: Annotated[float, real(0, 1)] = 0.1
 
 
 @estimator
 class TrainingOptions:
-    """Parameters of training."""
+    """Parameters of training.
+
+    Parameters
+    ----------
+    n_draws : int
+        Draws from the posterior per row and training step; per row and component if draws are
+        stratified.
+    gradient : {"auto", "stl", "dreg", "plain"}
+        Gradient estimator of the encoder. "plain" is unbiased for every method. "stl" (sticking the
+        landing) has a lower variance; it is unbiased for MVAE, MissVAE and MissSVAE, biased for the
+        importance-weighted methods. "dreg" (doubly reparameterized) is unbiased for MIWAE and
+        MissIWAE, and not defined for others. "auto" is "dreg" for these two and "stl" for the
+        others. In DeMissVAE it concerns the encoder of incomplete rows.
+    init : {"auto", "factor_analysis", "random"}
+        Initialization. "random": of all weights. "factor_analysis": the decoder starts as a factor
+        analysis of the table, and the posterior in the coordinates of its exact posterior, for
+        every pattern of observed cells. It requires 10 rows, a linear path, no custom decoder, and
+        a column that is neither ordinal nor of more than 20 categories nor continuous Bernoulli nor
+        of a custom likelihood; DeMissVAE does not support it. "auto": factor analysis if possible;
+        but imputers of 100 to 499 rows choose: a tenth of the observed cells is hidden, a model is
+        fitted from each initialization with the default training, whatever the other parameters
+        are, and the initialization with the lower squared error of the hidden cells is used. This
+        takes about four times as long; ``init_`` reports the choice. Chunks, process groups,
+        ``partial_fit`` and ``warm_start`` use factor analysis without a choice.
+    max_iter : int or None
+        Maximum number of epochs. None depends on the table and is reported as ``max_iter_``: the
+        epochs of 2,500 steps, from 10 to 200; imputers that are initialized from factor analysis
+        use fewer. The encoder of incomplete rows of DeMissVAE is trained for half as many epochs
+        more.
+    batch_size : int or None
+        Rows per training step. None is 64, or 128 for imputers that initialize all columns from
+        factor analysis if these are numeric and there are at least 600 rows. Reported as
+        ``batch_size_``.
+    learning_rate : float or None
+        Peak learning rate. None is 0.002, or 0.004 for the tables for which ``batch_size=None`` is
+        128. Reported as ``learning_rate_``.
+    optimizer : AdamW or None
+        Learning-rate schedule, weight decay and gradient clipping. None is ``AdamW()``.
+    early_stopping : bool, "auto" or EarlyStopping
+        Whether rows are held out to stop when their bound no longer improves, and to keep the
+        weights of the best epoch. ``EarlyStopping(validation_fraction=0.1, n_iter_no_change=10,
+        tol=1e-4)`` sets the details; for densities the default of ``n_iter_no_change`` is 40.
+        "auto" holds rows out if there are at least 5,000 (100 for densities). Reported as
+        ``early_stopping_``.
+    warm_start : bool
+        Whether ``fit`` continues from the weights and the schema of the last fit.
+    device : str or torch.device
+        Device of the computations: "cpu", "cuda", "cuda:1"; "auto" is a CUDA device if there is
+        one. It is read when a method is called; a fitted model is on the CPU between calls.
+    random_state : int, RandomState instance or None
+        Source of all randomness; an int makes results reproducible.
+    verbose : int
+        0 is silent; 1 reports about ten epochs of a fit, 2 every epoch, to the logger "skmissvae"
+        at level INFO, or on stderr if logging has no handler. scikit-learn's callbacks (1.9 and
+        later) draw progress bars.
+    """
 
     _group = "training"
-
-    n_draws: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Draws from the posterior per row and training step; per row and component if draws "
-            "are stratified.",
-            integer(1),
-        ),
-    ] = 10
+    n_draws: Annotated[int, integer(1)] = 10
     gradient: Annotated[
-        Literal["auto", "stl", "dreg", "plain"],
-        Parameter(
-            '{"auto", "stl", "dreg", "plain"}',
-            'Gradient estimator of the encoder. "plain" is unbiased for every method. "stl" '
-            "(sticking the landing) has a lower variance; it is unbiased for MVAE, MissVAE and "
-            'MissSVAE, biased for the importance-weighted methods. "dreg" (doubly '
-            "reparameterized) is unbiased for MIWAE and MissIWAE, and not defined for others. "
-            '"auto" is "dreg" for these two and "stl" for the others. In DeMissVAE it concerns the '
-            "encoder of incomplete rows.",
-            one_of("auto", "stl", "dreg", "plain"),
-        ),
+        Literal["auto", "stl", "dreg", "plain"], one_of("auto", "stl", "dreg", "plain")
     ] = "auto"
     init: Annotated[
-        Literal["auto", "factor_analysis", "random"],
-        Parameter(
-            '{"auto", "factor_analysis", "random"}',
-            'Initialization. "random": of all weights. "factor_analysis": the decoder starts as a '
-            "factor analysis of the table, and the posterior in the coordinates of its exact "
-            "posterior, for every pattern of observed cells. It requires 10 rows, a linear path, "
-            "no custom decoder, and a column that is neither ordinal nor of more than 20 "
-            "categories nor continuous Bernoulli nor of a custom likelihood; DeMissVAE does not "
-            'support it. "auto": factor analysis if possible; but imputers of 100 to 499 rows '
-            "choose: a tenth of the observed cells is hidden, a model is fitted from each "
-            "initialization with the default training, whatever the other parameters are, and the "
-            "initialization with the lower squared error of the hidden cells is used. This takes "
-            "about four times as long; ``init_`` reports the choice. Chunks, process groups, "
-            "``partial_fit`` and ``warm_start`` use factor analysis without a choice.",
-            one_of("auto", "factor_analysis", "random"),
-        ),
+        Literal["auto", "factor_analysis", "random"], one_of("auto", "factor_analysis", "random")
     ] = "auto"
-    max_iter: Annotated[
-        int | None,
-        Parameter(
-            "int or None",
-            "Maximum number of epochs. None depends on the table and is reported as "
-            "``max_iter_``: the epochs of 2,500 steps, from 10 to 200; imputers that are "
-            "initialized from factor analysis use fewer. The encoder of incomplete rows of "
-            "DeMissVAE is trained for half as many epochs more.",
-            any_of(integer(1), none),
-        ),
-    ] = None
-    batch_size: Annotated[
-        int | None,
-        Parameter(
-            "int or None",
-            "Rows per training step. None is 64, or 128 for imputers that initialize all columns "
-            "from factor analysis if these are numeric and there are at least 600 rows. Reported "
-            "as ``batch_size_``.",
-            any_of(integer(1), none),
-        ),
-    ] = None
-    learning_rate: Annotated[
-        float | None,
-        Parameter(
-            "float or None",
-            "Peak learning rate. None is 0.002, or 0.004 for the tables for which "
-            "``batch_size=None`` is 128. Reported as ``learning_rate_``.",
-            any_of(real(0, above=True), none),
-        ),
-    ] = None
-    optimizer: Annotated[
-        AdamW | None,
-        Parameter(
-            "AdamW or None",
-            "Learning-rate schedule, weight decay and gradient clipping. None is ``AdamW()``.",
-            any_of(is_adamw, none),
-        ),
-    ] = None
+    max_iter: Annotated[int | None, any_of(integer(1), none)] = None
+    batch_size: Annotated[int | None, any_of(integer(1), none)] = None
+    learning_rate: Annotated[float | None, any_of(real(0, above=True), none)] = None
+    optimizer: Annotated[AdamW | None, any_of(is_adamw, none)] = None
     early_stopping: Annotated[
         Literal["auto"] | bool | EarlyStopping,
-        Parameter(
-            'bool, "auto" or EarlyStopping',
-            "Whether rows are held out to stop when their bound no longer improves, and to keep "
-            "the weights of the best epoch. ``EarlyStopping(validation_fraction=0.1, "
-            "n_iter_no_change=10, tol=1e-4)`` sets the details; for densities the default of "
-            '``n_iter_no_change`` is 40. "auto" holds rows out if there are at least 5,000 (100 '
-            "for densities). Reported as ``early_stopping_``.",
-            any_of(one_of("auto", True, False), is_early_stopping),
-        ),
+        any_of(one_of("auto", True, False), is_early_stopping),
     ] = "auto"
-    warm_start: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether ``fit`` continues from the weights and the schema of the last fit.",
-            one_of(True, False),
-        ),
-    ] = False
-    device: Annotated[
-        Any,
-        Parameter(
-            "str or torch.device",
-            'Device of the computations: "cpu", "cuda", "cuda:1"; "auto" is a CUDA device if there '
-            "is one. It is read when a method is called; a fitted model is on the CPU between "
-            "calls.",
-            unchecked,
-        ),
-    ] = "auto"
-    random_state: Annotated[
-        Any,
-        Parameter(
-            "int, RandomState instance or None",
-            "Source of all randomness; an int makes results reproducible.",
-            valid_random_state,
-        ),
-    ] = None
-    verbose: Annotated[
-        int,
-        Parameter(
-            "int",
-            "0 is silent; 1 reports about ten epochs of a fit, 2 every epoch, to the logger "
-            '"skmissvae" at level INFO, or on stderr if logging has no handler. scikit-learn\'s '
-            "callbacks (1.9 and later) draw progress bars.",
-            integer(0),
-        ),
-    ] = 0
+    warm_start: Annotated[bool, is_bool] = False
+    device: Annotated[Any, unchecked] = "auto"
+    random_state: Annotated[Any, valid_random_state] = None
+    verbose: Annotated[int, integer(0)] = 0
 
 
 @estimator
 class InferenceOptions:
-    """Parameters of conditioning on observed cells."""
+    """Parameters of conditioning on observed cells.
+
+    Parameters
+    ----------
+    n_importance_draws : int
+        Importance draws per row for means, scores and imputations, in bounded memory. With 100 or
+        more, rows with a low effective sample size (below a twentieth of the first 1,024 draws, or
+        below ten) get as many draws from a proposal that is adapted to the row. With at most 128,
+        many rows are computed at a time, which is several times as fast. It is read when a method
+        is called.
+    sampler : {"importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler
+        How to condition on the observed cells of a row: importance weights, or Markov chains by
+        pseudo-Gibbs, Metropolis-within-Gibbs or latent-adaptive importance resampling (LAIR). An
+        object such as ``LAIR(n_steps=100)`` sets the details. ``score_samples`` always uses
+        importance weights. It is read when a method is called.
+    """
 
     _group = "inference"
-
-    n_importance_draws: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Importance draws per row for means, scores and imputations, in bounded memory. With "
-            "100 or more, rows with a low effective sample size (below a twentieth of the first "
-            "1,024 draws, or below ten) get as many draws from a proposal that is adapted to the "
-            "row. With at most 128, many rows are computed at a time, which is several times as "
-            "fast. It is read when a method is called.",
-            integer(1),
-        ),
-    ] = 1000
-    sampler: Annotated[
-        str | Sampler,
-        Parameter(
-            '{"importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler',
-            "How to condition on the observed cells of a row: importance weights, or Markov chains "
-            "by pseudo-Gibbs, Metropolis-within-Gibbs or latent-adaptive importance resampling "
-            "(LAIR). An object such as ``LAIR(n_steps=100)`` sets the details. ``score_samples`` "
-            "always uses importance weights. It is read when a method is called.",
-            any_of(one_of(*SAMPLERS), is_sampler),
-        ),
-    ] = "importance"
+    n_importance_draws: Annotated[int, integer(1)] = 1000
+    sampler: Annotated[str | Sampler, any_of(one_of(*SAMPLERS), is_sampler)] = "importance"
 
 
 @estimator
 class TableOptions:
-    """Parameters of the table."""
+    """Parameters of the table.
+
+    Parameters
+    ----------
+    missing_values : number, str, np.nan, None or pd.NA
+        Marker of missing cells in addition to NaN, None, pandas.NA and NaT.
+    feature_kinds : mapping or None
+        Kinds of columns (names or indices): "continuous", "count", "integer", "binary",
+        "categorical", "ordinal". The kind of a column without an entry follows from its data type:
+        bool and two integers are binary, ordered categories ordinal, other categories and strings
+        categorical, integers counts (integers if some are negative), the rest continuous. All
+        columns of a numeric array are continuous. ``feature_kinds_`` reports the result.
+    handle_unknown : {"error", "missing"}
+        How to treat categories that were not in ``fit``: raise an error, or treat the cell as
+        missing evidence and return it unchanged. A third number in a column of two integers without
+        an entry in ``feature_kinds`` is always returned unchanged. It is read when a method is
+        called.
+    keep_empty_features : bool
+        Whether columns without an observed cell in ``fit`` are kept: numeric ones are filled with
+        zeros, others stay missing.
+    """
 
     _group = "table"
-
-    missing_values: Annotated[
-        Any,
-        Parameter(
-            "number, str, np.nan, None or pd.NA",
-            "Marker of missing cells in addition to NaN, None, pandas.NA and NaT.",
-            unchecked,
-        ),
-    ] = np.nan
-    feature_kinds: Annotated[
-        Mapping[Any, str] | None,
-        Parameter(
-            "mapping or None",
-            "Kinds of columns (names or indices): "
-            + ", ".join(f'"{kind}"' for kind in KINDS)
-            + ". The kind of a column without an entry follows from its data type: bool and two "
-            "integers are binary, ordered categories ordinal, other categories and strings "
-            "categorical, integers counts (integers if some are negative), the rest continuous. "
-            "All columns of a numeric array are continuous. ``feature_kinds_`` reports the result.",
-            any_of(mapping, none),
-        ),
-    ] = None
-    handle_unknown: Annotated[
-        Literal["error", "missing"],
-        Parameter(
-            '{"error", "missing"}',
-            "How to treat categories that were not in ``fit``: raise an error, or treat the cell "
-            "as missing evidence and return it unchanged. A third number in a column of two "
-            "integers without an entry in ``feature_kinds`` is always returned unchanged. It is "
-            "read when a method is called.",
-            one_of("error", "missing"),
-        ),
-    ] = "error"
-    keep_empty_features: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether columns without an observed cell in ``fit`` are kept: numeric ones are filled "
-            "with zeros, others stay missing.",
-            one_of(True, False),
-        ),
-    ] = False
+    missing_values: Annotated[Any, unchecked] = np.nan
+    feature_kinds: Annotated[Mapping[Any, str] | None, any_of(mapping, none)] = None
+    handle_unknown: Annotated[Literal["error", "missing"], one_of("error", "missing")] = "error"
+    keep_empty_features: Annotated[bool, is_bool] = False
 
 
 @estimator
 class ImputationOptions:
-    """Parameters of the imputers."""
+    """Parameters of the imputers.
+
+    Parameters
+    ----------
+    strategy : {"auto", "mean", "median", "mode", "draw"}
+        What ``transform`` imputes: the conditional mean given the observed cells of the row, the
+        conditional median or mode, or a draw. "auto" is the mean, and for binary columns the more
+        probable value; categories are always the most probable one or a draw. For columns with a
+        point mass (``learn_shapes``) the mode is that of the other values. It is read when a method
+        is called.
+    min_value : float, mapping or None
+        Lower bound of imputed numbers: one for all modelled numeric columns, or a mapping from
+        columns (names or indices), including dates. Imputations are draws and means of the model
+        given that they are within the bounds, so that no mass accumulates at the bounds. It is read
+        when a method is called.
+    max_value : float, mapping or None
+        Upper bound of imputed numbers, like ``min_value``.
+    add_indicator : bool
+        Whether the output has indicator columns of missingness, for each column with missing cells
+        in ``fit``.
+    n_bootstrap : int
+        Number of models that are fitted to bootstrap samples of the rows, in addition to the model
+        of all rows. ``impute`` and ``cell_distribution`` use them in turn, so that imputations
+        reflect the uncertainty of the model: inference from small tables needs as many models as
+        imputations. ``transform``, scores and samples use the model of all rows. With 0, all
+        imputations come from that model.
+    n_jobs : int or None
+        Number of processes that fit the bootstrap models; None is 1 or that of
+        joblib.parallel_config, and -1 is all cores. Results do not depend on it.
+    calibrate : bool
+        Whether ``fit`` calibrates the intervals of ``cell_distribution``: models are fitted to 80%
+        of the rows, cells of the others are hidden by patterns of the table, and quantiles are
+        moved so that a 90% interval covers 90% of these cells. The time of the fit doubles. As
+        hidden cells come in addition to missing ones, intervals are slightly too wide.
+    """
 
     _group = "imputation"
-
     strategy: Annotated[
         Literal["auto", "mean", "median", "mode", "draw"],
-        Parameter(
-            '{"auto", "mean", "median", "mode", "draw"}',
-            "What ``transform`` imputes: the conditional mean given the observed cells of the row, "
-            'the conditional median or mode, or a draw. "auto" is the mean, and for binary columns '
-            "the more probable value; categories are always the most probable one or a draw. For "
-            "columns with a point mass (``learn_shapes``) the mode is that of the other values. It "
-            "is read when a method is called.",
-            one_of("auto", "mean", "median", "mode", "draw"),
-        ),
+        one_of("auto", "mean", "median", "mode", "draw"),
     ] = "auto"
-    min_value: Annotated[
-        Any,
-        Parameter(
-            "float, mapping or None",
-            "Lower bound of imputed numbers: one for all modelled numeric columns, or a mapping "
-            "from columns (names or indices), including dates. Imputations are draws and means of "
-            "the model given that they are within the bounds, so that no mass accumulates at the "
-            "bounds. It is read when a method is called.",
-            any_of(is_bound, mapping, none),
-        ),
-    ] = None
-    max_value: Annotated[
-        Any,
-        Parameter(
-            "float, mapping or None",
-            "Upper bound of imputed numbers, like ``min_value``.",
-            any_of(is_bound, mapping, none),
-        ),
-    ] = None
-    add_indicator: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether the output has indicator columns of missingness, for each column with missing "
-            "cells in ``fit``.",
-            one_of(True, False),
-        ),
-    ] = False
-    n_bootstrap: Annotated[
-        int,
-        Parameter(
-            "int",
-            "Number of models that are fitted to bootstrap samples of the rows, in addition to the "
-            "model of all rows. ``impute`` and ``cell_distribution`` use them in turn, so that "
-            "imputations reflect the uncertainty of the model: inference from small tables needs "
-            "as many models as imputations. ``transform``, scores and samples use the model of all "
-            "rows. With 0, all imputations come from that model.",
-            integer(0),
-        ),
-    ] = 0
-    n_jobs: Annotated[
-        int | None,
-        Parameter(
-            "int or None",
-            "Number of processes that fit the bootstrap models; None is 1 or that of "
-            "joblib.parallel_config, and -1 is all cores. Results do not depend on it.",
-            any_of(is_n_jobs, none),
-        ),
-    ] = None
-    calibrate: Annotated[
-        bool,
-        Parameter(
-            "bool",
-            "Whether ``fit`` calibrates the intervals of ``cell_distribution``: models are fitted "
-            "to 80% of the rows, cells of the others are hidden by patterns of the table, and "
-            "quantiles are moved so that a 90% interval covers 90% of these cells. The time of the "
-            "fit doubles. As hidden cells come in addition to missing ones, intervals are slightly "
-            "too wide.",
-            one_of(True, False),
-        ),
-    ] = False
+    min_value: Annotated[Any, any_of(is_bound, mapping, none)] = None
+    max_value: Annotated[Any, any_of(is_bound, mapping, none)] = None
+    add_indicator: Annotated[bool, is_bool] = False
+    n_bootstrap: Annotated[int, integer(0)] = 0
+    n_jobs: Annotated[int | None, any_of(is_n_jobs, none)] = None
+    calibrate: Annotated[bool, is_bool] = False
+
+
+@estimator
+class MixtureOptions:
+    """Parameters of mixture posteriors.
+
+    Parameters
+    ----------
+    K : int
+        Components of the posterior mixture. With K=1 use several ``n_draws``: an
+        importance-weighted bound with a single draw is the evidence lower bound.
+    """
+
+    _group = "model"
+
+    K: Annotated[int, integer(1)] = 5

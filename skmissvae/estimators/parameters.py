@@ -1,16 +1,28 @@
-"""Parameters of the estimators, each declared once: type, text, check and default.
+"""Parameters of the estimators, each declared once: type, check, default and text.
 
-A parameter is an annotated class attribute::
+A parameter is an annotated class attribute, and its text stands in the docstring of its class::
 
-    K: Annotated[int, Parameter("int", "Number of components.", integer(1))] = 5
+    @estimator
+    class MixtureOptions:
+        \"\"\"Parameters of mixture posteriors.
 
-The decorator ``estimator`` makes the explicit ``__init__`` that scikit-learn requires and writes
-the texts into the class docstring, in groups. A subclass that changes only a default declares
-``K: int = 7``.
+Parameters
+----------
+        K : int
+            Number of components.
+        \"\"\"
+
+        _group = "model"
+        K: Annotated[int, integer(1)] = 5
+
+The decorator ``estimator`` makes the explicit ``__init__`` that scikit-learn requires and, if the
+docstring has ``{parameters}``, writes all parameters there, in groups. A subclass that changes only
+a default declares ``K: int = 7``; one that changes the text has it in its docstring.
 """
 
 import dataclasses
 import inspect
+import re
 import textwrap
 from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_args, get_type_hints
 
@@ -27,25 +39,28 @@ class Parameter(NamedTuple):
     kind: str
     text: str
     check: Check
-    group: str = ""  # empty: that of the class
+    group: str
 
 
 def parameters(cls: type) -> dict[str, Parameter]:
     """Return the declared parameters of an estimator class, in the order of its signature."""
-    return {name: _declared(cls)[name] for name in inspect.signature(cls).parameters}
+    declared = _declared(cls)
+    return {name: declared[name] for name in inspect.signature(cls).parameters}
 
 
 def _declared(cls: type) -> dict[str, Parameter]:
-    """Return the declared parameters of a class and its bases, with their groups."""
-    declared: dict[str, Parameter] = {}
+    """Return the declared parameters of a class and its bases."""
+    checks: dict[str, tuple[Check, str]] = {}
+    texts: dict[str, tuple[str, str]] = {}
     for base in reversed(cls.__mro__):
-        hints = get_type_hints(base, include_extras=True) if "__annotations__" in vars(base) else {}
-        for name in vars(base).get("__annotations__", {}):
-            for extra in getattr(hints.get(name), "__metadata__", ()):
-                if isinstance(extra, Parameter):
-                    group = extra.group or vars(base).get("_group", "")
-                    declared[name] = extra._replace(group=group)
-    return declared
+        own = vars(base)
+        texts |= own.get("_parameter_texts", {})
+        hints = get_type_hints(base, include_extras=True) if "__annotations__" in own else {}
+        for name in own.get("__annotations__", {}):
+            for check in getattr(hints.get(name), "__metadata__", ()):
+                group = checks[name][1] if name in checks else own["_group"]
+                checks[name] = check, group
+    return {name: Parameter(*texts[name], *rest) for name, rest in checks.items()}
 
 
 def validate(estimator: object) -> None:
@@ -60,13 +75,20 @@ def validate(estimator: object) -> None:
             )
 
 
+def _texts(doc: str) -> dict[str, tuple[str, str]]:
+    """Return type and text of each parameter in the Parameters section of a docstring."""
+    section = re.search(r"(?ms)^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", doc)
+    entries = re.findall(r"(?m)^(\w+) : (.*)\n((?:    .*\n?|\n)+)", section[1] if section else "")
+    return {name: (kind, " ".join(text.split())) for name, kind, text in entries}
+
+
 def _parameter_section(cls: type) -> str:
     """Return the entries of the Parameters section."""
     signature = inspect.signature(cls).parameters
     lines = []
     for name, parameter in parameters(cls).items():
         lines.append(f"{name} : {parameter.kind}, default={signature[name].default!r}")
-        lines.append(_indented(parameter.text, 4))
+        lines.append(_filled(parameter.text, "    "))
     return "\n".join(lines)
 
 
@@ -76,18 +98,13 @@ def _group_sentence(cls: type) -> str:
     for name, parameter in parameters(cls).items():
         by_group.setdefault(parameter.group, []).append(f"``{name}``")
     groups = [f"{group} ({', '.join(names)})" for group, names in by_group.items()]
-    return _indented(f"Parameters are in {len(groups)} groups: {'; '.join(groups)}.", 0)
+    return _filled(f"Parameters are in {len(groups)} groups: {'; '.join(groups)}.", "")
 
 
-def _indented(text: str, n: int) -> str:
-    return textwrap.fill(
-        text,
-        92,
-        initial_indent=" " * n,
-        subsequent_indent=" " * n,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _filled(text: str, indent: str) -> str:
+    wrapper = textwrap.TextWrapper(92, break_long_words=False, break_on_hyphens=False)
+    wrapper.initial_indent = wrapper.subsequent_indent = indent
+    return wrapper.fill(text)
 
 
 _ATTRIBUTES = """\
@@ -116,7 +133,7 @@ feature_kinds_ : dict of str to str
     Kind of each column: those of ``feature_kinds``, or why it is not modelled ("identifier",
     "date", "other").
 fit_report_ : DataFrame
-    A row per column: kind, treatment, missing cells, number of values, remarks.
+    A row per column: kind, role, missing cells, number of values, remarks.
 n_features_in_ : int
     Number of columns in ``fit``.
 feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -132,19 +149,20 @@ def _type_of(annotation: Any) -> Any:
 def estimator(cls: type[T]) -> type[T]:
     """Give a class its ``__init__`` and, if it has ``{parameters}``, its Parameters section."""
     made: Any = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
-    own, declared = inspect.get_annotations(cls), _declared(cls)
+    doc = inspect.cleandoc(made.__doc__ or "")
+    made._parameter_texts = _texts(doc)
+    own, declared = inspect.get_annotations(cls), _declared(made)
 
     def order(field: inspect.Parameter) -> tuple[int, bool]:
-        group = declared[field.name].group if field.name in declared else ""
-        return GROUPS.index(group) if group in GROUPS else 0, field.name not in own
+        return GROUPS.index(declared[field.name].group), field.name not in own
 
     _, *fields = inspect.signature(made.__init__).parameters.values()
     fields = [field.replace(annotation=_type_of(field.annotation)) for field in fields]
     made.__signature__ = inspect.Signature(sorted(fields, key=order))
-    if made.__doc__ and "{parameters}" in made.__doc__:
-        doc = inspect.cleandoc(made.__doc__)
-        section = "Parameters\n----------\n"
-        doc = doc.replace(section, f"{_group_sentence(made)}\n\n{section}", 1)
-        doc = doc.replace("{parameters}", _parameter_section(made))
+    if "{parameters}" in doc:
+        section = re.search(r"(?ms)^Parameters\n-+\n.*?\{parameters\}", doc)
+        assert section is not None, "the placeholder is in its section"
+        entries = f"Parameters\n----------\n{_parameter_section(made)}"
+        doc = doc.replace(section[0], f"{_group_sentence(made)}\n\n{entries}")
         made.__doc__ = doc.replace("{attributes}", _ATTRIBUTES + made._attributes) + "\n"
     return made
