@@ -151,10 +151,14 @@ def estimator(cls: type[T]) -> type[T]:
     made: Any = dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
     doc = inspect.cleandoc(made.__doc__ or "")
     made._parameter_texts = _texts(doc)
-    own, declared = inspect.get_annotations(cls), _declared(made)
+    declared = _declared(made)
+    depth = {
+        name: i for i, base in enumerate(made.__mro__) for name in inspect.get_annotations(base)
+    }
 
-    def order(field: inspect.Parameter) -> tuple[int, bool]:
-        return GROUPS.index(declared[field.name].group), field.name not in own
+    def order(field: inspect.Parameter) -> tuple[int, int]:
+        # within a group those of the most special class come first
+        return GROUPS.index(declared[field.name].group), depth[field.name]
 
     _, *fields = inspect.signature(made.__init__).parameters.values()
     fields = [field.replace(annotation=_type_of(field.annotation)) for field in fields]
