@@ -12,7 +12,41 @@ from ..training.optim import EarlyStopping
 
 
 class FittedAttributes:
-    """Fitted attributes; in a class with parameters their annotations would be parameters."""
+    """Fitted attributes; in a class with parameters their annotations would be parameters.
+
+    Attributes
+    ----------
+    model_ : FittedModel
+        The fitted model with its specification.
+    vae_ : torch.nn.Module
+        The VAE of ``model_``.
+    schema_ : TableSchema
+        The columns of the table: kinds, units, data types.
+    max_iter_, batch_size_, n_latents_ : int
+        Values of the parameters that were used.
+    learning_rate_ : float
+        Value of the parameter that was used.
+    early_stopping_ : EarlyStopping or False
+        Value of the parameter that was used.
+    init_ : {"factor_analysis", "random"}
+        Initialization that was used.
+    history_ : dict of str to list of float
+        Per epoch: ``"bound"`` (mean over the batches), ``"learning_rate"``, ``"seconds"`` since the
+        start of training and, if rows are held out, ``"validation_bound"``.
+    n_iter_ : int
+        Number of epochs since the initialization.
+    validation_score_ : float
+        Bound of the held-out rows for the weights that were kept; NaN if none are held out.
+    feature_kinds_ : dict of str to str
+        Kind of each column: those of ``feature_kinds``, or why it is not modelled ("identifier",
+        "date", "other").
+    fit_report_ : DataFrame
+        A row per column: kind, role, missing cells, number of values, remarks.
+    n_features_in_ : int
+        Number of columns in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if all names of ``X`` are strings.
+    """
 
     model_: FittedModel
     schema_: TableSchema

@@ -11,42 +11,42 @@ import pandas as pd
 
 
 class Imputations(Sequence[Any]):
-    """Completed tables, each made when it is asked for.
+    """A lazy sequence of completed tables.
 
     Parameters
     ----------
     make : callable
         Returns the i-th table.
-    places : range
-        Which tables.
+    indices : range
+        Indices of the tables in the sequence.
     names : sequence of str
-        Names of the columns, for tables that have none.
+        Names of the columns, if the tables are arrays.
     """
 
-    def __init__(self, make: Callable[[int], Any], places: range, names: Sequence[Any]) -> None:
-        self._make, self._places, self._names = make, places, names
+    def __init__(self, make: Callable[[int], Any], indices: range, names: Sequence[Any]) -> None:
+        self._make, self._indices, self._names = make, indices, names
 
     def __len__(self) -> int:
         """Return the number of tables."""
-        return len(self._places)
+        return len(self._indices)
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
     @overload
     def __getitem__(self, index: slice) -> Imputations: ...
     def __getitem__(self, index: int | slice) -> Any:
-        """Return a table, the same at every call, or a shorter sequence."""
-        chosen = self._places[index]
+        """Return a table, which is the same in every call, or a shorter sequence."""
+        chosen = self._indices[index]
         if isinstance(chosen, range):
             return Imputations(self._make, chosen, self._names)
         return self._make(chosen)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the tables, one in memory at a time."""
-        return (self._make(i) for i in self._places)
+        return (self._make(i) for i in self._indices)
 
     def to_frame(self) -> Any:
-        """Return all tables below one another, as mice's ``complete(..., "long")`` does.
+        """Return all tables in one frame, like ``complete(..., "long")`` of mice.
 
         Returns
         -------
@@ -55,31 +55,30 @@ class Imputations(Sequence[Any]):
             position otherwise) before those of the tables. Arrays become pandas frames.
         """
         if not len(self):
-            raise ValueError("There is no imputation to make a frame of.")
-        pieces = []
+            raise ValueError("There is no imputation; use n_imputations=1 or more.")
+        frames = []
         for i, table in enumerate(self):
             native = table
             if isinstance(table, np.ndarray):
                 native = pd.DataFrame(table, columns=list(self._names))
             frame = nw.from_native(native, eager_only=True)
-            taken = [name for name in ("imputation", "row") if name in frame.columns]
-            if taken:
-                raise ValueError(
-                    f"The table has a column {taken[0]!r} of its own; rename it to get a frame of "
-                    "all imputations."
-                )
+            for name in ("imputation", "row"):
+                if name in frame.columns:
+                    raise ValueError(
+                        f"The table has a column {name!r}, which to_frame adds; rename it."
+                    )
             labels = native.index if isinstance(native, pd.DataFrame) else range(len(frame))
             index = {"imputation": np.full(len(frame), i), "row": np.asarray(labels)}
             if isinstance(native, pd.DataFrame):
                 cells = native.reset_index(drop=True)
-                pieces.append(pd.concat([pd.DataFrame(index), cells], axis=1))
+                frames.append(pd.concat([pd.DataFrame(index), cells], axis=1))
             else:
                 before = nw.from_dict(index, backend=frame.implementation)
-                pieces.append(nw.concat([before, frame], how="horizontal"))
-        if isinstance(pieces[0], pd.DataFrame):
-            return pd.concat(pieces, ignore_index=True)
-        return nw.to_native(nw.concat(pieces))
+                frames.append(nw.concat([before, frame], how="horizontal"))
+        if isinstance(frames[0], pd.DataFrame):
+            return pd.concat(frames, ignore_index=True)
+        return nw.to_native(nw.concat(frames))
 
     def __repr__(self) -> str:
-        """Return what it is."""
+        """Return the number of imputations."""
         return f"Imputations(n={len(self)})"

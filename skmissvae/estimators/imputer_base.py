@@ -45,17 +45,20 @@ from .strategies import STRATEGIES
 
 @estimator
 class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
-    """Base class of the imputers."""
+    """Base class of the imputers.
+
+    Attributes
+    ----------
+    indicator_ : MissingIndicator or None
+        Makes the indicator columns, if ``add_indicator`` is set.
+    models_ : list of FittedModel
+        Models of bootstrap samples of the rows, ``n_bootstrap`` of them.
+    calibration_ : DataFrame or None
+        A row per numeric column: number of hidden cells, and the coverage of intervals without the
+        calibration.
+    """
 
     _defaults = ImputationDefaults()
-    _attributes = """
-indicator_ : MissingIndicator or None
-    Makes the indicator columns, if ``add_indicator`` is set.
-models_ : list of FittedModel
-    Models of bootstrap samples of the rows, ``n_bootstrap`` of them.
-calibration_ : DataFrame or None
-    A row per numeric column: number of hidden cells, and the coverage of intervals without the
-    calibration."""
 
     @with_callbacks
     def fit(self, X: Any, y: object = None) -> Self:

@@ -75,10 +75,22 @@ def validate(estimator: object) -> None:
             )
 
 
+def _section(doc: str, name: str) -> str:
+    """Return the entries of a section of a numpydoc docstring."""
+    pattern = rf"(?ms)^{name}\n-+\n(.*?)(?=^\S[^\n]*\n-{{3,}}$|\Z)"
+    match = re.search(pattern, doc)
+    return match[1].strip() if match else ""
+
+
+def _inherited_attributes(cls: type) -> str:
+    """Return the entries of the Attributes sections of the bases."""
+    docs = [inspect.cleandoc(vars(base).get("__doc__") or "") for base in reversed(cls.__mro__[1:])]
+    return "\n".join(filter(None, (_section(doc, "Attributes") for doc in docs)))
+
+
 def _texts(doc: str) -> dict[str, tuple[str, str]]:
     """Return type and text of each parameter in the Parameters section of a docstring."""
-    section = re.search(r"(?ms)^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", doc)
-    entries = re.findall(r"(?m)^(\w+) : (.*)\n((?:    .*\n?|\n)+)", section[1] if section else "")
+    entries = re.findall(r"(?m)^(\w+) : (.*)\n((?:    .*\n?|\n)+)", _section(doc, "Parameters"))
     return {name: (kind, " ".join(text.split())) for name, kind, text in entries}
 
 
@@ -105,39 +117,6 @@ def _filled(text: str, indent: str) -> str:
     wrapper = textwrap.TextWrapper(92, break_long_words=False, break_on_hyphens=False)
     wrapper.initial_indent = wrapper.subsequent_indent = indent
     return wrapper.fill(text)
-
-
-_ATTRIBUTES = """\
-model_ : FittedModel
-    The fitted model with its specification.
-vae_ : torch.nn.Module
-    The VAE of ``model_``.
-schema_ : TableSchema
-    The columns of the table: kinds, units, data types.
-max_iter_, batch_size_, n_latents_ : int
-    Values of the parameters that were used.
-learning_rate_ : float
-    Value of the parameter that was used.
-early_stopping_ : EarlyStopping or False
-    Value of the parameter that was used.
-init_ : {"factor_analysis", "random"}
-    Initialization that was used.
-history_ : dict of str to list of float
-    Per epoch: ``"bound"`` (mean over the batches), ``"learning_rate"``, ``"seconds"`` since the
-    start of training and, if rows are held out, ``"validation_bound"``.
-n_iter_ : int
-    Number of epochs since the initialization.
-validation_score_ : float
-    Bound of the held-out rows for the weights that were kept; NaN if none are held out.
-feature_kinds_ : dict of str to str
-    Kind of each column: those of ``feature_kinds``, or why it is not modelled ("identifier",
-    "date", "other").
-fit_report_ : DataFrame
-    A row per column: kind, role, missing cells, number of values, remarks.
-n_features_in_ : int
-    Number of columns in ``fit``.
-feature_names_in_ : ndarray of shape (n_features_in_,)
-    Their names, if all names of ``X`` are strings."""
 
 
 def _type_of(annotation: Any) -> Any:
@@ -168,5 +147,5 @@ def estimator(cls: type[T]) -> type[T]:
         assert section is not None, "the placeholder is in its section"
         entries = f"Parameters\n----------\n{_parameter_section(made)}"
         doc = doc.replace(section[0], f"{_group_sentence(made)}\n\n{entries}")
-        made.__doc__ = doc.replace("{attributes}", _ATTRIBUTES + made._attributes) + "\n"
+        made.__doc__ = doc.replace("{attributes}", _inherited_attributes(made)) + "\n"
     return made
