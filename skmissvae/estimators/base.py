@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._utils.random import KeyedNoise, StreamNoise, derive_seed
+from .._utils.random import KeyedNoise, SeedStream, StreamNoise, derive_seed
 from .._utils.runtime import inference, unchanged_on_error
 from .._utils.validation import check_minimum
 from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
@@ -394,7 +394,7 @@ class BaseVAE(
         check_is_fitted(self)
         check_minimum(1, n_samples=n_samples)
         # a separate stream: the same integer may have seeded the initialization
-        seed = derive_seed(self._call_seed(random_state), 3)
+        seed = derive_seed(self._call_seed(random_state), SeedStream.SAMPLE)
         noise = StreamNoise(torch.Generator().manual_seed(seed))
         starts = range(0, n_samples, _ROWS_PER_SAMPLE)
         sizes = [min(_ROWS_PER_SAMPLE, n_samples - start) for start in starts]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._utils.random import KeyedNoise, derive_seed
+from .._utils.random import KeyedNoise, SeedStream, derive_seed
 from ..inference.batching import map_batches, map_rows
 from ..inference.conditional import ConditionalModel, RowBatch, RowLatents
 from .imputation_task import ImputationTask, RowBlock
@@ -86,7 +86,7 @@ class ImputationSampler:
             z = torch.from_numpy(latents[order[batch.positions]]).to(batch.x.device)[None]
             return _Cells(model.decode(z).sample(batch.new_noise())[0].double())
 
-        noise = self._noise(block, 2, i)
+        noise = self._noise(block, SeedStream.IMPUTATION, i)
         if has_latents.any():
             positions = incomplete[has_latents]
             drawn = map_batches(block.rows, decode, model, self.device, noise, positions)
@@ -122,7 +122,7 @@ class ImputationSampler:
         return np.asarray(result.z)[:, slots.index(i)], np.asarray(result.ess)
 
     def _shared_latents(self, block: RowBlock, model: int, slots: Sequence[int]) -> RowLatents:
-        choices = [self._noise(block, 13, i) for i in slots]
+        choices = [self._noise(block, SeedStream.IMPUTATION_CHOICE, i) for i in slots]
 
         def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
             n, device = len(batch.x), batch.x.device
@@ -134,7 +134,7 @@ class ImputationSampler:
             choose,
             self.models[model],
             self.device,
-            self._noise(block, 12),
+            self._noise(block, SeedStream.IMPUTATION_POOL),
             block.incomplete,
             batched=True,
         )

@@ -15,7 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from typing_extensions import override
 
-from .._utils.random import derive_seed
+from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_minimum
 from ..inference.batching import map_rows, n_decoded_draws
@@ -149,7 +149,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
 
     def _fit_more_models(self, task: FitTask) -> None:
         """Fit the bootstrap models and the calibration."""
-        seeds = [derive_seed(task.seed, 8, i) for i in range(self.n_bootstrap)]
+        seeds = [derive_seed(task.seed, SeedStream.BOOTSTRAP, i) for i in range(self.n_bootstrap)]
         self.models_, self._calibration = fit_bootstrap_models(task, seeds, self.n_jobs), None
         if self.calibrate:
             self._calibration = fit_calibration(
@@ -276,7 +276,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         """
         task, model = self._imputation_task(X, where), self._imputation_model()
         device, strategy = self._device(), STRATEGIES[self.strategy]
-        draw_seed, numbers, ess = derive_seed(self._seed, 1), [], []
+        draw_seed, numbers, ess = derive_seed(self._seed, SeedStream.DRAW), [], []
         for block in task.blocks():
             x, block_ess = np.empty((0, len(self.schema_.modelled))), np.empty(0)
             if len(block.incomplete):

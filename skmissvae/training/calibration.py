@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._utils.random import KeyedNoise, derive_seed
+from .._utils.random import KeyedNoise, SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
 from ..inference.calibration import Calibration, normal_score
 from ..inference.conditional import ConditionalModel, RowBatch
@@ -63,7 +63,7 @@ def fit_calibration(
         If no numeric cell is hidden.
     """
     seed, rows = task.seed, task.rows.rows
-    random_state = np.random.RandomState(derive_seed(seed, 9) % 2**32)
+    random_state = np.random.RandomState(derive_seed(seed, SeedStream.CALIBRATION_ROWS) % 2**32)
     order = random_state.permutation(len(rows.x))
     n_fitted = round((1 - _CALIBRATION_SHARE) * len(order))
     fitted_rows, rest = (rows.part(index) for index in np.split(order, [n_fitted]))
@@ -73,12 +73,12 @@ def fit_calibration(
             f"calibrate=True requires numeric cells that can be hidden in {len(rest.x)} of "
             f"{len(order)} rows; use more rows or calibrate=False."
         )
-    model_seed = derive_seed(seed, 10)
+    model_seed = derive_seed(seed, SeedStream.CALIBRATION_MODEL)
     held_out = held_out_mask(n_fitted, seed, task.settings.early_stopping)
     part = task._replace(
         rows=TrainingRows(fitted_rows, held_out), seed=model_seed, init_seed=model_seed
     )
-    seeds = [derive_seed(model_seed, 8, i) for i in range(n_bootstrap)]
+    seeds = [derive_seed(model_seed, SeedStream.BOOTSTRAP, i) for i in range(n_bootstrap)]
     models = fit_bootstrap_models(part, seeds, n_jobs) if seeds else [fit_model(part)]
     conditional = [model.to(task.device) for model in condition(models)]
     hidden = masks.reshape(-1, rest.x.shape[1])
@@ -92,7 +92,9 @@ def fit_calibration(
         models = [other._replace(n_decoded=model.n_decoded) for other in conditional]
         cells = summarize_cells(models, batch)
         (position,) = batch.positions
-        ties = KeyedNoise(derive_seed(seed, 11), [position], device=batch.x.device)
+        ties = KeyedNoise(
+            derive_seed(seed, SeedStream.CALIBRATION_SCORES), [position], device=batch.x.device
+        )
         truth = torch.as_tensor(x[position], device=batch.x.device)
         return _Scores(normal_score(cells.values, cells.w, truth, ties.uniform(1, len(truth))))
 

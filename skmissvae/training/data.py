@@ -11,7 +11,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._utils.random import derive_seed
+from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, draw_sample, is_table
 from ..tables.schema import EncodedRows
 from .distributed import DistributedLoader, is_distributed, joint_sample
@@ -54,7 +54,7 @@ class OutOfCoreTable:
     """
 
     def __init__(self, X: Any, seed: int) -> None:
-        self._is_distributed, seed = is_distributed(), derive_seed(seed, 15)
+        self._is_distributed, seed = is_distributed(), derive_seed(seed, SeedStream.CHUNKS)
         if not isinstance(X, Chunks):
             table = X if is_table(X) else np.asarray(X)
             if not is_table(table):

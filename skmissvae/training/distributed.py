@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from .._utils.random import derive_seed
+from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, Sample, concatenate_tables, draw_sample, take_rows
 from .loaders import BatchLoader
 from .objectives import Batch
@@ -145,7 +145,7 @@ class DistributedLoader(BatchLoader):
 
     @override
     def process_seed(self, seed: int) -> int:
-        return derive_seed(seed, 16, dist.get_rank())
+        return derive_seed(seed, SeedStream.PROCESS, dist.get_rank())
 
 
 def _gather(value: Any) -> list[Any]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._utils.random import derive_seed
+from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import SeededGenerators, convert, full_precision, user_stacklevel
 from .._utils.threads import thread_limit
 from ..vae.likelihoods.categorical import MAX_CONTRASTED
@@ -231,7 +231,7 @@ def factor_analysis_error() -> ValueError:
 def random_sources(seed: int, device: torch.device) -> tuple[torch.Generator, SeededGenerators]:
     """Return independent sources: of batches and draws, and of dropout."""
     generator = torch.Generator(device).manual_seed(seed)
-    return generator, SeededGenerators(derive_seed(seed, 4), device)
+    return generator, SeededGenerators(derive_seed(seed, SeedStream.GLOBAL_GENERATORS), device)
 
 
 def _on_device(rows: TrainingRows, device: torch.device) -> tuple[Batch, Tensor | None]:

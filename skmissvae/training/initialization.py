@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .._utils.random import derive_seed
+from .._utils.random import SeedStream, derive_seed
 from ..vae.factor_analysis import ENOUGH_ROWS, factor_analysis, initialize_from
 from ..vae.vae import VAE
 from .data import TrainingRows
@@ -32,7 +32,7 @@ def initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> bool
     positions = rows.training_positions()
     if vae.coordinates is None or len(positions) < MIN_ROWS:
         return False
-    random_state = np.random.default_rng(derive_seed(seed, 7))
+    random_state = np.random.default_rng(derive_seed(seed, SeedStream.FACTOR_ANALYSIS))
     if len(positions) > ENOUGH_ROWS:
         positions = random_state.choice(positions, ENOUGH_ROWS, replace=False)
     x, observed = vae.likelihood.linearize(*rows.rows.part(positions).tensors())

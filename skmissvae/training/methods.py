@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .._utils.random import StreamNoise, derive_seed
+from .._utils.random import SeedStream, StreamNoise, derive_seed
 from ..inference.samplers import SAMPLERS, Sampler
 from ..vae.bounds import elbo, iwelbo
 from ..vae.vae import VAE, Draws, Gradient
@@ -98,7 +98,7 @@ class EncoderStage(WholeModelStage):
         if model.stopped_by is not None:
             max_iter = max(1, len(model.history["bound"]))
         settings = task.settings._replace(max_iter=encoder_epochs(max_iter), early_stopping=None)
-        seed = derive_seed(task.seed, 6)
+        seed = derive_seed(task.seed, SeedStream.DEMISSVAE_ENCODER)
         return task._replace(rows=TrainingRows(task.rows.rows), settings=settings, seed=seed)
 
 
@@ -120,7 +120,9 @@ class StoredImputationsStage(Stage):
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
         """Return the objective; chains of an earlier fit are continued if the rows are the same."""
         device = rows.x.device
-        generator = torch.Generator(device).manual_seed(derive_seed(task.seed, 5))
+        generator = torch.Generator(device).manual_seed(
+            derive_seed(task.seed, SeedStream.DEMISSVAE_IMPUTATIONS)
+        )
         n_latents = model.spec.n_latents if self.sampler.keeps_z else 0
         held_out = task.rows.held_out
         trained_on = slice(None) if held_out is None else ~held_out.to(device)

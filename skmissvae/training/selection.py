@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .._utils.random import KeyedNoise, derive_seed
+from .._utils.random import KeyedNoise, SeedStream, derive_seed
 from .._utils.runtime import log_progress
 from ..inference.batching import map_rows
 from ..inference.conditional import ConditionalModel
@@ -52,7 +52,9 @@ def choose_initialization(
         Whether the errors are logged.
     """
     rows = task.rows.rows
-    random_state = np.random.default_rng(derive_seed(task.init_seed, 14))
+    random_state = np.random.default_rng(
+        derive_seed(task.init_seed, SeedStream.CHOICE_OF_INITIALIZATION)
+    )
     hidden = rows.observed & (random_state.random(rows.observed.shape) < _HIDDEN_SHARE)
     hidden &= (rows.observed & ~hidden).any(0)  # every column keeps an observed cell
     if not hidden.any():
