@@ -13,6 +13,7 @@ from .dataframes import columns_and_names, hide_cells
 from .missingness import observed_mask
 from .missingness_mechanisms import LOG_ODDS, Patterns, column_scores, draw_cells, draw_patterns
 
+
 def make_missing(
     X: Any,
     mechanism: str = "mcar",

@@ -140,11 +140,7 @@ def open_table(estimator: Any, X: Any, template: InputTable | None = None) -> In
         return _open_objects(estimator, X, reset)
     try:
         array = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False,
+            estimator, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
     except (ValueError, TypeError) as error:
         if not has_objects(error):
