@@ -41,16 +41,15 @@ class NormalPrior(Prior):
     """Standard Normal, independent over the latents."""
 
     loc: Tensor
-    scale: Tensor
 
     def __init__(self, n_latents: int) -> None:
         super().__init__(n_latents)
         self.register_buffer("loc", torch.zeros(1, n_latents), persistent=False)
-        self.register_buffer("scale", torch.ones(1, n_latents), persistent=False)
 
     def forward(self) -> Mixture:
         """Return N(0, I)."""
-        return Mixture(self.loc.new_zeros(1), DiagonalNormal(self.loc, self.scale))
+        component = DiagonalNormal(self.loc, torch.ones_like(self.loc))
+        return Mixture(self.loc.new_zeros(1), component)
 
 
 class StudentTPrior(Prior):
@@ -65,8 +64,6 @@ class StudentTPrior(Prior):
     """
 
     df: Tensor
-    loc: Tensor
-    scale: Tensor
 
     def __init__(self, n_latents: int, df: float = 5.0) -> None:
         super().__init__(n_latents)
@@ -74,12 +71,11 @@ class StudentTPrior(Prior):
             raise ValueError(f"df of a StudentTPrior must be above 2; got {df!r}.")
         self.tail = float(df)
         self.register_buffer("df", torch.full((n_latents,), float(df)), persistent=False)
-        self.register_buffer("loc", torch.zeros(1, n_latents), persistent=False)
-        self.register_buffer("scale", torch.ones(1, n_latents), persistent=False)
 
     def forward(self) -> Mixture:
         """Return the product of Student-t's with location 0 and scale 1."""
-        return Mixture(self.loc.new_zeros(1), DiagonalStudentT(self.df, self.loc, self.scale))
+        loc = self.df.new_zeros(1, self.n_latents)
+        return Mixture(loc.new_zeros(1), DiagonalStudentT(self.df, loc, torch.ones_like(loc)))
 
 
 class MixturePrior(Prior):

@@ -35,9 +35,7 @@ FAMILY_FACTORIES = {
 }
 LIKELIHOOD_FACTORIES = {
     **LIKELIHOODS,
-    "normal, column": functools.partial(NormalLikelihood, scale="column"),
     "normal, known": functools.partial(NormalLikelihood, scale=0.3),
-    "student_t, decoder": functools.partial(StudentTLikelihood, df="decoder"),
     "product": lambda n_columns, min_scale=0.05: ProductLikelihood(
         [
             BernoulliLikelihood(1),

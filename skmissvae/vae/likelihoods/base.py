@@ -42,7 +42,7 @@ class ColumnDistribution(ABC):
     def icdf(self, u: Tensor) -> Tensor:
         """Return the u-quantiles: probabilities (*, D), or (D,) for all latents -> (*, D)."""
 
-    @property
+    @functools.cached_property
     def shape(self) -> torch.Size:
         """Shape of the batch, (*, D)."""
         return self.mean().shape
@@ -95,10 +95,10 @@ class DiscreteColumns(ColumnDistribution):
 
 
 class LocationScaleColumns(ColumnDistribution):
-    """Columns with a symmetric location-scale distribution, (*, D)."""
+    """Columns with a symmetric distribution, location and scale (*, D)."""
 
-    loc: Tensor
-    scale: Tensor
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        self.loc, self.scale, self.shape = loc, scale, loc.shape
 
     @abstractmethod
     def _standard_cdf(self, t: Tensor) -> Tensor:
@@ -107,11 +107,6 @@ class LocationScaleColumns(ColumnDistribution):
     @abstractmethod
     def _standard_icdf(self, p: Tensor) -> Tensor:
         """Return the quantiles for location 0 and scale 1."""
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.loc.shape
 
     @override
     def mean(self) -> Tensor:

@@ -51,11 +51,7 @@ class DiscretizedLogisticColumns(DiscreteColumns):
     ) -> None:
         self.loc, self.scale, self.transform = loc, scale * _UNIT_SCALE, transform
         self.step, self.low, self.origin = step, low, origin
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.loc.shape
+        self.shape = loc.shape
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
