@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._utils.validation import check_minimum
+from .columns import as_frame
 
 _N_LISTED = 20  # column names that an error message lists
 
@@ -87,7 +88,8 @@ class Chunks:
                 "training needs many passes: give a function that returns a new one."
             )
         if not callable(source):
-            if isinstance(source, (str, Path)) or is_table(source) or _is_lazy(source):
+            is_lazy = isinstance(nw.from_native(source, pass_through=True), nw.LazyFrame)
+            if is_lazy or is_table(source) or isinstance(source, (str, Path)):
                 raise TypeError(
                     f"Chunks needs several tables; got a single {type(source).__name__}. Give a "
                     "list of tables, or use Chunks.from_array or Chunks.from_parquet."
@@ -130,7 +132,7 @@ class Chunks:
             If ``n_rows`` is out of range.
         """
         check_minimum(1, n_rows=n_rows)
-        if isinstance(nw.from_native(array, pass_through=True), nw.DataFrame):
+        if as_frame(array) is not None:
             raise TypeError(
                 f"from_array needs an array; got a {type(array).__name__}. Give Chunks a list of "
                 "data frames."
@@ -214,11 +216,8 @@ class Chunks:
         options = {"n_together": self.n_together, "sample_size": self.sample_size}
         if callable(source):
             return Chunks(lambda: map(function, source()), **options)
-
-        def result(i: int) -> Callable[[], Any]:
-            return lambda: function(_load(source, i))
-
-        return Chunks([result(i) for i in range(len(source))], **options)
+        results = [functools.partial(_result, function, source, i) for i in range(len(source))]
+        return Chunks(results, **options)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the chunks to a Parquet file; pyarrow must be installed.
@@ -319,12 +318,8 @@ def _smallest_keys(candidates: list[_KeyedRows], n: int) -> tuple[list[_KeyedRow
 
 def is_table(value: Any) -> bool:
     """Return whether an object is a data frame or an array of two axes."""
-    is_frame = isinstance(nw.from_native(value, pass_through=True), nw.DataFrame)
-    return is_frame or (isinstance(value, np.ndarray) and value.ndim == 2)
-
-
-def _is_lazy(value: Any) -> bool:
-    return isinstance(nw.from_native(value, pass_through=True), nw.LazyFrame)
+    is_matrix = isinstance(value, np.ndarray) and value.ndim == 2
+    return is_matrix or as_frame(value) is not None
 
 
 def _n_rows(table: Any) -> int:
@@ -337,10 +332,8 @@ def _n_rows(table: Any) -> int:
 
 def take_rows(table: Any, positions: NDArray[np.int64]) -> Any:
     """Return rows of a data frame or an array by position."""
-    frame = nw.from_native(table, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
-        return nw.to_native(frame[positions.tolist()])
-    return table[positions]
+    frame = as_frame(table)
+    return table[positions] if frame is None else nw.to_native(frame[positions.tolist()])
 
 
 def concatenate_tables(tables: list[Any]) -> Any:
@@ -354,12 +347,11 @@ def concatenate_tables(tables: list[Any]) -> Any:
         if isinstance(tables[0], np.ndarray):
             return np.concatenate(tables)
         if isinstance(tables[0], pd.DataFrame):
-            first = tables[0].columns
-            for table in tables[1:]:
-                if not table.columns.equals(first):
+            names = [table.columns.tolist() for table in tables]
+            for other_names in names:
+                if other_names != names[0]:
                     raise ValueError(
-                        f"one has {first.tolist()[:_N_LISTED]}, another "
-                        f"{table.columns.tolist()[:_N_LISTED]}"
+                        f"one has {names[0][:_N_LISTED]}, another {other_names[:_N_LISTED]}"
                     )
             return pd.concat(tables)
         return nw.to_native(nw.concat([nw.from_native(table, eager_only=True) for table in tables]))
@@ -373,6 +365,10 @@ def concatenate_tables(tables: list[Any]) -> Any:
 def _load(source: Sequence[Any], i: int) -> Any:
     item = source[i]
     return item() if callable(item) else item
+
+
+def _result(function: Callable[[Any], Any], source: Sequence[Any], i: int) -> Any:
+    return function(_load(source, i))
 
 
 def _slice(array: Any, start: int, stop: int) -> NDArray[Any]:
@@ -433,16 +429,15 @@ def _grouped_rows(
 
 def _row_groups(file: Path, groups: list[int], columns: list[str] | None) -> pd.DataFrame:
     table = _parquet().ParquetFile(file).read_row_groups(groups, columns=columns)
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+    return table.to_pandas()
 
 
 def _to_arrow(table: Any) -> Any:
     """Return a data frame, without an index, or an array as a table of pyarrow."""
     if isinstance(table, pd.DataFrame):
         table = table.reset_index(drop=True)
-    frame = nw.from_native(table, pass_through=True)
-    if not isinstance(frame, nw.DataFrame):
+    frame = as_frame(table)
+    if frame is None:
         cells = np.asarray(table)
         cells = cells[:, None] if cells.ndim == 1 else cells
         named = pd.DataFrame(cells, columns=[f"x{j}" for j in range(cells.shape[1])])
