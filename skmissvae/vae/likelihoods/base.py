@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .initialization import LinearInitialization, LinearModel
+from .initialization import LinearInitialization, LinearModel, location_scale_initialization
 
 _N_NODES = 24  # of the quadrature over quantiles, for means without a formula
 
@@ -244,10 +244,11 @@ class Likelihood(nn.Module, ABC):
         return x[..., : self.n_linear], observed[..., : self.n_linear]
 
     def linear_initialization(self, model: LinearModel) -> LinearInitialization:
-        """Return decoder outputs that approximate a linear model of the linearized values."""
-        bias = model.loadings.new_zeros(self.n_params)
-        weight = bias.new_zeros(self.n_params, model.loadings.shape[1])
-        return LinearInitialization(weight, bias, bias.bool(), bias.new_zeros(self.n_linear))
+        """Return decoder outputs that approximate a linear model of the linearized values.
+
+        By default the first outputs are locations and raw scales of the S linearized columns.
+        """
+        return location_scale_initialization(model, self.min_scale, self.n_params)
 
     @property
     def covers_all_columns(self) -> bool:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from ..._utils.random import Noise
 from ..functional import normal_log_prob, softplus_above
 from .base import Likelihood, LocationScaleColumns
-from .initialization import LinearInitialization, LinearModel, location_scale_initialization
+from .initialization import LinearInitialization, LinearModel
 
 
 class NormalColumns(LocationScaleColumns):
@@ -62,7 +62,7 @@ class NormalLikelihood(Likelihood):
 
     @override
     def linear_initialization(self, model: LinearModel) -> LinearInitialization:
-        initialization = location_scale_initialization(model, self.min_scale, self.n_params)
+        initialization = super().linear_initialization(model)
         if self.scale is None:
             return initialization
         return initialization._replace(precision=torch.full_like(model.variance, self.scale**-2))

@@ -13,7 +13,6 @@ from typing_extensions import override
 from ..._utils.random import Noise
 from ..functional import mixing_scale, softplus_above, student_t_log_prob
 from .base import Likelihood, LocationScaleColumns, finite
-from .initialization import LinearInitialization, LinearModel, location_scale_initialization
 
 
 class StudentTColumns(LocationScaleColumns):
@@ -78,10 +77,6 @@ class StudentTLikelihood(Likelihood):
     def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
         super().__init__(n_columns, min_scale, n_params=2 * n_columns, n_linear=n_columns)
         self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
-
-    @override
-    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
-        return location_scale_initialization(model, self.min_scale, self.n_params)
 
     @override
     def forward(self, params: Tensor) -> StudentTColumns:
