@@ -133,8 +133,7 @@ def run(mask: str, share: float, model: str, rows: int, epochs: int, seed: int) 
     X, _, X_test, _ = mnist()
     X, X_test = X[:rows], X_test[:N_TEST]
     holed, test = (
-        hide_parts(part, mask, share, SHAPE, seed + 1000 * i)
-        for i, part in enumerate((X, X_test))
+        hide_parts(part, mask, share, SHAPE, seed + 1000 * i) for i, part in enumerate((X, X_test))
     )
     fitted = imputer(model, epochs, seed)
     start = time.perf_counter()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +78,7 @@ class StudentTPrior(Prior):
 
 
 class MixturePrior(Prior):
-    """Mixture of Gaussians with learnable means and scales.
+    """Mixture of Gaussians with learned weights, means and scales.
 
     Parameters
     ----------
@@ -87,25 +86,14 @@ class MixturePrior(Prior):
         Number of latents L.
     n_components : int
         Number of components.
-    weights : {"learned", "equal"}
-        Whether the weights of the components are learned.
     """
 
-    def __init__(
-        self,
-        n_latents: int,
-        n_components: int = 10,
-        weights: Literal["learned", "equal"] = "learned",
-    ) -> None:
+    def __init__(self, n_latents: int, n_components: int = 10) -> None:
         super().__init__(n_latents)
-        if weights not in ("learned", "equal"):
-            raise ValueError(
-                f"weights of a MixturePrior must be 'learned' or 'equal'; got {weights!r}."
-            )
         # random locations, as components with equal initial values would stay equal
         self.loc = nn.Parameter(torch.randn(n_components, n_latents))
         self.raw_scale = nn.Parameter(raw_above(torch.ones(n_components, n_latents), _MIN_SCALE))
-        self.logits = nn.Parameter(torch.zeros(n_components), requires_grad=weights == "learned")
+        self.logits = nn.Parameter(torch.zeros(n_components))
 
     def forward(self) -> Mixture:
         """Return the mixture with the current parameters."""

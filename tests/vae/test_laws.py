@@ -26,11 +26,10 @@ from skmissvae.vae.priors import PRIORS
 PRIOR_FACTORIES = {
     **PRIORS,
     "student_t, df=3": functools.partial(StudentTPrior, df=3),
-    "mixture, equal": functools.partial(MixturePrior, n_components=4, weights="equal"),
+    "mixture, 4": functools.partial(MixturePrior, n_components=4),
 }
 FAMILY_FACTORIES = {
     **POSTERIORS,
-    "normal, equal": functools.partial(POSTERIORS["normal"], weights="equal"),
     "student_t, learned df": functools.partial(StudentTFamily, df=6.0, learn_df=True),
 }
 LIKELIHOOD_FACTORIES = {
@@ -89,12 +88,6 @@ def test_family_returns_an_independent_mixture_for_each_row(family):
     one = family(params[3:4])
     z = uniform(7, 5, 2, low=-2, high=2)
     torch.testing.assert_close(one.log_prob(z[:, 3:4]), q.log_prob(z)[:, 3:4])
-
-
-def test_equal_weights_are_equal():
-    params = uniform(2, FAMILY_FACTORIES["normal, equal"](2, 3).n_params)
-    equal = FAMILY_FACTORIES["normal, equal"](2, 3)(params)
-    torch.testing.assert_close(equal.log_pi.exp(), torch.full((2, 3), 1 / 3).double())
 
 
 @pytest.mark.parametrize("df", [2.5, 6.0, 30.0, 300.0])
