@@ -21,7 +21,6 @@ def make_missing(
     *,
     of: str = "cells",
     patterns: ArrayLike | None = None,
-    frequencies: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     kind: str = "right",
     random_state: Any = None,
@@ -66,9 +65,8 @@ def make_missing(
         Whether ``proportion`` is a share of the observed cells, or of the rows, each of which then
         gets one of the patterns.
     patterns : array-like of bool of shape (n_patterns, n_features), default=None
-        Sets of cells that a row loses together, True where hidden. None hides cells one by one.
-    frequencies : array-like of shape (n_patterns,), default=None
-        Relative frequencies of the patterns. None draws all patterns equally often.
+        Sets of cells that a row loses together, True where hidden. They are drawn
+        equally often, repeated ones more often. None hides cells one by one.
     weights : array-like of shape (n_patterns, n_features), default=None
         Weights of the columns in the score of each pattern. None gives equal weights to the
         columns that a pattern leaves observed ("mar", where other columns must have weight 0), or
@@ -136,7 +134,7 @@ def make_missing(
     _check_proportion(proportion)
     _check_option("of", of, ("cells", "rows"))
     _check_option("kind", kind, LOG_ODDS)
-    _check_combination(mechanism, of, patterns, frequencies, weights)
+    _check_combination(mechanism, of, patterns, weights)
     rng = check_random_state(random_state)
     # constant scores make "mcar"
     is_mcar = mechanism == "mcar"
@@ -144,7 +142,7 @@ def make_missing(
     if patterns is None:
         drawn = draw_cells(mechanism, proportion, z, observed, kind, rng)
     else:
-        checked = _checked_patterns(mechanism, patterns, frequencies, weights, len(columns))
+        checked = _checked_patterns(mechanism, patterns, weights, len(columns))
         drawn = draw_patterns(checked, proportion, of, z, observed, kind, rng)
     hidden = drawn & observed
     X_missing = hide_cells(X, hidden)
@@ -162,9 +160,7 @@ def _check_proportion(proportion: Any) -> None:
         raise ValueError(f"proportion must be a number from 0 to 1; got {proportion!r}.")
 
 
-def _check_combination(
-    mechanism: str, of: str, patterns: Any, frequencies: Any, weights: Any
-) -> None:
+def _check_combination(mechanism: str, of: str, patterns: Any, weights: Any) -> None:
     """Raise where a parameter has no effect with the others, or one is lacking."""
     if mechanism == "mcar" and weights is not None:
         raise ValueError(
@@ -175,23 +171,19 @@ def _check_combination(
         return
     if of == "rows":
         raise ValueError("of='rows' needs patterns; give patterns, or of='cells'.")
-    for name, value in {"frequencies": frequencies, "weights": weights}.items():
-        if value is not None:
-            raise ValueError(
-                f"{name} have no effect without patterns; give patterns, or remove {name}."
-            )
+    if weights is not None:
+        raise ValueError(
+            "weights have no effect without patterns; give patterns, or remove weights."
+        )
 
 
-def _checked_patterns(
-    mechanism: str, patterns: Any, frequencies: Any, weights: Any, n_columns: int
-) -> Patterns:
+def _checked_patterns(mechanism: str, patterns: Any, weights: Any, n_columns: int) -> Patterns:
     patterns = np.asarray(patterns)
     if patterns.dtype != bool or patterns.shape[1:] != (n_columns,) or not len(patterns):
         raise ValueError(
             f"patterns must be bool of shape (n_patterns, {n_columns}), True where a cell is "
             f"hidden; got {patterns.dtype} of shape {patterns.shape}."
         )
-    n_patterns = len(patterns)
     for p, hidden in enumerate(patterns):
         if not hidden.any():
             raise ValueError(f"patterns[{p}] hides no column; remove it, or lower proportion.")
@@ -200,14 +192,6 @@ def _checked_patterns(
                 f"patterns[{p}] hides every column, but mechanism='mar' needs one that stays "
                 "observed; show one, or choose another mechanism."
             )
-    frequencies = np.ones(n_patterns) if frequencies is None else np.asarray(frequencies, float)
-    if frequencies.shape != (n_patterns,) or not (
-        (frequencies >= 0).all() and 0 < frequencies.sum() < np.inf
-    ):
-        raise ValueError(
-            f"frequencies must be numbers of 0 or more, not all 0, one for each of the "
-            f"{n_patterns} patterns; got {frequencies}."
-        )
     if weights is None:
         weights = patterns if mechanism == "mnar" else ~patterns
     weights = np.asarray(weights, float)
@@ -222,4 +206,4 @@ def _checked_patterns(
             f"weights[{p}, {j}]={weights[p, j]} belongs to a column that patterns[{p}] hides; "
             "set it to 0, or choose mechanism='mnar'."
         )
-    return Patterns(patterns, frequencies / frequencies.sum(), weights)
+    return Patterns(patterns, weights)

@@ -183,7 +183,6 @@ def test_the_same_seed_hides_the_same_cells_in_any_container(mechanism, patterns
         ("of must be one of 'cells', 'rows'; got 'columns'", {"of": "columns"}),
         ("kind must be one of 'right', .* got \\['left'\\]", {"kind": ["left"]}),
         ("of='rows' needs patterns; give patterns", {"of": "rows"}),
-        ("frequencies have no effect without patterns; give patterns", {"frequencies": [1]}),
         (
             "weights have no effect without",
             {"mechanism": "mar", "weights": [[1, 0, 0, 0]]},
@@ -203,10 +202,6 @@ def test_the_same_seed_hides_the_same_cells_in_any_container(mechanism, patterns
             "patterns.0. hides every column, but mechanism='mar'",
             {"mechanism": "mar", "patterns": [[True] * 4]},
         ),
-        ("frequencies must be .* 3 patterns", {"patterns": PATTERNS, "frequencies": [1, 1]}),
-        ("frequencies must be", {"patterns": PATTERNS, "frequencies": [1, 1, -1]}),
-        ("frequencies must be", {"patterns": PATTERNS, "frequencies": [0, 0, 0]}),
-        ("frequencies must be", {"patterns": PATTERNS, "frequencies": [0, np.nan, 1]}),
         (
             "weights must be finite numbers of the shape of patterns, .3, 4.",
             {"mechanism": "mnar", "patterns": PATTERNS, "weights": [1, 2, 3, 4]},
