@@ -258,7 +258,7 @@ def draw_sample(chunks: Chunks, seed: int) -> Sample:
         if sum(len(rows.keys) for rows in candidates) > 2 * size:
             candidates, limit = _smallest_keys(candidates, size)
     if not candidates:
-        raise ValueError("Chunks have no rows: there is nothing to learn from.")
+        raise ValueError("Chunks have no rows to learn from; give at least one row.")
     candidates, _ = _smallest_keys(candidates, size)
     table = concatenate_tables([rows.table for rows in candidates])
     return Sample(table, np.concatenate([rows.places for rows in candidates]), sizes)
