@@ -88,15 +88,11 @@ class Chunks:
             )
         if not callable(source):
             is_lazy = isinstance(nw.from_native(source, pass_through=True), nw.LazyFrame)
-            if is_lazy or is_table(source) or isinstance(source, (str, Path)):
+            is_file = isinstance(source, (str, Path))
+            if is_lazy or is_file or is_table(source) or not np.iterable(source):
                 raise TypeError(
                     f"Chunks needs several tables; got a single {type(source).__name__}. Give a "
                     "list of tables, or use Chunks.from_array or Chunks.from_parquet."
-                )
-            if not np.iterable(source):
-                raise TypeError(
-                    "Chunks needs a sequence of tables, or a function that returns an iterator; "
-                    f"got a {type(source).__name__}."
                 )
             if not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
                 source = list(source)
