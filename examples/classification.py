@@ -23,7 +23,7 @@ mpl.use("Agg")
 
 X, y = load_digits(return_X_y=True)
 X = X / 16  # grey values from 0 to 1
-incomplete = make_missing(X, "pixels", 0.5, image_shape=(8, 8), random_state=0)
+incomplete = make_missing(X, "mcar", 0.5, random_state=0)
 train, test = train_test_split(range(len(X)), test_size=600, stratify=y, random_state=0)
 
 # -- accuracy after each imputer -------------------------------------------------------------------

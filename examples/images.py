@@ -18,7 +18,12 @@ from sklearn.impute import KNNImputer, SimpleImputer
 from skmissvae import MissSIWAEImputer, make_missing
 
 X = load_digits().data / 16  # grey values from 0 to 1
-incomplete = make_missing(X, "squares", 0.25, image_shape=(8, 8), random_state=0)
+squares = np.zeros((25, 8, 8), dtype=bool)  # all squares of 4 x 4 pixels
+for i, square in enumerate(squares):
+    top, left = divmod(i, 5)
+    square[top : top + 4, left : left + 4] = True
+patterns = squares.reshape(25, 64)
+incomplete = make_missing(X, "mcar", 1.0, of="rows", patterns=patterns, random_state=0)
 train, test = slice(0, 1200), slice(1200, None)
 hidden = np.isnan(incomplete)
 

@@ -33,7 +33,7 @@ from .pooling import (
 )
 from .tables import Chunks, make_missing, missing_patterns
 from .training import AdamW, EarlyStopping
-from .vae.networks import ConvNetwork, CustomNetwork, ResidualNetwork
+from .vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
 
 __version__ = "0.1.0"
 

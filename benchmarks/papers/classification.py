@@ -27,6 +27,7 @@ from sklearn.neural_network import MLPClassifier
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, mean_and_spread, pyplot, run_grid, versions
 from images import SHAPE, mnist
+from masks import hide_parts
 
 from skmissvae import MIWAEImputer, MVAEImputer, make_missing
 from skmissvae.inspection import log_likelihood
@@ -58,7 +59,7 @@ def digits(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
 def holed(X: np.ndarray, mechanism: str, seed: int) -> np.ndarray:
     """Return digits with holes."""
     if mechanism == "half of the pixels":
-        return make_missing(X, "pixels", 0.5, image_shape=SHAPE, random_state=seed)
+        return hide_parts(X, "pixels", 0.5, SHAPE, seed)
     # four fifths of the digits lose a half, the more likely the more ink the other half has
     rows, columns = np.divmod(np.arange(X.shape[1]), SHAPE[1])
     halves = np.array([rows < 14, rows >= 14, columns < 14, columns >= 14])

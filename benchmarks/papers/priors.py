@@ -26,21 +26,40 @@ from common import markdown, mean_and_spread, pyplot, run_grid, versions
 
 from skmissvae import VAEDensityEstimator
 from skmissvae.inspection import integrated_score_samples
-from skmissvae.vae import MixturePrior, NormalFamily, NormalLikelihood
+from skmissvae.vae import Mixture, MixturePrior, NormalFamily, NormalLikelihood
 
 SCALE = 0.1  # of y given z
 SHOWN = (1.0, 0.2, -3.0)  # y whose posteriors are drawn
+
+
+class EqualMixturePrior(MixturePrior):
+    """Mixture of ten components with equal weights."""
+
+    def __init__(self, n_latents: int) -> None:
+        super().__init__(n_latents, n_components=10)
+        self.logits.requires_grad_(False)
+
+
+class EqualNormalFamily(NormalFamily):
+    """Mixture of Normals with equal weights."""
+
+    def forward(self, params: torch.Tensor) -> Mixture:
+        """Return the mixture; the outputs for weights are ignored."""
+        q = super().forward(params)
+        return Mixture(torch.zeros_like(q.log_pi).log_softmax(-1), q.component)
+
+
 MODELS: dict[str, dict[str, Any]] = {
     "Normal prior, Normal posterior": {"objective": "MVAE"},
     "mixture prior, Normal posterior": {
         "objective": "MVAE",
-        "prior": functools.partial(MixturePrior, n_components=10, weights="equal"),
+        "prior": EqualMixturePrior,
     },
     "Normal prior, mixture posterior": {
         "objective": "MissSVAE",
         "K": 10,
         "n_draws": 1,
-        "posterior": functools.partial(NormalFamily, weights="equal"),
+        "posterior": EqualNormalFamily,
     },
 }
 MEASURES = {

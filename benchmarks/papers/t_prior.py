@@ -31,8 +31,9 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, run_grid, versions
 from images import SHAPE, mnist
+from masks import hide_parts
 
-from skmissvae import MIWAEImputer, MVAEImputer, make_missing
+from skmissvae import MIWAEImputer, MVAEImputer
 from skmissvae.vae import StudentTFamily, StudentTPrior
 
 #: Random and square masks, Normal and t: MSE and SSIM of prediction, then of imputation.
@@ -132,8 +133,7 @@ def run(mask: str, share: float, model: str, rows: int, epochs: int, seed: int) 
     X, _, X_test, _ = mnist()
     X, X_test = X[:rows], X_test[:N_TEST]
     holed, test = (
-        make_missing(part, mask, share, image_shape=SHAPE, random_state=seed + 1000 * i)
-        for i, part in enumerate((X, X_test))
+        hide_parts(part, mask, share, SHAPE, seed + 1000 * i) for i, part in enumerate((X, X_test))
     )
     fitted = imputer(model, epochs, seed)
     start = time.perf_counter()

@@ -55,7 +55,7 @@ def user_stacklevel() -> int:
 
 
 def log_progress(text: str, *values: object) -> None:
-    """Log progress that a user asked for, on stderr if logging is not configured."""
+    """Log progress, on stderr if logging is not configured."""
     if _LOG.hasHandlers():
         _LOG.info(text, *values)
     else:

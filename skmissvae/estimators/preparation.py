@@ -156,7 +156,6 @@ def learn_schema(
         names,
         estimator.missing_values,
         estimator.feature_kinds,
-        None,
         estimator.likelihood,
     )
     numbers = read_numbers(table, codecs, names, estimator.missing_values)

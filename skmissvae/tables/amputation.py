@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -11,32 +10,19 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from .dataframes import columns_and_names, hide_cells
-from .image_masks import IMAGE_MASKS, MASK_SIZES, draw_image_masks
 from .missingness import observed_mask
 from .missingness_mechanisms import LOG_ODDS, Patterns, column_scores, draw_cells, draw_patterns
-
-_TABLE_MECHANISMS = ("mcar", "mar", "mnar")
-
-
-_DEFAULT_PROPORTIONS = dict.fromkeys(_TABLE_MECHANISMS, 0.3) | {
-    "pixels": 0.5,
-    "squares": 0.25,
-    "quadrants": 0.5,
-    "halves": 0.5,
-}
 
 
 def make_missing(
     X: Any,
     mechanism: str = "mcar",
-    proportion: float | None = None,
+    proportion: float = 0.3,
     *,
     of: str = "cells",
     patterns: ArrayLike | None = None,
-    frequencies: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     kind: str = "right",
-    image_shape: Sequence[int] | None = None,
     random_state: Any = None,
     return_mask: bool = False,
 ) -> Any:
@@ -65,34 +51,22 @@ def make_missing(
     single value or of other types do not count. If the score is constant, all rows have the same
     probability.
 
-    Four mechanisms hide parts of images, independent of all values. A row holds
-    ``channels * height * width`` cells in C order, and all channels have the same mask:
-
-    - "pixels": independent pixels;
-    - "squares": a square at a random position, whose side is one of the two integers next to the
-      exact one;
-    - "quadrants": one, two or three of the four quadrants;
-    - "halves": the upper, lower, left or right half.
-
     A row can lose all of its cells, except by "mar" in a complete table.
 
     Parameters
     ----------
     X : data frame or array-like of shape (n_samples, n_features)
         A table, which may have missing cells, marked NaN or null. It is not changed.
-    mechanism : {"mcar", "mar", "mnar", "pixels", "squares", "quadrants", "halves"}, default="mcar"
+    mechanism : {"mcar", "mar", "mnar"}, default="mcar"
         Missingness mechanism.
-    proportion : float, default=None
-        Expected share, from 0 to 1, of the observed cells, or of the rows (``of``); for images, of
-        the pixels. None is 0.3, but for "pixels" 0.5, "squares" 0.25, "quadrants" 0.5 (also
-        possible are 0.25 and 0.75) and "halves" 0.5 (the only possible value).
+    proportion : float, default=0.3
+        Expected share, from 0 to 1, of the observed cells, or of the rows (``of``).
     of : {"cells", "rows"}, default="cells"
         Whether ``proportion`` is a share of the observed cells, or of the rows, each of which then
         gets one of the patterns.
     patterns : array-like of bool of shape (n_patterns, n_features), default=None
-        Sets of cells that a row loses together, True where hidden. None hides cells one by one.
-    frequencies : array-like of shape (n_patterns,), default=None
-        Relative frequencies of the patterns. None draws all patterns equally often.
+        Sets of cells that a row loses together, True where hidden. They are drawn
+        equally often, repeated ones more often. None hides cells one by one.
     weights : array-like of shape (n_patterns, n_features), default=None
         Weights of the columns in the score of each pattern. None gives equal weights to the
         columns that a pattern leaves observed ("mar", where other columns must have weight 0), or
@@ -100,8 +74,6 @@ def make_missing(
     kind : {"right", "left", "mid", "tail"}, default="right"
         Scores that go missing most often, for "mar" and "mnar": high scores, low scores, those in
         the middle, or those in both tails.
-    image_shape : tuple of int, default=None
-        Shape of a row's image, (height, width) or (channels, height, width).
     random_state : int, RandomState instance or None, default=None
         Randomness of the hidden cells. Pass an int for reproducible results.
     return_mask : bool, default=False
@@ -158,22 +130,20 @@ def make_missing(
     columns, names = columns_and_names(X)
     if not columns or not (observed := observed_mask(columns)).any():
         raise ValueError("X has no observed cell to hide; give a table that has one.")
-    proportion = _checked_proportion(mechanism, proportion)
+    _check_option("mechanism", mechanism, ("mcar", "mar", "mnar"))
+    _check_proportion(proportion)
     _check_option("of", of, ("cells", "rows"))
     _check_option("kind", kind, LOG_ODDS)
-    _check_combination(mechanism, of, patterns, frequencies, weights, image_shape)
+    _check_combination(mechanism, of, patterns, weights)
     rng = check_random_state(random_state)
-    if mechanism in IMAGE_MASKS:
-        drawn = draw_image_masks(mechanism, proportion, observed.shape, image_shape, rng)
+    # constant scores make "mcar"
+    is_mcar = mechanism == "mcar"
+    z = np.zeros(observed.shape) if is_mcar else column_scores(columns, names, observed)
+    if patterns is None:
+        drawn = draw_cells(mechanism, proportion, z, observed, kind, rng)
     else:
-        # constant scores make "mcar"
-        is_mcar = mechanism == "mcar"
-        z = np.zeros(observed.shape) if is_mcar else column_scores(columns, names, observed)
-        if patterns is None:
-            drawn = draw_cells(mechanism, proportion, z, observed, kind, rng)
-        else:
-            checked = _checked_patterns(mechanism, patterns, frequencies, weights, len(columns))
-            drawn = draw_patterns(checked, proportion, of, z, observed, kind, rng)
+        checked = _checked_patterns(mechanism, patterns, weights, len(columns))
+        drawn = draw_patterns(checked, proportion, of, z, observed, kind, rng)
     hidden = drawn & observed
     X_missing = hide_cells(X, hidden)
     return (X_missing, hidden) if return_mask else X_missing
@@ -184,62 +154,36 @@ def _check_option(name: str, value: Any, options: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}.")
 
 
-def _checked_proportion(mechanism: str, proportion: Any) -> float:
-    _check_option("mechanism", mechanism, _DEFAULT_PROPORTIONS)
-    proportion = _DEFAULT_PROPORTIONS[mechanism] if proportion is None else proportion
+def _check_proportion(proportion: Any) -> None:
     is_number = isinstance(proportion, Real) and not isinstance(proportion, bool)
     if not is_number or not 0 <= proportion <= 1:
-        raise ValueError(f"proportion must be a number from 0 to 1, or None; got {proportion!r}.")
-    if mechanism in MASK_SIZES and proportion not in MASK_SIZES[mechanism]:
-        raise ValueError(
-            f"proportion must be {' or '.join(map(str, MASK_SIZES[mechanism]))} for "
-            f"mechanism={mechanism!r}; got {proportion!r}."
-        )
-    return float(proportion)
+        raise ValueError(f"proportion must be a number from 0 to 1; got {proportion!r}.")
 
 
-def _check_combination(
-    mechanism: str, of: str, patterns: Any, frequencies: Any, weights: Any, image_shape: Any
-) -> None:
+def _check_combination(mechanism: str, of: str, patterns: Any, weights: Any) -> None:
     """Raise where a parameter has no effect with the others, or one is lacking."""
-    if mechanism in IMAGE_MASKS and image_shape is None:
-        raise ValueError(
-            f"mechanism={mechanism!r} hides parts of images; give image_shape=(height, width)."
-        )
-    if mechanism in _TABLE_MECHANISMS and image_shape is not None:
-        raise ValueError(
-            f"image_shape={image_shape!r} has no effect with mechanism={mechanism!r}; remove it, "
-            f"or choose one of {', '.join(map(repr, IMAGE_MASKS))}."
-        )
-    if mechanism in IMAGE_MASKS and patterns is not None:
-        raise ValueError(
-            f"patterns have no effect with mechanism={mechanism!r}; remove them, "
-            f"or choose one of {', '.join(map(repr, _TABLE_MECHANISMS))}."
-        )
     if mechanism == "mcar" and weights is not None:
         raise ValueError(
             "weights have no effect with mechanism='mcar', which has no scores; remove them, or "
             "choose 'mar' or 'mnar'."
         )
-    if patterns is None and of == "rows":
+    if patterns is not None:
+        return
+    if of == "rows":
         raise ValueError("of='rows' needs patterns; give patterns, or of='cells'.")
-    for name, value in {"frequencies": frequencies, "weights": weights}.items():
-        if patterns is None and value is not None:
-            raise ValueError(
-                f"{name} have no effect without patterns; give patterns, or remove {name}."
-            )
+    if weights is not None:
+        raise ValueError(
+            "weights have no effect without patterns; give patterns, or remove weights."
+        )
 
 
-def _checked_patterns(
-    mechanism: str, patterns: Any, frequencies: Any, weights: Any, n_columns: int
-) -> Patterns:
+def _checked_patterns(mechanism: str, patterns: Any, weights: Any, n_columns: int) -> Patterns:
     patterns = np.asarray(patterns)
     if patterns.dtype != bool or patterns.shape[1:] != (n_columns,) or not len(patterns):
         raise ValueError(
             f"patterns must be bool of shape (n_patterns, {n_columns}), True where a cell is "
             f"hidden; got {patterns.dtype} of shape {patterns.shape}."
         )
-    n_patterns = len(patterns)
     for p, hidden in enumerate(patterns):
         if not hidden.any():
             raise ValueError(f"patterns[{p}] hides no column; remove it, or lower proportion.")
@@ -248,14 +192,6 @@ def _checked_patterns(
                 f"patterns[{p}] hides every column, but mechanism='mar' needs one that stays "
                 "observed; show one, or choose another mechanism."
             )
-    frequencies = np.ones(n_patterns) if frequencies is None else np.asarray(frequencies, float)
-    if frequencies.shape != (n_patterns,) or not (
-        (frequencies >= 0).all() and 0 < frequencies.sum() < np.inf
-    ):
-        raise ValueError(
-            f"frequencies must be numbers of 0 or more, not all 0, one for each of the "
-            f"{n_patterns} patterns; got {frequencies}."
-        )
     if weights is None:
         weights = patterns if mechanism == "mnar" else ~patterns
     weights = np.asarray(weights, float)
@@ -270,4 +206,4 @@ def _checked_patterns(
             f"weights[{p}, {j}]={weights[p, j]} belongs to a column that patterns[{p}] hides; "
             "set it to 0, or choose mechanism='mnar'."
         )
-    return Patterns(patterns, frequencies / frequencies.sum(), weights)
+    return Patterns(patterns, weights)

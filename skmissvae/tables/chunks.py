@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._utils.validation import check_minimum
+from .columns import as_frame
 
 _N_LISTED = 20  # column names that an error message lists
 
@@ -87,15 +87,12 @@ class Chunks:
                 "training needs many passes: give a function that returns a new one."
             )
         if not callable(source):
-            if isinstance(source, (str, Path)) or is_table(source) or _is_lazy(source):
+            is_lazy = isinstance(nw.from_native(source, pass_through=True), nw.LazyFrame)
+            is_file = isinstance(source, (str, Path))
+            if is_lazy or is_file or is_table(source) or not np.iterable(source):
                 raise TypeError(
                     f"Chunks needs several tables; got a single {type(source).__name__}. Give a "
                     "list of tables, or use Chunks.from_array or Chunks.from_parquet."
-                )
-            if not np.iterable(source):
-                raise TypeError(
-                    "Chunks needs a sequence of tables, or a function that returns an iterator; "
-                    f"got a {type(source).__name__}."
                 )
             if not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
                 source = list(source)
@@ -130,7 +127,7 @@ class Chunks:
             If ``n_rows`` is out of range.
         """
         check_minimum(1, n_rows=n_rows)
-        if isinstance(nw.from_native(array, pass_through=True), nw.DataFrame):
+        if as_frame(array) is not None:
             raise TypeError(
                 f"from_array needs an array; got a {type(array).__name__}. Give Chunks a list of "
                 "data frames."
@@ -214,45 +211,8 @@ class Chunks:
         options = {"n_together": self.n_together, "sample_size": self.sample_size}
         if callable(source):
             return Chunks(lambda: map(function, source()), **options)
-
-        def result(i: int) -> Callable[[], Any]:
-            return lambda: function(_load(source, i))
-
-        return Chunks([result(i) for i in range(len(source))], **options)
-
-    def to_parquet(self, path: str | Path) -> None:
-        """Write the chunks to a Parquet file; pyarrow must be installed.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file. Columns of arrays are named x0, x1 and so on. The types are those of the
-            first chunk, and a pandas index is not written. If a chunk fails, an existing file
-            stays as it is.
-        """
-        parquet = _parquet()
-        import pyarrow as pa
-
-        path = Path(path)
-        temporary, writer = path.with_name(f".{path.name}.{os.getpid()}.part"), None
-        try:
-            for i, chunk in enumerate(self):
-                table = _to_arrow(chunk)
-                writer = writer or parquet.ParquetWriter(temporary, table.schema)
-                try:
-                    writer.write_table(table.cast(writer.schema))
-                except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-                    raise ValueError(
-                        f"Chunk {i} does not have the columns and types of the first: {error}"
-                    ) from error
-            if writer is None:
-                raise ValueError("There is no chunk to write.")
-            writer.close()
-            temporary.replace(path)
-        finally:
-            if writer is not None and writer.is_open:
-                writer.close()
-            temporary.unlink(missing_ok=True)
+        results = [functools.partial(_result, function, source, i) for i in range(len(source))]
+        return Chunks(results, **options)
 
 
 # -- passes of estimators over the chunks ---------------------------------------------------------
@@ -294,7 +254,7 @@ def draw_sample(chunks: Chunks, seed: int) -> Sample:
         if sum(len(rows.keys) for rows in candidates) > 2 * size:
             candidates, limit = _smallest_keys(candidates, size)
     if not candidates:
-        raise ValueError("Chunks have no rows: there is nothing to learn from.")
+        raise ValueError("Chunks have no rows to learn from; give at least one row.")
     candidates, _ = _smallest_keys(candidates, size)
     table = concatenate_tables([rows.table for rows in candidates])
     return Sample(table, np.concatenate([rows.places for rows in candidates]), sizes)
@@ -319,12 +279,8 @@ def _smallest_keys(candidates: list[_KeyedRows], n: int) -> tuple[list[_KeyedRow
 
 def is_table(value: Any) -> bool:
     """Return whether an object is a data frame or an array of two axes."""
-    is_frame = isinstance(nw.from_native(value, pass_through=True), nw.DataFrame)
-    return is_frame or (isinstance(value, np.ndarray) and value.ndim == 2)
-
-
-def _is_lazy(value: Any) -> bool:
-    return isinstance(nw.from_native(value, pass_through=True), nw.LazyFrame)
+    is_matrix = isinstance(value, np.ndarray) and value.ndim == 2
+    return is_matrix or as_frame(value) is not None
 
 
 def _n_rows(table: Any) -> int:
@@ -337,10 +293,8 @@ def _n_rows(table: Any) -> int:
 
 def take_rows(table: Any, positions: NDArray[np.int64]) -> Any:
     """Return rows of a data frame or an array by position."""
-    frame = nw.from_native(table, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
-        return nw.to_native(frame[positions.tolist()])
-    return table[positions]
+    frame = as_frame(table)
+    return table[positions] if frame is None else nw.to_native(frame[positions.tolist()])
 
 
 def concatenate_tables(tables: list[Any]) -> Any:
@@ -354,12 +308,11 @@ def concatenate_tables(tables: list[Any]) -> Any:
         if isinstance(tables[0], np.ndarray):
             return np.concatenate(tables)
         if isinstance(tables[0], pd.DataFrame):
-            first = tables[0].columns
-            for table in tables[1:]:
-                if not table.columns.equals(first):
+            names = [table.columns.tolist() for table in tables]
+            for other_names in names:
+                if other_names != names[0]:
                     raise ValueError(
-                        f"one has {first.tolist()[:_N_LISTED]}, another "
-                        f"{table.columns.tolist()[:_N_LISTED]}"
+                        f"one has {names[0][:_N_LISTED]}, another {other_names[:_N_LISTED]}"
                     )
             return pd.concat(tables)
         return nw.to_native(nw.concat([nw.from_native(table, eager_only=True) for table in tables]))
@@ -373,6 +326,10 @@ def concatenate_tables(tables: list[Any]) -> Any:
 def _load(source: Sequence[Any], i: int) -> Any:
     item = source[i]
     return item() if callable(item) else item
+
+
+def _result(function: Callable[[Any], Any], source: Sequence[Any], i: int) -> Any:
+    return function(_load(source, i))
 
 
 def _slice(array: Any, start: int, stop: int) -> NDArray[Any]:
@@ -433,18 +390,4 @@ def _grouped_rows(
 
 def _row_groups(file: Path, groups: list[int], columns: list[str] | None) -> pd.DataFrame:
     table = _parquet().ParquetFile(file).read_row_groups(groups, columns=columns)
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
-
-
-def _to_arrow(table: Any) -> Any:
-    """Return a data frame, without an index, or an array as a table of pyarrow."""
-    if isinstance(table, pd.DataFrame):
-        table = table.reset_index(drop=True)
-    frame = nw.from_native(table, pass_through=True)
-    if not isinstance(frame, nw.DataFrame):
-        cells = np.asarray(table)
-        cells = cells[:, None] if cells.ndim == 1 else cells
-        named = pd.DataFrame(cells, columns=[f"x{j}" for j in range(cells.shape[1])])
-        frame = nw.from_native(named, eager_only=True)
-    return frame.to_arrow()
+    return table.to_pandas()

@@ -38,6 +38,15 @@ _WIDEST = datetime.timedelta(days=106_000)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
+_N_LISTED = 10  # categories that an error message lists
+
+
+def list_categories(categories: Sequence[Any]) -> str:
+    """Return the first categories, separated by commas."""
+    listed = ", ".join(map(repr, categories[:_N_LISTED]))
+    return f"{listed}, ..." if len(categories) > _N_LISTED else listed
+
+
 class Codec(ABC):
     """Conversion of the cells of a column to floats, and back."""
 
@@ -138,11 +147,9 @@ class Dates(Codec):
         self.is_duration = dtype == nw.Duration
         self.is_date = dtype == nw.Date
         self.time_zone = getattr(dtype, "time_zone", None)
-        is_nanoseconds = getattr(dtype, "time_unit", None) == "ns"
-        first, last = _FIRST - _EPOCH, _LAST - _EPOCH
-        if is_nanoseconds or self.is_duration:
-            first, last = -_WIDEST, _WIDEST
-        self.limits = first / _MICROSECOND, last / _MICROSECOND
+        self.limits = (_FIRST - _EPOCH) / _MICROSECOND, (_LAST - _EPOCH) / _MICROSECOND
+        if self.is_duration or getattr(dtype, "time_unit", None) == "ns":
+            self.limits = -_WIDEST / _MICROSECOND, _WIDEST / _MICROSECOND
 
     @override
     def encode(self, column: Column, missing: Mask) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported
+from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported, list_categories
 from .column_selection import column_index
 from .columns import (
     Column,
@@ -41,14 +41,7 @@ _MAX_RANGE = 5
 _DAY = 86_400_000_000  # microseconds
 
 
-_N_LISTED = 5  # categories that an error message lists
-
-
-_REQUIREMENTS = {
-    "continuous": "numbers",
-    "integer": "integers",
-    "count": "integers of 0 or more",
-}
+_REQUIREMENTS = {"continuous": "numbers", "integer": "integers", "count": "integers of 0 or more"}
 
 
 def choose_codecs(
@@ -56,7 +49,6 @@ def choose_codecs(
     names: Sequence[Any],
     missing_values: Any,
     feature_kinds: Mapping[Any, str] | None,
-    categorical_features: Any,
     likelihood: Any,
 ) -> list[Codec]:
     """Return the codec of each column.
@@ -67,10 +59,10 @@ def choose_codecs(
         The table at fit.
     names : sequence of str
         Names of the columns.
-    missing_values, feature_kinds, categorical_features, likelihood : object
+    missing_values, feature_kinds, likelihood : object
         The parameters of these names.
     """
-    kinds = _declared_kinds(source, names, feature_kinds, categorical_features, likelihood)
+    kinds = _declared_kinds(source, names, feature_kinds, likelihood)
     marker = missing_marker(missing_values)
     return [
         choose_codec(names[j], column, is_missing(column, marker), kinds.get(j))
@@ -82,7 +74,6 @@ def _declared_kinds(
     source: InputTable,
     names: Sequence[Any],
     feature_kinds: Mapping[Any, str] | None,
-    categorical_features: Any,
     likelihood: Any,
 ) -> dict[int, str]:
     """Return the kinds that follow from the parameters, by position of the column."""
@@ -91,12 +82,9 @@ def _declared_kinds(
         for column, model in likelihood.items():
             j = column_index(column, names, "likelihood")
             values = source.columns[j]
-            if model != "bernoulli" and (
-                isinstance(values, np.ndarray) or values.dtype.is_numeric()
-            ):
+            is_numeric = isinstance(values, np.ndarray) or values.dtype.is_numeric()
+            if model != "bernoulli" and is_numeric:
                 kinds[j] = "continuous"
-    categorical = _categorical_columns(categorical_features, names)
-    kinds |= dict.fromkeys(categorical, "categorical")
     keys: dict[int, Any] = {}
     for column, kind in (feature_kinds or {}).items():
         if kind not in KINDS:
@@ -110,28 +98,8 @@ def _declared_kinds(
                 f"Parameter 'feature_kinds' names column {names[j]!r} twice, as {keys[j]!r} and "
                 f"as {column!r}; remove one of them."
             )
-        if j in categorical and kind in ("continuous", "count", "integer"):
-            raise ValueError(
-                f"Parameter 'feature_kinds' calls column {names[j]!r} {kind!r}, but "
-                "'categorical_features' calls it categorical; remove one of them."
-            )
         keys[j], kinds[j] = column, kind
     return kinds
-
-
-def _categorical_columns(categorical_features: Any, names: Sequence[Any]) -> list[int]:
-    """Return the positions of the columns that ``categorical_features`` names."""
-    if categorical_features is None or isinstance(categorical_features, str):
-        return []  # "from_dtype"
-    columns = np.asarray(categorical_features)
-    if columns.dtype == bool:
-        if len(columns) != len(names):
-            raise ValueError(
-                f"Parameter 'categorical_features' is a mask of {len(columns)} columns, but X has "
-                f"{len(names)}; give one entry for each column."
-            )
-        return np.flatnonzero(columns).tolist()
-    return [column_index(column, names, "categorical_features") for column in columns.tolist()]
 
 
 def choose_codec(name: Any, column: Column, missing: Mask, kind: str | None) -> Codec:
@@ -316,11 +284,10 @@ def _check_categories(name: Any, categories: list[Any], kind: str | None, has_or
             "(pandas.CategoricalDtype([...], ordered=True), polars.Enum([...])) or numbers."
         )
     if kind == "binary" and len(categories) > 2:
-        listed = ", ".join(map(repr, categories[:_N_LISTED]))
         raise ValueError(
             f"Parameter 'feature_kinds' calls column {name!r} 'binary', but it has "
-            f"{len(categories)} values: {listed}{', ...' if len(categories) > _N_LISTED else ''}; "
-            "choose 'categorical' or 'ordinal'."
+            f"{len(categories)} values: {list_categories(categories)}; choose 'categorical' or "
+            "'ordinal'."
         )
 
 

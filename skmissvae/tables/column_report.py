@@ -13,9 +13,8 @@ from .column_kinds import can_be_read, finite_number
 from .column_statistics import HIGH_TAIL_SHARE
 from .schema import TableSchema
 
-#: Remarks on the roles of columns, except copies.
+#: Remarks on the roles of columns, except modelled columns and copies.
 ROLE_REMARKS = {
-    "modelled": "",
     "empty": "no observed cell: the column is left out unless keep_empty_features=True",
     "constant": "a single value: not modelled; missing cells get this value",
     "identifier": "as many values as rows: not modelled; missing cells get the most frequent "
@@ -36,10 +35,7 @@ _MAX_CATEGORIES, _NUMERIC_SHARE = 20, 0.9
 def column_report(schema: TableSchema) -> pd.DataFrame:
     """Return a row for each column of the input: kind, role, missing cells, values, remarks."""
     position = {int(j): d for d, j in enumerate(schema.modelled)}
-    remarks = [
-        "; ".join(filter(None, [_role_remark(schema, j), *_hints(schema, j, position.get(j))]))
-        for j in range(len(schema.codecs))
-    ]
+    remarks = ["; ".join(_remarks(schema, j, position.get(j))) for j in range(len(schema.codecs))]
     return pd.DataFrame(
         {
             "kind": [codec.kind for codec in schema.codecs],
@@ -53,15 +49,13 @@ def column_report(schema: TableSchema) -> pd.DataFrame:
     )
 
 
-def _role_remark(schema: TableSchema, j: int) -> str:
-    if schema.roles[j] == "copy":
-        return f"an exact copy of {schema.names[schema.copies[j]]!r}: modelled as one column"
-    return ROLE_REMARKS[schema.roles[j]]
-
-
-def _hints(schema: TableSchema, j: int, d: int | None) -> Iterator[str]:
+def _remarks(schema: TableSchema, j: int, d: int | None) -> Iterator[str]:
     """Yield unusual properties of a column and what to do; ``d`` is its place in the model."""
     codec, to_date = schema.codecs[j], datetime.date.fromisoformat
+    if schema.roles[j] == "copy":
+        yield f"an exact copy of {schema.names[schema.copies[j]]!r}: modelled as one column"
+    elif schema.roles[j] != "modelled":
+        yield ROLE_REMARKS[schema.roles[j]]
     if d is not None and (point_mass := schema.columns[d].point_mass) is not None:
         end, share = schema.point_mass_value(d), point_mass[1]
         yield f"{share:.0%} of the cells are {end:.6g}: modelled as a point mass"

@@ -24,6 +24,12 @@ Column = nw.Series | NDArray
 _NULLS = ("<NA>", "NaT")  # as pandas prints its nulls
 
 
+def as_frame(table: Any) -> nw.DataFrame | None:
+    """Return a data frame of any library as one of narwhals, None for other tables."""
+    frame = nw.from_native(table, pass_through=True)
+    return frame if isinstance(frame, nw.DataFrame) else None
+
+
 def columns_of(frame: nw.DataFrame) -> list[Any]:
     """Return the columns of a data frame.
 
@@ -34,23 +40,14 @@ def columns_of(frame: nw.DataFrame) -> list[Any]:
     """
     # frame[name] would select a row where the name is a number
     columns = [frame.get_column(name) for name in frame.columns]
-    if not frame.implementation.is_pandas():
-        for column in columns:
-            _check_type_of_polars(column)
+    for column in columns if frame.implementation.is_polars() else []:
+        if column.dtype in (nw.Int128, nw.UInt128, nw.Object):
+            raise TypeError(
+                f"Column {column.name!r} has the polars type {column.dtype}, which is not "
+                "supported: cast it to numbers, such as polars.Int64, to strings or to dates, or "
+                "drop it."
+            )
     return columns
-
-
-def _check_type_of_polars(column: nw.Series) -> None:
-    dtype = column.dtype
-    if dtype in (nw.Int128, nw.UInt128):
-        remedy = f"X.with_columns(polars.col({column.name!r}).cast(polars.Int64))"
-    elif dtype == nw.Object:
-        remedy = "make it a column of numbers, strings or dates, or drop it"
-    else:
-        return
-    raise TypeError(
-        f"Column {column.name!r} has the polars type {dtype}, which is not supported: {remedy}."
-    )
 
 
 def column_type(column: nw.Series) -> Any:

@@ -10,26 +10,30 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
-from .columns import Column, Mask, category_order, columns_of
+from .columns import Column, Mask, as_frame, category_order, columns_of
 
 
 def columns_and_names(X: Any) -> tuple[list[Column], list[Any] | None]:
     """Return the columns of a data frame or an array, and the names of a data frame's columns."""
-    frame = nw.from_native(X, pass_through=True)
-    if isinstance(frame, nw.LazyFrame):
-        raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
-    if isinstance(frame, nw.DataFrame):
+    refuse_lazy_frames(X)
+    if (frame := as_frame(X)) is not None:
         return columns_of(frame), list(frame.columns)
     cells = _to_array(X)
     return columns_of(objects_to_frame(cells)) if cells.dtype == object else list(cells.T), None
+
+
+def refuse_lazy_frames(X: Any) -> None:
+    """Raise where X is a lazy frame."""
+    if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
+        raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
 
 
 def hide_cells(X: Any, hidden: Mask) -> Any:
     """Return a table with some cells made missing, in the container of ``X``."""
     if isinstance(X, pd.DataFrame):
         return X.mask(hidden)
-    frame = nw.from_native(X, pass_through=True)
-    if not isinstance(frame, nw.DataFrame):
+    frame = as_frame(X)
+    if frame is None:
         cells = _to_array(X)
         return np.where(hidden, np.array(np.nan, cells.dtype), cells)
     columns = []
@@ -62,8 +66,8 @@ def objects_to_frame(cells: NDArray[np.object_]) -> nw.DataFrame:
 
 def to_pandas(table: Any) -> Any:
     """Return a data frame of polars as one of pandas; other tables as they are."""
-    frame = nw.from_native(table, pass_through=True)
-    if not isinstance(frame, nw.DataFrame) or isinstance(table, pd.DataFrame):
+    frame = as_frame(table)
+    if frame is None or isinstance(table, pd.DataFrame):
         return table
     return pd.DataFrame({column.name: _to_pandas_series(column) for column in columns_of(frame)})
 

@@ -11,8 +11,8 @@ import pandas as pd
 from sklearn.utils.validation import validate_data
 
 from .chunks import Chunks
-from .columns import Column, Floats, Mask, columns_of
-from .dataframes import has_objects, objects_to_frame
+from .columns import Column, Floats, Mask, as_frame, columns_of
+from .dataframes import has_objects, objects_to_frame, refuse_lazy_frames
 
 _N_LISTED = 20  # column names that an error message lists
 
@@ -70,10 +70,7 @@ class InputTable(NamedTuple):
 
     def template(self) -> InputTable:
         """Return the table without rows, which keeps names and types."""
-        if self.frame is None:
-            return self._replace(columns=[column[:0] for column in self.columns])
-        frame = self.frame.head(0)
-        return self._replace(columns=columns_of(frame), frame=frame)
+        return self.part(slice(0))
 
     def to_plain(self) -> dict[str, Any]:
         """Return a template as a dict without classes of pandas, for safe file formats."""
@@ -93,8 +90,6 @@ class InputTable(NamedTuple):
     def from_plain(cls, plain: dict[str, Any]) -> Self:
         """Return the template of a dict that ``to_plain`` returned."""
         dtype = None if plain["dtype"] is None else np.dtype(plain["dtype"])
-        if "names" not in plain and plain["frame"] is None:
-            return cls([np.empty(0, dtype)] * plain["n"], None, dtype)
         if "names" in plain:
             empty = [
                 pd.Series([], dtype=name)
@@ -106,6 +101,8 @@ class InputTable(NamedTuple):
             native.columns = pd.Index(plain["names"])
         else:
             native = plain["frame"]
+        if native is None:
+            return cls([np.empty(0, dtype)] * plain["n"], None, dtype)
         frame = nw.from_native(native, eager_only=True)
         return cls(columns_of(frame), frame, dtype)
 
@@ -132,19 +129,14 @@ def open_table(estimator: Any, X: Any, template: InputTable | None = None) -> In
         The ``template()`` of the table at fit; None at fit.
     """
     _refuse_other_containers(X)
-    frame = nw.from_native(X, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
+    if (frame := as_frame(X)) is not None:
         return _open_dataframe(estimator, X, frame, template)
     reset = template is None
     if template is not None and template.dtype == object:
         return _open_objects(estimator, X, reset)
     try:
         array = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False,
+            estimator, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
     except (ValueError, TypeError) as error:
         if not has_objects(error):
@@ -177,12 +169,9 @@ def _refuse_other_containers(X: Any) -> None:
     if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
         name = X.columns[X.columns.duplicated()][0]
         raise ValueError(f"X has several columns named {name!r}; give each column a unique name.")
-    frame = nw.from_native(X, pass_through=True)
-    if isinstance(frame, nw.LazyFrame):
-        raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
-    if isinstance(frame, nw.DataFrame) and not (
-        frame.implementation.is_pandas() or frame.implementation.is_polars()
-    ):
+    refuse_lazy_frames(X)
+    library = None if (frame := as_frame(X)) is None else frame.implementation
+    if library is not None and not (library.is_pandas() or library.is_polars()):
         raise TypeError(
             f"X is a {type(X).__module__.split('.')[0]} table; convert it to pandas or polars."
         )
@@ -202,11 +191,8 @@ def _open_dataframe(
             )
     source = InputTable(columns_of(frame), frame, None)
     # scikit-learn compares names only if they are strings
-    if (
-        template is not None
-        and template.is_dataframe
-        and not hasattr(estimator, "feature_names_in_")
-    ):
+    is_compared = hasattr(estimator, "feature_names_in_")
+    if template is not None and template.is_dataframe and not is_compared:
         _check_names(type(estimator).__name__, source.names, template.names)
     return source
 

@@ -140,7 +140,6 @@ class Patterns(NamedTuple):
     """Sets of cells that go missing together."""
 
     hidden: Mask  # (P, D)
-    frequencies: Floats  # (P,), of sum 1
     weights: Floats  # (P, D)   of the columns in the score
 
 
@@ -155,15 +154,15 @@ def draw_patterns(
 ) -> Mask:
     """Return a mask in which each row has one of the patterns or none, (N, D)."""
     n_rows, n_patterns = len(z), len(patterns.hidden)
-    weight = np.ones((n_rows, n_patterns))
+    shares, weight = np.full(n_patterns, 1 / n_patterns), np.ones((n_rows, n_patterns))
     if of == "cells":
         weight = observed.astype(float) @ patterns.hidden.T  # cells that a row would lose
         proportion = _share_of_available(
             proportion,
-            float(weight.sum(0) @ patterns.frequencies) / observed.sum(),
+            float(weight.sum(0) @ shares) / observed.sum(),
             "each row gets one of the patterns; lower it, or give patterns that hide more columns",
         )
-    drawn = rng.choice(n_patterns, size=n_rows, p=patterns.frequencies)
+    drawn = rng.choice(n_patterns, size=n_rows, p=shares)
     probabilities = np.empty(n_rows)
     for p, column_weights in enumerate(patterns.weights):
         rows = drawn == p

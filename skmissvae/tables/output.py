@@ -156,17 +156,14 @@ def _fill_pandas(column: nw.Series, native: pd.Series, imputed: Mask, cells: Any
 
 
 def _should_widen(column: nw.Series, cells: Any, at_fit: nw.Series) -> bool:
-    """Return whether only the integer type at fit, not the column's, can hold all values."""
+    """Return whether cells exceed the integer type of a column, and the type at fit is wider."""
     dtype, dtype_at_fit = column.dtype, at_fit.dtype
     if not (dtype.is_integer() and dtype_at_fit.is_integer() and isinstance(cells, np.ndarray)):
         return False
-    own, wider = np.iinfo(_numpy_name(dtype)), np.iinfo(_numpy_name(dtype_at_fit))
-    if not ((cells < own.min).any() or (cells > own.max).any()):
-        return False
-    observed = column.drop_nulls()
-    ends: list[float] = [int(observed.min()), int(observed.max())] if len(observed) else []
-    ends += [float(cells.min()), float(cells.max())]
-    return own != wider and all(wider.min <= end <= wider.max for end in ends)
+    own, wider = np.dtype(_numpy_name(dtype)), np.dtype(_numpy_name(dtype_at_fit))
+    limits = np.iinfo(own)
+    exceeds = bool((cells < limits.min).any() or (cells > limits.max).any())
+    return exceeds and own != wider and np.can_cast(own, wider)
 
 
 def _new_column(column: nw.Series, cells: Any) -> nw.Series:

@@ -8,15 +8,12 @@ from typing import Any, NamedTuple
 import narwhals as nw
 import numpy as np
 
-from .codecs import Codec, Unsupported
+from .codecs import Codec, Unsupported, list_categories
 from .columns import Mask, is_missing, missing_marker, to_objects
 from .input_table import InputTable, NumericTable
 from .schema import MODELLED_ROLES, EncodedRows, TableSchema
 
 _BLOCK_ROWS = 20_000  # rows that are read at a time
-
-
-_N_LISTED = 10  # categories that an error message lists
 
 
 class TableReader(NamedTuple):
@@ -119,8 +116,13 @@ def read_numbers(
     unknown[:, [isinstance(codec, Unsupported) or codec.is_inferred for codec in codecs]] = False
     if is_modelled is not None:
         unknown[:, ~is_modelled] = False
-    if handle_unknown == "error":
-        _refuse_unknown_categories(unknown, source, codecs, names, first)
+    if handle_unknown == "error" and unknown.any():
+        i, j = np.argwhere(unknown)[0]
+        raise ValueError(
+            f"Column {names[j]!r}, row {first + i}, holds {to_objects(source.columns[j])[i]!r}, "
+            f"which it did not at fit (it had {list_categories(codecs[j].categories)}); correct "
+            "the value, or set handle_unknown='missing' to ignore it in the evidence."
+        )
     infinite = ~missing & np.isinf(values)
     if infinite.any():
         i, j = np.argwhere(infinite)[0]
@@ -129,18 +131,3 @@ def read_numbers(
             f"{values[i, j]}; replace it, or mark it missing."
         )
     return NumericTable(values, ~missing & ~np.isnan(values), missing)
-
-
-def _refuse_unknown_categories(
-    unknown: Mask, source: InputTable, codecs: Sequence[Codec], names: Sequence[Any], first: int
-) -> None:
-    if not unknown.any():
-        return
-    i, j = np.argwhere(unknown)[0]
-    cell, categories = to_objects(source.columns[j])[i], codecs[j].categories
-    listed = ", ".join(map(repr, categories[:_N_LISTED]))
-    raise ValueError(
-        f"Column {names[j]!r}, row {first + i}, holds {cell!r}, which it did not at fit (it had "
-        f"{listed}{', ...' if len(categories) > _N_LISTED else ''}); correct the value, or set "
-        "handle_unknown='missing' to ignore it in the evidence."
-    )

@@ -161,8 +161,7 @@ class TableSchema:
             else:
                 self.roles.append("copy" if j in self.copies else "modelled")
         roles = np.array(self.roles)
-        is_dropped = np.isin(roles, [] if self.keep_empty else ["empty"])
-        self.output_columns = np.flatnonzero(~is_dropped)
+        self.output_columns = np.flatnonzero((roles != "empty") | self.keep_empty)
         self.modelled = np.flatnonzero(roles == "modelled")
         self.fill_values = np.where(roles == "constant", low, 0.0).astype(np.float64)
         for j in np.flatnonzero(np.isin(roles, ("identifier", "date"))).tolist():
@@ -264,13 +263,8 @@ class TableSchema:
 
     def fillable(self) -> Mask:
         """Return for which columns missing cells can be imputed, (n_features,)."""
-        pairs = zip(self.roles, self.codecs, strict=True)
-        return np.array(
-            [
-                role != "other" and (role != "empty" or isinstance(codec, Numbers))
-                for role, codec in pairs
-            ]
-        )
+        roles, is_number = np.array(self.roles), [isinstance(c, Numbers) for c in self.codecs]
+        return np.asarray((roles != "other") & ((roles != "empty") | is_number))
 
     def columns_with_new_values(self, X: Floats, observed: Mask) -> Mask:
         """Return which empty and constant columns have other values in a table, (n_features,)."""
@@ -280,11 +274,8 @@ class TableSchema:
             np.where(roles == "empty", observed.any(0), differs & (roles == "constant"))
         )
 
-    def _binary_columns(self) -> list[int]:
-        return [d for d, support in enumerate(self.supports) if support == "binary"]
-
-    def _point_mass_columns(self) -> list[int]:
-        return [d for d, support in enumerate(self.supports) if support == "atom"]
+    def _with_support(self, *supports: str) -> list[int]:
+        return [d for d, support in enumerate(self.supports) if support in supports]
 
     def _point_mass(self, d: int) -> float:
         """Return the standardised value of a column's point mass."""
@@ -313,7 +304,7 @@ class TableSchema:
         x -= self.location
         x /= self.scale
         x.clip(-_LIMIT, _LIMIT, out=x)
-        for d in self._binary_columns():  # the float32 of a value differs from its float64
+        for d in self._with_support("binary"):  # the float32 of a value differs from its float64
             for value in (0.0, 1.0):
                 x[np.isclose(x[:, d], value, rtol=0, atol=1e-6), d] = value
         for d, column in enumerate(self.columns):
@@ -367,7 +358,7 @@ class TableSchema:
         Log-densities in the table's units are those in the model's units less this sum.
         """
         log_scale = np.where(rows.observed, self.log_scale, 0.0)
-        for d in self._point_mass_columns():
+        for d in self._with_support("atom"):
             log_scale[self._at_point_mass(d, rows.x[:, d]), d] = 0.0
         # the order of summation depends on the memory layout: C order, as for a single row
         return np.ascontiguousarray(log_scale).sum(1)
@@ -402,7 +393,7 @@ class TableSchema:
         limits = np.finfo(X.dtype)
         complete = np.tile(self.fill_values, (X.shape[0], 1))
         values = self.location + self.scale * x
-        for d in [*self._binary_columns(), *self._point_mass_columns()]:
+        for d in self._with_support("binary", "atom"):
             values[:, d] = self.to_table_units(d, x[:, d])
         complete[:, self.modelled] = np.clip(values, float(limits.min), float(limits.max))
         is_integer = [codec.is_integer for codec in self.codecs]

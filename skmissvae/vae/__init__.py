@@ -10,22 +10,19 @@ from .distributions import (
     LatentDistribution,
     Mixture,
 )
-from .likelihoods import (
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    ColumnDistribution,
-    ContinuousBernoulliLikelihood,
-    CrossEntropyLikelihood,
-    CumulativeLogitLikelihood,
-    DiscretizedLogisticLikelihood,
-    Likelihood,
-    NormalLikelihood,
-    PointMassLikelihood,
-    ProductLikelihood,
-    StudentTLikelihood,
-    TransformedLikelihood,
-)
-from .networks import ConvDecoder, ConvEncoder, Image, ResidualMLP
+from .likelihoods.base import ColumnDistribution, Likelihood
+from .likelihoods.bernoulli import BernoulliLikelihood, CrossEntropyLikelihood
+from .likelihoods.categorical import CategoricalLikelihood
+from .likelihoods.continuous_bernoulli import ContinuousBernoulliLikelihood
+from .likelihoods.counts import DiscretizedLogisticLikelihood
+from .likelihoods.normal import NormalLikelihood
+from .likelihoods.ordinal import CumulativeLogitLikelihood
+from .likelihoods.point_mass import PointMassLikelihood
+from .likelihoods.product import ProductLikelihood
+from .likelihoods.student_t import StudentTLikelihood
+from .likelihoods.transformed import TransformedLikelihood
+from .networks.conv import ConvDecoder, ConvEncoder, Image
+from .networks.mlp import ResidualMLP
 from .posteriors import FactorAnalysisPosterior, Family, NormalFamily, StudentTFamily
 from .priors import MixturePrior, NormalPrior, Prior, StudentTPrior
 from .vae import VAE, Draws

@@ -38,9 +38,9 @@ class Component(ABC):
     def with_loc_scale(self, loc: Tensor, scale: Tensor) -> Component:
         """Return the same kind of distribution with other locations and scales."""
 
-    @abstractmethod
     def detach(self) -> Component:
         """Return the same distribution without gradients to its parameters."""
+        return self.with_loc_scale(self.loc.detach(), self.scale.detach())
 
     def expand(self, *batch: int) -> Component:
         """Return the same distribution expanded to a batch."""
@@ -75,10 +75,6 @@ class DiagonalNormal(Component):
     @override
     def with_loc_scale(self, loc: Tensor, scale: Tensor) -> DiagonalNormal:
         return DiagonalNormal(loc, scale)
-
-    @override
-    def detach(self) -> DiagonalNormal:
-        return DiagonalNormal(self.loc.detach(), self.scale.detach())
 
 
 class DiagonalStudentT(Component):

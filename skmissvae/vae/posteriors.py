@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +37,6 @@ class Family(nn.Module, ABC):
         Number of latents L.
     n_components : int
         Number of components K.
-    weights : {"learned", "equal"}
-        Weights of the components as outputs of the encoder, or 1 / K.
     min_scale : float
         Floor of the scales. It keeps ratios of distribution functions and densities finite, which
         implicit reparameterization needs.
@@ -48,22 +45,10 @@ class Family(nn.Module, ABC):
     #: Degrees of freedom of the tails; their initial value if they are learned.
     tail: float = math.inf
 
-    def __init__(
-        self,
-        n_latents: int,
-        n_components: int = 1,
-        weights: Literal["learned", "equal"] = "learned",
-        min_scale: float = 1e-4,
-    ) -> None:
+    def __init__(self, n_latents: int, n_components: int = 1, min_scale: float = 1e-4) -> None:
         super().__init__()
-        if weights not in ("learned", "equal"):
-            raise ValueError(
-                f"weights of a {type(self).__name__} must be 'learned' or 'equal'; got {weights!r}."
-            )
-        self.n_latents, self.n_components = n_latents, n_components
-        self.weights, self.min_scale = weights, min_scale
-        n_weights = n_components if weights == "learned" else 0
-        self.sizes = [n_components * n_latents, n_components * n_latents, n_weights]
+        self.n_latents, self.n_components, self.min_scale = n_latents, n_components, min_scale
+        self.sizes = [n_components * n_latents, n_components * n_latents, n_components]
 
     @property
     def n_params(self) -> int:
@@ -87,8 +72,6 @@ class Family(nn.Module, ABC):
         raw_loc, raw_scale, logits = params.split(self.sizes, -1)
         shape = (self.n_components, self.n_latents)
         scale = softplus_above(raw_scale.unflatten(-1, shape), self.min_scale)
-        if self.weights == "equal":
-            logits = params.new_zeros(*params.shape[:-1], self.n_components)
         return Mixture(logits.log_softmax(-1), self.component(raw_loc.unflatten(-1, shape), scale))
 
 
@@ -105,7 +88,7 @@ class StudentTFamily(Family):
 
     Parameters
     ----------
-    n_latents, n_components, weights, min_scale
+    n_latents, n_components, min_scale
         As in Family.
     df : float
         Degrees of freedom, above 2; the initial value if they are learned.
@@ -117,13 +100,12 @@ class StudentTFamily(Family):
         self,
         n_latents: int,
         n_components: int = 1,
-        weights: Literal["learned", "equal"] = "learned",
         min_scale: float = 1e-4,
         *,
         df: float = 4.0,
         learn_df: bool = False,
     ) -> None:
-        super().__init__(n_latents, n_components, weights, min_scale)
+        super().__init__(n_latents, n_components, min_scale)
         if not df > 2:
             raise ValueError(f"df of a StudentTFamily must be above 2; got {df!r}.")
         self.tail = float(df)

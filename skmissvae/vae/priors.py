@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,16 +40,15 @@ class NormalPrior(Prior):
     """Standard Normal, independent over the latents."""
 
     loc: Tensor
-    scale: Tensor
 
     def __init__(self, n_latents: int) -> None:
         super().__init__(n_latents)
         self.register_buffer("loc", torch.zeros(1, n_latents), persistent=False)
-        self.register_buffer("scale", torch.ones(1, n_latents), persistent=False)
 
     def forward(self) -> Mixture:
         """Return N(0, I)."""
-        return Mixture(self.loc.new_zeros(1), DiagonalNormal(self.loc, self.scale))
+        component = DiagonalNormal(self.loc, torch.ones_like(self.loc))
+        return Mixture(self.loc.new_zeros(1), component)
 
 
 class StudentTPrior(Prior):
@@ -65,8 +63,6 @@ class StudentTPrior(Prior):
     """
 
     df: Tensor
-    loc: Tensor
-    scale: Tensor
 
     def __init__(self, n_latents: int, df: float = 5.0) -> None:
         super().__init__(n_latents)
@@ -74,16 +70,15 @@ class StudentTPrior(Prior):
             raise ValueError(f"df of a StudentTPrior must be above 2; got {df!r}.")
         self.tail = float(df)
         self.register_buffer("df", torch.full((n_latents,), float(df)), persistent=False)
-        self.register_buffer("loc", torch.zeros(1, n_latents), persistent=False)
-        self.register_buffer("scale", torch.ones(1, n_latents), persistent=False)
 
     def forward(self) -> Mixture:
         """Return the product of Student-t's with location 0 and scale 1."""
-        return Mixture(self.loc.new_zeros(1), DiagonalStudentT(self.df, self.loc, self.scale))
+        loc = self.df.new_zeros(1, self.n_latents)
+        return Mixture(loc.new_zeros(1), DiagonalStudentT(self.df, loc, torch.ones_like(loc)))
 
 
 class MixturePrior(Prior):
-    """Mixture of Gaussians with learnable means and scales.
+    """Mixture of Gaussians with learned weights, means and scales.
 
     Parameters
     ----------
@@ -91,25 +86,14 @@ class MixturePrior(Prior):
         Number of latents L.
     n_components : int
         Number of components.
-    weights : {"learned", "equal"}
-        Whether the weights of the components are learned.
     """
 
-    def __init__(
-        self,
-        n_latents: int,
-        n_components: int = 10,
-        weights: Literal["learned", "equal"] = "learned",
-    ) -> None:
+    def __init__(self, n_latents: int, n_components: int = 10) -> None:
         super().__init__(n_latents)
-        if weights not in ("learned", "equal"):
-            raise ValueError(
-                f"weights of a MixturePrior must be 'learned' or 'equal'; got {weights!r}."
-            )
         # random locations, as components with equal initial values would stay equal
         self.loc = nn.Parameter(torch.randn(n_components, n_latents))
         self.raw_scale = nn.Parameter(raw_above(torch.ones(n_components, n_latents), _MIN_SCALE))
-        self.logits = nn.Parameter(torch.zeros(n_components), requires_grad=weights == "learned")
+        self.logits = nn.Parameter(torch.zeros(n_components))
 
     def forward(self) -> Mixture:
         """Return the mixture with the current parameters."""

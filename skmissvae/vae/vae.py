@@ -90,14 +90,8 @@ class VAE(nn.Module):
 
     def with_posterior_of(self, other: VAE) -> VAE:
         """Return the same model with the posterior of another model."""
-        return VAE(
-            other.encoder,
-            self.decoder,
-            self.prior,
-            other.family,
-            self.likelihood,
-            other.coordinates,
-        )
+        modules = other.encoder, self.decoder, self.prior, other.family, self.likelihood
+        return VAE(*modules, other.coordinates)
 
     def row_invariant(self) -> VAE | None:
         """Return the same model for inference on many rows, with bits independent of other rows.
@@ -110,9 +104,8 @@ class VAE(nn.Module):
         )
         if encoder is None or decoder is None:
             return None
-        return VAE(
-            encoder, decoder, self.prior, self.family, self.likelihood, self.coordinates
-        ).eval()
+        modules = encoder, decoder, self.prior, self.family, self.likelihood
+        return VAE(*modules, self.coordinates).eval()
 
     def posterior(self, x: Tensor, observed: Tensor) -> LatentDistribution:
         """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""

@@ -1,4 +1,4 @@
-"""Arguments and results of make_missing: containers, types, images and errors."""
+"""Arguments and results of make_missing: containers, types and errors."""
 
 import datetime
 
@@ -10,9 +10,6 @@ import pytest
 from skmissvae.tables import make_missing, missing_patterns
 
 TABLES = ["mcar", "mar", "mnar"]
-
-
-IMAGES = {"pixels": 0.5, "squares": 0.25, "quadrants": 0.5, "halves": 0.5}
 
 
 N = 20_000
@@ -175,78 +172,17 @@ def test_the_same_seed_hides_the_same_cells_in_any_container(mechanism, patterns
     assert (hidden != masked(X, random_state=1, **chosen)).any()
 
 
-@pytest.mark.parametrize("mechanism", IMAGES)
-@pytest.mark.parametrize("shape", [(8, 8), (7, 10), (3, 9, 5)])
-def test_images_have_the_same_mask_in_all_channels(mechanism, shape):
-    X = np.ones((5000, np.prod(shape)))
-    shares = {"quadrants": [0.25, 0.5, 0.75], "halves": [0.5]}.get(mechanism, [0.1, 0.33, 0.5])
-    for proportion in shares:
-        hidden = masked(X, mechanism, proportion, image_shape=shape)
-        assert hidden.mean() == pytest.approx(proportion, abs=0.015)
-        images = hidden.reshape(-1, *shape)
-        if len(shape) == 3:
-            assert (images == images[:, :1]).all()
-    default = masked(X, mechanism, image_shape=shape)
-    np.testing.assert_array_equal(
-        default, masked(X, mechanism, IMAGES[mechanism], image_shape=shape)
-    )
-
-
-def test_pixels_are_independent():
-    hidden = masked(np.ones((N, 6)), "pixels", 0.4, image_shape=(2, 3))
-    np.testing.assert_allclose(hidden.mean(0), 0.4, atol=ERROR)
-    correlations = np.corrcoef(hidden.T)[np.triu_indices(6, 1)]
-    assert abs(correlations).max() < 4 / np.sqrt(N)
-
-
-def test_squares_lie_anywhere():
-    images = masked(np.ones((N, 70)), "squares", 0.3, image_shape=(7, 10)).reshape(-1, 7, 10)
-    rows, columns = images.any(2), images.any(1)
-    np.testing.assert_array_equal(images, rows[:, :, None] & columns[:, None, :])
-    for line in (rows, columns):
-        assert (np.abs(np.diff(line, axis=1, prepend=False, append=False)).sum(1) == 2).all()
-    np.testing.assert_array_equal(rows.sum(1), columns.sum(1))
-    assert set(rows.sum(1)) == {4, 5}  # sides of squares of 21 pixels
-    for side in (4, 5):
-        of_side = rows.sum(1) == side
-        for line in (rows[of_side], columns[of_side]):
-            n_places = line.shape[1] - side + 1
-            places = np.bincount(line.argmax(1), minlength=n_places) / len(line)
-            np.testing.assert_allclose(places, 1 / n_places, atol=0.03)
-    whole = masked(np.ones((9, 784)), "squares", 0.25, image_shape=(28, 28))
-    assert (whole.sum(1) == 14**2).all()
-    assert masked(np.ones((9, 70)), "squares", 49 / 70, image_shape=(10, 7)).sum() == 9 * 49
-
-
-def test_quadrants_and_halves_are_exact():
-    lower, right = np.indices((5, 4)) >= np.array([2, 2])[:, None, None]
-    quadrants = [~lower & ~right, ~lower & right, lower & ~right, lower & right]
-    X, shape = np.ones((4000, 20)), (5, 4)
-    for n in (1, 2, 3):
-        images = masked(X, "quadrants", n / 4, image_shape=shape).reshape(-1, *shape)
-        chosen = np.column_stack([images[:, quadrant].all(1) for quadrant in quadrants])
-        touched = np.column_stack([images[:, quadrant].any(1) for quadrant in quadrants])
-        np.testing.assert_array_equal(chosen, touched)
-        assert (chosen.sum(1) == n).all()
-        np.testing.assert_allclose(chosen.mean(0), n / 4, atol=0.04)
-    images = masked(X, "halves", image_shape=shape).reshape(-1, *shape)
-    found = [(images == half).all((1, 2)) for half in (lower, ~lower, right, ~right)]
-    assert np.any(found, axis=0).all()
-    np.testing.assert_allclose(np.mean(found, axis=1), 0.25, atol=0.04)
-
-
 @pytest.mark.parametrize(
     ("error", "parameters"),
     [
-        ("mechanism must be one of 'mcar', .* 'halves'; got 'MAR'", {"mechanism": "MAR"}),
-        ("proportion must be a number from 0 to 1, or None; got 30", {"proportion": 30}),
+        ("mechanism must be one of 'mcar', 'mar', 'mnar'; got 'MAR'", {"mechanism": "MAR"}),
+        ("proportion must be a number from 0 to 1; got 30", {"proportion": 30}),
         ("proportion must be .* got nan", {"proportion": np.nan}),
         ("proportion must be .* got '0.3'", {"proportion": "0.3"}),
         ("proportion must be .* got True", {"proportion": True}),
         ("of must be one of 'cells', 'rows'; got 'columns'", {"of": "columns"}),
         ("kind must be one of 'right', .* got \\['left'\\]", {"kind": ["left"]}),
         ("of='rows' needs patterns; give patterns", {"of": "rows"}),
-        ("frequencies have no effect without patterns; give patterns", {"frequencies": [1]}),
         (
             "weights have no effect without",
             {"mechanism": "mar", "weights": [[1, 0, 0, 0]]},
@@ -266,10 +202,6 @@ def test_quadrants_and_halves_are_exact():
             "patterns.0. hides every column, but mechanism='mar'",
             {"mechanism": "mar", "patterns": [[True] * 4]},
         ),
-        ("frequencies must be .* 3 patterns", {"patterns": PATTERNS, "frequencies": [1, 1]}),
-        ("frequencies must be", {"patterns": PATTERNS, "frequencies": [1, 1, -1]}),
-        ("frequencies must be", {"patterns": PATTERNS, "frequencies": [0, 0, 0]}),
-        ("frequencies must be", {"patterns": PATTERNS, "frequencies": [0, np.nan, 1]}),
         (
             "weights must be finite numbers of the shape of patterns, .3, 4.",
             {"mechanism": "mnar", "patterns": PATTERNS, "weights": [1, 2, 3, 4]},
@@ -285,31 +217,6 @@ def test_quadrants_and_halves_are_exact():
                 "patterns": PATTERNS,
                 "weights": [[0, 1, 1, 1], [1, 0, 3, 1], [0, 0, 1, 0]],
             },
-        ),
-        ("'pixels' hides parts of images; give image_shape", {"mechanism": "pixels"}),
-        ("image_shape=.2, 2. has no effect with mechanism='mcar'", {"image_shape": (2, 2)}),
-        (
-            "patterns have no effect with mechanism='squares'",
-            {"mechanism": "squares", "image_shape": (2, 2), "patterns": PATTERNS},
-        ),
-        (
-            "image_shape=.2, 3. has 6 cells, but X has 4 columns",
-            {"mechanism": "halves", "image_shape": (2, 3)},
-        ),
-        ("image_shape must be .height", {"mechanism": "halves", "image_shape": 4}),
-        ("image_shape must be .height", {"mechanism": "halves", "image_shape": (2.0, 2.0)}),
-        ("image_shape must be .height", {"mechanism": "halves", "image_shape": (-2, -2)}),
-        (
-            "proportion must be 0.25 or 0.5 or 0.75 for mechanism='quadrants'; got 0.3",
-            {"mechanism": "quadrants", "image_shape": (2, 2), "proportion": 0.3},
-        ),
-        (
-            "proportion must be 0.5 for mechanism='halves'; got 0.25",
-            {"mechanism": "halves", "image_shape": (2, 2), "proportion": 0.25},
-        ),
-        (
-            "=0.5 is too high: no square has 2 pixels in an image of height 1 and width 4",
-            {"mechanism": "squares", "image_shape": (1, 4), "proportion": 0.5},
         ),
     ],
 )

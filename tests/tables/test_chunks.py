@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 import torch
 from estimator_cases import (
@@ -94,26 +93,6 @@ def test_row_groups_are_joined_up_to_a_number_of_rows(tmp_path):
     assert list(next(iter(chunks)).columns) == ["b", "a"]
 
 
-def test_writing_completed_chunks_and_failures(tmp_path):
-    frame, path = mixed(), tmp_path / "completed.parquet"
-    chunks = Chunks(cut(frame, 33))
-    imputer = tiny(MVAEImputer).fit(chunks)
-    chunks.map(imputer.transform).to_parquet(path)
-    result = pd.read_parquet(path)
-    pd.testing.assert_frame_equal(result, imputer.transform(frame), check_dtype=False)
-    before = path.read_bytes()
-    broken = Chunks([frame[:10], frame[10:].rename(columns={"a": "z"})])
-    with pytest.raises(ValueError, match="z"):
-        broken.map(imputer.transform).to_parquet(path)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    Chunks.from_array(table(), 20).to_parquet(path)
-    assert pq.ParquetFile(path).metadata.num_row_groups == len(table()) // 20 + (
-        len(table()) % 20 > 0
-    )
-    np.testing.assert_array_equal(pd.read_parquet(path).to_numpy(), table())
-
-
 def test_custom_sequences_load_one_item_at_a_time(tmp_path):
     class Files:
         asked = 0
@@ -132,15 +111,9 @@ def test_custom_sequences_load_one_item_at_a_time(tmp_path):
     assert files.asked == 3
 
 
-def test_written_files_and_their_errors(tmp_path):
+def test_errors_of_files(tmp_path):
     path = tmp_path / "a.parquet"
-    tables = [pd.DataFrame({"a": [1.0]}, index=["x"]), pd.DataFrame({"a": [2.5]})]
-    Chunks(tables).to_parquet(path)
-    assert pd.read_parquet(path).to_dict("list") == {"a": [1.0, 2.5]}
-    with pytest.raises(ValueError, match="Chunk 1 does not have the columns and types"):
-        Chunks([pd.DataFrame({"a": [1]}), tables[1]]).to_parquet(path)
-    with pytest.raises(ValueError, match="no chunk to write"):
-        Chunks(lambda: iter([])).to_parquet(path)
+    pd.DataFrame({"a": [1.0, 2.5]}).to_parquet(path)
     with pytest.raises(ValueError, match="has no column 'bb'; it has"):
         Chunks.from_parquet(path, ["a", "bb"])
     (tmp_path / "c=1").mkdir()

@@ -64,16 +64,15 @@ def test_share_of_cells(mechanism, kind, X, proportion):
 @every_kind
 @pytest.mark.parametrize("X", [normal(), incomplete()], ids=["complete", "incomplete"])
 def test_share_of_cells_with_patterns(mechanism, kind, X):
-    chosen = {"patterns": PATTERNS, "frequencies": [3, 2, 5]}
-    hidden = masked(X, mechanism, 0.25, kind=kind, **chosen)
+    hidden = masked(X, mechanism, 0.25, kind=kind, patterns=PATTERNS.repeat([3, 2, 5], axis=0))
     assert hidden.sum() / (~np.isnan(X)).sum() == pytest.approx(0.25, abs=ERROR)
 
 
 @every_mechanism
 @every_kind
 def test_share_of_rows_and_frequencies_of_patterns(mechanism, kind):
-    chosen = {"patterns": PATTERNS, "frequencies": [3, 2, 5], "of": "rows"}
-    hidden = masked(normal(), mechanism, 0.8, kind=kind, **chosen)
+    patterns = PATTERNS.repeat([3, 2, 5], axis=0)
+    hidden = masked(normal(), mechanism, 0.8, kind=kind, patterns=patterns, of="rows")
     has_pattern = (hidden[:, None] == PATTERNS).all(-1)  # (N, P)
     assert (has_pattern.any(1) == hidden.any(1)).all()
     np.testing.assert_allclose(has_pattern.mean(0), [0.24, 0.16, 0.40], atol=ERROR)

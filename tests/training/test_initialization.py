@@ -106,7 +106,7 @@ def test_columns_of_another_kind_do_not_keep_factors():
 
 @pytest.mark.parametrize(
     "options",
-    [{"min_scale": 0.02}, {"min_scale": 0.9}, {"scale": 0.7}, {"scale": "column"}],
+    [{"min_scale": 0.02}, {"min_scale": 0.9}, {"scale": 0.7}],
     ids=str,
 )
 @pytest.mark.parametrize(("n_latents", "n_components"), [(2, 1), (3, 3)])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .initialization import LinearInitialization, LinearModel
+from .initialization import LinearInitialization, LinearModel, location_scale_initialization
 
 _N_NODES = 24  # of the quadrature over quantiles, for means without a formula
 
@@ -42,7 +42,7 @@ class ColumnDistribution(ABC):
     def icdf(self, u: Tensor) -> Tensor:
         """Return the u-quantiles: probabilities (*, D), or (D,) for all latents -> (*, D)."""
 
-    @property
+    @functools.cached_property
     def shape(self) -> torch.Size:
         """Shape of the batch, (*, D)."""
         return self.mean().shape
@@ -95,10 +95,10 @@ class DiscreteColumns(ColumnDistribution):
 
 
 class LocationScaleColumns(ColumnDistribution):
-    """Columns with a symmetric location-scale distribution, (*, D)."""
+    """Columns with a symmetric distribution, location and scale (*, D)."""
 
-    loc: Tensor
-    scale: Tensor
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        self.loc, self.scale, self.shape = loc, scale, loc.shape
 
     @abstractmethod
     def _standard_cdf(self, t: Tensor) -> Tensor:
@@ -107,11 +107,6 @@ class LocationScaleColumns(ColumnDistribution):
     @abstractmethod
     def _standard_icdf(self, p: Tensor) -> Tensor:
         """Return the quantiles for location 0 and scale 1."""
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.loc.shape
 
     @override
     def mean(self) -> Tensor:
@@ -249,10 +244,11 @@ class Likelihood(nn.Module, ABC):
         return x[..., : self.n_linear], observed[..., : self.n_linear]
 
     def linear_initialization(self, model: LinearModel) -> LinearInitialization:
-        """Return decoder outputs that approximate a linear model of the linearized values."""
-        bias = model.loadings.new_zeros(self.n_params)
-        weight = bias.new_zeros(self.n_params, model.loadings.shape[1])
-        return LinearInitialization(weight, bias, bias.bool(), bias.new_zeros(self.n_linear))
+        """Return decoder outputs that approximate a linear model of the linearized values.
+
+        By default the first outputs are locations and raw scales of the S linearized columns.
+        """
+        return location_scale_initialization(model, self.min_scale, self.n_params)
 
     @property
     def covers_all_columns(self) -> bool:

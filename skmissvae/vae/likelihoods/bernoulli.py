@@ -15,12 +15,7 @@ class BernoulliColumns(DiscreteColumns):
     """Bernoulli columns with logits (*, D)."""
 
     def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.logits.shape
+        self.logits, self.shape = logits, logits.shape
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
@@ -32,7 +27,7 @@ class BernoulliColumns(DiscreteColumns):
 
     @override
     def sample(self, noise: Noise) -> Tensor:
-        return (noise.uniform(*self.logits.shape) < self.mean()).to(self.logits.dtype)
+        return (noise.uniform(*self.shape) < self.mean()).to(self.logits.dtype)
 
     @override
     def cdf(self, x: Tensor) -> Tensor:
@@ -68,8 +63,7 @@ class CrossEntropyColumns(BernoulliColumns):
 
     @override
     def icdf(self, u: Tensor) -> Tensor:
-        mean = self.mean()
-        return mean.expand(torch.broadcast_shapes(mean.shape, u.shape))
+        return self.mean().expand(torch.broadcast_shapes(self.shape, u.shape))
 
 
 class BernoulliLikelihood(Likelihood):

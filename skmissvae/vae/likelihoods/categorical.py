@@ -38,11 +38,7 @@ class CategoricalColumns(DiscreteColumns):
 
     def __init__(self, logits: Tensor, class_of: Tensor, log_share: Tensor) -> None:
         self.log_p, self.class_of, self.log_share = logits.log_softmax(-1), class_of, log_share
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.log_p.shape[:-1]
+        self.shape = logits.shape[:-1]
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
@@ -109,36 +105,30 @@ class CategoricalLikelihood(Likelihood):
         n_classes = [len(frequency) for _, _, frequency in tables]
         n_levels, max_classes = max(map(len, counts), default=0), max(n_classes, default=0)
         # a column of C <= 20 classes has C - 1 contrasts, others have none
-        n_contrasted = [n if n <= MAX_CONTRASTED else 1 for n in n_classes]
+        n_contrasts = [n - 1 if n <= MAX_CONTRASTED else 0 for n in n_classes]
+        widest = max(n_contrasts, default=0)
         super().__init__(
             len(counts),
             n_params=sum(n_classes),
             n_inputs=sum(n_classes),
             n_expected=len(counts) * max_classes,
-            n_linear=sum(n_contrasted) - len(n_contrasted),
+            n_linear=sum(n_contrasts),
         )
-        self.n_classes = n_classes
         class_of = torch.zeros(len(tables), n_levels, dtype=torch.long)
         log_share = torch.full((len(tables), n_levels), -torch.inf)
         log_frequency = torch.full((len(tables), max_classes), -torch.inf)
         place = torch.zeros(len(tables), max_classes, dtype=torch.long)
+        contrasts = torch.zeros(self.n_params, widest)
         n_before = 0
         for d, (classes, shares, frequency) in enumerate(tables):
             class_of[d, : len(classes)] = torch.from_numpy(classes)
             log_share[d, : len(classes)] = torch.from_numpy(np.log(shares)).float()
             log_frequency[d, : len(frequency)] = torch.from_numpy(np.log(frequency)).float()
             place[d, : len(frequency)] = n_before + torch.arange(len(frequency))
+            if n := n_contrasts[d]:
+                contrasts[n_before : n_before + n + 1, :n] = _contrasts(frequency)
             n_before += len(frequency)
-        widest = max(n_contrasted, default=1) - 1
-        contrasts = torch.zeros(n_before, widest)
-        for d, (_, _, frequency) in enumerate(tables):
-            if n_contrasted[d] > 1:
-                contrasts[place[d, : n_contrasted[d]], : n_contrasted[d] - 1] = _contrasts(
-                    frequency
-                )
-        exists = (
-            torch.arange(widest) < torch.tensor(n_contrasted, dtype=torch.long).unsqueeze(-1) - 1
-        )
+        exists = torch.arange(widest) < torch.tensor(n_contrasts, dtype=torch.long).unsqueeze(-1)
         for name, value in (
             ("contrasts", contrasts),  # (P, widest)   of each class
             ("contrast_index", exists.flatten().nonzero().squeeze(-1)),  # (S,)   of D * widest

@@ -20,12 +20,7 @@ class ContinuousBernoulliColumns(ColumnDistribution):
     # and gradients are wrong for logits beyond about 16, which confident decoders reach
 
     def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.logits.shape
+        self.logits, self.shape = logits, logits.shape
 
     def _safe(self) -> tuple[Tensor, Tensor]:
         """Return where logits are small, and logits with small ones replaced by one."""

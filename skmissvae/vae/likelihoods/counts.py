@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from ..functional import softplus_above
 from .base import DiscreteColumns, Likelihood, log_logistic_interval, quadrature
-from .initialization import LinearInitialization, LinearModel, location_scale_initialization
 from .transformed import SinhArcsinh
 
 _MIN_PROBABILITY = 1e-6  # of quantiles, which are infinite at 0 and 1
@@ -51,11 +50,7 @@ class DiscretizedLogisticColumns(DiscreteColumns):
     ) -> None:
         self.loc, self.scale, self.transform = loc, scale * _UNIT_SCALE, transform
         self.step, self.low, self.origin = step, low, origin
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.loc.shape
+        self.shape = loc.shape
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
@@ -165,10 +160,6 @@ class DiscretizedLogisticLikelihood(Likelihood):
         for name, values in (("steps", steps), ("lows", lows), ("origins", origins)):
             self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32))
         self.transform = SinhArcsinh(len(steps), transforms)
-
-    @override
-    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
-        return location_scale_initialization(model, self.min_scale, self.n_params)
 
     @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

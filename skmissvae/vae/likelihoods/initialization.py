@@ -56,7 +56,8 @@ def location_scale_initialization(
     initialized.
     """
     S, L = model.loadings.shape
-    scale = floored_scale(model.variance.sqrt(), min_scale)
+    # softplus_above cannot return the floor itself
+    scale = (model.variance.sqrt() - min_scale).clamp_min(0.01) + min_scale
     weight = model.loadings.new_zeros(n_params, L)
     bias = weight.new_zeros(n_params)
     initialized = torch.arange(n_params, device=bias.device) < 2 * S
@@ -64,8 +65,3 @@ def location_scale_initialization(
     if n_params > S:
         bias[S : 2 * S] = raw_above(scale, min_scale)
     return LinearInitialization(weight, bias, initialized, scale**-2)
-
-
-def floored_scale(scale: Tensor, min_scale: float) -> Tensor:
-    """Return scales at least 0.01 above the floor, which ``softplus_above`` can return."""
-    return (scale - min_scale).clamp_min(0.01) + min_scale

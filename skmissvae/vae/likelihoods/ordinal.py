@@ -26,11 +26,7 @@ class CumulativeLogitColumns(DiscreteColumns):
 
     def __init__(self, loc: Tensor, scale: Tensor, thresholds: Tensor) -> None:
         self.loc, self.scale, self.thresholds = loc, scale, thresholds
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.loc.shape
+        self.shape = loc.shape
 
     def _cumulative(self) -> Tensor:
         """Return P(x < c) for c = 0, ..., C: (*, D, C + 1)."""

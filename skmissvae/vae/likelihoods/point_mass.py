@@ -30,11 +30,7 @@ class PointMassColumns(ColumnDistribution):
 
     def __init__(self, base: ColumnDistribution, logits: Tensor, locations: Tensor) -> None:
         self.base, self.logits, self.locations = base, logits, locations
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.logits.shape
+        self.shape = logits.shape
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
@@ -52,7 +48,7 @@ class PointMassColumns(ColumnDistribution):
     @override
     def sample(self, noise: Noise) -> Tensor:
         other = self.base.sample(noise)
-        at_location = noise.uniform(*self.logits.shape) < self.logits.sigmoid()
+        at_location = noise.uniform(*self.shape) < self.logits.sigmoid()
         return torch.where(at_location, self.locations, other)
 
     @override
@@ -70,7 +66,7 @@ class PointMassColumns(ColumnDistribution):
     @override
     def icdf(self, u: Tensor) -> Tensor:
         p = self.logits.sigmoid()
-        mass_below = (1 - p) * self.base.cdf(self.locations.expand(p.shape))
+        mass_below = (1 - p) * self.base.cdf(self.locations.expand(self.shape))
         below, above = u < mass_below, u > mass_below + p
         rest = torch.where(below, u, u - p) / (1 - p).clamp_min(1e-6)
         return torch.where(below | above, self.base.icdf(rest.clamp(0, 1)), self.locations)

@@ -30,11 +30,7 @@ class ProductColumns(ColumnDistribution):
         self, parts: Sequence[ColumnDistribution], columns: Sequence[Tensor], order: Tensor
     ) -> None:
         self.parts, self.columns, self.order = parts, columns, order
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return torch.Size([*self.parts[0].shape[:-1], len(self.order)])
+        self.shape = torch.Size([*parts[0].shape[:-1], len(order)])
 
     def join(self, values: list[Tensor]) -> Tensor:
         """Concatenate values of the parts in the order of the table."""
@@ -102,7 +98,6 @@ class ProductLikelihood(Likelihood):
         assert sorted(all_columns) == list(range(len(all_columns))), "each column once"
         self.parts = nn.ModuleList(parts)
         self.sizes = [part.n_params for part in parts]
-        self._places = [tuple(part) for part in columns]
         for i, part in enumerate(columns):
             index = torch.tensor(list(part), dtype=torch.long)
             self.register_buffer(f"columns_{i}", index, persistent=False)
@@ -116,17 +111,13 @@ class ProductLikelihood(Likelihood):
     @property
     def columns(self) -> list[Tensor]:
         """Indices of the columns of each part."""
-        return [getattr(self, f"columns_{i}") for i in range(len(self._places))]
+        return [getattr(self, f"columns_{i}") for i in range(len(self.parts))]
 
     @property
     @override
     def supports(self) -> list[Support]:
-        support: dict[int, Support] = {
-            place: kind
-            for places, part in zip(self._places, self.likelihoods, strict=True)
-            for place, kind in zip(places, part.supports, strict=True)
-        }
-        return [support[place] for place in range(self.n_columns)]
+        supports = [support for part in self.likelihoods for support in part.supports]
+        return [supports[i] for i in self.order.tolist()]
 
     @property
     @override
@@ -147,8 +138,8 @@ class ProductLikelihood(Likelihood):
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         pairs = zip(self.likelihoods, self.columns, strict=True)
         pieces = [part.linearize(x[..., c], observed[..., c]) for part, c in pairs]
-        values, count = (torch.cat(list(piece), -1) for piece in zip(*pieces, strict=True))
-        return values, count
+        values, is_observed = zip(*pieces, strict=True)
+        return torch.cat(values, -1), torch.cat(is_observed, -1)
 
     @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:

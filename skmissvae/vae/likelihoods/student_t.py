@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from scipy import special
@@ -13,7 +13,6 @@ from typing_extensions import override
 from ..._utils.random import Noise
 from ..functional import mixing_scale, softplus_above, student_t_log_prob
 from .base import Likelihood, LocationScaleColumns, finite
-from .initialization import LinearInitialization, LinearModel, location_scale_initialization
 
 
 class StudentTColumns(LocationScaleColumns):
@@ -24,7 +23,8 @@ class StudentTColumns(LocationScaleColumns):
     """
 
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
-        self.df, self.loc, self.scale = df, loc, scale
+        super().__init__(loc, scale)
+        self.df = df
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class StudentTColumns(LocationScaleColumns):
     @override
     def sample(self, noise: Noise) -> Tensor:
         mixing = mixing_scale(noise, self.df.expand_as(self.loc))
-        return self.loc + self.scale * mixing * noise.normal(*self.loc.shape)
+        return self.loc + self.scale * mixing * noise.normal(*self.shape)
 
     @override
     def truncated_mean(self, low: Tensor, high: Tensor, probability: Tensor) -> Tensor:
@@ -49,10 +49,8 @@ class StudentTColumns(LocationScaleColumns):
             return torch.where(bound.isinf(), 0.0, (1 + t.square() / self.df) * density)
 
         factor = self.df / (self.df - 1)
-        return (
-            self.loc
-            + self.scale * factor * (antiderivative(low) - antiderivative(high)) / probability
-        )
+        difference = antiderivative(low) - antiderivative(high)
+        return self.loc + self.scale * factor * difference / probability
 
     def _standard_cdf(self, t: Tensor) -> Tensor:
         return self._apply_scipy(special.stdtr, t)
@@ -66,7 +64,7 @@ class StudentTColumns(LocationScaleColumns):
 
 
 class StudentTLikelihood(Likelihood):
-    """Student-t columns, for tables with outliers.
+    """Student-t columns with learned degrees of freedom above 2, for tables with outliers.
 
     Parameters
     ----------
@@ -74,34 +72,14 @@ class StudentTLikelihood(Likelihood):
         Number of columns D.
     min_scale : float
         Floor of the scale, in standard deviations of the column.
-    df : {"column", "decoder"}
-        Degrees of freedom (above 2) as one parameter per column or as outputs of the decoder.
     """
 
-    def __init__(
-        self,
-        n_columns: int,
-        min_scale: float = 0.01,
-        df: Literal["column", "decoder"] = "column",
-    ) -> None:
-        n_params = (3 if df == "decoder" else 2) * n_columns
-        super().__init__(n_columns, min_scale, n_params=n_params, n_linear=n_columns)
-        if df not in ("column", "decoder"):
-            raise ValueError(
-                f"df of a StudentTLikelihood must be 'column' or 'decoder'; got {df!r}."
-            )
-        self.df = df
-        if df == "column":
-            self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
-
-    @override
-    def linear_initialization(self, model: LinearModel) -> LinearInitialization:
-        return location_scale_initialization(model, self.min_scale, self.n_params)
+    def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
+        super().__init__(n_columns, min_scale, n_params=2 * n_columns, n_linear=n_columns)
+        self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
 
     @override
     def forward(self, params: Tensor) -> StudentTColumns:
-        n_outputs = 3 if self.df == "decoder" else 2
-        loc, raw_scale, *rest = params.unflatten(-1, (n_outputs, self.n_columns)).unbind(-2)
-        raw_df = rest[0] if rest else self.raw_df
+        loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
         scale = softplus_above(raw_scale, self.min_scale)
-        return StudentTColumns(softplus_above(raw_df, 2), loc, scale)
+        return StudentTColumns(softplus_above(self.raw_df, 2), loc, scale)

@@ -93,7 +93,7 @@ class TransformedColumns(ColumnDistribution):
     """
 
     def __init__(self, base: ColumnDistribution, transform: SinhArcsinh) -> None:
-        self.base, self.transform = base, transform
+        self.base, self.transform, self.shape = base, transform, base.shape
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
@@ -102,11 +102,6 @@ class TransformedColumns(ColumnDistribution):
     @override
     def mean(self) -> Tensor:
         return mean_by_quadrature(self, self.base.mean())
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self.base.shape
 
     @override
     def sample(self, noise: Noise) -> Tensor:

@@ -37,11 +37,7 @@ class TruncatedColumns(ColumnDistribution):
             self._probability < _MIN_PROBABILITY, 0.0, self._probability
         )
         self._unbounded = self._probability >= 1
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return self._probability.shape
+        self.shape = self._probability.shape
 
     def log_normalizer(self) -> Tensor:
         """Return log P(low <= x_d <= high | z), (*, D)."""
