@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,6 @@ from ..tables.columns import Column, Mask, to_objects
 from ..tables.dataframes import columns_and_names
 from ..tables.schema import MODELLED_ROLES
 from .plotting import BLUE, PALE, check_fitted, despine, get_grid_of_axes, import_pyplot, line_style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MAX_LABEL = 12  # characters of a category's label
 _MAX_HORIZONTAL = 24  # characters of all labels of an axis, above which they are rotated
@@ -75,9 +71,6 @@ class ImputedDensityDisplay:
     >>> display.imputed["x1"].shape
     (5, 17)
     """
-
-    axes_: NDArray[Any]
-    figure_: Figure
 
     def __init__(
         self,
@@ -231,7 +224,7 @@ def _to_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _draw_densities(
-    ax: Axes,
+    ax: Any,
     observed: NDArray[Any],
     imputed: NDArray[Any],
     kwargs: Mapping[str, Any],
@@ -267,7 +260,7 @@ def _density(
 
 
 def _draw_shares(
-    ax: Axes,
+    ax: Any,
     observed: NDArray[Any],
     imputed: NDArray[Any],
     categories: Sequence[Any],
