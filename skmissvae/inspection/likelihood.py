@@ -13,6 +13,7 @@ from torch import Tensor
 from .._utils.runtime import inference
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
+from ..inference.conditional import ConditionalModel
 from ..vae.likelihoods.normal import NormalColumns
 from ..vae.vae import VAE
 
@@ -205,11 +206,13 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     """
     check_minimum(1, n_draws=n_draws)
     with_draws = copy.copy(estimator).set_params(n_importance_draws=n_draws)
-    rows = with_draws._rows(X)[2]
-    scores, ess = with_draws._evidence(rows)
-    empty = ~rows.observed.any(1)
-    scores[empty], ess[empty] = 0.0, n_draws
-    scores = scores - with_draws._table.log_units(rows)
+    evidence, rows = ConditionalModel.evidence, estimator.encode_rows(X)
+    result = with_draws.map_rows(X, evidence, batched=True, runs_chains=False)
+    # without an observed cell the density is exactly one
+    has_evidence = rows.observed.any(1)
+    log_evidence = np.where(has_evidence, result.log_evidence, 0.0)
+    scores = log_evidence - estimator.schema_.log_units(rows)
+    ess = np.where(has_evidence, result.ess, n_draws)
     errors = np.sqrt(np.maximum(1 / ess - 1 / n_draws, 0.0))
     std = scores.std(ddof=1) if len(scores) > 1 else math.nan
     return LogLikelihood(float(scores.mean()), float(std / math.sqrt(len(scores))), scores, errors)

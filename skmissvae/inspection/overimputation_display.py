@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import pandas as pd
 
+from ..tables.column_selection import list_names
 from .plotting import BLUE, GREY, RED, despine, get_axes, line_style
-from .text import list_names
 
 
 class OverimputationDisplay:
