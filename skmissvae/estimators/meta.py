@@ -23,11 +23,12 @@ from sklearn.utils.validation import (
 from typing_extensions import override
 
 from .._utils.runtime import unchanged_on_error
-from .._utils.validation import integer
+from .._utils.validation import check_fields, integer
+from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
-from .distinct_rows import row_digests, take_rows
+from .distinct_rows import row_digests
 from .imputers import MissSIWAEImputer
-from .repeated_imputer import RepeatedImputer, is_stochastic
+from .repeated_imputer import RepeatedImputer, can_impute_repeatedly
 
 T = TypeVar("T", bound=type)
 
@@ -161,7 +162,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             tables = self.imputer_.impute(X, self.n_imputations, random_state=fit_seed)
             # a table is computed only when a worker is free
             self.estimators_ = Parallel(n_jobs=self.n_jobs, pre_dispatch="n_jobs")(
-                delayed(_fit_member)(member, table, y, params)
+                delayed(member.fit)(table, y, **params)
                 for member, table in zip(members, tables, strict=True)
             )
         return self
@@ -192,7 +193,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
         impute = self.imputer_.impute
         takes_ids = "row_ids" in inspect.signature(impute).parameters
         options = {"row_ids": row_ids} if takes_ids else {}
-        rows = take_rows(X, source, first)
+        rows = take_rows(X if is_table(X) else np.asarray(X, source.dtype), first)
         tables = impute(rows, len(self.estimators_), random_state=self._seed, **options)
         pairs = zip(self.estimators_, tables, strict=True)
         return np.stack([self._predict_member(member, table)[inverse] for member, table in pairs])
@@ -214,17 +215,8 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             raise TypeError(
                 f"Parameter 'estimator' of {name} must be a {self._kind}; got {self.estimator!r}."
             )
-        requirement = integer(1)(self.n_imputations)
-        if requirement is not None:
-            raise ValueError(
-                f"Parameter 'n_imputations' of {name} must be {requirement}; got "
-                f"{self.n_imputations!r}."
-            )
-        if isinstance(self.imputer, type) or not (
-            self.imputer is None
-            or hasattr(self.imputer, "impute")
-            or (hasattr(self.imputer, "random_state") and is_stochastic(self.imputer))
-        ):
+        check_fields(self, n_imputations=integer(1))
+        if self.imputer is not None and not can_impute_repeatedly(self.imputer):
             raise TypeError(
                 f"Parameter 'imputer' of {name} must support multiple imputation, by a method "
                 "'impute' (MissSIWAEImputer()) or by random draws with a parameter 'random_state' "
@@ -246,10 +238,6 @@ def _clone_with_seeds(estimator: Any, random_state: np.random.RandomState) -> An
         if value is None and (name == "random_state" or name.endswith("__random_state"))
     ]
     return clone(estimator).set_params(**{name: random_state.randint(2**31 - 1) for name in unset})
-
-
-def _fit_member(member: Any, table: Any, y: np.ndarray, params: dict[str, Any]) -> Any:
-    return member.fit(table, y, **params)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
@@ -344,8 +332,7 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
         ndarray of shape (n_samples,)
             Predicted classes.
         """
-        best = _mean(self.predict_all(X)).argmax(axis=1)
-        return self.classes_[best]
+        return self.classes_[_mean(self.predict_all(X)).argmax(axis=1)]
 
     @override
     def _check_y(self, y: Any) -> np.ndarray:

@@ -40,16 +40,10 @@ _BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
 _BYTES_PER_OUTPUT = 160  # of an output of the decoder for a draw, with transforms
 
 
-class _BatchLimits(NamedTuple):
-    """The largest batch."""
-
-    n_draws: int  # in total
-    n_rows: int
-
-
-# With more than 128 draws a single row occupies a processor, and a batch for a single row takes no
-# longer than a row of 1,000 draws. A GPU needs more work at a time.
-_CPU_LIMITS, _GPU_LIMITS = _BatchLimits(2**12, 2**7), _BatchLimits(2**16, 2**12)
+# Draws in total and rows of the largest batch. With more than 128 draws a single row occupies a
+# processor, and a batch for a single row takes no longer than a row of 1,000 draws. A GPU needs
+# more work at a time.
+_CPU_LIMITS, _GPU_LIMITS = (2**12, 2**7), (2**16, 2**12)
 
 #: Returns the noise of rows, given their positions and the device.
 RowNoise = Callable[[Sequence[int], torch.device], Noise]
@@ -252,11 +246,11 @@ def _batch_size(model: ConditionalModel, device: torch.device, runs_chains: bool
     always_runs_chains = model.sampler is not None and not model.chains_for_low_ess
     if model.n_draws > BLOCK or (runs_chains and always_runs_chains):
         return 0
-    limits = _CPU_LIMITS if device.type == "cpu" else _GPU_LIMITS
-    n_draws = min(_n_draws_in_memory(model.vae, 1 if model.bounds is None else 2), limits.n_draws)
+    max_draws, max_rows = _CPU_LIMITS if device.type == "cpu" else _GPU_LIMITS
+    n_draws = min(_n_draws_in_memory(model.vae, 1 if model.bounds is None else 2), max_draws)
     # each row has matrices of its factor-analysis posterior
     n_matrices = _working_memory() // (_BYTES_PER_ENTRY * (model.vae.prior.n_latents + 8) ** 2)
-    n_rows = min(n_draws // model.n_draws, n_matrices, limits.n_rows)
+    n_rows = min(n_draws // model.n_draws, n_matrices, max_rows)
     # the rest of a tensor beyond the vector width is computed by other code with other last bits
     return n_rows // _VECTOR_WIDTH * _VECTOR_WIDTH
 
