@@ -22,9 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
 from common import fit_by_passes, markdown, mean_and_spread, pyplot, run_grid, versions
 from images import SHAPE, mnist, omniglot
-from masks import hide_quadrants
 
-from skmissvae import VAEDensityEstimator
+from skmissvae import VAEDensityEstimator, make_missing
 from skmissvae.inspection import log_likelihood
 
 #: Figure 4: medians over five seeds, 1,000 importance draws, read off the plot.
@@ -114,7 +113,7 @@ def run(
 ) -> dict[str, Any]:
     """Fit a model and measure it."""
     train, test = binarised(images, rows, n_test, seed)
-    incomplete = hide_quadrants(train, 0.5, SHAPE, seed)
+    incomplete = make_missing(train, "quadrants", 0.5, image_shape=SHAPE, random_state=seed)
     full = epochs > 100
     density = estimator(method, latents, epochs, seed, full=full)
     checkpoint = Path(__file__).with_name(f"quadrants_{images}_{method}_{latents}_{seed}.ckpt")

@@ -116,8 +116,10 @@ class ImportanceSampler:
             low_ess = bool(needs_adaptation(effective_sample_size_of(w), sizes[0]))
             self.adapted = self.adapt == "always" or low_ess
             if self.adapted:
-                options = self.n, self.noise, self.n_decoded
-                proposal = adapt_proposal(vae, self.x, self.observed, q, z, log_ratio, *options)
+                rows = vae, self.x, self.observed
+                proposal = adapt_proposal(
+                    *rows, q, z, log_ratio, self.n, self.noise, self.n_decoded
+                )
                 parts = self._draw_block(sizes[0], proposal)
                 first = self._score(*parts[0])
         yield first

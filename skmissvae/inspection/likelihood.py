@@ -206,13 +206,11 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     """
     check_minimum(1, n_draws=n_draws)
     with_draws = copy.copy(estimator).set_params(n_importance_draws=n_draws)
-    evidence, rows = ConditionalModel.evidence, estimator.encode_rows(X)
-    result = with_draws.map_rows(X, evidence, batched=True, runs_chains=False)
-    # without an observed cell the density is exactly one
-    has_evidence = rows.observed.any(1)
-    log_evidence = np.where(has_evidence, result.log_evidence, 0.0)
-    scores = log_evidence - estimator.schema_.log_units(rows)
-    ess = np.where(has_evidence, result.ess, n_draws)
+    rows = with_draws.encode_rows(X)
+    result = with_draws.map_rows(X, ConditionalModel.evidence)
+    is_empty = ~rows.observed.any(1)
+    scores = np.where(is_empty, 0.0, result.log_evidence) - with_draws.schema_.log_units(rows)
+    ess = np.where(is_empty, n_draws, result.ess)
     errors = np.sqrt(np.maximum(1 / ess - 1 / n_draws, 0.0))
     std = scores.std(ddof=1) if len(scores) > 1 else math.nan
     return LogLikelihood(float(scores.mean()), float(std / math.sqrt(len(scores))), scores, errors)

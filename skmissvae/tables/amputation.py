@@ -11,14 +11,19 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from .dataframes import columns_and_names, hide_cells
-from .image_masks import IMAGE_MASKS, draw_image_masks
+from .image_masks import IMAGE_MASKS, MASK_SIZES, draw_image_masks
 from .missingness import observed_mask
 from .missingness_mechanisms import LOG_ODDS, Patterns, column_scores, draw_cells, draw_patterns
 
 _TABLE_MECHANISMS = ("mcar", "mar", "mnar")
 
 
-_DEFAULT_PROPORTIONS = dict.fromkeys(_TABLE_MECHANISMS, 0.3) | {"pixels": 0.5, "squares": 0.25}
+_DEFAULT_PROPORTIONS = dict.fromkeys(_TABLE_MECHANISMS, 0.3) | {
+    "pixels": 0.5,
+    "squares": 0.25,
+    "quadrants": 0.5,
+    "halves": 0.5,
+}
 
 
 def make_missing(
@@ -60,12 +65,14 @@ def make_missing(
     single value or of other types do not count. If the score is constant, all rows have the same
     probability.
 
-    Two mechanisms hide parts of images, independent of all values. A row holds
+    Four mechanisms hide parts of images, independent of all values. A row holds
     ``channels * height * width`` cells in C order, and all channels have the same mask:
 
     - "pixels": independent pixels;
     - "squares": a square at a random position, whose side is one of the two integers next to the
-      exact one.
+      exact one;
+    - "quadrants": one, two or three of the four quadrants;
+    - "halves": the upper, lower, left or right half.
 
     A row can lose all of its cells, except by "mar" in a complete table.
 
@@ -73,11 +80,12 @@ def make_missing(
     ----------
     X : data frame or array-like of shape (n_samples, n_features)
         A table, which may have missing cells, marked NaN or null. It is not changed.
-    mechanism : {"mcar", "mar", "mnar", "pixels", "squares"}, default="mcar"
+    mechanism : {"mcar", "mar", "mnar", "pixels", "squares", "quadrants", "halves"}, default="mcar"
         Missingness mechanism.
     proportion : float, default=None
         Expected share, from 0 to 1, of the observed cells, or of the rows (``of``); for images, of
-        the pixels. None is 0.3, for "pixels" 0.5, and for "squares" 0.25.
+        the pixels. None is 0.3, but for "pixels" 0.5, "squares" 0.25, "quadrants" 0.5 (also
+        possible are 0.25 and 0.75) and "halves" 0.5 (the only possible value).
     of : {"cells", "rows"}, default="cells"
         Whether ``proportion`` is a share of the observed cells, or of the rows, each of which then
         gets one of the patterns.
@@ -182,6 +190,11 @@ def _checked_proportion(mechanism: str, proportion: Any) -> float:
     is_number = isinstance(proportion, Real) and not isinstance(proportion, bool)
     if not is_number or not 0 <= proportion <= 1:
         raise ValueError(f"proportion must be a number from 0 to 1, or None; got {proportion!r}.")
+    if mechanism in MASK_SIZES and proportion not in MASK_SIZES[mechanism]:
+        raise ValueError(
+            f"proportion must be {' or '.join(map(str, MASK_SIZES[mechanism]))} for "
+            f"mechanism={mechanism!r}; got {proportion!r}."
+        )
     return float(proportion)
 
 

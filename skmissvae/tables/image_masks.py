@@ -1,4 +1,4 @@
-"""Missing parts of images: pixels and squares."""
+"""Missing parts of images: pixels, squares, quadrants and halves."""
 
 from __future__ import annotations
 
@@ -36,11 +36,36 @@ def _squares(
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
+def _quadrants(
+    rng: np.random.RandomState, n: int, height: int, width: int, proportion: float
+) -> Mask:
+    is_hidden = rng.uniform(size=(n, 4)).argsort(1) < 4 * proportion
+    lower, right = _sides(height, width)
+    return is_hidden[:, 2 * lower + right]
+
+
+def _halves(rng: np.random.RandomState, n: int, height: int, width: int, proportion: float) -> Mask:
+    lower, right = _sides(height, width)
+    return np.stack([~lower, lower, ~right, right])[rng.randint(4, size=n)]
+
+
+def _sides(height: int, width: int) -> tuple[Mask, Mask]:
+    """Return which pixels are in the lower half, and which in the right half: (H, W) each."""
+    row, column = np.indices((height, width))
+    return row >= height // 2, column >= width // 2
+
+
 #: Functions of a random state, a number of images, height, width and proportion: (N, H, W).
 IMAGE_MASKS: dict[str, Callable[[np.random.RandomState, int, int, int, float], Mask]] = {
     "pixels": _pixels,
     "squares": _squares,
+    "quadrants": _quadrants,
+    "halves": _halves,
 }
+
+
+#: Proportions of masks that have fixed sizes.
+MASK_SIZES = {"quadrants": (0.25, 0.5, 0.75), "halves": (0.5,)}
 
 
 def draw_image_masks(

@@ -12,7 +12,7 @@ from skmissvae.tables import make_missing, missing_patterns
 TABLES = ["mcar", "mar", "mnar"]
 
 
-IMAGES = {"pixels": 0.5, "squares": 0.25}
+IMAGES = {"pixels": 0.5, "squares": 0.25, "quadrants": 0.5, "halves": 0.5}
 
 
 N = 20_000
@@ -179,7 +179,8 @@ def test_the_same_seed_hides_the_same_cells_in_any_container(mechanism, patterns
 @pytest.mark.parametrize("shape", [(8, 8), (7, 10), (3, 9, 5)])
 def test_images_have_the_same_mask_in_all_channels(mechanism, shape):
     X = np.ones((5000, np.prod(shape)))
-    for proportion in (0.1, 0.33, 0.5):
+    shares = {"quadrants": [0.25, 0.5, 0.75], "halves": [0.5]}.get(mechanism, [0.1, 0.33, 0.5])
+    for proportion in shares:
         hidden = masked(X, mechanism, proportion, image_shape=shape)
         assert hidden.mean() == pytest.approx(proportion, abs=0.015)
         images = hidden.reshape(-1, *shape)
@@ -217,10 +218,27 @@ def test_squares_lie_anywhere():
     assert masked(np.ones((9, 70)), "squares", 49 / 70, image_shape=(10, 7)).sum() == 9 * 49
 
 
+def test_quadrants_and_halves_are_exact():
+    lower, right = np.indices((5, 4)) >= np.array([2, 2])[:, None, None]
+    quadrants = [~lower & ~right, ~lower & right, lower & ~right, lower & right]
+    X, shape = np.ones((4000, 20)), (5, 4)
+    for n in (1, 2, 3):
+        images = masked(X, "quadrants", n / 4, image_shape=shape).reshape(-1, *shape)
+        chosen = np.column_stack([images[:, quadrant].all(1) for quadrant in quadrants])
+        touched = np.column_stack([images[:, quadrant].any(1) for quadrant in quadrants])
+        np.testing.assert_array_equal(chosen, touched)
+        assert (chosen.sum(1) == n).all()
+        np.testing.assert_allclose(chosen.mean(0), n / 4, atol=0.04)
+    images = masked(X, "halves", image_shape=shape).reshape(-1, *shape)
+    found = [(images == half).all((1, 2)) for half in (lower, ~lower, right, ~right)]
+    assert np.any(found, axis=0).all()
+    np.testing.assert_allclose(np.mean(found, axis=1), 0.25, atol=0.04)
+
+
 @pytest.mark.parametrize(
     ("error", "parameters"),
     [
-        ("mechanism must be one of 'mcar', .* 'squares'; got 'MAR'", {"mechanism": "MAR"}),
+        ("mechanism must be one of 'mcar', .* 'halves'; got 'MAR'", {"mechanism": "MAR"}),
         ("proportion must be a number from 0 to 1, or None; got 30", {"proportion": 30}),
         ("proportion must be .* got nan", {"proportion": np.nan}),
         ("proportion must be .* got '0.3'", {"proportion": "0.3"}),
@@ -276,11 +294,19 @@ def test_squares_lie_anywhere():
         ),
         (
             "image_shape=.2, 3. has 6 cells, but X has 4 columns",
-            {"mechanism": "squares", "image_shape": (2, 3)},
+            {"mechanism": "halves", "image_shape": (2, 3)},
         ),
-        ("image_shape must be .height", {"mechanism": "squares", "image_shape": 4}),
-        ("image_shape must be .height", {"mechanism": "squares", "image_shape": (2.0, 2.0)}),
-        ("image_shape must be .height", {"mechanism": "squares", "image_shape": (-2, -2)}),
+        ("image_shape must be .height", {"mechanism": "halves", "image_shape": 4}),
+        ("image_shape must be .height", {"mechanism": "halves", "image_shape": (2.0, 2.0)}),
+        ("image_shape must be .height", {"mechanism": "halves", "image_shape": (-2, -2)}),
+        (
+            "proportion must be 0.25 or 0.5 or 0.75 for mechanism='quadrants'; got 0.3",
+            {"mechanism": "quadrants", "image_shape": (2, 2), "proportion": 0.3},
+        ),
+        (
+            "proportion must be 0.5 for mechanism='halves'; got 0.25",
+            {"mechanism": "halves", "image_shape": (2, 2), "proportion": 0.25},
+        ),
         (
             "=0.5 is too high: no square has 2 pixels in an image of height 1 and width 4",
             {"mechanism": "squares", "image_shape": (1, 4), "proportion": 0.5},
