@@ -215,9 +215,7 @@ class LatentDisplay:
         ax.autoscale_view()
         if handles:
             handles += [
-                Line2D(
-                    [], [], color=GREY, marker=".", ls="none", label="posterior means of all rows"
-                ),
+                Line2D([], [], color=GREY, marker=".", ls="none", label="posterior means of rows"),
                 Patch(color=GREY, alpha=0.5, label="exact p(z | observed), 90% and 50%"),
                 Line2D([], [], color=GREY, label="approximate q(z | observed)"),
             ]

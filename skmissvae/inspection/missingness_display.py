@@ -144,9 +144,8 @@ class MissingnessDisplay:
         rows.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
         color = self.mesh_.get_cmap()(1.0)
         bars = columns.bar(positions, self.missing_share, 0.75, color=color)
-        columns.text(
-            0.82 / 0.8, 0.5, "missing", transform=columns.transAxes, va="center", color=color
-        )
+        place = {"transform": columns.transAxes, "va": "center"}
+        columns.text(0.82 / 0.8, 0.5, "missing", color=color, **place)
         columns.tick_params(bottom=False, labelbottom=False)
         if n_columns <= _MAX_LABELLED:
             columns.bar_label(bars, fmt="{:.0%}", padding=1, fontsize="small")

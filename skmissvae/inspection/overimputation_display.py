@@ -93,8 +93,7 @@ class OverimputationDisplay:
             cells = self.cells[self.cells["covered"] == covered]
             level = f"{100 * self.report.level:g}%"
             label = f"{name} the {level} interval: {len(cells) / len(self.cells):.0%}"
-            defaults = {"color": color, "marker": "o", "markersize": 2.5, "linestyle": "none"}
-            style = line_style(kwargs, **defaults)
+            style = line_style(kwargs, color=color, marker="o", markersize=2.5, linestyle="none")
             self.points_ += ax.plot(cells["truth"], cells["mean"], **{**style, "label": label})
             ends = cells["truth"], cells["low"], cells["high"]
             lines = ax.vlines(*ends, colors=style["color"], linewidth=0.6, alpha=alpha)
