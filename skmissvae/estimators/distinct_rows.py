@@ -1,4 +1,4 @@
-"""Digests of the rows of a table, and selection of rows, in any container."""
+"""Digests of the rows of a table, in any container."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from hashlib import blake2b
 from numbers import Real
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 
 from ..tables.columns import Column, is_missing, to_objects
-from ..tables.input_table import InputTable
 
 
 def row_digests(columns: Sequence[Column]) -> np.ndarray:
@@ -28,10 +26,3 @@ def row_digests(columns: Sequence[Column]) -> np.ndarray:
 def _normalise(cell: Any) -> Any:
     """Return numbers as floats: whether a cell is 1, 1.0 or True depends on the column's type."""
     return float(cell) if isinstance(cell, Real) and float(cell) == cell else cell
-
-
-def take_rows(X: Any, source: InputTable, positions: np.ndarray) -> Any:
-    """Return rows of a table in the same container."""
-    if source.dtype is None and source.frame is not None:
-        return nw.to_native(source.frame[positions.tolist()])
-    return np.asarray(X, source.dtype)[positions]

@@ -23,75 +23,70 @@ from sklearn.utils.validation import (
 from typing_extensions import override
 
 from .._utils.runtime import unchanged_on_error
-from .._utils.validation import integer
+from .._utils.validation import check_fields, integer
+from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
-from .distinct_rows import row_digests, take_rows
+from .distinct_rows import row_digests
 from .imputers import MissSIWAEImputer
-from .repeated_imputer import RepeatedImputer, is_stochastic
+from .repeated_imputer import RepeatedImputer, can_impute_repeatedly
 
 T = TypeVar("T", bound=type)
 
 
-_PARAMETERS = """\
-estimator : estimator
-    The estimator of the outcome. A clone of it, called member, is fitted to each completed table.
-    It may be a Pipeline with the steps that follow imputation, such as encoders.
-imputer : imputer or None, default=None
-    The imputer, of which a clone is fitted; None uses ``MissSIWAEImputer()``. It must have a method
-    ``impute(X, n_imputations, random_state=...)``, or draw imputations according to a parameter
-    ``random_state``, such as ``IterativeImputer(sample_posterior=True)``; in the second case
-    ``n_imputations`` clones with different random states are fitted.
-n_imputations : int, default=5
-    Number of completed tables and of members.
-n_jobs : int or None, default=None
-    Number of members to fit in parallel, as in joblib.
-random_state : int, RandomState instance or None, default=None
-    Seed of the imputations, and of each ``random_state`` of ``imputer`` and ``estimator`` that is
-    None."""
-
-_ATTRIBUTES = """\
-imputer_ : imputer
-    The fitted imputer. For an imputer without ``impute`` its fitted clones are in
-    ``imputer_.clones``.
-estimators_ : list of estimator
-    The members.
-n_features_in_ : int
-    Number of columns seen during fit.
-feature_names_in_ : ndarray of shape (n_features_in_,)
-    Names of columns seen during fit. Defined only if ``X`` has names that are all strings."""
-
-_NOTES = """\
-Notes
------
-The imputer is fitted to ``X`` without the outcome, because new rows have no outcome: imputations
-that use it at fit would have a different distribution than those of new rows [2]_. For inference
-on coefficients or effects the opposite holds: the imputation model must include the outcome,
-otherwise associations with it are biased towards zero [3]_. Then impute a table that contains ``y``
-as a column, fit a model to each imputation, and pool the models (``pool_models``).
-
-With imputers of this package the imputations of a new row depend only on its cells and on the fit,
-not on other rows or on its position.
-
-References
-----------
-.. [1] Josse, Chen, Prost, Varoquaux and Scornet (2024). On the consistency of supervised
-   learning with missing values. Statistical Papers 65.
-.. [2] Sperrin, Martin, Sisk and Peek (2020). Missing data should be handled differently for
-   prediction than for description or causal explanation. Journal of Clinical Epidemiology 125.
-.. [3] Moons, Donders, Stijnen and Harrell (2006). Using the outcome for imputation of missing
-   predictor values was preferred. Journal of Clinical Epidemiology 59."""
-
-
-def _documented(cls: T) -> T:
-    """Insert the parts of the docstring that both classes share."""
-    doc = inspect.cleandoc(cls.__doc__ or "").replace("{parameters}", _PARAMETERS)
-    doc = doc.replace("{attributes}", _ATTRIBUTES).replace("{notes}", _NOTES)
-    cls.__doc__ = doc + "\n"
-    return cls
-
-
 class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
-    """Base class: one member for each of several completed tables."""
+    """Base class: one member for each of several completed tables.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator of the outcome. A clone of it, called member, is fitted to each completed
+        table. It may be a Pipeline with the steps that follow imputation, such as encoders.
+    imputer : imputer or None, default=None
+        The imputer, of which a clone is fitted; None uses ``MissSIWAEImputer()``. It must have a
+        method ``impute(X, n_imputations, random_state=...)``, or draw imputations according to a
+        parameter ``random_state``, such as ``IterativeImputer(sample_posterior=True)``; in the
+        second case ``n_imputations`` clones with different random states are fitted.
+    n_imputations : int, default=5
+        Number of completed tables and of members.
+    n_jobs : int or None, default=None
+        Number of members to fit in parallel, as in joblib.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the imputations, and of each ``random_state`` of ``imputer`` and ``estimator`` that
+        is None.
+
+    Attributes
+    ----------
+    imputer_ : imputer
+        The fitted imputer. For an imputer without ``impute`` its fitted clones are in
+        ``imputer_.clones``.
+    estimators_ : list of estimator
+        The members.
+    n_features_in_ : int
+        Number of columns seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of columns seen during fit. Defined only if ``X`` has names that are all strings.
+
+    Notes
+    -----
+    The imputer is fitted to ``X`` without the outcome, because new rows have no outcome:
+    imputations that use it at fit would have a different distribution than those of new rows [2]_.
+    For inference on coefficients or effects the opposite holds: the imputation model must include
+    the outcome, otherwise associations with it are biased towards zero [3]_. Then impute a table
+    that contains ``y`` as a column, fit a model to each imputation, and pool the models
+    (``pool_models``).
+
+    With imputers of this package the imputations of a new row depend only on its cells and on the
+    fit, not on other rows or on its position.
+
+    References
+    ----------
+    .. [1] Josse, Chen, Prost, Varoquaux and Scornet (2024). On the consistency of supervised
+       learning with missing values. Statistical Papers 65.
+    .. [2] Sperrin, Martin, Sisk and Peek (2020). Missing data should be handled differently for
+       prediction than for description or causal explanation. Journal of Clinical Epidemiology 125.
+    .. [3] Moons, Donders, Stijnen and Harrell (2006). Using the outcome for imputation of missing
+       predictor values was preferred. Journal of Clinical Epidemiology 59.
+    """
 
     _kind: ClassVar[Literal["classifier", "regressor"]]
 
@@ -161,7 +156,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             tables = self.imputer_.impute(X, self.n_imputations, random_state=fit_seed)
             # a table is computed only when a worker is free
             self.estimators_ = Parallel(n_jobs=self.n_jobs, pre_dispatch="n_jobs")(
-                delayed(_fit_member)(member, table, y, params)
+                delayed(member.fit)(table, y, **params)
                 for member, table in zip(members, tables, strict=True)
             )
         return self
@@ -192,7 +187,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
         impute = self.imputer_.impute
         takes_ids = "row_ids" in inspect.signature(impute).parameters
         options = {"row_ids": row_ids} if takes_ids else {}
-        rows = take_rows(X, source, first)
+        rows = take_rows(X if is_table(X) else np.asarray(X, source.dtype), first)
         tables = impute(rows, len(self.estimators_), random_state=self._seed, **options)
         pairs = zip(self.estimators_, tables, strict=True)
         return np.stack([self._predict_member(member, table)[inverse] for member, table in pairs])
@@ -214,17 +209,8 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             raise TypeError(
                 f"Parameter 'estimator' of {name} must be a {self._kind}; got {self.estimator!r}."
             )
-        requirement = integer(1)(self.n_imputations)
-        if requirement is not None:
-            raise ValueError(
-                f"Parameter 'n_imputations' of {name} must be {requirement}; got "
-                f"{self.n_imputations!r}."
-            )
-        if isinstance(self.imputer, type) or not (
-            self.imputer is None
-            or hasattr(self.imputer, "impute")
-            or (hasattr(self.imputer, "random_state") and is_stochastic(self.imputer))
-        ):
+        check_fields(self, n_imputations=integer(1))
+        if self.imputer is not None and not can_impute_repeatedly(self.imputer):
             raise TypeError(
                 f"Parameter 'imputer' of {name} must support multiple imputation, by a method "
                 "'impute' (MissSIWAEImputer()) or by random draws with a parameter 'random_state' "
@@ -248,10 +234,6 @@ def _clone_with_seeds(estimator: Any, random_state: np.random.RandomState) -> An
     return clone(estimator).set_params(**{name: random_state.randint(2**31 - 1) for name in unset})
 
 
-def _fit_member(member: Any, table: Any, y: np.ndarray, params: dict[str, Any]) -> Any:
-    return member.fit(table, y, **params)
-
-
 def _mean(values: np.ndarray) -> np.ndarray:
     """Return the mean over the first axis, with a summation order that does not depend on rows."""
     return sum(values) / len(values)
@@ -259,6 +241,17 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _has_probabilities(self: _MultipleImputation) -> bool:
     return hasattr(getattr(self, "estimators_", [self.estimator])[0], "predict_proba")
+
+
+def _documented(cls: T) -> T:
+    """Insert the sections of the base class's docstring that both classes share."""
+    sections = inspect.cleandoc(_MultipleImputation.__doc__ or "").split("\n\nAttributes\n")
+    parameters = sections[0].split("----------\n")[1]
+    attributes, notes = sections[1].removeprefix("----------\n").split("\n\nNotes")
+    doc = inspect.cleandoc(cls.__doc__ or "").replace("{parameters}", parameters)
+    doc = doc.replace("{attributes}", attributes).replace("{notes}", f"Notes{notes}")
+    cls.__doc__ = doc + "\n"
+    return cls
 
 
 @_documented
@@ -344,8 +337,7 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
         ndarray of shape (n_samples,)
             Predicted classes.
         """
-        best = _mean(self.predict_all(X)).argmax(axis=1)
-        return self.classes_[best]
+        return self.classes_[_mean(self.predict_all(X)).argmax(axis=1)]
 
     @override
     def _check_y(self, y: Any) -> np.ndarray:

@@ -39,7 +39,10 @@ class RepeatedImputer:
         return (copy.deepcopy(imputer).transform(X) for imputer in self.clones)
 
 
-def is_stochastic(imputer: Any) -> bool:
-    """Return whether clones with different random states give different imputations."""
+def can_impute_repeatedly(imputer: Any) -> bool:
+    """Return whether an imputer, or its clones with other random states, draw imputations."""
+    if isinstance(imputer, type):
+        return False
     # IterativeImputer draws only with sample_posterior=True
-    return bool(getattr(imputer, "sample_posterior", True))
+    is_stochastic = hasattr(imputer, "random_state") and getattr(imputer, "sample_posterior", True)
+    return hasattr(imputer, "impute") or bool(is_stochastic)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..inference.conditional import ConditionalModel, RowBatch, RowMeans
+from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.importance import RowMeans
 from ..inference.summaries import median, mode
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE

@@ -40,16 +40,10 @@ _BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
 _BYTES_PER_OUTPUT = 160  # of an output of the decoder for a draw, with transforms
 
 
-class _BatchLimits(NamedTuple):
-    """The largest batch."""
-
-    n_draws: int  # in total
-    n_rows: int
-
-
-# With more than 128 draws a single row occupies a processor, and a batch for a single row takes no
-# longer than a row of 1,000 draws. A GPU needs more work at a time.
-_CPU_LIMITS, _GPU_LIMITS = _BatchLimits(2**12, 2**7), _BatchLimits(2**16, 2**12)
+# Draws in total and rows of the largest batch. With more than 128 draws a single row occupies a
+# processor, and a batch for a single row takes no longer than a row of 1,000 draws. A GPU needs
+# more work at a time.
+_CPU_LIMITS, _GPU_LIMITS = (2**12, 2**7), (2**16, 2**12)
 
 #: Returns the noise of rows, given their positions and the device.
 RowNoise = Callable[[Sequence[int], torch.device], Noise]
@@ -107,9 +101,7 @@ def map_rows(
         result = job.in_batches(function, index, size, runs_chains)
         if result is not None:
             return result
-    parts = _split(index, _ROWS_PER_THREAD)
-    with thread_map(device, len(parts)) as run:
-        return _concatenate(list(run(functools.partial(job.one_by_one, function), parts)))
+    return job.parts(functools.partial(job.one_by_one, function), index, _ROWS_PER_THREAD)
 
 
 def map_batches(
@@ -174,26 +166,24 @@ class _Job(NamedTuple):
         n = len(index)
         result = _apply(lambda values: np.empty((n, *values.shape[1:]), values.dtype), first)
         _assign(result, has_evidence, first)
-        alone = np.ones(len(index), dtype=bool)
+        alone = np.ones(n, dtype=bool)
         alone[has_evidence] = False
         proposal_ess = torch.from_numpy(_field(first, "proposal_ess"))
         low_ess = has_evidence[needs_adaptation(proposal_ess, model.n_draws).numpy()]
-        adapted = None
+        alone[low_ess] = True
         if len(low_ess) and _adapts_in_batches(model):
             adapting = model._replace(adapt="always")
             adapted = self.batches(function, adapting, index[low_ess], _VECTOR_WIDTH)
-        if adapted is None:
-            alone[low_ess] = True
-        else:
-            _assign(result, low_ess, adapted)
+            if adapted is not None:
+                _assign(result, low_ess, adapted)
+                alone[low_ess] = False
         if runs_chains and self.model.sampler is not None:
             ess = torch.from_numpy(_field(result, "ess")[has_evidence])
             is_incomplete = ~observed[index[has_evidence]].all(1)
             alone[has_evidence] |= self.model.has_low_ess(ess).numpy() & is_incomplete
         if alone.any():
-            parts = _split(index[alone], _ROWS_PER_THREAD)
-            with thread_map(self.device, len(parts)) as run:
-                rest = _concatenate(list(run(functools.partial(self.one_by_one, function), parts)))
+            one_by_one = functools.partial(self.one_by_one, function)
+            rest = self.parts(one_by_one, index[alone], _ROWS_PER_THREAD)
             _assign(result, np.flatnonzero(alone), rest)
         return result
 
@@ -212,23 +202,28 @@ class _Job(NamedTuple):
                 result = function(model, self._encode(model, padded.tolist()))
                 return _apply(lambda values: values[: len(part)].cpu().numpy(), result)
 
-        parts = _split(index, size)
         try:
-            with thread_map(self.device, len(parts)) as run:
-                return _concatenate(list(run(evaluate, parts)))
+            return self.parts(evaluate, index, size)
         except torch.OutOfMemoryError:  # other processes may use the GPU
             _log.info("not enough memory for %d rows at a time: they are computed singly", size)
             return None
+
+    def parts(
+        self,
+        function: Callable[[NDArray[np.intp]], Result],
+        index: NDArray[np.intp],
+        size: int,
+    ) -> Result:
+        """Apply a function to ``size`` positions at a time, in threads."""
+        parts = [index[i : i + size] for i in range(0, len(index), size)]
+        with thread_map(self.device, len(parts)) as run:
+            results = list(run(function, parts))
+        return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
 
     def _encode(self, model: ConditionalModel, positions: Sequence[int]) -> RowBatch:
         index = torch.as_tensor(positions, device=self.device)
         new_noise = functools.partial(self.noise, positions, self.device)
         return model.encode(self.x[index], self.observed[index], new_noise, positions)
-
-
-def _split(index: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
-    """Return positions in parts of a size."""
-    return [index[i : i + size] for i in range(0, len(index), size)]
 
 
 def _field(result: NamedTuple, name: str) -> NDArray[np.float64]:
@@ -238,11 +233,6 @@ def _field(result: NamedTuple, name: str) -> NDArray[np.float64]:
 def _apply(function: Callable[[Any], Any], result: Result) -> Result:
     """Return a result with a function applied to each field."""
     return result._make(map(function, result))
-
-
-def _concatenate(results: Sequence[Result]) -> Result:
-    """Return the results of consecutive rows as one."""
-    return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
 
 
 def _assign(result: NamedTuple, index: NDArray[np.intp], part: NamedTuple) -> None:
@@ -256,11 +246,11 @@ def _batch_size(model: ConditionalModel, device: torch.device, runs_chains: bool
     always_runs_chains = model.sampler is not None and not model.chains_for_low_ess
     if model.n_draws > BLOCK or (runs_chains and always_runs_chains):
         return 0
-    limits = _CPU_LIMITS if device.type == "cpu" else _GPU_LIMITS
-    n_draws = min(_n_draws_in_memory(model.vae, 1 if model.bounds is None else 2), limits.n_draws)
+    max_draws, max_rows = _CPU_LIMITS if device.type == "cpu" else _GPU_LIMITS
+    n_draws = min(_n_draws_in_memory(model.vae, 1 if model.bounds is None else 2), max_draws)
     # each row has matrices of its factor-analysis posterior
     n_matrices = _working_memory() // (_BYTES_PER_ENTRY * (model.vae.prior.n_latents + 8) ** 2)
-    n_rows = min(n_draws // model.n_draws, n_matrices, limits.n_rows)
+    n_rows = min(n_draws // model.n_draws, n_matrices, max_rows)
     # the rest of a tensor beyond the vector width is computed by other code with other last bits
     return n_rows // _VECTOR_WIDTH * _VECTOR_WIDTH
 

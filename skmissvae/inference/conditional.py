@@ -17,7 +17,9 @@ from ..vae.vae import VAE, Draws
 from .importance import (
     BLOCK,
     Adapt,
+    Evidence,
     ImportanceSampler,
+    RowMeans,
     WeightedDraws,
     evidence,
     resample,
@@ -43,23 +45,6 @@ class RowBatch(NamedTuple):
     posterior: LatentDistribution  # q(z | x_obs), batch (B,); the prior without an observed cell
     new_noise: Callable[[], Noise]  # returns the noise of these rows, from its start
     positions: Sequence[int]  # of the rows in the table
-
-
-class Evidence(NamedTuple):
-    """The evidence of rows."""
-
-    log_evidence: Tensor  # (B,)   importance-weighted estimate of log p(x_obs)
-    ess: Tensor  # (B,)   effective sample size
-    proposal_ess: Tensor  # (B,)   the same
-
-
-class RowMeans(NamedTuple):
-    """Conditional means of rows."""
-
-    expected: Tensor  # (B, n_expected)   of what the point estimate of a column is made of
-    z: Tensor  # (B, L)   E[z | x_obs]
-    ess: Tensor  # (B,)   effective sample size
-    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
 
 
 class RowLatents(NamedTuple):
@@ -163,8 +148,7 @@ class ConditionalModel(NamedTuple):
 
     def evidence(self, batch: RowBatch) -> Evidence:
         """Return the evidence by importance weights, without the effect of bounds."""
-        log_evidence, ess = evidence(self._importance(batch, batch.new_noise()))
-        return Evidence(log_evidence, ess, ess)
+        return evidence(self._importance(batch, batch.new_noise()))
 
     def means(self, batch: RowBatch) -> RowMeans:
         """Return conditional means."""
@@ -172,12 +156,10 @@ class ConditionalModel(NamedTuple):
         if not self._always_runs_chains(batch):
             means = weighted_means(self._importance(batch, noise))
             if not self._needs_chains(batch, means.ess):
-                return RowMeans(means.expected, means.z, means.ess, means.proposal_ess)
-        chains = self.run_chains(batch, noise)
-        ess = self._chain_ess(chains, batch)
-        z = chains.z.flatten(0, 1)  # (M, 1, L)
-        w = self._log_share(z, batch).softmax(0)[:, None, None].double()
-        return RowMeans((w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess, ess)
+                return means
+        z, log_share, ess = self._chain_latents(batch, noise)
+        w = log_share.softmax(0)[:, None, None].double()
+        return RowMeans(ess, (w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess)
 
     def latents(self, batch: RowBatch, n: int) -> RowLatents:
         """Return n latents of each row."""
@@ -195,12 +177,9 @@ class ConditionalModel(NamedTuple):
             pool = resample(self._importance(batch, noise), n)
             if not self._needs_chains(batch, pool.ess):
                 return RowLatents(pool.z.transpose(0, 1), pool.ess, pool.proposal_ess)
-        chains = self.run_chains(batch, noise)
-        ess = self._chain_ess(chains, batch)
-        z = chains.z.flatten(0, 1)  # (M, 1, L)   later steps last
+        z, log_share, ess = self._chain_latents(batch, noise)
         if self.bounds is not None:
-            w = self._log_share(z, batch).softmax(0)
-            z = z[choose_by_weight(w, noise.uniform(n, 1, 1).flatten())]
+            z = z[choose_by_weight(log_share.softmax(0), noise.uniform(n, 1, 1).flatten())]
         else:  # the last ones, which come from different chains if there are enough
             z = z[-n:] if n <= len(z) else z[torch.arange(n) % len(z)]
         return RowLatents(z.transpose(0, 1), ess, ess)
@@ -209,19 +188,14 @@ class ConditionalModel(NamedTuple):
         """Return the logarithms of the importance weights of one row, (M,)."""
         return self._pool(batch, batch.new_noise()).log_w.squeeze(0)
 
-    def weighted_latents(self, batch: RowBatch) -> WeightedLatents:
-        """Return weighted latents of a single row."""
-        return self._weighted_latents(batch, batch.new_noise())
-
     def _weighted_latents(self, batch: RowBatch, noise: Noise) -> WeightedLatents:
+        """Return weighted latents of a single row."""
         if not self._always_runs_chains(batch):
             pool = self._pool(batch, noise)
             if not self._needs_chains(batch, pool.ess):
                 return WeightedLatents(pool.z, pool.log_w.squeeze(0).softmax(0), pool.ess)
-        chains = self.run_chains(batch, noise)
-        z = chains.z.flatten(0, 1)
-        w = self._log_share(z, batch).double().softmax(0)
-        return WeightedLatents(z, w, self._chain_ess(chains, batch))
+        z, log_share, ess = self._chain_latents(batch, noise)
+        return WeightedLatents(z, log_share.double().softmax(0), ess)
 
     def latent_information(self, batch: RowBatch, n: int) -> Tensor:
         """Return the mutual information of latents and missing cells of a row, in nats, (1,).
@@ -299,10 +273,16 @@ class ConditionalModel(NamedTuple):
         """Return which effective sample sizes are low: (B,) -> (B,)."""
         return ess < low_ess(self.n_draws)
 
-    def _chain_ess(self, chains: ChainRun, batch: RowBatch) -> Tensor:
-        """Return the effective sample size of chains, 1 if they disagree: (1,)."""
+    def _chain_latents(self, batch: RowBatch, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+        """Return latents of chains, later steps last, and the effect of the bounds on them.
+
+        Latents (M, 1, L), log-weights (M,), and the effective sample size (1,), which is 1 if the
+        chains disagree.
+        """
+        chains = self.run_chains(batch, noise)
         ess, r_hat = worst_cell_diagnostics(chains.means(self.vae), batch.observed)
-        return torch.where(r_hat < _MAX_R_HAT, ess, 1.0)
+        z = chains.z.flatten(0, 1)
+        return z, self._log_share(z, batch), torch.where(r_hat < _MAX_R_HAT, ess, 1.0)
 
     def _may_run_chains(self, batch: RowBatch) -> bool:
         """Return whether there is a sampler, and the row is neither empty nor complete.

@@ -131,13 +131,12 @@ class ImportanceSampler:
     def weighted_blocks(self) -> Iterator[WeightedBlock]:
         """Yield the draws with their weights and the columns to impute from."""
         for draws in self:
-            log_proposal = log_weights(draws)
-            if self.imputed is None:
-                yield WeightedBlock(draws.z, draws.columns, log_proposal, log_proposal)
-            else:
+            columns = draws.columns
+            log_w = log_proposal = log_weights(draws)
+            if self.imputed is not None:
                 columns, log_share = self.imputed(draws)
                 log_w = log_weights(draws, log_share)
-                yield WeightedBlock(draws.z, columns, log_w, log_proposal)
+            yield WeightedBlock(draws.z, columns, log_w, log_proposal)
 
     def whole_blocks(self) -> Iterator[WeightedDraws]:
         """Yield the weighted draws of whole blocks, without their columns."""
@@ -150,11 +149,6 @@ class ImportanceSampler:
                 yield _concatenate(parts)
                 parts = []
 
-    def new_sums(self) -> tuple[WeightSums, WeightSums]:
-        """Return empty sums over weights with and without the effect of bounds."""
-        sums = WeightSums(self.x)
-        return sums, sums if self.imputed is None else WeightSums(self.x)
-
     def _draw_block(self, size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
         z, log_mass = proposal.ancestral(size, self.noise, systematic=True)
         values = z, log_mass + math.log(size / self.n), proposal.log_prob(z)
@@ -166,42 +160,46 @@ class ImportanceSampler:
         return Draws(z, log_mass, log_ratio, columns)
 
 
-class EvidenceEstimate(NamedTuple):
+class Evidence(NamedTuple):
     """The evidence of rows by importance weights."""
 
     log_evidence: Tensor  # (B,)   log sum w, an estimate of log p(x_obs)
     ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
 
+    @property
+    def proposal_ess(self) -> Tensor:
+        """The same effective sample size, because bounds have no effect on the evidence."""
+        return self.ess
 
-def evidence(sampler: ImportanceSampler) -> EvidenceEstimate:
+
+def evidence(sampler: ImportanceSampler) -> Evidence:
     """Return evidence and effective sample size in float64, without the effect of bounds."""
     sums = WeightSums(sampler.x)
     for draws in sampler:
         sums.add(log_weights(draws))
-    return EvidenceEstimate(sums.log_evidence(), sums.ess())
+    return Evidence(sums.log_evidence(), sums.ess())
 
 
-class WeightedMeans(NamedTuple):
-    """Means over the weighted draws of rows."""
+class RowMeans(NamedTuple):
+    """Conditional means of rows."""
 
     ess: Tensor  # (B,)   effective sample size
-    expected: Tensor  # (B, n_expected)   of the columns, given x_obs
+    expected: Tensor  # (B, n_expected)   of what the point estimate of a column is made of
     z: Tensor  # (B, L)   E[z | x_obs]
     proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
 
 
-def weighted_means(sampler: ImportanceSampler) -> WeightedMeans:
+def weighted_means(sampler: ImportanceSampler) -> RowMeans:
     """Return effective sample size and conditional means, in float64."""
-    sums, proposal_sums = sampler.new_sums()
+    sums, proposal_sums = WeightSums(sampler.x), WeightSums(sampler.x)
     sum_x = sum_z = sums.top.new_zeros(())
     for z, columns, log_w, log_proposal in sampler.weighted_blocks():
-        if proposal_sums is not sums:
-            proposal_sums.add(log_proposal)
+        proposal_sums.add(log_proposal)
         w, factor = sums.add(log_w)
         sum_x = factor * sum_x + weighted_sum(w, columns.expected())
         sum_z = factor * sum_z + weighted_sum(w, z)
     total = sums.total.unsqueeze(-1)
-    return WeightedMeans(sums.ess(), sum_x / total, sum_z / total, proposal_sums.ess())
+    return RowMeans(sums.ess(), sum_x / total, sum_z / total, proposal_sums.ess())
 
 
 class WeightedDraws(NamedTuple):
@@ -229,11 +227,8 @@ def weighted_draws(sampler: ImportanceSampler) -> WeightedDraws:
 
 
 def _concatenate(parts: Sequence[WeightedDraws]) -> WeightedDraws:
-    log_w = torch.cat([part.log_w for part in parts], 1)
-    log_proposal = log_w
-    if any(part.log_proposal is not part.log_w for part in parts):
-        log_proposal = torch.cat([part.log_proposal for part in parts], 1)
-    return WeightedDraws(torch.cat([part.z for part in parts]), log_w, log_proposal)
+    z, log_w, log_proposal, _ = zip(*parts, strict=True)
+    return WeightedDraws(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1))
 
 
 class ResampledLatents(NamedTuple):
@@ -251,11 +246,10 @@ def resample(sampler: ImportanceSampler, size: int = 1) -> ResampledLatents:
     probability of the block's share of the weights so far.
     """
     n_rows = len(sampler.x)
-    sums, proposal_sums = sampler.new_sums()
+    sums, proposal_sums = WeightSums(sampler.x), WeightSums(sampler.x)
     chosen: Tensor | None = None
     for z, log_w, log_proposal, _ in sampler.whole_blocks():
-        if proposal_sums is not sums:
-            proposal_sums.add(log_proposal)
+        proposal_sums.add(log_proposal)
         w, _ = sums.add(log_w)
         share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
         u = sampler.noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)

@@ -8,7 +8,6 @@ rows with a mask of ones.
 from __future__ import annotations
 
 import math
-import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .._utils.random import Noise
+from .._utils.validation import check_fields, integer
 from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE
@@ -66,16 +66,7 @@ class Sampler(ABC):
 
     def __post_init__(self) -> None:
         """Check the values."""
-        self._check("n_chains", 1)
-        self._check("n_steps", 1)
-
-    def _check(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-            raise ValueError(
-                f"Parameter {name!r} of {type(self).__name__} must be an integer of at least "
-                f"{least}; got {value!r}."
-            )
+        check_fields(self, n_chains=integer(1), n_steps=integer(1))
 
     @abstractmethod
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
@@ -101,7 +92,7 @@ class ImportanceResampling(Sampler):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        self._check("n_draws", 1)
+        check_fields(self, n_draws=integer(1))
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return new draws."""
@@ -172,11 +163,7 @@ class Pool(NamedTuple):
         below = self.log_w.double().softmax(0).cumsum(0)[:-1]  # (M - 1, B)
         u = noise.uniform(n, below.shape[1], 1).double()  # (n, B, 1)
         winner = (u > below.T).sum(-1, keepdim=True)  # (n, B, 1)
-        z, params = (
-            values.gather(0, winner.expand(-1, -1, values.shape[-1]))
-            for values in (self.z, self.params)
-        )
-        return z, params
+        return self.z.take_along_dim(winner, 0), self.params.take_along_dim(winner, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +197,7 @@ class LAIR(Sampler):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        self._check("n_replenish", 0)
-        self._check("n_iterations", 1)
+        check_fields(self, n_replenish=integer(0), n_iterations=integer(1))
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return the chains after one step."""
@@ -313,12 +299,7 @@ class ChainRun(NamedTuple):
 
 
 def run(
-    sampler: Sampler,
-    vae: VAE,
-    x: Tensor,
-    observed: Tensor,
-    start: Tensor,
-    noise: Noise,
+    sampler: Sampler, vae: VAE, x: Tensor, observed: Tensor, start: Tensor, noise: Noise
 ) -> ChainRun:
     """Run ``sampler.n_steps`` steps of chains, and discard the first half.
 
@@ -343,13 +324,13 @@ def run(
     accepted = torch.ones_like(start[..., 0])
     rows = x.expand(len(start), *x.shape)
     chain = impute(vae.decode(start), start, Chain(rows, start, accepted), observed, noise)
-    kept: list[Chain] = []
+    z, accepted_steps = [], []
     for step in range(sampler.n_steps):
         chain = sampler.step(vae, chain, observed, noise)
         if step >= sampler.n_steps // 2:
-            kept.append(chain)
-    acceptance = torch.stack([state.accepted for state in kept]).mean((0, 1))
-    return ChainRun(chain, torch.stack([state.z for state in kept]), acceptance)
+            z.append(chain.z)
+            accepted_steps.append(chain.accepted)
+    return ChainRun(chain, torch.stack(z), torch.stack(accepted_steps).mean((0, 1)))
 
 
 #: Samplers by name.

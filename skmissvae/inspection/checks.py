@@ -11,11 +11,9 @@ from scipy.stats import ks_2samp
 from sklearn.utils import check_random_state
 
 from .._utils.validation import check_minimum
-from ..tables.columns import Mask
 from .evaluated_columns import EvaluatedColumns, Floats, evaluated_columns
 
 _MIN_ROWS = 3  # fewer rows have correlations of 1 or -1
-_MIN_VARIANCES = 1e-12  # product of two variances, below which correlations are rounding errors
 
 
 def posterior_predictive_check(
@@ -204,26 +202,14 @@ def compare_imputed(
             x[observed[:, d], d], completed[:, ~observed[:, d], d], columns.codecs[d].categories
         )
     ]
-    moments = _pairwise_sums(columns, x, observed)
-    moments_completed = np.sum(
-        [_pairwise_sums(columns, table, np.ones_like(observed)) for table in completed], axis=0
-    )
-    matrices = {
-        "observed": _correlations(moments),
-        "imputed": _correlations(moments_completed - len(completed) * moments),
-        "completed": _correlations(moments_completed),
-    }
-    correlations = [
-        {
-            "column": columns.names[a],
-            "other": columns.names[b],
-            "n_observed": int((observed[:, a] & observed[:, b]).sum()),
-            **{name: matrix[a, b] for name, matrix in matrices.items()},
-        }
-        for a, b in columns.numeric_pairs()
-        if not observed[:, [a, b]].all()
-    ]
-    names = ["column", "other", "n_observed", *matrices]
+    correlations = []
+    for a, b in columns.numeric_pairs():
+        both, pair = observed[:, [a, b]].all(1), completed[:, :, [a, b]]
+        if not both.all():
+            parts = pair[0, both], pair[:, ~both].reshape(-1, 2), pair.reshape(-1, 2)
+            values = [_correlations(cells)[0, 1] for cells in parts]
+            correlations.append((columns.names[a], columns.names[b], int(both.sum()), *values))
+    names = ["column", "other", "n_observed", "observed", "imputed", "completed"]
     return ImputedComparison(pd.DataFrame(distributions), pd.DataFrame(correlations, columns=names))
 
 
@@ -240,29 +226,18 @@ def _statistics(columns: EvaluatedColumns, x: Floats) -> dict[tuple[str, Any, An
             statistics["std", name, None] = float(cells.std())
             for q in (0.05, 0.95):
                 statistics[f"{q:.0%}", name, None] = float(np.quantile(cells, q))
-    correlations = _correlations(_pairwise_sums(columns, x, observed))
+    correlations = _correlations(np.where(observed, x, np.nan))
     for a, b in columns.numeric_pairs():
         statistics["correlation", columns.names[a], columns.names[b]] = float(correlations[a, b])
     return statistics
 
 
-def _pairwise_sums(columns: EvaluatedColumns, x: Floats, observed: Mask) -> Floats:
-    """Return sums of 1, x, y, x^2, y^2 and x y over the rows in which both are observed.
+def _correlations(x: Floats) -> Floats:
+    """Return correlations over rows without NaN in both columns: (N, D) -> (D, D).
 
-    Columns are standardised by the table's observed cells: (N, D) -> (6, D, D).
+    NaN where a column is constant, or there are too few rows.
     """
-    z = (x - np.nanmean(columns.x, 0)) / np.nanstd(columns.x, 0)
-    z = np.where(observed, z, 0.0)
-    o = observed.astype(float)
-    return np.stack([o.T @ o, z.T @ o, o.T @ z, (z**2).T @ o, o.T @ z**2, z.T @ z])
-
-
-def _correlations(sums: Floats) -> Floats:
-    """Return correlations, NaN where a column is constant: (6, D, D) -> (D, D)."""
-    x, y, xx, yy, xy = sums[1:] / np.maximum(sums[0], 1)
-    variances = (xx - x**2) * (yy - y**2)
-    is_defined = (sums[0] >= _MIN_ROWS) & (variances > _MIN_VARIANCES)
-    return np.where(is_defined, xy - x * y, np.nan) / np.sqrt(np.where(is_defined, variances, 1.0))
+    return pd.DataFrame(x).corr(min_periods=_MIN_ROWS).to_numpy()
 
 
 def _compare_column(

@@ -18,16 +18,11 @@ from ..estimators.imputer_base import BaseImputer
 from ..estimators.messages import more_draws
 from ..inference.weights import low_ess
 from ..tables.chunks import Chunks, is_table, take_rows
+from ..tables.column_selection import list_names
 from ..tables.column_statistics import HIGH_TAIL_SHARE
 from ..tables.schema import MODELLED_ROLES
 from ..training.optim import EarlyStopping
-from .row_diagnostics import (
-    chain_diagnostics,
-    latent_information,
-    mixture_weights,
-    pareto_k,
-)
-from .text import list_names
+from .row_diagnostics import chain_diagnostics, latent_information, mixture_weights, pareto_k
 
 # columns
 _ERROR_SHARE = 0.9  # of a variance due to 1% of the cells: more likely errors than a heavy tail
@@ -110,13 +105,12 @@ class Diagnosis:
 
     def __repr__(self) -> str:
         """Return the findings as text, problems first."""
-        prefix = {"problem": "PROBLEM", "note": "note", "ok": "ok  "}
-        order = list(prefix)
+        prefixes = {"problem": "PROBLEM", "note": "note", "ok": "ok  "}
         return "\n".join(
-            f"{prefix[level]} {check}: {finding} {remedy}".rstrip()
-            for check, level, finding, remedy in sorted(
-                self.findings, key=lambda finding: order.index(finding.level)
-            )
+            f"{prefix} {check}: {finding} {remedy}".rstrip()
+            for level, prefix in prefixes.items()
+            for check, finding_level, finding, remedy in self.findings
+            if finding_level == level
         )
 
 
@@ -199,38 +193,37 @@ def diagnose(
     return Diagnosis(findings)
 
 
+def _finding(check: str, level: str, finding: str, remedy: str) -> Finding:
+    """Return a finding, without the remedy if its level is "ok"."""
+    return Finding(check, level, finding, "" if level == "ok" else remedy)
+
+
 def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
     report: pd.DataFrame = estimator.fit_report_
-    excluded = report.index[~report["role"].isin(MODELLED_ROLES)]
+    excluded = report.index[~report["role"].isin(MODELLED_ROLES)].tolist()
     is_modelled = report["role"] == "modelled"
     if not is_modelled.any():
         remedy = "There is nothing to learn from this table."
         yield Finding("columns", "problem", "no column varies.", remedy)
         return
     schema = estimator.schema_
-    names = report.index[schema.modelled]
-    for low, high, level in (
-        (_ERROR_SHARE, 1.1, "problem"),
-        (HIGH_TAIL_SHARE, _ERROR_SHARE, "note"),
-    ):
-        heavy_tailed = names[(low < schema.tail_share) & (schema.tail_share <= high)]
-        if len(heavy_tailed):
-            yield Finding(
-                "columns",
-                level,
-                f"1% of the cells account for {low:.0%} or more of the variance of "
-                f"{list_names(heavy_tailed)}.",
-                "Correct errors in the data (fit_report_ has the farthest value), or set "
-                "learn_shapes=True.",
+    names, share = report.index[schema.modelled], schema.tail_share
+    limits = (_ERROR_SHARE, 1.1, "problem"), (HIGH_TAIL_SHARE, _ERROR_SHARE, "note")
+    for low, high, level in limits:
+        if heavy_tailed := names[(low < share) & (share <= high)].tolist():
+            cells = f"1% of the cells account for {low:.0%} or more"
+            finding = f"{cells} of the variance of {list_names(heavy_tailed)}."
+            remedy = (
+                "Correct errors (fit_report_ has the farthest value), or set learn_shapes=True."
             )
-    empty = report.index[is_modelled & (report["missing_share"] > _EMPTY_SHARE)]
-    if len(empty):
+            yield Finding("columns", level, finding, remedy)
+    if empty := report.index[is_modelled & (report["missing_share"] > _EMPTY_SHARE)].tolist():
         finding = f"more than {_EMPTY_SHARE:.0%} of {list_names(empty)} is missing."
         yield Finding("columns", "note", finding, "Imputations of these columns are unreliable.")
-    elif len(excluded):
+    elif excluded:
         finding = f"{list_names(excluded)} are not modelled."
         yield Finding("columns", "note", finding, "fit_report_ has the reasons.")
-    elif not (schema.tail_share > HIGH_TAIL_SHARE).any():
+    elif not (share > HIGH_TAIL_SHARE).any():
         yield Finding("columns", "ok", f"all {is_modelled.sum()} are modelled.")
 
 
@@ -284,14 +277,13 @@ def _check_weights(estimator: BaseVAE, rows: Any) -> Finding:
         f"{low_share:.0%} of the rows have an effective sample size below {min_ess:g} of "
         f"{estimator.n_importance_draws} draws, {tails}."
     )
-    if low_share > _FEW_ROWS or heavy_share > 5 * _FEW_ROWS:
-        remedy = (
-            f"Scores and imputations of these rows are uncertain. {more_draws(estimator.model_)}; "
-            "use the copy returned by refit_encoder if the rows differ from those of fit; or set "
-            "sampler='lair'."
-        )
-        return Finding("weights", "problem", finding, remedy)
-    return Finding("weights", "ok", finding)
+    remedy = (
+        f"Scores and imputations of these rows are uncertain. {more_draws(estimator.model_)}; use "
+        "the copy returned by refit_encoder if the rows differ from those of fit; or set "
+        "sampler='lair'."
+    )
+    is_problem = low_share > _FEW_ROWS or heavy_share > 5 * _FEW_ROWS
+    return _finding("weights", "problem" if is_problem else "ok", finding, remedy)
 
 
 def _check_mixture(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
@@ -300,14 +292,12 @@ def _check_mixture(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
     K = len(weights)
     if K > 1 and len(unused):
         numbers = ", ".join(map(str, unused + 1))
-        components = f"components {numbers}" if len(unused) > 1 else f"component {numbers}"
-        verb = "are" if len(unused) > 1 else "is"
-        yield Finding(
-            "mixture",
-            "note",
-            f"{components} of {K} {verb} unused (mean weight below {_UNUSED_WEIGHT}).",
-            f"Set K={K - len(unused)}, or try another random_state.",
+        components, verb = ("components", "are") if len(unused) > 1 else ("component", "is")
+        finding = (
+            f"{components} {numbers} of {K} {verb} unused (mean weight below {_UNUSED_WEIGHT})."
         )
+        remedy = f"Set K={K - len(unused)}, or try another random_state."
+        yield Finding("mixture", "note", finding, remedy)
     elif K > 1:
         finding = f"all {K} components are used, with mean weights of {weights.min():.0%} to "
         yield Finding("mixture", "ok", f"{finding}{weights.max():.0%}.")
@@ -329,11 +319,8 @@ def _check_chains(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
         return
     share = float((r_hat > _HIGH_R_HAT).mean())
     finding = f"{share:.0%} of the incomplete rows have R-hat above {_HIGH_R_HAT}."
-    if share > 5 * _FEW_ROWS:
-        remedy = "Use more steps, such as sampler=LAIR(n_steps=200)."
-        yield Finding("chains", "problem", finding, remedy)
-    else:
-        yield Finding("chains", "ok", finding)
+    remedy = "Use more steps, such as sampler=LAIR(n_steps=200)."
+    yield _finding("chains", "problem" if share > 5 * _FEW_ROWS else "ok", finding, remedy)
 
 
 def _check_uncertainty(estimator: BaseVAE) -> Iterator[Finding]:
@@ -342,22 +329,15 @@ def _check_uncertainty(estimator: BaseVAE) -> Iterator[Finding]:
         return
     n_rows = estimator.schema_.n_rows
     if not models and n_rows < _SMALL_TABLE:
-        yield Finding(
-            "inference",
-            "note",
-            f"with {n_rows} rows standard errors must include the uncertainty of the model.",
-            "Set n_bootstrap=10 or more for inference; prediction does not need it.",
-        )
+        finding = f"with {n_rows} rows standard errors must include the uncertainty of the model."
+        remedy = "Set n_bootstrap=10 or more for inference; prediction does not need it."
+        yield Finding("inference", "note", finding, remedy)
     calibration = estimator.calibration_
     if calibration is not None and len(calibration):
         n = calibration["n_cells"]
         coverage = float((calibration["90%"] * n).sum() / n.sum())
         is_off = abs(coverage - 0.9) > _COVERAGE_TOL + 1 / math.sqrt(n.sum())
-        yield Finding(
-            "intervals",
-            "note" if is_off else "ok",
-            f"before calibration 90% intervals covered {coverage:.0%} of {n.sum()} hidden cells.",
-            "cell_distribution corrects intervals; imputations are not corrected."
-            if is_off
-            else "",
-        )
+        cells = f"{coverage:.0%} of {n.sum()} hidden cells"
+        finding = f"before calibration 90% intervals covered {cells}."
+        remedy = "cell_distribution corrects intervals; imputations are not corrected."
+        yield _finding("intervals", "note" if is_off else "ok", finding, remedy)

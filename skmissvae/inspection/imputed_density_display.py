@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,10 @@ from .._utils.validation import check_minimum
 from ..estimators.imputer_base import BaseImputer
 from ..tables.codecs import Codec, Dates
 from ..tables.column_selection import column_index
-from ..tables.columns import Column, Mask, to_objects
+from ..tables.columns import Column, Mask, is_missing, missing_marker, to_objects
 from ..tables.dataframes import columns_and_names
-from ..tables.schema import MODELLED_ROLES
+from ..tables.schema import MODELLED_ROLES, TableSchema
 from .plotting import BLUE, PALE, check_fitted, despine, get_grid_of_axes, import_pyplot, line_style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MAX_LABEL = 12  # characters of a category's label
 _MAX_HORIZONTAL = 24  # characters of all labels of an axis, above which they are rotated
@@ -76,9 +72,6 @@ class ImputedDensityDisplay:
     (5, 17)
     """
 
-    axes_: NDArray[Any]
-    figure_: Figure
-
     def __init__(
         self,
         observed: Mapping[Any, NDArray[Any]],
@@ -125,27 +118,22 @@ class ImputedDensityDisplay:
         """
         import_pyplot(cls)
         check_minimum(1, n_imputations=n_imputations)
-        source, cells, _ = check_fitted(imputer, BaseImputer, "imputer")._rows(X)
-        schema, names = imputer.schema_, imputer.schema_.names
-        indices = _columns_to_plot(imputer, cells.missing, columns)
-        tables = imputer.impute(
-            X,
-            n_imputations,
-            random_state=random_state,
-            where=np.isin(np.arange(len(names)), indices),
-        )
+        check_fitted(imputer, BaseImputer, "imputer").encode_rows(X)  # raises if X does not match
+        schema, marker = imputer.schema_, missing_marker(imputer.missing_values)
+        table = columns_and_names(X)[0]
+        missing = np.column_stack([is_missing(column, marker) for column in table])
+        indices = _columns_to_plot(schema, missing, columns)
+        where = np.isin(np.arange(len(table)), indices)
+        tables = imputer.impute(X, n_imputations, random_state=random_state, where=where)
         completed = [columns_and_names(table)[0] for table in tables]
         observed, imputed, categories = {}, {}, {}
-        modelled = {int(j): d for d, j in enumerate(schema.modelled)}
-        output_columns = schema.output_columns.tolist()
+        modelled, output_columns = schema.modelled.tolist(), schema.output_columns.tolist()
         for j in indices:
-            name, codec, is_missing = names[j], schema.codecs[j], cells.missing[:, j]
-            observed[name] = _values(codec, source.columns[j], cells.observed[:, j])
-            output = output_columns.index(j)
-            imputed[name] = np.stack(
-                [_values(codec, columns[output], is_missing) for columns in completed]
-            )
-            categories[name] = schema.categories(modelled[schema.copies.get(j, j)])
+            name, codec, i = schema.names[j], schema.codecs[j], output_columns.index(j)
+            observed[name] = _values(codec, table[j], ~missing[:, j])
+            cells = [_values(codec, output[i], missing[:, j]) for output in completed]
+            imputed[name] = np.stack(cells)
+            categories[name] = schema.categories(modelled.index(schema.copies.get(j, j)))
             if codec.is_integer:
                 integers = np.unique(np.append(observed[name], imputed[name]))
                 categories[name] = integers.tolist() if len(integers) <= _MAX_INTEGERS else []
@@ -178,13 +166,12 @@ class ImputedDensityDisplay:
                 _draw_densities(column_ax, observed, imputed, kwargs)
             column_ax.set_title(f"{name}, {imputed.shape[1]} imputed", fontsize="medium")
             despine(column_ax)
-        handles, names = self.axes_[0].get_legend_handles_labels()
-        handles = [handles[names.index(name)] for name in ("observed", "imputed")]
+        # one handle for all imputations
+        handle_of = dict(zip(*self.axes_[0].get_legend_handles_labels()[::-1], strict=True))
+        handles = [handle_of["observed"], handle_of["imputed"]]
         n_imputations = len(imputed)
-        names = [
-            "observed",
-            f"imputed, {n_imputations} times" if n_imputations > 1 else "imputed",
-        ]
+        times = f", {n_imputations} times" if n_imputations > 1 else ""
+        names = "observed", f"imputed{times}"
         if ax is None:
             self.figure_.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
         else:
@@ -192,12 +179,11 @@ class ImputedDensityDisplay:
         return self
 
 
-def _columns_to_plot(imputer: BaseImputer, is_missing: Mask, columns: Any) -> list[int]:
+def _columns_to_plot(schema: TableSchema, missing: Mask, columns: Any) -> list[int]:
     """Return the indices of the selected columns, checked to be modelled and to miss cells."""
-    names, schema = imputer.schema_.names, imputer.schema_
-    modelled = np.isin(schema.roles, MODELLED_ROLES)
+    names, modelled = schema.names, np.isin(schema.roles, MODELLED_ROLES)
     if columns is None:
-        indices = np.flatnonzero(is_missing.any(0) & modelled).tolist()
+        indices = np.flatnonzero(missing.any(0) & modelled).tolist()
         if not indices:
             raise ValueError("X has no missing cell in a modelled column, so nothing is imputed.")
         return indices
@@ -207,7 +193,7 @@ def _columns_to_plot(imputer: BaseImputer, is_missing: Mask, columns: Any) -> li
     if not indices:
         raise ValueError("columns must contain at least one column; got none.")
     for j in indices:
-        if not modelled[j] or not is_missing[:, j].any():
+        if not modelled[j] or not missing[:, j].any():
             why = "no missing cell in X" if modelled[j] else f"no model ({schema.roles[j]})"
             raise ValueError(f"columns contains {names[j]!r}, which has {why}. Leave it out.")
     return list(dict.fromkeys(indices))
@@ -231,10 +217,7 @@ def _to_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _draw_densities(
-    ax: Axes,
-    observed: NDArray[Any],
-    imputed: NDArray[Any],
-    kwargs: Mapping[str, Any],
+    ax: Any, observed: NDArray[Any], imputed: NDArray[Any], kwargs: Mapping[str, Any]
 ) -> None:
     """Draw kernel densities of numbers, dates or durations."""
     x_observed, x_imputed = _to_numbers(observed), _to_numbers(imputed)
@@ -245,9 +228,8 @@ def _draw_densities(
     grid = np.linspace(x.min() - 2 * bandwidth, x.max() + 2 * bandwidth, _N_GRID)
     ax.fill_between(grid, _density(x_observed, grid, bandwidth), color=PALE, label="observed")
     style = line_style(kwargs, color=BLUE, linewidth=1.0)
-    for i, values in enumerate(x_imputed):
-        label = "imputed" if i == 0 else None
-        ax.plot(grid, _density(values, grid, bandwidth), **{**style, "label": label})
+    for values in x_imputed:
+        ax.plot(grid, _density(values, grid, bandwidth), **{**style, "label": "imputed"})
     if observed.dtype.kind == "M":
         ax.xaxis_date()
     elif observed.dtype.kind == "m":
@@ -267,7 +249,7 @@ def _density(
 
 
 def _draw_shares(
-    ax: Axes,
+    ax: Any,
     observed: NDArray[Any],
     imputed: NDArray[Any],
     categories: Sequence[Any],
@@ -278,9 +260,8 @@ def _draw_shares(
     ax.bar(positions, _shares(observed, categories), 0.7, color=PALE, label="observed")
     style = line_style(kwargs, color=BLUE, marker="o", linestyle="none", markersize=4.0, alpha=0.7)
     offsets = np.linspace(-0.2, 0.2, len(imputed)) if len(imputed) > 1 else [0.0]
-    for i, (values, offset) in enumerate(zip(imputed, offsets, strict=True)):
-        label = "imputed" if i == 0 else None
-        ax.plot(positions + offset, _shares(values, categories), **{**style, "label": label})
+    for values, offset in zip(imputed, offsets, strict=True):
+        ax.plot(positions + offset, _shares(values, categories), **{**style, "label": "imputed"})
     labels = [_label(category) for category in categories]
     rotated = sum(map(len, labels)) > _MAX_HORIZONTAL
     ax.set_xticks(positions, labels, rotation=90 if rotated else 0)

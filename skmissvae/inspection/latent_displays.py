@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,11 +18,6 @@ from ..vae.distributions import LatentDistribution
 from ..vae.vae import VAE
 from .plotting import BLUE, GREY, ROW_COLORS, check_fitted, despine, get_axes, import_pyplot
 from .row_diagnostics import mixture_weights
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 _REACH = 8.0  # standard deviations of a prior or posterior that the first grid covers
 _LOG_DENSITY_RANGE = 12.0  # nats below the maximum that a refined grid covers
@@ -120,10 +115,6 @@ class LatentDisplay:
     [1, 0]
     """
 
-    scatter_: Any
-    ax_: Axes
-    figure_: Figure
-
     def __init__(self, latents: ArrayLike, posteriors: Iterable[RowPosterior] = ()) -> None:
         self.latents, self.posteriors = np.asarray(latents), list(posteriors)
 
@@ -135,7 +126,7 @@ class LatentDisplay:
         *,
         rows: Iterable[int] = (0,),
         n_grid: int = 200,
-        ax: Axes | None = None,
+        ax: Any = None,
         **kwargs: Any,
     ) -> Self:
         """Plot the latents of rows, and the posteriors of selected rows.
@@ -186,7 +177,7 @@ class LatentDisplay:
                 posteriors.append(posterior._replace(log_evidence=log_evidence))
         return cls(estimator.encode(X), posteriors).plot(ax, **kwargs)
 
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the points and the posteriors.
 
         Parameters
@@ -224,9 +215,7 @@ class LatentDisplay:
         ax.autoscale_view()
         if handles:
             handles += [
-                Line2D(
-                    [], [], color=GREY, marker=".", ls="none", label="posterior means of all rows"
-                ),
+                Line2D([], [], color=GREY, marker=".", ls="none", label="posterior means of rows"),
                 Patch(color=GREY, alpha=0.5, label="exact p(z | observed), 90% and 50%"),
                 Line2D([], [], color=GREY, label="approximate q(z | observed)"),
             ]
@@ -286,19 +275,13 @@ class MixtureUseDisplay:
     (50, 4)
     """
 
-    bars_: Any
-    ax_: Axes
-    figure_: Figure
-
     def __init__(self, weights: ArrayLike) -> None:
         self.weights = np.asarray(weights, dtype=float)
         self.mean = self.weights.mean(0)
         self.low, self.high = np.quantile(self.weights, (0.05, 0.95), axis=0)
 
     @classmethod
-    def from_estimator(
-        cls, estimator: Any, X: Any, *, ax: Axes | None = None, **kwargs: Any
-    ) -> Self:
+    def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None, **kwargs: Any) -> Self:
         """Plot the mixture weights of a fitted estimator over rows.
 
         Parameters
@@ -320,7 +303,7 @@ class MixtureUseDisplay:
         import_pyplot(cls)
         return cls(mixture_weights(check_fitted(estimator, BaseVAE), X)).plot(ax, **kwargs)
 
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the bars.
 
         Parameters
@@ -397,7 +380,7 @@ def _evaluate_on_grid(
     return z1.numpy(), z2.numpy(), log_p.view(n, n).T.numpy(), float(log_mass)
 
 
-def _draw_posterior(posterior: RowPosterior, ax: Axes, color: str) -> list[Any]:
+def _draw_posterior(posterior: RowPosterior, ax: Any, color: str) -> list[Any]:
     """Draw both posteriors of a row, and return their contours."""
     exact, approximate = posterior.exact, posterior.approximate
     top = 1.01 * exact.density.max()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,6 @@ from .._utils.validation import check_minimum
 from ..tables.columns import Mask
 from ..tables.missingness import missing_patterns
 from .plotting import BLUE, GREY, PALE, get_axes, import_pyplot
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MAX_SEPARATED = 40  # columns or patterns up to which cells are separated by white lines
 _MAX_LABELLED = 15  # columns up to which each has its share as a number
@@ -69,13 +65,6 @@ class MissingnessDisplay:
     array([0. , 0.5])
     """
 
-    mesh_: Any
-    ax_: Axes
-    patterns_ax_: Axes
-    rows_ax_: Axes
-    columns_ax_: Axes
-    figure_: Figure
-
     def __init__(self, patterns: pd.DataFrame) -> None:
         self.patterns = patterns
         observed = patterns.drop(columns=["n_rows", "share", "n_missing"])
@@ -85,9 +74,7 @@ class MissingnessDisplay:
         self.missing_share = self.n_rows @ self.missing / self.n_rows.sum()
 
     @classmethod
-    def from_data(
-        cls, X: Any, *, max_patterns: int = 20, ax: Axes | None = None, **kwargs: Any
-    ) -> Self:
+    def from_data(cls, X: Any, *, max_patterns: int = 20, ax: Any = None, **kwargs: Any) -> Self:
         """Plot the missingness patterns of a table.
 
         Parameters
@@ -109,7 +96,7 @@ class MissingnessDisplay:
         import_pyplot(cls)
         return cls(missing_patterns(X)).plot(ax, max_patterns=max_patterns, **kwargs)
 
-    def plot(self, ax: Axes | None = None, *, max_patterns: int = 20, **kwargs: Any) -> Self:
+    def plot(self, ax: Any = None, *, max_patterns: int = 20, **kwargs: Any) -> Self:
         """Draw the patterns.
 
         Parameters
@@ -157,9 +144,8 @@ class MissingnessDisplay:
         rows.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
         color = self.mesh_.get_cmap()(1.0)
         bars = columns.bar(positions, self.missing_share, 0.75, color=color)
-        columns.text(
-            0.82 / 0.8, 0.5, "missing", transform=columns.transAxes, va="center", color=color
-        )
+        place = {"transform": columns.transAxes, "va": "center"}
+        columns.text(0.82 / 0.8, 0.5, "missing", color=color, **place)
         columns.tick_params(bottom=False, labelbottom=False)
         if n_columns <= _MAX_LABELLED:
             columns.bar_label(bars, fmt="{:.0%}", padding=1, fontsize="small")

@@ -100,9 +100,8 @@ class OverimputationReport:
         )
         kinds = np.where(categorical, "categorical", "numeric")
         scores_of_all = scores.assign(column="all", kind=kinds)
-        groups = pd.concat([scores, scores_of_all]).groupby(
-            ["column", "kind", "method"], sort=False
-        )
+        keys = ["column", "kind", "method"]
+        groups = pd.concat([scores, scores_of_all]).groupby(keys, sort=False)
         summary = groups.mean().assign(n_cells=groups.size()).reset_index()
         summary["error"] = summary["error"].where(summary["brier"].notna(), summary["error"] ** 0.5)
         return summary
@@ -299,8 +298,9 @@ def _score_hidden_cells(
     mask[:, columns.indices] = hidden
     incomplete = hide_cells(X, mask)
     if refit:
-        unset = imputer.get_params().get("random_state", seed) is None
-        imputer = clone(imputer).set_params(**({"random_state": seed} if unset else {}))
+        imputer = clone(imputer)
+        if imputer.get_params().get("random_state", seed) is None:
+            imputer.set_params(random_state=seed)
         imputer.fit(incomplete)
     probabilities = interval_probabilities(level)
     distribution = imputer.cell_distribution(incomplete, probabilities, where=mask)
@@ -314,11 +314,11 @@ def _score_hidden_cells(
     for method, by_column in methods.items():
         for d, column_predictions in by_column.items():
             truth = columns.codecs[d].decode(columns.x[hidden[:, d], d])
-            scores = (
-                categorical_scores(truth, column_predictions, categories[d])
-                if categories[d]
-                else numeric_scores(truth, column_predictions, float(np.nanstd(columns.x[:, d])))
-            )
+            if categories[d]:
+                scores = categorical_scores(truth, column_predictions, categories[d])
+            else:
+                scale = float(np.nanstd(columns.x[:, d]))
+                scores = numeric_scores(truth, column_predictions, scale)
             labels = {"column": columns.names[d], "kind": kinds[d], "method": method}
             rows = columns.row_labels[hidden[:, d]]
             frames.append(pd.DataFrame({"row": rows, **labels, **scores}))

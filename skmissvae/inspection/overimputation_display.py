@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pandas as pd
 
+from ..tables.column_selection import list_names
 from .plotting import BLUE, GREY, RED, despine, get_axes, line_style
-from .text import list_names
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 class OverimputationDisplay:
@@ -67,17 +63,10 @@ class OverimputationDisplay:
     True
     """
 
-    cells: pd.DataFrame
-    coverage: float
-    points_: list[Any]
-    intervals_: list[Any]
-    ax_: Axes
-    figure_: Figure
-
     def __init__(self, report: Any) -> None:
         self.report = report
 
-    def plot(self, ax: Axes | None = None, *, column: Any = None, **kwargs: Any) -> Self:
+    def plot(self, ax: Any = None, *, column: Any = None, **kwargs: Any) -> Self:
         """Draw the cells.
 
         Parameters
@@ -104,8 +93,7 @@ class OverimputationDisplay:
             cells = self.cells[self.cells["covered"] == covered]
             level = f"{100 * self.report.level:g}%"
             label = f"{name} the {level} interval: {len(cells) / len(self.cells):.0%}"
-            defaults = {"color": color, "marker": "o", "markersize": 2.5, "linestyle": "none"}
-            style = line_style(kwargs, **defaults)
+            style = line_style(kwargs, color=color, marker="o", markersize=2.5, linestyle="none")
             self.points_ += ax.plot(cells["truth"], cells["mean"], **{**style, "label": label})
             ends = cells["truth"], cells["low"], cells["high"]
             lines = ax.vlines(*ends, colors=style["color"], linewidth=0.6, alpha=alpha)

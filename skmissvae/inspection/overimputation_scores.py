@@ -107,16 +107,14 @@ def baseline_predictions(
         "mean or mode": (constants, constants[None]),
         "IterativeImputer": (regression, np.stack(draws)),
     }
-    return {
-        method: {
-            d: predictions_from_draws(
+    predictions: dict[str, dict[int, Predictions]] = {method: {} for method in methods}
+    for method, (points, samples) in methods.items():
+        for d, column_categories in categories.items():
+            cells = hidden[rows, d]
+            predictions[method][d] = predictions_from_draws(
                 points[cells, d], samples[:, cells, d], len(column_categories), probabilities
             )
-            for d, column_categories in categories.items()
-            for cells in [hidden[rows, d]]
-        }
-        for method, (points, samples) in methods.items()
-    }
+    return predictions
 
 
 def predictions_from_draws(

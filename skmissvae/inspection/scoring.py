@@ -6,6 +6,7 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -96,8 +97,8 @@ class HiddenCellScorer(BaseEstimator):
             hidden = observed & (scale > 0) & (rng.uniform(size=observed.shape) < self.fraction)
             imputed = _imputed_columns(estimator, hide_cells(X, hidden), len(columns), names)
             for j, cells in enumerate(imputed):
-                if truth[j].dtype != object:
-                    cells = _to_numbers(cells)
+                if truth[j].dtype != object:  # scikit-learn's imputers may return objects
+                    cells = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy(float)
                 unchanged = observed[:, j] & ~hidden[:, j]
                 if not _equal(cells[unchanged], truth[j][unchanged], scale[j]):
                     raise ValueError(
@@ -137,10 +138,10 @@ def _scale(column: Column, cells: np.ndarray, observed: Mask) -> float:
 
     Dates, row identifiers and constant columns are excluded.
     """
-    if isinstance(column, nw.Series) and is_time(column_type(column)):
-        return 0.0
-    if _is_identifier(column, observed):
-        return 0.0
+    if isinstance(column, nw.Series):
+        kind = choose_codec("", column, ~observed, None).kind if column.dtype.is_integer() else ""
+        if kind == "identifier" or is_time(column_type(column)):
+            return 0.0
     values = cells[observed]
     if cells.dtype == object:
         return float(1 < len(set(map(repr, values))) < max(len(values), 3))
@@ -150,27 +151,10 @@ def _scale(column: Column, cells: np.ndarray, observed: Mask) -> float:
     return float(size * np.std(values / size))
 
 
-def _is_identifier(column: Column, observed: Mask) -> bool:
-    """Return whether imputers treat an integer column of a data frame as row identifiers."""
-    if not (isinstance(column, nw.Series) and column.dtype.is_integer()):
-        return False
-    return choose_codec("", column, ~observed, None).kind == "identifier"
-
-
-def _to_numbers(cells: np.ndarray) -> np.ndarray:
-    """Convert objects to floats if possible, as scikit-learn's imputers may return objects."""
-    if cells.dtype == object and any(isinstance(cell, str) for cell in cells):
-        return cells
-    try:
-        return cells.astype(float)
-    except (TypeError, ValueError):
-        return cells
-
-
 def _equal(cells: np.ndarray, truth: np.ndarray, scale: float) -> bool:
     if truth.dtype == object:
         return bool((cells == truth).all())
-    return cells.dtype != object and np.allclose(cells, truth, rtol=1e-5, atol=1e-5 * scale)
+    return np.allclose(cells, truth, rtol=1e-5, atol=1e-5 * scale)
 
 
 def _squared_errors(cells: np.ndarray, truth: np.ndarray, scale: float) -> NDArray[np.float64]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..estimators.base import BaseVAE
 from .plotting import BLUE, RED, check_fitted, despine, get_axes, import_pyplot, line_style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _SKIPPED_SHARE = 0.1  # share of the first epochs that do not determine the limits of the y axis
 
@@ -58,11 +54,6 @@ class TrainingDisplay:
     (20,)
     """
 
-    lines_: list[Any]
-    best_: Any
-    ax_: Axes
-    figure_: Figure
-
     def __init__(self, bound: ArrayLike, validation_bound: ArrayLike | None = None) -> None:
         self.bound = np.asarray(bound, dtype=float)
         self.validation_bound = (
@@ -70,7 +61,7 @@ class TrainingDisplay:
         )
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any) -> Self:
+    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> Self:
         """Plot the training curve of a fitted estimator.
 
         Parameters
@@ -96,7 +87,7 @@ class TrainingDisplay:
         display = cls(history["bound"], history.get("validation_bound"))
         return display.plot(ax, **kwargs)
 
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Self:
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the curves.
 
         The limits of the y axis ignore the first tenth of the epochs, in which bounds are often
@@ -136,7 +127,7 @@ class TrainingDisplay:
         return self
 
 
-def _limit_y_axis(ax: Axes) -> None:
+def _limit_y_axis(ax: Any) -> None:
     """Set the y limits to the range of all curves after their first epochs."""
     curves = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
     later = np.concatenate([y[int(_SKIPPED_SHARE * len(y)) :] for y in curves])

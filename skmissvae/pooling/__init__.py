@@ -1,10 +1,9 @@
 """Pooling of analyses of multiply imputed tables by Rubin's rules."""
 
 from .estimates import PooledEstimates, pool
-from .f_distribution import PooledTest
-from .likelihood_ratio import pool_likelihood_ratio
+from .f_tests import PooledTest
 from .models import pool_models
-from .wald import pool_wald
+from .statistics import pool_likelihood_ratio, pool_wald
 
 __all__ = [
     "PooledEstimates",

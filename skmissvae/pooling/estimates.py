@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .degrees_of_freedom import denominator_df, large_sample_df, small_sample_df
-from .f_distribution import PooledTest, f_test
+from .f_tests import PooledTest, denominator_df, f_test, large_sample_df, small_sample_df
 from .inputs import (
     check_estimates,
     check_variances,
@@ -183,10 +182,8 @@ class PooledEstimates:
             "lambda": self.lambda_,
             "fmi": self.fmi,
         }
-        return pd.DataFrame(
-            {name: np.atleast_1d(np.asarray(column)) for name, column in columns.items()},
-            index=self._labels,
-        )
+        arrays = {name: np.atleast_1d(np.asarray(column)) for name, column in columns.items()}
+        return pd.DataFrame(arrays, index=self._labels)
 
     def test(self, null: Any = 0.0, columns: Any = None) -> PooledTest:
         r"""Test several quantities jointly by the pooled Wald test, D1.
@@ -272,18 +269,9 @@ class PooledEstimates:
             # 0 / 0: an estimate without variance that equals the null value
             return np.where(difference == 0, 0.0, difference / np.sqrt(np.asarray(self.t)))
 
-    def _caption(self) -> str:
-        return f"Pooled over {self.m} imputations, dfcom = {self.dfcom:g}"
-
     def __repr__(self) -> str:
-        has_names = np.ndim(self.qbar) > 0
-        table = self.to_frame().to_string(index=has_names, float_format=_FORMAT)
-        return f"{table}\n{self._caption()}"
-
-    def _repr_html_(self) -> str:
-        has_names = np.ndim(self.qbar) > 0
-        table = self.to_frame().to_html(index=has_names, float_format=_FORMAT)
-        return f"{table}\n<p>{self._caption()}</p>"
+        table = self.to_frame().to_string(index=np.ndim(self.qbar) > 0, float_format=_FORMAT)
+        return f"{table}\nPooled over {self.m} imputations, dfcom = {self.dfcom:g}"
 
 
 def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEstimates:

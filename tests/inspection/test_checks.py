@@ -20,8 +20,6 @@ from skmissvae.inspection import (
     overimputation_report,
     posterior_predictive_check,
 )
-from skmissvae.inspection.checks import _correlations, _pairwise_sums
-from skmissvae.inspection.evaluated_columns import evaluated_columns
 
 pytestmark = quiet
 
@@ -165,9 +163,11 @@ def test_correlations_use_the_rows_in_which_both_columns_are_observed():
     X = rows(60) * 1e6 + 1e8
     X[2:, 0] = np.nan
     X[np.isnan(X[:, 1]), 2] = 3.0
-    columns = evaluated_columns(Gaussian().fit(X), X, "sample")
-    correlations = _correlations(_pairwise_sums(columns, X, ~np.isnan(X)))
-    assert_allclose(correlations, pd.DataFrame(X).corr(min_periods=3), atol=1e-9)
+    check = posterior_predictive_check(Gaussian().fit(X), X, n_replicates=2, random_state=0)
+    correlations = check[check["statistic"] == "correlation"].set_index(["column", "other"])
+    expected = pd.DataFrame(X, columns=["x0", "x1", "x2"]).corr(min_periods=3)
+    for pair, value in correlations["observed"].items():
+        assert value == pytest.approx(expected.loc[pair])
 
 
 # ---- tables of all kinds
