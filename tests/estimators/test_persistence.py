@@ -1,4 +1,4 @@
-"""Laws of fitted estimators on disk and in other processes."""
+"""Fitted estimators after pickling, copying and skops, and in other processes."""
 
 import copy
 import io
@@ -13,7 +13,7 @@ import pytest
 import skops.io
 import torch
 from estimator_cases import IMPUTERS, assert_same, every_estimator, outputs, quiet, tiny
-from estimator_cases import table as holed
+from estimator_cases import table as incomplete
 
 from skmissvae import MissSVAEImputer, MVAEImputer
 from skmissvae.vae import StudentTPrior
@@ -39,46 +39,44 @@ def by_skops(estimator):
     return skops.io.loads(data, trusted=trusted)
 
 
-every_way = pytest.mark.parametrize(
-    "there_and_back", [by_pickle, copy.deepcopy, by_joblib, by_skops]
-)
+every_way = pytest.mark.parametrize("round_trip", [by_pickle, copy.deepcopy, by_joblib, by_skops])
 
 
 @every_way
 @every_estimator
-def test_round_trips_keep_every_bit(cls, there_and_back):
-    X = holed()
+def test_round_trips_keep_every_bit(cls, round_trip):
+    X = incomplete()
     options = {"add_indicator": True} if cls in IMPUTERS else {}
     estimator = tiny(cls, likelihood={0: "student_t"}, **options).fit(X)
-    back = there_and_back(estimator)
-    assert_same(outputs(back, X), outputs(estimator, X))
-    np.testing.assert_array_equal(back.sample(5), estimator.sample(5))
-    assert repr(back) == repr(estimator)
-    assert back.history_ == estimator.history_
+    restored = round_trip(estimator)
+    assert_same(outputs(restored, X), outputs(estimator, X))
+    np.testing.assert_array_equal(restored.sample(5), estimator.sample(5))
+    assert repr(restored) == repr(estimator)
+    assert restored.history_ == estimator.history_
     if cls in IMPUTERS:
-        np.testing.assert_array_equal(back.impute(X, 2)[1], estimator.impute(X, 2)[1])
+        np.testing.assert_array_equal(restored.impute(X, 2)[1], estimator.impute(X, 2)[1])
 
 
 @every_way
 @every_estimator
-def test_unfitted_estimators_travel_too(cls, there_and_back):
-    X = holed()
-    assert_same(outputs(there_and_back(tiny(cls)).fit(X), X), outputs(tiny(cls).fit(X), X))
+def test_round_trips_of_unfitted_estimators(cls, round_trip):
+    X = incomplete()
+    assert_same(outputs(round_trip(tiny(cls)).fit(X), X), outputs(tiny(cls).fit(X), X))
 
 
 @every_way
 @pytest.mark.parametrize("prior", ["student_t", "mixture", StudentTPrior])
-def test_round_trips_keep_the_prior(prior, there_and_back):
-    X = holed()
+def test_round_trips_keep_the_prior(prior, round_trip):
+    X = incomplete()
     estimator = tiny(MissSVAEImputer, prior=prior).fit(X)
-    assert_same(outputs(there_and_back(estimator), X), outputs(estimator, X))
+    assert_same(outputs(round_trip(estimator), X), outputs(estimator, X))
 
 
-@pytest.mark.parametrize("there_and_back", [by_pickle, copy.deepcopy, by_joblib])
-def test_round_trips_keep_partial_objects(there_and_back):
-    X = holed()
+@pytest.mark.parametrize("round_trip", [by_pickle, copy.deepcopy, by_joblib])
+def test_round_trips_keep_partial_objects(round_trip):
+    X = incomplete()
     estimator = tiny(MVAEImputer, prior=partial(StudentTPrior, df=3)).fit(X)
-    assert_same(outputs(there_and_back(estimator), X), outputs(estimator, X))
+    assert_same(outputs(round_trip(estimator), X), outputs(estimator, X))
 
 
 def leaves(value):
@@ -95,29 +93,29 @@ def leaves(value):
 
 
 @every_estimator
-def test_no_torch_in_the_state(cls):
-    estimator = tiny(cls).fit(holed())
-    for fitted in [estimator, tiny(cls).partial_fit(holed())]:
+def test_state_holds_no_object_of_torch(cls):
+    estimator = tiny(cls).fit(incomplete())
+    for fitted in [estimator, tiny(cls).partial_fit(incomplete())]:
         for leaf in leaves(fitted.__getstate__()):
             assert not type(leaf).__module__.startswith("torch"), leaf
     assert b"torch" not in pickle.dumps(estimator)
 
 
-def test_what_is_pickled_is_a_copy():
-    X = holed()
+def test_state_and_copies_do_not_change_with_the_estimator():
+    X = incomplete()
     estimator = tiny(MVAEImputer).fit(X)
     state = estimator.__getstate__()
-    back = copy.deepcopy(estimator)
+    restored = copy.deepcopy(estimator)
     before = outputs(estimator, X)
-    frozen = pickle.dumps(state)
+    pickled = pickle.dumps(state)
     estimator.partial_fit(X)
-    assert_same(outputs(back, X), before)
-    assert pickle.dumps(state) == frozen
+    assert_same(outputs(restored, X), before)
+    assert pickle.dumps(state) == pickled
 
 
 @every_estimator
-def test_parameters_set_after_fit_change_no_fitted_model(cls):
-    X = holed()
+def test_set_params_does_not_change_the_fitted_model(cls):
+    X = incomplete()
     estimator = tiny(cls).fit(X)
     before = outputs(estimator, X)
     changes = {"n_latents": 2, "n_hidden": 8, "prior": "student_t", "likelihood": "bernoulli"}
@@ -130,33 +128,33 @@ def test_parameters_set_after_fit_change_no_fitted_model(cls):
 
 @every_way
 @every_estimator
-def test_partial_fit_goes_on_as_if_nothing_had_been(cls, there_and_back):
-    X = holed(80)
-    straight = tiny(cls).partial_fit(X[:40])
-    broken = there_and_back(straight)
-    straight.partial_fit(X[40:])
-    broken.partial_fit(X[40:])
-    assert_same(outputs(broken, X), outputs(straight, X))
-    assert broken.history_["bound"] == straight.history_["bound"]
+def test_partial_fit_continues_after_a_round_trip(cls, round_trip):
+    X = incomplete(80)
+    uninterrupted = tiny(cls).partial_fit(X[:40])
+    restored = round_trip(uninterrupted)
+    uninterrupted.partial_fit(X[40:])
+    restored.partial_fit(X[40:])
+    assert_same(outputs(restored, X), outputs(uninterrupted, X))
+    assert restored.history_["bound"] == uninterrupted.history_["bound"]
 
 
 @every_estimator
-def test_a_warm_start_goes_on_as_if_nothing_had_been(cls):
-    X = holed()
-    straight = tiny(cls, warm_start=True).fit(X)
-    broken = by_pickle(straight).fit(X)
-    assert_same(outputs(broken, X), outputs(straight.fit(X), X))
+def test_warm_start_continues_after_a_round_trip(cls):
+    X = incomplete()
+    uninterrupted = tiny(cls, warm_start=True).fit(X)
+    restored = by_pickle(uninterrupted).fit(X)
+    assert_same(outputs(restored, X), outputs(uninterrupted.fit(X), X))
 
 
-def test_loading_leaves_the_global_random_state_alone():
-    data = pickle.dumps(tiny(MVAEImputer).fit(holed()))
+def test_loading_does_not_change_the_global_random_state():
+    data = pickle.dumps(tiny(MVAEImputer).fit(incomplete()))
     before = torch.get_rng_state()
     pickle.loads(data)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_another_process_says_the_same(tmp_path):
-    X = holed()
+def test_another_process_gets_the_same_bits(tmp_path):
+    X = incomplete()
     estimator = tiny(MissSVAEImputer).fit(X)
     joblib.dump((estimator, X), tmp_path / "in")
     code = (
