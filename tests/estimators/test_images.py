@@ -206,7 +206,7 @@ def test_bounds_of_grey_values_are_not_evidence():
 def test_warm_start_requires_the_same_network():
     X, _ = images()
     imputer = tiny(MVAEImputer, network=NETWORK, warm_start=True).fit(X)
-    imputer.set_params(network=ConvNetwork((6, 6))).fit(X)
+    imputer.set_params(network=ConvNetwork([6, 6])).fit(X)
     assert imputer.n_iter_ == 6
     with pytest.raises(ValueError, match=r"'network' of MVAEImputer is .*\(1, 6, 6\)"):
         imputer.set_params(network=ConvNetwork((1, 6, 6))).fit(X)

@@ -80,6 +80,7 @@ def test_round_trips_keep_partial_objects(round_trip):
 
 
 def leaves(value):
+    """Yield the objects that a pickle of a value holds."""
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, (list, tuple, set)):
@@ -87,7 +88,7 @@ def leaves(value):
             yield from leaves(item)
     elif hasattr(value, "__dict__") and not callable(value):
         yield value
-        yield from leaves(vars(value))
+        yield from leaves(value.__getstate__())
     else:
         yield value
 

@@ -134,8 +134,8 @@ def test_model_without_trained_weights_is_an_error():
         (ConvNetwork, "image_shape", [28, (28,), (0, 28), (1, 1, 28, 28), "88", (2.5, 2)]),
         (ConvNetwork, "linear_path", ["yes", 2, None]),
         (ResidualNetwork, "linear_path", ["yes", 2, None]),
-        (CustomNetwork, "encoder", ["mlp", 3, nn.Linear(2, 2)]),
-        (CustomNetwork, "decoder", ["mlp", 3, nn.Linear(2, 2)]),
+        (CustomNetwork, "encoder", ["mlp", 3]),
+        (CustomNetwork, "decoder", ["mlp", 3]),
     ],
     ids=lambda value: getattr(value, "__name__", value if isinstance(value, str) else ""),
 )
@@ -150,7 +150,7 @@ def test_valid_options_can_have_types_of_numpy():
     assert AdamW(weight_decay=np.float32(0.1), max_grad_norm=np.inf).schedule == "cosine"
     assert EarlyStopping(n_iter_no_change=np.int64(3)).tol == 1e-4
     assert ResidualNetwork(linear_path=np.True_).linear_path
-    assert ConvNetwork([np.int64(2), 2]).linear_path
+    assert ConvNetwork([np.int64(2), 3]) == ConvNetwork((2, 3))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,6 @@ def test_options_are_values_in_clones_and_set_params(name, value):
     imputer = tiny(MVAEImputer).set_params(**{name: value})
     assert imputer.get_params()[name] is value
     assert clone(imputer).get_params()[name] == value
-    assert repr(value) in repr(imputer)
     assert hash(value) == hash(clone(value, safe=False))
     with pytest.raises(FrozenInstanceError):
         value.tol = 0.2
