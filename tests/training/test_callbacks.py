@@ -67,7 +67,9 @@ def test_callbacks_can_stop_training(cls):
 @every_estimator
 def test_callbacks_do_not_change_results(cls):
     X = incomplete()
-    with_callback = tiny(cls).set_callbacks(Recorder(evaluate=lambda fitted: fitted.score(X))).fit(X)
+    with_callback = (
+        tiny(cls).set_callbacks(Recorder(evaluate=lambda fitted: fitted.score(X))).fit(X)
+    )
     assert_same(outputs(with_callback, X), outputs(tiny(cls).fit(X), X))
 
 
