@@ -1,6 +1,5 @@
 """Prediction from incomplete rows by members that are fitted to completed tables."""
 
-import inspect
 import pickle
 from functools import partial
 
@@ -11,20 +10,18 @@ import pytest
 import torch
 from estimator_cases import quiet, tiny
 from estimator_cases import table as incomplete
-from numpydoc.docscrape import ClassDoc
-from numpydoc.validate import validate
+from prediction_cases import BOTH, LINEAR, TREES, both, fast, outcome
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer, KNNImputer
+from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -35,33 +32,6 @@ from skmissvae.estimators.meta import MultipleImputationClassifier, MultipleImpu
 from skmissvae.tables.input_table import open_table
 
 pytestmark = quiet
-
-BOTH = [MultipleImputationClassifier, MultipleImputationRegressor]
-both = pytest.mark.parametrize("cls", BOTH, ids=lambda cls: cls.__name__)
-LINEAR = {
-    MultipleImputationClassifier: LogisticRegression(solver="newton-cholesky"),
-    MultipleImputationRegressor: Ridge(),
-}
-# their predictions of a row do not depend on the other rows, bit for bit
-TREES = {
-    MultipleImputationClassifier: DecisionTreeClassifier(max_depth=4, random_state=0),
-    MultipleImputationRegressor: DecisionTreeRegressor(max_depth=4, random_state=0),
-}
-
-
-def fast(cls, estimator=None, **changes):
-    """Return an estimator that is fitted in little time."""
-    defaults = {"imputer": tiny(MVAEImputer), "n_imputations": 3, "random_state": 0}
-    return cls(LINEAR[cls] if estimator is None else estimator, **{**defaults, **changes})
-
-
-def outcome(cls, X, seed=0):
-    """Return an outcome that depends on the columns."""
-    noise = np.random.default_rng(seed).normal(size=len(X))
-    y = np.nan_to_num((np.asarray(X, float) - [0, 100, 1, -7]) / [1, 20, 0.05, 3]).sum(1) + noise
-    if cls is MultipleImputationRegressor:
-        return y
-    return np.array(["a", "b", "c"])[np.digitize(y, [-1, 1])]
 
 
 def probabilities(model, X):
@@ -427,102 +397,6 @@ def test_sample_weights_equal_repeated_rows(cls):
         refusing = clone(LINEAR[cls]).set_fit_request(sample_weight=False)
         with pytest.raises(TypeError, match="sample_weight"):
             fast(cls, refusing).fit(X, y, sample_weight=weights)
-
-
-# -- errors ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "match"),
-    [
-        ({"estimator": Ridge()}, TypeError, r"'estimator' of .* a classifier; got Ridge\(\)"),
-        (
-            {"estimator": LogisticRegression},
-            TypeError,
-            "'estimator' of .* a classifier; got <class",
-        ),
-        ({"estimator": None}, TypeError, "'estimator' of .* a classifier; got None"),
-        ({"n_imputations": 0}, ValueError, "'n_imputations' of .* 1 or more; got 0"),
-        ({"n_imputations": 2.0}, ValueError, r"'n_imputations' of .* got 2\.0"),
-        (
-            {"imputer": KNNImputer()},
-            TypeError,
-            r"'imputer' of .* support multiple imputation.*KNNImputer\(\)",
-        ),
-        ({"imputer": MVAEImputer}, TypeError, "'imputer' of .* support multiple imputation"),
-        ({"imputer": "mean"}, TypeError, "'imputer' of .* support multiple imputation.*got 'mean'"),
-        (
-            {"imputer": make_pipeline(StandardScaler(), MVAEImputer())},
-            TypeError,
-            "(?s)'imputer' of .*Steps of a Pipeline before imputation belong before .*Classifier",
-        ),
-    ],
-    ids=str,
-)
-def test_invalid_parameters(change, error, match):
-    X = incomplete()
-    model = fast(MultipleImputationClassifier).set_params(**change)
-    with pytest.raises(error, match=match):
-        model.fit(X, np.arange(40) % 2)
-    assert not hasattr(model, "n_features_in_")
-
-
-@both
-def test_failed_fit_does_not_change_the_estimator(cls):
-    X = incomplete()
-    y = outcome(cls, X)
-    model = fast(cls).fit(X, y)
-    before, expected = dict(vars(model)), model.predict_all(X)
-    failures = [
-        (X, y[:-1], "inconsistent numbers of samples"),
-        (X, None, "requires y"),
-        (X[:, :2] * np.nan, y, "no observed cell"),
-        (X[:5], np.full(5, np.nan), "Input y contains NaN"),
-    ]
-    for table, targets, match in failures:
-        with pytest.raises(ValueError, match=match):
-            model.fit(table, targets)
-        assert vars(model) == before
-    model.set_params(estimator=clone(LINEAR[cls]).set_params(max_iter=-1))
-    with pytest.raises(ValueError, match="max_iter"):
-        model.fit(X[:, :2], y)
-    np.testing.assert_array_equal(model.predict_all(X), expected)
-
-
-def test_standard_deviation_requires_two_imputations():
-    X = incomplete()
-    model = fast(MultipleImputationRegressor, n_imputations=1).fit(X, np.arange(40))
-    assert model.predict(X).shape == (40,)
-    with pytest.raises(ValueError, match="return_std needs two or more imputations"):
-        model.predict(X, return_std=True)
-
-
-# -- documentation --------------------------------------------------------------------------------
-
-
-@both
-def test_documentation(cls):
-    members = [name for name, _ in inspect.getmembers(cls, callable) if name in vars(cls)]
-    members += ["fit", "predict_all", "get_metadata_routing"]
-    for name in ["", *(f".{member}" for member in members if not member.startswith("_"))]:
-        errors = validate(f"skmissvae.estimators.meta.{cls.__name__}{name}")["errors"]
-        ignored = {"GL01", "GL02", "ES01", "EX01", "SA01", "RT02"}
-        assert [error for error in errors if error[0] not in ignored] == []
-    doc = ClassDoc(cls)
-    assert [parameter.name for parameter in doc["Parameters"]] == list(
-        inspect.signature(cls).parameters
-    )
-    frame = pd.DataFrame(incomplete(), columns=list("abcd"))
-    fitted = dir(fast(cls).fit(frame, outcome(cls, frame)))
-    assert {attribute.name for attribute in doc["Attributes"]} == {
-        name for name in fitted if name.endswith("_") and not name.startswith("_")
-    }
-
-
-def test_deterministic_imputer_is_refused():
-    X = incomplete()
-    with pytest.raises(TypeError, match="must support multiple imputation"):
-        MultipleImputationRegressor(Ridge(), imputer=IterativeImputer()).fit(X, np.arange(len(X)))
 
 
 def test_complete_rows_are_predicted():
