@@ -32,7 +32,7 @@ from skmissvae._utils.runtime import SeededGenerators
 pytestmark = quiet
 
 
-@parametrize_with_checks([tiny(cls) for cls in ESTIMATORS])
+@parametrize_with_checks([tiny(cls, max_iter=2, n_importance_draws=20) for cls in ESTIMATORS])
 def test_scikit_learn(estimator, check):
     check(estimator)
 

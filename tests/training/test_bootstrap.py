@@ -72,8 +72,8 @@ def test_models_are_those_of_fit_model_for_the_samples():
 def test_models_do_not_depend_on_the_number_of_processes():
     X = incomplete()
     results = [tiny(MVAEImputer, n_bootstrap=3, n_jobs=n, dropout=0.3).fit(X) for n in [None, 2]]
-    for alone, parallel in zip(*(weights_of(imputer.models_) for imputer in results), strict=True):
-        assert torch.equal(alone, parallel)
+    for serial, parallel in zip(*(weights_of(fit.models_) for fit in results), strict=True):
+        assert torch.equal(serial, parallel)
     np.testing.assert_array_equal(*(imputer.impute(X, 3)[2] for imputer in results))
 
 

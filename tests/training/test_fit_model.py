@@ -160,9 +160,9 @@ def test_fitted_model_is_equal_after_pickling(cls, early_stopping):
 def test_model_without_training_state_keeps_imputations_on_request():
     model = fit_model(task_of(DeMissVAEImputer))
     assert model.without_training_state().imputations is None
-    kept = model.without_training_state(keep_imputations=True)
-    assert kept.imputations is model.imputations
-    assert kept.optimizers == {}
+    reduced = model.without_training_state(keep_imputations=True)
+    assert reduced.imputations is model.imputations
+    assert reduced.optimizers == {}
 
 
 def test_seed_of_training_does_not_change_the_initialization():
