@@ -1,4 +1,4 @@
-"""What the tests of the estimators share: all of them in tiny, and tables with holes."""
+"""Small estimators of every class, an incomplete table, and comparisons that several tests use."""
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from skmissvae import (
     MVAEImputer,
     VAEDensityEstimator,
 )
+from skmissvae.inference import LAIR
 
 TINY = {
     "max_iter": 3,
@@ -29,21 +30,21 @@ IMPUTERS = {
     MIWAEImputer: {},
     MissIWAEImputer: {"K": 3},
     MissSIWAEImputer: {"K": 3},
-    DeMissVAEImputer: {"K": 3, "n_sampler_steps": 4},
+    DeMissVAEImputer: {"K": 3, "sampler": LAIR(n_steps=4)},
 }
 ESTIMATORS = {**IMPUTERS, VAEDensityEstimator: {"K": 3}}
 
-#: A tiny training is a poor guide to some rows, and the estimators say so.
-quiet = pytest.mark.filterwarnings("ignore:.*effective importance draws:UserWarning")
+#: After three epochs the encoder is inaccurate for some rows, which the estimators warn about.
+quiet = pytest.mark.filterwarnings("ignore:.*effective sample size below:UserWarning")
 
 
 def tiny(cls, **changes):
-    """Return an estimator that trains in a blink."""
+    """Return an estimator with small networks and three epochs."""
     return cls(**{**TINY, **ESTIMATORS[cls], **changes})
 
 
 def over(classes):
-    """Parametrise a test over estimator classes."""
+    """Parametrize a test over estimator classes."""
     return pytest.mark.parametrize("cls", list(classes), ids=lambda cls: cls.__name__)
 
 
@@ -52,31 +53,31 @@ every_estimator = over(ESTIMATORS)
 
 
 def table(n=40, dtype=np.float64, seed=0, share=0.25):
-    """Return four correlated columns of different units, with holes; every row sees a cell."""
+    """Return four correlated columns with missing cells; every row has an observed cell."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n, 2))
     X = z @ rng.normal(size=(2, 4)) + 0.3 * rng.normal(size=(n, 4))
     X = X * [1.0, 20.0, 0.05, 3.0] + [0.0, 100.0, 1.0, -7.0]
-    holes = rng.random(X.shape) < share
-    holes[np.arange(n), rng.integers(4, size=n)] = False
-    X[holes] = np.nan
+    missing = rng.random(X.shape) < share
+    missing[np.arange(n), rng.integers(4, size=n)] = False
+    X[missing] = np.nan
     return X.astype(dtype)
 
 
 def outputs(estimator, X):
-    """Return all that a fitted estimator says about a table, by name."""
-    found = {
+    """Return the results of a fitted estimator for a table, by method."""
+    results = {
         "score_samples": estimator.score_samples(X),
         "encode": estimator.encode(X),
         "effective_sample_size": estimator.effective_sample_size(X),
     }
     if hasattr(estimator, "transform"):
-        found["transform"] = estimator.transform(X)
-    return found
+        results["transform"] = estimator.transform(X)
+    return results
 
 
 def assert_same(actual, expected):
-    """Assert that outputs are equal bit for bit."""
+    """Assert that results are equal bit for bit."""
     assert actual.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_array_equal(actual[name], values, err_msg=name, strict=True)

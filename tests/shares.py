@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from skmissvae import Chunks, DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
+from skmissvae import Chunks, DeMissVAEImputer, EarlyStopping, MissSIWAEImputer, MVAEImputer
 from skmissvae.training.distributed import DistributedLoader
 from skmissvae.training.loaders import InMemoryLoader
 from skmissvae.training.objectives import Batch
@@ -28,12 +28,12 @@ def imputer(**options):
 
 
 def error_message(call):
-    """Return the message of a ValueError, "nothing" if there is none."""
+    """Return the message of a ValueError, "none" if there is none."""
     try:
         call()
     except ValueError as error:
         return str(error)
-    return "nothing"
+    return "none"
 
 
 def main(folder):
@@ -46,9 +46,9 @@ def main(folder):
     results = {}
     for name, data, options in (
         ("array", share, {}),
-        ("stopping", share, {"early_stopping": True, "n_iter_no_change": 3}),
+        ("stopping", share, {"early_stopping": EarlyStopping(n_iter_no_change=3)}),
         ("chunks", Chunks.from_array(share, 100, sample_size=200), {"random_state": None}),
-        ("stream", Chunks.from_array(share, 100, sample_size=200), {"early_stopping": True}),
+        ("early chunks", Chunks.from_array(share, 100, sample_size=200), {"early_stopping": True}),
     ):
         fitted = imputer(**options).fit(data)
         weights = torch.cat([w.flatten() for w in fitted.vae_.state_dict().values()])
@@ -61,15 +61,15 @@ def main(folder):
         InMemoryLoader(Batch(*map(torch.from_numpy, (share, ~np.isnan(share), share))))
     )
     gradient = torch.tensor([3.0 + 6 * rank, -rank])
-    loader.average(torch.zeros(()), [gradient])
+    loader.average_gradients(torch.zeros(()), [gradient])
     results["average"] = gradient.clone()
     results["mean"] = loader.mean(torch.tensor(3.0 + 6 * rank))
     loss = torch.tensor([0.0, np.inf])[rank]  # not finite in one of the processes
-    loader.average(loss, [gradient])
-    results["spoiled"] = gradient
-    results["none"] = error_message(lambda: imputer().fit(share if rank == 0 else X[:0]))
-    results["demiss"] = error_message(lambda: DeMissVAEImputer(**SMALL).fit(share))
-    results["models"] = error_message(lambda: MVAEImputer(**SMALL, n_models=2).fit(share))
+    loader.average_gradients(loss, [gradient])
+    results["invalid"] = gradient
+    results["no rows"] = error_message(lambda: imputer().fit(share if rank == 0 else X[:0]))
+    results["DeMissVAE"] = error_message(lambda: DeMissVAEImputer(**SMALL).fit(share))
+    results["bootstrap"] = error_message(lambda: MVAEImputer(**SMALL, n_bootstrap=2).fit(share))
     np.savez(f"{folder}/{rank}.npz", **results)
     dist.destroy_process_group()
 

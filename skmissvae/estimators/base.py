@@ -191,6 +191,7 @@ class BaseVAE(
         ConditionalModel
             The model conditioned on observed cells, in the model's units.
         """
+        check_is_fitted(self)
         model = self.model_
         return ConditionalModel(
             model.vae,

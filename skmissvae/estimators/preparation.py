@@ -74,6 +74,7 @@ def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
 
         loader = parts.loader(encode, held_out, estimator._device())
         training_rows = training_rows._replace(loader=loader)
+    spec = _with_possible_initialization(spec, training_rows)
     settings = training_settings(estimator, spec, training_rows.n_rows, n_all_rows=n_rows)
     # a continued fit must not repeat the noise of the last one, even with an integer seed
     seed = seeds[1] if previous is None else derive_seed(seeds[1], previous.n_iter)
@@ -94,6 +95,7 @@ def prepare_partial_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
         numbers, spec = estimator._reader().cells(table), previous.spec
         warn_of_changed_constants(estimator, numbers)
     rows = TrainingRows(estimator._reader().rows(numbers))
+    spec = _with_possible_initialization(spec, rows)
     settings = training_settings(estimator, spec, rows.n_rows)
     settings = settings._replace(
         max_iter=1,
@@ -139,9 +141,7 @@ def training_settings(
 
 def table_size(estimator: BaseVAE, spec: ModelSpec, n_rows: int) -> TableSize:
     """Return the properties of a table on which the default training depends."""
-    from_factor_analysis = (
-        spec.factor_analysis != "never" and n_rows >= MIN_ROWS and spec.all_columns_linear
-    )
+    from_factor_analysis = spec.factor_analysis != "never" and spec.all_columns_linear
     is_numeric = bool(estimator.schema_.numeric().all())
     return TableSize(n_rows, len(spec.columns), is_numeric, from_factor_analysis)
 
@@ -206,6 +206,13 @@ def make_spec(estimator: BaseVAE, schema: TableSchema, method: Method) -> ModelS
             raise factor_analysis_error()
         return dataclasses.replace(spec, factor_analysis="required")
     return spec if is_possible else dataclasses.replace(spec, factor_analysis="never")
+
+
+def _with_possible_initialization(spec: ModelSpec, rows: TrainingRows) -> ModelSpec:
+    """Return the specification without factor analysis if there are too few training rows."""
+    if spec.factor_analysis != "if possible" or len(rows.training_positions()) >= MIN_ROWS:
+        return spec
+    return dataclasses.replace(spec, factor_analysis="never")
 
 
 def kind_options(estimator: BaseVAE) -> dict[str, str]:

@@ -112,9 +112,7 @@ class ImportanceSampler:
             z, log_mass, _ = (torch.cat(values) for values in zip(*parts, strict=True))
             rest = [self._score(*part).log_ratio for part in parts[1:]]
             log_ratio = torch.cat([first.log_ratio, *rest])
-            w = finite_log_weights((log_mass + log_ratio).double().T.contiguous()).softmax(-1)
-            low_ess = bool(needs_adaptation(effective_sample_size_of(w), sizes[0]))
-            self.adapted = self.adapt == "always" or low_ess
+            self.adapted = self.adapt == "always" or _needs_adaptation(log_mass + log_ratio)
             if self.adapted:
                 rows = vae, self.x, self.observed
                 proposal = adapt_proposal(
@@ -170,6 +168,12 @@ class Evidence(NamedTuple):
     def proposal_ess(self) -> Tensor:
         """The same effective sample size, because bounds have no effect on the evidence."""
         return self.ess
+
+
+def _needs_adaptation(log_w: Tensor) -> bool:
+    """Return whether the effective sample size of a single row is low: (M, 1)."""
+    w = finite_log_weights(log_w.double().T.contiguous()).softmax(-1)
+    return bool(needs_adaptation(effective_sample_size_of(w), len(log_w)))
 
 
 def evidence(sampler: ImportanceSampler) -> Evidence:

@@ -1,4 +1,4 @@
-"""Convolutional networks: rows are images, and what holds for every network holds for them."""
+"""Convolutional networks and observation models of images."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from helpers import stream, uniform
 from sklearn.base import clone
 from torch import nn
 
-from skmissvae import MissSIWAEImputer, MVAEImputer, VAEDensityEstimator
+from skmissvae import ConvNetwork, MissSIWAEImputer, MVAEImputer, VAEDensityEstimator
 from skmissvae.vae import (
     ConvDecoder,
     ConvEncoder,
@@ -22,6 +22,7 @@ from skmissvae.vae import (
 from skmissvae.vae.factor_analysis import FactorAnalysis, initialize_from
 
 pytestmark = quiet
+NETWORK = ConvNetwork((6, 6))
 SHAPES = [(1, 8, 8), (1, 5, 7), (3, 9, 4), (1, 28, 28), (2, 2, 1)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
@@ -33,21 +34,20 @@ def image(shape, share=1.0, seed=0):
     return Image(*shape, tuple(sorted(order[: max(1, round(share * n))].tolist())))
 
 
-def pictures(n=30, seed=0, share=0.3):
-    """Return images of 6 x 6 grey values with holes: a bright spot on a dark ground."""
+def images(n=30, seed=0, share=0.3):
+    """Return images of 6 x 6 grey values, incomplete and complete: a bright spot on dark."""
     rng = np.random.default_rng(seed)
-    at = rng.uniform(1, 4, size=(n, 2, 1, 1))
+    center = rng.uniform(1, 4, size=(n, 2, 1, 1))
     rows, columns = np.indices((6, 6))
-    X = np.exp(-0.3 * ((rows - at[:, 0]) ** 2 + (columns - at[:, 1]) ** 2)).reshape(n, 36)
-    X[:, 0] = 0.0  # a corner that never varies
-    holes = rng.random(X.shape) < share
-    return np.where(holes, np.nan, X), X
+    X = np.exp(-0.3 * ((rows - center[:, 0]) ** 2 + (columns - center[:, 1]) ** 2)).reshape(n, 36)
+    X[:, 0] = 0.0  # a constant corner
+    return np.where(rng.random(X.shape) < share, np.nan, X), X
 
 
 @every_shape
 @pytest.mark.parametrize("linear_path", [True, False])
 @pytest.mark.parametrize("share", [1.0, 0.6])
-def test_networks_have_the_sizes_they_are_asked_for(shape, linear_path, share):
+def test_networks_have_the_requested_widths(shape, linear_path, share):
     picture = image(shape, share)
     n = len(picture.places)
     encoder = ConvEncoder(picture, 7, 16, 1, linear_path=linear_path)
@@ -60,21 +60,21 @@ def test_networks_have_the_sizes_they_are_asked_for(shape, linear_path, share):
     assert all(b == (-(-a[0] // 2), -(-a[1] // 2)) for a, b in itertools.pairwise(sizes))
 
 
-def test_what_the_encoder_sees_is_the_image_and_its_mask():
+def test_encoder_gets_the_image_and_its_mask():
     picture = image((2, 5, 7), 0.6)
     n = len(picture.places)
     encoder = ConvEncoder(picture, 3, 8, 1)
-    seen = []
-    encoder.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    recorded = []
+    encoder.body.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0]))
     x, mask = torch.arange(1.0, n + 1), torch.arange(n) % 2.0
     encoder(torch.cat([x, mask]).unsqueeze(0))
-    canvas = seen[0][0].flatten(1)  # (4, 35): two channels of pixels, two of the mask
+    canvas = recorded[0][0].flatten(1)  # (4, 35): two channels of pixels, two of the mask
     full = torch.zeros(2, 70)
     full[:, list(picture.places)] = torch.stack([x, mask])
     assert torch.equal(canvas.flatten(), full.flatten())
 
 
-def test_what_the_decoder_gives_is_the_map_row_by_row():
+def test_decoder_output_is_the_map_in_row_order():
     picture = image((2, 5, 7), 0.6)
     decoder = ConvDecoder(3, picture, 2, 8, 1, linear_path=False)
     height, width = picture.sizes[1]
@@ -91,16 +91,16 @@ def test_what_the_decoder_gives_is_the_map_row_by_row():
             assert out[parameter, d] == maps[0, group, row // 2, column // 2]
 
 
-def test_modelled_pixels_are_those_of_the_whole_image():
+def test_modelled_pixels_equal_those_of_the_whole_image():
     full, part = image((1, 16, 16)), image((1, 16, 16), 0.5)
-    whole, some = (ConvDecoder(3, p, 2, 8, 1, linear_path=False).double() for p in (full, part))
-    some.load_state_dict({**whole.state_dict(), "places": some.places})
+    whole, partial = (ConvDecoder(3, p, 2, 8, 1, linear_path=False).double() for p in (full, part))
+    partial.load_state_dict({**whole.state_dict(), "places": partial.places})
     z = uniform(5, 3)
     out = whole(z).unflatten(-1, (2, 256))[..., list(part.places)].flatten(-2)
-    torch.testing.assert_close(some(z), out)
+    torch.testing.assert_close(partial(z), out)
 
 
-def test_a_row_gives_what_it_gives_in_company():
+def test_outputs_of_a_row_do_not_depend_on_other_rows():
     picture = image((1, 9, 9), 0.8)
     encoder = ConvEncoder(picture, 5, 16, 2).double()
     decoder = ConvDecoder(4, picture, 1, 16, 2).double()
@@ -118,10 +118,10 @@ def test_dropout_of_channels_acts_in_training_only():
     assert torch.equal(decoder(z), decoder(z))
 
 
-def test_the_start_makes_the_decoder_factor_analysis():
-    X, _ = pictures()
-    imputer = tiny(MVAEImputer, image_shape=(6, 6), n_latents=3).fit(X)
-    vae = imputer._spec.build()
+def test_decoder_can_be_initialized_from_factor_analysis():
+    X, _ = images()
+    imputer = tiny(MVAEImputer, network=NETWORK, n_latents=3).fit(X)
+    vae = imputer.model_.spec.build(0)
     D = vae.likelihood.n_columns
     rng = np.random.default_rng(0)
     model = FactorAnalysis(rng.normal(size=(D, 3)), rng.normal(size=D), np.full(D, 0.3))
@@ -134,34 +134,32 @@ def test_the_start_makes_the_decoder_factor_analysis():
 
 
 @every_estimator
-def test_every_estimator_takes_images(cls):
-    X, _ = pictures()
-    estimator = tiny(cls, image_shape=(6, 6)).fit(X)
+def test_every_estimator_fits_images(cls):
+    X, _ = images()
+    estimator = tiny(cls, network=NETWORK).fit(X)
     assert isinstance(estimator.vae_.encoder, ConvEncoder)
     assert isinstance(estimator.vae_.decoder, ConvDecoder)
-    assert len(estimator.vae_.decoder.places) == 35  # not the corner
+    assert len(estimator.vae_.decoder.places) == 35  # without the corner
     scores = estimator.score_samples(X)
     assert np.isfinite(scores).all()
     np.testing.assert_allclose(estimator.score_samples(X[3:5]), scores[3:5], rtol=1e-6)
     if hasattr(estimator, "transform"):
         completed = estimator.transform(X)
-        seen = ~np.isnan(X)
-        assert np.array_equal(completed[seen], X[seen])
+        observed = ~np.isnan(X)
+        assert np.array_equal(completed[observed], X[observed])
         assert np.isfinite(completed).all()
     assert estimator.sample(2).shape == (2, 36)
-    assert clone(estimator).image_shape == (6, 6)
+    assert clone(estimator).network == NETWORK
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "cross_entropy"])
-def test_black_and_white_and_grey(likelihood):
-    X, _ = pictures()
+def test_completed_pixels_are_in_the_support_of_the_likelihood(likelihood):
+    X, _ = images()
     if likelihood == "bernoulli":
         X = np.where(np.isnan(X), np.nan, X > 0.5)
         X = X[:, np.nanstd(X, 0) > 0]
-        shape = (1, X.shape[1])
-    else:
-        shape = (6, 6)
-    imputer = tiny(MissSIWAEImputer, image_shape=shape, likelihood=likelihood).fit(X)
+    network = ConvNetwork((1, X.shape[1])) if likelihood == "bernoulli" else NETWORK
+    imputer = tiny(MissSIWAEImputer, network=network, likelihood=likelihood).fit(X)
     completed = imputer.transform(X)
     assert ((completed >= 0) & (completed <= 1)).all()
     if likelihood == "bernoulli":
@@ -170,7 +168,7 @@ def test_black_and_white_and_grey(likelihood):
         assert len(np.unique(completed[np.isnan(X)])) > 20
 
 
-def test_cross_entropy_is_least_at_the_grey_value():
+def test_cross_entropy_is_smallest_at_the_grey_value():
     x = uniform(4, 3)
     logits = x.logit()
     best = CrossEntropyLikelihood(3)(logits)
@@ -179,70 +177,62 @@ def test_cross_entropy_is_least_at_the_grey_value():
     torch.testing.assert_close(best.mean(), x)
 
 
-def test_grey_values_are_their_means_given_the_latents():
+def test_draws_of_grey_values_are_their_means_given_the_latents():
     columns = CrossEntropyLikelihood(3)(uniform(4, 3, low=-2, high=2))
     draws, mean = columns.sample(stream()), columns.mean()
     assert torch.equal(draws, mean)
     assert torch.equal(columns.icdf(uniform(4, 3)), mean)
     assert (columns.cdf(mean) == 1).all()
     assert (columns.cdf_left(mean) == 0).all()
-    # chains complete rows by the law of cross entropy all the same
+    # chains complete rows by draws of black and white
     assert set(columns.completion(stream()).unique().tolist()) <= {0.0, 1.0}
     parts = [CrossEntropyLikelihood(1), NormalLikelihood(2)]
-    joined = ProductLikelihood(parts, [[1], [0, 2]]).double()
-    filled = joined(uniform(4, joined.n_params)).completion(stream())
-    assert set(filled[:, 1].unique().tolist()) <= {0.0, 1.0}
+    product = ProductLikelihood(parts, [[1], [0, 2]]).double()
+    completion = product(uniform(4, product.n_params)).completion(stream())
+    assert set(completion[:, 1].unique().tolist()) <= {0.0, 1.0}
 
 
-def test_bounds_of_grey_values_move_them_and_are_no_evidence():
-    X, _ = pictures(60)
-    imputer = tiny(MVAEImputer, image_shape=(6, 6), likelihood="cross_entropy", max_iter=30)
-    holes = np.isnan(X)
-    holes[:, 0] = False  # constants are what they are
+def test_bounds_of_grey_values_are_not_evidence():
+    X, _ = images(60)
+    imputer = tiny(MVAEImputer, network=NETWORK, likelihood="cross_entropy", max_iter=30)
+    missing = np.isnan(X)
+    missing[:, 0] = False  # bounds do not apply to constants
     free = imputer.fit(X).transform(X)
-    bound = imputer.set_params(min_value=0.1).transform(X)
-    assert bound[holes].min() >= 0.1
-    assert np.abs(bound - free.clip(0.1))[holes].mean() < 0.05
+    bounded = imputer.set_params(min_value=0.1).transform(X)
+    assert bounded[missing].min() >= 0.1
+    assert np.abs(bounded - free.clip(0.1))[missing].mean() < 0.05
 
 
-def test_networks_of_ones_own_take_the_place_of_either():
-    X, _ = pictures()
-    imputer = tiny(MVAEImputer, image_shape=(6, 6), decoder=nn.Linear).fit(X)
-    assert isinstance(imputer.vae_.encoder, ConvEncoder)
-    assert isinstance(imputer.vae_.decoder, nn.Linear)
-
-
-def test_a_warm_start_keeps_its_shape():
-    X, _ = pictures()
-    imputer = tiny(MVAEImputer, image_shape=(6, 6), warm_start=True).fit(X)
-    imputer.set_params(image_shape=[6, 6]).fit(X)
+def test_warm_start_requires_the_same_network():
+    X, _ = images()
+    imputer = tiny(MVAEImputer, network=NETWORK, warm_start=True).fit(X)
+    imputer.set_params(network=ConvNetwork([6, 6])).fit(X)
     assert imputer.n_iter_ == 6
-    with pytest.raises(ValueError, match=r"'image_shape' of MVAEImputer is \(1, 6, 6\)"):
-        imputer.set_params(image_shape=(1, 6, 6)).fit(X)
+    with pytest.raises(ValueError, match=r"'network' of MVAEImputer is .*\(1, 6, 6\)"):
+        imputer.set_params(network=ConvNetwork((1, 6, 6))).fit(X)
 
 
-def test_what_is_no_image_is_refused():
-    X, _ = pictures()
-    with pytest.raises(ValueError, match=r"\(5, 6\), which makes 30 pixels, but X has 36 columns"):
-        tiny(MVAEImputer, image_shape=(5, 6)).fit(X)
-    kinds = {3: "bernoulli"}
+def test_tables_that_are_not_images_are_refused():
+    X, _ = images()
+    with pytest.raises(ValueError, match=r"\(5, 6\), with 30 pixels, but X has 36 columns"):
+        tiny(MVAEImputer, network=ConvNetwork((5, 6))).fit(X)
     X[:, 3] = X[:, 3] > 0.5
     with pytest.raises(ValueError, match="not pixels of one kind"):
-        tiny(MVAEImputer, image_shape=(6, 6), likelihood=kinds).fit(X)
+        tiny(MVAEImputer, network=NETWORK, likelihood={3: "bernoulli"}).fit(X)
 
 
-def test_a_table_without_anything_to_model_is_no_image():
+def test_constant_columns_need_no_network():
     X = np.tile([1.0, np.nan, 3.0, 4.0], (5, 1))
     X[0, 1] = 2.0
-    imputer = tiny(MVAEImputer, image_shape=(2, 2)).fit(X)
+    imputer = tiny(MVAEImputer, network=ConvNetwork((2, 2))).fit(X)
     assert np.array_equal(imputer.transform(X), np.tile([1.0, 2.0, 3.0, 4.0], (5, 1)))
 
 
-def test_shapes_of_pixels_are_not_learned():
-    X, _ = pictures(100)
-    X[X < 0.05] = 0.0  # a pile in most columns
-    density = tiny(VAEDensityEstimator, image_shape=(6, 6)).fit(X)
+def test_pixels_have_no_marginal_transforms():
+    X, _ = images(100)
+    X[X < 0.05] = 0.0  # a point mass in most columns
+    density = tiny(VAEDensityEstimator, network=NETWORK).fit(X)
     assert all(
         column.marginal_transform is None and column.point_mass is None
-        for column in density._table.columns
+        for column in density.schema_.columns
     )

@@ -1,6 +1,7 @@
-"""Laws of fitted estimators on disk and in other processes."""
+"""Fitted estimators after pickling, copying and skops, and in other processes."""
 
 import copy
+import functools
 import io
 import pickle
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import skops.io
 import torch
 from estimator_cases import IMPUTERS, assert_same, every_estimator, outputs, quiet, tiny
-from estimator_cases import table as holed
+from estimator_cases import table as incomplete
 
 from skmissvae import MissSVAEImputer, MVAEImputer
 from skmissvae.vae import StudentTPrior
@@ -39,49 +40,67 @@ def by_skops(estimator):
     return skops.io.loads(data, trusted=trusted)
 
 
-every_way = pytest.mark.parametrize(
-    "there_and_back", [by_pickle, copy.deepcopy, by_joblib, by_skops]
-)
+every_way = pytest.mark.parametrize("round_trip", [by_pickle, copy.deepcopy, by_joblib, by_skops])
 
 
-@every_way
-@every_estimator
-def test_round_trips_keep_every_bit(cls, there_and_back):
-    X = holed()
+@functools.cache
+def fitted(cls):
+    """Return a fitted estimator, which tests must not change."""
     options = {"add_indicator": True} if cls in IMPUTERS else {}
-    estimator = tiny(cls, likelihood={0: "student_t"}, **options).fit(X)
-    back = there_and_back(estimator)
-    assert_same(outputs(back, X), outputs(estimator, X))
-    np.testing.assert_array_equal(back.sample(5), estimator.sample(5))
-    assert repr(back) == repr(estimator)
-    assert back.history_ == estimator.history_
-    if cls in IMPUTERS:
-        np.testing.assert_array_equal(back.impute(X, 2)[1], estimator.impute(X, 2)[1])
+    return tiny(cls, likelihood={0: "student_t"}, **options).fit(incomplete())
+
+
+@functools.cache
+def results(cls):
+    """Return the results of the fitted estimator."""
+    return outputs(fitted(cls), incomplete())
+
+
+@functools.cache
+def fitted_to_a_chunk(cls):
+    """Return an estimator after partial_fit, which tests must not change."""
+    return tiny(cls).partial_fit(incomplete(80)[:40])
 
 
 @every_way
 @every_estimator
-def test_unfitted_estimators_travel_too(cls, there_and_back):
-    X = holed()
-    assert_same(outputs(there_and_back(tiny(cls)).fit(X), X), outputs(tiny(cls).fit(X), X))
+def test_round_trips_keep_every_bit(cls, round_trip):
+    X, estimator = incomplete(), fitted(cls)
+    restored = round_trip(estimator)
+    assert_same(outputs(restored, X), results(cls))
+    np.testing.assert_array_equal(restored.sample(5), estimator.sample(5))
+    assert repr(restored) == repr(estimator)
+    assert restored.history_ == estimator.history_
+    if cls in IMPUTERS:
+        np.testing.assert_array_equal(restored.impute(X, 2)[1], estimator.impute(X, 2)[1])
+
+
+@every_way
+@every_estimator
+def test_round_trips_of_unfitted_estimators(cls, round_trip):
+    restored = round_trip(tiny(cls))
+    assert type(restored) is cls
+    assert repr(restored.get_params()) == repr(tiny(cls).get_params())
+    assert vars(restored).keys() == vars(tiny(cls)).keys()
 
 
 @every_way
 @pytest.mark.parametrize("prior", ["student_t", "mixture", StudentTPrior])
-def test_round_trips_keep_the_prior(prior, there_and_back):
-    X = holed()
+def test_round_trips_keep_the_prior(prior, round_trip):
+    X = incomplete()
     estimator = tiny(MissSVAEImputer, prior=prior).fit(X)
-    assert_same(outputs(there_and_back(estimator), X), outputs(estimator, X))
+    assert_same(outputs(round_trip(estimator), X), outputs(estimator, X))
 
 
-@pytest.mark.parametrize("there_and_back", [by_pickle, copy.deepcopy, by_joblib])
-def test_round_trips_keep_partial_objects(there_and_back):
-    X = holed()
+@pytest.mark.parametrize("round_trip", [by_pickle, copy.deepcopy, by_joblib])
+def test_round_trips_keep_partial_objects(round_trip):
+    X = incomplete()
     estimator = tiny(MVAEImputer, prior=partial(StudentTPrior, df=3)).fit(X)
-    assert_same(outputs(there_and_back(estimator), X), outputs(estimator, X))
+    assert_same(outputs(round_trip(estimator), X), outputs(estimator, X))
 
 
 def leaves(value):
+    """Yield the objects that a pickle of a value holds."""
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, (list, tuple, set)):
@@ -89,74 +108,69 @@ def leaves(value):
             yield from leaves(item)
     elif hasattr(value, "__dict__") and not callable(value):
         yield value
-        yield from leaves(vars(value))
+        yield from leaves(value.__getstate__())
     else:
         yield value
 
 
 @every_estimator
-def test_no_torch_in_the_state(cls):
-    estimator = tiny(cls).fit(holed())
-    for fitted in [estimator, tiny(cls).partial_fit(holed())]:
-        for leaf in leaves(fitted.__getstate__()):
+def test_state_holds_no_object_of_torch(cls):
+    for estimator in [fitted(cls), fitted_to_a_chunk(cls)]:
+        for leaf in leaves(estimator.__getstate__()):
             assert not type(leaf).__module__.startswith("torch"), leaf
-    assert b"torch" not in pickle.dumps(estimator)
+    assert b"torch" not in pickle.dumps(tiny(cls).fit(incomplete()))
 
 
-def test_what_is_pickled_is_a_copy():
-    X = holed()
+def test_state_and_copies_do_not_change_with_the_estimator():
+    X = incomplete()
     estimator = tiny(MVAEImputer).fit(X)
     state = estimator.__getstate__()
-    back = copy.deepcopy(estimator)
+    restored = copy.deepcopy(estimator)
     before = outputs(estimator, X)
-    frozen = pickle.dumps(state)
+    pickled = pickle.dumps(state)
     estimator.partial_fit(X)
-    assert_same(outputs(back, X), before)
-    assert pickle.dumps(state) == frozen
+    assert_same(outputs(restored, X), before)
+    assert pickle.dumps(state) == pickled
 
 
 @every_estimator
-def test_parameters_set_after_fit_change_no_fitted_model(cls):
-    X = holed()
-    estimator = tiny(cls).fit(X)
-    before = outputs(estimator, X)
+def test_set_params_does_not_change_the_fitted_model(cls):
+    X, estimator = incomplete(), copy.copy(fitted(cls))
     changes = {"n_latents": 2, "n_hidden": 8, "prior": "student_t", "likelihood": "bernoulli"}
     if "K" in estimator.get_params():
         changes["K"] = 7
     estimator.set_params(**changes)
-    assert_same(outputs(estimator, X), before)
-    assert_same(outputs(by_pickle(estimator), X), before)
+    assert_same(outputs(estimator, X), results(cls))
+    assert_same(outputs(by_pickle(estimator), X), results(cls))
 
 
 @every_way
 @every_estimator
-def test_partial_fit_goes_on_as_if_nothing_had_been(cls, there_and_back):
-    X = holed(80)
-    straight = tiny(cls).partial_fit(X[:40])
-    broken = there_and_back(straight)
-    straight.partial_fit(X[40:])
-    broken.partial_fit(X[40:])
-    assert_same(outputs(broken, X), outputs(straight, X))
-    assert broken.history_["bound"] == straight.history_["bound"]
+def test_partial_fit_continues_after_a_round_trip(cls, round_trip):
+    X = incomplete(80)
+    restored = round_trip(fitted_to_a_chunk(cls)).partial_fit(X[40:])
+    uninterrupted = copy.copy(fitted_to_a_chunk(cls)).partial_fit(X[40:])
+    np.testing.assert_array_equal(restored.score_samples(X), uninterrupted.score_samples(X))
+    assert restored.history_["bound"] == uninterrupted.history_["bound"]
 
 
 @every_estimator
-def test_a_warm_start_goes_on_as_if_nothing_had_been(cls):
-    X = holed()
-    straight = tiny(cls, warm_start=True).fit(X)
-    broken = by_pickle(straight).fit(X)
-    assert_same(outputs(broken, X), outputs(straight.fit(X), X))
+def test_warm_start_continues_after_a_round_trip(cls):
+    X = incomplete()
+    uninterrupted = tiny(cls, warm_start=True).fit(X)
+    restored = by_pickle(uninterrupted).fit(X)
+    assert_same(outputs(restored, X), outputs(uninterrupted.fit(X), X))
 
 
-def test_loading_leaves_the_global_random_state_alone():
-    data = pickle.dumps(tiny(MVAEImputer).fit(holed()))
+def test_loading_does_not_change_the_global_random_state():
+    data = pickle.dumps(tiny(MVAEImputer).fit(incomplete()))
     before = torch.get_rng_state()
     pickle.loads(data)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_another_process_says_the_same(tmp_path):
-    X = holed()
+def test_another_process_gets_the_same_bits(tmp_path):
+    X = incomplete()
     estimator = tiny(MissSVAEImputer).fit(X)
     joblib.dump((estimator, X), tmp_path / "in")
     code = (

@@ -1,9 +1,9 @@
-"""scikit-learn's callbacks (1.9 and later) see and stop training."""
+"""scikit-learn's callbacks (1.9 and later): their order, stopping, and fitted estimators."""
 
 import numpy as np
 import pytest
 from estimator_cases import assert_same, every_estimator, every_imputer, outputs, quiet, tiny
-from estimator_cases import table as holed
+from estimator_cases import table as incomplete
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -16,11 +16,11 @@ pytestmark = quiet
 
 
 class Recorder:
-    """A callback that writes down what happens, and stops after some epochs."""
+    """A callback that records events, and stops after some epochs."""
 
-    def __init__(self, stop_after=None, look=lambda fitted: None):
-        self.stop_after, self.look = stop_after, look
-        self.events, self.seen = [], []
+    def __init__(self, stop_after=None, evaluate=lambda fitted: None):
+        self.stop_after, self.evaluate = stop_after, evaluate
+        self.events, self.results = [], []
 
     def setup(self, estimator, context):
         self.events.append("setup")
@@ -37,7 +37,7 @@ class Recorder:
     ):
         self.events.append(f"end {context.task_name}")
         if fitted_estimator is not None:
-            self.seen.append(self.look(fitted_estimator))
+            self.results.append(self.evaluate(fitted_estimator))
         return context.task_name == "epoch" and self.events.count("end epoch") == self.stop_after
 
 
@@ -47,16 +47,16 @@ def n_epochs(cls):
 
 
 @every_estimator
-def test_every_epoch_is_told(cls):
+def test_every_epoch_is_reported(cls):
     recorder = Recorder()
-    tiny(cls).set_callbacks(recorder).fit(holed())
+    tiny(cls).set_callbacks(recorder).fit(incomplete())
     epochs = ["begin epoch", "end epoch"] * n_epochs(cls)
     assert recorder.events == ["setup", "begin fit", *epochs, "end fit", "teardown"]
 
 
 @every_estimator
-def test_a_callback_stops_training(cls):
-    X = holed()
+def test_callbacks_can_stop_training(cls):
+    X = incomplete()
     recorder = Recorder(stop_after=2)
     estimator = tiny(cls, max_iter=50).set_callbacks(recorder).fit(X)
     assert estimator.n_iter_ == 2
@@ -65,39 +65,41 @@ def test_a_callback_stops_training(cls):
 
 
 @every_estimator
-def test_watching_changes_nothing(cls):
-    X = holed()
-    watched = tiny(cls).set_callbacks(Recorder(look=lambda fitted: fitted.score(X))).fit(X)
-    assert_same(outputs(watched, X), outputs(tiny(cls).fit(X), X))
+def test_callbacks_do_not_change_results(cls):
+    X = incomplete()
+    with_callback = (
+        tiny(cls).set_callbacks(Recorder(evaluate=lambda fitted: fitted.score(X))).fit(X)
+    )
+    assert_same(outputs(with_callback, X), outputs(tiny(cls).fit(X), X))
 
 
 @every_estimator
-def test_estimators_fitted_so_far_can_be_scored(cls):
-    X = holed()
-    recorder = Recorder(look=lambda fitted: fitted.score(X))
+def test_callbacks_get_an_estimator_of_each_epoch(cls):
+    X = incomplete()
+    recorder = Recorder(evaluate=lambda fitted: fitted.score(X))
     estimator = tiny(cls).set_callbacks(recorder).fit(X)
-    assert len(recorder.seen) == n_epochs(cls)
-    assert len(set(recorder.seen)) == n_epochs(cls)
-    assert recorder.seen[-1] == estimator.score(X)
+    assert len(recorder.results) == n_epochs(cls)
+    assert len(set(recorder.results)) == n_epochs(cls)
+    assert recorder.results[-1] == estimator.score(X)
 
 
-def test_estimators_fitted_so_far_of_a_refit_are_of_the_refit():
-    X = holed()
-    other = np.column_stack([X, X[:, 0] * 7])
-    recorder = Recorder(look=lambda fitted: fitted.transform(other).shape)
-    tiny(MVAEImputer).fit(X).set_callbacks(recorder).fit(other)
-    assert recorder.seen == [(40, 5)] * 3
+def test_callbacks_of_a_second_fit_get_its_schema():
+    X = incomplete()
+    wider = np.column_stack([X, X[:, 0] * 7])
+    recorder = Recorder(evaluate=lambda fitted: fitted.transform(wider).shape)
+    tiny(MVAEImputer).fit(X).set_callbacks(recorder).fit(wider)
+    assert recorder.results == [(40, 5)] * 3
 
 
 @every_estimator
-def test_interrupts_from_callbacks_keep_what_was_trained(cls):
-    X = holed()
+def test_interrupt_in_a_callback_keeps_the_model(cls):
+    X = incomplete()
 
-    def press(fitted):
+    def interrupt(fitted):
         if fitted.n_iter_ == 3:
             raise KeyboardInterrupt
 
-    estimator = tiny(cls, max_iter=50).set_callbacks(Recorder(look=press))
+    estimator = tiny(cls, max_iter=50).set_callbacks(Recorder(evaluate=interrupt))
     with pytest.warns(UserWarning, match="interrupted after 3 epochs"):
         estimator.fit(X)
     assert estimator.n_iter_ == 3
@@ -105,13 +107,13 @@ def test_interrupts_from_callbacks_keep_what_was_trained(cls):
 
 
 @every_estimator
-def test_errors_from_callbacks_leave_the_estimator_as_it_was(cls):
-    X = holed()
+def test_errors_in_callbacks_do_not_change_the_estimator(cls):
+    X = incomplete()
 
     def fail(fitted):
         raise RuntimeError("callback")
 
-    recorder = Recorder(look=fail)
+    recorder = Recorder(evaluate=fail)
     estimator = tiny(cls).set_callbacks(recorder)
     before = dict(vars(estimator))
     with pytest.raises(RuntimeError, match="callback"):
@@ -121,7 +123,7 @@ def test_errors_from_callbacks_leave_the_estimator_as_it_was(cls):
 
 
 @every_estimator
-def test_refused_tables_need_no_callbacks(cls):
+def test_invalid_tables_are_refused_before_callbacks_begin(cls):
     recorder = Recorder()
     estimator = tiny(cls).set_callbacks(recorder)
     before = dict(vars(estimator))
@@ -132,9 +134,9 @@ def test_refused_tables_need_no_callbacks(cls):
 
 
 @every_imputer
-def test_progress_bars_of_searches(cls, capfd):
+def test_progress_bars_of_grid_searches(cls, capfd):
     pytest.importorskip("rich")
-    X = holed()
+    X = incomplete()
     y = np.nan_to_num(X[:, 0]) > 0
     pipeline = Pipeline([("impute", tiny(cls, max_iter=2)), ("clf", LogisticRegression())])
     search = GridSearchCV(pipeline, {"impute__n_latents": [1, 2]}, cv=2, error_score="raise")
@@ -144,9 +146,9 @@ def test_progress_bars_of_searches(cls, capfd):
 
 
 @every_estimator
-def test_a_scoring_monitor_watches_the_score(cls):
-    X = holed()
-    # scikit-learn's monitor takes several scores, and only where there is a y
+def test_scoring_monitor(cls):
+    X = incomplete()
+    # scikit-learn's monitor requires several scores and y
     monitor = callback.ScoringMonitor(scoring={"score": lambda fitted, X, y: fitted.score(X)})
     estimator = tiny(cls).set_callbacks(monitor).fit(X, np.zeros(40))
     scores = [row["score"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]

@@ -1,4 +1,4 @@
-"""The recipes of docs/scale.md for Dask and Ray do what they say; engines are optional."""
+"""The code of docs/scale.md for Dask and Ray, if they are installed."""
 
 import re
 import socket
@@ -28,8 +28,7 @@ def run_recipe(heading, **names):
 
 @pytest.fixture(scope="module")
 def X():
-    x = shares.table()[0][:200]
-    return pd.DataFrame(x, columns=list("abc"))
+    return pd.DataFrame(shares.table()[0][:200], columns=list("abc"))
 
 
 @pytest.fixture(scope="module")
@@ -45,49 +44,45 @@ def client():
         yield client
 
 
-def test_partitions_of_dask_are_completed_as_the_whole_is(client, X, imputer):
+def test_dask_partitions_are_completed_like_the_whole_table(client, X, imputer):
     dd = pytest.importorskip("dask.dataframe")
-    table = dd.from_pandas(X, npartitions=4)
-    made = run_recipe("Dask: completing", imputer=imputer, table=table)
-    pd.testing.assert_frame_equal(
-        made["completed"].compute(), imputer.transform(X), check_exact=True
-    )
-    whole = imputer.impute(X, 5, row_ids=X.index).to_frame()
-    found = made["several"].compute()
+    names = run_recipe("Dask: completing", imputer=imputer, table=dd.from_pandas(X, npartitions=4))
+    completed, several = names["completed"].compute(), names["several"].compute()
+    pd.testing.assert_frame_equal(completed, imputer.transform(X), check_exact=True)
+    expected = imputer.impute(X, 5, row_ids=X.index).to_frame()
     order = ["imputation", "row"]
     pd.testing.assert_frame_equal(
-        found.sort_values(order, ignore_index=True),
-        whole.sort_values(order, ignore_index=True),
+        several.sort_values(order, ignore_index=True),
+        expected.sort_values(order, ignore_index=True),
         check_exact=True,
     )
 
 
-def test_a_search_on_workers_of_dask_finds_what_it_finds_alone(client, X):
+def test_dask_search_has_the_scores_of_a_search_in_one_process(client, X):
     scoring = HiddenCellScorer(random_state=0)
     grid = {"n_latents": [1, 2]}
     search = GridSearchCV(shares.imputer(max_iter=2), grid, cv=2, scoring=scoring)
     run_recipe("Dask: a search", client=client, search=search, X=X)
-    found = search.cv_results_["mean_test_score"]
-    np.testing.assert_array_equal(found, search.fit(X).cv_results_["mean_test_score"])
+    scores = search.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores, search.fit(X).cv_results_["mean_test_score"])
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="torch has no process groups")
-def test_workers_of_dask_fit_one_model_to_their_shares(client, X):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"tcp://localhost:{free.getsockname()[1]}"
-    parts = [X[:120], X[120:]]
+def test_dask_workers_fit_one_model_to_their_shares(client, X):
+    with socket.socket() as unused:
+        unused.bind(("localhost", 0))
+        address = f"tcp://localhost:{unused.getsockname()[1]}"
     imputer = shares.imputer(max_iter=15)
-    made = run_recipe(
-        "Dask: fitting", client=client, imputer=imputer, shares=parts, address=address
+    names = run_recipe(
+        "Dask: fitting", client=client, imputer=imputer, shares=[X[:120], X[120:]], address=address
     )
-    first, second = made["fitted"]
+    first, second = names["fitted"]
     np.testing.assert_array_equal(first.transform(X), second.transform(X))
-    alone = shares.imputer(max_iter=15).fit(X)
-    assert first.history_["bound"][-1] > alone.history_["bound"][-1] - 0.2
+    expected = shares.imputer(max_iter=15).fit(X)
+    assert first.history_["bound"][-1] > expected.history_["bound"][-1] - 0.2
 
 
-def test_batches_of_ray_are_completed_as_the_whole_is(X, imputer):
+def test_ray_batches_are_completed_like_the_whole_table(X, imputer):
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..._utils.validation import any_of, callable_with, check_fields, integer, none, one_of
+
 #: Makes a network of an input and an output width.
 NetworkFactory = Callable[[int, int], nn.Module]
 
@@ -28,6 +30,10 @@ class ResidualNetwork:
     """
 
     linear_path: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the value."""
+        check_fields(self, linear_path=one_of(True, False))
 
 
 @dataclass(frozen=True)
@@ -55,14 +61,17 @@ class ConvNetwork:
     linear_path: bool = True
 
     def __post_init__(self) -> None:
-        """Check the shape."""
+        """Check the values."""
+        check_fields(self, linear_path=one_of(True, False))
         shape = self.image_shape
         is_shape = isinstance(shape, (tuple, list)) and len(shape) in (2, 3)
-        if not is_shape or any(not isinstance(n, int) or n < 1 for n in shape):
+        if not is_shape or any(integer(1)(n) for n in shape):
             raise ValueError(
                 "Parameter 'image_shape' of ConvNetwork must be (height, width) or (channels, "
                 f"height, width); got {shape!r}."
             )
+        # as a tuple it can be compared and hashed
+        object.__setattr__(self, "image_shape", tuple(shape))
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,11 @@ class CustomNetwork:
 
     encoder: NetworkFactory | None = None
     decoder: NetworkFactory | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check = any_of(callable_with("(in_features, out_features) -> nn.Module"), none)
+        check_fields(self, encoder=check, decoder=check)
 
 
 Network = ResidualNetwork | ConvNetwork | CustomNetwork
