@@ -113,8 +113,9 @@ class ImportanceSampler:
             rest = [self._score(*part).log_ratio for part in parts[1:]]
             log_ratio = torch.cat([first.log_ratio, *rest])
             w = finite_log_weights((log_mass + log_ratio).double().T.contiguous()).softmax(-1)
-            low_ess = bool(needs_adaptation(effective_sample_size_of(w), sizes[0]))
-            self.adapted = self.adapt == "always" or low_ess
+            self.adapted = self.adapt == "always" or bool(
+                needs_adaptation(effective_sample_size_of(w), sizes[0])
+            )
             if self.adapted:
                 rows = vae, self.x, self.observed
                 proposal = adapt_proposal(
