@@ -20,7 +20,7 @@ from estimator_cases import (
     tiny,
 )
 
-from skmissvae import Chunks
+from skmissvae import Chunks, EarlyStopping
 from skmissvae.tables import EncodedRows
 from skmissvae.tables.chunks import draw_sample
 from skmissvae.training.loaders import ChunkLoader
@@ -170,7 +170,8 @@ def long(n=900):
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_long_tables_are_fitted_to_all_rows(early_stopping):
     X, complete = long()
-    options = {"max_iter": 40, "early_stopping": early_stopping, "n_iter_no_change": 40}
+    stopping = EarlyStopping(n_iter_no_change=40) if early_stopping else False
+    options = {"max_iter": 40, "early_stopping": stopping}
     chunks = Chunks.from_array(X, 100, sample_size=60)
     chunked = tiny(MissSIWAEImputer, **options).fit(chunks)
     in_memory = tiny(MissSIWAEImputer, **options).fit(X)
@@ -286,9 +287,9 @@ def test_estimators_that_do_not_accept_chunks():
         tiny(DeMissVAEImputer).fit(chunks)
     imputer = tiny(MVAEImputer).fit(table())
     before = imputer.score_samples(table())
-    with pytest.raises(ValueError, match="n_models=2 cannot be fitted to Chunks"):
-        imputer.set_params(n_models=2).fit(chunks)
-    imputer.set_params(n_models=1)
+    with pytest.raises(ValueError, match="n_bootstrap=2 cannot be fitted to Chunks"):
+        imputer.set_params(n_bootstrap=2).fit(chunks)
+    imputer.set_params(n_bootstrap=0)
     for method in (imputer.transform, imputer.fit_transform):
         with pytest.raises(TypeError, match=r"chunks\.map"):
             method(chunks)

@@ -88,9 +88,9 @@ def test_family_returns_an_independent_mixture_for_each_row(family):
     assert q.component.loc.shape == q.component.scale.shape == (5, 3, 2)
     torch.testing.assert_close(q.log_pi.exp().sum(-1), torch.ones(5).double())
     assert (family(params - 1e4).component.scale >= family.min_scale).all()
-    one = family(params[3:4])
+    single = family(params[3:4])
     z = uniform(7, 5, 2, low=-2, high=2)
-    torch.testing.assert_close(one.log_prob(z[:, 3:4]), q.log_prob(z)[:, 3:4])
+    torch.testing.assert_close(single.log_prob(z[:, 3:4]), q.log_prob(z)[:, 3:4])
 
 
 def test_equal_weights_are_equal():
@@ -172,7 +172,7 @@ def test_half_of_the_mass_is_below_the_median(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", ["normal", "normal, column", "student_t"])
-def test_scales_have_a_floor(likelihood):
+def test_scales_have_a_lower_limit(likelihood):
     likelihood = LIKELIHOOD_FACTORIES[likelihood](D, 0.07)
     with torch.no_grad():
         for weight in likelihood.parameters():
@@ -217,8 +217,7 @@ def test_embedding_of_missing_cells_is_zero_whatever_their_values(likelihood):
     likelihood, _ = columns_of(likelihood)
     x, observed = uniform(6, D), uniform(6, D, seed=1) > 0.5
     inputs = likelihood.embed(x, observed)
-    other = likelihood.embed(torch.where(observed, x, 5.0), observed)
-    assert torch.equal(inputs, other)
+    assert torch.equal(inputs, likelihood.embed(torch.where(observed, x, 5.0), observed))
     assert (likelihood.embed(x, torch.zeros(6, D).bool()) == 0).all()
     assert inputs.shape == (6, likelihood.n_inputs)
 
@@ -229,9 +228,9 @@ def test_linear_initialization_has_the_declared_shapes(likelihood):
 
 
 def test_product_concatenates_linear_initializations_in_the_order_of_the_parts():
-    ranks = CumulativeLogitLikelihood([[3, 4, 5]])  # has no linear initialization
+    ordinal = CumulativeLogitLikelihood([[3, 4, 5]])  # has no linear initialization
     likelihood = ProductLikelihood(
-        [NormalLikelihood(1), ranks, BernoulliLikelihood(1)], [[2], [0], [1]]
+        [NormalLikelihood(1), ordinal, BernoulliLikelihood(1)], [[2], [0], [1]]
     )
     check_linear_initialization(likelihood)
     assert not likelihood.covers_all_columns
