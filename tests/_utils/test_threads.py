@@ -48,8 +48,10 @@ def test_errors_of_calls_are_raised(two_threads):
 
 
 def test_the_number_of_threads_is_restored_and_never_raised(two_threads):
-    with pytest.raises(ZeroDivisionError), thread_limit(1):
+    with thread_limit(1):
         assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with pytest.raises(ZeroDivisionError), thread_limit(1):
         _ = 1 // 0
     assert torch.get_num_threads() == 2
     with thread_limit(5):

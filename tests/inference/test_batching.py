@@ -47,22 +47,27 @@ def curved(n=65, d=6, seed=0):
     return X
 
 
-def results(estimator, rows, X=None):
-    """Return the results of rows of a table by method, with rows on the first axis."""
-    X = (curved() if X is None else X)[rows]
+def results(estimator, rows):
+    """Return the results of rows of ``curved`` by method, with rows on the first axis."""
+    X = curved()[rows]
     values = {"score_samples": estimator.score_samples(X)}
     if not hasattr(estimator, "impute"):
         return values
+    imputations = estimator.impute(X, 2, row_ids=np.asarray(rows))
+    values["impute"] = np.stack(list(imputations), 1)
+    return values | {"transform": estimator.transform(X)}
+
+
+def cell_statistics(estimator, rows):
+    """Return the statistics of the cells of rows of ``curved``, which are computed one by one."""
+    X = curved()[rows]
+    if not hasattr(estimator, "impute"):
+        return {}
     cells = estimator.cell_distribution(X)
     statistics = np.full((*X.shape, len(STATISTICS)), np.nan)
     at = cells["row"].to_numpy(int), cells["column"].str[1:].to_numpy(int)
     statistics[at] = cells[STATISTICS].to_numpy(float)
-    imputations = estimator.impute(X, 2, row_ids=np.asarray(rows))
-    return values | {
-        "transform": estimator.transform(X),
-        "impute": np.stack(list(imputations), 1),
-        "cell_distribution": statistics,
-    }
+    return {"cell_distribution": statistics}
 
 
 # -- all estimators and ways of inference ---------------------------------------------------------
@@ -70,24 +75,18 @@ def results(estimator, rows, X=None):
 
 class Case(NamedTuple):
     options: dict  # of inference
-    n_rows: int  # of the table
-    subsets: dict  # rows by the name of the selection
+    selections: list  # of rows; the last one is the whole table, reversed
+    statistics: tuple  # functions of an estimator and rows
 
 
-BATCHED = {
-    "1 row": [17],
-    "31 rows": range(31),
-    "32 rows": range(32),
-    "33 rows": range(33),
-    "65 rows, reversed": range(64, -1, -1),
-}
-ONE_BY_ONE = {"1 row": [7], "12 rows, reversed": range(11, -1, -1)}
+BATCHES = [range(n) for n in (31, 32, 33)] + [[17], range(64, -1, -1)], (results,)
+SINGLE_ROWS = [[7], range(9, -1, -1)], (results, cell_statistics)
 CASES = {
-    "few draws": Case({"n_importance_draws": 30}, 65, BATCHED),
-    "adapted proposals": Case({"n_importance_draws": 110}, 65, BATCHED),
-    "bounds": Case({"n_importance_draws": 110, "min_value": -0.5}, 65, BATCHED),
-    "1,000 draws": Case({"n_importance_draws": 1000}, 12, ONE_BY_ONE),
-    "chains": Case({"sampler": LAIR(n_chains=4, n_steps=4)}, 12, ONE_BY_ONE),
+    "few draws": Case({"n_importance_draws": 30}, *BATCHES),
+    "adapted proposals": Case({"n_importance_draws": 110}, *BATCHES),
+    "bounds": Case({"n_importance_draws": 110, "min_value": -0.5}, *BATCHES),
+    "1,000 draws": Case({"n_importance_draws": 1000}, *SINGLE_ROWS),
+    "chains": Case({"sampler": LAIR(n_chains=4, n_steps=4)}, *SINGLE_ROWS),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -108,36 +107,19 @@ def fitted(cls):
     return tiny(cls, network=ResidualNetwork(linear_path=False), max_iter=1).fit(curved())
 
 
-def with_options(cls, case):
-    """Return a fitted estimator with the options of a case."""
-    names = set(fitted(cls).get_params())
-    options = {name: value for name, value in CASES[case].options.items() if name in names}
-    return copy.copy(fitted(cls)).set_params(**options)
-
-
-@functools.cache
-def expected_results(cls, case):
-    """Return the results of all rows at a time."""
-    return results(with_options(cls, case), range(CASES[case].n_rows))
-
-
 @every_case
 @every_estimator
-def test_results_of_a_row_do_not_depend_on_the_other_rows(cls, case):
-    estimator, expected = with_options(cls, case), expected_results(cls, case)
-    for rows in CASES[case].subsets.values():
-        rows = list(rows)
-        assert_same(results(estimator, rows), {k: v[rows] for k, v in expected.items()})
-
-
-@every_case
-@every_estimator
-def test_results_do_not_depend_on_the_number_of_threads(cls, case):
-    expected = expected_results(cls, case)
-    torch.set_num_threads(1)
-    actual = results(with_options(cls, case), range(CASES[case].n_rows))
-    assert_same(actual, expected)
-    assert torch.get_num_threads() == 1
+def test_a_row_has_the_same_bits_with_any_other_rows_and_number_of_threads(cls, case):
+    options, selections, statistics = CASES[case]
+    valid = set(fitted(cls).get_params())
+    estimator = copy.copy(fitted(cls))
+    estimator.set_params(**{k: v for k, v in options.items() if k in valid})
+    for function in statistics:
+        expected = function(estimator, range(len(selections[-1])))  # by two threads
+        torch.set_num_threads(1)
+        for rows in map(list, selections):
+            assert_same(function(estimator, rows), {k: v[rows] for k, v in expected.items()})
+        torch.set_num_threads(2)
 
 
 @every_imputer

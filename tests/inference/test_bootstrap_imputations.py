@@ -29,17 +29,17 @@ pytestmark = [quiet, pytest.mark.filterwarnings("ignore:.*imputations are drawn:
 @every_imputer
 def test_imputations_come_from_the_bootstrap_models_in_turn(cls):
     X = table()
-    imputer, single = tiny(cls, n_bootstrap=2).fit(X), tiny(cls).fit(X)
+    imputer, without = tiny(cls, n_bootstrap=2).fit(X), tiny(cls).fit(X)
     assert len(imputer.models_) == 2
-    assert single.models_ == []
-    np.testing.assert_array_equal(imputer.transform(X), single.transform(X))
-    np.testing.assert_array_equal(imputer.score_samples(X), single.score_samples(X))
+    assert without.models_ == []
+    np.testing.assert_array_equal(imputer.transform(X), without.transform(X))
+    np.testing.assert_array_equal(imputer.score_samples(X), without.score_samples(X))
     tables = imputer.impute(X, 3, random_state=5)
-    alone = [imputer.with_model(model) for model in imputer.models_]
+    single_models = [imputer.with_model(model) for model in imputer.models_]
     for i, model in ((0, 0), (1, 1), (2, 0)):
-        expected = alone[model].impute(X, 3, random_state=5)[i]
+        expected = single_models[model].impute(X, 3, random_state=5)[i]
         np.testing.assert_array_equal(tables[i], expected)
-    assert not np.array_equal(*(other.transform(X) for other in alone))
+    assert not np.array_equal(*(single.transform(X) for single in single_models))
 
 
 def test_bootstrap_models_survive_pickling():

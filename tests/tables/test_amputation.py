@@ -55,7 +55,7 @@ def many(n=3000):
             "bool": code > 1,
             "small": code.astype(np.float32),
             "object": np.array(["a", "b", "c"], dtype=object)[code],
-            "whole": rng.integers(-9, 9, size=n).astype(np.int8),
+            "integer": rng.integers(-9, 9, size=n).astype(np.int8),
         },
         index=pd.Index(rng.permutation(n), name="row"),
     )
@@ -75,13 +75,13 @@ def test_columns_of_all_types_have_scores(container):
     X = as_polars(frame) if container == "polars" else frame
     hidden = masked(X, "mnar", 0.4)
     for name, is_hidden in zip(X.columns, hidden.T, strict=True):
-        if name != "whole":
+        if name != "integer":
             assert code[is_hidden].mean() > code[~is_hidden].mean() + 0.3, name
     for j in range(X.shape[1]):
         others = [[k == (j + 1) % X.shape[1] for k in range(X.shape[1])]]
         weights = [[float(k == j) for k in range(X.shape[1])]]
         is_hidden = masked(X, "mar", 0.4, of="rows", patterns=others, weights=weights).any(1)
-        assert code[is_hidden].mean() > code[~is_hidden].mean() + 0.3 or X.columns[j] == "whole"
+        assert code[is_hidden].mean() > code[~is_hidden].mean() + 0.3 or X.columns[j] == "integer"
 
 
 def test_columns_of_unsupported_types_are_hidden_at_random():
@@ -111,7 +111,7 @@ def test_pandas_frames_keep_types_and_observed_cells(mechanism):
     assert result.columns.equals(frame.columns)
     pd.testing.assert_index_equal(result.index, frame.index)
     for name, is_hidden in zip(frame, hidden.T, strict=True):
-        expected = {"int": "float64", "bool": "object", "whole": "float64"}.get(name)
+        expected = {"int": "float64", "bool": "object", "integer": "float64"}.get(name)
         if expected is None or not is_hidden.any():
             expected = frame[name].dtype
         assert result[name].dtype == expected, name
@@ -213,8 +213,8 @@ def test_squares_lie_anywhere():
             n_places = line.shape[1] - side + 1
             places = np.bincount(line.argmax(1), minlength=n_places) / len(line)
             np.testing.assert_allclose(places, 1 / n_places, atol=0.03)
-    whole = masked(np.ones((9, 784)), "squares", 0.25, image_shape=(28, 28))
-    assert (whole.sum(1) == 14**2).all()
+    hidden = masked(np.ones((9, 784)), "squares", 0.25, image_shape=(28, 28))
+    assert (hidden.sum(1) == 14**2).all()
     assert masked(np.ones((9, 70)), "squares", 49 / 70, image_shape=(10, 7)).sum() == 9 * 49
 
 
@@ -230,9 +230,9 @@ def test_quadrants_and_halves_are_exact():
         assert (chosen.sum(1) == n).all()
         np.testing.assert_allclose(chosen.mean(0), n / 4, atol=0.04)
     images = masked(X, "halves", image_shape=shape).reshape(-1, *shape)
-    found = [(images == half).all((1, 2)) for half in (lower, ~lower, right, ~right)]
-    assert np.any(found, axis=0).all()
-    np.testing.assert_allclose(np.mean(found, axis=1), 0.25, atol=0.04)
+    is_half = [(images == half).all((1, 2)) for half in (lower, ~lower, right, ~right)]
+    assert np.any(is_half, axis=0).all()
+    np.testing.assert_allclose(np.mean(is_half, axis=1), 0.25, atol=0.04)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from skmissvae.tables import EncodedRows
 from skmissvae.tables.chunks import draw_sample
 from skmissvae.training.loaders import ChunkLoader
 
-# DeMissVAE keeps imputations of every row
+# DeMissVAE stores imputations of every row
 every_chunked = over([cls for cls in ESTIMATORS if cls is not DeMissVAEImputer])
 
 
@@ -94,7 +94,7 @@ def test_row_groups_are_joined_up_to_a_number_of_rows(tmp_path):
     assert list(next(iter(chunks)).columns) == ["b", "a"]
 
 
-def test_writing_completed_chunks_and_failures(tmp_path):
+def test_a_failed_chunk_leaves_an_existing_file_unchanged(tmp_path):
     frame, path = mixed(), tmp_path / "completed.parquet"
     chunks = Chunks(cut(frame, 33))
     imputer = tiny(MVAEImputer).fit(chunks)
@@ -116,20 +116,20 @@ def test_writing_completed_chunks_and_failures(tmp_path):
 
 def test_custom_sequences_load_one_item_at_a_time(tmp_path):
     class Files:
-        asked = 0
+        n_loaded = 0
 
         def __len__(self):
             return 3
 
         def __getitem__(self, i):
-            self.asked += 1
+            self.n_loaded += 1
             return cut(table(), 10, 20)[i]
 
     files = Files()
     chunks = Chunks(files).map(len)
-    assert files.asked == 0
+    assert files.n_loaded == 0
     assert list(chunks) == [10, 10, len(table()) - 20]
-    assert files.asked == 3
+    assert files.n_loaded == 3
 
 
 def test_written_files_and_their_errors(tmp_path):
@@ -145,10 +145,10 @@ def test_written_files_and_their_errors(tmp_path):
         Chunks.from_parquet(path, ["a", "bb"])
     (tmp_path / "c=1").mkdir()
     path.rename(tmp_path / "c=1" / "a.parquet")
-    for given in (tmp_path, tmp_path / "c=1", tmp_path / "c=1" / "a.parquet"):
+    for source in (tmp_path, tmp_path / "c=1", tmp_path / "c=1" / "a.parquet"):
         with pytest.raises(ValueError, match="whose name holds values"):
-            Chunks.from_parquet(given)
-    inner = tmp_path / "c=1" / "data"  # only folders below the given path count
+            Chunks.from_parquet(source)
+    inner = tmp_path / "c=1" / "data"  # folders above the path do not matter
     inner.mkdir()
     (tmp_path / "c=1" / "a.parquet").rename(inner / "a.parquet")
     pickled = pickle.loads(pickle.dumps(Chunks.from_parquet(inner)))

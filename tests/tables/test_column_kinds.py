@@ -95,7 +95,7 @@ def test_large_integers_keep_their_digits():
 def test_new_values_may_contradict_inferred_kinds():
     frame = pd.DataFrame(
         {
-            "whole": np.array(COUNTS, float),
+            "count": np.array(COUNTS, float),
             "few": [i % 2 for i in range(N)],
             "name": [f"person {i}" for i in range(N)],
             "same": "yes",
@@ -104,7 +104,7 @@ def test_new_values_may_contradict_inferred_kinds():
     )
     imputer = tiny(MVAEImputer).fit(frame)
     other = frame[:4].assign(
-        whole=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"), same=["no"] * 4
+        count=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"), same=["no"] * 4
     )
     out = imputer.transform(other)
     observed = other.notna()

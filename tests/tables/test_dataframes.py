@@ -84,13 +84,13 @@ def test_sparse_and_object_columns_keep_their_types():
         }
     )
     frame["sparse"] = frame["sparse"].mask(rng.random(N) < 0.2).astype(pd.SparseDtype(float))
-    frame["whole"] = pd.arrays.SparseArray(COUNTS, dtype=pd.SparseDtype("int64", 0))
+    frame["integer"] = pd.arrays.SparseArray(COUNTS, dtype=pd.SparseDtype("int64", 0))
     imputer = tiny(MVAEImputer, strategy="draw").fit(frame)
     out = imputer.transform(frame)
     assert_completed(out, frame)
     assert set(map(type, out["price"])) == {decimal.Decimal}
     assert set(map(type, out["count"])) == {int}
-    assert imputer.sample(3)["whole"].dtype == frame["whole"].dtype
+    assert imputer.sample(3)["integer"].dtype == frame["integer"].dtype
     marked = frame[["price", "x"]].assign(price=frame["price"].fillna("?"))
     out = tiny(MVAEImputer, missing_values="?").fit_transform(marked)
     assert set(map(type, out["price"])) == {decimal.Decimal}
@@ -245,10 +245,10 @@ def test_random_tables_are_completed(frame):
             tiny(MVAEImputer).fit(frame)
         return
     imputer = tiny(MVAEImputer, max_iter=1).fit(frame)
-    kept = [name for name in frame if frame[name].notna().any()]
+    observed = [name for name in frame if frame[name].notna().any()]
     for strategy in ("auto", "draw"):
         imputer.set_params(strategy=strategy)
-        assert_completed(imputer.transform(frame), frame[kept])
+        assert_completed(imputer.transform(frame), frame[observed])
     assert np.isfinite(imputer.score_samples(frame)).all()
 
 

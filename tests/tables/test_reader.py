@@ -27,9 +27,9 @@ def test_frames_are_the_same_read_by_blocks(container, monkeypatch):
 
     expected = results()
     monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
-    for result, whole in zip(results(), expected, strict=True):
-        assert type(result) is type(whole)
-        assert result.equals(whole)
+    for actual, result in zip(results(), expected, strict=True):
+        assert type(actual) is type(result)
+        assert actual.equals(result)
     if container == "polars":
         frame[50, "word"] = "mauve"
     else:

@@ -206,9 +206,10 @@ def test_product_has_the_columns_of_its_parts_in_the_order_of_the_table():
     product, columns = columns_of("product", 3)
     params = uniform(3, product.n_params, seed=0, low=-2, high=2)
     x = torch.tensor([0.4, 1.0, 0.3, -0.2]).double().expand(3, D)
-    pieces = params.split(product.sizes, -1)
-    for part, piece, place in zip(product.parts, pieces, product.columns, strict=True):
-        torch.testing.assert_close(columns.log_prob(x)[:, place], part(piece).log_prob(x[:, place]))
+    parts = params.split(product.sizes, -1)
+    for likelihood, part, index in zip(product.parts, parts, product.columns, strict=True):
+        expected = likelihood(part).log_prob(x[:, index])
+        torch.testing.assert_close(columns.log_prob(x)[:, index], expected)
     assert product.supports == ["real", "binary", "unit", "real"]
 
 
