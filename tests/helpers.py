@@ -1,4 +1,4 @@
-"""Helpers of several test modules: exact integrals, exact models, tiny VAEs."""
+"""Noise, quadrature, models with exact answers and small VAEs for several test modules."""
 
 import math
 
@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from scipy.stats import multivariate_normal
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from skmissvae._utils.random import Noise, StreamNoise
+from skmissvae.training.methods import METHODS, BoundMethod
 from skmissvae.training.objectives import Batch
 from skmissvae.vae import (
     VAE,
@@ -24,6 +27,9 @@ from skmissvae.vae.likelihoods.initialization import LinearModel
 from skmissvae.vae.posteriors import POSTERIORS
 from skmissvae.vae.priors import PRIORS
 
+#: The methods that maximize a bound over a way of drawing.
+BOUND_METHODS = {name: m for name, m in METHODS.items() if isinstance(m, BoundMethod)}
+
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -38,13 +44,13 @@ def uniform(*shape, seed=0, low=0.0, high=1.0):
 
 
 def lattice(n_latents, n):
-    """Return nodes (M, L) and log-weights (M,) of a quadrature over the reals for heavy tails."""
+    """Return nodes (M, L) and log-weights (M,) of a quadrature for densities with heavy tails."""
     t = torch.linspace(-16, 16, n, dtype=torch.float64)
     node, log_weight = t.sinh(), t.cosh().log() + math.log(t[1] - t[0])
     if n_latents == 1:
         return node.unsqueeze(-1), log_weight
-    axes = [node] * n_latents, [log_weight] * n_latents
-    return torch.cartesian_prod(*axes[0]), torch.cartesian_prod(*axes[1]).sum(-1)
+    log_weights = torch.cartesian_prod(*[log_weight] * n_latents)
+    return torch.cartesian_prod(*[node] * n_latents), log_weights.sum(-1)
 
 
 def mixture(kind, n_components, n_latents, *batch, seed=0, df=4.0):
@@ -72,8 +78,8 @@ def build(leaves):
 
 def deviates(draws, exact):
     """Return the largest error of the mean over the first axis, in standard errors."""
-    error = draws.std(0) / math.sqrt(len(draws)) + 1e-10
-    return ((draws.mean(0) - exact).abs() / error).max().item()
+    standard_error = draws.std(0) / math.sqrt(len(draws)) + 1e-10
+    return ((draws.mean(0) - exact).abs() / standard_error).max().item()
 
 
 class LinearGaussian:
@@ -81,7 +87,7 @@ class LinearGaussian:
 
     def __init__(self, n_columns=5, n_latents=2, sigma=0.5, *, one_latent_each=False):
         self.weight = uniform(n_columns, n_latents, seed=7, low=-1, high=1).numpy()
-        if one_latent_each:  # then all posteriors are diagonal
+        if one_latent_each:  # all posteriors are diagonal
             keep = np.arange(n_columns)[:, None] % n_latents == np.arange(n_latents)
             self.weight = self.weight * keep
         self.bias = uniform(n_columns, seed=8, low=-1, high=1).numpy()
@@ -157,6 +163,18 @@ class _GaussianEncoder(nn.Module):
         return torch.cat([loc.flatten(-2), raw.flatten(-2), logits], -1)
 
 
+class BreakingDecoder(nn.Module):
+    """A decoder whose outputs are not finite for positive first latents, or everywhere."""
+
+    def __init__(self, decoder, value, everywhere):
+        super().__init__()
+        self.decoder, self.value, self.everywhere = decoder, value, everywhere
+
+    def forward(self, z):
+        broken = (z[..., :1] > 0) | self.everywhere
+        return torch.where(broken, self.value, self.decoder(z))
+
+
 class FixedEncoder(nn.Module):
     """Encoder that returns the same parameters of the family for all inputs."""
 
@@ -218,19 +236,43 @@ class SplitNoise(Noise):
         return self._normal.gamma(concentration)
 
 
+class MetaNoise(Noise):
+    """Noise on the meta device."""
+
+    def normal(self, *shape):
+        return torch.empty(*shape, device="meta")
+
+    def uniform(self, *shape):
+        return torch.empty(*shape, device="meta")
+
+    def gamma(self, concentration):
+        return torch.empty_like(concentration)
+
+
+class NoTensorElsewhere(TorchDispatchMode):
+    """Fails if an operation creates a tensor on another device than "meta"."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        assert all(leaf.device.type == "meta" for leaf in tensors), func
+        return out
+
+
 def check_linear_initialization(likelihood):
     """Check shapes and finite values of linearized columns and their initialization."""
     S, P, D = likelihood.n_linear, likelihood.n_params, likelihood.n_columns
     x, observed = torch.zeros(5, D), uniform(5, D) > 0.5
     values, observed = likelihood.linearize(x, observed)
     assert values.shape == observed.shape == (5, S)
-    start = likelihood.linear_initialization(
+    initialization = likelihood.linear_initialization(
         LinearModel(torch.full((S, 2), 0.1), torch.full((S,), 0.5), torch.ones(S))
     )
-    assert start.weight.shape == (P, 2)
-    assert start.bias.shape == start.initialized.shape == (P,)
-    assert start.precision.shape == (S,)
-    assert start.initialized.any() == (S > 0)
-    assert all(part.isfinite().all() for part in (start.weight, start.bias, start.precision))
+    weight, bias, precision = initialization.weight, initialization.bias, initialization.precision
+    assert weight.shape == (P, 2)
+    assert bias.shape == initialization.initialized.shape == (P,)
+    assert precision.shape == (S,)
+    assert initialization.initialized.any() == (S > 0)
+    assert all(values.isfinite().all() for values in (weight, bias, precision))
     if likelihood.covers_all_columns:
         assert S > 0

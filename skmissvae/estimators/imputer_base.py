@@ -8,11 +8,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from sklearn import get_config
 from sklearn.base import TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
 from typing_extensions import override
 
 from .._utils.random import SeedStream, derive_seed
@@ -23,7 +21,6 @@ from ..inference.calibration import Calibration
 from ..inference.conditional import ConditionalModel
 from ..tables.chunks import Chunks
 from ..tables.column_selection import requested_cells
-from ..tables.dataframes import to_pandas
 from ..tables.value_limits import limits
 from ..training.bootstrap import fit_bootstrap_models
 from ..training.calibration import fit_calibration
@@ -36,8 +33,9 @@ from .cell_distributions import describe_cells
 from .imputation_sampler import ImputationSampler
 from .imputation_task import ImputationTask, row_keys
 from .imputations import Imputations
-from .messages import explain_divergence, warn, warn_if_interrupted, warn_of_columns
+from .messages import explain_divergence, warn, warn_if_interrupted, warn_of_identifiers
 from .options import ImputationOptions
+from .output import in_requested_container, input_names
 from .parameters import estimator
 from .preparation import prepare_fit, table_size, training_settings
 from .strategies import STRATEGIES
@@ -136,12 +134,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
                 f"Parameter 'calibrate' of {type(self).__name__} must be False for a table without "
                 "a numeric column that varies: only numeric cells have intervals."
             )
-        warn_of_columns(
-            self.schema_.names,
-            (np.array(schema.roles) == "identifier") & (schema.n_missing > 0),
-            "Columns in which no value occurs twice have missing cells, in which one of these "
-            "values is imputed: {}. Drop these columns, or convert them to numbers or dates.",
-        )
+        warn_of_identifiers(schema)
         self.indicator_: MissingIndicator | None = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
@@ -294,11 +287,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
             numbers.append(task.numbers(block, x))
             ess.append(block_ess)
         self._warn_of_low_ess(np.concatenate(ess))
-        table = task.table(numbers)
-        # scikit-learn would convert a frame of polars to one of pandas with object columns
-        config = getattr(self, "_sklearn_output_config", {}).get("transform")
-        wants_pandas = (config or get_config()["transform_output"]) == "pandas"
-        return to_pandas(table) if wants_pandas else table
+        return in_requested_container(self, task.table(numbers))
 
     def impute(
         self,
@@ -462,18 +451,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         ValueError
             If ``input_features`` are not the names of ``fit``.
         """
-        check_is_fitted(self)
-        names = getattr(self, "feature_names_in_", None)
-        names = [f"x{j}" for j in range(self.n_features_in_)] if names is None else list(names)
-        if input_features is not None:
-            if len(input_features) != len(names):
-                raise ValueError(
-                    f"input_features should have length equal to number of features "
-                    f"({len(names)}), got {len(input_features)}."
-                )
-            if hasattr(self, "feature_names_in_") and list(input_features) != names:
-                raise ValueError("input_features is not equal to feature_names_in_")
-            names = list(input_features)
+        names = input_names(self, input_features)
         kept = np.asarray(names, dtype=object)[self.schema_.output_columns]
         if self.indicator_ is None:
             return kept

@@ -15,6 +15,7 @@ from ..inference.weights import low_ess
 from ..tables.column_report import numeric_string_share
 from ..tables.columns import Mask
 from ..tables.input_table import NumericTable
+from ..tables.schema import TableSchema
 from ..training.fit import FitTask, FittedModel
 from ..training.optim import DivergenceError
 
@@ -86,6 +87,16 @@ def warn_of_schema(estimator: BaseVAE) -> None:
         np.array([numeric_string_share(schema, j) > 0 for j in range(len(names))], dtype=bool),
         "Columns of strings that are mostly numbers are treated as categories: {}. Convert them "
         "(pandas.to_numeric(errors='coerce')), or declare them 'categorical' in feature_kinds.",
+    )
+
+
+def warn_of_identifiers(schema: TableSchema) -> None:
+    """Warn about columns without equal values that have missing cells."""
+    warn_of_columns(
+        schema.names,
+        (np.array(schema.roles) == "identifier") & (schema.n_missing > 0),
+        "Columns in which no value occurs twice have missing cells, in which one of these "
+        "values is imputed: {}. Drop these columns, or convert them to numbers or dates.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Results are independent of the number of threads, which is restored afterwards."""
+"""Calls in several threads, and the number of threads of torch."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -6,43 +6,65 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from estimator_cases import MissSIWAEImputer, every_estimator, quiet, table, tiny
-from helpers import tiny_vae
+from estimator_cases import MissSIWAEImputer, quiet, table, tiny
+from helpers import BOUND_METHODS, tiny_vae
 
-from skmissvae._utils.threads import map_in_threads, threads
+from skmissvae._utils.threads import thread_limit, thread_map
 from skmissvae.training.loop import n_useful_threads
-from skmissvae.training.objectives import METHODS, BoundObjective
+from skmissvae.training.objectives import BoundObjective
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def two_threads():
-    before = torch.get_num_threads()
+    n_threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(n_threads)
 
 
-@quiet
-@pytest.mark.parametrize("n_importance_draws", [100, 200])
-@every_estimator
-def test_results_are_independent_of_the_number_of_threads(cls, n_importance_draws, two_threads):
-    X = np.vstack([table(), table(seed=1), table(seed=2)])
-    estimator = tiny(cls, n_importance_draws=n_importance_draws).fit(X)
+def number_and_threads(i):
+    return i, torch.get_num_threads()
+
+
+@pytest.mark.parametrize("n_calls", [1, 50])
+def test_calls_run_in_order_and_in_one_thread_each(n_calls, two_threads):
+    with thread_map(CPU, n_calls) as run:
+        assert (run is map) == (n_calls == 1)
+        assert list(run(number_and_threads, range(n_calls))) == [(i, 1) for i in range(n_calls)]
     assert torch.get_num_threads() == 2
-    with_two = estimator.score_samples(X)
+
+
+def test_calls_on_a_gpu_run_one_after_the_other(two_threads):
+    with thread_map(torch.device("cuda"), 50) as run:
+        assert run is map
+
+
+def test_errors_of_calls_are_raised(two_threads):
+    with pytest.raises(ZeroDivisionError), thread_map(CPU, 4) as run:
+        list(run(lambda i: 1 // i, [1, 1, 0, 1]))
     assert torch.get_num_threads() == 2
-    torch.set_num_threads(1)
-    np.testing.assert_array_equal(estimator.score_samples(X), with_two)
-    np.testing.assert_array_equal(estimator.score_samples(X[5:6]), with_two[5:6])
+
+
+def test_the_number_of_threads_is_restored_and_never_raised(two_threads):
+    with thread_limit(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with pytest.raises(ZeroDivisionError), thread_limit(1):
+        _ = 1 // 0
+    assert torch.get_num_threads() == 2
+    with thread_limit(5):
+        assert torch.get_num_threads() == 2
 
 
 @quiet
 def test_concurrent_fits_give_the_results_of_sequential_fits():
     X, state = table(), torch.get_rng_state()
-    alone = tiny(MissSIWAEImputer, dropout=0.3).fit(X).transform(X)
+    expected = tiny(MissSIWAEImputer, dropout=0.3).fit(X).transform(X)
     with ThreadPoolExecutor(4) as pool:
-        for fit in [pool.submit(tiny(MissSIWAEImputer, dropout=0.3).fit, X) for _ in range(6)]:
-            np.testing.assert_array_equal(fit.result().transform(X), alone)
+        for fit in [pool.submit(tiny(MissSIWAEImputer, dropout=0.3).fit, X) for _ in range(5)]:
+            np.testing.assert_array_equal(fit.result().transform(X), expected)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -73,22 +95,8 @@ def test_a_callback_may_wait_for_a_fit_in_another_thread():
     assert len(models) == 6
 
 
-def test_map_in_threads_keeps_the_order_and_raises_errors(two_threads):
-    assert map_in_threads(lambda part: (part, torch.get_num_threads()), range(50)) == [
-        (i, 1) for i in range(50)
-    ]
-    with pytest.raises(ZeroDivisionError):
-        map_in_threads(lambda part: 1 // part, [1, 1, 0, 1])
-    assert torch.get_num_threads() == 2
-    with pytest.raises(ZeroDivisionError), threads(1):
-        _ = 1 // 0
-    assert torch.get_num_threads() == 2
-    with threads(5):  # the number is never raised
-        assert torch.get_num_threads() == 2
-
-
-def test_useful_threads_grow_with_the_batch_size():
-    method = METHODS["MissSIWAE"]
+def test_useful_threads_increase_with_the_batch_size():
+    method = BOUND_METHODS["MissSIWAE"]
     objective = BoundObjective(method.bound, 1, stratified=True, gradient="stl")
     n_threads = [
         n_useful_threads(tiny_vae(n_components=3), objective, n) for n in (1, 10**5, 10**6)

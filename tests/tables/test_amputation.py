@@ -52,7 +52,7 @@ def many(n=3000):
             "bool": code > 1,
             "small": code.astype(np.float32),
             "object": np.array(["a", "b", "c"], dtype=object)[code],
-            "whole": rng.integers(-9, 9, size=n).astype(np.int8),
+            "integer": rng.integers(-9, 9, size=n).astype(np.int8),
         },
         index=pd.Index(rng.permutation(n), name="row"),
     )
@@ -72,13 +72,13 @@ def test_columns_of_all_types_have_scores(container):
     X = as_polars(frame) if container == "polars" else frame
     hidden = masked(X, "mnar", 0.4)
     for name, is_hidden in zip(X.columns, hidden.T, strict=True):
-        if name != "whole":
+        if name != "integer":
             assert code[is_hidden].mean() > code[~is_hidden].mean() + 0.3, name
     for j in range(X.shape[1]):
         others = [[k == (j + 1) % X.shape[1] for k in range(X.shape[1])]]
         weights = [[float(k == j) for k in range(X.shape[1])]]
         is_hidden = masked(X, "mar", 0.4, of="rows", patterns=others, weights=weights).any(1)
-        assert code[is_hidden].mean() > code[~is_hidden].mean() + 0.3 or X.columns[j] == "whole"
+        assert code[is_hidden].mean() > code[~is_hidden].mean() + 0.3 or X.columns[j] == "integer"
 
 
 def test_columns_of_unsupported_types_are_hidden_at_random():
@@ -108,7 +108,7 @@ def test_pandas_frames_keep_types_and_observed_cells(mechanism):
     assert result.columns.equals(frame.columns)
     pd.testing.assert_index_equal(result.index, frame.index)
     for name, is_hidden in zip(frame, hidden.T, strict=True):
-        expected = {"int": "float64", "bool": "object", "whole": "float64"}.get(name)
+        expected = {"int": "float64", "bool": "object", "integer": "float64"}.get(name)
         if expected is None or not is_hidden.any():
             expected = frame[name].dtype
         assert result[name].dtype == expected, name

@@ -19,12 +19,12 @@ from estimator_cases import (
     tiny,
 )
 
-from skmissvae import Chunks
+from skmissvae import Chunks, EarlyStopping
 from skmissvae.tables import EncodedRows
 from skmissvae.tables.chunks import draw_sample
 from skmissvae.training.loaders import ChunkLoader
 
-# DeMissVAE keeps imputations of every row
+# DeMissVAE stores imputations of every row
 every_chunked = over([cls for cls in ESTIMATORS if cls is not DeMissVAEImputer])
 
 
@@ -93,22 +93,42 @@ def test_row_groups_are_joined_up_to_a_number_of_rows(tmp_path):
     assert list(next(iter(chunks)).columns) == ["b", "a"]
 
 
+def test_a_failed_chunk_leaves_an_existing_file_unchanged(tmp_path):
+    frame, path = mixed(), tmp_path / "completed.parquet"
+    chunks = Chunks(cut(frame, 33))
+    imputer = tiny(MVAEImputer).fit(chunks)
+    chunks.map(imputer.transform).to_parquet(path)
+    result = pd.read_parquet(path)
+    pd.testing.assert_frame_equal(result, imputer.transform(frame), check_dtype=False)
+    before = path.read_bytes()
+    broken = Chunks([frame[:10], frame[10:].rename(columns={"a": "z"})])
+    with pytest.raises(ValueError, match="z"):
+        broken.map(imputer.transform).to_parquet(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    Chunks.from_array(table(), 20).to_parquet(path)
+    assert pq.ParquetFile(path).metadata.num_row_groups == len(table()) // 20 + (
+        len(table()) % 20 > 0
+    )
+    np.testing.assert_array_equal(pd.read_parquet(path).to_numpy(), table())
+
+
 def test_custom_sequences_load_one_item_at_a_time(tmp_path):
     class Files:
-        asked = 0
+        n_loaded = 0
 
         def __len__(self):
             return 3
 
         def __getitem__(self, i):
-            self.asked += 1
+            self.n_loaded += 1
             return cut(table(), 10, 20)[i]
 
     files = Files()
     chunks = Chunks(files).map(len)
-    assert files.asked == 0
+    assert files.n_loaded == 0
     assert list(chunks) == [10, 10, len(table()) - 20]
-    assert files.asked == 3
+    assert files.n_loaded == 3
 
 
 def test_errors_of_files(tmp_path):
@@ -118,10 +138,10 @@ def test_errors_of_files(tmp_path):
         Chunks.from_parquet(path, ["a", "bb"])
     (tmp_path / "c=1").mkdir()
     path.rename(tmp_path / "c=1" / "a.parquet")
-    for given in (tmp_path, tmp_path / "c=1", tmp_path / "c=1" / "a.parquet"):
+    for source in (tmp_path, tmp_path / "c=1", tmp_path / "c=1" / "a.parquet"):
         with pytest.raises(ValueError, match="whose name holds values"):
-            Chunks.from_parquet(given)
-    inner = tmp_path / "c=1" / "data"  # only folders below the given path count
+            Chunks.from_parquet(source)
+    inner = tmp_path / "c=1" / "data"  # folders above the path do not matter
     inner.mkdir()
     (tmp_path / "c=1" / "a.parquet").rename(inner / "a.parquet")
     pickled = pickle.loads(pickle.dumps(Chunks.from_parquet(inner)))
@@ -143,7 +163,8 @@ def long(n=900):
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_long_tables_are_fitted_to_all_rows(early_stopping):
     X, complete = long()
-    options = {"max_iter": 40, "early_stopping": early_stopping, "n_iter_no_change": 40}
+    stopping = EarlyStopping(n_iter_no_change=40) if early_stopping else False
+    options = {"max_iter": 40, "early_stopping": stopping}
     chunks = Chunks.from_array(X, 100, sample_size=60)
     chunked = tiny(MissSIWAEImputer, **options).fit(chunks)
     in_memory = tiny(MissSIWAEImputer, **options).fit(X)
@@ -259,9 +280,9 @@ def test_estimators_that_do_not_accept_chunks():
         tiny(DeMissVAEImputer).fit(chunks)
     imputer = tiny(MVAEImputer).fit(table())
     before = imputer.score_samples(table())
-    with pytest.raises(ValueError, match="n_models=2 cannot be fitted to Chunks"):
-        imputer.set_params(n_models=2).fit(chunks)
-    imputer.set_params(n_models=1)
+    with pytest.raises(ValueError, match="n_bootstrap=2 cannot be fitted to Chunks"):
+        imputer.set_params(n_bootstrap=2).fit(chunks)
+    imputer.set_params(n_bootstrap=0)
     for method in (imputer.transform, imputer.fit_transform):
         with pytest.raises(TypeError, match=r"chunks\.map"):
             method(chunks)

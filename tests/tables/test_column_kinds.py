@@ -31,9 +31,8 @@ def test_declared_kinds():
     assert fitted["count"] == "continuous"
     assert fitted["code"] == "ordinal"
     assert fitted["low"] == "integer"
-    for chosen in (["code"], [5], np.array([False] * 5 + [True, False])):
-        imputer = tiny(MVAEImputer, categorical_features=chosen).fit(frame)
-        assert imputer.feature_kinds_["code"] == "categorical"
+    by_position = tiny(MVAEImputer, feature_kinds={5: "categorical"}).fit(frame).feature_kinds_
+    assert by_position["code"] == "categorical"
 
 
 def test_declared_kinds_of_arrays():
@@ -83,20 +82,20 @@ def test_large_integers_keep_their_digits():
     values = 1_600_000_000 + rng.integers(0, 10, 200)
     frame = pd.DataFrame({"t": pd.array(values, dtype="Int64"), "x": rng.normal(size=200)})
     incomplete = frame.mask(rng.random(frame.shape) < 0.3)
-    imputer = tiny(MVAEImputer, max_iter=10, estimate="draw").fit(incomplete)
+    imputer = tiny(MVAEImputer, max_iter=10, strategy="draw").fit(incomplete)
     drawn = imputer.transform(incomplete)["t"][incomplete["t"].isna()]
     assert drawn.nunique() > 4
     assert np.isfinite(imputer.score_samples(incomplete)).all()
     ids = pd.array([2**53 + 1, 2**53 + 3, None] * 8, dtype="Int64")
     labels = pd.DataFrame({"id": ids, "x": rng.normal(size=24)})
-    out = tiny(MVAEImputer, categorical_features=["id"]).fit_transform(labels)
+    out = tiny(MVAEImputer, feature_kinds={"id": "categorical"}).fit_transform(labels)
     assert set(out["id"]) == {2**53 + 1, 2**53 + 3}
 
 
 def test_new_values_may_contradict_inferred_kinds():
     frame = pd.DataFrame(
         {
-            "whole": np.array(COUNTS, float),
+            "count": np.array(COUNTS, float),
             "few": [i % 2 for i in range(N)],
             "name": [f"person {i}" for i in range(N)],
             "same": "yes",
@@ -105,7 +104,7 @@ def test_new_values_may_contradict_inferred_kinds():
     )
     imputer = tiny(MVAEImputer).fit(frame)
     other = frame[:4].assign(
-        whole=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"), same=["no"] * 4
+        count=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"), same=["no"] * 4
     )
     out = imputer.transform(other)
     observed = other.notna()
@@ -128,13 +127,13 @@ def test_strings_among_numbers_are_refused():
 def test_warm_start_with_other_kinds_is_refused():
     imputer = tiny(MVAEImputer, warm_start=True).fit(mixed())
     for change in ({"feature_kinds": {"count": "integer"}}, {"learn_shapes": True}):
-        with pytest.raises(ValueError, match=f"{next(iter(change))!r}.*set it back"):
+        with pytest.raises(ValueError, match=f"{next(iter(change))!r}.*Set it back"):
             pickle.loads(pickle.dumps(imputer)).set_params(**change).fit(mixed())
 
 
 def test_imputed_dates_lie_among_the_observed_dates():
     frame = mixed().assign(day=pd.to_datetime(with_missing(DAYS, 5)))
-    out = tiny(MVAEImputer, estimate="draw", max_iter=20).fit(frame).transform(frame)
+    out = tiny(MVAEImputer, strategy="draw", max_iter=20).fit(frame).transform(frame)
     assert (out["day"] == out["day"].dt.normalize()).all()
     assert out["day"].between("2019-01-01", "2021-01-01").all()
 
@@ -148,19 +147,19 @@ def test_complete_dates_have_no_cell_distribution():
 
 def test_drawn_categories_have_their_conditional_frequencies():
     rng = np.random.default_rng(0)
-    n, p = 3000, {"a": [0.8, 0.15, 0.05], "b": [0.1, 0.2, 0.7]}
+    n, p = 1500, {"a": [0.8, 0.15, 0.05], "b": [0.1, 0.2, 0.7]}
     group = rng.choice(["a", "b"], n)
     word = [rng.choice(["x", "y", "z"], p=p[g]) for g in group]
     frame = pd.DataFrame({"group": group, "word": word})
     incomplete = frame.assign(word=frame["word"].mask(rng.random(n) < 0.3))
     imputer = MissSVAEImputer(n_hidden=16, n_blocks=0, n_latents=2, dropout=0.0, random_state=0)
-    imputer.fit(incomplete)
+    imputer.set_params(max_iter=40).fit(incomplete)
     drawn = imputer.set_params(n_importance_draws=100).impute(incomplete, 1)[0]
     result = drawn[incomplete["word"].isna()]
     for name, expected in p.items():
         frequencies = result[result["group"] == name]["word"].value_counts(normalize=True)
         np.testing.assert_allclose(
-            frequencies.reindex(list("xyz"), fill_value=0), expected, atol=0.07
+            frequencies.reindex(list("xyz"), fill_value=0), expected, atol=0.09
         )
 
 
@@ -172,7 +171,7 @@ def test_probabilities_of_discrete_tables_sum_to_one(cls):
     frame = pd.DataFrame(
         {"flag": rng.choice(flags, 80), "word": rng.choice(words, 80)},
     ).assign(rank=pd.Categorical(rng.choice(ranks.categories, 80), dtype=ranks))
-    model = tiny(cls, n_importance_draws=20_000, max_iter=20).fit(frame)
+    model = tiny(cls, n_importance_draws=5_000, max_iter=10).fit(frame)
     every = pd.MultiIndex.from_product([flags, words, ranks.categories]).to_frame(index=False)
     every.columns = frame.columns
     every["rank"] = every["rank"].astype(ranks)
@@ -187,13 +186,13 @@ def test_densities_of_counts_and_reals_integrate_to_one():
     rng = np.random.default_rng(0)
     rain = np.where(rng.random(300) < 0.5, 0.0, rng.gamma(0.7, 3, size=300))
     frame = pd.DataFrame({"n": rng.poisson(np.where(rain > 0, 9.0, 2.0)), "rain": rain})
+    options = {"max_iter": 10, "n_importance_draws": 2_000}
     for learn_shapes in (False, True):
-        model = tiny(
-            VAEDensityEstimator, learn_shapes=learn_shapes, max_iter=10, n_importance_draws=4_000
-        ).fit(frame)
+        model = tiny(VAEDensityEstimator, learn_shapes=learn_shapes, **options).fit(frame)
+        model.set_params(n_importance_draws=128)  # computed in batches
         counts = pd.DataFrame({"n": range(60), "rain": np.nan})
         assert np.exp(model.score_samples(counts)).sum() == pytest.approx(1, abs=0.02)
-        grid = np.linspace(-60, 160, 2001)
+        grid = np.linspace(-60, 160, 1001)
         density = np.exp(model.score_samples(pd.DataFrame({"n": None, "rain": [0.0, *grid]})))
-        atom = density[0] if learn_shapes else 0.0
-        assert atom + density[1:].sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=0.05)
+        point_mass = density[0] if learn_shapes else 0.0
+        assert point_mass + density[1:].sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=0.05)

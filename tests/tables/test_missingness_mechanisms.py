@@ -7,7 +7,7 @@ from scipy.special import expit
 from skmissvae.tables import make_missing
 from skmissvae.tables.missingness_mechanisms import missing_probabilities
 
-N = 20_000
+N = 10_000
 
 
 ERROR = 4 * np.sqrt(0.25 / N)  # four standard errors of a share of N rows, an upper bound for cells
@@ -110,8 +110,8 @@ def test_mcar_is_independent_of_values(patterns):
 def rest(X, hidden, others):
     """Return the part of a column that the others do not explain, and whether it is hidden."""
     j = np.flatnonzero(hidden.any(0))[0]
-    given = np.column_stack([np.ones(len(X)), X[:, others]])
-    return X[:, j] - given @ np.linalg.lstsq(given, X[:, j], rcond=None)[0], hidden[:, j]
+    design = np.column_stack([np.ones(len(X)), X[:, others]])
+    return X[:, j] - design @ np.linalg.lstsq(design, X[:, j], rcond=None)[0], hidden[:, j]
 
 
 @pytest.mark.parametrize("patterns", [None, [[False, True]]], ids=["cells", "patterns"])

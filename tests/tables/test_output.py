@@ -191,7 +191,7 @@ def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empt
 def test_bootstrap_models_survive_skops():
     skops = pytest.importorskip("skops.io")
     X = incomplete()
-    imputer = tiny(MVAEImputer, n_models=2).fit(X)
+    imputer = tiny(MVAEImputer, n_bootstrap=2).fit(X)
     data = skops.dumps(imputer)
     back = skops.loads(data, trusted=skops.get_untrusted_types(data=data))
     np.testing.assert_array_equal(back.impute(X, 2)[1], imputer.impute(X, 2)[1])

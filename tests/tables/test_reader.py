@@ -10,7 +10,8 @@ from pandas.testing import assert_frame_equal
 from table_cases import COUNTS, DAYS, REAL, WORDS, N, mixed, pandas_frame, with_missing
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
-from skmissvae.inference import batching
+from skmissvae.inference import LAIR, ConditionalModel
+from skmissvae.inspection import mixture_weights, pareto_k
 from skmissvae.tables import reader
 
 pytestmark = quiet
@@ -26,9 +27,9 @@ def test_frames_are_the_same_read_by_blocks(container, monkeypatch):
 
     expected = results()
     monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
-    for result, whole in zip(results(), expected, strict=True):
-        assert type(result) is type(whole)
-        assert result.equals(whole)
+    for actual, result in zip(results(), expected, strict=True):
+        assert type(actual) is type(result)
+        assert actual.equals(result)
     if container == "polars":
         frame[50, "word"] = "mauve"
     else:
@@ -64,8 +65,8 @@ def curved(n=150, d=13, seed=0):
     ("cls", "options"),
     [
         (MissSIWAEImputer, {"add_indicator": True}),
-        (MissSIWAEImputer, {"n_models": 2, "min_value": -0.5, "n_importance_draws": 110}),
-        (DeMissVAEImputer, {"n_sampler_steps": 3}),
+        (MissSIWAEImputer, {"n_bootstrap": 2, "min_value": -0.5, "n_importance_draws": 110}),
+        (DeMissVAEImputer, {"sampler": LAIR(n_steps=3)}),
     ],
     ids=["weights", "models and bounds", "chains"],
 )
@@ -78,11 +79,11 @@ def test_arrays_are_the_same_read_by_blocks(cls, options, monkeypatch):
         computed = {
             **outputs(imputer, X),
             "draws": list(imputer.impute(X, 3)),
-            "own ids": imputer.impute(X, 1, row_ids=np.arange(len(X))[::-1])[0],
+            "row identifiers": imputer.impute(X, 1, row_ids=np.arange(len(X))[::-1])[0],
             "of a mask": imputer.transform(X, where=mask),
             "of columns": imputer.transform(X, where=["x1", "x4"]),
-            "pareto_k": imputer.pareto_k(X),
-            "mixture_weights": imputer.mixture_weights(X),
+            "pareto_k": pareto_k(imputer, X),
+            "mixture_weights": mixture_weights(imputer, X),
             "outlier_scores": imputer.outlier_scores(X[:9]),
         }
         computed["distribution"] = imputer.cell_distribution(X).to_numpy()[:, 3:].astype(float)
@@ -99,12 +100,12 @@ def test_lazy_imputations_ignore_later_changes(at_once, monkeypatch):
     X, mask = curved(30), np.random.default_rng(2).random((30, 13)) < 0.3
     imputer = tiny(MissSIWAEImputer).fit(X)
     expected = list(imputer.impute(X, 2, where=mask))
-    given, mask = X.copy(), mask.copy()
-    imputations = imputer.impute(given, 2, where=mask)
-    given[:], mask[:] = 0.0, False
+    copy, mask = X.copy(), mask.copy()
+    imputations = imputer.impute(copy, 2, where=mask)
+    copy[:], mask[:] = 0.0, False
     imputer.set_params(device="nowhere", sampler="lair", n_importance_draws=1, missing_values=-1)
-    for result, one in zip(imputations, expected, strict=True):
-        np.testing.assert_array_equal(result, one)
+    for result, table in zip(imputations, expected, strict=True):
+        np.testing.assert_array_equal(result, table)
     imputer.set_params(device="cpu", missing_values=np.nan).fit(curved(20, seed=1))
     np.testing.assert_array_equal(imputations[1], expected[1])
 
@@ -114,12 +115,12 @@ def test_errors_in_late_blocks_are_raised_first(monkeypatch):
     imputer = tiny(MissSIWAEImputer).fit(X)
     monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
     X[33, 2] = np.inf
-    batches = []
-    monkeypatch.setattr(batching, "tile_by_tile", lambda *args: batches.append(args))
+    encoded = []
+    monkeypatch.setattr(ConditionalModel, "encode", lambda *args: encoded.append(args))
     for call in (imputer.transform, imputer.impute, imputer.score_samples, imputer.encode):
         with pytest.raises(ValueError, match="column 'x2', row 33, holds inf"):
             call(X)
-    assert not batches
+    assert not encoded
 
 
 @every_imputer
@@ -172,9 +173,9 @@ def test_markers_in_object_and_categorical_columns():
 @pytest.mark.parametrize("marker", [-1, -1.0, np.nan, None])
 def test_markers_of_missing_cells_in_arrays(marker):
     X = incomplete()
-    given = X.astype(object) if marker is None else X.copy()
-    given[np.isnan(X)] = marker
-    out = tiny(MVAEImputer, missing_values=marker).fit_transform(given)
+    marked = X.astype(object) if marker is None else X.copy()
+    marked[np.isnan(X)] = marker
+    out = tiny(MVAEImputer, missing_values=marker).fit_transform(marked)
     np.testing.assert_array_equal(out, tiny(MVAEImputer).fit_transform(X))
 
 
@@ -184,8 +185,8 @@ def test_pandas_na(marker, dtype):
     X = incomplete()
     cells = X.astype(object)
     cells[np.isnan(X)] = pd.NA
-    given = pd.DataFrame(cells, columns=list("abcd")).astype(dtype)
-    out = tiny(MVAEImputer, missing_values=marker).fit_transform(given)
+    frame = pd.DataFrame(cells, columns=list("abcd")).astype(dtype)
+    out = tiny(MVAEImputer, missing_values=marker).fit_transform(frame)
     np.testing.assert_array_equal(out, tiny(MVAEImputer).fit_transform(X))
 
 

@@ -8,20 +8,21 @@ from pandas.testing import assert_frame_equal
 from table_cases import COUNTS, FLAGS, REAL, RNG, N, mixed
 
 from skmissvae import MissSVAEImputer, MVAEImputer
+from skmissvae.inference import LAIR
 
 pytestmark = quiet
 
 
 @pytest.mark.parametrize(
-    ("estimate", "likelihood", "learn_shapes"),
+    ("strategy", "likelihood", "learn_shapes"),
     [
-        *((estimate, "normal", False) for estimate in ("auto", "draw", "median", "mode")),
-        *((estimate, "normal", True) for estimate in ("auto", "draw", "median")),
+        *((strategy, "normal", False) for strategy in ("auto", "draw", "median", "mode")),
+        *((strategy, "normal", True) for strategy in ("auto", "draw", "median")),
         ("draw", "student_t", False),
         ("draw", "student_t", True),
     ],
 )
-def test_values_lie_within_limits_and_not_on_them(estimate, likelihood, learn_shapes):
+def test_values_lie_within_limits_and_not_on_them(strategy, likelihood, learn_shapes):
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.gamma(1.0, size=(90, 3)), columns=list("abc")).assign(
         n=rng.poisson(1.0, 90)
@@ -31,7 +32,7 @@ def test_values_lie_within_limits_and_not_on_them(estimate, likelihood, learn_sh
     options = {
         "likelihood": likelihood,
         "learn_shapes": learn_shapes,
-        "estimate": estimate,
+        "strategy": strategy,
         "max_iter": 10,
     }
     imputer = tiny(MissSVAEImputer, **options).fit(incomplete)
@@ -53,7 +54,7 @@ def test_limits_condition_the_latents():
     factor = rng.normal(size=(400, 1))
     X = pd.DataFrame(factor + 0.1 * rng.normal(size=(400, 4)), columns=list("abcd"))
     imputer = MissSVAEImputer(
-        n_hidden=16, n_blocks=0, n_latents=1, dropout=0.0, max_iter=60, random_state=0
+        n_hidden=16, n_blocks=0, n_latents=1, dropout=0.0, max_iter=30, random_state=0
     ).fit(X.mask(rng.random(X.shape) < 0.2))
     empty = pd.DataFrame(np.nan, index=range(400), columns=X.columns)
     free = pd.concat(imputer.impute(empty, 10, random_state=1))
@@ -66,10 +67,10 @@ def test_limits_condition_the_latents():
         assert abs(drawn[name].mean() - expected[name].mean()) < 4.5 * error
     assert (drawn["a"] < 1.01).mean() < 0.1
     truth = {"auto": expected["a"].mean(), "median": expected["a"].median()}
-    for estimate, value in truth.items():
-        middle = imputer.set_params(estimate=estimate).transform(empty[:1])["a"].iloc[0]
+    for strategy, value in truth.items():
+        middle = imputer.set_params(strategy=strategy).transform(empty[:1])["a"].iloc[0]
         assert middle == pytest.approx(value, abs=0.1)
-    chains = imputer.set_params(sampler="lair", n_sampler_steps=20, estimate="auto")
+    chains = imputer.set_params(sampler=LAIR(n_steps=20), strategy="auto")
     observed = empty[:3].assign(b=1.2)
     assert (chains.transform(observed)["a"] >= 1).all()
 
@@ -103,17 +104,17 @@ def test_limits_in_the_units_of_the_table():
         assert (out["n"][incomplete["n"].isna()] >= 3).all()
         assert (out["day"][incomplete["day"].isna()] >= pd.Timestamp("1951-02-03")).all()
     # the limit of a column of days moves to the next day
-    imputer.set_params(min_value={"day": "1951-02-03 11:00"}, max_value=None, estimate="draw")
+    imputer.set_params(min_value={"day": "1951-02-03 11:00"}, max_value=None, strategy="draw")
     drawn = imputer.transform(incomplete)["day"][incomplete["day"].isna()]
     assert (drawn >= pd.Timestamp("1951-02-04")).all()
     # a single number limits numbers, not booleans and dates
-    imputer.set_params(min_value=0, max_value=None, estimate="draw")
+    imputer.set_params(min_value=0, max_value=None, strategy="draw")
     drawn = imputer.transform(incomplete)
     assert set(drawn["flag"]) == {True, False}
     assert (drawn["day"] < pd.Timestamp("1960-01-01")).all()
     X = np.array([[float(f), r] for f, r in zip(FLAGS, REAL, strict=True)])
     X[rng.random(X.shape) < 0.4] = np.nan
-    coded = tiny(MVAEImputer, likelihood={0: "bernoulli"}, min_value=0, estimate="draw")
+    coded = tiny(MVAEImputer, likelihood={0: "bernoulli"}, min_value=0, strategy="draw")
     assert 0 < coded.fit_transform(X)[np.isnan(X[:, 0]), 0].mean() < 1
 
 

@@ -74,20 +74,20 @@ def test_expected_iwelbo_increases_with_draws_and_elbo_is_constant(stratified):
     vae, rows = vae_and_rows(n=1)
     x, observed = (t.expand(20_000, -1) for t in (rows.x, rows.observed))
     draws = [vae.draw(x, observed, n, stream(n), stratified=stratified) for n in (1, 2, 4, 16)]
-    tight = torch.stack([iwelbo(d) for d in draws], -1)
-    assert deviates(tight.diff(dim=-1), torch.zeros(3).double()) > 4.5
-    assert (tight.mean(0).diff() > 0).all()
-    plain = torch.stack([elbo(d) for d in draws], -1)
-    assert deviates(plain.diff(dim=-1), torch.zeros(3).double()) < 4.5
+    iwelbos = torch.stack([iwelbo(d) for d in draws], -1)
+    assert deviates(iwelbos.diff(dim=-1), torch.zeros(3).double()) > 4.5
+    assert (iwelbos.mean(0).diff() > 0).all()
+    elbos = torch.stack([elbo(d) for d in draws], -1)
+    assert deviates(elbos.diff(dim=-1), torch.zeros(3).double()) < 4.5
 
 
 @torch.no_grad()
 def test_bounds_coincide_for_one_draw_of_one_component():
     vae, rows = vae_and_rows(n_components=1)
     for stratified in (False, True):
-        one = vae.draw(rows.x, rows.observed, 1, stream(), stratified=stratified)
-        torch.testing.assert_close(elbo(one), iwelbo(one))
-    many = vae.draw(rows.x, rows.observed, S, stream(), stratified=True)
+        draws = vae.draw(rows.x, rows.observed, 1, stream(), stratified=stratified)
+        torch.testing.assert_close(elbo(draws), iwelbo(draws))
+    stratified_draws = vae.draw(rows.x, rows.observed, S, stream(), stratified=True)
     ancestral = vae.draw(rows.x, rows.observed, S, stream())
     for bound in (elbo, iwelbo):
-        torch.testing.assert_close(bound(many), bound(ancestral))
+        torch.testing.assert_close(bound(stratified_draws), bound(ancestral))

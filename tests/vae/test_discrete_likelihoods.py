@@ -5,9 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import check_linear_initialization, stream, uniform
+from helpers import (
+    MetaNoise,
+    NoTensorElsewhere,
+    check_linear_initialization,
+    stream,
+    uniform,
+)
 from scipy import stats
-from test_vae import MetaNoise, NoTensorElsewhere
 
 from skmissvae.tables.marginal_transforms import fit_sinh_arcsinh
 from skmissvae.vae import (
@@ -30,8 +35,8 @@ STEPS, LOWS, ORIGINS = [0.5, 0.25, 1.0], [-2.0, -math.inf, -3.0], [-2.0, 0.1, 0.
 
 #: Discrete likelihoods of three columns.
 LIKELIHOODS = {
-    "whole": lambda: DiscretizedLogisticLikelihood(STEPS, LOWS, ORIGINS, 0.05),
-    "whole, transformed": lambda: DiscretizedLogisticLikelihood(
+    "integer": lambda: DiscretizedLogisticLikelihood(STEPS, LOWS, ORIGINS, 0.05),
+    "integer, transformed": lambda: DiscretizedLogisticLikelihood(
         STEPS, LOWS, ORIGINS, 0.05, TRANSFORMS
     ),
     "ordinal": lambda: CumulativeLogitLikelihood(COUNTS),
@@ -69,7 +74,7 @@ def columns_of(name, *batch, seed=0, spread=2.0):
 
 def values_of(name, d):
     """Return the values of a column; the mass of other values is negligible."""
-    if not name.startswith("whole"):
+    if not name.startswith("integer"):
         return torch.arange(len(COUNTS[d])).double()
     low = LOWS[d] if math.isfinite(LOWS[d]) else ORIGINS[d] - 4000 * STEPS[d]
     return low + STEPS[d] * torch.arange(8000).double()
@@ -115,7 +120,7 @@ def test_draws_have_the_distribution_function_of_their_column(name):
     for at in (-1.0, 0.0, 1.0, 2.0):
         below = columns.cdf(torch.full((4, 3), at).double())
         error = (below * (1 - below) / len(draws)).sqrt()
-        # rounding may put a draw on either side of the value it is
+        # rounding may move a draw that equals the value to either side
         share = (draws <= at + 1e-9).double().mean(0)
         assert ((share - below).abs() < 4.5 * error + 1e-4).all(), at
 
@@ -136,7 +141,7 @@ def test_quantiles_broadcast_probabilities_per_column(name):
 @pytest.mark.parametrize("d", range(3))
 def test_density_and_point_mass_integrate_to_one(name, d):
     likelihood, columns = columns_of(name, 4, spread=1.0)
-    t = torch.linspace(-12, 12, 40_002).double()  # even, so that no node is an point_mass
+    t = torch.linspace(-12, 12, 40_002).double()  # an even number: no node is a point mass
     nodes, weight = t.sinh(), t.cosh() * (t[1] - t[0])
     x = with_column(nodes, d)
     density = columns.log_prob(x)[..., d].exp() * weight.unsqueeze(-1)
@@ -199,9 +204,9 @@ def test_zero_decoder_outputs_give_the_observed_frequencies():
     for d, counts in enumerate(COUNTS):
         p = columns.probabilities()[0, d, : len(counts)]
         torch.testing.assert_close(p, torch.tensor(counts) / sum(counts))
-    ranked = CumulativeLogitLikelihood([[50, 30, 20]])
-    one = math.log(math.expm1(0.9))  # a scale of one
-    p = ranked(torch.tensor([[0.0, one]])).probabilities()[0, 0]
+    ordinal = CumulativeLogitLikelihood([[50, 30, 20]])
+    raw_scale = math.log(math.expm1(0.9))  # of the scale 1
+    p = ordinal(torch.tensor([[0.0, raw_scale]])).probabilities()[0, 0]
     torch.testing.assert_close(p, torch.tensor([0.5, 0.3, 0.2]), atol=0.02, rtol=0)
 
 
@@ -297,7 +302,7 @@ def test_truncated_columns_agree_with_truncnorm():
 def test_truncated_density_integrates_to_one_and_to_the_mean(name, low, high):
     likelihood, columns = columns_of(name, 4)
     cut = TruncatedColumns(columns, *torch.tensor([[low] * 3, [high] * 3]).double())
-    t = torch.linspace(-9, 9, 160_002).double()  # even, so that no node is an point_mass
+    t = torch.linspace(-9, 9, 80_002).double()  # an even number: no node is a point mass
     nodes, weight = t.sinh(), t.cosh() * (t[1] - t[0])
     inside = (nodes >= low) & (nodes <= high)
     nodes, weight = nodes[inside], weight[inside]
@@ -309,7 +314,7 @@ def test_truncated_density_integrates_to_one_and_to_the_mean(name, low, high):
             point_mass = cut.log_prob(at)[:, d].exp()
             total, mean = total + point_mass, mean + point_mass * at[:, d]
         torch.testing.assert_close(total, torch.ones(4).double(), atol=3e-3, rtol=0)
-        # quantiles stand for means where there is no formula, and the nodes miss far tails
+        # means without a formula are those of quantiles, and the nodes omit far tails
         tolerance = 0.05 if "transformed" in name or "point_mass" in name else 2e-3
         torch.testing.assert_close(cut.mean()[:, d], mean, atol=tolerance, rtol=tolerance)
 
@@ -354,7 +359,7 @@ def test_nan_locations_do_not_affect_other_columns():
 
 @pytest.mark.parametrize("loc", [-1.0, 0.0, 0.5, 3.0])
 @pytest.mark.parametrize("scale", [0.45, 0.51, 1.0, 4.0])
-def test_means_of_counts_near_their_least_value_are_exact(loc, scale):
+def test_means_of_counts_near_their_lower_limit_are_exact(loc, scale):
     likelihood = DiscretizedLogisticLikelihood([1.0], [0.0], [0.0], 0.01).double()
     raw = likelihood(torch.zeros(1, 2).double())
     columns = type(raw)(
@@ -385,9 +390,9 @@ def test_truncated_integers_are_integers_and_coded_columns_unchanged():
     at = columns.log_prob(torch.ones(200, 2))[:, 0]
     torch.testing.assert_close(log_probability[:, 0], at, atol=1e-4, rtol=1e-4)
     assert (log_probability[:, 1] == 0).all()
-    free, nothing = truncated(columns, -infinite.expand(2), infinite.expand(2))
-    assert free.parts[0] is columns.parts[0]
-    assert (nothing == 0).all()
+    unbounded, log_probability = truncated(columns, -infinite.expand(2), infinite.expand(2))
+    assert unbounded.parts[0] is columns.parts[0]
+    assert (log_probability == 0).all()
 
 
 @every_likelihood
@@ -396,5 +401,5 @@ def test_cdf_left_is_the_left_limit_of_the_cdf(name):
     for at in (-1.5, -1.0, 0.0, 0.1, 0.5, 1.0, 2.0):
         x = torch.full((4, 3), at).double()
         # values of the grid are subject to rounding
-        just_less = columns.cdf(x - (1e-2 if name.startswith("whole") else 1e-5))
+        just_less = columns.cdf(x - (1e-2 if name.startswith("integer") else 1e-5))
         torch.testing.assert_close(columns.cdf_left(x), just_less, atol=1e-3, rtol=0)

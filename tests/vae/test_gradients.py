@@ -5,9 +5,17 @@ With one latent and two draws the expectation of a bound is a sum over pairs of 
 
 import pytest
 import torch
-from helpers import FixedEncoder, LinearGaussian, deviates, lattice, stream, tiny_rows, tiny_vae
+from helpers import (
+    BOUND_METHODS,
+    FixedEncoder,
+    LinearGaussian,
+    deviates,
+    lattice,
+    stream,
+    tiny_rows,
+    tiny_vae,
+)
 
-from skmissvae.training.objectives import METHODS
 from skmissvae.vae import elbo
 
 N_ROWS = 40_000
@@ -31,10 +39,10 @@ UNBIASED = {
 BIASED = {("MIWAE", "stl"), ("MissIWAE", "stl"), ("MissSIWAE", "stl")}
 
 
-def setting(name, family):
-    n_components = 2 if METHODS[name].mixture else 1
+def example(name, family):
+    n_components = 2 if BOUND_METHODS[name].mixture else 1
     vae = tiny_vae(n_latents=1, n_components=n_components, family=family).double()
-    with torch.no_grad():  # latents that matter
+    with torch.no_grad():  # the bound depends on the latents
         vae.decoder.linear.weight[: len(vae.decoder.linear.weight) // 2] = 1.0
     x, observed, _ = (part[2:3] for part in tiny_rows(4, dtype=torch.float64))
     return vae, x, observed, torch.tensor([PARAMS[n_components]], dtype=torch.float64)
@@ -43,7 +51,7 @@ def setting(name, family):
 def exact_gradient(name, vae, x, observed, params):
     """Return the gradient of the expected bound with respect to the parameters of the family."""
     params = params.clone().requires_grad_()
-    q, method = vae.family(params), METHODS[name]
+    q, method = vae.family(params), BOUND_METHODS[name]
     z, log_weight = lattice(1, 1201)
     z = z.unsqueeze(1)  # (nodes, 1, 1)
     log_ratio = (vae.log_joint(x, observed, z) - q.log_prob(z)).squeeze(1)
@@ -65,7 +73,7 @@ def exact_gradient(name, vae, x, observed, params):
 
 def sampled_gradients(name, gradient, vae, x, observed, params):
     """Return one draw of the estimator per row, (N_ROWS, P)."""
-    method = METHODS[name]
+    method = BOUND_METHODS[name]
     copies = params.repeat(N_ROWS, 1).requires_grad_()
     vae.encoder = FixedEncoder(copies)
     draws = vae.draw(
@@ -82,7 +90,7 @@ def sampled_gradients(name, gradient, vae, x, observed, params):
 @pytest.mark.parametrize("family", ["normal", "student_t"])
 @pytest.mark.parametrize(("name", "gradient"), sorted(UNBIASED))
 def test_estimator_is_unbiased(name, gradient, family):
-    case = setting(name, family)
+    case = example(name, family)
     exact = exact_gradient(name, *case)
     gradients = sampled_gradients(name, gradient, *case)
     assert exact.abs().max() > 0.02
@@ -91,20 +99,19 @@ def test_estimator_is_unbiased(name, gradient, family):
 
 @pytest.mark.parametrize(("name", "gradient"), sorted(BIASED))
 def test_estimator_is_biased(name, gradient):
-    case = setting(name, "normal")
+    case = example(name, "normal")
     gradients = sampled_gradients(name, gradient, *case)
     assert deviates(gradients, exact_gradient(name, *case)) > 6
 
 
 def test_sticking_the_landing_keeps_the_gradient_of_the_masses():
-    vae, x, observed, params = setting("MissSVAE", "normal")
+    vae, x, observed, params = example("MissSVAE", "normal")
     gradients = sampled_gradients("MissSVAE", "stl", vae, x, observed, params)
     logits = gradients[:, -2:]
     assert deviates(logits, torch.zeros(2).double()) > 10
 
 
 def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
-    # the name: at the optimum every draw has gradient zero, where the plain one has noise
     model = LinearGaussian(one_latent_each=True)
     vae = model.vae()
     x, observed = model.rows(6)

@@ -85,9 +85,9 @@ def test_family_returns_an_independent_mixture_for_each_row(family):
     assert q.component.loc.shape == q.component.scale.shape == (5, 3, 2)
     torch.testing.assert_close(q.log_pi.exp().sum(-1), torch.ones(5).double())
     assert (family(params - 1e4).component.scale >= family.min_scale).all()
-    one = family(params[3:4])
+    single = family(params[3:4])
     z = uniform(7, 5, 2, low=-2, high=2)
-    torch.testing.assert_close(one.log_prob(z[:, 3:4]), q.log_prob(z)[:, 3:4])
+    torch.testing.assert_close(single.log_prob(z[:, 3:4]), q.log_prob(z)[:, 3:4])
 
 
 @pytest.mark.parametrize("df", [2.5, 6.0, 30.0, 300.0])
@@ -163,7 +163,7 @@ def test_half_of_the_mass_is_below_the_median(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", ["normal", "student_t"])
-def test_scales_have_a_floor(likelihood):
+def test_scales_have_a_lower_limit(likelihood):
     likelihood = LIKELIHOOD_FACTORIES[likelihood](D, 0.07)
     with torch.no_grad():
         for weight in likelihood.parameters():
@@ -196,9 +196,10 @@ def test_product_has_the_columns_of_its_parts_in_the_order_of_the_table():
     product, columns = columns_of("product", 3)
     params = uniform(3, product.n_params, seed=0, low=-2, high=2)
     x = torch.tensor([0.4, 1.0, 0.3, -0.2]).double().expand(3, D)
-    pieces = params.split(product.sizes, -1)
-    for part, piece, place in zip(product.parts, pieces, product.columns, strict=True):
-        torch.testing.assert_close(columns.log_prob(x)[:, place], part(piece).log_prob(x[:, place]))
+    parts = params.split(product.sizes, -1)
+    for likelihood, part, index in zip(product.parts, parts, product.columns, strict=True):
+        expected = likelihood(part).log_prob(x[:, index])
+        torch.testing.assert_close(columns.log_prob(x)[:, index], expected)
     assert product.supports == ["real", "binary", "unit", "real"]
 
 
@@ -207,8 +208,7 @@ def test_embedding_of_missing_cells_is_zero_whatever_their_values(likelihood):
     likelihood, _ = columns_of(likelihood)
     x, observed = uniform(6, D), uniform(6, D, seed=1) > 0.5
     inputs = likelihood.embed(x, observed)
-    other = likelihood.embed(torch.where(observed, x, 5.0), observed)
-    assert torch.equal(inputs, other)
+    assert torch.equal(inputs, likelihood.embed(torch.where(observed, x, 5.0), observed))
     assert (likelihood.embed(x, torch.zeros(6, D).bool()) == 0).all()
     assert inputs.shape == (6, likelihood.n_inputs)
 
@@ -219,9 +219,9 @@ def test_linear_initialization_has_the_declared_shapes(likelihood):
 
 
 def test_product_concatenates_linear_initializations_in_the_order_of_the_parts():
-    ranks = CumulativeLogitLikelihood([[3, 4, 5]])  # has no linear initialization
+    ordinal = CumulativeLogitLikelihood([[3, 4, 5]])  # has no linear initialization
     likelihood = ProductLikelihood(
-        [NormalLikelihood(1), ranks, BernoulliLikelihood(1)], [[2], [0], [1]]
+        [NormalLikelihood(1), ordinal, BernoulliLikelihood(1)], [[2], [0], [1]]
     )
     check_linear_initialization(likelihood)
     assert not likelihood.covers_all_columns

@@ -40,14 +40,14 @@ def test_gradients_of_the_network_equal_finite_differences(n_blocks, linear_path
     assert torch.autograd.gradcheck(output, (x, *net.parameters()))
 
 
-def test_frozen_weights_have_no_gradient_and_the_input_has():
+def test_frozen_weights_have_no_gradient_but_the_input_has():
     net, x = ResidualMLP(3, 2, 5, 1), uniform(4, 3).float().requires_grad_()
-    whole = torch.autograd.grad(net(x).square().sum(), x)[0]
+    expected = torch.autograd.grad(net(x).square().sum(), x)[0]
     out = net(x).square().sum()
-    net.requires_grad_(False)  # after the forward pass, too
+    net.requires_grad_(False)  # also after the forward pass
     net.outlet.bias.requires_grad_(True)
     out.backward()
-    torch.testing.assert_close(x.grad, whole)
+    torch.testing.assert_close(x.grad, expected)
     assert [name for name, p in net.named_parameters() if p.grad is not None] == ["outlet.bias"]
 
 
@@ -62,8 +62,8 @@ def test_dropout_mask_is_independent_with_mean_one(dropout):
     assert (factors[factors > 0] == factors.max()).all()
     assert factors.max() * (1 - dropout) == pytest.approx(1, abs=2**-16 / (1 - dropout))
     pairs = torch.stack([dropped[0, :-1], dropped[0, 1:], dropped[0].roll(4)[1:], dropped[1, 1:]])
-    off = torch.corrcoef(pairs) - torch.eye(4)
-    assert off.abs().max() < 4.5 / n**0.5
+    correlation = torch.corrcoef(pairs) - torch.eye(4)
+    assert correlation.abs().max() < 4.5 / n**0.5
 
 
 def test_dropout_is_only_active_in_training():

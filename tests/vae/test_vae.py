@@ -4,13 +4,18 @@ import math
 
 import pytest
 import torch
-from helpers import generator, stream, tiny_rows, tiny_vae
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from helpers import (
+    BOUND_METHODS,
+    MetaNoise,
+    NoTensorElsewhere,
+    generator,
+    stream,
+    tiny_rows,
+    tiny_vae,
+)
 
-from skmissvae._utils.random import Noise
 from skmissvae.training.loop import train
-from skmissvae.training.objectives import METHODS, BoundObjective
+from skmissvae.training.objectives import BoundObjective
 from skmissvae.training.optim import TrainingSettings
 from skmissvae.vae import NormalLikelihood, elbo, iwelbo
 from skmissvae.vae.likelihoods import LIKELIHOODS
@@ -18,7 +23,7 @@ from skmissvae.vae.posteriors import POSTERIORS
 from skmissvae.vae.priors import PRIORS
 
 D, L = 4, 2
-WAYS = {
+DRAWING = {
     "ancestral": {},
     "systematic": {"systematic": True},
     "stratified": {"stratified": True},
@@ -36,20 +41,20 @@ def cells(likelihood, n=6):
     return (x.round() if support == "binary" else x), rows.observed
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("drawing", DRAWING)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_values_of_missing_cells_do_not_change_draws_or_gradients(likelihood, way):
+def test_values_of_missing_cells_do_not_change_draws_or_gradients(likelihood, drawing):
     outcomes = []
     for filling in (0.0, math.nan, math.inf, 1e30):
         vae, (x, observed) = double_vae(likelihood), cells(likelihood)
         x = torch.where(observed, x, filling)
-        draws = vae.draw(x, observed, 3, stream(), **WAYS[way])
+        draws = vae.draw(x, observed, 3, stream(), **DRAWING[drawing])
         iwelbo(draws).sum().backward()
         grads = [weight.grad for weight in vae.parameters()]
         outcomes.append([draws.z, draws.log_ratio, *grads])
-    for other in outcomes[1:]:
-        for ours, theirs in zip(outcomes[0], other, strict=True):
-            assert torch.equal(ours, theirs)
+    expected, *others = outcomes
+    for actual in others:
+        assert all(torch.equal(*pair) for pair in zip(actual, expected, strict=True))
 
 
 @torch.no_grad()
@@ -57,10 +62,8 @@ def test_missing_columns_are_equivalent_to_absent_columns():
     vae, (x, observed) = double_vae(), cells("normal")
     observed[:, 1:3] = False
     smaller = tiny_vae(2, L, likelihood=NormalLikelihood(2)).double()
-    observed_columns = [
-        0,
-        3,
-    ]  # inputs and outputs come in two halves: values and mask, location and scale
+    # inputs and outputs come in two halves: values and mask, location and scale
+    observed_columns = [0, 3]
     keep = [*observed_columns, *(D + i for i in observed_columns)]
     smaller.load_state_dict(
         {
@@ -93,18 +96,18 @@ def test_ratio_of_complete_rows_is_joint_over_posterior(likelihood):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("way", WAYS)
-def test_masses_sum_to_one(way):
+@pytest.mark.parametrize("drawing", DRAWING)
+def test_masses_sum_to_one(drawing):
     vae, (x, observed) = double_vae(), cells("normal")
-    draws = vae.draw(x, observed, 3, stream(), **WAYS[way])
+    draws = vae.draw(x, observed, 3, stream(), **DRAWING[drawing])
     torch.testing.assert_close(draws.log_mass.exp().sum(0), torch.ones(6).double())
 
 
 @pytest.mark.parametrize("gradient", ["stl", "dreg"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", BOUND_METHODS)
 def test_gradient_estimators_only_differ_in_the_encoder(name, gradient):
     """Gradients of decoder and prior are those of the plain bound."""
-    method, outcomes = METHODS[name], []
+    method, outcomes = BOUND_METHODS[name], []
     for choice in ("plain", gradient):
         vae, (x, observed) = double_vae(prior="mixture"), cells("normal")
         draws = vae.draw(x, observed, 3, stream(), stratified=method.stratified, gradient=choice)
@@ -146,9 +149,9 @@ def test_outliers_are_clamped_for_the_encoder_but_not_for_the_likelihood():
     observed = torch.ones_like(observed)
     x[:, 0], closer = 1e6, x.clone()
     closer[:, 0] = 1e3
-    one, other = vae.posterior(x, observed), vae.posterior(closer, observed)
-    assert torch.equal(one.component.loc, other.component.loc)
-    z = one.stratified(1, stream())[0]
+    posterior = vae.posterior(x, observed)
+    assert torch.equal(posterior.component.loc, vae.posterior(closer, observed).component.loc)
+    z = posterior.stratified(1, stream())[0]
     assert (vae.log_joint(x, observed, z) < vae.log_joint(closer, observed, z)).all()
 
 
@@ -161,39 +164,16 @@ def test_training_works_in_every_dtype(dtype):
     assert {p.dtype for p in vae.parameters()} == {dtype}
 
 
-class MetaNoise(Noise):
-    """Noise on the meta device."""
-
-    def normal(self, *shape):
-        return torch.empty(*shape, device="meta")
-
-    def uniform(self, *shape):
-        return torch.empty(*shape, device="meta")
-
-    def gamma(self, concentration):
-        return torch.empty_like(concentration)
-
-
-class NoTensorElsewhere(TorchDispatchMode):
-    """Fails if an operation creates a tensor on another device than "meta"."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        assert all(leaf.device.type == "meta" for leaf in tensors), func
-        return out
-
-
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("drawing", DRAWING)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("family", POSTERIORS)
-def test_draw_creates_no_tensor_on_another_device(family, prior, likelihood, way):
+def test_draw_creates_no_tensor_on_another_device(family, prior, likelihood, drawing):
     likelihood = LIKELIHOODS[likelihood](D, 0.01)
     vae = tiny_vae(D, L, prior=prior, family=family, likelihood=likelihood).to("meta")
     x = torch.empty(6, D, device="meta")
     observed = torch.empty(6, D, device="meta", dtype=torch.bool)
     with NoTensorElsewhere():
-        draws = vae.draw(x, observed, 3, MetaNoise(), gradient="dreg", **WAYS[way])
+        draws = vae.draw(x, observed, 3, MetaNoise(), gradient="dreg", **DRAWING[drawing])
         (elbo(draws) + iwelbo(draws)).sum().backward()
     assert draws.columns.mean().shape == (*draws.log_ratio.shape, D)

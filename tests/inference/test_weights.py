@@ -1,0 +1,61 @@
+"""The tail of importance weights, and statistics of weights and latents of single rows."""
+
+import numpy as np
+import pytest
+import torch
+from estimator_cases import every_estimator, quiet, table, tiny
+from helpers import LinearGaussian, stream
+from scipy import stats
+
+from skmissvae.inference import ConditionalModel, weights
+from skmissvae.inspection import latent_information, mixture_weights, pareto_k
+
+pytestmark = quiet
+
+MODEL = LinearGaussian()
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
+def test_pareto_k_estimates_the_shape_of_the_tail(k):
+    w = stats.genpareto.rvs(k, size=(20, 20_000), random_state=0)
+    estimates = [weights.pareto_k(torch.tensor(row).log()) for row in w]
+    assert abs(np.mean(estimates) - k) < 0.06
+    rescaled = weights.pareto_k(torch.tensor(w[0]).log() - 1000)
+    assert rescaled == pytest.approx(estimates[0], abs=1e-6)
+
+
+def test_pareto_k_of_equal_weights_and_of_few_weights():
+    assert weights.pareto_k(torch.zeros(1000)) == -np.inf
+    assert np.isnan(weights.pareto_k(torch.arange(8.0)))
+
+
+@every_estimator
+def test_statistics_of_rows_are_independent_of_the_other_rows(cls):
+    X = table()
+    estimator = tiny(cls).fit(X)
+    shape = {pareto_k: (), mixture_weights: (getattr(estimator, "K", 1),), latent_information: ()}
+    for function, row_shape in shape.items():
+        values = function(estimator, X)
+        assert values.shape == (40, *row_shape)
+        np.testing.assert_array_equal(function(estimator, X[5:6]), values[5:6])
+    np.testing.assert_allclose(mixture_weights(estimator, X).sum(1), 1, rtol=1e-6)
+    information, is_complete = latent_information(estimator, X), ~np.isnan(X).any(1)
+    assert (information[is_complete] == 0).all()
+    assert (information >= 0).all()
+
+
+def test_latent_information_of_the_linear_gaussian_model_is_exact():
+    x, observed = MODEL.rows(6)
+    model, L = ConditionalModel(MODEL.vae(widen=1.1), 2000), MODEL.n_latents
+    for b in (1, 2, 3):  # the first row is complete
+        complete = torch.ones_like(observed[b])
+        before, after = (
+            MODEL.condition(x[b], mask)[1][-L:, -L:] for mask in (observed[b], complete)
+        )
+        exact = 0.5 * np.log(np.linalg.det(before) / np.linalg.det(after))
+        estimates = []
+        for seed in range(4):
+            noise = stream(seed)
+            batch = model.encode(x[b : b + 1], observed[b : b + 1], lambda noise=noise: noise)
+            estimates.append(float(model.latent_information(batch, 400)))
+        assert abs(np.mean(estimates) - exact) < 0.1
