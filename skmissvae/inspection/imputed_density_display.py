@@ -199,7 +199,9 @@ def _columns_to_plot(imputer: BaseImputer, is_missing: Mask, columns: Any) -> li
     if columns is None:
         indices = np.flatnonzero(is_missing.any(0) & modelled).tolist()
         if not indices:
-            raise ValueError("X has no missing cell in a modelled column, so nothing is imputed.")
+            raise ValueError(
+                "X has no missing cell in a modelled column. Pass rows with missing cells."
+            )
         return indices
     if isinstance(columns, str):
         raise TypeError(f"columns must be a list of columns; got {columns!r}. Use [{columns!r}].")

@@ -246,7 +246,7 @@ class Chunks:
                         f"Chunk {i} does not have the columns and types of the first: {error}"
                     ) from error
             if writer is None:
-                raise ValueError("There is no chunk to write.")
+                raise ValueError("chunks has no chunk to write. Pass at least one.")
             writer.close()
             temporary.replace(path)
         finally:
@@ -294,7 +294,7 @@ def draw_sample(chunks: Chunks, seed: int) -> Sample:
         if sum(len(rows.keys) for rows in candidates) > 2 * size:
             candidates, limit = _smallest_keys(candidates, size)
     if not candidates:
-        raise ValueError("Chunks have no rows: there is nothing to learn from.")
+        raise ValueError("Chunks have no rows. Pass chunks with at least one row.")
     candidates, _ = _smallest_keys(candidates, size)
     table = concatenate_tables([rows.table for rows in candidates])
     return Sample(table, np.concatenate([rows.places for rows in candidates]), sizes)

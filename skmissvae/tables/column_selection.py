@@ -86,7 +86,7 @@ def requested_cells(where: Any, source: InputTable, names: Sequence[Any]) -> Mas
 def _cell_mask(where: Any, source: InputTable, names: Sequence[Any]) -> Mask:
     """Return a mask of cells; the columns of a data frame are matched by name."""
     shape = source.n_rows, len(names)
-    # an array of objects is kept as a frame, whose index means nothing
+    # an array of objects is stored as a frame with an index that users never set
     frame: Any = None if source.dtype else nw.to_native(source.frame, pass_through=True)
     both_pandas = isinstance(where, pd.DataFrame) and isinstance(frame, pd.DataFrame)
     if both_pandas and len(where) == shape[0] and not where.index.equals(frame.index):

@@ -112,7 +112,7 @@ def _missing_of_donors(observed: Mask, rng: np.random.RandomState) -> Mask:
     donors = np.flatnonzero(is_donor)
     if not len(donors):
         return np.zeros_like(observed)
-    # a donor steps from its own position to another donor; a single donor borrows nothing
+    # a donor steps from its own position to another donor; a single donor hides no cell
     steps = rng.randint(np.maximum(len(donors) - is_donor, 1))
     return observed & ~observed[donors[(np.cumsum(is_donor) + steps) % len(donors)]]
 

@@ -18,8 +18,8 @@ class ResidualNetwork:
     Parameters
     ----------
     linear_path : bool, default=True
-        Whether each network has a linear map from input to output beside it, which makes factor
-        analysis a special case of the model and its initialization.
+        Whether a linear map from input to output is added to each network, so that factor analysis
+        is a special case of the model and its initialization.
 
     Examples
     --------
