@@ -38,6 +38,7 @@ class SeedStream(IntEnum):
     CHOICE_OF_INITIALIZATION = 14  # hidden cells by which the initialization is chosen
     CHUNKS = 15  # sample of a table in chunks
     PROCESS = 16  # training in several processes (seed, 16, rank)
+    HIDDEN_CELLS = 17  # cells that HiddenCellScorer hides
 
 
 def derive_seed(*parts: int) -> int:

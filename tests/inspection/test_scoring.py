@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skmissvae import HiddenCellScorer, MVAEImputer
+from skmissvae import HiddenCellScorer, MVAEImputer, make_missing
 
 pytestmark = quiet
 
@@ -248,3 +248,19 @@ def test_a_pickled_scorer_has_the_same_score():
     X = incomplete_table()
     imputer, scorer = SimpleImputer().fit(X), HiddenCellScorer(n_repeats=2)
     assert pickle.loads(pickle.dumps(scorer))(imputer, X) == scorer(imputer, X)
+
+
+@pytest.mark.parametrize("make_state", [int, np.random.RandomState])
+def test_hidden_cells_are_independent_of_those_of_make_missing(make_state):
+    observed = []
+
+    class Spy(Oracle):
+        def transform(self, X):
+            observed.append(~np.isnan(X))
+            return super().transform(X)
+
+    X = incomplete_table(n=500, share=0.0)
+    HiddenCellScorer(0.5, random_state=make_state(0))(Spy(X), X)
+    by_make_missing = np.isnan(make_missing(X, "mcar", 0.5, random_state=make_state(0)))
+    correlation = np.corrcoef(~observed[0].ravel(), by_make_missing.ravel())[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(X.size)
