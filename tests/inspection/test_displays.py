@@ -1,6 +1,8 @@
 """Displays: laws of all of them, and the numbers that they show."""
 
+import dataclasses
 import datetime
+import functools
 import inspect
 import subprocess
 import sys
@@ -87,6 +89,11 @@ def report(**changes):
     return SimpleNamespace(cells=cells.assign(**changes), level=0.8)
 
 
+@functools.cache
+def quick_report(estimator):
+    return overimputation_report(estimator, FRAME, **QUICK)
+
+
 #: Makes each display from a fitted estimator.
 MAKERS = {
     TrainingDisplay: lambda e, **kwargs: TrainingDisplay.from_estimator(e, **kwargs),
@@ -94,9 +101,9 @@ MAKERS = {
     ImputedDensityDisplay: lambda e, **kwargs: ImputedDensityDisplay.from_estimator(
         e, FRAME, ["b"], **kwargs
     ),
-    OverimputationDisplay: lambda e, **kwargs: OverimputationDisplay(
-        overimputation_report(e, FRAME, **QUICK)
-    ).plot(**kwargs),
+    OverimputationDisplay: lambda e, **kwargs: OverimputationDisplay(quick_report(e)).plot(
+        **kwargs
+    ),
     LatentDisplay: lambda e, **kwargs: LatentDisplay.from_estimator(e, FRAME, n_grid=20, **kwargs),
     MixtureUseDisplay: lambda e, **kwargs: MixtureUseDisplay.from_estimator(e, FRAME, **kwargs),
 }
@@ -230,7 +237,7 @@ def test_a_single_epoch_has_a_marker():
 
 
 def test_a_fit_without_epochs_is_rejected(imputer, monkeypatch):
-    monkeypatch.setattr(imputer, "history_", {})
+    monkeypatch.setattr(imputer, "model_", dataclasses.replace(imputer.model_, history={}))
     with pytest.raises(ValueError, match="MissSVAEImputer has no completed epoch to plot"):
         TrainingDisplay.from_estimator(imputer)
 
@@ -375,7 +382,7 @@ def test_excluded_columns_are_skipped_and_duplicates_drawn():
         empty=np.nan, same=FRAME["a"], constant=1.0, label=[f"r{i}" for i in range(40)]
     )
     frame = frame[["empty", *"abcd", "same", "constant", "label"]]
-    with pytest.warns(UserWarning, match="Columns without any observed cell"):
+    with pytest.warns(UserWarning, match="Columns without an observed cell"):
         imputer = tiny(MIWAEImputer, add_indicator=True).fit(frame)
     display = ImputedDensityDisplay.from_estimator(imputer, frame)
     assert [*display.observed] == [*"abcd", "same"]
@@ -466,7 +473,7 @@ def test_an_interval_need_not_contain_its_mean():
 
 
 def test_overimputation_display_draws_the_report(imputer):
-    full_report = overimputation_report(imputer, FRAME, **QUICK)
+    full_report = quick_report(imputer)
     display = full_report.plot(column="b", ms=7)
     cells = full_report.cells
     of_b = cells[cells["column"] == "b"]

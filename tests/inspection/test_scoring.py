@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skmissvae import HiddenCellScorer, MVAEImputer, make_missing
+from skmissvae import HiddenCellScorer, MVAEImputer, ResidualNetwork, make_missing
 
 pytestmark = quiet
 
@@ -197,7 +197,8 @@ def test_tables_of_mixed_types_are_scored(container):
     score = HiddenCellScorer(random_state=1)
     assert score(imputer.fit(X), X) > -0.6
     # one epoch from random weights
-    untrained = MVAEImputer(max_iter=1, n_hidden=1, linear_path=False, random_state=0).fit(X)
+    network = ResidualNetwork(linear_path=False)
+    untrained = MVAEImputer(max_iter=1, n_hidden=1, network=network, random_state=0).fit(X)
     assert score(untrained, X) < score(imputer, X) - 0.1
 
 
