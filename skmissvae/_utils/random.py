@@ -22,7 +22,7 @@ class SeedStream(IntEnum):
     Values must not change: results for a given ``random_state`` depend on them.
     """
 
-    DRAW = 1  # transform(estimate="draw")
+    DRAW = 1  # transform with strategy="draw"
     IMPUTATION = 2  # values of the i-th imputation of impute (seed, 2, i)
     SAMPLE = 3  # sample
     GLOBAL_GENERATORS = 4  # torch's global generators in training: dropout

@@ -93,7 +93,17 @@ class Family(nn.Module, ABC):
 
 
 class NormalFamily(Family):
-    """Mixture of diagonal Normals."""
+    """Mixture of diagonal Normals.
+
+    Parameters
+    ----------
+    n_latents, n_components : int
+        As in ``Family``.
+    weights : {"learned", "equal"}
+        As in ``Family``.
+    min_scale : float
+        As in ``Family``.
+    """
 
     @override
     def component(self, loc: Tensor, scale: Tensor) -> Component:
@@ -105,8 +115,12 @@ class StudentTFamily(Family):
 
     Parameters
     ----------
-    n_latents, n_components, weights, min_scale
-        As in Family.
+    n_latents, n_components : int
+        As in ``Family``.
+    weights : {"learned", "equal"}
+        As in ``Family``.
+    min_scale : float
+        As in ``Family``.
     df : float
         Degrees of freedom, above 2; the initial value if they are learned.
     learn_df : bool
