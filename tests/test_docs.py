@@ -27,9 +27,15 @@ def is_named_tuple(member):
 
 
 def public_members(module):
-    """Yield name and value of the classes and functions that a module lists."""
+    """Yield name and value of the classes and functions that a module lists.
+
+    Named tuples of parts have comments with the shapes of their fields instead of sections.
+    """
+    is_inner = module.__name__.rpartition(".")[2] in INNER_MODULES
     for name in module.__all__:
         member = getattr(module, name)
+        if is_inner and is_named_tuple(member) and "Parameters\n" not in member.__doc__:
+            continue
         if inspect.isclass(member) or inspect.isfunction(member):
             yield f"{module.__name__}.{name}", member
 
@@ -64,13 +70,8 @@ def submodule(name):
 
 @pytest.mark.parametrize("name", documented_names())
 def test_docstrings_are_numpydoc(name):
-    module, _, attribute = name.rpartition(".")
-    member = getattr(importlib.import_module(module), attribute, None) if attribute else None
-    # the fields of named tuples have comments with their shapes
-    exempt = EXEMPT | ({"PR01"} if is_named_tuple(member) else set())
-    assert [
-        f"{code}: {text}" for code, text in validate(name)["errors"] if code not in exempt
-    ] == []
+    errors = [f"{code}: {text}" for code, text in validate(name)["errors"] if code not in EXEMPT]
+    assert errors == []
 
 
 @every_estimator

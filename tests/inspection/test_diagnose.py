@@ -1,6 +1,7 @@
 """diagnose: each check, its level and its remedy; and the scores of outliers."""
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,8 @@ def fitted(cls=MissSIWAEImputer, history=None, **changes):
 
 def replace(monkeypatch, name, function):
     """Replace a diagnostic of rows by a function of the estimator and the rows."""
-    monkeypatch.setattr(f"skmissvae.inspection.diagnose.{name}", function)
+    # the package has a function of the module's name
+    monkeypatch.setattr(importlib.import_module("skmissvae.inspection.diagnose"), name, function)
 
 
 @every_estimator
