@@ -15,6 +15,7 @@ from .f_distribution import PooledTest, f_test
 from .inputs import (
     check_estimates,
     check_variances,
+    list_labels,
     quantity_names,
     to_degrees_of_freedom,
     to_floats,
@@ -256,7 +257,8 @@ class PooledEstimates:
         selected = [columns] if pd.api.types.is_scalar(columns) else list(columns)
         positions = self._labels.get_indexer(pd.Index(selected))
         if not selected or (positions < 0).any():
-            raise ValueError(f"columns must be some of {list(self._labels)}; got {selected}.")
+            labels = list_labels(self._labels)
+            raise ValueError(f"columns must be some of {labels}; got {list_labels(selected)}.")
         return positions
 
     def _like(self, values: Any) -> Values:

@@ -277,6 +277,12 @@ def test_invalid_tests_are_rejected():
         pool([1, 2], [0, 0]).test()
 
 
+def test_long_lists_of_names_are_cut():
+    q = np.tile(np.arange(100.0), (2, 1))
+    with pytest.raises(ValueError, match=r"8, 9, ... and 90 more\]; got \['z'\]"):
+        pool(q, np.ones((2, 100))).test(columns="z")
+
+
 def test_invalid_statistics_are_rejected():
     for pooled in [pool_wald, lambda d, k: pool_likelihood_ratio(d, [1, 2], k)]:
         for d in [[1.0], 2.0, [[1.0, 2.0]]]:
