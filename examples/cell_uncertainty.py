@@ -68,7 +68,7 @@ with warnings.catch_warnings():
 display = OverimputationDisplay(report).plot()
 save(display, "overimputation")
 print(f"90% intervals contain {display.coverage:.0%} of {len(display.cells)} hidden numbers.\n")
-summary = report.summary.query("column == 'all' and kind == 'numbers'").dropna(axis=1, how="all")
+summary = report.summary.query("column == 'all' and kind == 'numeric'").dropna(axis=1, how="all")
 print(summary.to_string(index=False, na_rep="", float_format="{:.3f}".format))
 
 # -- latents ---------------------------------------------------------------------------------------

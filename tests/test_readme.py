@@ -47,6 +47,8 @@ def small(monkeypatch, tmp_path):
     owners = {next(c for c in cls.__mro__ if "fit" in vars(c)) for cls in ESTIMATORS}
     for owner in owners:
         monkeypatch.setattr(owner, "fit", small_fit(owner.fit))
+    # a choice between initializations fits four models with the default training
+    monkeypatch.setattr("skmissvae.estimators.imputer_base.ROWS_WITH_CHOICE", range(0))
     load = small_table(sklearn.datasets.load_breast_cancer)
     monkeypatch.setattr(sklearn.datasets, "load_breast_cancer", load)
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,7 @@ class SeedStream(IntEnum):
     Values must not change: results for a given ``random_state`` depend on them.
     """
 
-    DRAW = 1  # transform(estimate="draw")
+    DRAW = 1  # transform with strategy="draw"
     IMPUTATION = 2  # values of the i-th imputation of impute (seed, 2, i)
     SAMPLE = 3  # sample
     GLOBAL_GENERATORS = 4  # torch's global generators in training: dropout
@@ -38,6 +38,7 @@ class SeedStream(IntEnum):
     CHOICE_OF_INITIALIZATION = 14  # hidden cells by which the initialization is chosen
     CHUNKS = 15  # sample of a table in chunks
     PROCESS = 16  # training in several processes (seed, 16, rank)
+    HIDDEN_CELLS = 17  # cells that HiddenCellScorer hides
 
 
 def derive_seed(*parts: int) -> int:

@@ -240,7 +240,7 @@ class BaseVAE(
         requires 100 draws. Rows at this limit have a small bias.
 
         Densities are in the units of ``X``; binary and categorical columns contribute
-        probabilities, columns with a single value in ``fit`` nothing. To find outliers use
+        probabilities, columns with a single value in ``fit`` 0. To find outliers use
         ``outlier_scores``: densities of rows with different missing cells are not comparable.
 
         Parameters

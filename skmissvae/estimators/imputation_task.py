@@ -165,12 +165,13 @@ def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:
         )
     if ids.hasnans:
         raise ValueError(
-            f"row_ids must not be missing; that of row {int(np.argmax(ids.isna()))} is."
+            f"row_ids must not be missing; that of row {int(np.argmax(ids.isna()))} is. Give every "
+            "row an identifier."
         )
     twice = ids[ids.duplicated()]
     if len(twice):
         raise ValueError(
-            "row_ids must differ, or rows would share their draws; "
+            "row_ids must differ, because rows of equal row_ids get equal draws; "
             f"{twice.tolist()[0]!r} is there twice."
         )
     if pd.api.types.is_integer_dtype(ids):

@@ -21,26 +21,26 @@ from .weights import effective_sample_size_of, finite_log_weights
 _ROUNDS = 8
 
 
-_LEAST_PILOT, _MOST_PILOT = 64, 256  # draws of a round, but for many latents
+_LEAST_PILOT, _MOST_PILOT = 64, 256  # limits of the draws of an iteration; more for many latents
 
 
-_PER_LATENT = 5  # effective draws that a Gaussian is fitted to, as far as a round has so many
+_PER_LATENT = 5  # effective draws per latent to which a Gaussian is fitted
 
 
-_INFLATION = 1.3  # of its covariance: weights have a variance where the proposal is the wider one
+_INFLATION = 1.3  # of the covariance: weights have a finite variance if the proposal is wider
 
 
-_SHRINKAGE = 0.2  # effective draws per latent that a diagonal covariance stands for
+_SHRINKAGE = 0.2  # weight of a diagonal covariance, in effective draws per latent
 
 
-_DEFENSE = 0.2  # share of draws that come from the encoder's posterior all the same
+_DEFENSE = 0.2  # share of draws from the encoder's posterior, which keeps weights bounded
 
 
-_POWERS = tuple(2 ** (-0.5 * i) for i in range(24))  # of weights that are too uneven to fit to
+_POWERS = tuple(2 ** (-0.5 * i) for i in range(24))  # exponents that flatten weights
 
 
 def n_adaptation_draws(n: int, n_latents: int) -> int:
-    """Return how many draws are taken of a row, at most, to adapt the proposal of n."""
+    """Return the largest number of draws per row that adapt a proposal for n draws."""
     n_pilot = max(min(max(n // 4, _LEAST_PILOT), _MOST_PILOT), _PER_LATENT * n_latents)
     return _ROUNDS * n_pilot
 
@@ -56,32 +56,33 @@ def adapt_proposal(
     noise: Noise,
     held: int,
 ) -> Proposal:
-    r"""Return a proposal that each row's own draws have moved to its posterior.
+    r"""Return a proposal that is adapted to the posterior of each row by importance sampling.
 
-    In every round a Gaussian with their weighted mean and covariance is fitted to all draws so
-    far, weighted against the mixture of what they came from [1]_, and drawn from. Weights that are
-    too uneven to tell a covariance are flattened, :math:`w^\beta`, as little as will do [2]_: the
-    Gaussians walk towards the posterior, and stay once no flattening is needed. The draws that
-    count are fresh ones: given the proposal evidence is unbiased. Whether there is one depends on
-    draws that count where there is none, which biases the evidence of rows at the limit a little.
+    Each iteration fits a Gaussian, with the weighted mean and covariance, to all draws so far,
+    weighted against the mixture of their proposals [1]_, and draws from it. If too few draws are
+    effective to estimate a covariance, weights are flattened, :math:`w^\beta`, with the largest
+    sufficient exponent [2]_; a row stops once its weights need no flattening. Results use
+    new draws, so that the evidence is unbiased given the proposal. Rows are selected for
+    adaptation by draws that count if they are not selected; this biases the evidence of rows near
+    the limit a little.
 
     Parameters
     ----------
     vae : VAE
         The model.
     x, observed : Tensor of shape (B, D)
-        Rows and what is seen of them.
+        Rows and their observed cells.
     q : LatentDistribution
         The encoder's posteriors.
     z, log_ratio : Tensor of shape (M, B, L) and (M, B)
         Draws from them, and log p(x_obs, z) - log q(z | x_obs).
     n : int
-        Draws that are to come from the proposal: rounds have a quarter of them, as far as that is
-        neither too few nor too many.
+        Number of draws for which the proposal is used. An iteration takes a quarter of it, within
+        limits.
     noise : Noise
         Source of the noise.
     held : int
-        Draws of a row that are decoded at once.
+        Number of draws per row that are decoded at a time.
 
     Returns
     -------
@@ -102,7 +103,7 @@ def adapt_proposal(
     enough = _PER_LATENT * z.shape[-1]
     n_pilot = n_adaptation_draws(n, z.shape[-1]) // _ROUNDS
     least = min(max(enough, 20), n_pilot // 2)
-    # of all rounds at once: what a row draws afterwards does not depend on how many others take
+    # noise of all iterations at once: later draws must not depend on the number of iterations
     rounds = [noise.normal(n_pilot, *z.shape[1:]) for _ in range(_ROUNDS)]
     gaussian: AffineMixture | None = None
     walks = torch.ones(z.shape[1], dtype=torch.bool, device=z.device)
@@ -125,12 +126,12 @@ def adapt_proposal(
         log_q = torch.cat([log_q, gaussian.log_prob(z).T.unsqueeze(1)], 1)
         sources.append(gaussian)
         n_of.append(n_pilot)
-    assert gaussian is not None, "a round, at least"
+    assert gaussian is not None, "there is at least one iteration"
     return DefensiveMixture(gaussian, q, _DEFENSE)
 
 
 def _power(log_w: Tensor, least: int) -> Tensor:
-    """Return the greatest powers of weights that leave so many effective: (B, M) -> (B,)."""
+    """Return the largest exponents with an ESS of at least ``least``: (B, M) -> (B,)."""
     powers = log_w.new_tensor(_POWERS)
     flattened = powers.unsqueeze(-1) * log_w.unsqueeze(-2)  # (B, P, M)
     enough = effective_sample_size_of(flattened.softmax(-1)) >= least
@@ -139,24 +140,24 @@ def _power(log_w: Tensor, least: int) -> Tensor:
 
 
 def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
-    """Return Gaussians with the mean and more than the covariance of draws: (M, B, L), (B, M)."""
+    """Return Gaussians with the mean and inflated covariance of draws: (M, B, L), (B, M)."""
     n_latents, n_effective = z.shape[-1], effective_sample_size_of(w)
     points = z.transpose(0, 1).double().nan_to_num(0.0, 0.0, 0.0)  # (B, M, L)
     if must_separate_rows(len(w)):
         points, w = (
             pad_to_cache_line(points, 2),
             pad_to_cache_line(w),
-        )  # what is more has no weight and no spread
+        )  # the padding has no weight
     mean = (w.unsqueeze(1) @ points).squeeze(1)
     off = points - mean.unsqueeze(1)
     covariance = _INFLATION * (w.unsqueeze(-1) * off).mT @ off  # (B, L, L)
-    # few draws tell little of how latents go together
+    # covariances are shrunk to diagonal ones if few draws are effective
     kept = (n_effective / (n_effective + _SHRINKAGE * n_latents)).view(-1, 1, 1)
     variance = covariance.diagonal(dim1=-2, dim2=-1)
     covariance = covariance.mul(kept)
-    # draws that all but agree in a direction still leave it open
+    # a nearly singular covariance would have no Cholesky factor
     covariance.diagonal(dim1=-2, dim2=-1).copy_(variance * (1 + 1e-6) + 1e-10)
-    root, _ = torch.linalg.cholesky_ex(covariance)  # of no error: it is positive definite
+    root, _ = torch.linalg.cholesky_ex(covariance)  # succeeds: positive definite
     identity = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
     inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
     mean = mean[..., :n_latents]

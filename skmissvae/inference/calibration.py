@@ -1,4 +1,4 @@
-"""Quantiles of weighted values, and how they are moved so that intervals cover what they should."""
+"""Quantiles of weighted values, and their calibration on hidden cells."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
 
-_ENOUGH = 100  # hidden cells of a column from which on its intervals are its own
+_ENOUGH = 100  # hidden cells from which a column is calibrated by its cells alone
 
 
-_INNER = 0.99  # probability up to which quantiles are those of draws; beyond, they are scaled
+_INNER = 0.99  # outer quantiles are extrapolated from those at this probability
 
 
 _TAIL = float(special.ndtri(_INNER))
 
 
-_ROUNDING = 1e-6  # standard deviations of the column that are nothing
+_ROUNDING = 1e-6  # smallest distance between quantiles, in standard deviations of the column
 
 
 _REPORTED = (0.5, 0.8, 0.9, 0.95)  # levels whose coverage is reported
 
 
 def checked_quantiles(quantiles: Sequence[float]) -> NDArray[np.float64]:
-    """Return probabilities that quantiles are asked for, or raise."""
+    """Return the probabilities of quantiles as an array, or raise a ValueError."""
     try:
         levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
     except (TypeError, ValueError):
@@ -41,31 +41,31 @@ def checked_quantiles(quantiles: Sequence[float]) -> NDArray[np.float64]:
 
 
 def weighted_quantiles(values: Tensor, w: Tensor, q: Tensor) -> Tensor:
-    """Return the least values whose share of the weight is q: (P, C), (P,), (C, Q) -> (C, Q)."""
+    """Return q-quantiles of weighted columns: (P, C), (P,), (C, Q) -> (C, Q)."""
     ordered, order = values.T.contiguous().sort(-1)
     share = w[order].cumsum(-1)
-    # rounding must not push the last one out
+    # rounding can make the share of the last value lower than q
     place = torch.searchsorted(share, q * share[:, -1:]).clamp_max(len(values) - 1)
     return ordered.gather(-1, place)
 
 
 def share_below(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
-    """Return where x stands among weighted values, ties broken by noise.
+    """Return probability integral transforms of x, with ties broken by noise.
 
-    Probability integral transforms: (P, D), (P,), (D,), noise (1, D) -> (1, D).
+    Weighted values (P, D), their weights (P,), x (D,), noise (1, D) -> (1, D).
     """
     w = w / w.sum()
-    # values come back from float32
+    # the values have the precision of float32
     tie = (values - x).abs() <= 1e-6 * (1 + x.abs())
     below = w @ ((values < x) & ~tie).to(w)
     return (below + u.to(w) * (w @ tie.to(w))).clamp(0, 1)
 
 
 def normal_score(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
-    """Return how far values x stand from the median, as a standard Normal would: (1, D).
+    """Return the standard Normal quantile of x in the weighted distribution: (1, D).
 
-    Within the inner quantiles it is by the probability integral transform, beyond them in
-    proportion to the distance from the median: draws tell nothing so far out.
+    Between the inner quantiles it follows from the probability integral transform. Beyond them it
+    is proportional to the distance from the median, as few draws are that far from it.
     """
     z = torch.special.ndtri(share_below(values, w, x, u)).clamp(-_TAIL, _TAIL)
     q = torch.tensor([1 - _INNER, 0.5, _INNER], dtype=w.dtype, device=w.device)
@@ -77,25 +77,24 @@ def normal_score(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
 
 
 def quantiles_at(values: Tensor, w: Tensor, q: Tensor) -> Tensor:
-    """Return the values that stand q from the median: (P, C), (P,), (C, Q) -> (C, Q)."""
-    found = weighted_quantiles(values, w, torch.special.ndtr(q.clamp(-_TAIL, _TAIL)))
-    middle = weighted_quantiles(values, w, torch.full_like(q[:, :1], 0.5))
-    return torch.where(q.abs() > _TAIL, middle + q.abs() / _TAIL * (found - middle), found)
+    """Return the values with standard Normal quantiles q: (P, C), (P,), (C, Q) -> (C, Q)."""
+    inner = weighted_quantiles(values, w, torch.special.ndtr(q.clamp(-_TAIL, _TAIL)))
+    median = weighted_quantiles(values, w, torch.full_like(q[:, :1], 0.5))
+    return torch.where(q.abs() > _TAIL, median + q.abs() / _TAIL * (inner - median), inner)
 
 
 class Calibration:
-    r"""How far quantiles must be moved, learned from cells whose values are known.
+    r"""Corrected quantiles, learned from the scores of hidden cells.
 
-    The distances of such cells from the median, in the model's own standard deviations, as
-    ``normal_score`` has them, are half-normal where intervals are right. The quantile at
-    probability q is moved to the distance :math:`s_p` on its side, where :math:`p = |2q - 1|` and
-    :math:`s_p` is the p-quantile of the distances found, with the correction of conformal
-    prediction for a finite number of cells [1]_.
+    The absolute ``normal_score`` of the hidden cells is half-normal if intervals have their
+    nominal coverage. The quantile at probability q is replaced by the value with the score
+    :math:`\pm s_p`, where :math:`p = |2q - 1|` and :math:`s_p` is the p-quantile of the absolute
+    scores, with the correction of conformal prediction for a finite number of cells [1]_.
 
     Parameters
     ----------
-    standing : ndarray of shape (N, D)
-        Where hidden cells stand, NaN elsewhere.
+    normal_score : ndarray of shape (N, D)
+        Scores of the hidden cells, NaN elsewhere.
 
     References
     ----------
@@ -107,22 +106,22 @@ class Calibration:
         of_all = np.sort(distance[~np.isnan(distance)])
         self.n_cells = (~np.isnan(distance)).sum(0)
         self._own = [np.sort(column[~np.isnan(column)]) for column in distance.T]
-        # columns with few cells go by all
+        # columns with few hidden cells use those of all columns
         self._distance = [own if len(own) >= _ENOUGH else of_all for own in self._own]
 
     def moved(self, q: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where quantiles are to stand from the median: (Q,) -> (D, Q)."""
+        """Return the corrected standard Normal quantiles: (Q,) -> (D, Q)."""
         sign, level = np.sign(q - 0.5), np.abs(2 * q - 1)
         return sign * [[_stretched(distance, p) for p in level] for distance in self._distance]
 
     def report(self, names: Sequence[str]) -> pd.DataFrame:
-        """Return a line per column of numbers: cells, and coverage before the correction."""
-        found = {
+        """Return one row per numeric column: hidden cells, and coverage before the correction."""
+        lines = {
             name: {"n_cells": n, **{f"{p:.0%}": _coverage(own, p) for p in _REPORTED}}
             for name, n, own in zip(names, self.n_cells, self._own, strict=True)
             if n
         }
-        frame = pd.DataFrame.from_dict(found, orient="index")
+        frame = pd.DataFrame.from_dict(lines, orient="index")
         return frame.astype({"n_cells": int}).rename_axis(index="column")
 
 
@@ -131,12 +130,12 @@ def _coverage(distance: NDArray[np.float64], level: float) -> float:
 
 
 def _stretched(distance: NDArray[np.float64], level: float) -> float:
-    """Return the distance within which a share of the cells lies."""
+    """Return the quantile of sorted distances at a level, corrected for their number."""
     n = len(distance)
     rank = math.ceil((n + 1) * level)
     if rank <= n:
         return float(distance[max(rank - 1, 0)]) if level > 0 else 0.0
-    # beyond what so few cells tell, as a Normal would go on
+    # levels above n / (n + 1): extrapolated in proportion to Normal quantiles
     return (
         float(distance[-1])
         * special.ndtri(0.5 + 0.5 * level)

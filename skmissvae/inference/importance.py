@@ -49,13 +49,14 @@ class WeightedBlock(NamedTuple):
 
 
 class ImportanceSampler:
-    """n importance draws per row, in blocks; their masses sum to one over all blocks.
+    """Importance draws of rows, in blocks.
 
-    Draws come from the posterior of the encoder, or from a proposal that is adapted to
-    p(z | x_obs): if less than a twentieth of a row's first block is effective, or fewer than ten
-    draws, provided that 100 draws are requested. Bounds of imputations do not affect this
-    decision. Draws do not depend on how many are decoded at a time, if the consumer of the blocks
-    uses the same noise only between blocks of ``BLOCK`` draws.
+    There are n draws per row, whose masses sum to one over all blocks. Draws come from the
+    posterior of the encoder, or from a proposal that is adapted to p(z | x_obs): if less than a
+    twentieth of a row's first block is effective, or fewer than ten draws, provided that 100 draws
+    are requested. Bounds of imputations do not affect this decision. Draws do not depend on how
+    many are decoded at a time, if the consumer of the blocks uses the same noise only between
+    blocks of ``BLOCK`` draws.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ class ImportanceSampler:
     noise : Noise
         Source of the noise.
     posterior : LatentDistribution, optional
-        q(z | x_obs), batch (B,); None computes it.
+        Posterior q(z | x_obs), batch (B,); None computes it.
     imputed : callable, optional
         Returns the columns to impute from, if they are not those that the model decodes.
     adapt : {"never", "if needed", "always"}

@@ -1,4 +1,4 @@
-"""Importance weights: sums, effective sample size and the shape of their tail."""
+"""Importance weights: sums, effective sample size, Pareto shape of the tail."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 from .._utils.matmul import must_separate_rows, pad_to_cache_line
 from ..vae.vae import Draws
 
-_NO_WEIGHT = -1e30
+_NO_WEIGHT = -1e30  # finite, so that rows without a finite log-weight get equal weights, not NaN
 
 
-_BLURRED = 2.0**20  # log-weights beyond which single precision has no sixteenth of a nat
+_BLURRED = 2.0**20  # log-weights beyond which the spacing of float32 exceeds a sixteenth of a nat
 
 
 _FEW = 10.0  # effective draws
@@ -23,36 +23,36 @@ _FEW = 10.0  # effective draws
 _POOR = 0.05  # share of effective draws below which the proposal is adapted
 
 
-_LEAST_ADAPTED = 100  # draws: to adapt takes hundreds, which fewer of them gain more from
+_LEAST_ADAPTED = 100  # an adaptation takes hundreds of draws, more than a smaller request is worth
 
 
 def low_ess(n_draws: int) -> float:
-    """Return the effective draws below which a row's importance weights are called poor."""
+    """Return the limit below which the effective sample size of n draws is low."""
     return min(_FEW, 0.1 * n_draws)
 
 
 def effective_sample_size_of(w: Tensor) -> Tensor:
-    """Return how many draws are effective by their weights, which sum to one: (*, M) -> (*)."""
+    """Return the effective sample size of normalized weights: (*, M) -> (*)."""
     return 1 / w.square().sum(-1)
 
 
 def needs_adaptation(ess: Tensor, n_draws: int) -> Tensor:
-    """Tell where so few of a first block's draws are effective that the proposal is adapted."""
+    """Return whether each row's proposal is adapted, by the ESS of its first draws: (B,)."""
     return (ess < max(_POOR * n_draws, _FEW)) & (n_draws >= _LEAST_ADAPTED)
 
 
 def log_weights(draws: Draws, more: Tensor | float = 0.0) -> Tensor:
-    """Return log m r, and what is added to it, in float64, rows first: (B, M)."""
-    # rows first and contiguous: a sum over draws is then the same wherever a row stands
+    """Return log mass + log ratio + more in float64, rows first: (B, M)."""
+    # contiguous rows: the sum over draws then has the same bits at every position of a row
     return _resolve_rounding(
         finite_log_weights((draws.log_mass + draws.log_ratio + more).double().T.contiguous())
     )
 
 
 def _resolve_rounding(log_w: Tensor) -> Tensor:
-    """Leave the best draw alone where single precision cannot tell draws apart: (B, M).
+    """Remove all draws but the best where float32 cannot separate log-weights: (B, M).
 
-    Of rows that far out draws of the same number would be taken for draws that agree.
+    Equal rounded log-weights would count as a high effective sample size.
     """
     top, best = log_w.max(-1, keepdim=True)
     blurred = (top.abs() > _BLURRED) & (top > _NO_WEIGHT)
@@ -61,9 +61,9 @@ def _resolve_rounding(log_w: Tensor) -> Tensor:
 
 
 def finite_log_weights(log_w: Tensor) -> Tensor:
-    """Return log-weights in which a draw that is no number weighs nothing beside any other.
+    """Return log-weights with -1e30 for values that are not finite.
 
-    Where all are so their weights are equal.
+    Such draws have no weight next to finite ones; if all are not finite, weights are equal.
     """
     return log_w.nan_to_num(nan=_NO_WEIGHT, posinf=_NO_WEIGHT, neginf=_NO_WEIGHT)
 
@@ -95,8 +95,8 @@ class WeightSums:
 
 def weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     """Return sum_m w_bm v_mbd: (B, M), (M, B, D) -> (B, D)."""
-    # one product per row, of the same shape for every row
-    # what is no number counts as nothing: the centre of a standardised column
+    # one product of the same shape for every row, so that its bits do not depend on other rows;
+    # values that are not finite become 0, the mean of a standardized column
     per_row, w = values.nan_to_num(0.0, 0.0, 0.0).transpose(0, 1), w.to(values)
     if must_separate_rows(len(w)):
         per_row, w = pad_to_cache_line(per_row, 2), pad_to_cache_line(w)
@@ -104,12 +104,12 @@ def weighted_sum(w: Tensor, values: Tensor) -> Tensor:
 
 
 def pareto_k(log_w: Tensor) -> float:
-    r"""Return the shape of the generalised Pareto distribution of the largest weights.
+    r"""Return the shape of the generalized Pareto distribution of the largest weights.
 
-    With shape k the weights have moments up to order 1 / k: below 0.5 their variance is finite,
-    above 0.7 or so sums of them are not to be trusted, however large the effective sample size
-    seems (Vehtari, Simpson, Gelman, Yao and Gabry 2024). The estimate is that of Zhang and
-    Stephens (2009), drawn towards 0.5 by ten pseudo-observations.
+    With shape k the weights have moments up to order 1 / k: below 0.5 their variance is finite;
+    above about 0.7 weighted means are unreliable, whatever the effective sample size (Vehtari,
+    Simpson, Gelman, Yao and Gabry 2024). The estimator is that of Zhang and Stephens (2009), shrunk
+    towards 0.5 by ten pseudo-observations.
 
     Parameters
     ----------
@@ -119,8 +119,7 @@ def pareto_k(log_w: Tensor) -> float:
     Returns
     -------
     float
-        The shape; NaN where fewer than five weights make up the tail, minus infinity where those
-        of the tail are equal.
+        The shape; NaN if the tail has fewer than five weights, minus infinity if they are equal.
     """
     w = np.sort(np.exp((log_w - log_w.max()).double().cpu().numpy()))
     n_tail = math.ceil(min(0.2 * len(w), 3 * math.sqrt(len(w))))
@@ -135,7 +134,7 @@ def pareto_k(log_w: Tensor) -> float:
     b = 1 / y[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * quartile)
     k = np.log1p(-b[:, None] * y).mean(1)
     log_likelihood = n_tail * (np.log(-b / k) - k - 1)
-    with np.errstate(over="ignore"):  # of no weight
+    with np.errstate(over="ignore"):  # such grid points have no weight
         share = 1 / np.exp(log_likelihood - log_likelihood[:, None]).sum(1)
     shape = float(np.log1p(-(share * b).sum() / share.sum() * y).mean())
     return (n_tail * shape + 10 * 0.5) / (n_tail + 10)

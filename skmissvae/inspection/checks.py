@@ -190,8 +190,8 @@ def compare_imputed(
     x, observed = columns.x, ~np.isnan(columns.x)
     if observed.all():
         raise ValueError(
-            "X has no missing cell in a modelled column with two different values, so there is "
-            "nothing to compare. Pass rows with missing cells."
+            "X has no missing cell in a modelled column with two different values, so that there "
+            "are no imputations to compare. Pass rows with missing cells."
         )
     tables = imputer.impute(X, n_imputations, random_state=random_state)
     completed = np.stack([columns.encode_output(table) for table in tables])  # (M, N, D)

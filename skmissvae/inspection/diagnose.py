@@ -203,7 +203,7 @@ def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
     excluded = report.index[~report["role"].isin(MODELLED_ROLES)].tolist()
     is_modelled = report["role"] == "modelled"
     if not is_modelled.any():
-        remedy = "There is nothing to learn from this table."
+        remedy = "A model needs columns with two or more different values."
         yield Finding("columns", "problem", "no column varies.", remedy)
         return
     schema = estimator.schema_

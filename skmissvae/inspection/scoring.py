@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum, real
 from ..tables.codecs import Numbers
 from ..tables.column_kinds import choose_codec
@@ -91,7 +92,9 @@ class HiddenCellScorer(BaseEstimator):
         truth = [_cells(column) for column in columns]
         observed = np.column_stack([~is_missing(column, np.nan) for column in columns])
         scale = np.array([_scale(*args) for args in zip(columns, truth, observed.T, strict=True)])
-        rng = check_random_state(self.random_state)
+        # with the seed itself, the same cells would be hidden as by make_missing of this seed
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        rng = np.random.default_rng(derive_seed(seed, SeedStream.HIDDEN_CELLS))
         errors: list[NDArray[np.float64]] = []
         for _ in range(self.n_repeats):
             hidden = observed & (scale > 0) & (rng.uniform(size=observed.shape) < self.fraction)

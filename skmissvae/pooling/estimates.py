@@ -14,6 +14,7 @@ from .f_tests import PooledTest, denominator_df, f_test, large_sample_df, small_
 from .inputs import (
     check_estimates,
     check_variances,
+    list_labels,
     quantity_names,
     to_degrees_of_freedom,
     to_floats,
@@ -253,7 +254,8 @@ class PooledEstimates:
         selected = [columns] if pd.api.types.is_scalar(columns) else list(columns)
         positions = self._labels.get_indexer(pd.Index(selected))
         if not selected or (positions < 0).any():
-            raise ValueError(f"columns must be some of {list(self._labels)}; got {selected}.")
+            labels = list_labels(self._labels)
+            raise ValueError(f"columns must be some of {labels}; got {list_labels(selected)}.")
         return positions
 
     def _like(self, values: Any) -> Values:

@@ -49,7 +49,7 @@ def _reindexed(item: Any, axes: Iterable[int], names: Any, argument: str) -> Flo
         if not labels.is_unique or set(labels) != set(names):
             raise ValueError(
                 f"{argument} must have the same unique names in every imputation; got "
-                f"{list(labels)} and {list(names)}. Rename them, or pass arrays."
+                f"{list_labels(labels)} and {list_labels(names)}. Rename them, or pass arrays."
             )
         item = item.reindex(names, axis=axis)
     return item.to_numpy()
@@ -143,6 +143,14 @@ def to_null_values(null: Any, labels: pd.Index) -> Floats:
     array = to_floats(null, labels, "null")
     if array.shape not in [(), (len(labels),)]:
         raise ValueError(
-            f"null must be one number, or one for each of {list(labels)}; got {null!r}."
+            f"null must be one number, or one for each of {list_labels(labels)}; got shape "
+            f"{array.shape}."
         )
     return np.broadcast_to(array, len(labels))
+
+
+def list_labels(labels: Iterable[Any], n_shown: int = 10) -> str:
+    """Return labels as text, with "... and n more" after the first ``n_shown``."""
+    texts = [repr(label) for label in labels]
+    n_more = len(texts) - n_shown
+    return f"[{', '.join(texts[:n_shown])}{f', ... and {n_more} more' if n_more > 0 else ''}]"

@@ -17,7 +17,7 @@ try:
 except ImportError:  # scikit-learn < 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Replaces scikit-learn's mixin: there are no callbacks."""
+        """Empty replacement of scikit-learn's mixin, without callbacks."""
 
     def with_callbacks(method: Any) -> Any:
         """Return the method unchanged."""
@@ -37,7 +37,7 @@ class FitProgress:
     Parameters
     ----------
     estimator : estimator or None
-        The estimator that is fitted; None reports nothing.
+        The estimator that is fitted; None does not report.
     n_epochs : int
         Maximum number of epochs, over all stages.
     X, y : array-like
@@ -59,7 +59,7 @@ class FitProgress:
 
     @classmethod
     def silent(cls) -> Self:
-        """Return an object that reports nothing."""
+        """Return an object that does not report."""
         return cls(None, 0, None, None)
 
     def begin_stage(self, stage: Stage, model: FittedModel, vae: VAE, objective: Objective) -> None:

@@ -20,7 +20,7 @@ from .objectives import Batch
 class BatchLoader(ABC):
     """Training rows in batches, and the communication of processes that train one model.
 
-    A single process communicates with nobody: the methods after ``n_batches`` then do nothing.
+    With a single process, the methods after ``n_batches`` have no effect.
     """
 
     n_rows: int

@@ -14,10 +14,32 @@ from .vae import Draws
 
 
 def elbo(draws: Draws) -> Tensor:
-    r"""Return the evidence lower bound, :math:`\sum_m m \log r`."""
+    r"""Return the evidence lower bound, :math:`\sum_m m \log r`.
+
+    Parameters
+    ----------
+    draws : Draws
+        Weighted draws of B rows.
+
+    Returns
+    -------
+    Tensor
+        The bound of each row, (B,).
+    """
     return (draws.log_mass.exp() * draws.log_ratio).sum(0)
 
 
 def iwelbo(draws: Draws) -> Tensor:
-    r"""Return the importance-weighted bound, :math:`\log \sum_m m\, r` (Burda et al. 2016)."""
+    r"""Return the importance-weighted bound, :math:`\log \sum_m m\, r` (Burda et al. 2016).
+
+    Parameters
+    ----------
+    draws : Draws
+        Weighted draws of B rows.
+
+    Returns
+    -------
+    Tensor
+        The bound of each row, (B,).
+    """
     return torch.logsumexp(draws.log_mass + draws.log_ratio, 0)

@@ -37,7 +37,13 @@ class Prior(nn.Module, ABC):
 
 
 class NormalPrior(Prior):
-    """Standard Normal, independent over the latents."""
+    """Standard Normal, independent over the latents.
+
+    Parameters
+    ----------
+    n_latents : int
+        Number of latents.
+    """
 
     loc: Tensor
 

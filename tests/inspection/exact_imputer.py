@@ -22,7 +22,7 @@ class Gaussian(BaseEstimator):
     def fit(self, X, y=None):
         FITTED.append(X)
         names = [f"x{j}" for j in range(len(MEAN))]
-        self.fit_report_ = pd.DataFrame({"kind": "continuous", "treatment": "modelled"}, names)
+        self.fit_report_ = pd.DataFrame({"kind": "continuous", "role": "modelled"}, names)
         return self
 
     def conditional(self, row):

@@ -206,7 +206,7 @@ def test_missing_values_are_missing_cells():
         assert_frame_equal(a, b)
 
 
-@pytest.mark.filterwarnings("ignore:Columns without any observed cell:UserWarning")
+@pytest.mark.filterwarnings("ignore:Columns without an observed cell:UserWarning")
 def test_arrays_with_empty_columns_and_indicators():
     X = np.insert(incomplete_table(60), 1, np.nan, axis=1)
     results = []

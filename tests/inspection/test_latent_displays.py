@@ -109,8 +109,7 @@ def test_rows_must_be_positions_of_rows(row, imputer):
 
 def test_mixture_weights_equal_those_of_the_posteriors(imputer):
     display = MixtureUseDisplay.from_estimator(imputer, FRAME, color="k")
-    rows = imputer._rows(FRAME)[2]
-    x, observed = torch.tensor(rows.x, dtype=torch.float32), torch.from_numpy(rows.observed)
+    x, observed = imputer.encode_rows(FRAME).tensors()
     with torch.no_grad():
         weights = imputer.vae_.posterior(x, observed).log_pi.exp().numpy()
     np.testing.assert_allclose(display.weights, weights, rtol=1e-5)

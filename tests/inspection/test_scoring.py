@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skmissvae import HiddenCellScorer, MVAEImputer
+from skmissvae import HiddenCellScorer, MVAEImputer, ResidualNetwork, make_missing
 
 pytestmark = quiet
 
@@ -197,7 +197,8 @@ def test_tables_of_mixed_types_are_scored(container):
     score = HiddenCellScorer(random_state=1)
     assert score(imputer.fit(X), X) > -0.6
     # one epoch from random weights
-    untrained = MVAEImputer(max_iter=1, n_hidden=1, linear_path=False, random_state=0).fit(X)
+    network = ResidualNetwork(linear_path=False)
+    untrained = MVAEImputer(max_iter=1, n_hidden=1, network=network, random_state=0).fit(X)
     assert score(untrained, X) < score(imputer, X) - 0.1
 
 
@@ -248,3 +249,19 @@ def test_a_pickled_scorer_has_the_same_score():
     X = incomplete_table()
     imputer, scorer = SimpleImputer().fit(X), HiddenCellScorer(n_repeats=2)
     assert pickle.loads(pickle.dumps(scorer))(imputer, X) == scorer(imputer, X)
+
+
+@pytest.mark.parametrize("make_state", [int, np.random.RandomState])
+def test_hidden_cells_are_independent_of_those_of_make_missing(make_state):
+    observed = []
+
+    class Spy(Oracle):
+        def transform(self, X):
+            observed.append(~np.isnan(X))
+            return super().transform(X)
+
+    X = incomplete_table(n=500, share=0.0)
+    HiddenCellScorer(0.5, random_state=make_state(0))(Spy(X), X)
+    by_make_missing = np.isnan(make_missing(X, "mcar", 0.5, random_state=make_state(0)))
+    correlation = np.corrcoef(~observed[0].ravel(), by_make_missing.ravel())[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(X.size)

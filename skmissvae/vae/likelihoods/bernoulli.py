@@ -67,7 +67,15 @@ class CrossEntropyColumns(BernoulliColumns):
 
 
 class BernoulliLikelihood(Likelihood):
-    """Binary columns; any two values, of which the greater is the model's one."""
+    """Binary columns; any two values, of which the greater is the model's one.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns.
+    min_scale : float
+        Not used: the distribution has no scale.
+    """
 
     support: Support = "binary"
 
@@ -107,8 +115,15 @@ class CrossEntropyLikelihood(BernoulliLikelihood):
     ``log_prob`` is :math:`x \log p + (1 - x) \log(1 - p)`. It is not a log-density, as it does not
     integrate to one: scores are only comparable between models with this likelihood. Given the
     latents, draws are the means, so that imputations and intervals reflect the uncertainty of the
-    latents only; limits of values clip them. ``estimate="mode"`` is 0 or 1, which minimizes the
+    latents only; limits of values clip them. ``strategy="mode"`` is 0 or 1, which minimizes the
     cross entropy.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns.
+    min_scale : float
+        Not used: the distribution has no scale.
     """
 
     support: Support = "unit"

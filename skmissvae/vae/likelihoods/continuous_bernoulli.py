@@ -61,7 +61,15 @@ class ContinuousBernoulliColumns(ColumnDistribution):
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
-    """Columns with values from 0 to 1, such as grey values of pixels."""
+    """Columns with values from 0 to 1, such as grey values of pixels.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns.
+    min_scale : float
+        Not used: the distribution has no scale.
+    """
 
     support: Support = "unit"
 

@@ -113,7 +113,11 @@ class ConvDecoder(nn.Module):
         Arrangement of the columns.
     n_params : int
         Parameters per column; the outputs are D of the first parameter, then D of the second, ...
-    n_hidden, n_blocks, dropout, linear_path
+    n_hidden, n_blocks : int
+        As in ``ConvEncoder``.
+    dropout : float
+        As in ``ConvEncoder``.
+    linear_path : bool
         As in ``ConvEncoder``. With a linear path each output has a separate bias.
     """
 
