@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import tables
 from common import markdown, mean_and_spread, run_grid, versions
+from typing_extensions import override
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer
 from skmissvae.inference import ConditionalModel
@@ -34,10 +35,11 @@ WAYS = {
 class ByChains(DeMissVAEImputer):
     """DeMissVAE that may leave importance weights alone."""
 
-    alone = False
+    chains_only = False
 
-    def _conditional(self) -> ConditionalModel:
-        return super()._conditional()._replace(where_poor=not self.alone)
+    @override
+    def conditional_model(self) -> ConditionalModel:
+        return super().conditional_model()._replace(chains_for_low_ess=not self.chains_only)
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ def main() -> None:
         for way, chosen in WAYS.items():
             if chosen is not None:
                 demiss.set_params(sampler=chosen[0])
-                demiss.alone = chosen[1]
+                demiss.chains_only = chosen[1]
             start = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

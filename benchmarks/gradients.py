@@ -12,7 +12,7 @@ from pathlib import Path
 from common import impute_hidden, markdown, mean_and_spread, run_grid, versions
 
 import skmissvae
-from skmissvae.training.objectives import METHODS
+from skmissvae.training.methods import METHODS, BoundMethod
 
 TABLES = ["wine_white", "energy_efficiency"]
 
@@ -29,8 +29,9 @@ def main() -> None:
         (table, name, gradient, seed)
         for seed in range(2 if quick else 3)
         for table in (TABLES[1:] if quick else TABLES)
-        for name in METHODS
-        for gradient in ("plain", "stl", *(["dreg"] if METHODS[name].gradient == "dreg" else []))
+        for name, method in METHODS.items()
+        if isinstance(method, BoundMethod)
+        for gradient in ("plain", "stl", *(["dreg"] if method.gradient == "dreg" else []))
     ]
 
     def run(table: str, name: str, gradient: str, seed: int) -> dict[str, float]:

@@ -95,14 +95,14 @@ def chained(holes: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
         yield data.data[COLUMNS].copy()
 
 
-def ours(n_models: int) -> Callable[[pd.DataFrame, int], Iterator[pd.DataFrame]]:
+def ours(n_bootstrap: int) -> Callable[[pd.DataFrame, int], Iterator[pd.DataFrame]]:
     """Return imputations of MissSIWAEImputer by its defaults."""
 
     def impute(holes: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
         if set(holes["y"]) == {0.0, 1.0}:
             holes = holes.assign(y=holes["y"].astype(bool))
-        imputer = MissSIWAEImputer(n_models=n_models, random_state=seed).fit(holes)
-        for table in imputer.impute(holes, M if n_models == 1 else n_models):
+        imputer = MissSIWAEImputer(n_bootstrap=n_bootstrap, random_state=seed).fit(holes)
+        for table in imputer.impute(holes, n_bootstrap or M):
             yield table.astype(float)
 
     return impute
@@ -111,8 +111,8 @@ def ours(n_models: int) -> Callable[[pd.DataFrame, int], Iterator[pd.DataFrame]]
 IMPUTERS: dict[str, Callable[[pd.DataFrame, int], Iterator[pd.DataFrame]]] = {
     "IterativeImputer": iterative,
     "statsmodels MICE": chained,
-    "MissSIWAEImputer": ours(1),
-    "MissSIWAEImputer(n_models=10)": ours(10),
+    "MissSIWAEImputer": ours(0),
+    "MissSIWAEImputer(n_bootstrap=10)": ours(10),
 }
 METHODS = ["complete data", "complete rows", *IMPUTERS]
 

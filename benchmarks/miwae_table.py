@@ -57,7 +57,7 @@ def run(table: str, method: str, seed: int) -> dict[str, Any]:
         completed = imputer.fit(incomplete).transform(incomplete)
     return {
         "mse": float(np.mean((completed - complete)[hidden] ** 2)),
-        "steps": imputer.n_iter_ * math.ceil(len(complete) / imputer._step(len(complete)).rows),
+        "steps": imputer.n_iter_ * math.ceil(len(complete) / imputer.batch_size_),
         "seconds": time.perf_counter() - start,
     }
 

@@ -36,16 +36,16 @@ from common import markdown, run_grid, versions
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skmissvae import MissSIWAEImputer, VAEDensityEstimator
+from skmissvae import MissSIWAEImputer, ResidualNetwork, VAEDensityEstimator
 from skmissvae._utils.random import StreamNoise
 from skmissvae.inference import LAIR
 from skmissvae.tables import ColumnSchema
 from skmissvae.training.demissvae import DeMissObjective, ImputationStore
 from skmissvae.training.loop import train
-from skmissvae.training.objectives import METHODS, Batch, BoundObjective, Objective
-from skmissvae.training.optim import TrainingSettings
+from skmissvae.training.methods import METHODS, BoundMethod
+from skmissvae.training.objectives import Batch, Objective
+from skmissvae.training.optim import AdamW, TrainingSettings
 from skmissvae.training.spec import ModelSpec
-from skmissvae.training.stacked import train_together
 from skmissvae.vae import VAE
 
 HERE = Path(__file__).parent
@@ -72,7 +72,8 @@ def spec(setting: tuple, n_components: int) -> ModelSpec:
     """Return an architecture."""
     _, n_columns, n_latents, n_hidden, n_blocks, _, dropout, linear = setting
     return ModelSpec(
-        facts=(ColumnSchema("continuous"),) * n_columns,
+        columns=(ColumnSchema("continuous"),) * n_columns,
+        positions=tuple(range(n_columns)),
         n_latents=n_latents,
         K=n_components,
         likelihood=[("normal", list(range(n_columns)))],
@@ -80,14 +81,10 @@ def spec(setting: tuple, n_components: int) -> ModelSpec:
         n_hidden=n_hidden,
         n_blocks=n_blocks,
         dropout=dropout,
-        linear_path=linear,
-        guided=linear,
+        network=ResidualNetwork(linear_path=linear),
         prior="normal",
         posterior="auto",
-        encoder=None,
-        decoder=None,
-        image_shape=None,
-        places=tuple(range(n_columns)),
+        factor_analysis="if possible" if linear else "never",
     )
 
 
@@ -102,8 +99,6 @@ class Products(TorchDispatchMode):
         name = func._schema.name
         if name in ("aten::mm", "aten::addmm", "aten::addmm_"):
             self.found.append(tuple(args[-2:]))
-        elif name == "mkldnn::_linear_pointwise":
-            self.found.append((args[0], args[1].T))
         return func(*args, **(kwargs or {}))
 
 
@@ -137,35 +132,30 @@ def table_of(n_rows: int, n_columns: int, device: str, generator: torch.Generato
     return Batch(torch.where(observed, x, 0.0), observed, torch.arange(n_rows, device=device))
 
 
-def objective_of(name: str, K: int) -> BoundObjective:
-    """Return the objective of a method, by as many draws a row as there are components."""
-    method = METHODS[name]
-    n_draws = 1 if method.stratified else K
-    return BoundObjective(
-        method.bound, n_draws, stratified=method.stratified, gradient=method.gradient
-    )
-
-
 def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Callable, Callable]]:
     """Return, by method, what takes ``n_steps`` steps and what takes the products of one."""
     size, n_columns, K = setting[0], setting[1], setting[5]
     generator = torch.Generator(device).manual_seed(0)
     rows = table_of(size * n_steps, n_columns, device, generator)
     first = Batch(*(piece[:size] for piece in rows))
-    options = TrainingSettings(1, size, 1e-3, max_grad_norm=10.0)
+    settings = TrainingSettings(1, size, 1e-3, AdamW(schedule="constant"))
 
     def steps(vae: VAE, objective: Objective) -> tuple[Callable, Callable]:
         products = floor(vae, objective, first)
-        return lambda: train(vae, objective, rows, options, generator), products
+        return lambda: train(vae, objective, rows, settings, generator), products
 
     cases = {}
     for name, method in METHODS.items():
-        vae = spec(setting, K if method.mixture else 1).build()
-        cases[name] = steps(vae.to(device), objective_of(name, K))
-    shape = spec((*setting[:-1], False), K)  # it has no start
-    completed = shape.build_completed(shape.build()).to(device)
-    store = ImputationStore(rows, K, 0, generator)
-    cases["DeMissVAE"] = steps(completed, DeMissObjective(store, LAIR(n_replenish=0)))
+        if isinstance(method, BoundMethod):
+            # each method has as many draws per row as components
+            method = method.configured(1 if method.stratified else K, "auto", None)
+            vae = spec(setting, K if method.mixture else 1).build(0)
+            cases[name] = steps(vae.to(device), method.objective())
+    # DeMissVAE is not initialized from factor analysis
+    _, completed_vae = spec((*setting[:-1], False), K).build_with_second_encoder(0)
+    imputations = ImputationStore(rows, K, 0, generator)
+    objective = DeMissObjective(imputations, LAIR(n_replenish=0))
+    cases["DeMissVAE"] = steps(completed_vae.to(device), objective)
     return cases
 
 
@@ -224,74 +214,6 @@ def steps(quick: bool, device: str) -> str:
 def frame_where(frame: pd.DataFrame) -> list[str]:
     """Return the names of settings and threads, in their order."""
     return [f"{s}, {t} threads" for s, t in zip(frame.setting, frame.threads, strict=True)]
-
-
-# -- models ----------------------------------------------------------------------------------------
-
-#: As of the steps; the first are those of an imputer of 500 rows and 10 columns.
-STACKED = {
-    "defaults, 64 rows": (64, 10, 10, 128, 2, 5, 0.1, True),
-    "64 rows, width 200": (64, 5, 2, 200, 3, 5, 0.0, False),
-    "64 rows, width 32": (64, 10, 10, 32, 2, 5, 0.1, True),
-}
-N_MODELS = (1, 5, 20)
-
-
-def models(quick: bool, device: str) -> str:
-    """Time steps of several models."""
-    lines = []
-    n_rounds, n_steps = (3, 3) if quick else (9, 8)
-    for name, setting in STACKED.items():
-        size, n_columns, K = setting[0], setting[1], setting[5]
-        generator = torch.Generator(device).manual_seed(0)
-        rows = table_of(size * n_steps, n_columns, device, generator)
-        options = TrainingSettings(1, size, 1e-3, max_grad_norm=10.0)
-        for method in ("MIWAE", "MissSVAE", "MissSIWAE"):
-            objective = objective_of(method, K)
-            for n_models in N_MODELS:
-                make = spec(setting, K if METHODS[method].mixture else 1)
-                vaes = [make.build().to(device) for _ in range(n_models)]
-                places = rows.position.expand(n_models, -1)
-                timed = []
-                for _ in range(n_rounds + 1):  # the first warms up
-                    start = time.perf_counter()
-                    for vae in vaes:
-                        train(vae, objective, rows, options, generator)
-                    wait(device)
-                    middle = time.perf_counter()
-                    train_together(vaes, objective, rows, places, options, generator)
-                    wait(device)
-                    end = time.perf_counter()
-                    per = 1000 / (n_steps * n_models)
-                    timed.append((per * (middle - start), per * (end - middle)))
-                both = np.array(timed[1:])
-                lines.append(
-                    {
-                        "setting": name,
-                        "method": method,
-                        "models": n_models,
-                        "ms_alone": np.median(both[:, 0]),
-                        "ms_at_once": np.median(both[:, 1]),
-                        "ratio": np.median(both[:, 0] / both[:, 1]),
-                    }
-                )
-    frame = pd.DataFrame(lines)
-    write("models", frame, quick, device)
-    shown = frame.assign(
-        told=[
-            f"{alone:.2f} / {at_once:.2f} = {ratio:.2f}"
-            for alone, at_once, ratio in frame.iloc[:, 3:].to_numpy()
-        ],
-        what=[f"{m}, {s}" for m, s in zip(frame.method, frame.setting, strict=True)],
-        where=[f"{n} model{'s' * (n > 1)}" for n in frame.models],
-    )
-    order = list(dict.fromkeys(shown["what"])), list(dict.fromkeys(shown["where"]))
-    shown = shown.pivot(index="what", columns="where", values="told").loc[order[0], order[1]]
-    return (
-        markdown(shown, "method, setting")
-        + "\nMilliseconds of a training step per model, of models one by one and at once, and the "
-        f"ratio: medians over {n_rounds} interleaved rounds, {torch.get_num_threads()} thread."
-    )
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -647,7 +569,6 @@ def memory(quick: bool) -> str:
 
 PARTS = {
     "steps": steps,
-    "models": models,
     "tables": tables,
     "serving": serving,
     "processes": processes,
@@ -671,10 +592,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds, small tables")
     parser.add_argument("--shapes", nargs="+", help="of tables, such as 1000x10; all without it")
     parser.add_argument("--methods", nargs="+", choices=TIMED, help="of tables; all without it")
-    parser.add_argument("--device", default="cpu", help="of steps, models, tables and serving")
+    parser.add_argument("--device", default="cpu", help="of steps, tables and serving")
     options = parser.parse_args()
     more: dict[str, Any] = {}
-    if options.part in ("steps", "models", "tables", "serving"):
+    if options.part in ("steps", "tables", "serving"):
         more["device"] = options.device
     elif options.device != "cpu":
         parser.error(f"{options.part} is measured on the CPU alone.")

@@ -10,6 +10,7 @@ are not done again.
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from posteriors import masked
 
 from skmissvae import VAEDensityEstimator
 from skmissvae._utils.random import StreamNoise
-from skmissvae.inference import samplers as samplers
+from skmissvae.inference import samplers
 from skmissvae.vae import VAE
 
 ENCODERS = ("of incomplete rows", "refitted to complete rows")
@@ -62,9 +63,8 @@ def run(encoder: str, way: str, rows: int, n_test: int, seed: int) -> dict[str, 
     density = VAEDensityEstimator(**options).fit(masked(data["train"][:rows], 0.5, seed))
     if encoder == ENCODERS[1]:
         density = density.refit_encoder(data["train"][:rows])
-    table = density._rows(masked(data["test"][:n_test], 0.5, seed + 1))[2]
-    x, observed = torch.from_numpy(table.x).float(), torch.from_numpy(table.observed)
-    x = torch.where(observed, x, 0.0)
+    test = masked(data["test"][:n_test], 0.5, seed + 1)
+    x, observed = density.encode_rows(test).tensors()
     vae, noise = density.vae_, StreamNoise(torch.Generator().manual_seed(seed))
     found: dict[str, float] = {}
     with torch.inference_mode():
@@ -73,7 +73,8 @@ def run(encoder: str, way: str, rows: int, n_test: int, seed: int) -> dict[str, 
         for n_steps in STEPS:
             if "resampling" in way and n_steps > STEPS[0]:
                 break  # its steps are independent of one another
-            done = samplers.run(WAYS[way], vae, x, observed, start, n_steps, noise)
+            sampler = dataclasses.replace(WAYS[way], n_steps=n_steps)
+            done = samplers.run(sampler, vae, x, observed, start, noise)
             off = (done.means(vae).mean((0, 1)) - truth)[~observed]
             found[f"{n_steps} steps"] = float(off.square().mean().sqrt())
             found["acceptance"] = float(done.acceptance.mean())

@@ -75,7 +75,7 @@ def imputer(name: str, epochs: int, seed: int) -> Any:
         max_iter=epochs,
         keep_empty_features=True,
         n_importance_draws=100,
-        estimate="mean",
+        strategy="mean",
         early_stopping=False,
         random_state=seed,
     )

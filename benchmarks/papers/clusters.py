@@ -12,6 +12,7 @@ import functools
 import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -25,10 +26,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, mean_and_spread, run_grid, versions
 
 from skmissvae import MissSIWAEImputer, VAEDensityEstimator, make_missing
-from skmissvae.inference import ConditionalModel
+from skmissvae.inference import ConditionalModel, RowBatch
 from skmissvae.vae import MixturePrior
 
 TABLES = {"wine": load_wine, "iris": load_iris, "breast_cancer": load_breast_cancer}
+
+
+class Probabilities(NamedTuple):
+    """Probabilities of the components of the prior given the observed cells of rows."""
+
+    value: Tensor  # (B, C)
 
 
 def by_prior(X: np.ndarray, n_components: int, seed: int) -> np.ndarray:
@@ -36,13 +43,13 @@ def by_prior(X: np.ndarray, n_components: int, seed: int) -> np.ndarray:
     prior = functools.partial(MixturePrior, n_components=n_components)
     density = VAEDensityEstimator(prior=prior, n_latents=2, random_state=seed).fit(X)
 
-    def shares(given: ConditionalModel, x: Tensor, observed: Tensor, _: int) -> tuple[Tensor, ...]:
-        z, w, _ = given.weighted(x, observed, density._common(x))
-        mixture = given.vae.prior()
+    def probabilities(model: ConditionalModel, batch: RowBatch) -> Probabilities:
+        z, w, _ = model.weighted_latents(batch)  # (M, 1, L), (M,)
+        mixture = model.vae.prior()
         log_p = mixture.log_pi + mixture.component.log_prob(z.unsqueeze(-2))  # (M, 1, C)
-        return ((w.double() @ log_p.squeeze(1).softmax(-1).double()).unsqueeze(0),)
+        return Probabilities((w.double() @ log_p.squeeze(1).softmax(-1).double()).unsqueeze(0))
 
-    return density._row_by_row(density._rows(X)[2], shares)[0].argmax(1)
+    return np.asarray(density.map_rows(X, probabilities).value).argmax(1)
 
 
 def run(table: str, seed: int) -> dict[str, float]:

@@ -30,7 +30,7 @@ import mog
 from common import markdown, pyplot, run_grid, versions
 from frechet import frechet_distance
 
-from skmissvae import VAEDensityEstimator
+from skmissvae import AdamW, ResidualNetwork, VAEDensityEstimator
 from skmissvae.inference import LAIR
 from skmissvae.inspection import log_likelihood
 
@@ -108,11 +108,11 @@ def estimator(table: str, method: str, epochs: int, seed: int) -> VAEDensityEsti
         sampler=LAIR(n_replenish=1),
         n_hidden=128,
         n_blocks=2,
-        linear_path=False,
+        network=ResidualNetwork(linear_path=False),
         learn_shapes=False,
         min_scale=1e-5,
         learning_rate=1e-3,
-        max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0,
+        optimizer=AdamW(max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0),
         max_iter=epochs,
         early_stopping=False,
         random_state=seed,
@@ -132,12 +132,8 @@ def judge(table: str) -> VAEDensityEstimator:
 def features(table: str, X: np.ndarray) -> np.ndarray:
     """Return the means of the judge's encoder: (N, D) -> (N, L)."""
     density = judge(table)
-    rows = density._rows(X)[2]
     with torch.inference_mode():
-        q = density.vae_.posterior(
-            torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
-        )
-        return q.mean().numpy()
+        return density.vae_.posterior(*density.encode_rows(X).tensors()).mean().numpy()
 
 
 def run(table: str, share: float, method: str, epochs: int, rows: int, seed: int) -> dict[str, Any]:

@@ -55,13 +55,13 @@ def masked(X: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 def divergences(density: VAEDensityEstimator, X: np.ndarray, n_draws: int = 500) -> np.ndarray:
     """Return KL(q(z | x_obs), p(z | x_obs)) of each row, in nats."""
-    rows = density._rows(X)[2]
-    x, observed = torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
+    rows = density.encode_rows(X)
+    x, observed = rows.tensors()
     noise = StreamNoise(torch.Generator().manual_seed(0))
     with torch.inference_mode():
         draws = density.vae_.draw(x, observed, n_draws, noise, stratified=False, gradient="plain")
         bound = draws.log_ratio.double().mean(0).numpy()
-    return integrated_score_samples(density, X) + density._table.log_units(rows) - bound
+    return integrated_score_samples(density, X) + density.schema_.log_units(rows) - bound
 
 
 def run(family: str, cells: str, epochs: int, rows: int, seed: int) -> dict[str, Any]:

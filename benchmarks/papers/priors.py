@@ -24,7 +24,7 @@ from scipy.stats import norm
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, mean_and_spread, pyplot, run_grid, versions
 
-from skmissvae import VAEDensityEstimator
+from skmissvae import ResidualNetwork, VAEDensityEstimator
 from skmissvae.inspection import integrated_score_samples
 from skmissvae.vae import MixturePrior, NormalFamily, NormalLikelihood
 
@@ -88,7 +88,7 @@ def learn(model: str, n: int, epochs: int, seed: int) -> Learned:
         n_latents=1,
         likelihood=functools.partial(NormalLikelihood, scale=SCALE / y.std()),
         n_hidden=64,
-        linear_path=False,
+        network=ResidualNetwork(linear_path=False),
         learn_shapes=False,
         dropout=0.0,
         max_iter=epochs,
@@ -110,8 +110,7 @@ def learn(model: str, n: int, epochs: int, seed: int) -> Learned:
 
 def posteriors(learned: Learned, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return q(z | y) and the model's exact p(z | y) on the grid, (len(y), G) each."""
-    rows = learned.density._rows(y[:, None])[2]
-    x, observed = torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
+    x, observed = learned.density.encode_rows(y[:, None]).tensors()
     nodes = torch.from_numpy(learned.z).float()[:, None, None]
     with torch.no_grad():
         log_q = learned.density.vae_.posterior(x, observed).log_prob(nodes.expand(-1, len(y), 1))

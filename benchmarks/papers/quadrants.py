@@ -23,7 +23,7 @@ import mog
 from common import fit_by_passes, markdown, mean_and_spread, pyplot, run_grid, versions
 from images import SHAPE, mnist, omniglot
 
-from skmissvae import VAEDensityEstimator, make_missing
+from skmissvae import AdamW, ConvNetwork, VAEDensityEstimator, make_missing
 from skmissvae.inspection import log_likelihood
 
 #: Figure 4: medians over five seeds, 1,000 importance draws, read off the plot.
@@ -89,17 +89,16 @@ def estimator(method: str, latents: int, epochs: int, seed: int, *, full: bool) 
         K=K,
         n_draws=mog.n_draws(method, BUDGET, K),
         sampler="pseudo_gibbs" if method == "DeMissVAE" else "auto",
-        image_shape=SHAPE,
+        network=ConvNetwork(SHAPE, linear_path=False),
         likelihood="bernoulli",
         n_latents=latents,
         n_hidden=256 if full else 32,
         n_blocks=2 if full else 1,
         dropout=0.3 if full else 0.1,
-        linear_path=False,
         min_scale=1e-5,
         batch_size=200 if full else 64,
         learning_rate=1e-4 if full else 1e-3,
-        max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0,
+        optimizer=AdamW(max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0),
         max_iter=epochs,
         early_stopping=False,
         keep_empty_features=True,

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, run_grid, versions
 from images import SHAPE, mnist
 
-from skmissvae import MIWAEImputer, MVAEImputer, make_missing
+from skmissvae import AdamW, CustomNetwork, MIWAEImputer, MVAEImputer, make_missing
 from skmissvae.vae import StudentTFamily, StudentTPrior
 
 #: Random and square masks, Normal and t: MSE and SSIM of prediction, then of imputation.
@@ -50,7 +50,7 @@ OURS_RANDOM = "ours, random weights"  # of squares linear dependencies tell litt
 N_TEST = 2000
 
 
-def network(widths: tuple[int, ...], in_features: int, out_features: int) -> nn.Module:
+def perceptron(widths: tuple[int, ...], in_features: int, out_features: int) -> nn.Module:
     """Return a perceptron with rectified layers."""
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise([in_features, *widths]):
@@ -82,10 +82,12 @@ def imputer(model: str, epochs: int, seed: int) -> MVAEImputer | MIWAEImputer:
     study = MVAEImputer(
         n_draws=1,
         n_latents=10,
-        encoder=functools.partial(network, (400, 128)),
-        decoder=functools.partial(network, (128, 400)),
+        network=CustomNetwork(
+            encoder=functools.partial(perceptron, (400, 128)),
+            decoder=functools.partial(perceptron, (128, 400)),
+        ),
         learning_rate=0.005,
-        schedule="constant",
+        optimizer=AdamW(schedule="constant"),
         **common,
     )
     if model == "Normal prior":
@@ -99,13 +101,10 @@ def imputer(model: str, epochs: int, seed: int) -> MVAEImputer | MIWAEImputer:
 
 def reconstruct(fitted: MVAEImputer | MIWAEImputer, X: np.ndarray) -> np.ndarray:
     """Return the decoder's images of the encoder's mean latents: (N, 784) -> (N, 784)."""
-    _, cells, rows = fitted._rows(X)
-    x, observed = torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
     with torch.no_grad():
-        q = fitted.vae_.posterior(x, observed)
-        made = fitted.vae_.decode(q.mean()).mean()
-    table = fitted._table
-    return table.decode(made.double().numpy(), cells.values, np.zeros_like(cells.observed))
+        q = fitted.vae_.posterior(*fitted.encode_rows(X).tensors())
+        images = fitted.vae_.decode(q.mean()).mean().double().numpy()
+    return fitted.schema_.decode(images, X, np.zeros(X.shape, dtype=bool))
 
 
 def similarity(made: np.ndarray, true: np.ndarray) -> float:

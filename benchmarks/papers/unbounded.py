@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import markdown, run_grid, versions
 from upper_bound import likelihood_upper_bound
 
-from skmissvae import VAEDensityEstimator
+from skmissvae import AdamW, ResidualNetwork, VAEDensityEstimator
 from skmissvae.inspection import log_likelihood
 
 FLOORS = (1e-6, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3)
@@ -42,9 +42,9 @@ def run(floor: float, epochs: int, seed: int) -> dict[str, Any]:
         n_latents=2,
         n_hidden=256,
         dropout=0.0,
-        linear_path=False,
+        network=ResidualNetwork(linear_path=False),
         learn_shapes=False,
-        schedule="constant",
+        optimizer=AdamW(schedule="constant"),
         early_stopping=False,
         n_importance_draws=1000,
         random_state=seed,
