@@ -13,6 +13,7 @@ from torch import Tensor
 from .._utils.runtime import inference
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
+from ..inference.conditional import ConditionalModel
 from ..vae.likelihoods.normal import NormalColumns
 from ..vae.vae import VAE
 
@@ -205,11 +206,11 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     """
     check_minimum(1, n_draws=n_draws)
     with_draws = copy.copy(estimator).set_params(n_importance_draws=n_draws)
-    rows = with_draws._rows(X)[2]
-    scores, ess = with_draws._evidence(rows)
-    empty = ~rows.observed.any(1)
-    scores[empty], ess[empty] = 0.0, n_draws
-    scores = scores - with_draws._table.log_units(rows)
+    rows = with_draws.encode_rows(X)
+    result = with_draws.map_rows(X, ConditionalModel.evidence)
+    is_empty = ~rows.observed.any(1)
+    scores = np.where(is_empty, 0.0, result.log_evidence) - with_draws.schema_.log_units(rows)
+    ess = np.where(is_empty, n_draws, result.ess)
     errors = np.sqrt(np.maximum(1 / ess - 1 / n_draws, 0.0))
     std = scores.std(ddof=1) if len(scores) > 1 else math.nan
     return LogLikelihood(float(scores.mean()), float(std / math.sqrt(len(scores))), scores, errors)
