@@ -1,15 +1,16 @@
-"""Speed: of a training step, of a fit beside the peers, of completing and scoring.
+"""Time of training steps, fits, imputation and scoring; memory of imputation.
 
-``python benchmarks/speed.py steps`` times training steps of every method beside their floor, the
-bare matrix products of the same shapes by ``torch.mm``, interleaved, and writes medians over rounds
-of the ratios within a round. ``models`` times steps of several models that are trained at once
-beside those of the same models one by one. ``tables`` times fit and transform beside scikit-learn's
-imputers by rows and columns, each run in a process of its own that is stopped at 600 s, with its
-peak memory and its error. ``serving`` times ``transform``, ``impute`` and ``score_samples`` of a
-fitted model by draws. ``processes`` times epochs of one and of two processes that share a table.
-``memory`` tells what a row's draws take under limits of scikit-learn's ``working_memory``, on
-Linux. Each writes ``speed_*.csv`` and ``speed_*.md``; ``tables`` does not do again what its file
-has. The first four take ``--device cuda``, and then have files of their own.
+``python benchmarks/speed.py PART`` measures a part and writes ``speed_PART.csv`` and ``.md``:
+
+- ``steps``: training steps of each method, and of their matrix products alone by ``torch.mm``,
+- ``tables``: fit and transform of several imputers by rows and columns, each run in a separate
+  process with a limit of 600 s, with errors and peak memory,
+- ``serving``: ``transform``, ``impute`` and ``score_samples`` of a fitted model by number of draws,
+- ``processes``: epochs of one process, and of two processes that share a table,
+- ``memory``: memory of the draws of a row by scikit-learn's ``working_memory`` (Linux only).
+
+Existing runs of ``tables`` are not repeated. The first three parts have ``--device cuda``, which
+writes separate files.
 """
 
 import argparse
@@ -31,8 +32,8 @@ import pandas as pd
 import peers
 import sklearn
 import torch
-from accuracy import SECONDS, apart
-from common import markdown, run_grid, versions
+from accuracy import SECONDS, impute_in_process, is_installed
+from common import markdown, run_grid, versions, write_page
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -52,15 +53,15 @@ HERE = Path(__file__).parent
 
 
 def wait(device: str) -> None:
-    """Let a device finish what it was given: a clock that is read before tells nothing."""
+    """Wait until a device has finished all operations, before a clock is read."""
     if device != "cpu":
         torch.accelerator.synchronize()
 
 
 # -- steps -----------------------------------------------------------------------------------------
 
-#: Rows of a step, columns, latents, width, blocks, K, dropout, and whether with linear paths and
-#: the posterior of factor analysis to start from.
+#: Rows of a step, columns, latents, width, blocks, K, dropout, and whether networks have linear
+#: paths and the model the posterior of factor analysis.
 SETTINGS = {
     "512 rows, width 256": (512, 20, 10, 256, 2, 5, 0.0, False),
     "64 rows, width 200": (64, 5, 2, 200, 3, 5, 0.0, False),
@@ -69,7 +70,7 @@ SETTINGS = {
 
 
 def spec(setting: tuple, n_components: int) -> ModelSpec:
-    """Return an architecture."""
+    """Return the specification of a model."""
     _, n_columns, n_latents, n_hidden, n_blocks, _, dropout, linear = setting
     return ModelSpec(
         columns=(ColumnSchema("continuous"),) * n_columns,
@@ -89,32 +90,32 @@ def spec(setting: tuple, n_components: int) -> ModelSpec:
 
 
 class Products(TorchDispatchMode):
-    """Notes the shapes of all matrix products, and how their factors lie in memory."""
+    """Records the factors of all matrix products."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[Tensor, Tensor]] = []
+        self.factors: list[tuple[Tensor, Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name
         if name in ("aten::mm", "aten::addmm", "aten::addmm_"):
-            self.found.append(tuple(args[-2:]))
+            self.factors.append(tuple(args[-2:]))
         return func(*args, **(kwargs or {}))
 
 
-def floor(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
-    """Return a function that does the matrix products of a step by torch.mm, and nothing else."""
+def matrix_products(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
+    """Return a function that computes the matrix products of a step by torch.mm."""
     device = batch.x.device
     with Products() as products:
         objective.backward(vae, batch, StreamNoise(torch.Generator(device).manual_seed(0)))
     vae.zero_grad()
 
-    def like(part: Tensor) -> Tensor:
-        if part.is_contiguous():
-            return torch.randn(part.shape, device=device)
-        return torch.randn(part.shape[::-1], device=device).T
+    def like(factor: Tensor) -> Tensor:
+        if factor.is_contiguous():
+            return torch.randn(factor.shape, device=device)
+        return torch.randn(factor.shape[::-1], device=device).T
 
-    factors = [(like(a), like(b)) for a, b in products.found]
+    factors = [(like(a), like(b)) for a, b in products.factors]
     work = [(a, b, torch.empty(len(a), b.shape[1], device=device)) for a, b in factors]
 
     def call() -> None:
@@ -124,24 +125,24 @@ def floor(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
     return call
 
 
-def table_of(n_rows: int, n_columns: int, device: str, generator: torch.Generator) -> Batch:
-    """Return rows of noise, half of which is missing."""
-    there: dict[str, Any] = {"generator": generator, "device": device}
-    x = torch.randn(n_rows, n_columns, **there)
-    observed = torch.rand(x.shape, **there) < 0.5
+def random_rows(n_rows: int, n_columns: int, device: str, generator: torch.Generator) -> Batch:
+    """Return rows of noise, half of the cells missing."""
+    options: dict[str, Any] = {"generator": generator, "device": device}
+    x = torch.randn(n_rows, n_columns, **options)
+    observed = torch.rand(x.shape, **options) < 0.5
     return Batch(torch.where(observed, x, 0.0), observed, torch.arange(n_rows, device=device))
 
 
 def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Callable, Callable]]:
-    """Return, by method, what takes ``n_steps`` steps and what takes the products of one."""
+    """Return functions that take ``n_steps`` steps, and the products of one, by method."""
     size, n_columns, K = setting[0], setting[1], setting[5]
     generator = torch.Generator(device).manual_seed(0)
-    rows = table_of(size * n_steps, n_columns, device, generator)
-    first = Batch(*(piece[:size] for piece in rows))
+    rows = random_rows(size * n_steps, n_columns, device, generator)
+    first = Batch(*(values[:size] for values in rows))
     settings = TrainingSettings(1, size, 1e-3, AdamW(schedule="constant"))
 
     def steps(vae: VAE, objective: Objective) -> tuple[Callable, Callable]:
-        products = floor(vae, objective, first)
+        products = matrix_products(vae, objective, first)
         return lambda: train(vae, objective, rows, settings, generator), products
 
     cases = {}
@@ -169,7 +170,7 @@ def steps(quick: bool, device: str) -> str:
             n_steps = max(3, (20 if quick else 40) * 64 // setting[0])
             cases = step_cases(setting, n_steps, device)
             timed: dict[str, list[tuple[float, float]]] = {method: [] for method in cases}
-            for _ in range(n_rounds + 1):  # the first warms up
+            for _ in range(n_rounds + 1):  # the first is a warm-up
                 for method, (step, products) in cases.items():
                     start = time.perf_counter()
                     step()
@@ -179,8 +180,8 @@ def steps(quick: bool, device: str) -> str:
                         products()
                     wait(device)
                     end = time.perf_counter()
-                    per = 1000 / n_steps
-                    timed[method].append((per * (middle - start), per * (end - middle)))
+                    factor = 1000 / n_steps
+                    timed[method].append((factor * (middle - start), factor * (end - middle)))
             for method, pairs in timed.items():
                 both = np.array(pairs[1:])
                 lines.append(
@@ -189,38 +190,32 @@ def steps(quick: bool, device: str) -> str:
                         "threads": n_threads,
                         "method": method,
                         "ms": np.median(both[:, 0]),
-                        "floor_ms": np.median(both[:, 1]),
+                        "products_ms": np.median(both[:, 1]),
                         "ratio": np.median(both[:, 0] / both[:, 1]),
                     }
                 )
     torch.set_num_threads(1)
     frame = pd.DataFrame(lines)
-    write("steps", frame, quick, device)
-    shown = frame.assign(
-        told=[f"{ms:.1f} / {floor:.1f} = {r:.2f}" for ms, floor, r in frame.iloc[:, 3:].to_numpy()]
-    )
-    shown["where"] = frame_where(frame)
-    shown = shown.pivot(index="method", columns="where", values="told")
-    shown = shown.loc[list(cases), list(dict.fromkeys(frame_where(frame)))]
+    write_csv("steps", frame, quick, device)
+    numbers = frame[["ms", "products_ms", "ratio"]].to_numpy()
+    frame["text"] = [f"{ms:.1f} / {products:.1f} = {ratio:.2f}" for ms, products, ratio in numbers]
+    frame["column"] = frame["setting"] + ", " + frame["threads"].astype(str) + " threads"
+    table = frame.pivot(index="method", columns="column", values="text")
+    table = table.loc[list(cases), list(frame["column"].drop_duplicates())]
     return (
-        markdown(shown, "method")
-        + "\nMilliseconds of a training step, of its matrix products alone by torch.mm, and the "
-        f"ratio: medians over {n_rounds} interleaved rounds. K = 5, five draws a row; half of the "
-        "cells missing. Columns, latents and blocks: 20, 10, 2; 5, 2, 3; 10, 10, 2. The third "
-        "setting has dropout, linear paths and the posterior of factor analysis to start from."
+        markdown(table, "method")
+        + "\nMilliseconds of a training step / of its matrix products alone by torch.mm = ratio: "
+        f"medians over {n_rounds} interleaved rounds. K = 5, five draws per row, half of the cells "
+        "missing. Columns, latents and blocks: 20, 10, 2; 5, 2, 3; 10, 10, 2. The third setting "
+        "has dropout, linear paths and the posterior of factor analysis."
     )
-
-
-def frame_where(frame: pd.DataFrame) -> list[str]:
-    """Return the names of settings and threads, in their order."""
-    return [f"{s}, {t} threads" for s, t in zip(frame.setting, frame.threads, strict=True)]
 
 
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def curved(n_rows: int, n_columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return a table of three latents that bends, with a fifth of its cells missing, and whole."""
+def nonlinear_table(n_rows: int, n_columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return sines of three latents with noise, with a fifth of the cells missing, and complete."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n_rows, 3))
     weight = rng.normal(size=(3, n_columns)) / math.sqrt(3)
@@ -229,19 +224,19 @@ def curved(n_rows: int, n_columns: int, seed: int = 0) -> tuple[np.ndarray, np.n
     return np.where(rng.random(x.shape) < 0.2, np.nan, x), x
 
 
-def off(completed: np.ndarray, holed: np.ndarray, x: np.ndarray) -> float:
-    """Return the error on hidden cells, in standard deviations."""
-    return float(np.sqrt(np.mean((completed - x)[np.isnan(holed)] ** 2)) / x.std())
+def rmse(completed: np.ndarray, incomplete: np.ndarray, x: np.ndarray) -> float:
+    """Return the root mean squared error of hidden cells, in standard deviations of the table."""
+    return float(np.sqrt(np.mean((completed - x)[np.isnan(incomplete)] ** 2)) / x.std())
 
 
-class InHaste:
-    """Fits few epochs to 20,000 rows at most, and completes all by ten draws each."""
+class FastImputer:
+    """MissSIWAEImputer with few epochs on at most 20,000 rows, and ten draws per row."""
 
     def __init__(self, seed: int, device: str = "cpu") -> None:
         self.seed, self.device = seed, device
 
     def fit_transform(self, X: np.ndarray) -> np.ndarray:
-        """Complete a table."""
+        """Impute a table."""
         rows = np.random.default_rng(self.seed).permutation(len(X))[:20_000]
         imputer = MissSIWAEImputer(
             max_iter=max(2, 20_000 // len(rows)),
@@ -253,38 +248,40 @@ class InHaste:
 
 
 def fit_one(method: str, n_rows: int, n_columns: int, device: str) -> None:
-    """Fit, complete and print seconds, error and memory: in a process of its own."""
+    """Fit, impute, and print time, error and memory; in a separate process."""
     import resource
 
     ours = functools.partial(peers.default, "MissSIWAEImputer", device=device)
     makers = {
         "MissSIWAEImputer": ours(),
         "MissSIWAEImputer, 100 draws": ours(n_importance_draws=100),
-        "MissSIWAEImputer, in haste": functools.partial(InHaste, device=device),
+        "MissSIWAEImputer, few epochs": functools.partial(FastImputer, device=device),
         "iterative, ridge": peers.iterative(None, 5),
         "iterative, forest": peers.iterative(peers.forest, 5),
         "KNN": peers.knn,
         "mean": peers.mean,
     }
-    holed, x = curved(n_rows, n_columns)
+    incomplete, x = nonlinear_table(n_rows, n_columns)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     warnings.simplefilter("ignore")
     start = time.perf_counter()
-    completed = makers[method](0).fit_transform(holed)
+    completed = makers[method](0).fit_transform(incomplete)
     seconds = time.perf_counter() - start
-    error = off(completed, holed, x)
+    error = rmse(completed, incomplete, x)
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(json.dumps({"seconds": seconds, "error": error, "more_mib": peak}))
+    print(json.dumps({"seconds": seconds, "error": error, "mib": peak}))
 
 
-def fit_apart(device: str, method: str, n_rows: int, n_columns: int) -> dict[str, Any]:
-    """Run ``fit_one`` in a process, for so long and no longer."""
-    if method in ELSEWHERE:
-        holed, x = curved(n_rows, n_columns)
-        told = apart(method, holed, x, np.zeros(n_columns, dtype=int), seed=1)  # 0 draws, too
-        if isinstance(told, str):
-            return {"seconds": math.inf, "failure": told}
-        return {"seconds": float(told["fit_seconds"]), "error": off(told["completed"], holed, x)}
+def fit_in_process(device: str, method: str, n_rows: int, n_columns: int) -> dict[str, Any]:
+    """Run ``fit_one`` in a separate process with a time limit."""
+    if method in OTHER_ENVIRONMENTS:
+        incomplete, x = nonlinear_table(n_rows, n_columns)
+        numeric = np.zeros(n_columns, dtype=int)
+        output = impute_in_process(method, incomplete, x, numeric, seed=1)  # seed 0 also draws
+        if isinstance(output, str):
+            return {"seconds": math.inf, "failure": output}
+        error = rmse(output["completed"], incomplete, x)
+        return {"seconds": float(output["fit_seconds"]), "error": error}
     command = [sys.executable, __file__, "one", method, str(n_rows), str(n_columns), device]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
@@ -293,17 +290,17 @@ def fit_apart(device: str, method: str, n_rows: int, n_columns: int) -> dict[str
     return json.loads(done.stdout.splitlines()[-1])
 
 
-#: Peers in environments of their own; their memory is not measured.
-ELSEWHERE = ["miceforest", "hyperimpute"]
+#: Imputers in separate environments, whose memory is not measured.
+OTHER_ENVIRONMENTS = ["miceforest", "hyperimpute"]
 TIMED = [
     "MissSIWAEImputer",
     "MissSIWAEImputer, 100 draws",
-    "MissSIWAEImputer, in haste",
+    "MissSIWAEImputer, few epochs",
     "iterative, ridge",
     "iterative, forest",
     "KNN",
     "mean",
-    *ELSEWHERE,
+    *OTHER_ENVIRONMENTS,
 ]
 SHAPES = [
     *((1000, d) for d in (10, 50, 200, 2000)),
@@ -315,35 +312,40 @@ SHAPES = [
 def tables(
     quick: bool,
     device: str,
-    chosen: list[str] | None = None,
-    methods: list[str] | None = None,
+    only_shapes: list[str] | None = None,
+    only_methods: list[str] | None = None,
 ) -> str:
-    """Time fits and completions."""
-    wanted, methods = methods, TIMED[:4] if quick else TIMED
+    """Time fit and transform."""
+    methods = TIMED[:4] if quick else TIMED
     shapes = [(1000, 10), (1000, 50)] if quick else SHAPES
+    missing = [m for m in methods if m in OTHER_ENVIRONMENTS and not is_installed(m)]
+    if missing:
+        print(f"Skipped methods that are not installed (make peers): {', '.join(missing)}.")
     cells = [
-        (m, n, d)
+        (method, n, d)
         for n, d in shapes
-        for m in methods
-        if m in (wanted or methods) and f"{n}x{d}" in (chosen or [f"{n}x{d}"])
+        for method in methods
+        if method not in missing
+        if not only_methods or method in only_methods
+        if not only_shapes or f"{n}x{d}" in only_shapes
     ]
-    path = place("tables", quick, device).with_suffix(".csv")
-    run = functools.partial(fit_apart, device)
+    path = output_path("tables", quick, device).with_suffix(".csv")
+    run = functools.partial(fit_in_process, device)
     results = run_grid(path, ["method", "n_rows", "n_columns"], cells, run)
 
-    def told(line: pd.Series) -> str:
+    def text(line: pd.Series) -> str:
         if not np.isfinite(line.seconds):
             return str(line.failure)
-        memory = f", {line.more_mib:.0f} MiB" if np.isfinite(line.more_mib) else ""
+        memory = f", {line.mib:.0f} MiB" if np.isfinite(line.mib) else ""
         return f"{line.seconds:.1f} s, {line.error:.3f}{memory}"
 
-    shown = results.assign(
-        told=results.apply(told, axis=1),
+    table = results.assign(
+        text=results.apply(text, axis=1),
         shape=[f"{n:,} x {d:,}" for n, d in results[["n_rows", "n_columns"]].to_numpy()],
-    ).pivot(index="shape", columns="method", values="told")
-    order = list(dict.fromkeys(f"{n:,} x {d:,}" for n, d in shapes))
-    shown = shown.loc[[shape for shape in order if shape in shown.index]]
-    shown = shown[[method for method in methods if method in shown]]
+    ).pivot(index="shape", columns="method", values="text")
+    order = [f"{n:,} x {d:,}" for n, d in shapes]
+    table = table.loc[[shape for shape in order if shape in table.index]]
+    table = table[[method for method in methods if method in table]]
     ours = results[results["method"] == methods[0]]
     slopes = []
     for by, part in (
@@ -352,16 +354,16 @@ def tables(
     ):
         part = part[np.isfinite(part.seconds)]
         if len(part) > 1:
-            at = np.log(part["n_rows" if by == "rows" else "n_columns"])
-            slopes.append(f"{np.polyfit(at, np.log(part.seconds), 1)[0]:.2f} in {by}")
+            size = np.log(part["n_rows" if by == "rows" else "n_columns"])
+            slopes.append(f"{np.polyfit(size, np.log(part.seconds), 1)[0]:.2f} in {by}")
     return (
-        markdown(shown.fillna(""), "rows x columns")
-        + "\nFit and transform: seconds, RMSE on hidden cells in standard deviations, and memory "
-        "beyond that of the table and the libraries, of runs in processes of their own with "
+        markdown(table.fillna(""), "rows x columns")
+        + "\nTime of fit and transform, RMSE of hidden cells in standard deviations, and memory in "
+        "addition to that of the table and the libraries; separate processes with "
         f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads, a fifth of the cells missing. "
-        "IterativeImputer has 5 rounds. In haste: fitted to 20,000 rows at most (1,000: 20 epochs; "
-        "10,000 and more: 2), with ten draws a row. "
-        f"Log-log slopes of ours: {', '.join(slopes)}."
+        "IterativeImputer has 5 iterations. Few epochs: fitted to at most 20,000 rows (20 epochs "
+        "of 1,000 rows, 2 of 10,000 and more), ten draws per row. Log-log slopes of the time of "
+        f"MissSIWAEImputer: {', '.join(slopes)}."
     )
 
 
@@ -369,32 +371,32 @@ def tables(
 
 
 def serving(quick: bool, device: str) -> str:
-    """Time what a fitted model does."""
-    holed, _ = curved(1000, 20)
-    many, _ = curved(200 if quick else 2000, 20, seed=1)
+    """Time transform, impute and score_samples of a fitted model."""
+    incomplete, _ = nonlinear_table(1000, 20)
+    new_rows, _ = nonlinear_table(200 if quick else 2000, 20, seed=1)
     lines = []
     for K in (1, 5, 20):
-        name = {"objective": "MIWAE"} if K == 1 else {"K": K}
+        method = {"objective": "MIWAE"} if K == 1 else {"K": K}
         common: dict[str, Any] = {"random_state": 0, "max_iter": 3, "device": device}
-        model = MissSIWAEImputer(K=K, **common).fit(holed)
-        density = VAEDensityEstimator(**name, **common).fit(holed)
+        imputer = MissSIWAEImputer(K=K, **common).fit(incomplete)
+        density = VAEDensityEstimator(**method, **common).fit(incomplete)
         for n_draws in (10, 100, 1000, 10_000):
-            for one in (model, density):
-                one.set_params(n_importance_draws=n_draws)
+            for estimator in (imputer, density):
+                estimator.set_params(n_importance_draws=n_draws)
             calls = {
-                "transform": lambda rows, model=model: model.transform(rows),
-                "impute, 5 times": lambda rows, model=model: list(model.impute(rows, 5)),
+                "transform": lambda rows, imputer=imputer: imputer.transform(rows),
+                "impute, 5 times": lambda rows, imputer=imputer: list(imputer.impute(rows, 5)),
                 "score_samples": lambda rows, density=density: density.score_samples(rows),
             }
             for call, function in calls.items():
-                rows = many[: max(20, len(many) * 100 // n_draws)]
+                rows = new_rows[: max(20, len(new_rows) * 100 // n_draws)]
                 warnings.simplefilter("ignore")
                 function(rows[:3])
-                alone = []
+                single = []
                 for i in range(9):
                     start = time.perf_counter()
                     function(rows[i : i + 1])
-                    alone.append(time.perf_counter() - start)
+                    single.append(time.perf_counter() - start)
                 start = time.perf_counter()
                 function(rows)
                 rate = len(rows) / (time.perf_counter() - start)
@@ -404,11 +406,11 @@ def serving(quick: bool, device: str) -> str:
                         "K": K,
                         "draws": n_draws,
                         "rows_per_second": rate,
-                        "ms_of_one_row": 1000 * float(np.median(alone)),
+                        "ms_of_one_row": 1000 * float(np.median(single)),
                     }
                 )
     frame = pd.DataFrame(lines)
-    write("serving", frame, quick, device)
+    write_csv("serving", frame, quick, device)
     slopes = []
     for by in ("draws", "K"):
         part = frame[
@@ -416,47 +418,41 @@ def serving(quick: bool, device: str) -> str:
         ]
         slope = np.polyfit(np.log(part[by]), -np.log(part.rows_per_second), 1)[0]
         slopes.append(f"{slope:.2f} in {by}")
-    told = [
-        f"{r:,.0f}, {ms:.1f} ms" for r, ms in frame[["rows_per_second", "ms_of_one_row"]].to_numpy()
-    ]
-    shown = frame.assign(
-        told=told, what=[f"K = {k}, {n:,} draws" for k, n in zip(frame.K, frame.draws, strict=True)]
-    )
-    shown = shown.pivot(index="what", columns="call", values="told").loc[
-        list(dict.fromkeys(shown.what))
-    ]
+    numbers = frame[["rows_per_second", "ms_of_one_row"]].to_numpy()
+    frame["text"] = [f"{rate:,.0f}, {ms:.1f} ms" for rate, ms in numbers]
+    frame["model"] = [f"K = {k}, {n:,} draws" for k, n in frame[["K", "draws"]].to_numpy()]
+    table = frame.pivot(index="model", columns="call", values="text")
     return (
-        markdown(shown, "model")
-        + f"\nRows per second of {len(many):,} rows of 20 columns at 100 draws, of fewer at more, "
-        "and milliseconds of a call with one row (median of 9), on "
-        f"{torch.get_num_threads()} thread. Log-log slopes of the time of transform: "
-        f"{', '.join(slopes)}."
+        markdown(table.loc[frame["model"].drop_duplicates()], "model")
+        + f"\nRows per second of {len(new_rows):,} rows of 20 columns with 100 draws, of fewer "
+        "rows with more draws; and milliseconds of a call with one row (median of 9). Log-log "
+        f"slopes of the time of transform: {', '.join(slopes)}."
     )
 
 
 # -- processes -------------------------------------------------------------------------------------
 
 
-#: Rows of a step that one process takes alone, or two share.
-STEPS_OF = (512, 2048, 4096)
+#: Rows of a step, in one process or divided between two.
+BATCH_SIZES = (512, 2048, 4096)
 
 
-def share(rows: int) -> None:
-    """Fit a share of a table, or alone the whole, and print seconds and the bound."""
+def fit_share(rows: int) -> None:
+    """Fit the share of a process of a table, and print the time of an epoch and the bounds."""
     import torch.distributed as dist
 
     torch.set_num_threads(1)
-    holed, _ = curved(20_000, 20)
+    incomplete, _ = nonlinear_table(20_000, 20)
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
-        holed = holed[dist.get_rank() :: dist.get_world_size()]
+        incomplete = incomplete[dist.get_rank() :: dist.get_world_size()]
     model = MissSIWAEImputer(random_state=0, batch_size=rows, learning_rate=4e-3, n_hidden=256)
     model.set_params(max_iter=4, early_stopping=False)
-    model.fit(holed)
-    seconds = np.diff(model.history_["seconds"])  # without the first, which warms up
-    told = {"seconds": float(np.median(seconds)), "bound": model.history_["bound"]}
+    model.fit(incomplete)
+    seconds = np.diff(model.history_["seconds"])  # without the first epoch, a warm-up
+    output = {"seconds": float(np.median(seconds)), "bound": model.history_["bound"]}
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps(told))
+        print(json.dumps(output))
     if "RANK" in os.environ:
         dist.destroy_process_group()
 
@@ -466,55 +462,61 @@ def processes(quick: bool) -> str:
     group = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     lines = []
     for repeat in range(1 if quick else 5):
-        for rows in STEPS_OF[:1] if quick else STEPS_OF:
-            for n, way in ((1, []), (2, group)):
+        for rows in BATCH_SIZES[:1] if quick else BATCH_SIZES:
+            for n, launcher in ((1, []), (2, group)):
                 done = subprocess.run(
-                    [sys.executable, *way, __file__, "share", str(rows)],
+                    [sys.executable, *launcher, __file__, "share", str(rows)],
                     capture_output=True,
                     text=True,
                     check=True,
                     env={**os.environ, "OMP_NUM_THREADS": "1"},
                 )
-                told = json.loads(done.stdout.splitlines()[-1])
-                cell = {"rows": rows, "repeat": repeat, "processes": n}
-                lines.append({**cell, "seconds": told["seconds"], "bound": told["bound"][-1]})
+                output = json.loads(done.stdout.splitlines()[-1])
+                setting = {"rows": rows, "repeat": repeat, "processes": n}
+                outcome = {"seconds": output["seconds"], "bound": output["bound"][-1]}
+                lines.append({**setting, **outcome})
     frame = pd.DataFrame(lines)
-    write("processes", frame, quick)
+    write_csv("processes", frame, quick)
     wide = frame.pivot(index=["rows", "repeat"], columns="processes", values="seconds")
     medians = wide.assign(ratio=wide[1] / wide[2]).groupby("rows").median()
     bounds = frame.groupby(["rows", "processes"])["bound"].mean().unstack()
-    told = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "one process, s": medians[1].map("{:.2f}".format),
-            "two, s": medians[2].map("{:.2f}".format),
-            "throughput": medians["ratio"].map("{:.2f}".format),
-            "bound of one": bounds[1].map("{:.3f}".format),
-            "of two": bounds[2].map("{:.3f}".format),
+            "two processes, s": medians[2].map("{:.2f}".format),
+            "ratio": medians["ratio"].map("{:.2f}".format),
+            "bound of one process": bounds[1].map("{:.3f}".format),
+            "bound of two processes": bounds[2].map("{:.3f}".format),
         }
     )
     n_pairs = frame["repeat"].nunique()
-    return markdown(told, "rows a step") + (
-        f"\nAn epoch of 20,000 x 20, width 256, one thread each: medians over {n_pairs} "
-        "interleaved pairs of fits. Throughput: that of two processes over that of one. Bounds: "
-        "after four epochs.\n"
+    return markdown(table, "rows per step") + (
+        "\nTime of an epoch of 20,000 rows and 20 columns, width 256, one thread per process: "
+        f"medians over {n_pairs} interleaved pairs of fits. Bounds after four epochs."
     )
 
 
-def place(name: str, quick: bool, device: str = "cpu") -> Path:
-    """Return where the table of a part lies, without what its name ends in."""
-    where = "" if device == "cpu" else f"_{device}"
-    return HERE / f"speed_{name}{where}{'_quick' if quick else ''}"
+# -- output ----------------------------------------------------------------------------------------
 
 
-def write(name: str, frame: pd.DataFrame, quick: bool, device: str = "cpu") -> None:
-    """Keep the lines of a table."""
-    path = place(name, quick, device).with_suffix(".csv")
+def output_path(part: str, quick: bool, device: str = "cpu") -> Path:
+    """Return the path of the files of a part, without the extension."""
+    suffix = "" if device == "cpu" else f"_{device}"
+    return HERE / f"speed_{part}{suffix}{'_quick' if quick else ''}"
+
+
+def write_csv(part: str, frame: pd.DataFrame, quick: bool, device: str = "cpu") -> None:
+    """Write the measurements of a part."""
+    path = output_path(part, quick, device).with_suffix(".csv")
     frame.to_csv(path, index=False, float_format="%.5g")
 
 
+# -- memory ----------------------------------------------------------------------------------------
+
+
 def peak_mib() -> float:
-    """Return the most memory that this process has held since it was last asked."""
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not be used again unseen
+    """Return the peak memory of this process since the last call."""
+    ctypes.CDLL(None).malloc_trim(0)  # memory that was freed would be used again and not counted
     with open("/proc/self/status") as status:
         peak = next(line for line in status if line.startswith("VmHWM"))
     with open("/proc/self/clear_refs", "w") as reset:
@@ -523,47 +525,47 @@ def peak_mib() -> float:
 
 
 def complete_one(columns: str, limit: float, n_columns: int) -> None:
-    """Complete a row under a limit and print what it took: in a process of its own."""
+    """Impute a row under a limit of memory, and print its memory; in a separate process."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 3)) @ rng.normal(size=(3, n_columns))
     x += rng.normal(size=x.shape)
     options: dict[str, Any] = {}
-    if columns == "shapes learned":
+    if columns == "marginal transforms":
         x, options = np.exp(x / 3), {"learn_shapes": True}
     elif columns == "bounds":
         options = {"min_value": -10.0, "max_value": 10.0}
-    holed = np.where(rng.random(x.shape) < 0.3, np.nan, x)
+    incomplete = np.where(rng.random(x.shape) < 0.3, np.nan, x)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    imputer = MissSIWAEImputer(max_iter=1, random_state=0, **options).fit(holed)
+    imputer = MissSIWAEImputer(max_iter=1, random_state=0, **options).fit(incomplete)
     with sklearn.config_context(working_memory=0.1):
-        imputer.transform(holed[:1])  # what the first call takes anyway
+        imputer.transform(incomplete[:1])  # memory of the first call
     peak_mib()
     before = peak_mib()
     with sklearn.config_context(working_memory=limit):
-        imputer.transform(holed[:1])
+        imputer.transform(incomplete[:1])
     print(json.dumps({"mib": peak_mib() - before}))
 
 
 def memory(quick: bool) -> str:
-    """Measure what draws take under limits, each in a process of its own."""
+    """Measure the memory of draws under limits, in separate processes."""
     n_columns = 100 if quick else 1000
     limits = [1024.0, 32.0] if quick else [1024.0, 128.0, 32.0]
     lines = []
-    for columns in ("Normal", "shapes learned", "bounds"):
+    for columns in ("Normal", "marginal transforms", "bounds"):
         for limit in limits:
             command = [sys.executable, __file__, "complete", columns, str(limit), str(n_columns)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
-            lines.append({"columns": columns, "limit": limit, **found})
+            output = json.loads(done.stdout.splitlines()[-1])
+            lines.append({"columns": columns, "limit": limit, **output})
     frame = pd.DataFrame(lines)
-    write("memory", frame, quick)
+    write_csv("memory", frame, quick)
     wide = frame.pivot(index="columns", columns="limit", values="mib")[limits]
     wide = wide.reindex(frame["columns"].drop_duplicates())
     wide.columns = [f"{limit:.0f} MiB" for limit in limits]
     return markdown(wide.map("{:.0f}".format), "columns") + (
-        f"\nMiB that `transform` of a row of {n_columns:,} columns takes for its 1,000 draws, by "
-        "scikit-learn's `working_memory`; one thread."
+        f"\nMiB of `transform` of a row of {n_columns:,} columns for its 1,000 draws, by the "
+        "`working_memory` of scikit-learn."
     )
 
 
@@ -577,7 +579,7 @@ PARTS = {
 
 
 def main() -> None:
-    """Time a part, and write its table."""
+    """Measure a part, and write its table."""
     if sys.argv[1:2] == ["one"]:
         fit_one(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
         return
@@ -585,27 +587,28 @@ def main() -> None:
         complete_one(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
         return
     if sys.argv[1:2] == ["share"]:
-        share(int(sys.argv[2]))
+        fit_share(int(sys.argv[2]))
         return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=list(PARTS), help="what to time")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=list(PARTS), help="what to measure")
     parser.add_argument("--quick", action="store_true", help="few rounds, small tables")
-    parser.add_argument("--shapes", nargs="+", help="of tables, such as 1000x10; all without it")
-    parser.add_argument("--methods", nargs="+", choices=TIMED, help="of tables; all without it")
+    parser.add_argument("--shapes", nargs="+", help="of tables, such as 1000x10; default: all")
+    parser.add_argument("--methods", nargs="+", choices=TIMED, help="of tables; default: all")
     parser.add_argument("--device", default="cpu", help="of steps, tables and serving")
     options = parser.parse_args()
-    more: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if options.part in ("steps", "tables", "serving"):
-        more["device"] = options.device
+        arguments["device"] = options.device
     elif options.device != "cpu":
-        parser.error(f"{options.part} is measured on the CPU alone.")
+        parser.error(f"{options.part} is measured on the CPU only.")
     if options.part == "tables":
-        more |= {"chosen": options.shapes, "methods": options.methods}
-    text = f"{PARTS[options.part](options.quick, **more)} {versions()}"
+        arguments |= {"only_shapes": options.shapes, "only_methods": options.methods}
+    text = f"{PARTS[options.part](options.quick, **arguments)} {versions()}"
     if options.device != "cpu":
         text += f" Device: {torch.cuda.get_device_name(options.device)}."
-    place(options.part, options.quick, options.device).with_suffix(".md").write_text(text)
-    print(text)
+    write_page(output_path(options.part, options.quick, options.device), text)
 
 
 if __name__ == "__main__":

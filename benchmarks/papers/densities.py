@@ -12,7 +12,6 @@ is its first 13 days, prepared as is usual: time of day, five columns, and unifo
 width of their digits. So the published figures are of the same columns, but of many more rows.
 """
 
-import argparse
 import functools
 import os
 import sys
@@ -27,7 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, pyplot, run_grid, versions
+from common import argument_parser, markdown, pyplot, run_grid, versions, write_page
 from frechet import frechet_distance
 
 from skmissvae import AdamW, ResidualNetwork, VAEDensityEstimator
@@ -212,12 +211,9 @@ def picture(results: pd.DataFrame, path: Path) -> None:
 
 def main() -> None:
     """Run what is not done yet and write the tables and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs, half missing")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser = argument_parser(__doc__, quick="2,000 rows, 5 epochs, half missing")
     parser.add_argument("--epochs", type=int, default=60, help="the paper's are 770 (MINIBOONE)")
     parser.add_argument("--seeds", type=int, default=1, help="masks and models")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
     options = parser.parse_args()
     quick = options.quick
     epochs, rows = (5, 2000) if quick else (options.epochs, 20_000)
@@ -240,8 +236,7 @@ def main() -> None:
         f"methods train {epochs} epochs at a budget of {BUDGET} draws; the published figures are "
         f"of far more rows and steps, so their order compares. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
     if not quick:
         picture(results, path.with_suffix(".png"))
 

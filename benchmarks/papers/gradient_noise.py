@@ -7,14 +7,13 @@ and Gutmann 2024). Each run adds a line to ``gradient_noise.csv``; runs that are
 again.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, run_grid, versions
+from common import argument_parser, markdown, run_grid, versions, write_page
 from gradient_signal import gradient_signal_to_noise
 
 METHODS = ("MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE")
@@ -41,10 +40,7 @@ def run(method: str, epochs: int, rows: int, n_repeats: int, seed: int) -> dict[
 
 def main() -> None:
     """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    parser = argument_parser(__doc__, quick="2,000 rows, 5 epochs")
     options = parser.parse_args()
     quick = options.quick
     epochs, rows, n_repeats = (5, 2000, 50) if quick else (10, 20_000, 300)
@@ -68,8 +64,7 @@ def main() -> None:
         f"at 5 draws, over {n_repeats} gradients; stl: sticking the landing, which is biased for "
         f"the last three. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":

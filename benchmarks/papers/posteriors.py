@@ -9,7 +9,6 @@ less the evidence lower bound. Each run adds a line to ``posteriors.csv``; runs 
 not done again.
 """
 
-import argparse
 import sys
 import warnings
 from pathlib import Path
@@ -20,7 +19,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, mean_and_spread, pyplot, run_grid, versions
+from common import (
+    argument_parser,
+    markdown,
+    mean_and_spread,
+    pyplot,
+    run_grid,
+    versions,
+    write_page,
+)
 
 from skmissvae import VAEDensityEstimator
 from skmissvae._utils.random import StreamNoise
@@ -97,11 +104,8 @@ def picture(path: Path, epochs: int, rows: int) -> None:
 
 def main() -> None:
     """Run what is not done yet and write the table and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser = argument_parser(__doc__, quick="2,000 rows, 5 epochs")
     parser.add_argument("--seeds", type=int, default=1, help="models")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
     options = parser.parse_args()
     quick = options.quick
     epochs, rows = (5, 2000) if quick else (30, 20_000)
@@ -126,8 +130,7 @@ def main() -> None:
         f"encoders then to rows like the test's. {rows:,} rows, {epochs} epochs; the picture is of "
         f"{min(rows, SKETCH_ROWS):,}. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
     if not options.report:
         picture(path.with_suffix(".png"), epochs, min(rows, SKETCH_ROWS))
 

@@ -11,7 +11,6 @@ A latent is known up to rearrangements that keep its prior. Latents of all model
 that is nearer, and after sorting f's values, which no rearrangement changes.
 """
 
-import argparse
 import functools
 import sys
 from pathlib import Path
@@ -22,7 +21,15 @@ import torch
 from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import markdown, mean_and_spread, pyplot, run_grid, versions
+from common import (
+    argument_parser,
+    markdown,
+    mean_and_spread,
+    pyplot,
+    run_grid,
+    versions,
+    write_page,
+)
 
 from skmissvae import ResidualNetwork, VAEDensityEstimator
 from skmissvae.inspection import integrated_score_samples
@@ -196,10 +203,7 @@ def picture(path: Path, n: int, epochs: int) -> None:
 
 def main() -> None:
     """Run what is not done yet and write the table and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="500 rows, 20 epochs, one seed")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    parser = argument_parser(__doc__, quick="500 rows, 20 epochs, one seed")
     options = parser.parse_args()
     n, epochs, seeds = (500, 20, 1) if options.quick else (10_000, 100, 3)
     path = Path(__file__).with_name("priors_quick.csv" if options.quick else "priors.csv")
@@ -213,8 +217,7 @@ def main() -> None:
         f"\nMean (standard deviation) over {seeds} seeds of data and model, {n} rows; nats, and "
         f"total variation for the distance of posteriors. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
     if not (options.quick or options.report):
         picture(path.with_suffix(".png"), n, epochs)
 

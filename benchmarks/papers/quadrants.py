@@ -9,7 +9,6 @@ every five minutes. Each run adds a line to ``quadrants.csv``; runs that are the
 again.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -20,7 +19,16 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import fit_by_passes, markdown, mean_and_spread, pyplot, run_grid, versions
+from common import (
+    argument_parser,
+    fit_by_passes,
+    markdown,
+    mean_and_spread,
+    pyplot,
+    run_grid,
+    versions,
+    write_page,
+)
 from images import SHAPE, mnist, omniglot
 
 from skmissvae import AdamW, ConvNetwork, VAEDensityEstimator, make_missing
@@ -168,15 +176,12 @@ def picture(results: pd.DataFrame, images: str, path: Path) -> None:
 
 def main() -> None:
     """Run what is not done yet and write the table and pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="500 images, 2 epochs, MNIST")
+    parser = argument_parser(__doc__, quick="500 images, 2 epochs, MNIST")
     parser.add_argument("--full", action="store_true", help="the paper's sizes: 500 epochs")
     parser.add_argument("--images", nargs="+", default=list(PUBLISHED), choices=list(PUBLISHED))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--latents", type=int, nargs="+", default=[50], help="figure 13: 25 to 200")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seeds", type=int, default=1, help="masks and models")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
     options = parser.parse_args()
     quick = options.quick
     rows, epochs, n_test = (500, 2, 50) if quick else (3000, 20, 200)
@@ -212,8 +217,7 @@ def main() -> None:
         f"up to {error:.2f} in the median. {versions()}"
     )
     text += by_latents(results[results["epochs"] == epochs])
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
     plain = results[(results["epochs"] == epochs) & (results["latents"] == 50)]
     for images in [] if quick else shown:
         part = plain[plain["images"] == images]

@@ -13,7 +13,6 @@ zeros. The study's 300 epochs of 60,000 images are ``--full``.
 scikit-image has the structural similarity: ``pip install "skmissvae[benchmarks]"``.
 """
 
-import argparse
 import functools
 import importlib.util
 import itertools
@@ -29,7 +28,7 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import markdown, run_grid, versions
+from common import argument_parser, markdown, run_grid, versions, write_page
 from images import SHAPE, mnist
 
 from skmissvae import AdamW, CustomNetwork, MIWAEImputer, MVAEImputer, make_missing
@@ -194,12 +193,9 @@ def report(results: pd.DataFrame) -> str:
 
 def main() -> None:
     """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 images, 10 epochs, one share")
+    parser = argument_parser(__doc__, quick="2,000 images, 10 epochs, one share")
     parser.add_argument("--full", action="store_true", help="60,000 images, 300 epochs")
     parser.add_argument("--seeds", type=int, default=3, help="of both priors at 30%%")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
     options = parser.parse_args()
     if importlib.util.find_spec("skimage") is None:  # not after ten minutes of training
         parser.error('scikit-image is needed: pip install "skmissvae[benchmarks]"')
@@ -228,8 +224,7 @@ def main() -> None:
     text = report(results) + (
         f"\n{rows:,} images, {epochs} epochs, {N_TEST:,} test images. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ same floor: the likelihood of the best mixture (Mattei and Frellsen 2018). Each 
 ``unbounded.csv``; runs that are there are not done again.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pandas as pd
 from sklearn.datasets import load_breast_cancer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import markdown, run_grid, versions
+from common import argument_parser, markdown, run_grid, versions, write_page
 from upper_bound import likelihood_upper_bound
 
 from skmissvae import AdamW, ResidualNetwork, VAEDensityEstimator
@@ -61,10 +60,7 @@ def run(floor: float, epochs: int, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="50 epochs, three floors")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    parser = argument_parser(__doc__, quick="50 epochs, three floors")
     options = parser.parse_args()
     quick = options.quick
     floors, lengths = (FLOORS[2::2], EPOCHS[:1]) if quick else (FLOORS, EPOCHS)
@@ -89,8 +85,7 @@ def main() -> None:
         "5,000 importance draws; two latents; 284 training rows. The last column is the likelihood "
         f"of the best mixture under the floor; without one it has no bound. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":
