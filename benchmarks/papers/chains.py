@@ -1,9 +1,9 @@
 """Errors of the conditional means by Markov chains, with exact means as the reference.
 
-``python benchmarks/papers/chains.py`` fits a model of two latents to the data of ``mog.py`` and runs
-chains for test rows with half of the cells hidden: with the encoder of incomplete rows, and with an
-encoder that is trained further on complete rows, as chains encode completed rows only. The means of
-the chains are compared with E[x_mis | x_obs] of the model, computed on a grid of latents.
+``python benchmarks/papers/chains.py`` fits a model of two latents to the data of ``mog.py`` and
+runs chains for test rows with half of the cells hidden: with the encoder of incomplete rows, and
+with an encoder that is trained further on complete rows, as chains encode completed rows only. The
+means of the chains are compared with E[x_mis | x_obs] of the model, computed on a grid of latents.
 Pseudo-Gibbs (Rezende et al. 2014) is biased by the error of the encoder, Metropolis-within-Gibbs
 (Mattei and Frellsen 2018) converges. Each run appends a line to ``chains.csv``; existing runs are
 not repeated.

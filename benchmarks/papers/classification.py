@@ -176,9 +176,7 @@ def draw(by_epoch: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     """Run what is not in the CSV file yet, and write the tables and the figure."""
     parser = argument_parser(__doc__, quick="1,000 digits, 2 epochs")
-    parser.add_argument(
-        "--rows", type=int, default=5000, help="number of digits; 60,000 in the paper"
-    )
+    parser.add_argument("--rows", type=int, default=5000, help="60,000 in the paper")
     parser.add_argument("--seeds", type=int, default=1, help="samples of digits")
     options = parser.parse_args()
     rows = 1000 if options.quick else options.rows

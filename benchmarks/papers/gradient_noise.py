@@ -1,10 +1,9 @@
-"""Signal-to-noise ratios of the gradients of every method, on the paper's toy.
+"""Signal-to-noise ratios of the gradients of all methods.
 
-``python benchmarks/papers/gradient_noise.py`` fits each method for some epochs to the mixture of
-``mog.py``, half of its cells missing, and measures the ratios of encoder and decoder for a batch of
-64 rows, at budgets of 5, 15 and 25 draws and by two estimators of the gradient (figure 8 of Simkus
-and Gutmann 2024). Each run adds a line to ``gradient_noise.csv``; runs that are there are not done
-again.
+``python benchmarks/papers/gradient_noise.py`` fits each method for ten epochs to the data of
+``mog.py``, half of the cells missing, and measures the ratios of encoder and decoder for a batch of
+64 rows, with 5, 15 and 25 draws and by two gradient estimators (figure 8 of Simkus and Gutmann
+2024). Each run appends a line to ``gradient_noise.csv``; existing runs are not repeated.
 """
 
 import sys
@@ -23,23 +22,23 @@ BATCH = 64
 
 
 def run(method: str, epochs: int, rows: int, n_repeats: int, seed: int) -> dict[str, Any]:
-    """Fit a model and measure its gradients."""
+    """Fit a model, and measure the signal-to-noise ratios of its gradients."""
     incomplete = mog.half_hidden(mog.load()["train"][:rows], seed)
     density = mog.estimator(method, 5, epochs, seed).fit(incomplete)
-    found: dict[str, float] = {}
+    outcome: dict[str, float] = {}
     for gradient in GRADIENTS:
         for budget in BUDGETS:
             density.set_params(n_draws=mog.n_draws(method, budget), gradient=gradient)
             ratio = gradient_signal_to_noise(
                 density, incomplete[:BATCH], n_repeats=n_repeats, random_state=0
             )
-            found[f"encoder, {gradient}, {budget}"] = ratio.encoder
-            found[f"decoder, {gradient}, {budget}"] = ratio.decoder
-    return found
+            outcome[f"encoder, {gradient}, {budget}"] = ratio.encoder
+            outcome[f"decoder, {gradient}, {budget}"] = ratio.decoder
+    return outcome
 
 
 def main() -> None:
-    """Run what is not done yet and write the table."""
+    """Run what is not in the CSV file yet, and write the table."""
     parser = argument_parser(__doc__, quick="2,000 rows, 5 epochs")
     options = parser.parse_args()
     quick = options.quick
@@ -60,9 +59,9 @@ def main() -> None:
         for part in ("encoder", "decoder")
     ]
     text = "".join(parts).lstrip() + (
-        f"\nMean over weights of |E[g]| / sd(g), of a batch of {BATCH} rows after {epochs} epochs "
-        f"at 5 draws, over {n_repeats} gradients; stl: sticking the landing, which is biased for "
-        f"the last three. {versions()}"
+        f"\nMean over weights of |E[g]| / sd(g) for a batch of {BATCH} rows, over {n_repeats} "
+        f"gradients, after {epochs} epochs with 5 draws. stl: sticking the landing, which is "
+        f"biased for the last three methods. {versions()}"
     )
     write_page(path, text)
 

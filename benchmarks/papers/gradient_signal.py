@@ -1,4 +1,4 @@
-"""Signal-to-noise ratios of the gradients of a fitted model's bound."""
+"""Signal-to-noise ratios of the gradients of a fitted model."""
 
 import copy
 import math
