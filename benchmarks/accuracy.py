@@ -408,7 +408,7 @@ def main() -> None:
     results = run_grid(path, keys, [] if options.report else cells, run, options.jobs)
     text = report(results, None if options.quick else path.with_suffix(".png"))
     text += (
-        "\nRMSE and CRPS are of hidden cells of numeric columns, in standard deviations of their "
+        "\n\nRMSE and CRPS are of hidden cells of numeric columns, in standard deviations of their "
         "columns. PFC: share of hidden categories that are imputed wrongly. Coverage: of the range "
         "of 19 draws, nominally 90%. Log-density: of the hidden cells of a row given its observed "
         "cells, nats per cell, on tables of continuous columns. Downstream: R2 or accuracy of a "

@@ -94,7 +94,7 @@ def main() -> None:
         frame["seconds"] = [f"{value:.1f}" for value in results[seconds].median()]
     shares = results.groupby("table")["low_ess"].mean().map("{:.0%}".format)
     text = (
-        markdown(frame, "way")
+        markdown(frame, "imputation by")
         + "\nMean squared error of hidden cells of standardized columns in new rows, half of the "
         "cells missing completely at random: mean (standard deviation) over "
         f"{results['seed'].nunique()} seeds; half of at most 800 rows. Rows with low ESS: "

@@ -185,7 +185,7 @@ def report(results: pd.DataFrame) -> str:
     lines = "".join(
         f"\n- {line.table}, {line.method}: {line.error}" for line in failed.itertuples()
     )
-    return text + "\n" + markdown(page.astype(str), "table") + lines
+    return text + "\n" + markdown(page.astype(str), "table") + (lines and f"{lines}\n")
 
 
 def main() -> None:
