@@ -274,7 +274,7 @@ def short_table(results: pd.DataFrame) -> str:
     columns = {
         "mean rank": rank.map("{:.2f}".format),
         RELATIVE: np.exp(np.log(complete).mean()).map("{:.3f}".format),
-        "ours better / worse": pd.Series({m: against(complete, m) for m in complete}),
+        "MissSIWAE better / worse": pd.Series({m: against(complete, m) for m in complete}),
         "failed": complete.isna().sum().astype(str),
         MEASURES["pfc"]: pd.Series({m: pfc.get(m, "") for m in complete}),
     }
@@ -288,7 +288,7 @@ def short_table(results: pd.DataFrame) -> str:
 
 
 def against(complete: pd.DataFrame, method: str) -> str:
-    """Return on how many tables and mechanisms ours is better, and on how many worse."""
+    """Return on how many tables and mechanisms MissSIWAE is better, and on how many worse."""
     if method == OURS:
         return ""
     ours, theirs = (complete[m].fillna(np.inf) for m in (OURS, method))
@@ -321,7 +321,7 @@ def first_mask_tables(results: pd.DataFrame, figure: Path | None) -> str:
         lines[method] = {
             "mean rank": f"{rank[method].mean():.2f} ({low:.2f} to {high:.2f})",
             RELATIVE: f"{np.exp(np.log(complete[method].dropna()).mean()):.3f}",
-            "ours better / worse": against(complete, method),
+            "MissSIWAE better / worse": against(complete, method),
             "failed": f"{int(complete[method].isna().sum())}",
             **{title: means[measure].get(method, "") for measure, title in MEASURES.items()},
         }
@@ -363,10 +363,10 @@ def draw(complete: pd.DataFrame, rank: pd.DataFrame, path: Path) -> None:
     for place, method in enumerate(order):
         values = complete[method].dropna().clip(upper=1.6)
         jitter = place + rng.uniform(-0.18, 0.18, len(values))
-        colour = "C3" if method == OURS else "0.55"
-        ax.scatter(values, jitter, s=9, color=colour, alpha=0.6, linewidths=0)
+        color = "C3" if method == OURS else "0.55"
+        ax.scatter(values, jitter, s=9, color=color, alpha=0.6, linewidths=0)
         middle = np.exp(np.log(values).mean())
-        ax.plot([middle, middle], [place - 0.33, place + 0.33], color=colour, lw=2)
+        ax.plot([middle, middle], [place - 0.33, place + 0.33], color=color, lw=2)
     labels = [f"{method}  ({rank[method].mean():.1f})" for method in order]
     ax.set_yticks(range(len(order)), labels)
     ax.axvline(1, color="0.8", lw=1, zorder=0)

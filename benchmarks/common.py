@@ -37,7 +37,7 @@ def argument_parser(doc: str | None, quick: str, jobs: bool = True) -> argparse.
     if jobs:
         parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument(
-        "--report", action="store_true", help="run nothing, write the page from the CSV file"
+        "--report", action="store_true", help="only write the page from the CSV file"
     )
     return parser
 

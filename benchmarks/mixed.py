@@ -1,4 +1,4 @@
-"""Imputation errors on 69 tables of mixed types, most of them with missing cells of their own.
+"""Imputation errors on 69 tables of mixed types, most of them already incomplete.
 
 ``python benchmarks/mixed.py`` hides a fifth of the observed cells of each file of ``B_tabular`` and
 ``E_real_missing`` in ``$SKMISSVAE_DATA``, and imputes the table by ``MissSIWAEImputer``, the mean
@@ -173,10 +173,10 @@ def report(results: pd.DataFrame) -> str:
         complete = wide.reindex(columns=[OURS, *PEERS]).dropna()
         means[title] = complete.mean()
         cells = wide.reindex(ours.index, columns=[OURS, *PEERS])
-        page[title + ": ours / mean or mode / KNN / iterative"] = [
+        page[title + ": MissSIWAE / mean or mode / KNN / iterative"] = [
             " / ".join("-" if np.isnan(v) else f"{v:.3f}" for v in row) for row in cells.to_numpy()
         ]
-        means[f"{title}, tables on which ours is better"] = complete.gt(
+        means[f"{title}, tables on which MissSIWAE is better"] = complete.gt(
             complete[OURS], axis=0
         ).sum()
         means[f"{title}, tables"] = complete.notna().sum()

@@ -112,7 +112,7 @@ def mean(seed: int) -> Any:
 
 
 def knn(seed: int) -> Any:
-    """Return imputation by ten nearest neighbours."""
+    """Return imputation by ten nearest neighbors."""
     from sklearn.impute import KNNImputer
 
     return KNNImputer(n_neighbors=10, weights="distance")

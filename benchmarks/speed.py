@@ -15,362 +15,32 @@ writes separate files.
 
 import argparse
 import ctypes
-import functools
 import json
-import math
 import os
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import peers
 import sklearn
 import torch
-from accuracy import SECONDS, impute_in_process, is_installed
-from common import markdown, run_grid, versions, write_page
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from common import markdown, versions, write_page
+from speed_steps import steps
+from speed_tables import TIMED, nonlinear_table, tables
 
-from skmissvae import MissSIWAEImputer, ResidualNetwork, VAEDensityEstimator
-from skmissvae._utils.random import StreamNoise
-from skmissvae.inference import LAIR
-from skmissvae.tables import ColumnSchema
-from skmissvae.training.demissvae import DeMissObjective, ImputationStore
-from skmissvae.training.loop import train
-from skmissvae.training.methods import METHODS, BoundMethod
-from skmissvae.training.objectives import Batch, Objective
-from skmissvae.training.optim import AdamW, TrainingSettings
-from skmissvae.training.spec import ModelSpec
-from skmissvae.vae import VAE
+from skmissvae import MissSIWAEImputer, VAEDensityEstimator
 
 HERE = Path(__file__).parent
-
-
-def wait(device: str) -> None:
-    """Wait until a device has finished all operations, before a clock is read."""
-    if device != "cpu":
-        torch.accelerator.synchronize()
-
-
-# -- steps -----------------------------------------------------------------------------------------
-
-#: Rows of a step, columns, latents, width, blocks, K, dropout, and whether networks have linear
-#: paths and the model the posterior of factor analysis.
-SETTINGS = {
-    "512 rows, width 256": (512, 20, 10, 256, 2, 5, 0.0, False),
-    "64 rows, width 200": (64, 5, 2, 200, 3, 5, 0.0, False),
-    "defaults, 128 rows": (128, 10, 10, 128, 2, 5, 0.1, True),
-}
-
-
-def spec(setting: tuple, n_components: int) -> ModelSpec:
-    """Return the specification of a model."""
-    _, n_columns, n_latents, n_hidden, n_blocks, _, dropout, linear = setting
-    return ModelSpec(
-        columns=(ColumnSchema("continuous"),) * n_columns,
-        positions=tuple(range(n_columns)),
-        n_latents=n_latents,
-        K=n_components,
-        likelihood=[("normal", list(range(n_columns)))],
-        min_scale=0.05,
-        n_hidden=n_hidden,
-        n_blocks=n_blocks,
-        dropout=dropout,
-        network=ResidualNetwork(linear_path=linear),
-        prior="normal",
-        posterior="auto",
-        factor_analysis="if possible" if linear else "never",
-    )
-
-
-class Products(TorchDispatchMode):
-    """Records the factors of all matrix products."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factors: list[tuple[Tensor, Tensor]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name
-        if name in ("aten::mm", "aten::addmm", "aten::addmm_"):
-            self.factors.append(tuple(args[-2:]))
-        return func(*args, **(kwargs or {}))
-
-
-def matrix_products(vae: VAE, objective: Objective, batch: Batch) -> Callable[[], None]:
-    """Return a function that computes the matrix products of a step by torch.mm."""
-    device = batch.x.device
-    with Products() as products:
-        objective.backward(vae, batch, StreamNoise(torch.Generator(device).manual_seed(0)))
-    vae.zero_grad()
-
-    def like(factor: Tensor) -> Tensor:
-        if factor.is_contiguous():
-            return torch.randn(factor.shape, device=device)
-        return torch.randn(factor.shape[::-1], device=device).T
-
-    factors = [(like(a), like(b)) for a, b in products.factors]
-    work = [(a, b, torch.empty(len(a), b.shape[1], device=device)) for a, b in factors]
-
-    def call() -> None:
-        for a, b, out in work:
-            torch.mm(a, b, out=out)
-
-    return call
-
-
-def random_rows(n_rows: int, n_columns: int, device: str, generator: torch.Generator) -> Batch:
-    """Return rows of noise, half of the cells missing."""
-    options: dict[str, Any] = {"generator": generator, "device": device}
-    x = torch.randn(n_rows, n_columns, **options)
-    observed = torch.rand(x.shape, **options) < 0.5
-    return Batch(torch.where(observed, x, 0.0), observed, torch.arange(n_rows, device=device))
-
-
-def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Callable, Callable]]:
-    """Return functions that take ``n_steps`` steps, and the products of one, by method."""
-    size, n_columns, K = setting[0], setting[1], setting[5]
-    generator = torch.Generator(device).manual_seed(0)
-    rows = random_rows(size * n_steps, n_columns, device, generator)
-    first = Batch(*(values[:size] for values in rows))
-    settings = TrainingSettings(1, size, 1e-3, AdamW(schedule="constant"))
-
-    def steps(vae: VAE, objective: Objective) -> tuple[Callable, Callable]:
-        products = matrix_products(vae, objective, first)
-        return lambda: train(vae, objective, rows, settings, generator), products
-
-    cases = {}
-    for name, method in METHODS.items():
-        if isinstance(method, BoundMethod):
-            # each method has as many draws per row as components
-            method = method.configured(1 if method.stratified else K, "auto", None)
-            vae = spec(setting, K if method.mixture else 1).build(0)
-            cases[name] = steps(vae.to(device), method.objective())
-    # DeMissVAE is not initialized from factor analysis
-    _, completed_vae = spec((*setting[:-1], False), K).build_with_second_encoder(0)
-    imputations = ImputationStore(rows, K, 0, generator)
-    objective = DeMissObjective(imputations, LAIR(n_replenish=0))
-    cases["DeMissVAE"] = steps(completed_vae.to(device), objective)
-    return cases
-
-
-def steps(quick: bool, device: str) -> str:
-    """Time training steps."""
-    lines = []
-    n_rounds = 3 if quick else 15
-    for n_threads in (1, 2) if device == "cpu" else (1,):
-        torch.set_num_threads(n_threads)
-        for name, setting in SETTINGS.items():
-            n_steps = max(3, (20 if quick else 40) * 64 // setting[0])
-            cases = step_cases(setting, n_steps, device)
-            timed: dict[str, list[tuple[float, float]]] = {method: [] for method in cases}
-            for _ in range(n_rounds + 1):  # the first is a warm-up
-                for method, (step, products) in cases.items():
-                    start = time.perf_counter()
-                    step()
-                    wait(device)
-                    middle = time.perf_counter()
-                    for _ in range(n_steps):
-                        products()
-                    wait(device)
-                    end = time.perf_counter()
-                    factor = 1000 / n_steps
-                    timed[method].append((factor * (middle - start), factor * (end - middle)))
-            for method, pairs in timed.items():
-                both = np.array(pairs[1:])
-                lines.append(
-                    {
-                        "setting": name,
-                        "threads": n_threads,
-                        "method": method,
-                        "ms": np.median(both[:, 0]),
-                        "products_ms": np.median(both[:, 1]),
-                        "ratio": np.median(both[:, 0] / both[:, 1]),
-                    }
-                )
-    torch.set_num_threads(1)
-    frame = pd.DataFrame(lines)
-    write_csv("steps", frame, quick, device)
-    numbers = frame[["ms", "products_ms", "ratio"]].to_numpy()
-    frame["text"] = [f"{ms:.1f} / {products:.1f} = {ratio:.2f}" for ms, products, ratio in numbers]
-    frame["column"] = frame["setting"] + ", " + frame["threads"].astype(str) + " threads"
-    table = frame.pivot(index="method", columns="column", values="text")
-    table = table.loc[list(cases), list(frame["column"].drop_duplicates())]
-    return (
-        markdown(table, "method")
-        + "\nMilliseconds of a training step / of its matrix products alone by torch.mm = ratio: "
-        f"medians over {n_rounds} interleaved rounds. K = 5, five draws per row, half of the cells "
-        "missing. Columns, latents and blocks: 20, 10, 2; 5, 2, 3; 10, 10, 2. The third setting "
-        "has dropout, linear paths and the posterior of factor analysis."
-    )
-
-
-# -- tables ----------------------------------------------------------------------------------------
-
-
-def nonlinear_table(n_rows: int, n_columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return sines of three latents with noise, with a fifth of the cells missing, and complete."""
-    rng = np.random.default_rng(seed)
-    z = rng.normal(size=(n_rows, 3))
-    weight = rng.normal(size=(3, n_columns)) / math.sqrt(3)
-    x = np.sin(2 * z @ weight + rng.uniform(0, 6, n_columns))
-    x += 0.2 * rng.normal(size=x.shape)
-    return np.where(rng.random(x.shape) < 0.2, np.nan, x), x
-
-
-def rmse(completed: np.ndarray, incomplete: np.ndarray, x: np.ndarray) -> float:
-    """Return the root mean squared error of hidden cells, in standard deviations of the table."""
-    return float(np.sqrt(np.mean((completed - x)[np.isnan(incomplete)] ** 2)) / x.std())
-
-
-class FastImputer:
-    """MissSIWAEImputer with few epochs on at most 20,000 rows, and ten draws per row."""
-
-    def __init__(self, seed: int, device: str = "cpu") -> None:
-        self.seed, self.device = seed, device
-
-    def fit_transform(self, X: np.ndarray) -> np.ndarray:
-        """Impute a table."""
-        rows = np.random.default_rng(self.seed).permutation(len(X))[:20_000]
-        imputer = MissSIWAEImputer(
-            max_iter=max(2, 20_000 // len(rows)),
-            n_importance_draws=10,
-            device=self.device,
-            random_state=self.seed,
-        )
-        return imputer.fit(X[rows]).transform(X)
-
-
-def fit_one(method: str, n_rows: int, n_columns: int, device: str) -> None:
-    """Fit, impute, and print time, error and memory; in a separate process."""
-    import resource
-
-    ours = functools.partial(peers.default, "MissSIWAEImputer", device=device)
-    makers = {
-        "MissSIWAEImputer": ours(),
-        "MissSIWAEImputer, 100 draws": ours(n_importance_draws=100),
-        "MissSIWAEImputer, few epochs": functools.partial(FastImputer, device=device),
-        "iterative, ridge": peers.iterative(None, 5),
-        "iterative, forest": peers.iterative(peers.forest, 5),
-        "KNN": peers.knn,
-        "mean": peers.mean,
-    }
-    incomplete, x = nonlinear_table(n_rows, n_columns)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    warnings.simplefilter("ignore")
-    start = time.perf_counter()
-    completed = makers[method](0).fit_transform(incomplete)
-    seconds = time.perf_counter() - start
-    error = rmse(completed, incomplete, x)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(json.dumps({"seconds": seconds, "error": error, "mib": peak}))
-
-
-def fit_in_process(device: str, method: str, n_rows: int, n_columns: int) -> dict[str, Any]:
-    """Run ``fit_one`` in a separate process with a time limit."""
-    if method in OTHER_ENVIRONMENTS:
-        incomplete, x = nonlinear_table(n_rows, n_columns)
-        numeric = np.zeros(n_columns, dtype=int)
-        output = impute_in_process(method, incomplete, x, numeric, seed=1)  # seed 0 also draws
-        if isinstance(output, str):
-            return {"seconds": math.inf, "failure": output}
-        error = rmse(output["completed"], incomplete, x)
-        return {"seconds": float(output["fit_seconds"]), "error": error}
-    command = [sys.executable, __file__, "one", method, str(n_rows), str(n_columns), device]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
-    except subprocess.TimeoutExpired:
-        return {"seconds": math.inf, "failure": f"more than {SECONDS} s"}
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-#: Imputers in separate environments, whose memory is not measured.
-OTHER_ENVIRONMENTS = ["miceforest", "hyperimpute"]
-TIMED = [
-    "MissSIWAEImputer",
-    "MissSIWAEImputer, 100 draws",
-    "MissSIWAEImputer, few epochs",
-    "iterative, ridge",
-    "iterative, forest",
-    "KNN",
-    "mean",
-    *OTHER_ENVIRONMENTS,
-]
-SHAPES = [
-    *((1000, d) for d in (10, 50, 200, 2000)),
-    *((n, 20) for n in (10_000, 100_000, 1_000_000)),
-    (1_000_000, 50),
-]
-
-
-def tables(
-    quick: bool,
-    device: str,
-    only_shapes: list[str] | None = None,
-    only_methods: list[str] | None = None,
-) -> str:
-    """Time fit and transform."""
-    methods = TIMED[:4] if quick else TIMED
-    shapes = [(1000, 10), (1000, 50)] if quick else SHAPES
-    missing = [m for m in methods if m in OTHER_ENVIRONMENTS and not is_installed(m)]
-    if missing:
-        print(f"Skipped methods that are not installed (make peers): {', '.join(missing)}.")
-    cells = [
-        (method, n, d)
-        for n, d in shapes
-        for method in methods
-        if method not in missing
-        if not only_methods or method in only_methods
-        if not only_shapes or f"{n}x{d}" in only_shapes
-    ]
-    path = output_path("tables", quick, device).with_suffix(".csv")
-    run = functools.partial(fit_in_process, device)
-    results = run_grid(path, ["method", "n_rows", "n_columns"], cells, run)
-
-    def text(line: pd.Series) -> str:
-        if not np.isfinite(line.seconds):
-            return str(line.failure)
-        memory = f", {line.mib:.0f} MiB" if np.isfinite(line.mib) else ""
-        return f"{line.seconds:.1f} s, {line.error:.3f}{memory}"
-
-    table = results.assign(
-        text=results.apply(text, axis=1),
-        shape=[f"{n:,} x {d:,}" for n, d in results[["n_rows", "n_columns"]].to_numpy()],
-    ).pivot(index="shape", columns="method", values="text")
-    order = [f"{n:,} x {d:,}" for n, d in shapes]
-    table = table.loc[[shape for shape in order if shape in table.index]]
-    table = table[[method for method in methods if method in table]]
-    ours = results[results["method"] == methods[0]]
-    slopes = []
-    for by, part in (
-        ("rows", ours[ours.n_columns == 20]),
-        ("columns", ours[ours.n_rows == 1000]),
-    ):
-        part = part[np.isfinite(part.seconds)]
-        if len(part) > 1:
-            size = np.log(part["n_rows" if by == "rows" else "n_columns"])
-            slopes.append(f"{np.polyfit(size, np.log(part.seconds), 1)[0]:.2f} in {by}")
-    return (
-        markdown(table.fillna(""), "rows x columns")
-        + "\nTime of fit and transform, RMSE of hidden cells in standard deviations, and memory in "
-        "addition to that of the table and the libraries; separate processes with "
-        f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads, a fifth of the cells missing. "
-        "IterativeImputer has 5 iterations. Few epochs: fitted to at most 20,000 rows (20 epochs "
-        "of 1,000 rows, 2 of 10,000 and more), ten draws per row. Log-log slopes of the time of "
-        f"MissSIWAEImputer: {', '.join(slopes)}."
-    )
 
 
 # -- serving ---------------------------------------------------------------------------------------
 
 
-def serving(quick: bool, device: str) -> str:
+def serving(quick: bool, device: str) -> tuple[pd.DataFrame, str]:
     """Time transform, impute and score_samples of a fitted model."""
     incomplete, _ = nonlinear_table(1000, 20)
     new_rows, _ = nonlinear_table(200 if quick else 2000, 20, seed=1)
@@ -410,7 +80,6 @@ def serving(quick: bool, device: str) -> str:
                     }
                 )
     frame = pd.DataFrame(lines)
-    write_csv("serving", frame, quick, device)
     slopes = []
     for by in ("draws", "K"):
         part = frame[
@@ -419,11 +88,13 @@ def serving(quick: bool, device: str) -> str:
         slope = np.polyfit(np.log(part[by]), -np.log(part.rows_per_second), 1)[0]
         slopes.append(f"{slope:.2f} in {by}")
     numbers = frame[["rows_per_second", "ms_of_one_row"]].to_numpy()
-    frame["text"] = [f"{rate:,.0f}, {ms:.1f} ms" for rate, ms in numbers]
-    frame["model"] = [f"K = {k}, {n:,} draws" for k, n in frame[["K", "draws"]].to_numpy()]
-    table = frame.pivot(index="model", columns="call", values="text")
-    return (
-        markdown(table.loc[frame["model"].drop_duplicates()], "model")
+    models = [f"K = {k}, {n:,} draws" for k, n in frame[["K", "draws"]].to_numpy()]
+    texts = [f"{rate:,.0f}, {ms:.1f} ms" for rate, ms in numbers]
+    table = frame.assign(model=models, text=texts).pivot(
+        index="model", columns="call", values="text"
+    )
+    return frame, (
+        markdown(table.loc[list(dict.fromkeys(models))], "model")
         + f"\nRows per second of {len(new_rows):,} rows of 20 columns with 100 draws, of fewer "
         "rows with more draws; and milliseconds of a call with one row (median of 9). Log-log "
         f"slopes of the time of transform: {', '.join(slopes)}."
@@ -457,7 +128,7 @@ def fit_share(rows: int) -> None:
         dist.destroy_process_group()
 
 
-def processes(quick: bool) -> str:
+def processes(quick: bool) -> tuple[pd.DataFrame, str]:
     """Time epochs of one and of two processes."""
     group = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     lines = []
@@ -476,7 +147,6 @@ def processes(quick: bool) -> str:
                 outcome = {"seconds": output["seconds"], "bound": output["bound"][-1]}
                 lines.append({**setting, **outcome})
     frame = pd.DataFrame(lines)
-    write_csv("processes", frame, quick)
     wide = frame.pivot(index=["rows", "repeat"], columns="processes", values="seconds")
     medians = wide.assign(ratio=wide[1] / wide[2]).groupby("rows").median()
     bounds = frame.groupby(["rows", "processes"])["bound"].mean().unstack()
@@ -490,7 +160,7 @@ def processes(quick: bool) -> str:
         }
     )
     n_pairs = frame["repeat"].nunique()
-    return markdown(table, "rows per step") + (
+    return frame, markdown(table, "rows per step") + (
         "\nTime of an epoch of 20,000 rows and 20 columns, width 256, one thread per process: "
         f"medians over {n_pairs} interleaved pairs of fits. Bounds after four epochs."
     )
@@ -503,12 +173,6 @@ def output_path(part: str, quick: bool, device: str = "cpu") -> Path:
     """Return the path of the files of a part, without the extension."""
     suffix = "" if device == "cpu" else f"_{device}"
     return HERE / f"speed_{part}{suffix}{'_quick' if quick else ''}"
-
-
-def write_csv(part: str, frame: pd.DataFrame, quick: bool, device: str = "cpu") -> None:
-    """Write the measurements of a part."""
-    path = output_path(part, quick, device).with_suffix(".csv")
-    frame.to_csv(path, index=False, float_format="%.5g")
 
 
 # -- memory ----------------------------------------------------------------------------------------
@@ -547,7 +211,7 @@ def complete_one(columns: str, limit: float, n_columns: int) -> None:
     print(json.dumps({"mib": peak_mib() - before}))
 
 
-def memory(quick: bool) -> str:
+def memory(quick: bool) -> tuple[pd.DataFrame, str]:
     """Measure the memory of draws under limits, in separate processes."""
     n_columns = 100 if quick else 1000
     limits = [1024.0, 32.0] if quick else [1024.0, 128.0, 32.0]
@@ -559,11 +223,10 @@ def memory(quick: bool) -> str:
             output = json.loads(done.stdout.splitlines()[-1])
             lines.append({"columns": columns, "limit": limit, **output})
     frame = pd.DataFrame(lines)
-    write_csv("memory", frame, quick)
     wide = frame.pivot(index="columns", columns="limit", values="mib")[limits]
     wide = wide.reindex(frame["columns"].drop_duplicates())
     wide.columns = [f"{limit:.0f} MiB" for limit in limits]
-    return markdown(wide.map("{:.0f}".format), "columns") + (
+    return frame, markdown(wide.map("{:.0f}".format), "columns") + (
         f"\nMiB of `transform` of a row of {n_columns:,} columns for its 1,000 draws, by the "
         "`working_memory` of scikit-learn."
     )
@@ -579,10 +242,7 @@ PARTS = {
 
 
 def main() -> None:
-    """Measure a part, and write its table."""
-    if sys.argv[1:2] == ["one"]:
-        fit_one(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
-        return
+    """Measure a part, and write its CSV file and page."""
     if sys.argv[1:2] == ["complete"]:
         complete_one(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
         return
@@ -605,10 +265,15 @@ def main() -> None:
         parser.error(f"{options.part} is measured on the CPU only.")
     if options.part == "tables":
         arguments |= {"only_shapes": options.shapes, "only_methods": options.methods}
-    text = f"{PARTS[options.part](options.quick, **arguments)} {versions()}"
+    path = output_path(options.part, options.quick, options.device).with_suffix(".csv")
+    if options.part == "tables":
+        arguments["path"] = path
+    frame, text = PARTS[options.part](quick=options.quick, **arguments)
+    frame.to_csv(path, index=False, float_format="%.5g")
+    text = f"{text} {versions()}"
     if options.device != "cpu":
         text += f" Device: {torch.cuda.get_device_name(options.device)}."
-    write_page(output_path(options.part, options.quick, options.device), text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":
