@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo gallery coverage test-distributed test-oldest peers clean
+.PHONY: test demo gallery coverage test-distributed test-oldest peers benchmarks-quick clean
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -53,6 +53,10 @@ peers: $(PEERS)
 	.venv-peers/$*/bin/python -m pip install -q --upgrade pip
 	.venv-peers/$*/bin/python -m pip install -q -r $<
 	touch $@
+
+# every benchmark in a small version, as a check that it runs
+benchmarks-quick: $(STAMP)
+	PYTHON=$(BIN)/python sh benchmarks/quick.sh
 
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-peers *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,88 +1,80 @@
-"""What adapted proposals do for rows whose importance weights are poor.
+"""Error, score and time with and without adapted proposals for rows with a low ESS.
 
-``python benchmarks/adapting.py`` fits imputers to half of the rows of tables of which half is
-hidden, and completes and scores the other half by draws of the encoder alone, and, as is the rule,
-by proposals that are adapted where weights are poor. Each run adds a line to ``adapting.csv``; runs
-that are there are not done again.
+``python benchmarks/adapting.py`` hides half of the cells of tables, fits imputers to half of the
+rows, and imputes and scores the other half: by draws from the encoder only, and, which is the
+default, with proposals that are adapted to rows with a low effective sample size (ESS). Each run
+appends a line to ``adapting.csv``; existing runs are not repeated.
 """
 
-import argparse
 import functools
+import math
 import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import tables
-from common import markdown, run_grid, versions
+from common import argument_parser, markdown, run_grid, versions, write_page
 from sklearn.datasets import load_digits
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer
-from skmissvae.inference import importance as importance
+from skmissvae.inference import weights
 
 TABLES = ("digits", "breast_cancer", "ionosphere", "wine_white", "concrete")
 IMPUTERS = {"MissSIWAE": MissSIWAEImputer, "DeMissVAE": DeMissVAEImputer}
-ENCODER, ADAPTED = "encoder alone", "adapted where poor"
+ENCODER, ADAPTED = "encoder", "adapted if ESS is low"
 MAX_ROWS = 800
 
 
 def load(table: str) -> np.ndarray:
-    """Return standardised numbers."""
+    """Return a standardized table."""
     if table != "digits":
         return tables.load(table).to_numpy()
     X = load_digits().data
-    X = X[:, X.std(0) > 0.5]  # pixels that are more than a border
+    X = X[:, X.std(0) > 0.5]  # pixels at the border hardly vary
     return (X - X.mean(0)) / X.std(0)
 
 
 def run(table: str, method: str, seed: int, epochs: int | None) -> dict[str, float]:
-    """Fit an imputer, complete and score new rows in both ways."""
+    """Fit an imputer, and impute and score new rows by both proposals."""
+    warnings.simplefilter("ignore")  # low effective sample sizes are measured
     rng = np.random.default_rng(seed)
     complete = load(table)
     complete = complete[rng.permutation(len(complete))[:MAX_ROWS]]
     hidden = rng.random(complete.shape) < 0.5
     incomplete, half = np.where(hidden, np.nan, complete), len(complete) // 2
     new, truth, hidden = incomplete[half:], complete[half:], hidden[half:]
-    # one start for all: what proposals do is asked, not which start is the better one
     imputer = IMPUTERS[method](max_iter=epochs, random_state=seed)
-    if method != "DeMissVAE":  # which has but one
-        imputer.set_params(init="factor_analysis")
+    if method != "DeMissVAE":  # its only initialization is random
+        imputer.set_params(init="factor_analysis")  # no choice, which takes time
     fitted = imputer.fit(incomplete[:half])
     fitted.set_params(sampler="importance")
-    limit, usual = (
-        importance.low_ess(fitted.n_importance_draws),
-        (importance._POOR, importance._FEW),
-    )
-    found: dict[str, float] = {}
-    for way, rule in ((ENCODER, (0.0, 0.0)), (ADAPTED, usual)):
-        importance._POOR, importance._FEW = rule
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                fitted.transform(new[:5])  # what the first call costs
-                start = time.perf_counter()
-                completed = fitted.transform(new)
-                seconds = time.perf_counter() - start
-                score, ess = fitted.score(new), fitted.effective_sample_size(new)
-        finally:
-            importance._POOR, importance._FEW = usual
-        found |= {
+    limit = weights.low_ess(fitted.n_importance_draws)
+    outcome: dict[str, float] = {}
+    # with fewer draws than this constant proposals are never adapted
+    min_draws = {ENCODER: math.inf, ADAPTED: weights._LEAST_ADAPTED}
+    for way in (ENCODER, ADAPTED):
+        with mock.patch.object(weights, "_LEAST_ADAPTED", min_draws[way]):
+            fitted.transform(new[:5])  # the first call is slower
+            start = time.perf_counter()
+            completed = fitted.transform(new)
+            seconds = time.perf_counter() - start
+            score, ess = fitted.score(new), fitted.effective_sample_size(new)
+        outcome |= {
             f"{way}: error": float(np.mean((completed - truth)[hidden] ** 2)),
             f"{way}: score": score,
-            f"{way}: effective draws, median": float(np.median(ess)),
-            f"{way}: poor rows": float((ess < limit).mean()),
-            f"{way}: ms a row": 1000 * seconds / len(new),
+            f"{way}: ESS, median": float(np.median(ess)),
+            f"{way}: rows with low ESS": float((ess < limit).mean()),
+            f"{way}: ms per row": 1000 * seconds / len(new),
         }
-    return found
+    return outcome
 
 
 def main() -> None:
-    """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one table, one seed, short fits")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    """Run what is not in the CSV file yet, and write the table."""
+    parser = argument_parser(__doc__, quick="one table, one seed, 10 epochs")
     options = parser.parse_args()
     quick = options.quick
     path = Path(__file__).with_name("adapting_quick.csv" if quick else "adapting.csv")
@@ -99,30 +91,30 @@ def main() -> None:
     lines = {}
     for (table, method), values in means.iterrows():
         for way in (ENCODER, ADAPTED):
-            told = values.filter(like=f"{way}: ").rename(lambda name: name.split(": ")[1])
+            part = values.filter(like=f"{way}: ").rename(lambda name: name.split(": ")[1])
             lines[f"{table}, {method}, {way}"] = {
-                "error": f"{told['error']:.3f}",
-                "score": f"{told['score']:.2f}",
-                "effective draws, median": f"{told['effective draws, median']:.0f}",
-                "poor rows": f"{told['poor rows']:.0%}",
-                "ms a row": f"{told['ms a row']:.1f}",
+                "MSE": f"{part['error']:.3f}",
+                "log-density": f"{part['score']:.2f}",
+                "ESS, median": f"{part['ESS, median']:.0f}",
+                "rows with low ESS": f"{part['rows with low ESS']:.0%}",
             }
-    gain = results[f"{ADAPTED}: error"] / results[f"{ENCODER}: error"]
-    spread = gain.groupby([results["table"], results["method"]], sort=False).agg(["mean", "std"])
-    told = "; ".join(
-        f"{table}, {method} {one['mean']:.3f}"
-        + ("" if np.isnan(one["std"]) else f" ({one['std']:.3f})")
-        for (table, method), one in spread.iterrows()
+            if "ms per row" in part and np.isfinite(part["ms per row"]):
+                lines[f"{table}, {method}, {way}"]["ms per row"] = f"{part['ms per row']:.1f}"
+    ratio = results[f"{ADAPTED}: error"] / results[f"{ENCODER}: error"]
+    spread = ratio.groupby([results["table"], results["method"]], sort=False).agg(["mean", "std"])
+    ratios = "; ".join(
+        f"{table}, {method} {line['mean']:.3f}"
+        + ("" if np.isnan(line["std"]) else f" ({line['std']:.3f})")
+        for (table, method), line in spread.iterrows()
     )
-    text = markdown(pd.DataFrame(lines).T, "table, method, proposal") + (
-        "\nNew rows, half of the cells missing completely at random: half of at most "
-        f"{MAX_ROWS} rows, 1,000 draws. Mean squared error on hidden standardised cells, "
-        "log-density of observed ones in nats, rows with fewer than 10 effective draws; means over "
-        f"{results['seed'].nunique()} seeds. Error relative to that by the encoder alone, mean "
-        f"(standard deviation): {told}. {versions()}"
+    text = markdown(pd.DataFrame(lines).T.fillna(""), "table, method, proposal") + (
+        f"\nHalf of at most {MAX_ROWS} rows are imputed, with half of the cells missing completely "
+        "at random, by 1,000 draws. Mean squared error of hidden cells of standardized columns, "
+        "log-density of the observed cells of a row in nats, share of rows with an ESS below 10; "
+        f"means over {results['seed'].nunique()} seeds. MSE with adapted proposals relative to the "
+        f"encoder, mean (standard deviation): {ratios}. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,25 @@
-"""Mean squared error on hidden cells: the first table of the benchmarks' README.
+"""Mean squared errors of all imputers of this package and of scikit-learn on three tables.
 
-``python benchmarks/imputation.py`` hides half of the cells of three complete, standardised tables
-completely at random, five times, and completes them with all imputers at their defaults beside
-scikit-learn's. Each run adds a line to ``imputation.csv``; runs that are there are not done again.
+``python benchmarks/imputation.py`` hides half of the cells of three complete, standardized tables
+completely at random, for five seeds, and imputes them by all imputers with their defaults. Each run
+appends a line to ``imputation.csv``; existing runs are not repeated.
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from common import impute_hidden, markdown, mean_and_spread, run_grid, versions
+from common import (
+    argument_parser,
+    impute_hidden,
+    markdown,
+    mean_and_spread,
+    median_seconds,
+    run_grid,
+    versions,
+    write_page,
+)
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
@@ -23,10 +31,10 @@ OURS = ["MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE", "DeMiss
 METHODS: dict[str, Callable[[int], Any]] = {
     "mean": lambda seed: SimpleImputer(),
     "KNNImputer(10)": lambda seed: KNNImputer(n_neighbors=10),
-    "IterativeImputer, BayesianRidge, 20 rounds": lambda seed: IterativeImputer(
+    "IterativeImputer, BayesianRidge, 20 iterations": lambda seed: IterativeImputer(
         max_iter=20, random_state=seed
     ),
-    "IterativeImputer, 50-tree forest, 5 rounds": lambda seed: IterativeImputer(
+    "IterativeImputer, 50-tree forest, 5 iterations": lambda seed: IterativeImputer(
         RandomForestRegressor(50, random_state=seed), max_iter=5, random_state=seed
     ),
     **{
@@ -43,25 +51,20 @@ def report(results: pd.DataFrame) -> str:
     order = pd.Categorical(results["method"], list(METHODS))
     results = results.assign(order=order).sort_values(["order", "seed"], kind="stable")
     frame = mean_and_spread(results, "method", "table", "mse")
-    seconds = results.groupby(["method", "table"])["fit_seconds"].median().unstack()
-    frame["fit, seconds"] = [
-        f"{seconds.loc[method].min():.1f} to {seconds.loc[method].max():.1f}"
-        for method in frame.index
-    ]
+    if len(seconds := median_seconds(results, "method")):
+        frame["fit, seconds"] = seconds.reindex(frame.index).fillna("")
     return (
         markdown(frame, "method")
-        + "\nMean squared error on hidden standardised cells, half of the cells missing completely "
-        f"at random: mean (standard deviation) over {results['seed'].nunique()} seeds of mask and "
-        f"model. Seconds: median over seeds, range over tables. {versions()}"
+        + "\nMean squared error of hidden cells of standardized columns, half of the cells missing "
+        "completely at random: mean (standard deviation) over "
+        f"{results['seed'].nunique()} seeds of mask and model. {versions()}"
     )
 
 
 def main() -> None:
-    """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two seeds, one table, no forest")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="which of them")
+    """Run what is not in the CSV file yet, and write the table."""
+    parser = argument_parser(__doc__, quick="two seeds, one table, no forest")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="methods to run")
     options = parser.parse_args()
     quick = options.quick
     path = Path(__file__).with_name("imputation_quick.csv" if quick else "imputation.csv")
@@ -75,13 +78,12 @@ def main() -> None:
     results = run_grid(
         path,
         ["table", "method", "seed"],
-        cells,
+        [] if options.report else cells,
         lambda table, method, seed: impute_hidden(METHODS[method](seed), table, seed),
         options.jobs,
     )
     text = report(results)
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":

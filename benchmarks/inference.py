@@ -1,15 +1,14 @@
-"""Inference from imputed tables, with known truth.
+"""Bias and coverage of regressions of imputed tables, pooled by Rubin's rules.
 
-``python benchmarks/inference.py`` repeats what imputation statisticians ask of a method (van
-Buuren, Flexible Imputation of Missing Data, section 2.5): tables are drawn from a known model, 30%
-of the cells of two covariates are hidden depending on the outcome and on a third covariate, the
-table is imputed several times with the outcome in it, and regressions of the imputed tables are
-pooled by Rubin's rules. Estimates should be unbiased, and 95% intervals should cover the true
-coefficient in 95% of the repetitions. Each repetition adds a line to ``inference.csv``; those that
-are there are not done again. statsmodels' MICE takes part where it is installed.
+``python benchmarks/inference.py`` is the simulation study of van Buuren, Flexible Imputation of
+Missing Data, section 2.5: tables are drawn from a known model, 30% of the cells of two covariates
+are hidden at random given the outcome and a third covariate, the table with the outcome is imputed
+several times, and regressions of the imputed tables are pooled. Estimates should be unbiased, and
+95% intervals should cover the true coefficient in 95% of the repetitions. Each repetition appends a
+line to ``inference.csv``; existing ones are not repeated. MICE of statsmodels is included if it is
+installed.
 """
 
-import argparse
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common import markdown, run_grid, versions
+from common import argument_parser, markdown, run_grid, versions, write_page
 from scipy import special
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 
 from skmissvae import MissSIWAEImputer, make_missing, pool
 
-M = 20  # imputations, but for refitted models, of each of which there is one
+M = 20  # imputations; with bootstrap models one of each
 SLOPES = {"linear": [1.0, 0.5, -0.5], "logistic": [1.0, 0.5, -0.5]}
 CORRELATION = 0.5  # of the covariates
 HIDDEN = 0.3  # share of the cells of x1 and x2
@@ -32,7 +31,7 @@ COLUMNS = ["x1", "x2", "x3", "y"]
 
 
 def draw(model: str, n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a complete table and the same with holes that depend on x3 and y."""
+    """Return a complete table, and the same with cells hidden depending on x3 and y."""
     rng = np.random.default_rng(seed)
     covariance = np.full((3, 3), CORRELATION) + (1 - CORRELATION) * np.eye(3)
     x = rng.multivariate_normal(np.zeros(3), covariance, n)
@@ -43,9 +42,9 @@ def draw(model: str, n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         y = (rng.random(n) < special.expit(signal)).astype(float)
     complete = pd.DataFrame(np.column_stack([x, y]), columns=COLUMNS)
     patterns = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], dtype=bool)
-    # a row loses 4/3 cells of x1 and x2 on average
+    # the three patterns hide 4/3 cells on average
     share = HIDDEN * 2 / (4 / 3)
-    holes = make_missing(
+    incomplete = make_missing(
         complete,
         "mar",
         share,
@@ -54,7 +53,7 @@ def draw(model: str, n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         weights=np.tile([0.0, 0.0, 1.0, 1.0], (3, 1)),
         random_state=seed,
     )
-    return complete, holes
+    return complete, incomplete
 
 
 def regress(model: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -77,32 +76,32 @@ def regress(model: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return beta, inverse
 
 
-def iterative(holes: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
-    """Yield imputations of scikit-learn's chained Bayesian ridge regressions."""
+def iterative(incomplete: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
+    """Yield imputations by IterativeImputer with BayesianRidge."""
     for i in range(M):
         imputer = IterativeImputer(sample_posterior=True, max_iter=10, random_state=1000 * seed + i)
-        yield pd.DataFrame(imputer.fit_transform(holes), columns=COLUMNS)
+        yield pd.DataFrame(imputer.fit_transform(incomplete), columns=COLUMNS)
 
 
-def chained(holes: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
-    """Yield imputations of statsmodels' MICE, predictive mean matching."""
+def chained(incomplete: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
+    """Yield imputations by MICE of statsmodels with predictive mean matching."""
     from statsmodels.imputation.mice import MICEData
 
-    np.random.seed(seed)  # noqa: NPY002   it has no other source
-    data = MICEData(holes)
+    np.random.seed(seed)  # noqa: NPY002   it has no parameter for the seed
+    data = MICEData(incomplete)
     for _ in range(M):
         data.update_all(10)
         yield data.data[COLUMNS].copy()
 
 
-def ours(n_models: int) -> Callable[[pd.DataFrame, int], Iterator[pd.DataFrame]]:
-    """Return imputations of MissSIWAEImputer by its defaults."""
+def ours(n_bootstrap: int) -> Callable[[pd.DataFrame, int], Iterator[pd.DataFrame]]:
+    """Return a function that yields imputations by MissSIWAEImputer."""
 
-    def impute(holes: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
-        if set(holes["y"]) == {0.0, 1.0}:
-            holes = holes.assign(y=holes["y"].astype(bool))
-        imputer = MissSIWAEImputer(n_models=n_models, random_state=seed).fit(holes)
-        for table in imputer.impute(holes, M if n_models == 1 else n_models):
+    def impute(incomplete: pd.DataFrame, seed: int) -> Iterator[pd.DataFrame]:
+        if set(incomplete["y"]) == {0.0, 1.0}:
+            incomplete = incomplete.assign(y=incomplete["y"].astype(bool))
+        imputer = MissSIWAEImputer(n_bootstrap=n_bootstrap, random_state=seed).fit(incomplete)
+        for table in imputer.impute(incomplete, n_bootstrap or M):
             yield table.astype(float)
 
     return impute
@@ -111,36 +110,36 @@ def ours(n_models: int) -> Callable[[pd.DataFrame, int], Iterator[pd.DataFrame]]
 IMPUTERS: dict[str, Callable[[pd.DataFrame, int], Iterator[pd.DataFrame]]] = {
     "IterativeImputer": iterative,
     "statsmodels MICE": chained,
-    "MissSIWAEImputer": ours(1),
-    "MissSIWAEImputer(n_models=10)": ours(10),
+    "MissSIWAEImputer": ours(0),
+    "MissSIWAEImputer(n_bootstrap=10)": ours(10),
 }
 METHODS = ["complete data", "complete rows", *IMPUTERS]
 
 
 def run(model: str, n: int, method: str, seed: int) -> dict[str, float]:
-    """Return the estimates of a repetition: coefficient by coefficient."""
-    complete, holes = draw(model, n, seed)
+    """Return estimates and intervals of the coefficients in one repetition."""
+    complete, incomplete = draw(model, n, seed)
     warnings.simplefilter("ignore")
     if method in IMPUTERS:
-        fits = [regress(model, table) for table in IMPUTERS[method](holes, seed)]
+        fits = [regress(model, table) for table in IMPUTERS[method](incomplete, seed)]
     else:
-        fits = [regress(model, complete if method == "complete data" else holes.dropna())]
-    dfcom = len(complete) - 4 if method != "complete rows" else len(holes.dropna()) - 4
-    found = {}
+        fits = [regress(model, complete if method == "complete data" else incomplete.dropna())]
+    dfcom = len(complete) - 4 if method != "complete rows" else len(incomplete.dropna()) - 4
+    estimates = {}
     for j in (1, 2, 3):
         beta, variance = zip(*[(b[j], v[j, j]) for b, v in fits], strict=True)
         if len(fits) > 1:
             pooled = pool(beta, variance, dfcom=dfcom)
             estimate, (low, high), fmi = pooled.qbar, pooled.interval(0.95), pooled.fmi
         else:
-            reach = special.stdtrit(dfcom, 0.975) * np.sqrt(variance[0])
-            estimate, low, high, fmi = beta[0], beta[0] - reach, beta[0] + reach, 0.0
-        found |= {f"b{j}": estimate, f"low{j}": low, f"high{j}": high, f"fmi{j}": fmi}
-    return found
+            half = special.stdtrit(dfcom, 0.975) * np.sqrt(variance[0])
+            estimate, low, high, fmi = beta[0], beta[0] - half, beta[0] + half, 0.0
+        estimates |= {f"b{j}": estimate, f"low{j}": low, f"high{j}": high, f"fmi{j}": fmi}
+    return estimates
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
-    """Return bias, coverage and width by model, rows and method."""
+    """Return bias, coverage and width by model, number of rows and method."""
     lines = []
     for (model, n, method), part in results.groupby(["model", "n", "method"], sort=False):
         bias, covered, width, fmi = [], [], [], []
@@ -158,50 +157,46 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
                 "bias, % (x1, x2, x3)": ", ".join(f"{b:.1f}" for b in bias),
                 "coverage (x1, x2, x3)": ", ".join(f"{c:.3f}" for c in covered),
                 "width (x1, x2, x3)": ", ".join(f"{w:.3f}" for w in width),
-                "missing information": ", ".join(f"{f:.2f}" for f in fmi),
+                "fraction of missing information": ", ".join(f"{f:.2f}" for f in fmi),
             }
         )
     return pd.DataFrame(lines)
 
 
 def main() -> None:
-    """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="linear, 200 rows, 10 repetitions")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    """Run what is not in the CSV file yet, and write the table."""
+    parser = argument_parser(__doc__, quick="linear, 200 rows, 10 repetitions")
     options = parser.parse_args()
     path = Path(__file__).with_name("inference_quick.csv" if options.quick else "inference.csv")
     has_statsmodels = importlib.util.find_spec("statsmodels") is not None
-    once = [m for m in METHODS[:-1] if m != "statsmodels MICE" or has_statsmodels]
+    if not has_statsmodels:
+        print("Skipped MICE of statsmodels, which is not installed.")
+    one_model = [m for m in METHODS[:-1] if m != "statsmodels MICE" or has_statsmodels]
     settings = [("linear", 200), ("logistic", 200), ("linear", 1000), ("logistic", 1000)]
     n_times = 10 if options.quick else 200
     cells = [
         (model, n, method, seed)
         for model, n in (settings[:1] if options.quick else settings)
-        for method in once
+        for method in one_model
         for seed in range(n_times)
     ]
-    refitted = [("linear", 200, METHODS[-1], seed) for seed in range(n_times // 2)]
-    # refits are the slow ones: before the larger tables
-    cells = sorted([*cells, *refitted], key=lambda cell: cell[1])
+    bootstrap = [("linear", 200, METHODS[-1], seed) for seed in range(n_times // 2)]
+    cells = sorted([*cells, *bootstrap], key=lambda cell: cell[1])
     if options.report:
         cells = []
     keys = ["model", "n", "method", "seed"]
     results = run_grid(path, keys, cells, run, options.jobs)
-    results["place"] = results["method"].map(METHODS.index)
-    results = results.sort_values(["model", "n", "place"])
+    results["order"] = results["method"].map(METHODS.index)
+    results = results.sort_values(["model", "n", "order"])
     frame = table(results).astype(str).set_index("model")
     text = (
         markdown(frame, "model")
         + "\nSlopes of regressions of y on x1, x2 and x3 (true: 1, 0.5, -0.5), 30% of the cells of "
-        "x1 and x2 missing at random, depending on x3 and y; 20 imputations (by 10 refitted models "
-        "10), pooled. Coverage of "
-        "95% intervals: 200 repetitions have a Monte-Carlo standard error of 0.015, 100 of 0.022. "
-        + versions()
+        "x1 and x2 missing at random given x3 and y; 20 imputations (10 with bootstrap models), "
+        "pooled. Coverage is that of 95% intervals; its Monte Carlo standard error is 0.015 with "
+        "200 repetitions and 0.022 with 100. " + versions()
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":

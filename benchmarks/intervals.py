@@ -1,19 +1,18 @@
-"""Coverage of the intervals of ``cell_distribution``, before and after calibration.
+"""Coverage of the intervals of ``cell_distribution``, with and without calibration.
 
-``python benchmarks/intervals.py`` hides three tenths of the cells of tables, completely at random
-or by other columns' values, fits with ``calibrate=False`` and ``True``, and counts how many hidden
-cells the central 50%, 80%, 90% and 95% intervals hold. Each run adds a line to ``intervals.csv``;
-runs that are there are not done again.
+``python benchmarks/intervals.py`` hides 30% of the cells of tables, completely at random or at
+random given other columns, fits with ``calibrate=False`` and ``True``, and measures the share of
+hidden cells within the central 50%, 80%, 90% and 95% intervals. Each run appends a line to
+``intervals.csv``; existing runs are not repeated.
 """
 
-import argparse
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tables
-from common import markdown, run_grid, versions
+from common import argument_parser, markdown, run_grid, versions, write_page
 
 from skmissvae import MissSIWAEImputer, make_missing
 
@@ -22,33 +21,32 @@ LEVELS = [0.5, 0.8, 0.9, 0.95]
 
 
 def run(table: str, mechanism: str, calibrate: bool, seed: int) -> dict[str, float]:
-    """Return coverage and width of intervals on hidden cells."""
+    """Return coverage and width of the intervals of hidden cells."""
     complete = tables.load(table)
     complete = complete.sample(min(len(complete), 1000), random_state=seed).reset_index(drop=True)
-    holes, hidden = make_missing(complete, mechanism, 0.3, random_state=seed, return_mask=True)
+    incomplete, hidden = make_missing(complete, mechanism, 0.3, random_state=seed, return_mask=True)
     q = sorted([0.5 - 0.5 * p for p in LEVELS] + [0.5 + 0.5 * p for p in LEVELS])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        imputer = MissSIWAEImputer(calibrate=calibrate, random_state=seed).fit(holes)
-        told = imputer.cell_distribution(holes, q)
-    told = told[told["mean"].notna()]
-    place = told["row"].to_numpy(int), told["column"].map(complete.columns.get_loc).to_numpy(int)
-    assert hidden[place].all(), "complete tables"
-    truth, scale = complete.to_numpy()[place], complete.std().to_numpy()[place[1]]
-    found = {}
+        imputer = MissSIWAEImputer(calibrate=calibrate, random_state=seed).fit(incomplete)
+        cells = imputer.cell_distribution(incomplete, q)
+    cells = cells[cells["mean"].notna()]
+    columns = cells["column"].map(complete.columns.get_loc).to_numpy(int)
+    index = cells["row"].to_numpy(int), columns
+    assert hidden[index].all(), "complete tables"
+    truth, scale = complete.to_numpy()[index], complete.std().to_numpy()[columns]
+    outcome = {}
     for p in LEVELS:
-        ends = told[[f"{100 * (0.5 + s * 0.5 * p):g}%" for s in (-1, 1)]].to_numpy()
-        found[f"coverage {p:.0%}"] = float(((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean())
+        ends = cells[[f"{100 * (0.5 + s * 0.5 * p):g}%" for s in (-1, 1)]].to_numpy()
+        outcome[f"coverage {p:.0%}"] = float(((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean())
         if p == 0.9:
-            found["width 90%"] = float(((ends[:, 1] - ends[:, 0]) / scale).mean())
-    return found
+            outcome["width 90%"] = float(((ends[:, 1] - ends[:, 0]) / scale).mean())
+    return outcome
 
 
 def main() -> None:
-    """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two tables, one seed")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    """Run what is not in the CSV file yet, and write the table."""
+    parser = argument_parser(__doc__, quick="two tables, one seed")
     options = parser.parse_args()
     path = Path(__file__).with_name("intervals_quick.csv" if options.quick else "intervals.csv")
     cells = [
@@ -58,7 +56,8 @@ def main() -> None:
         for calibrate in (False, True)
         for seed in range(1 if options.quick else 3)
     ]
-    results = run_grid(path, ["table", "mechanism", "calibrate", "seed"], cells, run, options.jobs)
+    keys = ["table", "mechanism", "calibrate", "seed"]
+    results = run_grid(path, keys, [] if options.report else cells, run, options.jobs)
     groups = results.groupby(["table", "mechanism", "calibrate"], sort=False)
     mean, spread = groups.mean(), groups.std()
     frame = pd.DataFrame(
@@ -76,12 +75,11 @@ def main() -> None:
     frame.index = pd.Index([table for table, *_ in mean.index])
     text = (
         markdown(frame, "table")
-        + "\nShare of hidden cells that central intervals hold, and width of 90% intervals in "
-        "standard deviations: mean (standard deviation) over three seeds of rows, mask and model. "
-        "1,000 rows at most, 30% of the cells missing. " + versions()
+        + "\nShare of hidden cells within central intervals, and width of 90% intervals in "
+        "standard deviations of the columns: mean (standard deviation) over three seeds of rows, "
+        "mask and model. At most 1,000 rows, 30% of the cells missing. " + versions()
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":

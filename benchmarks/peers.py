@@ -1,10 +1,9 @@
-"""One imputer, one table, in a process of its own: what ``accuracy.py`` calls.
+"""Imputers that ``accuracy.py`` compares; a process imputes one table by one of them.
 
-``python peers.py METHOD incomplete.npz seed outcome.npz`` reads a table in numbers, with the codes
-of levels for columns of words, and writes it completed, with draws of the hidden cells where the
-method has them, and the seconds of fit and transform. The module runs in the
-environment of a peer, which may have little more than numpy: everything else is imported where it
-is used.
+``python benchmarks/peers.py METHOD source.npz SEED output.npz`` reads a table of numbers and codes
+of categories, and writes the imputed table, draws of the hidden cells if the method has them, and
+the times of fit and transform. The module also runs in environments that have few packages:
+packages other than numpy are imported where they are used.
 """
 
 import math
@@ -16,74 +15,76 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-N_DRAWS = 19  # the range of 19 draws holds a 20th one with probability 18/20
+N_DRAWS = 19  # the range of 19 draws contains a 20th draw with probability 18/20
 
 
-class TableSchema(NamedTuple):
-    """A table in numbers."""
+class IncompleteTable(NamedTuple):
+    """An incomplete table of numbers and codes of categories."""
 
     x: np.ndarray  # (N, D)   NaN where missing
-    n_levels: np.ndarray  # (D,)   0 for columns of numbers
-    truth: np.ndarray  # (N, D)   the same without the hidden cells missing
+    n_categories: np.ndarray  # (D,)   0 for numeric columns
+    truth: np.ndarray  # (N, D)   with the values of the hidden cells
     seed: int
 
-    def expanded(self) -> np.ndarray:
-        """Return the table with numbers standardised and an indicator per level."""
-        pieces = []
-        for column, n in zip(self.x.T, self.n_levels, strict=True):
+    def with_indicators(self) -> np.ndarray:
+        """Return the table with standardized numbers and indicators of categories."""
+        columns = []
+        for column, n in zip(self.x.T, self.n_categories, strict=True):
             if not n:
-                pieces.append((column[:, None] - np.nanmean(column)) / np.nanstd(column))
+                columns.append((column[:, None] - np.nanmean(column)) / np.nanstd(column))
                 continue
             indicators = (column[:, None] == np.arange(n)).astype(float)
-            pieces.append(np.where(np.isnan(column)[:, None], np.nan, indicators))
-        return np.hstack(pieces)
+            columns.append(np.where(np.isnan(column)[:, None], np.nan, indicators))
+        return np.hstack(columns)
 
-    def collapsed(self, wide: np.ndarray) -> np.ndarray:
-        """Return a completed table in units and codes, of the levels with the greatest numbers."""
-        out, at = [], 0
-        for column, n in zip(self.x.T, self.n_levels, strict=True):
+    def from_indicators(self, wide: np.ndarray) -> np.ndarray:
+        """Return a table in the units of ``x``, with categories of the largest indicators."""
+        columns, first = [], 0
+        for column, n in zip(self.x.T, self.n_categories, strict=True):
             if n:
-                out.append(wide[:, at : at + n].argmax(1))
+                columns.append(wide[:, first : first + n].argmax(1))
             else:
-                out.append(wide[:, at] * np.nanstd(column) + np.nanmean(column))
-            at += max(n, 1)
-        return np.column_stack(out).astype(float)
+                columns.append(wide[:, first] * np.nanstd(column) + np.nanmean(column))
+            first += max(n, 1)
+        return np.column_stack(columns).astype(float)
 
     def frame(self) -> Any:
-        """Return a data frame whose columns of levels are categorical."""
+        """Return a data frame with columns of the categorical dtype."""
         import pandas as pd
 
         frame = pd.DataFrame(self.x, columns=[f"c{j}" for j in range(self.x.shape[1])])
-        for j in np.flatnonzero(self.n_levels):
+        for j in np.flatnonzero(self.n_categories):
             codes = frame[f"c{j}"].fillna(-1).astype(int)
-            frame[f"c{j}"] = pd.Categorical.from_codes(codes, [*map(str, range(self.n_levels[j]))])
+            frame[f"c{j}"] = pd.Categorical.from_codes(
+                codes, [*map(str, range(self.n_categories[j]))]
+            )
         return frame
 
     def codes(self, frame: Any) -> np.ndarray:
-        """Return a data frame as ``x`` is."""
+        """Return a data frame as an array of numbers and codes, like ``x``."""
         return np.column_stack(
             [
                 frame.iloc[:, j].astype(str).astype(float) if n else frame.iloc[:, j].astype(float)
-                for j, n in enumerate(self.n_levels)
+                for j, n in enumerate(self.n_categories)
             ]
         )
 
 
-class Outcome(NamedTuple):
-    """What a method makes of a table."""
+class Imputation(NamedTuple):
+    """An imputed table."""
 
     completed: np.ndarray  # (N, D)
     fit_seconds: float
     transform_seconds: float
-    draws: Iterator[np.ndarray] | None = None  # each (N, D); made after the clock has stopped
-    log_density: Callable[[], float] | None = None  # sum over rows of log p(x_hidden | x_seen)
+    draws: Iterator[np.ndarray] | None = None  # each (N, D); drawn after times are measured
+    log_density: Callable[[], float] | None = None  # sum over rows of log p(x_hidden | x_obs)
 
 
 def sklearn_imputer(make: Callable[[int], Any], draw: Callable[[int], Any] | None = None) -> Any:
-    """Return a method that is an imputer of scikit-learn over indicators of levels."""
+    """Return a method that applies an imputer of scikit-learn to indicators of categories."""
 
-    def run(table: TableSchema) -> Outcome:
-        wide = table.expanded()
+    def run(table: IncompleteTable) -> Imputation:
+        wide = table.with_indicators()
         empty = np.isnan(wide).all(0)
         imputer = make(table.seed)
         if hasattr(imputer, "keep_empty_features"):
@@ -92,36 +93,36 @@ def sklearn_imputer(make: Callable[[int], Any], draw: Callable[[int], Any] | Non
         start = time.perf_counter()
         imputer.fit(wide)
         fitted = time.perf_counter()
-        completed = table.collapsed(imputer.transform(wide))
+        completed = table.from_indicators(imputer.transform(wide))
         done = time.perf_counter()
         draws = None
         if draw is not None:
             sampler = draw(table.seed).fit(wide)
-            draws = (table.collapsed(sampler.transform(wide)) for _ in range(N_DRAWS))
-        return Outcome(completed, fitted - start, done - fitted, draws)
+            draws = (table.from_indicators(sampler.transform(wide)) for _ in range(N_DRAWS))
+        return Imputation(completed, fitted - start, done - fitted, draws)
 
     return run
 
 
 def mean(seed: int) -> Any:
-    """Return an imputer by the mean or, of levels, the mode."""
+    """Return mean imputation, for categories imputation by the mode."""
     from sklearn.impute import SimpleImputer
 
-    return SimpleImputer()  # the greatest mean of indicators is the mode
+    return SimpleImputer()  # the largest mean of the indicators is the mode
 
 
 def knn(seed: int) -> Any:
-    """Return an imputer by ten neighbours."""
+    """Return imputation by ten nearest neighbors."""
     from sklearn.impute import KNNImputer
 
     return KNNImputer(n_neighbors=10, weights="distance")
 
 
 class PCAImputer:
-    """Iterated principal components with regularised singular values, as in missMDA's imputePCA.
+    """Iterated principal components with shrunken singular values, as imputePCA of missMDA.
 
-    The number of components, up to ten, is that with the least error on a tenth of the observed
-    cells, hidden.
+    The number of components, at most ten, minimizes the error of a hidden tenth of the observed
+    cells.
     """
 
     def __init__(self, seed: int) -> None:
@@ -132,16 +133,16 @@ class PCAImputer:
         rng = np.random.default_rng(self.seed)
         hidden = ~np.isnan(x) & (rng.random(x.shape) < 0.1)
         hidden &= np.isnan(np.where(hidden, np.nan, x)).mean(0) < 1
-        holed = np.where(hidden, np.nan, x)
+        incomplete = np.where(hidden, np.nan, x)
         errors = [
-            np.mean((self._complete(holed, k) - x)[hidden] ** 2)
+            np.mean((self._complete(incomplete, k) - x)[hidden] ** 2)
             for k in range(1, min(10, min(x.shape) - 1) + 1)
         ]
         self.n_components_ = 1 + int(np.argmin(errors))
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        """Complete a table by its own components."""
+        """Impute a table by the components of this table."""
         return self._complete(x, self.n_components_)
 
     @staticmethod
@@ -154,16 +155,16 @@ class PCAImputer:
             u, s, vt = np.linalg.svd(completed - mean, full_matrices=False)
             noise = np.mean(s[k:] ** 2)
             shrunk = np.maximum(s[:k] ** 2 - noise, 0) / np.maximum(s[:k], 1e-12)
-            made = mean + (u[:, :k] * shrunk) @ vt[:k]
-            change = np.sqrt(np.mean((made - completed)[missing] ** 2))
-            completed[missing] = made[missing]
+            fitted = mean + (u[:, :k] * shrunk) @ vt[:k]
+            change = np.sqrt(np.mean((fitted - completed)[missing] ** 2))
+            completed[missing] = fitted[missing]
             if change < tol:
                 break
         return completed
 
 
 def iterative(estimator: Callable[[int], Any] | None, n_iter: int, posterior: bool = False) -> Any:
-    """Return a maker of IterativeImputer, with an estimator of its own or BayesianRidge."""
+    """Return a function of the seed that makes an IterativeImputer; None is BayesianRidge."""
 
     def make(seed: int) -> Any:
         from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -180,7 +181,7 @@ def iterative(estimator: Callable[[int], Any] | None, n_iter: int, posterior: bo
 
 
 def forest(seed: int) -> Any:
-    """Return a random forest as missForest has it, of 50 trees."""
+    """Return a random forest of 50 trees, with the settings of missForest."""
     from sklearn.ensemble import RandomForestRegressor
 
     return RandomForestRegressor(50, max_features="sqrt", random_state=seed)
@@ -193,8 +194,8 @@ def boosting(seed: int) -> Any:
     return HistGradientBoostingRegressor(random_state=seed)
 
 
-def miceforest(table: TableSchema) -> Outcome:
-    """Five imputations by chained light gradient boosting, averaged."""
+def miceforest(table: IncompleteTable) -> Imputation:
+    """Return the mean of five imputations by chained equations with LightGBM."""
     import miceforest as mf
 
     frame = table.frame()
@@ -203,24 +204,25 @@ def miceforest(table: TableSchema) -> Outcome:
         kernel = mf.ImputationKernel(frame, num_datasets=5, random_state=table.seed)
         kernel.mice(5)
     except ValueError:
-        # its matching by log-odds takes no probability of 0 or 1; its time counts, as a user's does
+        # its default matching by log-odds fails for probabilities of 0 or 1; the failed attempt is
+        # part of the time
         kernel = mf.ImputationKernel(
             frame, num_datasets=5, random_state=table.seed, mean_match_strategy="fast"
         )
         kernel.mice(5)
-    made = [table.codes(kernel.complete_data(dataset=i)) for i in range(5)]
-    completed = np.mean(made, 0)
-    for j, n in enumerate(table.n_levels):
+    imputed = [table.codes(kernel.complete_data(dataset=i)) for i in range(5)]
+    completed = np.mean(imputed, 0)
+    for j, n in enumerate(table.n_categories):
         if n:
-            votes = [np.sum([one[:, j] == level for one in made], 0) for level in range(n)]
+            votes = [np.sum([x[:, j] == code for x in imputed], 0) for code in range(n)]
             completed[:, j] = np.argmax(votes, 0)
-    return Outcome(completed, time.perf_counter() - start, 0.0, iter(made))
+    return Imputation(completed, time.perf_counter() - start, 0.0, iter(imputed))
 
 
-def hyperimpute(plugin: str) -> Callable[[TableSchema], Outcome]:
-    """Return a plugin of hyperimpute."""
+def hyperimpute(plugin: str) -> Callable[[IncompleteTable], Imputation]:
+    """Return a method of hyperimpute."""
 
-    def run(table: TableSchema) -> Outcome:
+    def run(table: IncompleteTable) -> Imputation:
         import pandas as pd
         from hyperimpute.plugins.imputers import Imputers
         from hyperimpute.utils.distributions import enable_reproducible_results
@@ -231,69 +233,71 @@ def hyperimpute(plugin: str) -> Callable[[TableSchema], Outcome]:
         start = time.perf_counter()
         completed = np.asarray(imputer.fit_transform(frame.copy()), dtype=float)
         done = time.perf_counter()
-        for j in np.flatnonzero(table.n_levels):
-            completed[:, j] = completed[:, j].round().clip(0, table.n_levels[j] - 1)
-        return Outcome(completed, done - start, 0.0)
+        for j in np.flatnonzero(table.n_categories):
+            completed[:, j] = completed[:, j].round().clip(0, table.n_categories[j] - 1)
+        return Imputation(completed, done - start, 0.0)
 
     return run
 
 
-def gcimpute(table: TableSchema) -> Outcome:
-    """Gaussian copula, of numbers and codes: indicators would be collinear."""
+def gcimpute(table: IncompleteTable) -> Imputation:
+    """Impute by a Gaussian copula of numbers and codes, as indicators would be collinear."""
     from gcimpute.gaussian_copula import GaussianCopula
 
-    def coded(made: np.ndarray) -> np.ndarray:
-        return np.where(table.n_levels, np.clip(made.round(), 0, table.n_levels - 1), made)
+    def to_codes(x: np.ndarray) -> np.ndarray:
+        return np.where(table.n_categories, np.clip(x.round(), 0, table.n_categories - 1), x)
 
     model = GaussianCopula(random_state=table.seed, verbose=0)
     start = time.perf_counter()
     try:
-        completed = coded(np.asarray(model.fit_transform(X=table.x)))
+        completed = to_codes(np.asarray(model.fit_transform(X=table.x)))
     except ValueError:
-        # it takes columns of numbers that repeat for ranks, whose neighbours may be too close
+        # it treats numeric columns with repeated values as ordinal, and fails if they are too close
         model = GaussianCopula(random_state=table.seed, verbose=0)
-        numbers = np.flatnonzero(table.n_levels == 0).tolist()
-        completed = coded(np.asarray(model.fit_transform(X=table.x, continuous=numbers)))
+        numbers = np.flatnonzero(table.n_categories == 0).tolist()
+        completed = to_codes(np.asarray(model.fit_transform(X=table.x, continuous=numbers)))
     done = time.perf_counter()
 
     def draws() -> Iterator[np.ndarray]:
-        made = model.sample_imputation(X=table.x, num=N_DRAWS)  # (N, D, n)
-        yield from (coded(made[..., i]) for i in range(N_DRAWS))
+        imputed = model.sample_imputation(X=table.x, num=N_DRAWS)  # (N, D, n)
+        yield from (to_codes(imputed[..., i]) for i in range(N_DRAWS))
 
-    return Outcome(completed, done - start, 0.0, draws())
+    return Imputation(completed, done - start, 0.0, draws())
 
 
-def ours(make: Callable[[int], Any], coded: bool = False) -> Callable[[TableSchema], Outcome]:
-    """Return one of our imputers: on a data frame, or on indicators of levels."""
+def ours(
+    make: Callable[[int], Any], indicators: bool = False
+) -> Callable[[IncompleteTable], Imputation]:
+    """Return an imputer of this package, for a data frame or for indicators of categories."""
 
-    def run(table: TableSchema) -> Outcome:
-        def read(made: Any) -> np.ndarray:
-            return table.collapsed(made) if coded else table.codes(made)
+    def run(table: IncompleteTable) -> Imputation:
+        def read(x: Any) -> np.ndarray:
+            return table.from_indicators(x) if indicators else table.codes(x)
 
-        holed = table.expanded() if coded else table.frame()
+        incomplete = table.with_indicators() if indicators else table.frame()
         imputer = make(table.seed)
         start = time.perf_counter()
-        imputer.fit(holed)
+        imputer.fit(incomplete)
         fitted = time.perf_counter()
-        completed = imputer.transform(holed)
+        completed = imputer.transform(incomplete)
         done = time.perf_counter()
-        draws = (read(one) for one in imputer.impute(holed, N_DRAWS))
+        draws = (read(x) for x in imputer.impute(incomplete, N_DRAWS))
 
         def log_density() -> float:
-            if coded or set(imputer.feature_kinds_.values()) != {"continuous"}:
-                return math.nan  # no density, or one of other units
+            if indicators or set(imputer.feature_kinds_.values()) != {"continuous"}:
+                return math.nan  # not a density of all columns in their units
             rows = np.flatnonzero((np.isnan(table.x) & ~np.isnan(table.truth)).any(1))
             complete = table._replace(x=table.truth).frame()
-            full, part = (imputer.score_samples(t.iloc[rows]) for t in (complete, holed))
-            return float((full - part).sum())
+            scores = [imputer.score_samples(t.iloc[rows]) for t in (complete, incomplete)]
+            return float((scores[0] - scores[1]).sum())
 
-        return Outcome(read(completed), fitted - start, done - fitted, draws, log_density)
+        return Imputation(read(completed), fitted - start, done - fitted, draws, log_density)
 
     return run
 
 
 def default(name: str, **options: Any) -> Callable[[int], Any]:
-    """Return a maker of one of our imputers."""
+    """Return a function of the seed that makes an imputer of this package."""
 
     def make(seed: int) -> Any:
         import skmissvae
@@ -304,11 +308,11 @@ def default(name: str, **options: Any) -> Callable[[int], Any]:
 
 
 def published(name: str, n_draws: int) -> Callable[[int], Any]:
-    """Return a maker of MVAE or MIWAE after Mattei and Frellsen.
+    """Return a function of the seed that makes MVAE or MIWAE with the settings of the MIWAE paper.
 
-    Theirs are three tanh layers of 128 units, Student-t prior, posterior and observation model, and
-    10,000 importance draws. Ten latents, Adam at 1e-3 in batches of 64 and 2,000 epochs, far fewer
-    steps than theirs, are our choice.
+    Of Mattei and Frellsen (2019) are three tanh layers of 128 units, Student-t prior, posterior and
+    observation model, and 10,000 importance draws. Not of the paper are ten latents, Adam with a
+    rate of 0.001, batches of 64 rows and 2,000 epochs, which are fewer steps than published.
     """
 
     def make(seed: int) -> Any:
@@ -319,14 +323,13 @@ def published(name: str, n_draws: int) -> Callable[[int], Any]:
         return getattr(skmissvae, name)(
             n_latents=10,
             n_draws=n_draws,
-            encoder=mlp,
-            decoder=mlp,
+            network=skmissvae.CustomNetwork(encoder=mlp, decoder=mlp),
             prior="student_t",
             likelihood="student_t",
             min_scale=0.001,
             max_iter=2000,
             learning_rate=1e-3,
-            schedule="constant",
+            optimizer=skmissvae.AdamW(schedule="constant"),
             early_stopping=False,
             gradient="plain",
             n_importance_draws=10_000,
@@ -337,9 +340,9 @@ def published(name: str, n_draws: int) -> Callable[[int], Any]:
 
 
 class Method(NamedTuple):
-    """How to run a method, and in which environment: that of the package, or one of its own."""
+    """A method and the environment it runs in; None is the environment of this package."""
 
-    run: Callable[[TableSchema], Outcome]
+    run: Callable[[IncompleteTable], Imputation]
     environment: str | None = None
 
 
@@ -359,32 +362,32 @@ METHODS = {
     "hyperimpute": Method(hyperimpute("hyperimpute"), "hyperimpute"),
     "GAIN": Method(hyperimpute("gain"), "hyperimpute"),
     "gcimpute": Method(gcimpute, "gcimpute"),
-    "MVAE, published": Method(ours(published("MVAEImputer", 20), coded=True)),
-    "MIWAE, published": Method(ours(published("MIWAEImputer", 20), coded=True)),
+    "MVAE, published": Method(ours(published("MVAEImputer", 20), indicators=True)),
+    "MIWAE, published": Method(ours(published("MIWAEImputer", 20), indicators=True)),
 }
 
 
 def main() -> None:
-    """Run one method on one table."""
+    """Impute one table by one method."""
     warnings.simplefilter("ignore")
     name, source, seed, target = sys.argv[1:]
     with np.load(source) as file:
-        table = TableSchema(file["x"], file["n_levels"], file["truth"], int(seed))
-    outcome = METHODS[name].run(table)
+        table = IncompleteTable(file["x"], file["n_categories"], file["truth"], int(seed))
+    imputation = METHODS[name].run(table)
     hidden = np.isnan(table.x) & ~np.isnan(table.truth)
-    told: dict[str, Any] = {
-        "completed": outcome.completed,
-        "fit_seconds": outcome.fit_seconds,
-        "transform_seconds": outcome.transform_seconds,
+    output: dict[str, Any] = {
+        "completed": imputation.completed,
+        "fit_seconds": imputation.fit_seconds,
+        "transform_seconds": imputation.transform_seconds,
     }
-    np.savez(target, **told)  # what follows may take longer than there is time
+    np.savez(target, **output)  # in case that the rest exceeds the time limit
     if table.seed:
-        return  # draws and densities take longer than all else: they are of the first mask alone
-    if outcome.draws is not None:
-        told["draws"] = np.array([draw[hidden] for draw in outcome.draws])
-    if outcome.log_density is not None:
-        told["log_density"] = outcome.log_density()
-    np.savez(target, **told)
+        return  # draws and densities take the most time: only for the first mask
+    if imputation.draws is not None:
+        output["draws"] = np.array([draw[hidden] for draw in imputation.draws])
+    if imputation.log_density is not None:
+        output["log_density"] = imputation.log_density()
+    np.savez(target, **output)
 
 
 if __name__ == "__main__":

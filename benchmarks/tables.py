@@ -1,4 +1,4 @@
-"""The benchmark's tables: from the folder $SKMISSVAE_DATA, else from a public source."""
+"""The tables of the benchmarks, from the folder $SKMISSVAE_DATA or from a public source."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -38,7 +38,8 @@ FILES = {
     "auto_mpg": "E_real_missing/auto_mpg.csv.gz",
     "credit_data": "E_real_missing/credit_data.csv.gz",
 }
-TARGETS = {"heart_disease": "num", "credit_data": "Status"}  # of others the last column
+#: Target columns; those of other tables are the last column.
+TARGETS = {"heart_disease": "num", "credit_data": "Status"}
 PUBLIC: dict[str, Callable[[], pd.DataFrame]] = {
     "wine_red": lambda: fetch_openml("wine-quality-red", version=1, as_frame=True).data,
     "concrete": lambda: fetch_openml("concrete_compressive_strength", as_frame=True).data,
@@ -66,31 +67,31 @@ PUBLIC_WITH_TARGET: dict[str, Callable[[], pd.DataFrame]] = {
 
 
 def _openml(name: str) -> pd.DataFrame:
-    found = fetch_openml(name, version=1, as_frame=True)
-    return found.data.assign(target=found.target)
+    data = fetch_openml(name, version=1, as_frame=True)
+    return data.data.assign(target=data.target)
 
 
-def is_at_hand(name: str) -> bool:
-    """Tell whether a table with its target is in the folder, or has a public source."""
+def is_available(name: str) -> bool:
+    """Return whether a table with its target is in the folder or has a public source."""
     return bool(os.environ.get(FOLDER)) or name in PUBLIC_WITH_TARGET
 
 
 def load_whole(name: str, max_rows: int) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the features and the target of a table as they are; of long tables a part.
+    """Return the features and the target of a table, in their own units.
 
     Parameters
     ----------
     name : str
         A key of FILES.
     max_rows : int
-        Rows at most, drawn at random.
+        Maximum number of rows; a larger table is subsampled at random.
 
     Returns
     -------
     features : DataFrame
-        Columns that vary.
+        The columns that vary.
     target : Series
-        What the table is for.
+        The target.
     """
     folder = os.environ.get(FOLDER)
     if folder:
@@ -108,20 +109,20 @@ def load_whole(name: str, max_rows: int) -> tuple[pd.DataFrame, pd.Series]:
 def _fetched(name: str, public: Mapping[str, Callable[[], pd.DataFrame]]) -> pd.DataFrame:
     if name not in public:
         raise SystemExit(
-            f"Table {name!r} has no public source that scikit-learn fetches; set ${FOLDER} to a "
-            f"folder that holds {FILES[name]}."
+            f"Table {name!r} has no public source that scikit-learn can fetch. Set ${FOLDER} to a "
+            f"folder that contains {FILES[name]}."
         )
     try:
         return public[name]()
     except Exception as error:
         raise SystemExit(
-            f"Table {name!r} is neither in the folder ${FOLDER} (which is not set) nor to be had "
-            f"from its public source: {error}"
+            f"Table {name!r} could not be fetched from its public source: {error}. Set ${FOLDER} "
+            f"to a folder that contains {FILES[name]}."
         ) from error
 
 
 def load(name: str) -> pd.DataFrame:
-    """Return the features of a complete table, standardised; of long tables a part.
+    """Return the standardized features of a complete table, subsampled to MAX_ROWS rows.
 
     Parameters
     ----------

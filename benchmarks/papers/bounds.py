@@ -1,4 +1,4 @@
-"""A bound of the papers that no estimator offers."""
+"""A lower bound of Simkus and Gutmann (2024) that the estimators do not use."""
 
 import math
 

@@ -1,17 +1,16 @@
-"""MIWAE on MNIST with half of the pixels missing: density by epoch, and classification.
+"""MVAE and MIWAE on MNIST with missing pixels: log-likelihood by epoch, and classification.
 
-``python benchmarks/papers/classification.py`` fits MVAE and MIWAE to binarised digits with pixels
-missing completely at random, or halves of digits missing at random, given the other half, and
+``python benchmarks/papers/classification.py`` fits MVAE and MIWAE to binarized digits with pixels
+missing completely at random, or with halves of digits missing at random given the other half, and
 measures the log-likelihood of test images by epoch (Mattei and Frellsen 2019). Then it classifies
-digits of which half the pixels are missing, in training as in test, completed by zeros, by single
-imputations and by multiple ones, beside complete digits. Each run adds a line to
-``classification.csv``; runs that are there are not done again.
+digits with half of the pixels missing in training and test: imputed by zeros, by single and by
+multiple imputation, and complete digits. Each run appends a line to ``classification.csv``;
+existing runs are not repeated.
 
-Multiple imputation averages classifiers, which helps by itself: so single imputations have a line
-with as many classifiers, too.
+Multiple imputation averages classifiers, which by itself improves the accuracy. Therefore single
+imputations are also classified by as many classifiers.
 """
 
-import argparse
 import sys
 import time
 import warnings
@@ -25,14 +24,22 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.neural_network import MLPClassifier
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import markdown, mean_and_spread, pyplot, run_grid, versions
-from images import SHAPE, mnist
+from common import (
 from masks import hide_parts
+    argument_parser,
+    markdown,
+    mean_and_spread,
+    pyplot,
+    run_grid,
+    versions,
+    write_page,
+)
+from images import SHAPE, mnist
 
 from skmissvae import MIWAEImputer, MVAEImputer, make_missing
 from skmissvae.inspection import log_likelihood
 
-#: Accuracy and cross-entropy of the paper's table, by 60,000 digits.
+#: Published accuracy and cross-entropy with 60,000 digits.
 PUBLISHED = {
     "zeros": (0.9739, 0.1003),
     "missForest": (0.9805, 0.0645),
@@ -47,20 +54,20 @@ N_IMPUTATIONS = 5
 
 
 def digits(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return binarised digits and labels, of training and test."""
+    """Return binarized digits and labels of training and test."""
     X, y, X_test, y_test = mnist()
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(X))[:rows]
-    X, y, X_test, y_test = X[chosen], y[chosen], X_test[: rows // 4], y_test[: rows // 4]
+    subset = rng.permutation(len(X))[:rows]
+    X, y, X_test, y_test = X[subset], y[subset], X_test[: rows // 4], y_test[: rows // 4]
     X, X_test = ((rng.random(part.shape) < part).astype(np.float32) for part in (X, X_test))
     return X, y, X_test, y_test
 
 
-def holed(X: np.ndarray, mechanism: str, seed: int) -> np.ndarray:
-    """Return digits with holes."""
+def hide(X: np.ndarray, mechanism: str, seed: int) -> np.ndarray:
+    """Return digits with missing pixels."""
     if mechanism == "half of the pixels":
         return hide_parts(X, "pixels", 0.5, SHAPE, seed)
-    # four fifths of the digits lose a half, the more likely the more ink the other half has
+    # 80% of the digits lose a half, more often if the other half has much ink
     rows, columns = np.divmod(np.arange(X.shape[1]), SHAPE[1])
     halves = np.array([rows < 14, rows >= 14, columns < 14, columns >= 14])
     return make_missing(X, "mar", 0.8, of="rows", patterns=halves, random_state=seed)
@@ -76,28 +83,28 @@ def imputer(name: str, epochs: int, seed: int) -> Any:
         max_iter=epochs,
         keep_empty_features=True,
         n_importance_draws=100,
-        estimate="mean",
+        strategy="mean",
         early_stopping=False,
         random_state=seed,
     )
 
 
 def run_density(name: str, mechanism: str, rows: int, seed: int) -> dict[str, float]:
-    """Fit epoch by epoch, and return the test log-likelihoods on the way."""
+    """Fit, and return the test log-likelihoods of some epochs."""
     X, _, X_test, _ = digits(rows, seed)
-    X, X_test = holed(X, mechanism, seed), holed(X_test[:200], mechanism, seed + 1)
-    fitted, found = imputer(name, EPOCHS[-1], seed), {}
+    X, X_test = hide(X, mechanism, seed), hide(X_test[:200], mechanism, seed + 1)
+    fitted, outcome = imputer(name, EPOCHS[-1], seed), {}
     for epoch in range(1, (EPOCHS[-1] if rows > 2000 else 2) + 1):
         fitted.partial_fit(X)
         if epoch in EPOCHS:
-            found[f"epoch {epoch}"] = log_likelihood(fitted, X_test, n_draws=500).mean
-    return found
+            outcome[f"epoch {epoch}"] = log_likelihood(fitted, X_test, n_draws=500).mean
+    return outcome
 
 
 def classifiers(
     X: list[np.ndarray], y: np.ndarray, n: int, seed: int
 ) -> list[tuple[ClassifierMixin, int]]:
-    """Return n classifiers, each of the next of some completed tables."""
+    """Return n classifiers and the index of the table that each is fitted to."""
     return [
         (
             MLPClassifier((256,), early_stopping=True, max_iter=50, random_state=seed + i).fit(
@@ -110,47 +117,49 @@ def classifiers(
 
 
 def run_classification(rows: int, seed: int) -> dict[str, float]:
-    """Complete digits in every way, classify them, and return accuracies and cross-entropies."""
+    """Impute and classify digits, and return accuracies and cross-entropies."""
     X, y, X_test, y_test = digits(rows, seed)
-    seen = holed(X, MECHANISMS[0], seed), holed(X_test, MECHANISMS[0], seed + 1)
+    incomplete = hide(X, MECHANISMS[0], seed), hide(X_test, MECHANISMS[0], seed + 1)
     ways: dict[str, tuple[list[np.ndarray], list[np.ndarray], int]] = {
         "complete digits": ([X], [X_test], 1),
-        "zeros": ([np.nan_to_num(seen[0])], [np.nan_to_num(seen[1])], 1),
+        "zeros": ([np.nan_to_num(incomplete[0])], [np.nan_to_num(incomplete[1])], 1),
     }
     for name in IMPUTERS:
-        fitted = imputer(name, 30 if rows > 2000 else 3, seed).fit(seen[0])
-        single = [fitted.transform(part) for part in seen]
+        fitted = imputer(name, 30 if rows > 2000 else 3, seed).fit(incomplete[0])
+        single = [fitted.transform(part) for part in incomplete]
         ways[f"{name}, single"] = ([single[0]], [single[1]], 1)
         ways[f"{name}, single, {N_IMPUTATIONS} classifiers"] = (
             [single[0]],
             [single[1]],
             N_IMPUTATIONS,
         )
-        several = [list(fitted.impute(part, N_IMPUTATIONS, random_state=seed)) for part in seen]
-        ways[f"{name}, multiple"] = (several[0], several[1], N_IMPUTATIONS)
-    found: dict[str, float] = {}
+        multiple = [
+            list(fitted.impute(part, N_IMPUTATIONS, random_state=seed)) for part in incomplete
+        ]
+        ways[f"{name}, multiple"] = (multiple[0], multiple[1], N_IMPUTATIONS)
+    outcome: dict[str, float] = {}
     for way, (train, test, n) in ways.items():
         members = classifiers(train, y, n, seed)
-        chances = np.mean([member.predict_proba(test[i]) for member, i in members], 0)
-        found[f"{way}: accuracy"] = float(accuracy_score(y_test, chances.argmax(1)))
-        found[f"{way}: cross-entropy"] = float(log_loss(y_test, chances, labels=range(10)))
-    return found
+        p = np.mean([member.predict_proba(test[i]) for member, i in members], 0)
+        outcome[f"{way}: accuracy"] = float(accuracy_score(y_test, p.argmax(1)))
+        outcome[f"{way}: cross-entropy"] = float(log_loss(y_test, p, labels=range(10)))
+    return outcome
 
 
 def run(part: str, name: str, mechanism: str, rows: int, seed: int) -> dict[str, float]:
-    """Run a part."""
+    """Run the part "density" or "classification"."""
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pixels that are always white, poor weights
+        warnings.simplefilter("ignore")  # constant pixels, low effective sample sizes
         if part == "density":
-            found = run_density(name, mechanism, rows, seed)
+            outcome = run_density(name, mechanism, rows, seed)
         else:
-            found = run_classification(rows, seed)
-    return {**found, "seconds": time.perf_counter() - start}
+            outcome = run_classification(rows, seed)
+    return {**outcome, "seconds": time.perf_counter() - start}
 
 
-def picture(by_epoch: pd.DataFrame, path: Path) -> None:
-    """Draw test densities by epoch: a line per method and mechanism."""
+def draw(by_epoch: pd.DataFrame, path: Path) -> None:
+    """Draw test log-likelihoods by epoch, a panel per mechanism and a line per method."""
     plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for ax, mechanism in zip(axes, MECHANISMS, strict=True):
@@ -159,20 +168,17 @@ def picture(by_epoch: pd.DataFrame, path: Path) -> None:
             means = part[[f"epoch {epoch}" for epoch in EPOCHS]].mean()
             ax.plot(EPOCHS, means, marker="o", label=name)
         ax.set(title=f"missing: {mechanism}", xlabel="epoch")
-    axes[0].set_ylabel("log-likelihood of seen pixels")
+    axes[0].set_ylabel("log-likelihood of observed pixels")
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def main() -> None:
-    """Run what is not done yet and write the tables and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="1,000 digits, 2 epochs")
-    parser.add_argument("--rows", type=int, default=5000, help="the paper has 60,000")
+    """Run what is not in the CSV file yet, and write the tables and the figure."""
+    parser = argument_parser(__doc__, quick="1,000 digits, 2 epochs")
+    parser.add_argument("--rows", type=int, default=5000, help="60,000 in the paper")
     parser.add_argument("--seeds", type=int, default=1, help="samples of digits")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
     options = parser.parse_args()
     rows = 1000 if options.quick else options.rows
     name = "classification_quick.csv" if options.quick else "classification.csv"
@@ -188,32 +194,32 @@ def main() -> None:
     keys = ["part", "imputer", "mechanism", "rows", "seed"]
     results = run_grid(path, keys, [] if options.report else cells, run, options.jobs)
     results = results[results["rows"] == rows]
-    told = [name for name in results if ": " in name]
-    long = results[results["part"] == "classification"].melt(["seed"], told, "what", "value")
-    long[["way", "measure"]] = long["what"].str.split(": ", expand=True)
+    measures = [name for name in results if ": " in name]
+    long = results[results["part"] == "classification"].melt(["seed"], measures, "name", "value")
+    long[["way", "measure"]] = long["name"].str.split(": ", expand=True)
     frame = mean_and_spread(long.dropna(), "way", "measure", "value").astype(str)
     for i, measure in enumerate(("accuracy", "cross-entropy")):
         figures = {way: f"{values[i]:.4f}" for way, values in PUBLISHED.items()}
         frame[f"{measure}, published"] = [figures.get(way, "") for way in frame.index]
-    text = f"Digits with half of the pixels missing:\n\n{markdown(frame, 'completed by')}"
+    text = f"Digits with half of the pixels missing:\n\n{markdown(frame, 'imputation')}"
     by_epoch = results[results["part"] == "density"].copy()
     epochs = [name for name in results if name.startswith("epoch ")]
     if len(by_epoch):
         by_epoch.index = by_epoch["imputer"] + ", " + by_epoch["mechanism"]
-        shown = by_epoch[epochs].groupby(level=0, sort=False).mean().map("{:.1f}".format)
+        means = by_epoch[epochs].groupby(level=0, sort=False).mean().map("{:.1f}".format)
         text += (
-            "\nLog-likelihood of the seen pixels of 200 test digits by epoch, nats:\n\n"
-            + markdown(shown, "method, missing")
+            "\nLog-likelihood of the observed pixels of 200 test digits by epoch, nats:\n\n"
+            + markdown(means, "method, missing")
         )
     text += (
-        f"\n{rows:,} binarised digits to learn from and {rows // 4:,} to test; the published "
-        f"figures are of 60,000 and of another classifier. Ours are perceptrons of 256 units that "
-        f"stop early; multiple: the mean of {N_IMPUTATIONS}, each of an imputation. {versions()}"
+        f"\n{rows:,} binarized training digits and {rows // 4:,} test digits; published: 60,000 "
+        "digits and another classifier. Classifiers are perceptrons of 256 units with early "
+        f"stopping. Multiple: the mean of {N_IMPUTATIONS} classifiers, one per imputation. "
+        f"{versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
     if len(by_epoch) and not options.quick:
-        picture(by_epoch, path.with_suffix(".png"))
+        draw(by_epoch, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

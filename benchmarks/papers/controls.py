@@ -1,15 +1,13 @@
-"""What DeMissVAE learns from better and worse imputations: a control study on the paper's toy.
+"""Likelihood of DeMissVAE by the quality of its imputations in training.
 
-``python benchmarks/papers/controls.py`` fits DeMissVAE to the mixture of 15 Gaussians of
-``mog.py``, half of its cells missing, with imputations that are moved by samplers of the model, or
-drawn from oracles that know the mixture itself (figure 5 of Simkus and Gutmann 2024). Oracle 1 goes
-from the true conditional distribution by way of its independent marginals to independent Normals
-with the same moments; oracle 2 has the conditional components, with weights that go from the true
-ones to equal ones. Each run adds a line to ``controls.csv``; runs that are there are not done
-again.
+``python benchmarks/papers/controls.py`` fits DeMissVAE to the data of ``mog.py``, half of the cells
+missing, with imputations that are updated by samplers of the model, or drawn from the true mixture
+("oracles", figure 5 of Simkus and Gutmann 2024). Oracle 1 interpolates between the true conditional
+distribution, the product of its marginals, and independent Normals with the same moments; oracle 2
+has the true conditional components with weights between the true ones and equal ones. Each run
+appends a line to ``controls.csv``; existing runs are not repeated.
 """
 
-import argparse
 import math
 import sys
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, mean_and_spread, run_grid, versions
+from common import argument_parser, markdown, mean_and_spread, run_grid, versions, write_page
 
 from skmissvae._utils.random import Noise
 from skmissvae.inference.samplers import (
@@ -39,7 +37,7 @@ from skmissvae.inspection import integrated_score_samples
 from skmissvae.vae import VAE
 
 
-class ConditionalModel(NamedTuple):
+class ConditionalGaussians(NamedTuple):
     """p(x_mis | x_obs) of a mixture of Gaussians: C components of B rows."""
 
     weights: Tensor  # (B, C)
@@ -54,38 +52,37 @@ class Gaussians(NamedTuple):
     means: Tensor  # (C, D)
     covariances: Tensor  # (C, D, D)
 
-    def given(self, x: Tensor, observed: Tensor) -> ConditionalModel:
-        """Return the conditional distribution of missing cells: (B, D), (B, D) -> B rows."""
+    def conditional(self, x: Tensor, observed: Tensor) -> ConditionalGaussians:
+        """Return p(x_mis | x_obs): (B, D), (B, D) -> B rows."""
         o = observed.double()
         both = o[:, None, :, None] * o[:, None, None, :]
-        seen = self.covariances * both + torch.diag_embed(1 - o)[:, None]
+        cov_observed = self.covariances * both + torch.diag_embed(1 - o)[:, None]
         cross = self.covariances * ((1 - o)[:, None, :, None] * o[:, None, None, :])
-        off = (x.double()[:, None] - self.means) * o[:, None]  # (B, C, D)
-        chol = torch.linalg.cholesky(seen)
-        solved = torch.cholesky_solve(off.unsqueeze(-1), chol)  # (B, C, D, 1)
-        square = (off * solved.squeeze(-1)).sum(-1)
+        deviation = (x.double()[:, None] - self.means) * o[:, None]  # (B, C, D)
+        chol = torch.linalg.cholesky(cov_observed)
+        solved = torch.cholesky_solve(deviation.unsqueeze(-1), chol)  # (B, C, D, 1)
+        square = (deviation * solved.squeeze(-1)).sum(-1)
         log_det = 2 * chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log_w = self.weights.log() - 0.5 * (square + log_det)
         hidden = (1 - o)[:, None, :, None] * (1 - o)[:, None, None, :]
         covariances = self.covariances * hidden - cross @ torch.cholesky_solve(cross.mT, chol)
-        return ConditionalModel(
-            log_w.softmax(-1), self.means + (cross @ solved).squeeze(-1), covariances
-        )
+        means = self.means + (cross @ solved).squeeze(-1)
+        return ConditionalGaussians(log_w.softmax(-1), means, covariances)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Oracle(Sampler):
-    """Imputations from the mixture that the data are from.
+    """Imputations from the true mixture.
 
     Parameters
     ----------
     mixture : Gaussians
-        The data's mixture.
+        The true mixture.
     independence : float
-        0 is the conditional distribution, 1 the product of its marginals, 2 Normals with their
-        moments; between them it is the chance of the one or the other.
+        0 is the conditional distribution, 1 the product of its marginals, 2 Normals with the same
+        moments; fractions are probabilities of the two neighbours.
     equality : float
-        0 has the true weights of components, 1 equal ones.
+        0 has the true weights of the components, 1 equal weights.
     """
 
     mixture: Gaussians
@@ -93,15 +90,14 @@ class Oracle(Sampler):
     equality: float = 0.0
 
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
-        """Return fresh imputations."""
-        given = self.mixture.given(chain.x[0], observed)
+        """Return new imputations."""
+        conditional = self.mixture.conditional(chain.x[0], observed)
         n, n_rows, n_columns = chain.x.shape
-        weights = torch.lerp(
-            given.weights, torch.full_like(given.weights, 1 / given.weights.shape[1]), self.equality
-        )
+        equal = torch.full_like(conditional.weights, 1 / conditional.weights.shape[1])
+        weights = torch.lerp(conditional.weights, equal, self.equality)
         eye = 1e-9 * torch.eye(n_columns, dtype=torch.float64)
-        roots = torch.linalg.cholesky(given.covariances + eye)  # (B, C, D, D)
-        scales = given.covariances.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()  # (B, C, D)
+        roots = torch.linalg.cholesky(conditional.covariances + eye)  # (B, C, D, D)
+        scales = conditional.covariances.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()  # (B, C, D)
 
         def pick(values: Tensor, u: Tensor) -> Tensor:
             """Return the values of drawn components: (B, C, D), (n, B, D) -> (n, B, D)."""
@@ -113,28 +109,28 @@ class Oracle(Sampler):
         e = noise.normal(n, n_rows, n_columns).double()
         c = (u[..., :1] > weights.cumsum(-1)[:, :-1]).sum(-1)  # (n, B)
         row = torch.arange(n_rows)
-        together = given.means[row, c] + (roots[row, c] @ e.unsqueeze(-1)).squeeze(-1)
-        apart = pick(given.means, u) + pick(scales, u) * e
-        mean = (weights.unsqueeze(-1) * given.means).sum(1)  # (B, D)
-        second = (weights.unsqueeze(-1) * (scales**2 + given.means**2)).sum(1)
+        joint = conditional.means[row, c] + (roots[row, c] @ e.unsqueeze(-1)).squeeze(-1)
+        marginal = pick(conditional.means, u) + pick(scales, u) * e
+        mean = (weights.unsqueeze(-1) * conditional.means).sum(1)  # (B, D)
+        second = (weights.unsqueeze(-1) * (scales**2 + conditional.means**2)).sum(1)
         normal = mean + (second - mean**2).clamp_min(0).sqrt() * e
         share = noise.uniform(n, n_rows, 1).double()
         kind = torch.floor(share + self.independence).clamp_max(2)  # (n, B, 1)
-        x = torch.where(kind == 0, together, torch.where(kind == 1, apart, normal))
+        x = torch.where(kind == 0, joint, torch.where(kind == 1, marginal, normal))
         x = x.to(chain.x.dtype)
         return chain._replace(x=torch.where(observed, chain.x, x))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManyDraws(Sampler):
-    """Sampling importance resampling from the encodings and the prior together, all but exact.
+    """Sampling-importance-resampling from encodings and prior with many draws, nearly exact.
 
     Parameters
     ----------
     n_each : int
-        Draws of each encoding.
+        Draws from each encoding.
     n_prior : int
-        Draws of the prior, which all rows share.
+        Draws from the prior, shared by all rows.
     """
 
     n_each: int = 20
@@ -149,12 +145,12 @@ class ManyDraws(Sampler):
         params = torch.cat([vae.decoder(near), vae.decoder(far).expand(-1, n_rows, -1)])
         z = torch.cat([near, far.expand(-1, n_rows, -1)])
         log_joint = vae.log_joint(chain.x[0], observed, z, vae.likelihood(params))
-        # the deterministic mixture of what they were drawn from
+        # density of the draws under the mixture of all proposals
         log_q = q.log_prob_pooled(z) + math.log(len(near) / len(z))
         log_p = vae.prior().log_prob(z) + math.log(len(far) / len(z))
         pool = Pool(z, params, log_joint - torch.logaddexp(log_q, log_p))
-        chosen, outputs = pool.choose(len(chain.x), noise)
-        return impute(vae.likelihood(outputs), chosen, chain, observed, noise)
+        z, params = pool.choose(len(chain.x), noise)
+        return impute(vae.likelihood(params), z, chain, observed, noise)
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -175,7 +171,7 @@ ORACLES: dict[str, dict[str, float]] = {
 
 
 def mixture(incomplete: np.ndarray) -> Gaussians:
-    """Return the data's mixture in the units that the model gives to an incomplete table."""
+    """Return the true mixture in the units of the model of an incomplete table."""
     location, scale = np.nanmean(incomplete, 0), np.nanstd(incomplete, 0)
     true = mog.truth()
     return Gaussians(
@@ -199,13 +195,10 @@ def run(imputations: str, epochs: int, rows: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--epochs", type=int, default=30, help="the study has 180 to 500")
-    parser.add_argument("--seeds", type=int, default=1, help="masks and models")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    """Run what is not in the CSV file yet, and write the table."""
+    parser = argument_parser(__doc__, quick="2,000 rows, 5 epochs")
+    parser.add_argument("--epochs", type=int, default=30, help="180 to 500 in the paper")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of mask and model")
     options = parser.parse_args()
     quick = options.quick
     epochs, rows = (5, 2000) if quick else (options.epochs, 20_000)
@@ -218,13 +211,12 @@ def main() -> None:
     frame = mean_and_spread(results, "imputations", "cell", "log_likelihood")
     frame = frame.reindex([name for name in names if name in frame.index])
     text = markdown(frame.astype(str), "imputations") + (
-        "\nDeMissVAE, five imputations of each row. Log-likelihood of complete test rows by "
-        "integration over the latents, nats; the true mixture has -2.09. Half of the cells of "
-        f"{rows:,} rows missing completely at random: mean (standard deviation) over seeds, or one "
-        f"seed. {versions()}"
+        "\nDeMissVAE with five imputations per row. Log-likelihood of complete test rows by "
+        "integration over the latents, in nats; that of the true mixture is -2.09. Half of the "
+        f"cells of {rows:,} rows are missing completely at random. Mean (standard deviation) over "
+        f"seeds, or one seed. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":

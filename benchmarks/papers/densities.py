@@ -1,18 +1,17 @@
-"""Densities of two tables learned with 20, 50 and 80% of the cells missing, by every method.
+"""Log-likelihoods of all methods on MINIBOONE and POWER with 20, 50 and 80% of the cells missing.
 
 ``python benchmarks/papers/densities.py`` fits the seven methods of Simkus and Gutmann (2024), with
-networks after theirs but thinner and with fewer steps, and this package's density estimator as it
-comes, to MINIBOONE and to the head of POWER, and measures the log-likelihood of complete test rows
-(figure 3) and the Fréchet distance of new rows from test rows, in the latents of a VAE of its own,
-fitted to complete rows (figure 12). Each run adds a line to ``densities.csv``; runs that are there
-are not done again.
+narrower networks and fewer steps, and ``VAEDensityEstimator()`` with its defaults. It measures the
+log-likelihood of complete test rows (figure 3), and the Fréchet distance between sampled rows and
+test rows in the latents of a reference VAE that is fitted to complete rows (figure 12). Each run
+appends a line to ``densities.csv``; existing runs are not repeated.
 
-Of MINIBOONE there are the held-out parts of the usual split, put together and split anew. POWER
-is its first 13 days, prepared as is usual: time of day, five columns, and uniform jitter of the
-width of their digits. So the published figures are of the same columns, but of many more rows.
+MINIBOONE consists of the validation and test rows of the usual split, which are split again. POWER
+consists of its first 13 days with the usual columns: time of day, and five columns with uniform
+jitter of the width of their last digit. The published results have the same columns and many more
+rows.
 """
 
-import argparse
 import functools
 import os
 import sys
@@ -27,10 +26,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, pyplot, run_grid, versions
+from common import argument_parser, markdown, pyplot, run_grid, versions, write_page
 from frechet import frechet_distance
 
-from skmissvae import VAEDensityEstimator
+from skmissvae import AdamW, ResidualNetwork, VAEDensityEstimator
 from skmissvae.inference import LAIR
 from skmissvae.inspection import log_likelihood
 
@@ -68,12 +67,12 @@ N_TEST = 500
 
 @functools.cache
 def load(table: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return training and test rows, standardised."""
+    """Return standardized training and test rows."""
     folder = os.environ.get("SKMISSVAE_DATA")
     if not folder:
         raise SystemExit(
-            "The tables are parts of the usual files of MINIBOONE and POWER; set $SKMISSVAE_DATA "
-            "to a folder that holds C_density/miniboone_val_test.npz and power_head.csv.gz."
+            "The tables are parts of the usual files of MINIBOONE and POWER. Set $SKMISSVAE_DATA "
+            "to a folder that contains C_density/miniboone_val_test.npz and power_head.csv.gz."
         )
     rng = np.random.default_rng(0)
     if table == "miniboone":
@@ -81,16 +80,17 @@ def load(table: str) -> tuple[np.ndarray, np.ndarray]:
             rows = np.concatenate([file["val"], file["test"]]).astype(float)
     else:
         frame = pd.read_csv(Path(folder) / "C_density" / "power_head.csv.gz")
-        at = pd.to_datetime(frame["Datetime"])
-        wide = {
+        time_of_day = pd.to_datetime(frame["Datetime"]).dt
+        widths = {
             "Global_active_power": 0.001,
             "Voltage": 0.01,
             "Sub_metering_1": 1.0,
             "Sub_metering_2": 1.0,
             "Sub_metering_3": 1.0,
         }
-        jittered = [frame[name] + width * rng.random(len(frame)) for name, width in wide.items()]
-        rows = np.column_stack([at.dt.hour * 60 + at.dt.minute, *jittered]).astype(float)
+        jittered = [frame[name] + width * rng.random(len(frame)) for name, width in widths.items()]
+        minutes = time_of_day.hour * 60 + time_of_day.minute
+        rows = np.column_stack([minutes, *jittered]).astype(float)
     rows = rows[rng.permutation(len(rows))]
     n = round(0.8 * len(rows))
     train, test = rows[:n], rows[n:]
@@ -98,7 +98,7 @@ def load(table: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def estimator(table: str, method: str, epochs: int, seed: int) -> VAEDensityEstimator:
-    """Return a method with networks after the paper's, or ours."""
+    """Return a method with networks like those of the paper, or the default estimator."""
     if method == OURS:
         return VAEDensityEstimator(random_state=seed)
     return VAEDensityEstimator(
@@ -108,11 +108,11 @@ def estimator(table: str, method: str, epochs: int, seed: int) -> VAEDensityEsti
         sampler=LAIR(n_replenish=1),
         n_hidden=128,
         n_blocks=2,
-        linear_path=False,
+        network=ResidualNetwork(linear_path=False),
         learn_shapes=False,
         min_scale=1e-5,
         learning_rate=1e-3,
-        max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0,
+        optimizer=AdamW(max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0),
         max_iter=epochs,
         early_stopping=False,
         random_state=seed,
@@ -121,23 +121,19 @@ def estimator(table: str, method: str, epochs: int, seed: int) -> VAEDensityEsti
 
 
 @functools.cache
-def judge(table: str) -> VAEDensityEstimator:
-    """Return a model of complete rows, whose latents tell rows apart."""
+def reference_model(table: str) -> VAEDensityEstimator:
+    """Return a model of complete rows, whose latents are the features of the Fréchet distance."""
     density = VAEDensityEstimator(objective="MVAE", n_latents=16, max_iter=50, random_state=1000)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # there is nothing missing
+        warnings.simplefilter("ignore")  # no cell is missing
         return density.fit(load(table)[0])
 
 
 def features(table: str, X: np.ndarray) -> np.ndarray:
-    """Return the means of the judge's encoder: (N, D) -> (N, L)."""
-    density = judge(table)
-    rows = density._rows(X)[2]
+    """Return the means of the encoder of the reference model: (N, D) -> (N, L)."""
+    density = reference_model(table)
     with torch.inference_mode():
-        q = density.vae_.posterior(
-            torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
-        )
-        return q.mean().numpy()
+        return density.vae_.posterior(*density.encode_rows(X).tensors()).mean().numpy()
 
 
 def run(table: str, share: float, method: str, epochs: int, rows: int, seed: int) -> dict[str, Any]:
@@ -149,14 +145,14 @@ def run(table: str, share: float, method: str, epochs: int, rows: int, seed: int
     start = time.perf_counter()
     density = estimator(table, method, epochs, seed).fit(incomplete)
     seconds = time.perf_counter() - start
-    # as the paper has it: the encoder is trained further for complete rows, the decoder is not
-    density.set_params(max_iter=400, batch_size=128)  # 200 epochs, of the test rows
-    found = log_likelihood(density.refit_encoder(test), test, n_draws=1000)
+    # as in the paper, the encoder is trained further for complete rows, with the decoder fixed
+    density.set_params(max_iter=400, batch_size=128)  # 200 epochs of the test rows
+    likelihood = log_likelihood(density.refit_encoder(test), test, n_draws=1000)
     new = density.sample(5000, random_state=seed)
     return {
-        "log_likelihood": found.mean,
-        "standard_error": found.standard_error,
-        "mc_error": float(np.median(found.errors)),
+        "log_likelihood": likelihood.mean,
+        "standard_error": likelihood.standard_error,
+        "mc_error": float(np.median(likelihood.errors)),
         "frechet": frechet_distance(
             features(table, np.asarray(new)), features(table, load(table)[1])
         ),
@@ -165,63 +161,56 @@ def run(table: str, share: float, method: str, epochs: int, rows: int, seed: int
 
 
 def report(results: pd.DataFrame, table: str) -> str:
-    """Return the lines of a table."""
+    """Return log-likelihoods and Fréchet distances of a table as Markdown."""
     part = results[results["table"] == table]
     methods = [method for method in METHODS if method in set(part["method"])]
     lines: dict[str, dict[str, str]] = {method: {} for method in methods}
     for share in sorted(SHARES):
-        of_share = part[part["share"] == share].groupby("method")[["log_likelihood", "frechet"]]
-        means = of_share.mean()
-        for method in methods:
-            told = means.loc[method] if method in means.index else None
-            lines[method][f"{share:.0%}"] = "" if told is None else f"{told['log_likelihood']:.2f}"
-            lines[method][f"{share:.0%}, Fréchet"] = (
-                "" if told is None else f"{told['frechet']:.3f}"
-            )
-    frame = pd.DataFrame(lines).T
+        groups = part[part["share"] == share].groupby("method")[["log_likelihood", "frechet"]]
+        for method, means in groups.mean().iterrows():
+            lines[str(method)][f"{share:.0%}"] = f"{means['log_likelihood']:.2f}"
+            lines[str(method)][f"{share:.0%}, Fréchet"] = f"{means['frechet']:.3f}"
+    frame = pd.DataFrame(lines).T.fillna("")
     order = [f"{share:.0%}{end}" for end in ("", ", Fréchet") for share in sorted(SHARES)]
-    frame = frame[order]
+    frame = frame[[name for name in order if name in frame]]
     for i, share in enumerate(sorted(SHARES)):
         figures = PUBLISHED[table]
         frame[f"{share:.0%}, published"] = [
             f"{figures[method][i]:.2f}" if method in figures else "" for method in frame.index
         ]
-    error, off = part["standard_error"].mean(), part["mc_error"].max()
+    error, mc_error = part["standard_error"].mean(), part["mc_error"].max()
     return (
         f"**{table}**\n\n{markdown(frame, 'method')}\nStandard error over test rows: {error:.2f}; "
-        f"Monte-Carlo error of a score, in the median: up to {off:.2f}.\n"
+        f"median Monte Carlo error of a score: at most {mc_error:.2f}.\n"
     )
 
 
-def picture(results: pd.DataFrame, path: Path) -> None:
-    """Draw densities by the share of missing cells, published ones in broken lines."""
+def draw(results: pd.DataFrame, path: Path) -> None:
+    """Draw log-likelihoods by the share of missing cells, published ones as dotted lines."""
     plt = pyplot()
     shares = sorted(SHARES)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     for ax, (table, figures) in zip(axes, PUBLISHED.items(), strict=True):
         means = results[results["table"] == table].groupby(["method", "share"])["log_likelihood"]
-        found = means.mean().unstack().reindex(index=METHODS, columns=shares)
+        wide = means.mean().unstack().reindex(index=METHODS, columns=shares)
         for i, method in enumerate(METHODS):
             color = "black" if method == OURS else f"C{i}"
-            ax.plot(shares, found.loc[method], marker="o", color=color, label=method)
+            ax.plot(shares, wide.loc[method], marker="o", color=color, label=method)
             if method in figures:
                 ax.plot(shares, figures[method], ls=":", color=color)
         ax.set(title=table, xlabel="share of cells missing", xticks=shares)
     axes[0].set_ylabel("log-likelihood of test rows, nats")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
-    figure.suptitle("With less data and fewer steps than published (dotted)", fontsize=10)
+    figure.suptitle("Fewer rows and steps than published (dotted)", fontsize=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def main() -> None:
-    """Run what is not done yet and write the tables and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs, half missing")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--epochs", type=int, default=60, help="the paper's are 770 (MINIBOONE)")
-    parser.add_argument("--seeds", type=int, default=1, help="masks and models")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    """Run what is not in the CSV file yet, and write the tables and the figure."""
+    parser = argument_parser(__doc__, quick="2,000 rows, 5 epochs, half missing")
+    parser.add_argument("--epochs", type=int, default=60, help="770 in the paper for MINIBOONE")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of mask and model")
     options = parser.parse_args()
     quick = options.quick
     epochs, rows = (5, 2000) if quick else (options.epochs, 20_000)
@@ -238,16 +227,15 @@ def main() -> None:
     results = run_grid(path, keys, [] if options.report else cells, run, options.jobs)
     results = results[(results["epochs"] == epochs) & (results["rows"] == rows)]
     text = "\n".join(report(results, table) for table in PUBLISHED) + (
-        "\nLog-likelihood of complete standardised test rows, nats: the importance-weighted bound "
-        f"with 1,000 draws on {N_TEST} rows, the encoder trained further on these; Fréchet "
-        "distance of 5,000 new rows from test rows. By the share of training cells missing. The "
-        f"methods train {epochs} epochs at a budget of {BUDGET} draws; the published figures are "
-        f"of far more rows and steps, so their order compares. {versions()}"
+        "\nBy the share of missing training cells: log-likelihood of complete standardized test "
+        f"rows in nats, by the importance-weighted bound with 1,000 draws on {N_TEST} rows, with "
+        "the encoder trained further on these rows; and Fréchet distance between 5,000 sampled "
+        f"rows and the test rows. {epochs} epochs, {BUDGET} draws per row and step. The published "
+        f"results are from many more rows and steps: only their order is comparable. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
     if not quick:
-        picture(results, path.with_suffix(".png"))
+        draw(results, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

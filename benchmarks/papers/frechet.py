@@ -1,4 +1,4 @@
-"""Fréchet distance between two samples, a measure of how well a generator samples."""
+"""Fréchet distance between two samples."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ def frechet_distance(first: Any, second: Any) -> float:
 
     .. math:: |\mu_1 - \mu_2|^2 + tr(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2})
 
-    Usually of features, such as the ``encode`` of a model that was fitted to neither sample
-    (Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
+    Samples are usually features, such as ``encode`` of a model that was not fitted to them (Heusel
+    et al. 2017, GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
     Equilibrium, NeurIPS). Both samples have shape (n_samples, n_features), without missing cells.
     """
     samples = [
@@ -25,7 +25,7 @@ def frechet_distance(first: Any, second: Any) -> float:
         )
     means = [sample.mean(0) for sample in samples]
     covs = [np.atleast_2d(np.cov(sample.T)) for sample in samples]
-    # square roots of symmetric matrices only: that of a product may come out complex
+    # the square root of the product may be complex; those of symmetric matrices are not
     values, vectors = np.linalg.eigh(covs[0])
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     trace_root = np.sqrt(np.linalg.eigvalsh(root @ covs[1] @ root).clip(0)).sum()

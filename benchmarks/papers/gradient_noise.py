@@ -1,20 +1,18 @@
-"""Signal-to-noise ratios of the gradients of every method, on the paper's toy.
+"""Signal-to-noise ratios of the gradients of all methods.
 
-``python benchmarks/papers/gradient_noise.py`` fits each method for some epochs to the mixture of
-``mog.py``, half of its cells missing, and measures the ratios of encoder and decoder for a batch of
-64 rows, at budgets of 5, 15 and 25 draws and by two estimators of the gradient (figure 8 of Simkus
-and Gutmann 2024). Each run adds a line to ``gradient_noise.csv``; runs that are there are not done
-again.
+``python benchmarks/papers/gradient_noise.py`` fits each method for ten epochs to the data of
+``mog.py``, half of the cells missing, and measures the ratios of encoder and decoder for a batch of
+64 rows, with 5, 15 and 25 draws and by two gradient estimators (figure 8 of Simkus and Gutmann
+2024). Each run appends a line to ``gradient_noise.csv``; existing runs are not repeated.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, run_grid, versions
+from common import argument_parser, markdown, run_grid, versions, write_page
 from gradient_signal import gradient_signal_to_noise
 
 METHODS = ("MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE")
@@ -24,27 +22,24 @@ BATCH = 64
 
 
 def run(method: str, epochs: int, rows: int, n_repeats: int, seed: int) -> dict[str, Any]:
-    """Fit a model and measure its gradients."""
+    """Fit a model, and measure the signal-to-noise ratios of its gradients."""
     incomplete = mog.half_hidden(mog.load()["train"][:rows], seed)
     density = mog.estimator(method, 5, epochs, seed).fit(incomplete)
-    found: dict[str, float] = {}
+    outcome: dict[str, float] = {}
     for gradient in GRADIENTS:
         for budget in BUDGETS:
             density.set_params(n_draws=mog.n_draws(method, budget), gradient=gradient)
             ratio = gradient_signal_to_noise(
                 density, incomplete[:BATCH], n_repeats=n_repeats, random_state=0
             )
-            found[f"encoder, {gradient}, {budget}"] = ratio.encoder
-            found[f"decoder, {gradient}, {budget}"] = ratio.decoder
-    return found
+            outcome[f"encoder, {gradient}, {budget}"] = ratio.encoder
+            outcome[f"decoder, {gradient}, {budget}"] = ratio.decoder
+    return outcome
 
 
 def main() -> None:
-    """Run what is not done yet and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    """Run what is not in the CSV file yet, and write the table."""
+    parser = argument_parser(__doc__, quick="2,000 rows, 5 epochs")
     options = parser.parse_args()
     quick = options.quick
     epochs, rows, n_repeats = (5, 2000, 50) if quick else (10, 20_000, 300)
@@ -64,12 +59,11 @@ def main() -> None:
         for part in ("encoder", "decoder")
     ]
     text = "".join(parts).lstrip() + (
-        f"\nMean over weights of |E[g]| / sd(g), of a batch of {BATCH} rows after {epochs} epochs "
-        f"at 5 draws, over {n_repeats} gradients; stl: sticking the landing, which is biased for "
-        f"the last three. {versions()}"
+        f"\nMean over weights of |E[g]| / sd(g) for a batch of {BATCH} rows, over {n_repeats} "
+        f"gradients, after {epochs} epochs with 5 draws. stl: sticking the landing, which is "
+        f"biased for the last three methods. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Signal-to-noise ratios of the gradients of a fitted model's bound."""
+"""Signal-to-noise ratios of the gradients of a fitted model."""
 
 import copy
 import math
@@ -9,10 +9,11 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from skmissvae import VAEDensityEstimator
 from skmissvae._utils.random import StreamNoise
 from skmissvae._utils.runtime import full_precision
 from skmissvae._utils.validation import check_minimum
-from skmissvae.estimators.base import BaseVAE
+from skmissvae.training.methods import METHODS, BoundMethod
 from skmissvae.training.objectives import Batch
 
 
@@ -24,7 +25,11 @@ class GradientNoise(NamedTuple):
 
 
 def gradient_signal_to_noise(
-    estimator: BaseVAE, X: np.ndarray, *, n_repeats: int = 100, random_state: int | None = None
+    estimator: VAEDensityEstimator,
+    X: np.ndarray,
+    *,
+    n_repeats: int = 100,
+    random_state: int | None = None,
 ) -> GradientNoise:
     r"""Return the mean signal-to-noise ratios of the encoder's and decoder's gradients.
 
@@ -34,16 +39,18 @@ def gradient_signal_to_noise(
     Gutmann 2024). The squared average of n gradients overestimates :math:`E[g]^2` by
     :math:`Var[g] / n`, which is subtracted, down to zero: a ratio of zero is then estimated as
     :math:`0.43 \sqrt{2 / (\pi n)}` instead of :math:`\sqrt{2 / (\pi n)}`. Weights whose gradient
-    is constant are left out. The estimator must have one bound (not DeMissVAE); it is not changed.
+    is constant are left out. The method must have one bound (not DeMissVAE). The estimator is not
+    changed.
     """
     check_minimum(2, n_repeats=n_repeats)
-    if estimator._decomposed():
+    method = METHODS[estimator.objective]
+    if not isinstance(method, BoundMethod):
         raise ValueError(
-            f"{type(estimator).__name__} has two objectives over imputations that change during "
-            "training; signal-to-noise ratios are defined for methods with one bound."
+            f"{method.name} has two objectives over imputations that change during training; "
+            "signal-to-noise ratios are defined for methods with one bound."
         )
-    rows = estimator._rows(X)[2]
-    vae, objective = copy.deepcopy(estimator.vae_), estimator._objective()
+    objective = method.configured(estimator.n_draws, estimator.gradient, None).objective()
+    rows, vae = estimator.encode_rows(X), copy.deepcopy(estimator.vae_)
     batch = Batch(*rows.tensors(), torch.arange(len(rows.x)))
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     noise = StreamNoise(torch.Generator().manual_seed(seed))

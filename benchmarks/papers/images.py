@@ -1,4 +1,4 @@
-"""Images for the benchmarks, as rows: from the folder $SKMISSVAE_DATA, else from OpenML."""
+"""Images as rows, from the folder $SKMISSVAE_DATA or from OpenML."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ SHAPE = (28, 28)
 
 
 def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return MNIST's grey values from 0 to 1 and labels: X_train, y_train, X_test, y_test."""
+    """Return grey values of MNIST from 0 to 1 and labels: X_train, y_train, X_test, y_test."""
     folder = os.environ.get("SKMISSVAE_DATA")
     if folder:
         with np.load(Path(folder) / "D_images" / "mnist.npz") as file:
@@ -22,23 +22,23 @@ def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
             X, y = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False)
         except OSError as error:
             raise SystemExit(
-                "MNIST is neither in the folder $SKMISSVAE_DATA (which is not set) nor to be had "
-                f"from OpenML: {error}"
+                f"MNIST could not be fetched from OpenML: {error}. Set $SKMISSVAE_DATA to a folder "
+                "that contains D_images/mnist.npz."
             ) from error
     X, y = X.astype(np.float32) / 255, y.astype(int)
     return X[:60_000], y[:60_000], X[60_000:], y[60_000:]
 
 
 def omniglot() -> tuple[np.ndarray, np.ndarray]:
-    """Return Omniglot's grey values from 0 to 1, ink 1: images of the training split, and of test.
+    """Return grey values of Omniglot from 0 to 1 (ink): training images and test images.
 
     The split is that of Simkus and Gutmann (2024).
     """
     folder = os.environ.get("SKMISSVAE_DATA")
     if not folder:
         raise SystemExit(
-            "Omniglot at 28 x 28 pixels has no public source by name; set $SKMISSVAE_DATA to a "
-            "folder that holds D_images/omniglot_28.npz."
+            "Omniglot at 28 x 28 pixels has no public source that scikit-learn can fetch. Set "
+            "$SKMISSVAE_DATA to a folder that contains D_images/omniglot_28.npz."
         )
     with np.load(Path(folder) / "D_images" / "omniglot_28.npz") as file:
         X = file["X"].reshape(-1, 784).astype(np.float32) / 255

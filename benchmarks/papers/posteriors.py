@@ -1,15 +1,13 @@
-"""What holes do to the posterior of the latents, and which family follows it.
+"""Divergence of the encoder from the exact posterior, with and without missing cells.
 
-``python benchmarks/papers/posteriors.py`` fits models to complete rows of the toy of ``mog.py``,
-then trains their encoders further, for the same decoder, on complete rows and on rows of which half
-the cells are hidden, and measures how far q(z | x_obs) stays from the exact posterior
-p(z | x_obs) of its model on test rows (figures 1 and 9 to 11 of Simkus and Gutmann 2024). The
-divergence is exact but for Monte-Carlo error: the log-density by integration over the two latents,
-less the evidence lower bound. Each run adds a line to ``posteriors.csv``; runs that are there are
-not done again.
+``python benchmarks/papers/posteriors.py`` fits models to complete rows of the data of ``mog.py``,
+trains their encoders further with the decoder fixed, on complete rows and on rows with half of the
+cells hidden, and measures KL(q, p) between q(z | x_obs) and the exact posterior p(z | x_obs) of the
+model on test rows (figures 1 and 9 to 11 of Simkus and Gutmann 2024). The divergence is the
+log-density by integration over the two latents minus the evidence lower bound, and has only Monte
+Carlo error. Each run appends a line to ``posteriors.csv``; existing runs are not repeated.
 """
 
-import argparse
 import sys
 import warnings
 from pathlib import Path
@@ -20,7 +18,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import markdown, mean_and_spread, pyplot, run_grid, versions
+from common import (
+    argument_parser,
+    markdown,
+    mean_and_spread,
+    pyplot,
+    run_grid,
+    versions,
+    write_page,
+)
 
 from skmissvae import VAEDensityEstimator
 from skmissvae._utils.random import StreamNoise
@@ -32,8 +38,8 @@ FAMILIES = {
     "mixture of 15": ("MissSVAE", 15),
 }
 HIDDEN = {"complete": 0.0, "half hidden": 0.5}
-SHOWN = (3, 8, 11)  # test rows that are drawn
-SKETCH_ROWS = 5000  # that the picture's models learn from: its shapes are plain from these
+PLOTTED_ROWS = (3, 8, 11)  # test rows in the figure
+MAX_ROWS_OF_FIGURE = 5000  # training rows of the models in the figure
 
 
 def model(family: str, epochs: int, rows: int, seed: int) -> VAEDensityEstimator:
@@ -42,12 +48,12 @@ def model(family: str, epochs: int, rows: int, seed: int) -> VAEDensityEstimator
     options = mog.estimator(method, 15, epochs, seed).get_params()
     density = VAEDensityEstimator(**{**options, "K": K, "n_draws": 15 // K})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # there is nothing missing
+        warnings.simplefilter("ignore")  # no cell is missing
         return density.fit(mog.load()["train"][:rows])
 
 
 def masked(X: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Hide cells, but never all of a row."""
+    """Hide cells; each row keeps an observed cell."""
     hidden = np.random.default_rng(seed).random(X.shape) < share
     hidden[hidden.all(1), 0] = False
     return np.where(hidden, np.nan, X)
@@ -55,27 +61,27 @@ def masked(X: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 def divergences(density: VAEDensityEstimator, X: np.ndarray, n_draws: int = 500) -> np.ndarray:
     """Return KL(q(z | x_obs), p(z | x_obs)) of each row, in nats."""
-    rows = density._rows(X)[2]
-    x, observed = torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
+    rows = density.encode_rows(X)
+    x, observed = rows.tensors()
     noise = StreamNoise(torch.Generator().manual_seed(0))
     with torch.inference_mode():
         draws = density.vae_.draw(x, observed, n_draws, noise, stratified=False, gradient="plain")
         bound = draws.log_ratio.double().mean(0).numpy()
-    return integrated_score_samples(density, X) + density._table.log_units(rows) - bound
+    return integrated_score_samples(density, X) + density.schema_.log_units(rows) - bound
 
 
 def run(family: str, cells: str, epochs: int, rows: int, seed: int) -> dict[str, Any]:
-    """Fit a model, train its encoder for rows with holes, and measure it."""
+    """Fit a model, train its encoder for incomplete rows, and measure the divergence."""
     data, share = mog.load(), HIDDEN[cells]
     density = model(family, epochs, rows, seed)
     density = density.refit_encoder(masked(data["train"][:rows], share, seed))
     test = data["test"] if rows > 2000 else data["test"][:200]
-    found = divergences(density, masked(test, share, seed + 1))
-    return {"kl": float(found.mean()), "median": float(np.median(found))}
+    divergence = divergences(density, masked(test, share, seed + 1))
+    return {"kl": float(divergence.mean()), "median": float(np.median(divergence))}
 
 
-def picture(path: Path, epochs: int, rows: int) -> None:
-    """Draw exact and learned posteriors of some rows, complete and with holes."""
+def draw(path: Path, epochs: int, rows: int) -> None:
+    """Draw exact and learned posteriors of some rows, complete and incomplete."""
     plt = pyplot()
     data = mog.load()
     families = list(FAMILIES)[:2]
@@ -85,7 +91,7 @@ def picture(path: Path, epochs: int, rows: int) -> None:
         for ax, (cells, share) in zip(line, HIDDEN.items(), strict=True):
             test = masked(data["test"][:200], share, 1)
             fitted = density.refit_encoder(masked(data["train"][:rows], share, 0))
-            LatentDisplay.from_estimator(fitted, test, rows=SHOWN, ax=ax, s=5, alpha=0.3)
+            LatentDisplay.from_estimator(fitted, test, rows=PLOTTED_ROWS, ax=ax, s=5, alpha=0.3)
             ax.set_title(f"{family}, {cells}")
             legend = ax.get_legend()
             legend.remove()
@@ -96,12 +102,9 @@ def picture(path: Path, epochs: int, rows: int) -> None:
 
 
 def main() -> None:
-    """Run what is not done yet and write the table and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 rows, 5 epochs")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--seeds", type=int, default=1, help="models")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    """Run what is not in the CSV file yet, and write the table and the figure."""
+    parser = argument_parser(__doc__, quick="2,000 rows, 5 epochs")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of models")
     options = parser.parse_args()
     quick = options.quick
     epochs, rows = (5, 2000) if quick else (30, 20_000)
@@ -121,15 +124,14 @@ def main() -> None:
     columns = [name for cells in HIDDEN for name in (cells, f"{cells}, median row")]
     frame = frame.reindex(index=[f for f in FAMILIES if f in frame.index], columns=columns)
     text = markdown(frame.astype(str), "posterior family") + (
-        "\nKL(q, p) between the encoder's and the model's own posterior of the two latents, nats, "
-        "mean over test rows, and median. Models are fitted to complete rows of the toy, their "
-        f"encoders then to rows like the test's. {rows:,} rows, {epochs} epochs; the picture is of "
-        f"{min(rows, SKETCH_ROWS):,}. {versions()}"
+        "\nKL(q, p) in nats between the encoder and the exact posterior of two latents, mean and "
+        "median over test rows. Models are fitted to complete rows, their encoders then to rows "
+        f"with cells hidden like those of the test rows. {rows:,} rows, {epochs} epochs; figure: "
+        f"{min(rows, MAX_ROWS_OF_FIGURE):,} rows. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
     if not options.report:
-        picture(path.with_suffix(".png"), epochs, min(rows, SKETCH_ROWS))
+        draw(path.with_suffix(".png"), epochs, min(rows, MAX_ROWS_OF_FIGURE))
 
 
 if __name__ == "__main__":

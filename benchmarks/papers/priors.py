@@ -1,17 +1,16 @@
-"""Mixtures as prior or as posterior: a toy with one latent, known to the last digit.
+"""Mixture prior against mixture posterior on data with one latent and a known model.
 
-The true model is z ~ U(0, 1), y | z ~ N(f(z), 0.1^2), with f(z) = (2z - 0.5)^2 below a half and
-(2z - 1.5)^2 above: an f of four branches, so that up to four places of the latent explain a y.
-``python benchmarks/papers/priors.py`` fits three models with the scale of y known: Normal prior and
-posterior, a prior of ten equal components, and a posterior of ten. Each run adds a line to
-``priors.csv``; runs that are there are not done again.
+The true model is z ~ U(0, 1), y | z ~ N(f(z), 0.1^2), with f(z) = (2z - 0.5)^2 below 0.5 and
+(2z - 1.5)^2 above. f has four monotone branches, so that the true posterior of z has up to four
+modes. ``python benchmarks/papers/priors.py`` fits three models with the true scale of y: Normal
+prior and posterior, a prior of ten equal components, and a posterior of ten. Each run appends a
+line to ``priors.csv``; existing runs are not repeated.
 
-A latent is known up to rearrangements that keep its prior. Latents of all models are mapped to
-(0, 1) by the CDF of their prior, and the error of f is taken twice: as it is, turned around where
-that is nearer, and after sorting f's values, which no rearrangement changes.
+A latent is identified up to maps that preserve its prior. The latents of all models are mapped to
+(0, 1) by the CDF of the prior, and two errors of f are measured: for the better of z and 1 - z, and
+after sorting the values of f, which such maps do not change.
 """
 
-import argparse
 import functools
 import sys
 from pathlib import Path
@@ -22,14 +21,22 @@ import torch
 from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import markdown, mean_and_spread, pyplot, run_grid, versions
+from common import (
+    argument_parser,
+    markdown,
+    mean_and_spread,
+    pyplot,
+    run_grid,
+    versions,
+    write_page,
+)
 
-from skmissvae import VAEDensityEstimator
+from skmissvae import ResidualNetwork, VAEDensityEstimator
 from skmissvae.inspection import integrated_score_samples
 from skmissvae.vae import Mixture, MixturePrior, NormalFamily, NormalLikelihood
 
 SCALE = 0.1  # of y given z
-SHOWN = (1.0, 0.2, -3.0)  # y whose posteriors are drawn
+PLOTTED_Y = (1.0, 0.2, -3.0)  # values whose posteriors are in the figure
 
 
 class EqualMixturePrior(MixturePrior):
@@ -63,13 +70,13 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 MEASURES = {
-    "log_likelihood": "held-out log-likelihood, less that of the truth",
-    "kl_generated": "KL(true y, generated y)",
+    "log_likelihood": "test log-likelihood minus that of the true model",
+    "kl_generated": "KL(true y, model y)",
     "kl_posterior": "KL(q, exact posterior of the model)",
-    "tv_posterior": "distance of q from the true posterior",
-    "f_error": "error of f",
-    "f_sorted": "error of f, sorted",
-    "components": "components of the prior in use",
+    "tv_posterior": "total variation of q and true posterior",
+    "f_error": "RMSE of f",
+    "f_sorted": "RMSE of sorted f",
+    "components": "components of the prior with weight above 2%",
 }
 
 
@@ -90,8 +97,8 @@ def true_density(y: np.ndarray) -> np.ndarray:
     return norm.pdf(y[:, None], f(u), SCALE).mean(1)
 
 
-class Learned(NamedTuple):
-    """A model on a grid of latents."""
+class ModelOnGrid(NamedTuple):
+    """A fitted model evaluated on a grid of latents."""
 
     z: np.ndarray  # (G,)
     prior: np.ndarray  # (G,)   density
@@ -100,14 +107,14 @@ class Learned(NamedTuple):
     density: VAEDensityEstimator
 
 
-def learn(model: str, n: int, epochs: int, seed: int) -> Learned:
-    """Fit a model and lay it out on a grid."""
+def fit(model: str, n: int, epochs: int, seed: int) -> ModelOnGrid:
+    """Fit a model, and evaluate it on a grid of latents."""
     y = draw(n, seed)
     density = VAEDensityEstimator(
         n_latents=1,
         likelihood=functools.partial(NormalLikelihood, scale=SCALE / y.std()),
         n_hidden=64,
-        linear_path=False,
+        network=ResidualNetwork(linear_path=False),
         learn_shapes=False,
         dropout=0.0,
         max_iter=epochs,
@@ -124,13 +131,12 @@ def learn(model: str, n: int, epochs: int, seed: int) -> Learned:
         mean = density.vae_.decode(nodes).mean()[:, 0].double().numpy()
     prior = np.exp(log_prior)
     u = np.cumsum(prior) * (z[1] - z[0])
-    return Learned(z, prior, u / u[-1], y.mean() + y.std() * mean, density)
+    return ModelOnGrid(z, prior, u / u[-1], y.mean() + y.std() * mean, density)
 
 
-def posteriors(learned: Learned, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return q(z | y) and the model's exact p(z | y) on the grid, (len(y), G) each."""
-    rows = learned.density._rows(y[:, None])[2]
-    x, observed = torch.from_numpy(rows.x).float(), torch.from_numpy(rows.observed)
+def posteriors(learned: ModelOnGrid, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return q(z | y) and p(z | y) of the model on the grid, (len(y), G) each."""
+    x, observed = learned.density.encode_rows(y[:, None]).tensors()
     nodes = torch.from_numpy(learned.z).float()[:, None, None]
     with torch.no_grad():
         log_q = learned.density.vae_.posterior(x, observed).log_prob(nodes.expand(-1, len(y), 1))
@@ -140,39 +146,37 @@ def posteriors(learned: Learned, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.exp(log_q.T.double().numpy()), np.exp(log_exact)
 
 
-def over_bins(learned: Learned, mass: np.ndarray, n: int = 50) -> np.ndarray:
-    """Return what a density of z has in equal parts of the prior, (*, n)."""
-    place = np.minimum((learned.u * n).astype(int), n - 1)
-    out = np.zeros((len(mass), n))
-    np.add.at(out.T, place, mass.T * (learned.z[1] - learned.z[0]))
-    return out
+def bin_probabilities(learned: ModelOnGrid, density: np.ndarray, n: int = 50) -> np.ndarray:
+    """Return the probabilities of n bins that are equally likely under the prior, (*, n)."""
+    index = np.minimum((learned.u * n).astype(int), n - 1)
+    p = np.zeros((len(density), n))
+    np.add.at(p.T, index, density.T * (learned.z[1] - learned.z[0]))
+    return p / p.sum(1, keepdims=True)
 
 
 def run(model: str, n: int, epochs: int, seed: int) -> dict[str, float]:
-    """Fit a model and measure it."""
-    learned = learn(model, n, epochs, seed)
+    """Fit a model, and measure it."""
+    learned = fit(model, n, epochs, seed)
     density, test = learned.density, draw(5000, 1000 + seed)
     y = np.linspace(-0.6, 1.0, 3201)
     true = true_density(y)
     step = learned.z[1] - learned.z[0]
     weight = learned.prior * step / (learned.prior.sum() * step)
-    made = norm.pdf(y[:, None], learned.f, SCALE) @ weight
-    kl_generated = float(np.sum(true * np.log(true / made)) * (y[1] - y[0]))
-    some = test[:200, 0]
-    q, exact = posteriors(learned, some)
+    generated = norm.pdf(y[:, None], learned.f, SCALE) @ weight
+    kl_generated = float(np.sum(true * np.log(true / generated)) * (y[1] - y[0]))
+    test_y = test[:200, 0]
+    q, exact = posteriors(learned, test_y)
     ratio = np.log((q + 1e-300) / (exact + 1e-300))
     bins = (np.arange(5000) + 0.5) / 5000
-    truth = norm.pdf(some[:, None], f(bins), SCALE).reshape(200, 50, 100).sum(-1)
+    truth = norm.pdf(test_y[:, None], f(bins), SCALE).reshape(200, 50, 100).sum(-1)
     truth /= truth.sum(1, keepdims=True)
-    guessed = over_bins(learned, q)
-    guessed /= guessed.sum(1, keepdims=True)
-    of_u = np.interp(bins, learned.u, learned.f)
-    component = learned.density.vae_.prior()
+    q_bins = bin_probabilities(learned, q)
+    f_of_u = np.interp(bins, learned.u, learned.f)
+    prior = learned.density.vae_.prior()
     with torch.no_grad():
-        log_share = component.log_pi + component.component.log_prob(
-            torch.from_numpy(learned.z).float()[:, None, None]
-        )
-    likeliest = np.bincount(log_share.argmax(-1).numpy(), weight, len(component.log_pi))
+        nodes = torch.from_numpy(learned.z).float()[:, None, None]
+        log_share = prior.log_pi + prior.component.log_prob(nodes)
+    share = np.bincount(log_share.argmax(-1).numpy(), weight, len(prior.log_pi))
     return {
         "log_likelihood": float(
             integrated_score_samples(density, test).mean() - np.log(true_density(test[:, 0])).mean()
@@ -180,46 +184,45 @@ def run(model: str, n: int, epochs: int, seed: int) -> dict[str, float]:
         "kl_generated": kl_generated,
         "kl_posterior": float((q * ratio).sum(1).mean() * step),
         "tv_posterior": min(
-            float(0.5 * np.abs(guessed[:, ::turn] - truth).sum(1).mean()) for turn in (1, -1)
+            float(0.5 * np.abs(q_bins[:, ::step] - truth).sum(1).mean()) for step in (1, -1)
         ),
-        "f_error": min(float(np.sqrt(np.mean((of_u[::t] - f(bins)) ** 2))) for t in (1, -1)),
-        "f_sorted": float(np.sqrt(np.mean((np.sort(of_u) - np.sort(f(bins))) ** 2))),
-        "components": int((likeliest > 0.02).sum()),
+        "f_error": min(
+            float(np.sqrt(np.mean((f_of_u[::step] - f(bins)) ** 2))) for step in (1, -1)
+        ),
+        "f_sorted": float(np.sqrt(np.mean((np.sort(f_of_u) - np.sort(f(bins))) ** 2))),
+        "components": int((share > 0.02).sum()),
     }
 
 
-def picture(path: Path, n: int, epochs: int) -> None:
-    """Draw what is generated, f, and posteriors: a row per model."""
+def draw_models(path: Path, n: int, epochs: int) -> None:
+    """Draw the density of y, f, and posteriors, a row per model."""
     plt = pyplot()
     figure, axes = plt.subplots(3, 5, figsize=(13, 7), layout="constrained")
     y, bins = np.linspace(-0.5, 0.8, 400), np.linspace(0.001, 0.999, 400)
     for i, (row, model) in enumerate(zip(axes, MODELS, strict=True)):
-        learned = learn(model, n, epochs, 0)
+        learned = fit(model, n, epochs, 0)
         weight = learned.prior / learned.prior.sum()
         row[0].plot(y, true_density(y), color="0.7", lw=3)
         row[0].plot(y, norm.pdf(y[:, None], learned.f, SCALE) @ weight, color="C3")
         row[1].plot(bins, f(bins), color="0.7", lw=3)
         row[1].plot(bins, np.interp(bins, learned.u, learned.f), color="C3")
         row[0].set_ylabel(model.replace(", ", ",\n"))
-        q, exact = posteriors(learned, np.array(SHOWN))
-        for ax, shown, one, other in zip(row[2:], SHOWN, q, exact, strict=True):
-            there = np.flatnonzero((one > 0.01 * one.max()) | (other > 0.01 * other.max()))
-            part = slice(there[0], there[-1] + 1)
-            ax.plot(learned.z[part], other[part], color="0.7", lw=3)
-            ax.plot(learned.z[part], one[part], color="C3")
-            ax.set_title("" if i else f"q(z | y = {shown:g}) (grey: exact)", fontsize=10)
-    axes[0, 0].set_title("generated y (grey: true)", fontsize=10)
-    axes[0, 1].set_title("f, of the prior's CDF (grey: true)", fontsize=10)
+        q, exact = posteriors(learned, np.array(PLOTTED_Y))
+        for ax, value, q_z, p_z in zip(row[2:], PLOTTED_Y, q, exact, strict=True):
+            support = np.flatnonzero((q_z > 0.01 * q_z.max()) | (p_z > 0.01 * p_z.max()))
+            part = slice(support[0], support[-1] + 1)
+            ax.plot(learned.z[part], p_z[part], color="0.7", lw=3)
+            ax.plot(learned.z[part], q_z[part], color="C3")
+            ax.set_title("" if i else f"q(z | y = {value:g}) (grey: exact)", fontsize=10)
+    axes[0, 0].set_title("density of y (grey: true)", fontsize=10)
+    axes[0, 1].set_title("f by the CDF of the prior (grey: true)", fontsize=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def main() -> None:
-    """Run what is not done yet and write the table and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="500 rows, 20 epochs, one seed")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    """Run what is not in the CSV file yet, and write the table and the figure."""
+    parser = argument_parser(__doc__, quick="500 rows, 20 epochs, one seed")
     options = parser.parse_args()
     n, epochs, seeds = (500, 20, 1) if options.quick else (10_000, 100, 3)
     path = Path(__file__).with_name("priors_quick.csv" if options.quick else "priors.csv")
@@ -230,13 +233,12 @@ def main() -> None:
     long["measure"] = long["measure"].map(MEASURES)
     frame = mean_and_spread(long, "model", "measure", "value")
     text = markdown(frame.astype(str), "model") + (
-        f"\nMean (standard deviation) over {seeds} seeds of data and model, {n} rows; nats, and "
-        f"total variation for the distance of posteriors. {versions()}"
+        f"\nMean (standard deviation) over {seeds} seeds of data and model, {n} rows. "
+        f"Log-likelihoods and divergences in nats. {versions()}"
     )
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    write_page(path, text)
     if not (options.quick or options.report):
-        picture(path.with_suffix(".png"), n, epochs)
+        draw_models(path.with_suffix(".png"), n, epochs)
 
 
 if __name__ == "__main__":

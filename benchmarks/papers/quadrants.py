@@ -1,15 +1,14 @@
-"""Binary images of which two of four quadrants are missing, learned by every method.
+"""Log-likelihoods of all methods on binary images with two of four quadrants missing.
 
 ``python benchmarks/papers/quadrants.py`` fits the seven methods of Simkus and Gutmann (2024) to
-binarised MNIST and Omniglot, two random quadrants of each image missing, and measures the
+binarized MNIST and Omniglot, two random quadrants of each image missing, and measures the
 log-likelihood of complete test images by the importance-weighted bound (figure 4; with
-``--latents``, figure 13). Encoder and decoder are convolutional residual networks. Here they are
-thin and see a part of the images; ``--full`` has the paper's sizes, for a GPU, and a checkpoint
-every five minutes. Each run adds a line to ``quadrants.csv``; runs that are there are not done
-again.
+``--latents``, figure 13). Encoder and decoder are convolutional residual networks. By default they
+are narrow and fitted to a subset of the images; ``--full`` has the sizes of the paper, for a GPU,
+and writes a checkpoint every five minutes. Each run appends a line to ``quadrants.csv``; existing
+runs are not repeated.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -20,11 +19,20 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
-from common import fit_by_passes, markdown, mean_and_spread, pyplot, run_grid, versions
-from images import SHAPE, mnist, omniglot
+from common import (
 from masks import hide_parts
+    argument_parser,
+    fit_by_passes,
+    markdown,
+    mean_and_spread,
+    pyplot,
+    run_grid,
+    versions,
+    write_page,
+)
+from images import SHAPE, mnist, omniglot
 
-from skmissvae import VAEDensityEstimator
+from skmissvae import AdamW, ConvNetwork, VAEDensityEstimator
 from skmissvae.inspection import log_likelihood
 
 #: Figure 4: medians over five seeds, 1,000 importance draws, read off the plot.
@@ -74,8 +82,8 @@ METHODS = tuple(PUBLISHED["mnist"])
 K, BUDGET = 5, 5
 
 
-def binarised(images: str, rows: int, n_test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return training and test images, each pixel drawn once by its grey value."""
+def binarized(images: str, rows: int, n_test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return training and test images, each pixel drawn once with its grey value as probability."""
     train, test = mnist()[::2] if images == "mnist" else omniglot()
     rng = np.random.default_rng(seed)
     parts = (train[rng.permutation(len(train))[:rows]], test[rng.permutation(len(test))[:n_test]])
@@ -84,23 +92,22 @@ def binarised(images: str, rows: int, n_test: int, seed: int) -> tuple[np.ndarra
 
 
 def estimator(method: str, latents: int, epochs: int, seed: int, *, full: bool) -> Any:
-    """Return a method with the paper's settings, but for the size of networks and batches."""
+    """Return a method with the settings of the paper; without ``full`` networks are smaller."""
     return VAEDensityEstimator(
         objective=method,
         K=K,
         n_draws=mog.n_draws(method, BUDGET, K),
         sampler="pseudo_gibbs" if method == "DeMissVAE" else "auto",
-        image_shape=SHAPE,
+        network=ConvNetwork(SHAPE, linear_path=False),
         likelihood="bernoulli",
         n_latents=latents,
         n_hidden=256 if full else 32,
         n_blocks=2 if full else 1,
         dropout=0.3 if full else 0.1,
-        linear_path=False,
         min_scale=1e-5,
         batch_size=200 if full else 64,
         learning_rate=1e-4 if full else 1e-3,
-        max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0,
+        optimizer=AdamW(max_grad_norm=1.0 if method in mog.ANCESTRAL else 5.0),
         max_iter=epochs,
         early_stopping=False,
         keep_empty_features=True,
@@ -112,8 +119,8 @@ def estimator(method: str, latents: int, epochs: int, seed: int, *, full: bool) 
 def run(
     images: str, method: str, latents: int, rows: int, epochs: int, n_test: int, seed: int
 ) -> dict[str, Any]:
-    """Fit a model and measure it."""
-    train, test = binarised(images, rows, n_test, seed)
+    """Fit a model, and measure its log-likelihood."""
+    train, test = binarized(images, rows, n_test, seed)
     incomplete = hide_parts(train, "quadrants", 0.5, SHAPE, seed)
     full = epochs > 100
     density = estimator(method, latents, epochs, seed, full=full)
@@ -124,20 +131,20 @@ def run(
         start = time.perf_counter()
         density.fit(incomplete)
         seconds = time.perf_counter() - start
-    # as the paper has it: the encoder is trained further for complete images, the decoder is not
-    density.set_params(max_iter=max(200, epochs))  # half as many epochs, of the test images
-    found = log_likelihood(density.refit_encoder(test), test, n_draws=1000 if full else 300)
+    # as in the paper, the encoder is trained further for complete images, with the decoder fixed
+    density.set_params(max_iter=max(200, epochs))  # half as many epochs of the test images
+    likelihood = log_likelihood(density.refit_encoder(test), test, n_draws=1000 if full else 300)
     checkpoint.unlink(missing_ok=True)
     return {
-        "log_likelihood": found.mean,
-        "standard_error": found.standard_error,
-        "mc_error": float(np.median(found.errors)),
+        "log_likelihood": likelihood.mean,
+        "standard_error": likelihood.standard_error,
+        "mc_error": float(np.median(likelihood.errors)),
         "fit_seconds": seconds,
     }
 
 
 def by_latents(results: pd.DataFrame) -> str:
-    """Return the tables of figure 13: ours, and in brackets what was published."""
+    """Return the tables of figure 13, with published values in brackets."""
     text = ""
     for images, part in results.groupby("images", sort=False):
         ours = part.groupby(["method", "latents"])["log_likelihood"].mean().unstack()
@@ -145,15 +152,15 @@ def by_latents(results: pd.DataFrame) -> str:
             continue
         published = pd.DataFrame(PUBLISHED_BY_LATENTS[str(images)], index=list(LATENTS)).T
         ours = ours.reindex(index=list(METHODS), columns=list(LATENTS))
-        shown = ours.map("{:.1f}".format).replace("nan", "") + published.map(" ({:.1f})".format)
-        shown.columns = [f"{n} latents" for n in LATENTS]
+        frame = ours.map("{:.1f}".format).replace("nan", "") + published.map(" ({:.1f})".format)
+        frame.columns = [f"{n} latents" for n in LATENTS]
         text += f"\n\nBy the number of latents, {images}, ours (published):\n\n"
-        text += markdown(shown, "method")
+        text += markdown(frame, "method")
     return text
 
 
-def picture(results: pd.DataFrame, images: str, path: Path) -> None:
-    """Draw the log-likelihoods of the methods beside the published ones."""
+def draw(results: pd.DataFrame, images: str, path: Path) -> None:
+    """Draw the log-likelihoods of the methods, and the published ones."""
     plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True, layout="constrained")
     ours = results.groupby("method")[["log_likelihood", "standard_error"]].mean()
@@ -169,16 +176,15 @@ def picture(results: pd.DataFrame, images: str, path: Path) -> None:
 
 
 def main() -> None:
-    """Run what is not done yet and write the table and pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="500 images, 2 epochs, MNIST")
-    parser.add_argument("--full", action="store_true", help="the paper's sizes: 500 epochs")
+    """Run what is not in the CSV file yet, and write the table and the figures."""
+    parser = argument_parser(__doc__, quick="500 images, 2 epochs, MNIST")
+    parser.add_argument("--full", action="store_true", help="sizes and epochs of the paper")
     parser.add_argument("--images", nargs="+", default=list(PUBLISHED), choices=list(PUBLISHED))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--latents", type=int, nargs="+", default=[50], help="figure 13: 25 to 200")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--seeds", type=int, default=1, help="masks and models")
-    parser.add_argument("--report", action="store_true", help="write what is done, run nothing")
+    parser.add_argument(
+        "--latents", type=int, nargs="+", default=[50], help="25 to 200 in figure 13"
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of mask and model")
     options = parser.parse_args()
     quick = options.quick
     rows, epochs, n_test = (500, 2, 50) if quick else (3000, 20, 200)
@@ -194,32 +200,31 @@ def main() -> None:
     ]
     keys = ["images", "method", "latents", "rows", "epochs", "n_test", "seed"]
     results = run_grid(path, keys, [] if options.report else cells, run, options.jobs)
-    usual = results[results["latents"] == 50].copy()
-    usual["cell"] = [
+    default = results[results["latents"] == 50].copy()
+    default["cell"] = [
         f"{images}, {rows:,} images, {epochs} epochs"
-        for images, rows, epochs in usual[["images", "rows", "epochs"]].itertuples(index=False)
+        for images, rows, epochs in default[["images", "rows", "epochs"]].itertuples(index=False)
     ]
-    frame = mean_and_spread(usual, "method", "cell", "log_likelihood")
+    frame = mean_and_spread(default, "method", "cell", "log_likelihood")
     frame = frame.reindex([method for method in METHODS if method in frame.index])
     error = results["mc_error"].max()
-    shown = list(results["images"].drop_duplicates())
-    for images in shown:
+    image_sets = list(results["images"].drop_duplicates())
+    for images in image_sets:
         frame[f"{images}, published"] = [f"{PUBLISHED[images][m]:.1f}" for m in frame.index]
     text = markdown(frame.astype(str), "method") + (
-        "\nLog-likelihood of complete binarised test images, nats: the importance-weighted bound "
-        "after training the encoder further on them, means (standard deviations over seeds). Two "
-        f"of four quadrants of training images are missing; a budget of {BUDGET} draws. Published: "
-        "medians of 54,000 images and 500 epochs (Omniglot 27,396 and 200), with networks eight "
-        f"times as wide; their order compares, not their values. Monte-Carlo errors of a score are "
-        f"up to {error:.2f} in the median. {versions()}"
+        "\nLog-likelihood of complete binarized test images in nats, by the importance-weighted "
+        "bound after the encoder is trained further on them, means (standard deviations over "
+        f"seeds). Two of four quadrants of training images are missing; {BUDGET} draws per row "
+        "and step. Published: medians with 54,000 images and 500 epochs (Omniglot 27,396 and 200) "
+        "and networks eight times as wide; only their order is comparable. Median Monte Carlo "
+        f"error of a score: at most {error:.2f}. {versions()}"
     )
     text += by_latents(results[results["epochs"] == epochs])
-    path.with_suffix(".md").write_text(text)
-    print(text)
-    plain = results[(results["epochs"] == epochs) & (results["latents"] == 50)]
-    for images in [] if quick else shown:
-        part = plain[plain["images"] == images]
-        picture(part, images, path.with_name(f"quadrants_{images}.png"))
+    write_page(path, text)
+    plotted = default[default["epochs"] == epochs]
+    for images in [] if quick else image_sets:
+        part = plotted[plotted["images"] == images]
+        draw(part, images, path.with_name(f"quadrants_{images}.png"))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def likelihood_upper_bound(
     check_minimum(1, max_rows=max_rows)
     if not tol > 0:
         raise ValueError(f"tol must be a number above 0; got {tol!r}.")
-    rows = estimator._rows(X)[2]
+    rows = estimator.encode_rows(X)
     if len(rows.x) > max_rows:
         raise ValueError(
             f"X has {len(rows.x)} rows, more than max_rows={max_rows}. Pass fewer rows, or "
@@ -106,7 +106,7 @@ def likelihood_upper_bound(
         return UpperBound(0.0, 0.0, 1)
     observed = torch.from_numpy(rows.observed)
     result = _fit_mixture(torch.from_numpy(rows.x), observed, columns, tol)
-    log_units = float(np.mean(estimator._table.log_units(rows)))
+    log_units = float(np.mean(estimator.schema_.log_units(rows)))
     return UpperBound(result.bound - log_units, result.attained - log_units, result.n_components)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -214,6 +215,40 @@ class Chunks:
         results = [functools.partial(_result, function, source, i) for i in range(len(source))]
         return Chunks(results, **options)
 
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the chunks to a Parquet file; pyarrow must be installed.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. Columns of arrays are named x0, x1 and so on. The types are those of the
+            first chunk, and a pandas index is not written. If a chunk fails, an existing file
+            stays as it is.
+        """
+        parquet = _parquet()
+        import pyarrow as pa
+
+        path = Path(path)
+        temporary, writer = path.with_name(f".{path.name}.{os.getpid()}.part"), None
+        try:
+            for i, chunk in enumerate(self):
+                table = _to_arrow(chunk)
+                writer = writer or parquet.ParquetWriter(temporary, table.schema)
+                try:
+                    writer.write_table(table.cast(writer.schema))
+                except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+                    raise ValueError(
+                        f"Chunk {i} does not have the columns and types of the first: {error}"
+                    ) from error
+            if writer is None:
+                raise ValueError("There is no chunk to write.")
+            writer.close()
+            temporary.replace(path)
+        finally:
+            if writer is not None and writer.is_open:
+                writer.close()
+            temporary.unlink(missing_ok=True)
+
 
 # -- passes of estimators over the chunks ---------------------------------------------------------
 
@@ -391,3 +426,16 @@ def _grouped_rows(
 def _row_groups(file: Path, groups: list[int], columns: list[str] | None) -> pd.DataFrame:
     table = _parquet().ParquetFile(file).read_row_groups(groups, columns=columns)
     return table.to_pandas()
+
+
+def _to_arrow(table: Any) -> Any:
+    """Return a data frame, without an index, or an array as a table of pyarrow."""
+    if isinstance(table, pd.DataFrame):
+        table = table.reset_index(drop=True)
+    frame = as_frame(table)
+    if frame is None:
+        cells = np.asarray(table)
+        cells = cells[:, None] if cells.ndim == 1 else cells
+        named = pd.DataFrame(cells, columns=[f"x{j}" for j in range(cells.shape[1])])
+        frame = nw.from_native(named, eager_only=True)
+    return frame.to_arrow()
