@@ -199,9 +199,7 @@ def _columns_to_plot(imputer: BaseImputer, is_missing: Mask, columns: Any) -> li
     if columns is None:
         indices = np.flatnonzero(is_missing.any(0) & modelled).tolist()
         if not indices:
-            raise ValueError(
-                "X has no missing cell in a modelled column. Pass rows with missing cells."
-            )
+            raise ValueError("X has no missing cell in a modelled column, so nothing is imputed.")
         return indices
     if isinstance(columns, str):
         raise TypeError(f"columns must be a list of columns; got {columns!r}. Use [{columns!r}].")
