@@ -20,7 +20,7 @@ def test_imputations_are_a_lazy_sequence(cls, monkeypatch):
     assert len(tables) == 6
     with monkeypatch.context() as patch:
         patch.setattr(imputation_sampler, "map_rows", None)
-        part = imputer.impute(X, 6)[2:]  # draws nothing before a table is requested
+        part = imputer.impute(X, 6)[2:]  # a table is drawn when it is requested
         with pytest.raises(TypeError):
             part[0]
     as_list = list(tables)

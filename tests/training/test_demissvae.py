@@ -363,9 +363,8 @@ def test_chain_diagnostics(sampler):
     diagnostics = chain_diagnostics(imputer, X)
     assert list(diagnostics.columns) == ["acceptance", "ess", "r_hat"]
     assert diagnostics.index.equals(X.index)
-    assert (
-        diagnostics.loc[["a", "b"]].isna().all(axis=None)
-    )  # nothing to draw; nothing to condition on
+    # a complete row, and one without an observed cell
+    assert diagnostics.loc[["a", "b"]].isna().all(axis=None)
     rest = diagnostics.drop(index=["a", "b"])
     missing = X.drop(index=["a", "b"]).isna().any(axis=1)
     assert rest[missing].notna().all(axis=None)
