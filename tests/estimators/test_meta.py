@@ -153,7 +153,7 @@ def test_prediction_of_a_row_does_not_depend_on_other_rows(cls):
     model = fast(cls, TREES[cls], n_imputations=9).fit(X, outcome(cls, X))
     by_member, mean = model.predict_all(new), probabilities(model, new)
     order = np.random.default_rng(0).permutation(12)
-    for index in [order, order[:5], np.repeat(order, 2), [3, 3, 3], *([i] for i in range(12))]:
+    for index in [order, order[:5], np.repeat(order, 2), [3, 3, 3], [0], [7], [11]]:
         np.testing.assert_array_equal(model.predict_all(new[index]), by_member[:, index])
         np.testing.assert_array_equal(probabilities(model, new[index]), mean[index])
 

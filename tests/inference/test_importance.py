@@ -103,7 +103,9 @@ def test_draws_of_far_outliers_are_not_equally_good(size):
     """Log-densities of far outliers are rounded to thousands of nats, so that they have ties."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 1)) + 0.3 * rng.normal(size=(100, 3))
-    imputer = MVAEImputer(max_iter=5, n_importance_draws=500, random_state=0).fit(x)
+    imputer = MVAEImputer(
+        max_iter=5, n_importance_draws=500, init="factor_analysis", random_state=0
+    ).fit(x)
     far = np.array([[size, np.nan, np.nan]])
     assert imputer.effective_sample_size(far)[0] <= 2
     assert pareto_k(imputer, far)[0] > 0.7

@@ -295,7 +295,7 @@ def test_estimators_that_do_not_accept_chunks():
 def test_chunks_that_change_between_passes_are_refused():
     X, _ = long(200)
     once = iter([X[:100], X[100:]])
-    with pytest.raises(ValueError, match="begin anew"):
+    with pytest.raises(ValueError, match="must yield the same"):
         tiny(MVAEImputer).fit(Chunks(lambda: once, sample_size=50))
     calls = []
 

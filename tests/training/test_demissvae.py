@@ -34,7 +34,7 @@ pytestmark = quiet
 K = 3
 TERMS = {name: m.term for name, m in METHODS.items() if m.stores_imputations}
 CHAINS = [name for name in SAMPLERS if name != "importance"]
-SHORT = {"lair": LAIR, "metropolis": MetropolisWithinGibbs, "pseudo_gibbs": PseudoGibbs}
+SAMPLER_CLASSES = {"lair": LAIR, "metropolis": MetropolisWithinGibbs, "pseudo_gibbs": PseudoGibbs}
 
 
 def objective_of(rows, name="DeMissVAE", sampler=None, n_draws=1):
@@ -319,7 +319,7 @@ def test_transform_and_impute_by_chains(sampler):
     X = incomplete(12)
     imputer = tiny(MissSIWAEImputer).fit(X)
     by_weights = imputer.transform(X)
-    imputer.set_params(sampler=SHORT[sampler](n_steps=4))
+    imputer.set_params(sampler=SAMPLER_CLASSES[sampler](n_steps=4))
     by_chains = imputer.transform(X)
     observed = ~np.isnan(X)
     np.testing.assert_array_equal(by_chains[observed], X[observed])
@@ -359,7 +359,7 @@ def test_refit_encoder_changes_the_encoder_alone(cls):
 def test_chain_diagnostics(sampler):
     X = pd.DataFrame(incomplete(12), index=list("abcdefghijkl"))
     X.loc["a"], X.loc["b"] = 1.0, np.nan
-    imputer = tiny(MissSIWAEImputer, sampler=SHORT[sampler](n_steps=40)).fit(X)
+    imputer = tiny(MissSIWAEImputer, sampler=SAMPLER_CLASSES[sampler](n_steps=40)).fit(X)
     diagnostics = chain_diagnostics(imputer, X)
     assert list(diagnostics.columns) == ["acceptance", "ess", "r_hat"]
     assert diagnostics.index.equals(X.index)
