@@ -134,7 +134,8 @@ def test_options_in_the_documentation_are_accepted(cls):
 @every_estimator
 def test_fitted_attributes_are_those_documented(cls):
     estimator = tiny(cls).fit(pd.DataFrame(table(), columns=list("abcd")))
-    documented = {attribute.name for attribute in ClassDoc(cls)["Attributes"]}
+    attributes = ClassDoc(cls)["Attributes"]
+    documented = {name for attribute in attributes for name in attribute.name.split(", ")}
     names = [*vars(estimator), *(n for n in dir(cls) if isinstance(getattr(cls, n), property))]
     fitted = {name for name in names if name.endswith("_") and not name.startswith("_")}
     assert documented == fitted

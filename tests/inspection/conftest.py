@@ -1,4 +1,4 @@
-"""Matplotlib for the tests of displays."""
+"""Fixtures of the tests of inspection: a backend of matplotlib, and faster baselines."""
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -17,3 +17,9 @@ def agg_backend(tmp_path, monkeypatch):
         plt.close(number)
     plt.switch_backend(backend)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def few_baseline_draws(monkeypatch):
+    """Take 20 draws of the baseline instead of 100, the fewest for 90% intervals."""
+    monkeypatch.setattr("skmissvae.inspection.overimputation_scores.N_BASELINE_DRAWS", 20)

@@ -189,6 +189,7 @@ def test_data_frames_of_mixed_types(container):
     assert pairs.to_numpy().tolist() == [["real", "n"]]
 
 
+@pytest.mark.usefixtures("few_baseline_draws")
 def test_missing_values_are_missing_cells():
     X = incomplete_table(60)
     marked = np.where(np.isnan(X), -999.0, X)

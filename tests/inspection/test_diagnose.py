@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 
 import numpy as np
 import pandas as pd
@@ -137,11 +138,11 @@ def test_high_r_hat_is_a_problem(monkeypatch):
 def test_excluded_and_nearly_empty_columns_are_named():
     X = pd.DataFrame(table(), columns=list("abcd")).assign(same=1.0)
     finding = finding_of("columns", tiny(MVAEImputer).fit(X), X)
-    assert "'same'" in finding.finding
+    assert "same" in finding.finding
     X = pd.DataFrame(table(100), columns=list("abcd"))
     X["a"] = [0.0, 1.0, *[np.nan] * 98]
     finding = finding_of("columns", tiny(MVAEImputer).fit(X), X)
-    assert "95% of 'a' is missing" in finding.finding
+    assert re.search("95% of '?a'? is missing", finding.finding)
 
 
 def test_inference_and_intervals_depend_on_models_and_calibration():

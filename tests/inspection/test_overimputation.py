@@ -96,6 +96,7 @@ def test_too_narrow_and_too_wide_intervals_change_coverage_and_crps(exact):
         assert summary["crps"] >= scores[1.0]["crps"]  # a proper score
 
 
+@pytest.mark.usefixtures("few_baseline_draws")
 def test_the_summary_equals_scores_computed_from_the_cells():
     X = mixed()
     report = overimputation_report(
@@ -207,6 +208,7 @@ def test_a_column_that_is_constant_apart_from_hidden_cells_is_not_evaluated():
     assert 20 not in set(report.cells["row"])
 
 
+@pytest.mark.usefixtures("few_baseline_draws")
 def test_the_baselines_are_fitted_to_the_table_with_hidden_cells(exact):
     X = rows(100)
     report = overimputation_report(exact, X, n_repeats=1, random_state=0)
@@ -223,7 +225,7 @@ def test_the_baselines_are_fitted_to_the_table_with_hidden_cells(exact):
 
 
 def test_reports_are_reproducible_for_any_n_jobs():
-    X = incomplete_table(60)
+    X = incomplete_table(40)
     imputer = tiny(MIWAEImputer, random_state=None).fit(X)
     first, again, reseeded = (
         overimputation_report(imputer, X, n_repeats=2, random_state=seed, n_jobs=n_jobs)
@@ -234,6 +236,7 @@ def test_reports_are_reproducible_for_any_n_jobs():
     assert not reseeded.cells.equals(first.cells)
 
 
+@pytest.mark.usefixtures("few_baseline_draws")
 @pytest.mark.parametrize("container", ["pandas", "polars"])
 def test_data_frames_of_mixed_types(container):
     X = mixed()
@@ -258,6 +261,7 @@ def test_data_frames_of_mixed_types(container):
             assert cell.low <= cell.high
 
 
+@pytest.mark.usefixtures("few_baseline_draws")
 def test_pandas_and_polars_have_equal_reports():
     X = mixed().reset_index(drop=True).drop(columns="size")  # polars has no ordered type
     summaries = [
@@ -267,6 +271,7 @@ def test_pandas_and_polars_have_equal_reports():
     assert_frame_equal(*summaries)
 
 
+@pytest.mark.usefixtures("few_baseline_draws")
 def test_a_binary_column_of_an_array_is_scored_by_probability():
     X = incomplete_table(80)
     X[:, 3] = np.where(np.isnan(X[:, 3]), np.nan, X[:, 3] > -7)
@@ -288,6 +293,7 @@ def test_interval_limits_may_coincide_with_other_quantiles():
     assert (cells["low"] < cells["high"]).all()
 
 
+@pytest.mark.usefixtures("few_baseline_draws")
 def test_plot_returns_a_display_of_the_report(exact, monkeypatch):
     calls = []
 

@@ -193,7 +193,9 @@ def test_tables_of_mixed_types_are_scored(container):
         rng.random(frame.shape) < 0.1
     )
     X = pl.from_pandas(incomplete) if container == "polars" else incomplete
-    imputer = MVAEImputer(n_hidden=16, n_blocks=1, max_iter=60, random_state=0)
+    imputer = MVAEImputer(
+        n_hidden=16, n_blocks=1, max_iter=60, init="factor_analysis", random_state=0
+    )
     score = HiddenCellScorer(random_state=1)
     assert score(imputer.fit(X), X) > -0.6
     # one epoch from random weights
