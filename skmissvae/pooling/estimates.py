@@ -271,7 +271,14 @@ class PooledEstimates:
 
     def __repr__(self) -> str:
         table = self.to_frame().to_string(index=np.ndim(self.qbar) > 0, float_format=_FORMAT)
-        return f"{table}\nPooled over {self.m} imputations, dfcom = {self.dfcom:g}"
+        return f"{table}\n{self._caption()}"
+
+    def _repr_html_(self) -> str:
+        table = self.to_frame().to_html(index=np.ndim(self.qbar) > 0, float_format=_FORMAT)
+        return f"{table}\n<p>{self._caption()}</p>"
+
+    def _caption(self) -> str:
+        return f"Pooled over {self.m} imputations, dfcom = {self.dfcom:g}"
 
 
 def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEstimates:
