@@ -200,14 +200,15 @@ def _finding(check: str, level: str, finding: str, remedy: str) -> Finding:
 
 def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
     report: pd.DataFrame = estimator.fit_report_
-    excluded = report.index[~report["role"].isin(MODELLED_ROLES)].tolist()
+    labels = report.index.map(repr)
+    excluded = labels[~report["role"].isin(MODELLED_ROLES)].tolist()
     is_modelled = report["role"] == "modelled"
     if not is_modelled.any():
         remedy = "A model needs columns with two or more different values."
         yield Finding("columns", "problem", "no column varies.", remedy)
         return
     schema = estimator.schema_
-    names, share = report.index[schema.modelled], schema.tail_share
+    names, share = labels[schema.modelled], schema.tail_share
     limits = (_ERROR_SHARE, 1.1, "problem"), (HIGH_TAIL_SHARE, _ERROR_SHARE, "note")
     for low, high, level in limits:
         if heavy_tailed := names[(low < share) & (share <= high)].tolist():
@@ -217,7 +218,7 @@ def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
                 "Correct errors (fit_report_ has the farthest value), or set learn_shapes=True."
             )
             yield Finding("columns", level, finding, remedy)
-    if empty := report.index[is_modelled & (report["missing_share"] > _EMPTY_SHARE)].tolist():
+    if empty := labels[is_modelled & (report["missing_share"] > _EMPTY_SHARE)].tolist():
         finding = f"more than {_EMPTY_SHARE:.0%} of {list_names(empty)} is missing."
         yield Finding("columns", "note", finding, "Imputations of these columns are unreliable.")
     elif excluded:

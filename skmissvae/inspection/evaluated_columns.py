@@ -59,10 +59,13 @@ def evaluated_columns(imputer: Any, X: Any, method: str) -> EvaluatedColumns:
     columns, names = columns_and_names(X)
     fitted_names = list(report.index)
     if len(columns) != len(fitted_names) or names not in (None, fitted_names):
-        got = f"{len(columns)} columns" if names is None else f"columns {list_names(names)}"
+        expected = list_names(list(map(repr, fitted_names)))
+        got = f"{len(columns)} columns"
+        if names is not None:
+            got = f"columns {list_names(list(map(repr, names)))}"
         raise ValueError(
-            f"X has {got}, but imputer was fitted to columns {list_names(fitted_names)}. Pass the "
-            "same columns in the same order."
+            f"X has {got}, but imputer was fitted to columns {expected}. Pass the same columns in "
+            "the same order."
         )
     marker = missing_marker(getattr(imputer, "missing_values", np.nan))
     indices, codecs, encoded = [], [], []

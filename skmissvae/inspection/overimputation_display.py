@@ -119,8 +119,8 @@ class OverimputationDisplay:
             standardised = values.sub(mean, axis=0).div(cells["scale"], axis=0)
             return cells.assign(**standardised), "standard deviations"
         if column not in columns:
+            names = list_names(list(map(repr, columns)))
             raise ValueError(
-                f"column must be a numeric column with hidden cells: {list_names(columns)}; got "
-                f"{column!r}."
+                f"column must be a numeric column with hidden cells: {names}; got {column!r}."
             )
         return cells[cells["column"] == column], str(column)

@@ -445,6 +445,9 @@ def test_repr_is_a_table():
     assert [row.split()[0] for row in rows] == NAMES
     assert rows[0].split()[1] == f"{pooled.qbar['b']:.4g}"
     assert caption == "Pooled over 5 imputations, dfcom = 20"
+    html = pooled._repr_html_()
+    assert html.count("<tr") == 4
+    assert html.endswith("<p>Pooled over 5 imputations, dfcom = 20</p>")
     assert repr(pool([1, 2], [1, 1])).endswith("dfcom = inf")
     assert len(repr(pool([1, 2], [1, 1])).splitlines()[1].split()) == 10
 
