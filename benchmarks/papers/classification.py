@@ -25,7 +25,6 @@ from sklearn.neural_network import MLPClassifier
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import (
-from masks import hide_parts
     argument_parser,
     markdown,
     mean_and_spread,
@@ -35,6 +34,7 @@ from masks import hide_parts
     write_page,
 )
 from images import SHAPE, mnist
+from masks import hide_parts
 
 from skmissvae import MIWAEImputer, MVAEImputer, make_missing
 from skmissvae.inspection import log_likelihood

@@ -20,7 +20,6 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
 from common import (
-from masks import hide_parts
     argument_parser,
     fit_by_passes,
     markdown,
@@ -31,6 +30,7 @@ from masks import hide_parts
     write_page,
 )
 from images import SHAPE, mnist, omniglot
+from masks import hide_parts
 
 from skmissvae import AdamW, ConvNetwork, VAEDensityEstimator
 from skmissvae.inspection import log_likelihood

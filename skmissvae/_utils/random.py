@@ -39,6 +39,7 @@ class SeedStream(IntEnum):
     CHUNKS = 15  # sample of a table in chunks
     PROCESS = 16  # training in several processes (seed, 16, rank)
     HIDDEN_CELLS = 17  # cells that HiddenCellScorer hides
+    CONTINUATION = 18  # training that continues after n epochs (seed, 18, n)
 
 
 def derive_seed(*parts: int) -> int:

@@ -145,7 +145,7 @@ class BaseVAE(
 
     # -- rows and the fitted model --------------------------------------------------------------
 
-    def map_rows(self, X: Any, function: RowFunction[Result]) -> Result:
+    def map_rows(self, X: Any, function: RowFunction[Result], *, batched: bool = False) -> Result:
         """Apply a function of the fitted model to each row of a table.
 
         It is the basis of statistics of rows that the package does not have. A row's result does
@@ -158,13 +158,20 @@ class BaseVAE(
         function : callable
             ``(model, batch) -> result``: a ``ConditionalModel`` and a ``RowBatch`` of a single row,
             and a named tuple of tensors with the row on the first axis.
+        batched : bool, default=False
+            Whether the function takes many rows at a time, which is faster if a row has few draws.
+            Its result then has the fields ``ess`` and ``proposal_ess``: rows with a low effective
+            sample size are computed again with adapted proposals.
 
         Returns
         -------
         NamedTuple
             The named tuple of the function, with arrays of ``n_samples`` rows.
         """
-        results = [self._map(rows, function) for rows in self._row_blocks(X)]
+        results = [
+            self._map(rows, function, batched=batched, runs_chains=False)
+            for rows in self._row_blocks(X)
+        ]
         return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
 
     def encode_rows(self, X: Any) -> EncodedRows:

@@ -122,7 +122,7 @@ def cell_frame(
             "kind": schema.codecs[j].kind,
         }
         if categories[d]:
-            columns["level"] = list(categories[d]) * len(rows)
+            columns["category"] = list(categories[d]) * len(rows)
             columns["probability"] = probabilities[rows, d, :n_lines].ravel()
         else:
             bounds = task.bounds[0][j], task.bounds[1][j]
@@ -133,7 +133,7 @@ def cell_frame(
         frame["_position"] = np.repeat(incomplete[rows], n_lines)
         frame["_column"] = j
         frames.append(frame)
-    columns_out = ["row", "column", "kind", "level", "probability", *statistic_names]
+    columns_out = ["row", "column", "kind", "category", "probability", *statistic_names]
     if not sum(map(len, frames)):
         return pd.DataFrame(columns=columns_out)
     result = pd.concat([frame for frame in frames if len(frame)])

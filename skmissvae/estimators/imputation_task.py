@@ -168,11 +168,11 @@ def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:
             f"row_ids must not be missing; that of row {int(np.argmax(ids.isna()))} is. Give every "
             "row an identifier."
         )
-    twice = ids[ids.duplicated()]
-    if len(twice):
+    repeated = ids[ids.duplicated()]
+    if len(repeated):
         raise ValueError(
-            "row_ids must differ, because rows of equal row_ids get equal draws; "
-            f"{twice.tolist()[0]!r} is there twice."
+            f"row_ids must be unique, since rows with the same identifier have the same draws; "
+            f"{repeated.tolist()[0]!r} occurs more than once."
         )
     if pd.api.types.is_integer_dtype(ids):
         return ids.to_numpy().astype(np.int64 if ids.min() < 0 else np.uint64).view(np.uint64)

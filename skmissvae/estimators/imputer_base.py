@@ -33,10 +33,15 @@ from .cell_distributions import describe_cells
 from .imputation_sampler import ImputationSampler
 from .imputation_task import ImputationTask, row_keys
 from .imputations import Imputations
-from .messages import explain_divergence, warn, warn_if_interrupted, warn_of_identifiers
+from .messages import (
+    explain_divergence,
+    warn_if_interrupted,
+    warn_of_few_models,
+    warn_of_identifiers,
+)
 from .options import ImputationOptions
 from .output import in_requested_container, input_names
-from .parameters import estimator
+from .parameters import estimator, validate
 from .preparation import prepare_fit, table_size, training_settings
 from .strategies import STRATEGIES
 
@@ -87,9 +92,10 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         unless the launcher stops them, as ``torchrun`` does. ``partial_fit`` and ``refit_encoder``
         do not use the group.
 
-        Ctrl-C ends the training of the model: the estimator is fitted up to this epoch. In a
-        process group, while an initialization is chosen and while bootstrap models are fitted,
-        KeyboardInterrupt is raised and the estimator is unchanged.
+        Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and further
+        models are fitted with as many epochs. In a process group, while an initialization is
+        chosen, and while bootstrap and calibration models are fitted, KeyboardInterrupt is raised
+        and the estimator is unchanged.
         """
         with unchanged_on_error(self):
             task, previous, is_in_memory = prepare_fit(self, X)
@@ -156,6 +162,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
 
     @override
     def partial_fit(self, X: Any, y: object = None) -> Self:
+        validate(self)
         for name, value in (("n_bootstrap", 0), ("calibrate", False)):
             if getattr(self, name) != value:
                 raise ValueError(
@@ -224,16 +231,11 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
 
         Raises
         ------
-        TypeError
-            If X is a table in ``Chunks``.
-        ValueError
-            As of ``fit``.
+        ValueError, TypeError
+            As of ``fit``, or if X is a table in ``Chunks``.
         """
         if isinstance(X, Chunks):
-            raise TypeError(
-                "Chunks are only accepted by fit. Use chunks.map(imputer.transform) to transform "
-                "them."
-            )
+            raise TypeError("Only fit accepts Chunks; use chunks.map(imputer.transform).")
         return super().fit_transform(X, y, **fit_params)
 
     @property
@@ -342,11 +344,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         # tables that are made later belong to this fit, these settings and this table
         task = self._imputation_task(X, where, row_ids, copies=True)
         models, n = self._conditional_models(), int(n_imputations)
-        if 1 < len(models) < n:
-            warn(
-                f"{n} imputations are drawn from {len(models)} models in turn: those of one model "
-                "are too similar for Rubin's rules. Use one imputation per model."
-            )
+        warn_of_few_models(len(models), n)
         seed = self._call_seed(random_state)
         warn_of_low_ess = copy.copy(self)._warn_of_low_ess
         make = ImputationSampler(task, models, self._device(), seed, n, warn_of_low_ess)
@@ -376,7 +374,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         DataFrame
             A row per cell of a modelled numeric or date column: ``row`` (label of a pandas index,
             or position), ``column``, ``kind``, ``mean``, ``std`` and the quantiles, in the units of
-            the column. For categorical and binary cells a row per category: ``level`` and its
+            the column. For categorical and binary cells a row per category: ``category`` and its
             ``probability``.
 
         Raises
@@ -453,9 +451,8 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         """
         names = input_names(self, input_features)
         kept = np.asarray(names, dtype=object)[self.schema_.output_columns]
-        if self.indicator_ is None:
-            return kept
-        return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
+        indicators = [] if self.indicator_ is None else self.indicator_.get_feature_names_out(names)
+        return np.concatenate([kept, np.asarray(indicators, dtype=object)])
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -22,6 +22,7 @@ from ..training.optim import DivergenceError
 if TYPE_CHECKING:
     from .base import BaseVAE
 
+_MAX_NAMES = 10  # of columns in a message
 _LOW_ESS_SHARE = 0.01  # share of rows with a low effective sample size that leads to a warning
 
 
@@ -60,8 +61,11 @@ def warn(message: str) -> None:
 
 def warn_of_columns(names: Sequence[Any], which: Mask, message: str) -> None:
     """Warn about columns, if there are any; the message has braces for their names."""
-    if which.any():
-        warn(message.format(", ".join(repr(names[j]) for j in np.flatnonzero(which).tolist())))
+    columns = [repr(names[j]) for j in np.flatnonzero(which).tolist()]
+    if len(columns) > _MAX_NAMES:
+        columns = [*columns[:_MAX_NAMES], f"... and {len(columns) - _MAX_NAMES} more"]
+    if columns:
+        warn(message.format(", ".join(columns)))
 
 
 def warn_of_schema(estimator: BaseVAE) -> None:
@@ -109,6 +113,15 @@ def warn_of_changed_constants(estimator: BaseVAE, numbers: NumericTable) -> None
         "used as evidence, and the first value is imputed. Use a larger first chunk and a new "
         "estimator.",
     )
+
+
+def warn_of_few_models(n_models: int, n_imputations: int) -> None:
+    """Warn if several imputations come from each of several models."""
+    if 1 < n_models < n_imputations:
+        warn(
+            f"{n_imputations} imputations are drawn from {n_models} models in turn: those of one "
+            "model are too similar for Rubin's rules. Use one imputation per model."
+        )
 
 
 def warn_if_interrupted(model: FittedModel) -> None:

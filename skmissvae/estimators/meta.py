@@ -337,7 +337,8 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
         ndarray of shape (n_samples,)
             Predicted classes.
         """
-        return self.classes_[_mean(self.predict_all(X)).argmax(axis=1)]
+        mean = _mean(self.predict_all(X))  # raises if the model is not fitted
+        return self.classes_[mean.argmax(axis=1)]
 
     @override
     def _check_y(self, y: Any) -> np.ndarray:

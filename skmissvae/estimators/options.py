@@ -116,15 +116,10 @@ class ModelOptions:
     """
 
     _group = "model"
-    _attributes = ""
+
     n_latents: Annotated[int | None, any_of(integer(1), none)] = None
-    prior: Annotated[
-        str | Callable[[int], Prior], any_of(one_of(*PRIORS), callable_with("n_latents -> Prior"))
-    ] = "normal"
-    posterior: Annotated[
-        str | Callable[[int, int], Family],
-        any_of(one_of("auto", *POSTERIORS), callable_with("(n_latents, K) -> Family")),
-    ] = "auto"
+    prior: Annotated[str | Callable[[int], Prior], is_prior] = "normal"
+    posterior: Annotated[str | Callable[[int, int], Family], is_posterior] = "auto"
     likelihood: Annotated[LikelihoodOption | Mapping[object, LikelihoodOption], unchecked] = (
         "normal"
     )
@@ -160,8 +155,8 @@ class TrainingOptions:
         but imputers of 100 to 499 rows choose: a tenth of the observed cells is hidden, a model is
         fitted from each initialization with the default training, whatever the other parameters
         are, and the initialization with the lower squared error of the hidden cells is used. This
-        takes about four times as long; ``init_`` reports the choice. Chunks, process groups,
-        ``partial_fit`` and ``warm_start`` use factor analysis without a choice.
+        takes about four times as long; ``init_`` reports the choice. With Chunks, in process groups
+        and in ``partial_fit`` there is no choice: it is factor analysis.
     max_iter : int or None
         Maximum number of epochs. None depends on the table and is reported as ``max_iter_``: the
         epochs of 2,500 steps, from 10 to 200; imputers that are initialized from factor analysis
@@ -197,18 +192,14 @@ class TrainingOptions:
 
     _group = "training"
     n_draws: Annotated[int, integer(1)] = 10
-    gradient: Annotated[
-        Literal["auto", "stl", "dreg", "plain"], one_of("auto", "stl", "dreg", "plain")
-    ] = "auto"
-    init: Annotated[
-        Literal["auto", "factor_analysis", "random"], one_of("auto", "factor_analysis", "random")
-    ] = "auto"
+    gradient: Annotated[GradientOption, in_literal(GradientOption)] = "auto"
+    init: Annotated[InitOption, in_literal(InitOption)] = "auto"
     max_iter: Annotated[int | None, any_of(integer(1), none)] = None
     batch_size: Annotated[int | None, any_of(integer(1), none)] = None
     learning_rate: Annotated[float | None, any_of(real(0, above=True), none)] = None
     optimizer: Annotated[AdamW | None, any_of(is_adamw, none)] = None
     early_stopping: Annotated[
-        Literal["auto"] | bool | EarlyStopping,
+        EarlyStoppingOption,
         any_of(one_of("auto", True, False), is_early_stopping),
     ] = "auto"
     warm_start: Annotated[bool, is_bool] = False
@@ -268,7 +259,7 @@ class TableOptions:
     _group = "table"
     missing_values: Annotated[Any, unchecked] = np.nan
     feature_kinds: Annotated[Mapping[Any, str] | None, any_of(mapping, none)] = None
-    handle_unknown: Annotated[Literal["error", "missing"], one_of("error", "missing")] = "error"
+    handle_unknown: Annotated[UnknownOption, in_literal(UnknownOption)] = "error"
     keep_empty_features: Annotated[bool, is_bool] = False
 
 
@@ -311,10 +302,7 @@ class ImputationOptions:
     """
 
     _group = "imputation"
-    strategy: Annotated[
-        Literal["auto", "mean", "median", "mode", "draw"],
-        one_of("auto", "mean", "median", "mode", "draw"),
-    ] = "auto"
+    strategy: Annotated[StrategyOption, in_literal(StrategyOption)] = "auto"
     min_value: Annotated[Any, any_of(is_bound, mapping, none)] = None
     max_value: Annotated[Any, any_of(is_bound, mapping, none)] = None
     add_indicator: Annotated[bool, is_bool] = False

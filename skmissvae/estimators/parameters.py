@@ -21,6 +21,7 @@ a default declares ``K: int = 7``; one that changes the text has it in its docst
 """
 
 import dataclasses
+import functools
 import inspect
 import re
 import textwrap
@@ -42,7 +43,8 @@ class Parameter(NamedTuple):
     group: str
 
 
-def parameters(cls: type) -> dict[str, Parameter]:
+@functools.cache
+def parameters(cls: Any) -> dict[str, Parameter]:
     """Return the declared parameters of an estimator class, in the order of its signature."""
     declared = _declared(cls)
     return {name: declared[name] for name in inspect.signature(cls).parameters}
@@ -65,7 +67,8 @@ def _declared(cls: type) -> dict[str, Parameter]:
 
 def validate(estimator: object) -> None:
     """Raise a ValueError for the first parameter whose value fails its check."""
-    for name, parameter in parameters(type(estimator)).items():
+    cls: Any = type(estimator)
+    for name, parameter in parameters(cls).items():
         value = getattr(estimator, name)
         requirement = parameter.check(value)
         if requirement is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sklearn.utils import check_random_state
 
-from .._utils.random import derive_seed
+from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks
 from ..tables.column_kinds import choose_codecs
 from ..tables.input_table import InputTable, NumericTable, open_table
@@ -77,7 +77,11 @@ def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
     spec = _with_possible_initialization(spec, training_rows)
     settings = training_settings(estimator, spec, training_rows.n_rows, n_all_rows=n_rows)
     # a continued fit must not repeat the noise of the last one, even with an integer seed
-    seed = seeds[1] if previous is None else derive_seed(seeds[1], previous.n_iter)
+    seed = (
+        seeds[1]
+        if previous is None
+        else derive_seed(seeds[1], SeedStream.CONTINUATION, previous.n_iter)
+    )
     task = FitTask(spec, training_rows, settings, method, estimator._device(), seed, seeds[0])
     return PreparedFit(task, previous, parts is None)
 
@@ -103,7 +107,9 @@ def prepare_partial_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
         early_stopping=None,
     )
     # an epoch must not repeat the noise of an earlier one, even with an integer seed
-    seed = derive_seed(seeds[1], 0 if previous is None else previous.n_iter)
+    seed = derive_seed(
+        seeds[1], SeedStream.CONTINUATION, 0 if previous is None else previous.n_iter
+    )
     task = FitTask(spec, rows, settings, method, estimator._device(), seed, seeds[0])
     return PreparedFit(task, previous, is_in_memory=True)
 
@@ -209,8 +215,9 @@ def make_spec(estimator: BaseVAE, schema: TableSchema, method: Method) -> ModelS
 
 
 def _with_possible_initialization(spec: ModelSpec, rows: TrainingRows) -> ModelSpec:
-    """Return the specification without factor analysis if there are too few training rows."""
-    if spec.factor_analysis != "if possible" or len(rows.training_positions()) >= MIN_ROWS:
+    """Return the specification without factor analysis if it is not possible for these rows."""
+    is_possible = spec.any_column_linear and len(rows.training_positions()) >= MIN_ROWS
+    if spec.factor_analysis != "if possible" or is_possible:
         return spec
     return dataclasses.replace(spec, factor_analysis="never")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -112,8 +113,11 @@ def map_batches(
     noise: RowNoise,
     positions: NDArray[np.intp],
 ) -> Result:
-    """Apply a function with little work per row to many rows at a time; see ``map_rows``."""
-    job = _Job(model.to(device), *rows.tensors(device), noise, device)
+    """Apply a function with little work per row to many rows at a time; see ``map_rows``.
+
+    The function must not use the posterior of the rows.
+    """
+    job = _Job(model.to(device), *rows.tensors(device), noise, device, needs_posterior=False)
     row_invariant = model.row_invariant()
     if row_invariant is not None:
         result = job.batches(function, row_invariant.to(device), positions, 2 * _VECTOR_WIDTH)
@@ -122,7 +126,8 @@ def map_batches(
     return map_rows(rows, function, model, device, noise, positions)
 
 
-class _Job(NamedTuple):
+@dataclass
+class _Job:
     """A model and the rows that it is applied to, on a device."""
 
     model: ConditionalModel
@@ -130,19 +135,21 @@ class _Job(NamedTuple):
     observed: Tensor  # (N, D)
     noise: RowNoise
     device: torch.device
+    needs_posterior: bool = True
 
     def one_by_one(self, function: RowFunction[Result], positions: Sequence[int]) -> Result:
         """Return the results of some rows, computed one at a time."""
-        model, results, waiting = self.model, [], list(positions)
+        results, waiting = [], list(positions)
         with inference_mode(self.device):
             while waiting:
                 try:
-                    results.append(function(model, self._encode(model, waiting[:1])))
+                    results.append(function(self.model, self._encode(self.model, waiting[:1])))
                 except torch.OutOfMemoryError:  # of a GPU, which other processes may use
-                    if model.n_decoded == 1:
+                    conditional = self.model
+                    if conditional.n_decoded == 1:
                         raise
-                    n_decoded = max(min(model.n_decoded, model.n_draws) // 2, 1)
-                    model = model._replace(n_decoded=n_decoded)
+                    n_decoded = max(min(conditional.n_decoded, conditional.n_draws) // 2, 1)
+                    self.model = conditional._replace(n_decoded=n_decoded)
                 else:
                     waiting.pop(0)
             fields = zip(*results, strict=True)
@@ -156,11 +163,11 @@ class _Job(NamedTuple):
         Rows with a low effective sample size are computed again: with adapted proposals, and then
         with chains if the model has a sampler. Which way a row takes depends on that row alone.
         """
-        model, observed = self.model.row_invariant(), self.observed.cpu().numpy()
+        invariant, observed = self.model.row_invariant(), self.observed.cpu().numpy()
         has_evidence = np.flatnonzero(observed[index].any(1))
-        if model is None or not len(has_evidence):
+        if invariant is None or not len(has_evidence):
             return None
-        first = self.batches(function, model, index[has_evidence], size)
+        first = self.batches(function, invariant, index[has_evidence], size)
         if first is None:
             return None
         n = len(index)
@@ -169,11 +176,12 @@ class _Job(NamedTuple):
         alone = np.ones(n, dtype=bool)
         alone[has_evidence] = False
         proposal_ess = torch.from_numpy(_field(first, "proposal_ess"))
-        low_ess = has_evidence[needs_adaptation(proposal_ess, model.n_draws).numpy()]
+        low_ess = has_evidence[needs_adaptation(proposal_ess, invariant.n_draws).numpy()]
         alone[low_ess] = True
-        if len(low_ess) and _adapts_in_batches(model):
-            adapting = model._replace(adapt="always")
-            adapted = self.batches(function, adapting, index[low_ess], _VECTOR_WIDTH)
+        if len(low_ess) and _adapts_in_batches(invariant):
+            adapted = self.batches(
+                function, invariant._replace(adapt="always"), index[low_ess], _VECTOR_WIDTH
+            )
             if adapted is not None:
                 _assign(result, low_ess, adapted)
                 alone[low_ess] = False
@@ -223,7 +231,10 @@ class _Job(NamedTuple):
     def _encode(self, model: ConditionalModel, positions: Sequence[int]) -> RowBatch:
         index = torch.as_tensor(positions, device=self.device)
         new_noise = functools.partial(self.noise, positions, self.device)
-        return model.encode(self.x[index], self.observed[index], new_noise, positions)
+        x, observed = self.x[index], self.observed[index]
+        if not self.needs_posterior:
+            return RowBatch(x, observed, model.vae.prior(), new_noise, positions)
+        return model.encode(x, observed, new_noise, positions)
 
 
 def _field(result: NamedTuple, name: str) -> NDArray[np.float64]:

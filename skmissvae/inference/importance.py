@@ -148,6 +148,11 @@ class ImportanceSampler:
                 yield _concatenate(parts)
                 parts = []
 
+    def new_sums(self) -> tuple[WeightSums, WeightSums]:
+        """Return empty sums over weights with and without the effect of bounds."""
+        sums = WeightSums(self.x)
+        return sums, sums if self.imputed is None else WeightSums(self.x)
+
     def _draw_block(self, size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
         z, log_mass = proposal.ancestral(size, self.noise, systematic=True)
         values = z, log_mass + math.log(size / self.n), proposal.log_prob(z)
@@ -196,10 +201,11 @@ class RowMeans(NamedTuple):
 
 def weighted_means(sampler: ImportanceSampler) -> RowMeans:
     """Return effective sample size and conditional means, in float64."""
-    sums, proposal_sums = WeightSums(sampler.x), WeightSums(sampler.x)
+    sums, proposal_sums = sampler.new_sums()
     sum_x = sum_z = sums.top.new_zeros(())
     for z, columns, log_w, log_proposal in sampler.weighted_blocks():
-        proposal_sums.add(log_proposal)
+        if proposal_sums is not sums:
+            proposal_sums.add(log_proposal)
         w, factor = sums.add(log_w)
         sum_x = factor * sum_x + weighted_sum(w, columns.expected())
         sum_z = factor * sum_z + weighted_sum(w, z)
@@ -251,10 +257,11 @@ def resample(sampler: ImportanceSampler, size: int = 1) -> ResampledLatents:
     probability of the block's share of the weights so far.
     """
     n_rows = len(sampler.x)
-    sums, proposal_sums = WeightSums(sampler.x), WeightSums(sampler.x)
+    sums, proposal_sums = sampler.new_sums()
     chosen: Tensor | None = None
     for z, log_w, log_proposal, _ in sampler.whole_blocks():
-        proposal_sums.add(log_proposal)
+        if proposal_sums is not sums:
+            proposal_sums.add(log_proposal)
         w, _ = sums.add(log_w)
         share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
         u = sampler.noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)

@@ -35,13 +35,11 @@ def summarize_cells(models: Sequence[ConditionalModel], batch: RowBatch) -> Cell
     models : sequence of ConditionalModel
         The models.
     batch : RowBatch
-        The row.
+        The row, with the posterior of the first model.
     """
     n = len(models)
-    samples = [
-        model.cell_values(model.encode(batch.x, batch.observed, batch.new_noise))
-        for model in models
-    ]
+    batches = [batch, *(m.encode(batch.x, batch.observed, batch.new_noise) for m in models[1:])]
+    samples = [model.cell_values(rows) for model, rows in zip(models, batches, strict=True)]
     values = torch.cat([values for values, *_ in samples])
     w = torch.cat([w / n for _, w, *_ in samples])
     columns = [(part, w.view(part.shape[0], -1).sum(1) / n) for _, w, part, _ in samples]

@@ -185,7 +185,9 @@ def _columns_to_plot(schema: TableSchema, missing: Mask, columns: Any) -> list[i
     if columns is None:
         indices = np.flatnonzero(missing.any(0) & modelled).tolist()
         if not indices:
-            raise ValueError("X has no missing cell in a modelled column, so nothing is imputed.")
+            raise ValueError(
+                "X has no missing cell in a modelled column. Pass rows with missing cells."
+            )
         return indices
     if isinstance(columns, str):
         raise TypeError(f"columns must be a list of columns; got {columns!r}. Use [{columns!r}].")

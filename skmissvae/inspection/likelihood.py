@@ -207,7 +207,7 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     check_minimum(1, n_draws=n_draws)
     with_draws = copy.copy(estimator).set_params(n_importance_draws=n_draws)
     rows = with_draws.encode_rows(X)
-    result = with_draws.map_rows(X, ConditionalModel.evidence)
+    result = with_draws.map_rows(X, ConditionalModel.evidence, batched=True)
     is_empty = ~rows.observed.any(1)
     scores = np.where(is_empty, 0.0, result.log_evidence) - with_draws.schema_.log_units(rows)
     ess = np.where(is_empty, n_draws, result.ess)

@@ -343,6 +343,6 @@ def _read_distribution(
         else:
             n_cells = int(hidden[:, d].sum())
             probabilities = lines["probability"].to_numpy(float).reshape(n_cells, -1)
-            categories[d] = lines["level"].tolist()[: probabilities.shape[1]]
+            categories[d] = lines["category"].tolist()[: probabilities.shape[1]]
             predictions[d] = Predictions(probabilities.argmax(1).astype(float), probabilities)
     return kinds, categories, predictions

@@ -34,7 +34,8 @@ class Chunks:
     ``fit`` of every estimator except DeMissVAE accepts Chunks in place of a table. A first pass
     draws a sample of ``sample_size`` rows. Schema, units, initialization, the rows held out for
     early stopping and the calibration (``calibrate=True``) come from this sample. If the table has
-    no more rows than the sample, the model is the same as for the table in memory. In each epoch
+    no more rows than the sample, the model is the same as for the table in memory, except that
+    imputers of small tables do not choose the initialization. In each epoch
     the chunks are read in random order if they can be loaded one by one, else in their own order,
     and the rows of ``n_together`` chunks are shuffled together. Results of a fitted estimator for
     a row are independent of the other rows, so that ``map`` applies its methods chunk by chunk.

@@ -27,7 +27,13 @@ def fit_bootstrap_models(
         Number of processes, as in joblib. Results do not depend on it.
     """
     parallel = Parallel(n_jobs=n_jobs)
-    return list(parallel(delayed(fit_model)(bootstrap_task(task, seed)) for seed in seeds))
+    models = parallel(delayed(_fit)(bootstrap_task(task, seed)) for seed in seeds)
+    # other processes return copies of the specification
+    return [model.replace(spec=task.spec) for model in models]
+
+
+def _fit(task: FitTask) -> FittedModel:
+    return fit_model(task).without_training_state()
 
 
 def bootstrap_task(task: FitTask, seed: int) -> FitTask:

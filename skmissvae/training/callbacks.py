@@ -53,8 +53,9 @@ class FitProgress:
         self._name, self._verbose = type(estimator).__name__, verbose
         self._fit_context: Any = None
         self._n_epochs, self._n_done = n_epochs, 0
-        if hasattr(estimator, "_init_callback_context"):
-            self._fit_context = estimator._init_callback_context(max_subtasks=n_epochs)
+        begin_fit = getattr(estimator, "_init_callback_context", None)
+        if begin_fit is not None:
+            self._fit_context = begin_fit(max_subtasks=n_epochs)
             self._fit_context.call_on_fit_task_begin(**self._arguments)
 
     @classmethod

@@ -73,7 +73,7 @@ class TrainingDefaults(ABC):
         batch_size: int | None = None,
         learning_rate: float | None = None,
         optimizer: AdamW | None = None,
-        early_stopping: EarlyStopping | bool | Literal["auto"] = "auto",
+        early_stopping: EarlyStopping | bool | Literal["auto"] | None = "auto",
     ) -> TrainingSettings:
         """Return how to train, with every default resolved.
 
@@ -88,18 +88,16 @@ class TrainingDefaults(ABC):
         """
         step = self.step(table)
         batch_size = batch_size or step.batch_size
-        if early_stopping == "auto":
-            early_stopping = n_all_rows >= self.hold_out_from
-        if isinstance(early_stopping, bool):
-            early_stopping_or_none = self.early_stopping if early_stopping else None
-        else:
-            early_stopping_or_none = early_stopping
+        if not isinstance(early_stopping, EarlyStopping):
+            if early_stopping == "auto":
+                early_stopping = n_all_rows >= self.hold_out_from
+            early_stopping = self.early_stopping if early_stopping else None
         return TrainingSettings(
             max_iter=max_iter or self.max_iter(table, batch_size),
             batch_size=batch_size,
             learning_rate=learning_rate or step.learning_rate,
             optimizer=optimizer or AdamW(),
-            early_stopping=early_stopping_or_none,
+            early_stopping=early_stopping,
         )
 
 

@@ -274,7 +274,8 @@ class DecomposedMethod(Method):
     def configured(
         self, n_draws: int, gradient: Gradient | Literal["auto"], sampler: Sampler | None
     ) -> Self:
-        encoder_method = self.encoder_method.configured(n_draws, gradient, sampler)
+        named = dataclasses.replace(self.encoder_method, name=self.name)  # for errors
+        encoder_method = named.configured(n_draws, gradient, sampler)
         return dataclasses.replace(
             self, n_draws=n_draws, sampler=sampler, encoder_method=encoder_method
         )

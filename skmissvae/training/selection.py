@@ -43,7 +43,8 @@ def choose_initialization(
     Parameters
     ----------
     task : FitTask
-        The fit; its seed, settings and device are not used, so that they cannot change the choice.
+        The fit; its seed, settings and held-out rows are not used, so that they cannot change the
+        choice.
     default_settings : callable
         Returns the default training of a specification.
     is_coded : ndarray of shape (D,)
@@ -67,7 +68,7 @@ def choose_initialization(
         spec = dataclasses.replace(task.spec, factor_analysis=init)
         candidate = task._replace(
             spec=spec,
-            rows=TrainingRows(remaining, task.rows.held_out),
+            rows=TrainingRows(remaining),
             settings=default_settings(spec),
             seed=task.init_seed,
         )

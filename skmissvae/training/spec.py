@@ -81,10 +81,18 @@ class ModelSpec:
     @property
     def all_columns_linear(self) -> bool:
         """Whether factor analysis initializes every column, if it is possible at all."""
+        likelihood = self._untrained_likelihood()
+        return likelihood.n_linear > 0 and likelihood.covers_all_columns
+
+    @property
+    def any_column_linear(self) -> bool:
+        """Whether factor analysis can initialize a column."""
+        return self._untrained_likelihood().n_linear > 0
+
+    def _untrained_likelihood(self) -> Likelihood:
         cpu = torch.device("cpu")
         with SeededGenerators(0, cpu).block(), cpu:
-            likelihood = self._likelihood()
-        return likelihood.n_linear > 0 and likelihood.covers_all_columns
+            return self._likelihood()
 
     def build(self, seed: int) -> VAE:
         """Return an untrained model on the CPU, in evaluation mode."""

@@ -76,7 +76,15 @@ class Family(nn.Module, ABC):
 
 
 class NormalFamily(Family):
-    """Mixture of diagonal Normals."""
+    """Mixture of diagonal Normals.
+
+    Parameters
+    ----------
+    n_latents, n_components : int
+        Numbers of latents and of components.
+    min_scale : float
+        Lower limit of the scales.
+    """
 
     @override
     def component(self, loc: Tensor, scale: Tensor) -> Component:
@@ -88,8 +96,10 @@ class StudentTFamily(Family):
 
     Parameters
     ----------
-    n_latents, n_components, min_scale
-        As in Family.
+    n_latents, n_components : int
+        Numbers of latents and of components.
+    min_scale : float
+        Lower limit of the scales.
     df : float
         Degrees of freedom, above 2; the initial value if they are learned.
     learn_df : bool

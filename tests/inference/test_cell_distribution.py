@@ -61,15 +61,15 @@ def test_the_mean_of_a_cell_is_imputed_by_transform(cls):
 
 
 def test_cells_are_described_in_the_units_of_their_columns(cells, mixed):
-    assert list(cells.columns[:5]) == ["row", "column", "kind", "level", "probability"]
+    assert list(cells.columns[:5]) == ["row", "column", "kind", "category", "probability"]
     described = set(zip(cells["row"], cells["column"], strict=True))
     missing = np.argwhere(mixed.isna().to_numpy())
     assert described == {(mixed.index[i], mixed.columns[j]) for i, j in missing}
     categories = cells[cells["column"].isin(["flag", "town"])]
     total = categories.groupby(["row", "column"])["probability"].sum()
     np.testing.assert_allclose(total, 1, atol=1e-6)
-    assert set(categories[categories["column"] == "town"]["level"]) == {"Ulm", "Bonn", "Köln"}
-    assert set(categories[categories["column"] == "flag"]["level"]) == {False, True}
+    assert set(categories[categories["column"] == "town"]["category"]) == {"Ulm", "Bonn", "Köln"}
+    assert set(categories[categories["column"] == "flag"]["category"]) == {False, True}
     counts = cells[cells["column"] == "count"]
     assert (counts["50%"].astype(float) % 1 == 0).all()
     days = cells[cells["column"] == "day"]
@@ -79,8 +79,8 @@ def test_cells_are_described_in_the_units_of_their_columns(cells, mixed):
 
 def test_the_most_probable_category_is_imputed_by_transform(imputer, cells, mixed):
     completed = imputer.transform(mixed)
-    for (row, column), part in cells[cells["level"].notna()].groupby(["row", "column"]):
-        assert completed.at[row, column] == part.loc[part["probability"].idxmax(), "level"]
+    for (row, column), part in cells[cells["category"].notna()].groupby(["row", "column"]):
+        assert completed.at[row, column] == part.loc[part["probability"].idxmax(), "category"]
 
 
 def test_observed_cells_of_a_mask_are_described_given_the_rest_of_their_row():
@@ -148,7 +148,7 @@ def test_a_cell_whose_copy_is_observed_has_no_variance():
         assert cell["mean"] == pytest.approx(X.loc[row, "a"])
         assert cell["std"] == 0
         assert cell["5%"] == pytest.approx(X.loc[row, "a"])
-        probabilities = cells.loc[[("t2", row)]].set_index("level")["probability"]
+        probabilities = cells.loc[[("t2", row)]].set_index("category")["probability"]
         assert probabilities[X.loc[row, "t"]] == 1
         assert probabilities.sum() == 1
     assert (cells.loc["a2"].loc[5:9, "std"] > 0).all()

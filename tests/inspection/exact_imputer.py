@@ -40,7 +40,7 @@ class Gaussian(BaseEstimator):
                 if where[i, j]:
                     values = centre + self.widen * std * stats.norm.ppf(quantiles)
                     lines.append([i, f"x{j}", "continuous", None, np.nan, centre, std, *values])
-        columns = ["row", "column", "kind", "level", "probability", "mean", "std"]
+        columns = ["row", "column", "kind", "category", "probability", "mean", "std"]
         return pd.DataFrame(lines, columns=[*columns, *map(str, quantiles)])
 
     def sample(self, n_samples, random_state):

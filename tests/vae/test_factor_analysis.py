@@ -100,7 +100,7 @@ def test_columns_without_cells_do_not_change_the_factors():
 
 @pytest.mark.parametrize(
     "options",
-    [{"min_scale": 0.02}, {"min_scale": 0.9}, {"scale": 0.7}, {"scale": "column"}],
+    [{"min_scale": 0.02}, {"min_scale": 0.9}, {"scale": 0.7}],
     ids=str,
 )
 @pytest.mark.parametrize(("n_latents", "n_components"), [(2, 1), (3, 3)])
