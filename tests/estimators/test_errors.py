@@ -112,9 +112,9 @@ SOME_PARAMETERS = {
     "strategy": (["modes"], "'auto', 'mean', 'median', 'mode', 'draw'"),
     "add_indicator": (["no"], "one of True, False"),
     "min_value": (["low", np.nan], "a number or a mapping from columns or None"),
-    "n_bootstrap": ([-1, 1.5], "an integer of 0 or more"),
+    "n_bootstrap": ([-1, 1.5], "(an integer of 0 or more|must be 0 for partial_fit)"),
     "n_jobs": ([0, 1.5], "an integer other than 0 or None"),
-    "calibrate": (["yes"], "one of True, False"),
+    "calibrate": (["yes"], "(one of True, False|must be False for partial_fit)"),
     "objective": (["VAE"], "'MVAE', 'MissVAE', 'MissSVAE', 'MIWAE', 'MissIWAE', 'MissSIWAE'"),
 }
 
