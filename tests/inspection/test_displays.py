@@ -295,7 +295,7 @@ def test_overimputation_display_draws_the_report(imputer):
 
 
 def test_columns_without_intervals_are_rejected():
-    with pytest.raises(ValueError, match="column must be a numeric column.*a.*b.*got 'c'"):
+    with pytest.raises(ValueError, match=r"column must be a numeric column.*a.*b.*got 'c'"):
         OverimputationDisplay(report()).plot(column="c")
     with pytest.raises(ValueError, match="report has no hidden cell of a numeric column"):
         OverimputationDisplay(report(low=np.nan)).plot()
