@@ -89,7 +89,8 @@ def test_with_the_draws_of_score_samples_the_scores_are_equal():
     X[0] = np.nan
     density = tiny(VAEDensityEstimator).fit(X[1:])
     result = log_likelihood(density, X, n_draws=density.n_importance_draws)
-    np.testing.assert_array_equal(result.scores, density.score_samples(X))
+    # rounding differs, as score_samples computes many rows at a time
+    np.testing.assert_allclose(result.scores, density.score_samples(X), atol=1e-5)
     assert result.scores[0] == result.errors[0] == 0
     with pytest.raises(ValueError, match="n_draws must be an integer of 1 or more"):
         log_likelihood(density, X, n_draws=0)
