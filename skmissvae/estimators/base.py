@@ -91,6 +91,8 @@ class BaseVAE(
         with unchanged_on_error(self):
             is_first = not hasattr(self, "model_")
             task, previous, _ = prepare_partial_fit(self, X)
+            if is_first:
+                self._begin_schema()
             with explain_divergence(self, task):
                 model = fit_model(task, previous=previous, interruptible=True)
             history = model.history if is_first else joined(self.history_, model.history)
@@ -122,10 +124,13 @@ class BaseVAE(
         with explain_divergence(self, task):
             stages = [task.method.encoder_stage]
             model = fit_model(task, previous=previous, stages=stages, interruptible=True)
-        other = copy.deepcopy(self)
+        other = copy.copy(self)
         other.model_ = model.without_training_state()
         warn_if_interrupted(model)
         return other
+
+    def _begin_schema(self) -> None:
+        """Check and store what depends on a new schema, before training."""
 
     def _check_out_of_core(self, how: str) -> None:
         """Raise if the parameters require all rows in memory."""

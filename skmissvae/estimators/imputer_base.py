@@ -100,7 +100,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         with unchanged_on_error(self):
             task, previous, is_in_memory = prepare_fit(self, X)
             if previous is None:
-                self._prepare_imputation()
+                self._begin_schema()
                 if is_in_memory:
                     task = self._choose_initialization(task)
             progress = self._progress(task, X, y)
@@ -129,7 +129,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         )
         return task._replace(spec=spec, settings=training_settings(self, spec, n_rows))
 
-    def _prepare_imputation(self) -> None:
+    def _begin_schema(self) -> None:
         """Check bounds and calibration, and learn which columns have missing cells."""
         self.models_: list[FittedModel] = []
         self._calibration: Calibration | None = None
@@ -170,10 +170,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
                     f"which does not keep the rows; got {getattr(self, name)!r}. Use fit."
                 )
         with unchanged_on_error(self):
-            is_first = not hasattr(self, "model_")
             super().partial_fit(X)
-            if is_first:
-                self._prepare_imputation()
             self.models_, self._calibration = [], None  # of an earlier fit
         return self
 

@@ -128,9 +128,8 @@ def warn_if_interrupted(model: FittedModel) -> None:
     """Warn if Ctrl-C has ended training."""
     if model.stopped_by == "interrupt":
         warn(
-            f"Training was interrupted after {len(model.history.get('bound', []))} epochs. The "
-            "model is that of the last epoch, or the best one by held-out rows. The program "
-            "continues; interrupt it again to end it."
+            "Training was interrupted. The model is that of the last finished epoch, or the best "
+            "one by held-out rows. The program continues; interrupt it again to end it."
         )
 
 

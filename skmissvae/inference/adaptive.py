@@ -19,23 +19,11 @@ from ..vae.vae import VAE
 from .weights import effective_sample_size_of, finite_log_weights
 
 _ROUNDS = 8
-
-
 _LEAST_PILOT, _MOST_PILOT = 64, 256  # limits of the draws of an iteration; more for many latents
-
-
 _PER_LATENT = 5  # effective draws per latent to which a Gaussian is fitted
-
-
 _INFLATION = 1.3  # of the covariance: weights have a finite variance if the proposal is wider
-
-
 _SHRINKAGE = 0.2  # weight of a diagonal covariance, in effective draws per latent
-
-
 _DEFENSE = 0.2  # share of draws from the encoder's posterior, which keeps weights bounded
-
-
 _POWERS = tuple(2 ** (-0.5 * i) for i in range(24))  # exponents that flatten weights
 
 
@@ -54,7 +42,7 @@ def adapt_proposal(
     log_ratio: Tensor,
     n: int,
     noise: Noise,
-    held: int,
+    n_decoded: int,
 ) -> Proposal:
     r"""Return a proposal that is adapted to the posterior of each row by importance sampling.
 
@@ -81,7 +69,7 @@ def adapt_proposal(
         limits.
     noise : Noise
         Source of the noise.
-    held : int
+    n_decoded : int
         Number of draws per row that are decoded at a time.
 
     Returns
@@ -97,46 +85,45 @@ def adapt_proposal(
        its application to stochastic kinetic models. Statistics and Computing 25.
     """
     sources: list[LatentDistribution] = [q]
-    n_of = [len(z)]
-    log_q = q.log_prob(z).T.unsqueeze(1)  # (B, S, M)   of each source at all draws
+    n_draws_of = [len(z)]
+    log_q = q.log_prob(z).T.unsqueeze(1)  # (B, S, M): each source at all draws
     log_p = log_ratio.T + log_q[:, 0]  # (B, M)
-    enough = _PER_LATENT * z.shape[-1]
     n_pilot = n_adaptation_draws(n, z.shape[-1]) // _ROUNDS
-    least = min(max(enough, 20), n_pilot // 2)
+    min_ess = min(max(_PER_LATENT * z.shape[-1], 20), n_pilot // 2)
     # noise of all iterations at once: later draws must not depend on the number of iterations
-    rounds = [noise.normal(n_pilot, *z.shape[1:]) for _ in range(_ROUNDS)]
+    noise_of_rounds = [noise.normal(n_pilot, *z.shape[1:]) for _ in range(_ROUNDS)]
     gaussian: AffineMixture | None = None
-    walks = torch.ones(z.shape[1], dtype=torch.bool, device=z.device)
-    for done, standard in enumerate([*rounds, None]):
-        share = (log_q.new_tensor(n_of) / len(z)).log().unsqueeze(-1)
+    is_active = torch.ones(z.shape[1], dtype=torch.bool, device=z.device)
+    for i, standard in enumerate([*noise_of_rounds, None]):
+        share = (log_q.new_tensor(n_draws_of) / len(z)).log().unsqueeze(-1)
         log_w = finite_log_weights((log_p - (share + log_q).logsumexp(1)).double())
-        power = _power(log_w, least)
-        there = _gaussian(z, (power.unsqueeze(-1) * log_w).softmax(-1))
-        gaussian = there if gaussian is None else _where(walks, there, gaussian)
-        if done:
-            walks &= power < 1
-        if standard is None or not walks.any():
+        power = _power(log_w, min_ess)
+        refitted = _gaussian(z, (power.unsqueeze(-1) * log_w).softmax(-1))
+        gaussian = refitted if gaussian is None else _where(is_active, refitted, gaussian)
+        if i:
+            is_active &= power < 1
+        if standard is None or not is_active.any():
             break
-        fresh = gaussian.transform(standard)
-        at_fresh = torch.stack([one.log_prob(fresh).T for one in sources], 1)
-        log_q = torch.cat([log_q, at_fresh], -1)
-        joint = [vae.log_joint(x, observed, piece).T for piece in fresh.split(held)]
-        log_p = torch.cat([log_p, *joint], -1)
-        z = torch.cat([z, fresh])
+        new_z = gaussian.transform(standard)
+        new_log_q = torch.stack([source.log_prob(new_z).T for source in sources], 1)
+        log_q = torch.cat([log_q, new_log_q], -1)
+        new_log_p = [vae.log_joint(x, observed, block).T for block in new_z.split(n_decoded)]
+        log_p = torch.cat([log_p, *new_log_p], -1)
+        z = torch.cat([z, new_z])
         log_q = torch.cat([log_q, gaussian.log_prob(z).T.unsqueeze(1)], 1)
         sources.append(gaussian)
-        n_of.append(n_pilot)
+        n_draws_of.append(n_pilot)
     assert gaussian is not None, "there is at least one iteration"
     return DefensiveMixture(gaussian, q, _DEFENSE)
 
 
-def _power(log_w: Tensor, least: int) -> Tensor:
-    """Return the largest exponents with an ESS of at least ``least``: (B, M) -> (B,)."""
+def _power(log_w: Tensor, min_ess: int) -> Tensor:
+    """Return the largest exponents with an ESS of at least ``min_ess``: (B, M) -> (B,)."""
     powers = log_w.new_tensor(_POWERS)
     flattened = powers.unsqueeze(-1) * log_w.unsqueeze(-2)  # (B, P, M)
-    enough = effective_sample_size_of(flattened.softmax(-1)) >= least
-    enough[..., -1] = True
-    return powers[enough.to(torch.uint8).argmax(-1)]
+    is_sufficient = effective_sample_size_of(flattened.softmax(-1)) >= min_ess
+    is_sufficient[..., -1] = True
+    return powers[is_sufficient.to(torch.uint8).argmax(-1)]
 
 
 def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
@@ -144,17 +131,15 @@ def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
     n_latents, n_effective = z.shape[-1], effective_sample_size_of(w)
     points = z.transpose(0, 1).double().nan_to_num(0.0, 0.0, 0.0)  # (B, M, L)
     if must_separate_rows(len(w)):
-        points, w = (
-            pad_to_cache_line(points, 2),
-            pad_to_cache_line(w),
-        )  # the padding has no weight
+        # the padding has no weight
+        points, w = pad_to_cache_line(points, 2), pad_to_cache_line(w)
     mean = (w.unsqueeze(1) @ points).squeeze(1)
-    off = points - mean.unsqueeze(1)
-    covariance = _INFLATION * (w.unsqueeze(-1) * off).mT @ off  # (B, L, L)
+    deviation = points - mean.unsqueeze(1)
+    covariance = _INFLATION * (w.unsqueeze(-1) * deviation).mT @ deviation  # (B, L, L)
     # covariances are shrunk to diagonal ones if few draws are effective
-    kept = (n_effective / (n_effective + _SHRINKAGE * n_latents)).view(-1, 1, 1)
+    factor = (n_effective / (n_effective + _SHRINKAGE * n_latents)).view(-1, 1, 1)
     variance = covariance.diagonal(dim1=-2, dim2=-1)
-    covariance = covariance.mul(kept)
+    covariance = covariance.mul(factor)
     # a nearly singular covariance would have no Cholesky factor
     covariance.diagonal(dim1=-2, dim2=-1).copy_(variance * (1 + 1e-6) + 1e-10)
     root, _ = torch.linalg.cholesky_ex(covariance)  # succeeds: positive definite
@@ -162,13 +147,13 @@ def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
     inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
     mean = mean[..., :n_latents]
     root, inverse = (part[..., :n_latents, :n_latents] for part in (root, inverse))
-    nothing = z.new_zeros(len(w), 1, n_latents)
-    standard = Mixture(z.new_zeros(len(w), 1), DiagonalNormal(nothing, torch.ones_like(nothing)))
+    zeros = z.new_zeros(len(w), 1, n_latents)
+    standard = Mixture(z.new_zeros(len(w), 1), DiagonalNormal(zeros, torch.ones_like(zeros)))
     return AffineMixture(standard, *(part.to(z) for part in (mean, root, inverse)))
 
 
-def _where(chosen: Tensor, one: AffineMixture, other: AffineMixture) -> AffineMixture:
-    """Return one Gaussian in the chosen rows, (B,), and another elsewhere."""
-    pairs = (one.loc, other.loc), (one.factor, other.factor), (one.inverse, other.inverse)
-    parts = (torch.where(chosen.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs)
-    return AffineMixture(one.base, *parts)
+def _where(condition: Tensor, first: AffineMixture, second: AffineMixture) -> AffineMixture:
+    """Return the first Gaussian in rows where a condition, (B,), holds, else the second."""
+    pairs = (first.loc, second.loc), (first.factor, second.factor), (first.inverse, second.inverse)
+    parts = (torch.where(condition.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs)
+    return AffineMixture(first.base, *parts)

@@ -13,17 +13,9 @@ from scipy import special
 from torch import Tensor
 
 _ENOUGH = 100  # hidden cells from which a column is calibrated by its cells alone
-
-
 _INNER = 0.99  # outer quantiles are extrapolated from those at this probability
-
-
 _TAIL = float(special.ndtri(_INNER))
-
-
 _ROUNDING = 1e-6  # smallest distance between quantiles, in standard deviations of the column
-
-
 _REPORTED = (0.5, 0.8, 0.9, 0.95)  # levels whose coverage is reported
 
 

@@ -12,23 +12,17 @@ from .._utils.matmul import must_separate_rows, pad_to_cache_line
 from ..vae.vae import Draws
 
 _NO_WEIGHT = -1e30  # finite, so that rows without a finite log-weight get equal weights, not NaN
-
-
-_BLURRED = 2.0**20  # log-weights beyond which the spacing of float32 exceeds a sixteenth of a nat
-
-
-_FEW = 10.0  # effective draws
-
-
-_POOR = 0.05  # share of effective draws below which the proposal is adapted
-
-
-_LEAST_ADAPTED = 100  # an adaptation takes hundreds of draws, more than a smaller request is worth
+# the spacing of float32 exceeds a sixteenth of a nat beyond this log-weight
+_MAX_RESOLVED = 2.0**20
+_LOW_ESS = 10.0  # effective draws
+_LOW_ESS_SHARE = 0.05  # share of effective draws below which the proposal is adapted
+# an adaptation takes hundreds of draws, more than a smaller request is worth
+_MIN_ADAPTED_DRAWS = 100
 
 
 def low_ess(n_draws: int) -> float:
     """Return the limit below which the effective sample size of n draws is low."""
-    return min(_FEW, 0.1 * n_draws)
+    return min(_LOW_ESS, 0.1 * n_draws)
 
 
 def effective_sample_size_of(w: Tensor) -> Tensor:
@@ -38,14 +32,14 @@ def effective_sample_size_of(w: Tensor) -> Tensor:
 
 def needs_adaptation(ess: Tensor, n_draws: int) -> Tensor:
     """Return whether each row's proposal is adapted, by the ESS of its first draws: (B,)."""
-    return (ess < max(_POOR * n_draws, _FEW)) & (n_draws >= _LEAST_ADAPTED)
+    return (ess < max(_LOW_ESS_SHARE * n_draws, _LOW_ESS)) & (n_draws >= _MIN_ADAPTED_DRAWS)
 
 
-def log_weights(draws: Draws, more: Tensor | float = 0.0) -> Tensor:
-    """Return log mass + log ratio + more in float64, rows first: (B, M)."""
+def log_weights(draws: Draws, extra: Tensor | float = 0.0) -> Tensor:
+    """Return log mass + log ratio + extra in float64, rows first: (B, M)."""
     # contiguous rows: the sum over draws then has the same bits at every position of a row
     return _resolve_rounding(
-        finite_log_weights((draws.log_mass + draws.log_ratio + more).double().T.contiguous())
+        finite_log_weights((draws.log_mass + draws.log_ratio + extra).double().T.contiguous())
     )
 
 
@@ -55,9 +49,9 @@ def _resolve_rounding(log_w: Tensor) -> Tensor:
     Equal rounded log-weights would count as a high effective sample size.
     """
     top, best = log_w.max(-1, keepdim=True)
-    blurred = (top.abs() > _BLURRED) & (top > _NO_WEIGHT)
+    is_rounded = (top.abs() > _MAX_RESOLVED) & (top > _NO_WEIGHT)
     others = torch.arange(log_w.shape[-1], device=log_w.device) != best
-    return torch.where(blurred & others, _NO_WEIGHT, log_w)
+    return torch.where(is_rounded & others, _NO_WEIGHT, log_w)
 
 
 def finite_log_weights(log_w: Tensor) -> Tensor:
