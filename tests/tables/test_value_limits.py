@@ -54,7 +54,13 @@ def test_limits_condition_the_latents():
     factor = rng.normal(size=(400, 1))
     X = pd.DataFrame(factor + 0.1 * rng.normal(size=(400, 4)), columns=list("abcd"))
     imputer = MissSVAEImputer(
-        n_hidden=16, n_blocks=0, n_latents=1, dropout=0.0, max_iter=30, random_state=0
+        n_hidden=16,
+        n_blocks=0,
+        n_latents=1,
+        dropout=0.0,
+        max_iter=30,
+        init="factor_analysis",
+        random_state=0,
     ).fit(X.mask(rng.random(X.shape) < 0.2))
     empty = pd.DataFrame(np.nan, index=range(400), columns=X.columns)
     free = pd.concat(imputer.impute(empty, 10, random_state=1))
