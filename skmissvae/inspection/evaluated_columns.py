@@ -59,10 +59,10 @@ def evaluated_columns(imputer: Any, X: Any, method: str) -> EvaluatedColumns:
     columns, names = columns_and_names(X)
     fitted_names = list(report.index)
     if len(columns) != len(fitted_names) or names not in (None, fitted_names):
-        expected = list_names(list(map(repr, fitted_names)))
+        expected = list_names(fitted_names)
         got = f"{len(columns)} columns"
         if names is not None:
-            got = f"columns {list_names(list(map(repr, names)))}"
+            got = f"columns {list_names(names)}"
         raise ValueError(
             f"X has {got}, but imputer was fitted to columns {expected}. Pass the same columns in "
             "the same order."

@@ -119,7 +119,7 @@ class OverimputationDisplay:
             standardised = values.sub(mean, axis=0).div(cells["scale"], axis=0)
             return cells.assign(**standardised), "standard deviations"
         if column not in columns:
-            names = list_names(list(map(repr, columns)))
+            names = list_names(columns)
             raise ValueError(
                 f"column must be a numeric column with hidden cells: {names}; got {column!r}."
             )

@@ -47,7 +47,7 @@ def column_index(column: Any, names: Sequence[Any], parameter: str) -> int:
 def list_names(names: Sequence[Any]) -> str:
     """Return names separated by commas; of a long list the first and the number of the others."""
     n_more = len(names) - _N_LISTED
-    listed = ", ".join(map(str, names[:_N_LISTED]))
+    listed = ", ".join(map(repr, names[:_N_LISTED]))
     return f"{listed}, ... and {n_more} more" if n_more > 0 else listed
 
 
