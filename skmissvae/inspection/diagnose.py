@@ -200,7 +200,7 @@ def _finding(check: str, level: str, finding: str, remedy: str) -> Finding:
 
 def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
     report: pd.DataFrame = estimator.fit_report_
-    labels = report.index.map(repr)
+    labels = report.index
     excluded = labels[~report["role"].isin(MODELLED_ROLES)].tolist()
     is_modelled = report["role"] == "modelled"
     if not is_modelled.any():

@@ -178,7 +178,8 @@ def test_parameters_of_transform_are_checked_by_transform(name):
 
 @every_estimator
 def test_likelihood_of_a_missing_column_is_refused(cls):
-    for column, match in [("weight", "'weight'.*age, height"), (4, "column 4"), (-1, "column -1")]:
+    cases = [("weight", "'weight'.*'age', 'height'"), (4, "column 4"), (-1, "column -1")]
+    for column, match in cases:
         assert_refused(tiny(cls, likelihood={column: "student_t"}), frame(), match)
 
 
