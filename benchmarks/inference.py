@@ -165,7 +165,7 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     """Run what is not in the CSV file yet, and write the table."""
-    parser = argument_parser(__doc__, quick="linear, 200 rows, 10 repetitions")
+    parser = argument_parser(__doc__, quick="linear, 200 rows, 2 repetitions")
     options = parser.parse_args()
     path = Path(__file__).with_name("inference_quick.csv" if options.quick else "inference.csv")
     has_statsmodels = importlib.util.find_spec("statsmodels") is not None
@@ -173,7 +173,7 @@ def main() -> None:
         print("Skipped MICE of statsmodels, which is not installed.")
     one_model = [m for m in METHODS[:-1] if m != "statsmodels MICE" or has_statsmodels]
     settings = [("linear", 200), ("logistic", 200), ("linear", 1000), ("logistic", 1000)]
-    n_times = 10 if options.quick else 200
+    n_times = 2 if options.quick else 200
     cells = [
         (model, n, method, seed)
         for model, n in (settings[:1] if options.quick else settings)
