@@ -129,13 +129,12 @@ class ImputationTask:
         """Return the completed table, given what ``numbers`` returned for each block."""
         schema = self.reader.schema
         columns = map(np.concatenate, zip(*numbers, strict=True))
-        kept = schema.output_columns.tolist()
         return complete_table(
             self.source,
             schema.codecs,
             columns,
             self.to_impute,
-            kept,
+            schema.output_columns.tolist(),
             self._indicators,
             self.template,
         )

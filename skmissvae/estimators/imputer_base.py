@@ -447,9 +447,9 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
             If ``input_features`` are not the names of ``fit``.
         """
         names = input_names(self, input_features)
-        kept = np.asarray(names, dtype=object)[self.schema_.output_columns]
+        outputs = np.asarray(names, dtype=object)[self.schema_.output_columns]
         indicators = [] if self.indicator_ is None else self.indicator_.get_feature_names_out(names)
-        return np.concatenate([kept, np.asarray(indicators, dtype=object)])
+        return np.concatenate([outputs, np.asarray(indicators, dtype=object)])
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
