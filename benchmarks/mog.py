@@ -23,11 +23,11 @@ from common import (
     versions,
     write_page,
 )
+from quadrature import integrated_score_samples
 from typing_extensions import override
 
 from skmissvae import AdamW, ResidualNetwork, VAEDensityEstimator
 from skmissvae.inference import LAIR
-from skmissvae.inspection import integrated_score_samples
 from skmissvae.training import methods
 
 #: Log-likelihoods by the code of the authors, 30 epochs, 5 draws, one seed.

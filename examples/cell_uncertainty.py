@@ -1,8 +1,8 @@
-"""Uncertainty of imputed cells, in six displays.
+"""Uncertainty of imputed cells, in five displays.
 
 Cells of scikit-learn's diabetes table are hidden at random given other columns (MAR). One imputer
 is fitted. The displays show the missingness patterns, the course of training, the imputed values,
-the calibration of intervals, the latents, and the use of the mixture components.
+the calibration of intervals, and the use of the mixture components.
 """
 
 import warnings
@@ -14,7 +14,6 @@ from sklearn.datasets import load_diabetes
 from skmissvae import MissSIWAEImputer, make_missing, overimputation_report
 from skmissvae.inspection import (
     ImputedDensityDisplay,
-    LatentDisplay,
     MissingnessDisplay,
     MixtureUseDisplay,
     OverimputationDisplay,
@@ -71,16 +70,9 @@ print(f"90% intervals contain {display.coverage:.0%} of {len(display.cells)} hid
 summary = report.summary.query("column == 'all' and kind == 'numeric'").dropna(axis=1, how="all")
 print(summary.to_string(index=False, na_rep="", float_format="{:.3f}".format))
 
-# -- latents ---------------------------------------------------------------------------------------
-
-# With two latents the posterior of a row can be plotted: it is wider with fewer observed cells, and
-# that of row 350 has two modes.
-planar = MissSIWAEImputer(n_latents=2, random_state=0).fit(incomplete)
-save(LatentDisplay.from_estimator(planar, incomplete, rows=[187, 238, 350, 9]), "latents")
-
 # -- components of the mixture ---------------------------------------------------------------------
 
-display = MixtureUseDisplay.from_estimator(planar, incomplete)
+display = MixtureUseDisplay.from_estimator(imputer, incomplete)
 save(display, "mixture")
 weights = ", ".join(f"{weight:.2f}" for weight in display.mean)
 print(f"\nAverage weights of the mixture components: {weights}.")

@@ -21,6 +21,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import mog
 from common import argument_parser, markdown, mean_and_spread, run_grid, versions, write_page
+from quadrature import integrated_score_samples
 
 from skmissvae._utils.random import Noise
 from skmissvae.inference.samplers import (
@@ -33,7 +34,6 @@ from skmissvae.inference.samplers import (
     encodings,
     impute,
 )
-from skmissvae.inspection import integrated_score_samples
 from skmissvae.vae import VAE
 
 

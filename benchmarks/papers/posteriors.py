@@ -27,10 +27,11 @@ from common import (
     versions,
     write_page,
 )
+from latent_figure import plot_latents
+from quadrature import integrated_score_samples
 
 from skmissvae import VAEDensityEstimator
 from skmissvae._utils.random import StreamNoise
-from skmissvae.inspection import LatentDisplay, integrated_score_samples
 
 FAMILIES = {
     "Normal": ("MVAE", 1),
@@ -91,12 +92,9 @@ def draw(path: Path, epochs: int, rows: int) -> None:
         for ax, (cells, share) in zip(line, HIDDEN.items(), strict=True):
             test = masked(data["test"][:200], share, 1)
             fitted = density.refit_encoder(masked(data["train"][:rows], share, 0))
-            LatentDisplay.from_estimator(fitted, test, rows=PLOTTED_ROWS, ax=ax, s=5, alpha=0.3)
+            handles = plot_latents(ax, fitted, test, PLOTTED_ROWS)
             ax.set_title(f"{family}, {cells}")
-            legend = ax.get_legend()
-            legend.remove()
-    labels = [text.get_text().split(":")[0] for text in legend.get_texts()]
-    figure.legend(legend.legend_handles, labels, loc="outside lower center", ncols=2)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -30,9 +30,9 @@ from common import (
     versions,
     write_page,
 )
+from quadrature import integrated_score_samples
 
 from skmissvae import ResidualNetwork, VAEDensityEstimator
-from skmissvae.inspection import integrated_score_samples
 from skmissvae.vae import Mixture, MixturePrior, NormalFamily, NormalLikelihood
 
 SCALE = 0.1  # of y given z

@@ -65,8 +65,9 @@ def likelihood_upper_bound(
     gain are added to the mixture, until there are none. The search from many initializations is not
     a proof: the bound is valid if it found the global maximum.
 
-    Together with ``integrated_score_samples`` or ``log_likelihood`` it shows how far a likelihood
-    could be improved by better networks and, on training rows, how closely a model fits them.
+    Together with ``integrated_score_samples`` of ``quadrature.py`` or ``log_likelihood`` it shows
+    how far a likelihood could be improved by better networks and, on training rows, how closely a
+    model fits them.
 
     Parameters
     ----------

@@ -21,7 +21,6 @@ import skmissvae.inspection
 from skmissvae import DeMissVAEImputer, MissSVAEImputer, MIWAEImputer, VAEDensityEstimator
 from skmissvae.inspection import (
     ImputedDensityDisplay,
-    LatentDisplay,
     MissingnessDisplay,
     MixtureUseDisplay,
     OverimputationDisplay,
@@ -39,7 +38,7 @@ QUICK = {"refit": False, "baselines": False, "random_state": 0}
 
 @pytest.fixture(scope="module")
 def imputer():
-    return tiny(MissSVAEImputer, n_latents=2).fit(FRAME)
+    return tiny(MissSVAEImputer).fit(FRAME)
 
 
 def report(**changes):
@@ -76,7 +75,6 @@ MAKERS = {
     OverimputationDisplay: lambda e, **kwargs: OverimputationDisplay(quick_report(e)).plot(
         **kwargs
     ),
-    LatentDisplay: lambda e, **kwargs: LatentDisplay.from_estimator(e, FRAME, n_grid=20, **kwargs),
     MixtureUseDisplay: lambda e, **kwargs: MixtureUseDisplay.from_estimator(e, FRAME, **kwargs),
 }
 every_display = pytest.mark.parametrize("cls", MAKERS, ids=lambda cls: cls.__name__)
@@ -160,10 +158,9 @@ def test_the_error_for_a_pipeline_suggests_its_step(cls, imputer):
 @pytest.mark.parametrize("cls", [MissSVAEImputer, DeMissVAEImputer, VAEDensityEstimator])
 @pytest.mark.parametrize("X", [X, pl.DataFrame(FRAME)], ids=["array", "polars"])
 def test_displays_accept_every_container_and_method(cls, X):
-    estimator = tiny(cls, n_latents=2).fit(X)
+    estimator = tiny(cls).fit(X)
     epochs = len(estimator.history_["bound"])
     assert TrainingDisplay.from_estimator(estimator).bound.shape == (epochs,)
-    assert len(LatentDisplay.from_estimator(estimator, X, n_grid=20).posteriors) == 1
     assert MixtureUseDisplay.from_estimator(estimator, X).weights.shape == (40, 3)
     if cls is not VAEDensityEstimator:
         assert len(ImputedDensityDisplay.from_estimator(estimator, X).axes_) == 4
