@@ -5,7 +5,9 @@ failed=""
 
 run() {
     echo "== $* --quick"
+    start=$(date +%s)
     "${PYTHON:-python}" "$@" --quick || failed="$failed $1"
+    echo "== $(($(date +%s) - start)) s"
 }
 
 for script in $(grep -l "argument_parser(__doc__" benchmarks/*.py benchmarks/papers/*.py); do

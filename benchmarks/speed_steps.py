@@ -133,11 +133,11 @@ def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Cal
 def steps(quick: bool, device: str) -> tuple[pd.DataFrame, str]:
     """Time training steps."""
     lines = []
-    n_rounds = 3 if quick else 15
-    for n_threads in (1, 2) if device == "cpu" else (1,):
+    n_rounds = 1 if quick else 15
+    for n_threads in (1, 2) if device == "cpu" and not quick else (1,):
         torch.set_num_threads(n_threads)
         for name, setting in SETTINGS.items():
-            n_steps = max(3, (20 if quick else 40) * 64 // setting[0])
+            n_steps = max(3, (5 if quick else 40) * 64 // setting[0])
             cases = step_cases(setting, n_steps, device)
             timed: dict[str, list[tuple[float, float]]] = {method: [] for method in cases}
             for _ in range(n_rounds + 1):  # the first is a warm-up

@@ -123,7 +123,7 @@ def tables(
 ) -> tuple[pd.DataFrame, str]:
     """Time fit and transform."""
     methods = TIMED[:4] if quick else TIMED
-    shapes = [(1000, 10), (1000, 50)] if quick else SHAPES
+    shapes = [(200, 5), (200, 10)] if quick else SHAPES
     missing = [m for m in methods if m in OTHER_ENVIRONMENTS and not is_installed(m)]
     if missing:
         print(f"Skipped methods that are not installed (make peers): {', '.join(missing)}.")

@@ -73,7 +73,7 @@ def hide(X: np.ndarray, mechanism: str, seed: int) -> np.ndarray:
     return make_missing(X, "mar", 0.8, of="rows", patterns=halves, random_state=seed)
 
 
-def imputer(name: str, epochs: int, seed: int) -> Any:
+def imputer(name: str, epochs: int, rows: int, seed: int) -> Any:
     """Return an imputer for digits."""
     return IMPUTERS[name](
         n_draws=5,
@@ -82,7 +82,7 @@ def imputer(name: str, epochs: int, seed: int) -> Any:
         n_hidden=256,
         max_iter=epochs,
         keep_empty_features=True,
-        n_importance_draws=100,
+        n_importance_draws=100 if rows > 2000 else 10,
         strategy="mean",
         early_stopping=False,
         random_state=seed,
@@ -93,11 +93,12 @@ def run_density(name: str, mechanism: str, rows: int, seed: int) -> dict[str, fl
     """Fit, and return the test log-likelihoods of some epochs."""
     X, _, X_test, _ = digits(rows, seed)
     X, X_test = hide(X, mechanism, seed), hide(X_test[:200], mechanism, seed + 1)
-    fitted, outcome = imputer(name, EPOCHS[-1], seed), {}
+    fitted, outcome = imputer(name, EPOCHS[-1], rows, seed), {}
     for epoch in range(1, (EPOCHS[-1] if rows > 2000 else 2) + 1):
         fitted.partial_fit(X)
         if epoch in EPOCHS:
-            outcome[f"epoch {epoch}"] = log_likelihood(fitted, X_test, n_draws=500).mean
+            n_draws = 500 if rows > 2000 else 50
+            outcome[f"epoch {epoch}"] = log_likelihood(fitted, X_test, n_draws=n_draws).mean
     return outcome
 
 
@@ -125,7 +126,7 @@ def run_classification(rows: int, seed: int) -> dict[str, float]:
         "zeros": ([np.nan_to_num(incomplete[0])], [np.nan_to_num(incomplete[1])], 1),
     }
     for name in IMPUTERS:
-        fitted = imputer(name, 30 if rows > 2000 else 3, seed).fit(incomplete[0])
+        fitted = imputer(name, 30 if rows > 2000 else 2, rows, seed).fit(incomplete[0])
         single = [fitted.transform(part) for part in incomplete]
         ways[f"{name}, single"] = ([single[0]], [single[1]], 1)
         ways[f"{name}, single, {N_IMPUTATIONS} classifiers"] = (
@@ -176,11 +177,11 @@ def draw(by_epoch: pd.DataFrame, path: Path) -> None:
 
 def main() -> None:
     """Run what is not in the CSV file yet, and write the tables and the figure."""
-    parser = argument_parser(__doc__, quick="1,000 digits, 2 epochs")
+    parser = argument_parser(__doc__, quick="500 digits, 2 epochs")
     parser.add_argument("--rows", type=int, default=5000, help="60,000 in the paper")
     parser.add_argument("--seeds", type=int, default=1, help="samples of digits")
     options = parser.parse_args()
-    rows = 1000 if options.quick else options.rows
+    rows = 500 if options.quick else options.rows
     name = "classification_quick.csv" if options.quick else "classification.csv"
     path = Path(__file__).with_name(name)
     cells = [
@@ -208,8 +209,8 @@ def main() -> None:
         by_epoch.index = by_epoch["imputer"] + ", " + by_epoch["mechanism"]
         means = by_epoch[epochs].groupby(level=0, sort=False).mean().map("{:.1f}".format)
         text += (
-            "\nLog-likelihood of the observed pixels of 200 test digits by epoch, nats:\n\n"
-            + markdown(means, "method, missing")
+            f"\nLog-likelihood of the observed pixels of {min(200, rows // 4)} test digits by "
+            "epoch, nats:\n\n" + markdown(means, "method, missing")
         )
     text += (
         f"\n{rows:,} binarized training digits and {rows // 4:,} test digits; published: 60,000 "
