@@ -23,7 +23,7 @@ from skmissvae.vae import (
     NormalPrior,
     ResidualMLP,
 )
-from skmissvae.vae.likelihoods.initialization import LinearModel
+from skmissvae.vae.likelihoods.base import LinearModel
 from skmissvae.vae.posteriors import POSTERIORS
 from skmissvae.vae.priors import PRIORS
 

@@ -5,9 +5,6 @@ give the bounds of MVAE, MissVAE, MIWAE and MissIWAE, stratified draws (m = pi_k
 MissSVAE and MissSIWAE (Simkus and Gutmann 2024).
 """
 
-from __future__ import annotations
-
-import torch
 from torch import Tensor
 
 from .vae import Draws
@@ -42,4 +39,4 @@ def iwelbo(draws: Draws) -> Tensor:
     Tensor
         The bound of each row, (B,).
     """
-    return torch.logsumexp(draws.log_mass + draws.log_ratio, 0)
+    return (draws.log_mass + draws.log_ratio).logsumexp(0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,11 +17,29 @@ from .functional import mixing_scale, normal_log_prob, student_t_log_prob
 from .reparameterization import reparameterize_mixture
 
 
-class Component(ABC):
-    """Independent location-scale distributions, batch (*batch, K), event (L,)."""
+class _Detachable:
+    """Distribution with parameters that are attributes, or attributes of its parts."""
 
-    loc: Tensor  # (*batch, K, L)
-    scale: Tensor  # (*batch, K, L)
+    def detach(self) -> Self:
+        """Return the same distribution without gradients to any parameter."""
+        detached = copy.copy(self)
+        for name, part in vars(self).items():
+            if isinstance(part, (Tensor, _Detachable)):
+                setattr(detached, name, part.detach())
+        return detached
+
+
+class Component(_Detachable, ABC):
+    """Independent location-scale distributions, batch (*batch, K), event (L,).
+
+    Parameters
+    ----------
+    loc, scale : Tensor of shape (*batch, K, L)
+        Locations and scales.
+    """
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        self.loc, self.scale = loc, scale
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
@@ -34,18 +53,11 @@ class Component(ABC):
     def given_mixing_scales(self, noise: Noise, *shape: int) -> DiagonalNormal:
         """Return the components, Normal given drawn mixing scales of shape (n, *batch, L)."""
 
-    @abstractmethod
-    def with_loc_scale(self, loc: Tensor, scale: Tensor) -> Component:
-        """Return the same kind of distribution with other locations and scales."""
-
-    def detach(self) -> Component:
-        """Return the same distribution without gradients to its parameters."""
-        return self.with_loc_scale(self.loc.detach(), self.scale.detach())
-
-    def expand(self, *batch: int) -> Component:
+    def expand(self, *batch: int) -> Self:
         """Return the same distribution expanded to a batch."""
-        shape = (*batch, *self.loc.shape[-2:])
-        return self.with_loc_scale(self.loc.expand(shape), self.scale.expand(shape))
+        expanded, shape = copy.copy(self), (*batch, *self.loc.shape[-2:])
+        expanded.loc, expanded.scale = self.loc.expand(shape), self.scale.expand(shape)
+        return expanded
 
 
 class DiagonalNormal(Component):
@@ -56,9 +68,6 @@ class DiagonalNormal(Component):
     loc, scale : Tensor of shape (*batch, K, L)
         Means and standard deviations.
     """
-
-    def __init__(self, loc: Tensor, scale: Tensor) -> None:
-        self.loc, self.scale = loc, scale
 
     @override
     def log_prob(self, z: Tensor) -> Tensor:
@@ -71,10 +80,6 @@ class DiagonalNormal(Component):
     @override
     def given_mixing_scales(self, noise: Noise, *shape: int) -> DiagonalNormal:
         return self
-
-    @override
-    def with_loc_scale(self, loc: Tensor, scale: Tensor) -> DiagonalNormal:
-        return DiagonalNormal(loc, scale)
 
 
 class DiagonalStudentT(Component):
@@ -89,7 +94,8 @@ class DiagonalStudentT(Component):
     """
 
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
-        self.df, self.loc, self.scale = df, loc, scale
+        super().__init__(loc, scale)
+        self.df = df
 
     @override
     def log_prob(self, z: Tensor) -> Tensor:
@@ -110,16 +116,8 @@ class DiagonalStudentT(Component):
         mixing = mixing_scale(noise, self.df.expand(shape)).unsqueeze(-2)  # (n, *batch, 1, L)
         return DiagonalNormal(self.loc.expand_as(self.scale * mixing), self.scale * mixing)
 
-    @override
-    def with_loc_scale(self, loc: Tensor, scale: Tensor) -> DiagonalStudentT:
-        return DiagonalStudentT(self.df, loc, scale)
 
-    @override
-    def detach(self) -> DiagonalStudentT:
-        return DiagonalStudentT(self.df.detach(), self.loc.detach(), self.scale.detach())
-
-
-class LatentDistribution(ABC):
+class LatentDistribution(_Detachable, ABC):
     """Distribution of latents, a mixture in some coordinates: batch (*batch,), event (L,)."""
 
     log_pi: Tensor  # (*batch, K)   logarithms of the normalized weights
@@ -144,10 +142,6 @@ class LatentDistribution(ABC):
     @abstractmethod
     def expand(self, *batch: int) -> Self:
         """Return the same distribution expanded to a batch."""
-
-    @abstractmethod
-    def detach(self) -> Self:
-        """Return the same distribution without gradients to any parameter, weights included."""
 
     @abstractmethod
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
@@ -245,10 +239,6 @@ class Mixture(LatentDistribution):
         return Mixture(self.log_pi.expand(*batch, self.n_components), self.component.expand(*batch))
 
     @override
-    def detach(self) -> Mixture:
-        return Mixture(self.log_pi.detach(), self.component.detach())
-
-    @override
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
         batch, n_latents = self.log_pi.shape[:-1], self.component.loc.shape[-1]
         normal = self.component.given_mixing_scales(noise, n, *batch, n_latents)
@@ -259,10 +249,9 @@ class Mixture(LatentDistribution):
             return loc + scale * standard, log_mass
         with torch.no_grad():
             k = self._choose(n, noise, systematic)[..., None, None]  # (n, *batch, 1, 1)
-            k = k.expand(*k.shape[:-1], n_latents)
             full = (n, *batch, self.n_components, n_latents)
-            loc = normal.loc.expand(full).gather(-2, k).squeeze(-2)
-            scale = normal.scale.expand(full).gather(-2, k).squeeze(-2)
+            loc = normal.loc.expand(full).take_along_dim(k, -2).squeeze(-2)
+            scale = normal.scale.expand(full).take_along_dim(k, -2).squeeze(-2)
             z = loc + scale * standard  # (n, *batch, L)
         return reparameterize_mixture(z, self.log_pi, normal.loc, normal.scale), log_mass
 
@@ -333,11 +322,6 @@ class AffineMixture(LatentDistribution):
         return AffineMixture(self.base.expand(*batch), loc, factor, inverse)
 
     @override
-    def detach(self) -> AffineMixture:
-        parameters = (c.detach() for c in (self.loc, self.factor, self.inverse))
-        return AffineMixture(self.base.detach(), *parameters)
-
-    @override
     def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
         u, log_mass = self.base.ancestral(n, noise, systematic=systematic)
         return self.transform(u), log_mass
@@ -398,11 +382,5 @@ class DefensiveMixture:
         return z, z.new_full(z.shape[:-1], -math.log(n))
 
 
-class Proposal(Protocol):
-    """Proposal distribution of importance sampling, batch (B,) and event (L,)."""
-
-    def ancestral(self, n: int, noise: Noise, *, systematic: bool = False) -> tuple[Tensor, Tensor]:
-        """Return n draws per row and the logarithms of their masses: (n, B, L), (n, B)."""
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return the log-density: (M, B, L) -> (M, B)."""
+#: Proposals of importance sampling, with batch (B,).
+Proposal = LatentDistribution | DefensiveMixture

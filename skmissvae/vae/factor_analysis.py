@@ -1,14 +1,10 @@
 """Factor analysis of incomplete tables, the initialization of networks with a linear path."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .likelihoods.initialization import LinearModel
+from .likelihoods.base import LinearModel
 from .networks.conv import ConvDecoder, ConvEncoder
 from .networks.mlp import ResidualMLP
 from .vae import VAE
@@ -27,21 +23,13 @@ _MIN_VARIANCE = 2.5e-3  # of the noise, as a share of the variance of the column
 ENOUGH_ROWS = 2000  # larger samples do not improve the initialization
 
 
-class FactorAnalysis(NamedTuple):
-    """The model x = W z + b + noise, with z ~ N(0, I) and independent noise in each column."""
-
-    loadings: NDArray[np.float64]  # (D, L)
-    intercept: NDArray[np.float64]  # (D,)
-    variance: NDArray[np.float64]  # (D,)   of the noise
-
-
 def factor_analysis(
     x: NDArray[np.float64],
     observed: NDArray[np.bool_],
     n_factors: int,
     random_state: np.random.Generator,
     n_iter: int = 50,
-) -> FactorAnalysis:
+) -> LinearModel:
     """Fit factor analysis to incomplete rows by expectation maximization.
 
     The loadings of a factor have a Normal prior with learned precision in units of the noise of the
@@ -63,8 +51,8 @@ def factor_analysis(
 
     Returns
     -------
-    FactorAnalysis
-        The fitted model.
+    LinearModel
+        The fitted model, in double precision.
 
     References
     ----------
@@ -84,9 +72,8 @@ def factor_analysis(
     for i in range(n_iter):
         # E step: moments of the factors of each row, with a constant for the intercept
         scaled = loadings / variance[:, None]
-        precision = (
-            mask @ (scaled[:, :, None] * loadings[:, None]).reshape(n_columns, -1)
-        ).reshape(n_rows, n_factors, n_factors)
+        outer = (scaled[:, :, None] * loadings[:, None]).reshape(n_columns, -1)
+        precision = (mask @ outer).reshape(n_rows, n_factors, n_factors)
         cov = np.linalg.inv(precision + identity)
         mean = np.einsum("nij,nj->ni", cov, (mask * (x - intercept)) @ scaled)
         first = np.hstack([mean, np.ones((n_rows, 1))])
@@ -108,7 +95,8 @@ def factor_analysis(
             size = loadings**2 / variance[:, None] + loadings_cov.diagonal(axis1=1, axis2=2)[:, :-1]
             size = size[has_cells].mean(0)
             relevance[:-1] = (1 / np.maximum(size, 1 / _MAX_PRECISION)).clip(_MIN_PRECISION)
-    return FactorAnalysis(loadings * unit[:, None], intercept * unit, variance * unit**2)
+    parameters = loadings * unit[:, None], intercept * unit, variance * unit**2
+    return LinearModel(*map(torch.from_numpy, parameters))
 
 
 def _units(x: NDArray[np.float64], mask: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,7 +108,7 @@ def _units(x: NDArray[np.float64], mask: NDArray[np.float64]) -> NDArray[np.floa
 
 
 @torch.no_grad()
-def initialize_from(vae: VAE, model: FactorAnalysis, with_encoder: bool = True) -> None:
+def initialize_from(vae: VAE, model: LinearModel, with_encoder: bool = True) -> None:
     """Initialize a model with a linear path as factor analysis with its exact posterior.
 
     Decoder weights of latents beyond the number of factors are small, and so are the output weights
@@ -131,7 +119,7 @@ def initialize_from(vae: VAE, model: FactorAnalysis, with_encoder: bool = True) 
     assert isinstance(decoder, (ResidualMLP, ConvDecoder)), "has a linear path"
     assert decoder.linear is not None, "has a linear path"
     assert coordinates is not None, "the initialization sets coordinates"
-    linear = LinearModel(*(torch.from_numpy(array).to(coordinates.intercept) for array in model))
+    linear = LinearModel(*(values.to(coordinates.intercept) for values in model))
     initialization = vae.likelihood.linear_initialization(linear)
     n_factors = linear.loadings.shape[1]
     extra = 0.01 * decoder.linear.weight

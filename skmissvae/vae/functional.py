@@ -1,7 +1,5 @@
 """Elementwise log-densities, and transforms of parameters."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -52,3 +50,10 @@ def raw_above(value: Tensor, floor: float) -> Tensor:
     """Return the inverse of ``softplus_above`` at values above the floor."""
     excess = value - floor
     return torch.where(excess > _LINEAR_FROM, excess, excess.clamp_max(_LINEAR_FROM).expm1().log())
+
+
+def pick_category(values: Tensor, index: Tensor) -> Tensor:
+    """Return the entries of the last axis at an index per cell: (*, D, C), (*, D) -> (*, D)."""
+    shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
+    index = index.expand(shape).unsqueeze(-1)
+    return values.expand(*shape, -1).gather(-1, index).squeeze(-1)

@@ -3,8 +3,6 @@
 And the factor-analysis posterior, which gives the coordinates of these mixtures.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -49,11 +47,7 @@ class Family(nn.Module, ABC):
         super().__init__()
         self.n_latents, self.n_components, self.min_scale = n_latents, n_components, min_scale
         self.sizes = [n_components * n_latents, n_components * n_latents, n_components]
-
-    @property
-    def n_params(self) -> int:
-        """Number of parameters P per row."""
-        return sum(self.sizes)
+        self.n_params = sum(self.sizes)  # P per row
 
     def standard_params(self) -> Tensor:
         """Return the parameters (P,) of components with location 0, scale 1 and equal weights."""
@@ -147,15 +141,12 @@ class FactorAnalysisPosterior(nn.Module):
         Numbers of linearized columns S and of latents L.
     """
 
-    loadings: Tensor  # (S, L)
-    intercept: Tensor  # (S,)
-    precision: Tensor  # (S,)   of the noise; 0 for columns without information
-
     def __init__(self, n_linear: int, n_latents: int) -> None:
         super().__init__()
-        self.register_buffer("loadings", torch.zeros(n_linear, n_latents))
-        self.register_buffer("intercept", torch.zeros(n_linear))
-        self.register_buffer("precision", torch.zeros(n_linear))
+        self.loadings = nn.Buffer(torch.zeros(n_linear, n_latents))
+        self.intercept = nn.Buffer(torch.zeros(n_linear))
+        # of the noise; 0 for columns without information
+        self.precision = nn.Buffer(torch.zeros(n_linear))
 
     @torch.no_grad()
     def forward(self, u: LatentDistribution, x: Tensor, observed: Tensor) -> AffineMixture:
@@ -167,18 +158,16 @@ class FactorAnalysisPosterior(nn.Module):
         scaled = loadings * self.precision.unsqueeze(-1)
         outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(-2)  # (S, L * L)
         identity = torch.eye(loadings.shape[-1], dtype=outer.dtype, device=outer.device)
-        precision = (
-            rows_times_matrix(observed.to(outer), outer).unflatten(-1, identity.shape) + identity
-        )
+        information = rows_times_matrix(observed.to(outer), outer)
+        precision = information.unflatten(-1, identity.shape) + identity
         root, _ = torch.linalg.cholesky_ex(precision)  # cannot fail: eigenvalues are at least 1
         inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
         # an outlier must not dominate the row
         residual = (x - self.intercept).clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
         pull = rows_times_matrix(torch.where(observed, residual, 0.0).double(), scaled)
         loc = (inverse.mT @ (inverse @ pull.unsqueeze(-1))).squeeze(-1)
-        inverse, root = (part[..., :n_latents, :n_latents] for part in (inverse, root))
-        parts = loc[..., :n_latents], inverse.mT, root.mT
-        return AffineMixture(u, *(part.to(x.dtype) for part in parts))
+        parts = (part[..., :n_latents, :n_latents].mT.to(x.dtype) for part in (inverse, root))
+        return AffineMixture(u, loc[..., :n_latents].to(x.dtype), *parts)
 
 
 #: Variational families by name, called with the numbers of latents and components.

@@ -1,13 +1,11 @@
 """Priors of the latents: modules that return a Mixture with batch () and event (L,)."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .distributions import DiagonalNormal, DiagonalStudentT, Mixture
 from .functional import raw_above, softplus_above
@@ -45,16 +43,13 @@ class NormalPrior(Prior):
         Number of latents.
     """
 
-    loc: Tensor
-
     def __init__(self, n_latents: int) -> None:
         super().__init__(n_latents)
-        self.register_buffer("loc", torch.zeros(1, n_latents), persistent=False)
+        self.loc = nn.Buffer(torch.zeros(1, n_latents), persistent=False)
 
     def forward(self) -> Mixture:
         """Return N(0, I)."""
-        component = DiagonalNormal(self.loc, torch.ones_like(self.loc))
-        return Mixture(self.loc.new_zeros(1), component)
+        return Mixture(self.loc.new_zeros(1), DiagonalNormal(self.loc, torch.ones_like(self.loc)))
 
 
 class StudentTPrior(Prior):
@@ -68,14 +63,12 @@ class StudentTPrior(Prior):
         Degrees of freedom, above 2 so that the variance exists.
     """
 
-    df: Tensor
-
     def __init__(self, n_latents: int, df: float = 5.0) -> None:
         super().__init__(n_latents)
         if not df > 2:
             raise ValueError(f"df of a StudentTPrior must be above 2; got {df!r}.")
         self.tail = float(df)
-        self.register_buffer("df", torch.full((n_latents,), float(df)), persistent=False)
+        self.df = nn.Buffer(torch.full((n_latents,), float(df)), persistent=False)
 
     def forward(self) -> Mixture:
         """Return the product of Student-t's with location 0 and scale 1."""

@@ -1,7 +1,5 @@
 """Gradients of ancestral draws from a mixture by implicit reparameterization."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -34,20 +32,16 @@ def reparameterize_mixture(z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor
     Tensor of shape (n, *batch, L)
         The same values, with gradients.
     """
-    draws: Tensor = _ReparameterizedMixture.apply(z, log_pi, loc, scale)
-    return draws
+    return _ReparameterizedMixture.apply(z, log_pi, loc, scale)
 
 
 class _ReparameterizedMixture(torch.autograd.Function):
     """Draws whose gradients by implicit reparameterization are computed in the backward pass."""
 
     @staticmethod
-    def forward(z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, z: Tensor, log_pi: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(z, log_pi, loc, scale)
         return z.view_as(z)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @once_differentiable

@@ -40,12 +40,8 @@ class _DoublyReparameterized(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(z: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
         return z.view_as(z), z.new_zeros(z.shape[:-1])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-        pass
 
     @staticmethod
     @once_differentiable
@@ -118,8 +114,7 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return p(x | z): (*, L) -> batch (*, D)."""
-        columns: ColumnDistribution = self.likelihood(self.decoder(z))
-        return columns
+        return self.likelihood(self.decoder(z))
 
     def log_joint(
         self, x: Tensor, observed: Tensor, z: Tensor, columns: ColumnDistribution | None = None
@@ -130,8 +125,7 @@ class VAE(nn.Module):
         """
         columns = self.decode(z) if columns is None else columns
         log_p = columns.log_prob(torch.where(observed, x, 0.0))  # (M, B, D)
-        log_prior: Tensor = self.prior().log_prob(z)
-        return torch.where(observed, log_p, 0.0).sum(-1) + log_prior
+        return torch.where(observed, log_p, 0.0).sum(-1) + self.prior().log_prob(z)
 
     def draw(
         self,

@@ -19,7 +19,8 @@ from skmissvae.vae import (
     NormalLikelihood,
     ProductLikelihood,
 )
-from skmissvae.vae.factor_analysis import FactorAnalysis, initialize_from
+from skmissvae.vae.factor_analysis import initialize_from
+from skmissvae.vae.likelihoods.base import LinearModel
 
 pytestmark = quiet
 NETWORK = ConvNetwork((6, 6))
@@ -123,12 +124,12 @@ def test_decoder_can_be_initialized_from_factor_analysis():
     imputer = tiny(MVAEImputer, network=NETWORK, n_latents=3).fit(X)
     vae = imputer.model_.spec.build(0)
     D = vae.likelihood.n_columns
-    rng = np.random.default_rng(0)
-    model = FactorAnalysis(rng.normal(size=(D, 3)), rng.normal(size=D), np.full(D, 0.3))
-    initialize_from(vae, model)
+    rng = torch.Generator().manual_seed(0)
+    loadings, intercept = torch.randn(D, 3, generator=rng), torch.randn(D, generator=rng)
+    initialize_from(vae, LinearModel(loadings, intercept, torch.full((D,), 0.3)))
     z = torch.randn(5, 3)
     columns = vae.decode(z)
-    expected = z.numpy() @ model.loadings.T + model.intercept
+    expected = z @ loadings.T + intercept
     np.testing.assert_allclose(columns.loc.detach(), expected, atol=1e-5)
     np.testing.assert_allclose(columns.scale.detach(), np.sqrt(0.3), atol=1e-5)
 

@@ -365,10 +365,8 @@ def test_means_of_counts_near_their_lower_limit_are_exact(loc, scale):
     columns = type(raw)(
         torch.full((1, 1), loc).double(),
         torch.full((1, 1), scale * math.pi / math.sqrt(3)).double(),
-        raw.transform,
-        raw.step,
-        raw.low,
-        raw.origin,
+        likelihood.transform,
+        likelihood.grid,
     )
     n = torch.arange(400).double().view(-1, 1, 1)
     exact = (n * columns.log_prob(n).exp()).sum(0)

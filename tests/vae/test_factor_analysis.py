@@ -19,7 +19,7 @@ from skmissvae.vae import (
     ProductLikelihood,
 )
 from skmissvae.vae.factor_analysis import factor_analysis, initialize_from
-from skmissvae.vae.likelihoods.initialization import LinearModel
+from skmissvae.vae.likelihoods.base import LinearModel
 
 MODEL = LinearGaussian(6, 2, sigma=0.6)
 
@@ -30,7 +30,13 @@ def rows(n, share, seed=0):
 
 
 def fit(x, observed, n_factors=2, **options):
-    return factor_analysis(x, observed, n_factors, np.random.default_rng(0), **options)
+    """Return the fitted model with numpy arrays."""
+    model = factor_analysis(x, observed, n_factors, np.random.default_rng(0), **options)
+    return LinearModel(*(part.numpy() for part in model))
+
+
+def initialize(vae, model):
+    initialize_from(vae, LinearModel(*map(torch.from_numpy, model)))
 
 
 def log_evidence(model, x, observed):
@@ -109,7 +115,7 @@ def test_initial_posterior_is_exact(n_latents, n_components, options):
     model = fit(x, observed)
     likelihood = NormalLikelihood(6, **options)
     vae = tiny_vae(6, n_latents, n_components, likelihood=likelihood, guided=True).eval()
-    initialize_from(vae, model)
+    initialize(vae, model)
     min_scale = options.get("min_scale", 0.01)
     scale = options.get("scale", "")
     scale = (
@@ -161,7 +167,7 @@ def test_initial_decoder_is_factor_analysis(n_latents):
     x, observed = rows(300, 0.3)
     model = fit(x, observed)
     vae = tiny_vae(6, n_latents, likelihood=NormalLikelihood(6, min_scale=0.05), guided=True)
-    initialize_from(vae, model)
+    initialize(vae, model)
     z = torch.randn(100, 1, n_latents)
     z[..., 2:] = 0
     columns = vae.decode(z)
@@ -179,7 +185,7 @@ def test_initial_scale_of_a_product_is_that_of_factor_analysis():
     x = x * np.linspace(1, 3, 6)  # different scales
     linearized = likelihood.linearize(torch.from_numpy(x), torch.from_numpy(observed))
     model = fit(*(part.numpy() for part in linearized))
-    initialize_from(vae, model)
+    initialize(vae, model)
     columns = vae.decode(torch.zeros(4000, 1, 2))
     draws = columns.sample(stream(dtype=torch.float32)).detach()[:, 0].numpy()
     expected = np.sqrt(model.variance)[likelihood.order]
@@ -192,7 +198,7 @@ def test_columns_without_a_linear_initialization_do_not_change():
     assert not likelihood.covers_all_columns
     vae, uninitialized = (tiny_vae(4, likelihood=likelihood, guided=True) for _ in range(2))
     x, observed = (part[:, [0, 2]] for part in rows(60, 0.3))
-    initialize_from(vae, fit(x, observed))
+    initialize(vae, fit(x, observed))
     z = torch.randn(20, 1, 2)
     means, before = (model.decode(z).mean() for model in (vae, uninitialized))
     assert torch.equal(means[..., [1, 3]], before[..., [1, 3]])

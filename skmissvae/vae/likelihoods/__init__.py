@@ -8,8 +8,6 @@ from .continuous_bernoulli import ContinuousBernoulliLikelihood
 from .normal import NormalLikelihood
 from .student_t import StudentTLikelihood
 
-__all__ = ["LIKELIHOODS"]
-
 #: Likelihoods by name, called with the number of columns and the floor of the scale.
 LIKELIHOODS: dict[str, Callable[[int, float], Likelihood]] = {
     "normal": NormalLikelihood,

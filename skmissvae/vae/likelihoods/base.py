@@ -1,10 +1,8 @@
 """Base classes of likelihoods and of the distributions of columns."""
 
-from __future__ import annotations
-
 import functools
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from scipy import special
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .initialization import LinearInitialization, LinearModel, location_scale_initialization
+from ..functional import raw_above, softplus_above
 
 _N_NODES = 24  # of the quadrature over quantiles, for means without a formula
 
@@ -70,6 +68,13 @@ class ColumnDistribution(ABC):
         """
         return None
 
+    def mean_by_quadrature(self, like: Tensor) -> Tensor:
+        """Return the means as integrals over quantiles, with the data type of ``like``, (*, D)."""
+        # probabilities of shape (D,): quantiles of standard distributions are slow
+        shape = like.shape[-1:]
+        terms = [weight * self.icdf(like.new_full(shape, u)) for u, weight in quadrature()]
+        return torch.stack(terms).sum(0)
+
     def sample(self, noise: Noise) -> Tensor:
         """Return draws, (*, D)."""
         return self.icdf(noise.uniform(*self.shape))
@@ -119,16 +124,16 @@ class LocationScaleColumns(ColumnDistribution):
 
     @override
     def icdf(self, u: Tensor) -> Tensor:
-        return self.loc + self.scale * self._standard_icdf(_away_from_0_and_1(u))
+        tiny = 1e-7 if u.dtype == torch.float32 else 1e-15  # quantiles of 0 and 1 are infinite
+        return self.loc + self.scale * self._standard_icdf(u.clamp(tiny, 1 - tiny))
 
     @override
     def interval_probability(self, low: Tensor, high: Tensor) -> Tensor:
         """Return P(low <= x_d <= high | z), with full precision in both tails."""
         a, b, _ = self._mirrored_bounds(low, high)
+        probability = (self._standard_cdf(b) - self._standard_cdf(a)).clamp_min(0)
         unbounded = low.isinf() & high.isinf()  # one even if the location is NaN
-        return torch.where(
-            unbounded, 1.0, (self._standard_cdf(b) - self._standard_cdf(a)).clamp_min(0)
-        )
+        return torch.where(unbounded, 1.0, probability)
 
     @override
     def truncated_icdf(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -149,12 +154,6 @@ class LocationScaleColumns(ColumnDistribution):
 def finite(bound: Tensor) -> Tensor:
     """Replace infinite bounds by zero."""
     return bound.nan_to_num(posinf=0.0, neginf=0.0)
-
-
-def _away_from_0_and_1(u: Tensor) -> Tensor:
-    """Clamp probabilities so that their quantiles are finite."""
-    tiny = 1e-7 if u.dtype == torch.float32 else 1e-15
-    return u.clamp(tiny, 1 - tiny)
 
 
 @functools.cache
@@ -194,6 +193,23 @@ def quantile(columns: ColumnDistribution, q: float, low: Tensor, high: Tensor) -
 Support = Literal["real", "binary", "unit", "whole", "coded", "atom"]
 
 
+class LinearModel(NamedTuple):
+    """Factor analysis of linearized columns: t = W z + b + noise, with z ~ N(0, I)."""
+
+    loadings: Tensor  # (S, L)
+    intercept: Tensor  # (S,)
+    variance: Tensor  # (S,)   of the noise
+
+
+class LinearInitialization(NamedTuple):
+    """Initial decoder outputs ``weight z + bias`` and noise precisions of a likelihood."""
+
+    weight: Tensor  # (P, L)
+    bias: Tensor  # (P,)
+    initialized: Tensor  # (P,) bool   which outputs are initialized
+    precision: Tensor  # (S,)   of the noise of linearized columns
+
+
 class Likelihood(nn.Module, ABC):
     """Observation model of D columns: a module from decoder outputs to distributions.
 
@@ -229,11 +245,10 @@ class Likelihood(nn.Module, ABC):
         self.n_params, self.n_linear = n_params, n_linear
         self.n_inputs = n_columns if n_inputs is None else n_inputs
         self.n_expected = n_columns if n_expected is None else n_expected
-
-    @property
-    def supports(self) -> list[Support]:
-        """Support of each column."""
-        return [self.support] * self.n_columns
+        #: Support of each column.
+        self.supports = [self.support] * n_columns
+        #: Whether the linear initialization includes every column.
+        self.covers_all_columns = n_linear >= n_columns
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return the encoder's inputs, zero where missing: (*, D), (*, D) -> (*, n_inputs)."""
@@ -246,14 +261,19 @@ class Likelihood(nn.Module, ABC):
     def linear_initialization(self, model: LinearModel) -> LinearInitialization:
         """Return decoder outputs that approximate a linear model of the linearized values.
 
-        By default the first outputs are locations and raw scales of the S linearized columns.
+        By default the first outputs are S locations and, unless there are only S outputs, S raw
+        scales of the linearized columns; other outputs are not initialized.
         """
-        return location_scale_initialization(model, self.min_scale, self.n_params)
-
-    @property
-    def covers_all_columns(self) -> bool:
-        """Whether the linear initialization includes every column."""
-        return self.n_linear >= self.n_columns
+        S, L = model.loadings.shape
+        # softplus_above cannot return the floor itself
+        scale = (model.variance.sqrt() - self.min_scale).clamp_min(0.01) + self.min_scale
+        weight = model.loadings.new_zeros(self.n_params, L)
+        bias = weight.new_zeros(self.n_params)
+        initialized = torch.arange(self.n_params, device=bias.device) < 2 * S
+        weight[:S], bias[:S] = model.loadings, model.intercept
+        if self.n_params > S:
+            bias[S : 2 * S] = raw_above(scale, self.min_scale)
+        return LinearInitialization(weight, bias, initialized, scale**-2)
 
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return point estimates: (B, n_expected) -> (B, D).
@@ -265,6 +285,11 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def forward(self, params: Tensor) -> ColumnDistribution:
         """Return p(x | z): (*, P) -> batch (*, D)."""
+
+    def loc_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Return locations, the first D outputs, and scales of the others: (*, 2 D) -> (*, D)."""
+        loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
+        return loc, softplus_above(raw_scale, self.min_scale)
 
 
 def log_logistic_interval(low: Tensor, width: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
@@ -279,18 +304,3 @@ def log_logistic_interval(low: Tensor, width: Tensor, lowest: Tensor, highest: T
         + torch.where(lowest, 0.0, nn.functional.logsigmoid(-low))
         + torch.where(lowest | highest, 0.0, torch.log(-torch.expm1(-finite_width)))
     )
-
-
-def pick_category(values: Tensor, index: Tensor) -> Tensor:
-    """Return the entries of the last axis at an index per cell: (*, D, C), (*, D) -> (*, D)."""
-    shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
-    index = index.expand(shape).unsqueeze(-1)
-    return values.expand(*shape, -1).gather(-1, index).squeeze(-1)
-
-
-def mean_by_quadrature(columns: ColumnDistribution, like: Tensor) -> Tensor:
-    """Return means as integrals over quantiles, with the shape and data type of ``like``."""
-    # probabilities of shape (D,): quantiles of standard distributions are slow
-    shape = like.shape[-1:]
-    terms = [weight * columns.icdf(like.new_full(shape, u)) for u, weight in quadrature()]
-    return torch.stack(terms).sum(0)

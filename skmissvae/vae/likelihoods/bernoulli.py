@@ -1,14 +1,19 @@
 """Bernoulli likelihood of binary columns, and of grey values (cross entropy)."""
 
-from __future__ import annotations
-
 import torch
+from scipy import special
 from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .base import DiscreteColumns, Likelihood, Support
-from .initialization import MIN_UNEXPLAINED, LinearInitialization, LinearModel, marginal_bias
+from .base import DiscreteColumns, Likelihood, LinearInitialization, LinearModel, Support
+
+#: Least noise variance of binary columns and categories, as a share of their variance. A linear
+#: model is overconfident about them, and training leaves an overconfident initialization slowly.
+MIN_UNEXPLAINED = 0.8
+
+
+_N_ITERATIONS = 100  # until biases have converged
 
 
 class BernoulliColumns(DiscreteColumns):
@@ -92,7 +97,7 @@ class BernoulliLikelihood(Likelihood):
         share = model.intercept.clamp(0.001, 0.999)
         variance = torch.maximum(model.variance, MIN_UNEXPLAINED * share * (1 - share))
         weight = model.loadings / variance.unsqueeze(-1)
-        bias = marginal_bias(weight, share)
+        bias = _marginal_bias(weight, share)
         return LinearInitialization(weight, bias, torch.ones_like(bias).bool(), 1 / variance)
 
     @override
@@ -134,7 +139,7 @@ class CrossEntropyLikelihood(BernoulliLikelihood):
         mean = model.intercept.clamp(0.01, 0.99)
         slope = 1 / (mean * (1 - mean))
         weight = model.loadings * slope.unsqueeze(-1)
-        bias = marginal_bias(weight, mean)
+        bias = _marginal_bias(weight, mean)
         return LinearInitialization(weight, bias, torch.ones_like(bias).bool(), slope)
 
     @override
@@ -144,3 +149,14 @@ class CrossEntropyLikelihood(BernoulliLikelihood):
     @override
     def forward(self, params: Tensor) -> CrossEntropyColumns:
         return CrossEntropyColumns(params)
+
+
+def _marginal_bias(weight: Tensor, share: Tensor) -> Tensor:
+    """Solve E[sigmoid(w z + b)] = share for b, with z ~ N(0, I): (D, L), (D,) -> (D,)."""
+    nodes, weights = (torch.from_numpy(array).to(weight) for array in special.roots_hermitenorm(40))
+    logits = weight.norm(dim=-1).unsqueeze(-1) * nodes  # (D, 40)
+    bias = share.logit()
+    for _ in range(_N_ITERATIONS):
+        mean = ((logits + bias.unsqueeze(-1)).sigmoid() @ weights) / weights.sum()
+        bias = bias + share.logit() - mean.logit()
+    return bias

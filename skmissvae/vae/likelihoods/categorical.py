@@ -1,17 +1,17 @@
 """Categorical likelihood of categories without order."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from typing_extensions import override
 
-from .base import DiscreteColumns, Likelihood, pick_category
-from .initialization import MIN_UNEXPLAINED, LinearInitialization, LinearModel
+from ..functional import pick_category
+from .base import DiscreteColumns, Likelihood, LinearInitialization, LinearModel
+from .bernoulli import MIN_UNEXPLAINED
 
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees
 
@@ -56,10 +56,7 @@ class CategoricalColumns(DiscreteColumns):
     def mean(self) -> Tensor:
         """Return the mean code, which only serves diagnostics of Markov chains."""
         codes = torch.arange(self.class_of.shape[-1], device=self.log_p.device)
-        share = self.log_share.exp()
-        mean_code = share.new_zeros(self.log_p.shape[-2:])
-        mean_code.scatter_add_(-1, self.class_of, share * codes)
-        return (self.log_p.exp() * mean_code).sum(-1)
+        return (self.probabilities() * codes).sum(-1)
 
     @override
     def cdf(self, x: Tensor) -> Tensor:
@@ -92,67 +89,42 @@ class CategoricalLikelihood(Likelihood):
         Observed cells of each category, for each column.
     """
 
-    contrasts: Tensor
-    contrast_index: Tensor
-    class_of: Tensor
-    log_share: Tensor
-    log_frequency: Tensor
-    place: Tensor
     support = "coded"
 
     def __init__(self, counts: Sequence[Sequence[int]]) -> None:
-        tables = [_classes(np.asarray(column)) for column in counts]
-        n_classes = [len(frequency) for _, _, frequency in tables]
-        n_levels, max_classes = max(map(len, counts), default=0), max(n_classes, default=0)
+        classes, shares, frequencies = zip(*(_classes(np.asarray(c)) for c in counts), strict=True)
+        n_classes = [len(frequency) for frequency in frequencies]
         # a column of C <= 20 classes has C - 1 contrasts, others have none
         n_contrasts = [n - 1 if n <= MAX_CONTRASTED else 0 for n in n_classes]
-        widest = max(n_contrasts, default=0)
         super().__init__(
             len(counts),
             n_params=sum(n_classes),
             n_inputs=sum(n_classes),
-            n_expected=len(counts) * max_classes,
+            n_expected=len(counts) * max(n_classes),
             n_linear=sum(n_contrasts),
         )
-        class_of = torch.zeros(len(tables), n_levels, dtype=torch.long)
-        log_share = torch.full((len(tables), n_levels), -torch.inf)
-        log_frequency = torch.full((len(tables), max_classes), -torch.inf)
-        place = torch.zeros(len(tables), max_classes, dtype=torch.long)
+        self.covers_all_columns = True  # those of more than 20 classes are excluded by design
+        self.class_of = _padded(classes, 0, torch.long)
+        self.log_share = _padded(map(np.log, shares), -np.inf, torch.float32)
+        self.log_frequency = _padded(map(np.log, frequencies), -np.inf, torch.float32)
+        places = np.split(np.arange(self.n_params), np.cumsum(n_classes)[:-1])
+        self.place = _padded(places, 0, torch.long)
+        widest = max(n_contrasts)
         contrasts = torch.zeros(self.n_params, widest)
-        n_before = 0
-        for d, (classes, shares, frequency) in enumerate(tables):
-            class_of[d, : len(classes)] = torch.from_numpy(classes)
-            log_share[d, : len(classes)] = torch.from_numpy(np.log(shares)).float()
-            log_frequency[d, : len(frequency)] = torch.from_numpy(np.log(frequency)).float()
-            place[d, : len(frequency)] = n_before + torch.arange(len(frequency))
-            if n := n_contrasts[d]:
-                contrasts[n_before : n_before + n + 1, :n] = _contrasts(frequency)
-            n_before += len(frequency)
-        exists = torch.arange(widest) < torch.tensor(n_contrasts, dtype=torch.long).unsqueeze(-1)
-        for name, value in (
-            ("contrasts", contrasts),  # (P, widest)   of each class
-            ("contrast_index", exists.flatten().nonzero().squeeze(-1)),  # (S,)   of D * widest
-            ("class_of", class_of),
-            ("log_share", log_share),
-            ("log_frequency", log_frequency),
-            ("place", place),
-        ):
-            self.register_buffer(name, value, persistent=False)
-
-    @property
-    @override
-    def covers_all_columns(self) -> bool:
-        """Whether columns are included or, with more than 20 classes, excluded by design."""
-        return True
+        for place, frequency, n in zip(places, frequencies, n_contrasts, strict=True):
+            if n:
+                contrasts[place, :n] = _contrasts(frequency)
+        self.contrasts = nn.Buffer(contrasts, persistent=False)  # (P, widest)   of each class
+        exists = torch.arange(widest) < torch.tensor(n_contrasts).unsqueeze(-1)
+        # (S,)   among the widest contrasts of each column
+        self.contrast_index = nn.Buffer(exists.flatten().nonzero().squeeze(-1), persistent=False)
 
     @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Return contrasts of the classes, uncorrelated with variance one within a column."""
         values = self.contrasts[self._place(x)].flatten(-2)
-        observed = observed.unsqueeze(-1).expand(*observed.shape, self.contrasts.shape[-1])
-        values, observed = (
-            part.index_select(-1, self.contrast_index) for part in (values, observed.flatten(-2))
-        )
+        observed = observed.repeat_interleave(self.contrasts.shape[-1], -1)
+        values, observed = (v.index_select(-1, self.contrast_index) for v in (values, observed))
         return torch.where(observed, values, 0.0), observed
 
     @override
@@ -167,10 +139,8 @@ class CategoricalLikelihood(Likelihood):
         slopes = variance.new_zeros(self.n_columns * widest, L)
         slopes[self.contrast_index] = model.loadings / variance.unsqueeze(-1)
         slopes = slopes.unflatten(0, (self.n_columns, widest))
-        weight = variance.new_zeros(self.n_params, L)
-        exists = self.log_frequency.isfinite()
-        class_weight = self.contrasts.to(variance)[self.place] @ slopes  # (D, C, L)
-        weight[self.place[exists]] = class_weight[exists]
+        exists = self.log_frequency.isfinite()  # (D, C)   in the order of the decoder outputs
+        weight = (self.contrasts.to(variance)[self.place] @ slopes)[exists]
         # means over latents by quasi-Monte Carlo
         points = torch.quasirandom.SobolEngine(L, scramble=True, seed=0).draw(_N_POINTS)
         z = torch.special.ndtri(points.clamp(1e-6, 1 - 1e-6)).to(variance)
@@ -179,12 +149,9 @@ class CategoricalLikelihood(Likelihood):
         for _ in range(_N_ITERATIONS):
             log_p = ((logits + bias)[..., self.place] + target).log_softmax(-1)
             error = target - (torch.logsumexp(log_p, 0) - math.log(_N_POINTS))
-            bias[self.place[exists]] += error[exists]
-        initialized = torch.zeros_like(bias, dtype=torch.bool)
-        contrasted = torch.zeros_like(exists)
-        contrasted[self.contrast_index // max(widest, 1)] = True
-        initialized[self.place[exists & contrasted]] = True
-        return LinearInitialization(weight, bias, initialized, 1 / variance)
+            bias += error[exists]
+        has_contrasts = self.contrasts.any(-1)  # contrasts of a class are never all zero
+        return LinearInitialization(weight, bias, has_contrasts, 1 / variance)
 
     @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
@@ -230,3 +197,9 @@ def _contrasts(frequency: np.ndarray) -> Tensor:
     axis = root + np.eye(len(root))[0]
     basis = np.eye(len(root)) - 2 * np.outer(axis, axis) / (axis @ axis)
     return torch.from_numpy(basis[:, 1:] / root[:, None]).float()
+
+
+def _padded(rows: Iterable[np.ndarray], value: float, dtype: torch.dtype) -> nn.Buffer:
+    """Return a buffer whose rows are arrays of several lengths, followed by a value."""
+    tensors = [torch.from_numpy(row).to(dtype) for row in rows]
+    return nn.Buffer(pad_sequence(tensors, batch_first=True, padding_value=value), persistent=False)

@@ -1,12 +1,10 @@
 """Continuous Bernoulli likelihood of columns with values from 0 to 1."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .base import ColumnDistribution, Likelihood, Support
+from .base import ColumnDistribution, Likelihood
 
 
 class ContinuousBernoulliColumns(ColumnDistribution):
@@ -71,7 +69,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
         Not used: the distribution has no scale.
     """
 
-    support: Support = "unit"
+    support = "unit"
 
     def __init__(self, n_columns: int, min_scale: float = 0.01) -> None:
         super().__init__(n_columns, min_scale, n_params=n_columns)

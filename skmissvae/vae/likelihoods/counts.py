@@ -1,7 +1,5 @@
 """Discretized logistic likelihood of integers and counts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -9,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..functional import softplus_above
 from .base import DiscreteColumns, Likelihood, log_logistic_interval, quadrature
 from .transformed import SinhArcsinh
 
@@ -32,24 +29,14 @@ class DiscretizedLogisticColumns(DiscreteColumns):
         Mean and standard deviation of the transformed values.
     transform : SinhArcsinh
         Transform of the values.
-    step, low : Tensor of shape (D,)
+    grid : Tensor of shape (3, D)
         Distance of neighbouring values; the least value, whose interval is unbounded below, or
-        -inf.
-    origin : Tensor of shape (D,)
-        Some value of the grid.
+        -inf; some value of the grid.
     """
 
-    def __init__(
-        self,
-        loc: Tensor,
-        scale: Tensor,
-        transform: SinhArcsinh,
-        step: Tensor,
-        low: Tensor,
-        origin: Tensor,
-    ) -> None:
+    def __init__(self, loc: Tensor, scale: Tensor, transform: SinhArcsinh, grid: Tensor) -> None:
         self.loc, self.scale, self.transform = loc, scale * _UNIT_SCALE, transform
-        self.step, self.low, self.origin = step, low, origin
+        self.step, self.low, self.origin = grid
         self.shape = loc.shape
 
     @override
@@ -59,10 +46,8 @@ class DiscretizedLogisticColumns(DiscreteColumns):
         slope = self.step * self.transform.log_slope(x).exp()
         width = torch.where(self.step < _NARROW, slope, self.transform(x + half) - low)
         lowest = x < self.low + half
-        highest = torch.zeros_like(lowest)
-        return log_logistic_interval(
-            (low - self.loc) / self.scale, width / self.scale, lowest, highest
-        )
+        low, width = (low - self.loc) / self.scale, width / self.scale
+        return log_logistic_interval(low, width, lowest, torch.zeros_like(lowest))
 
     @override
     def mean(self) -> Tensor:
@@ -73,9 +58,8 @@ class DiscretizedLogisticColumns(DiscreteColumns):
         upper tail. With a transform it is an integral over quantiles.
         """
         if self.transform.identity:
-            return torch.where(
-                self.scale < 0.5 * self.step, self._mean_of_nearest(), self._euler_maclaurin_mean()
-            )
+            is_narrow = self.scale < 0.5 * self.step
+            return torch.where(is_narrow, self._mean_of_nearest(), self._euler_maclaurin_mean())
         total = torch.zeros_like(self.loc)
         for u, weight in quadrature():
             at = self.transform.inverse(self.loc + self.scale * math.log(u / (1 - u)))
@@ -103,9 +87,8 @@ class DiscretizedLogisticColumns(DiscreteColumns):
 
     @override
     def icdf(self, u: Tensor) -> Tensor:
-        at = self.transform.inverse(
-            self.loc + self.scale * u.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY).logit()
-        )
+        logit = u.clamp(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY).logit()
+        at = self.transform.inverse(self.loc + self.scale * logit)
         return torch.maximum(self._on_grid(at), self.low)
 
     @override
@@ -142,9 +125,6 @@ class DiscretizedLogisticLikelihood(Likelihood):
         Parameters of ``SinhArcsinh``; None is the identity.
     """
 
-    steps: Tensor
-    lows: Tensor
-    origins: Tensor
     support = "whole"
 
     def __init__(
@@ -157,9 +137,9 @@ class DiscretizedLogisticLikelihood(Likelihood):
     ) -> None:
         n = len(steps)
         super().__init__(n, min_scale, n_params=2 * n, n_linear=n)
-        for name, values in (("steps", steps), ("lows", lows), ("origins", origins)):
-            self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32))
-        self.transform = SinhArcsinh(len(steps), transforms)
+        grid = [list(values) for values in (steps, lows, origins)]
+        self.grid = nn.Buffer(torch.tensor(grid, dtype=torch.float32))
+        self.transform = SinhArcsinh(n, transforms)
 
     @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,8 +151,5 @@ class DiscretizedLogisticLikelihood(Likelihood):
 
     @override
     def forward(self, params: Tensor) -> DiscretizedLogisticColumns:
-        loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
-        scale = softplus_above(raw_scale, self.min_scale)
-        return DiscretizedLogisticColumns(
-            loc, scale, self.transform, self.steps, self.lows, self.origins
-        )
+        loc, scale = self.loc_scale(params)
+        return DiscretizedLogisticColumns(loc, scale, self.transform, self.grid)

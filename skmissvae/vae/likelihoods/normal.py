@@ -1,7 +1,5 @@
 """Normal likelihood."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -9,9 +7,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from ..functional import normal_log_prob, softplus_above
-from .base import Likelihood, LocationScaleColumns
-from .initialization import LinearInitialization, LinearModel
+from ..functional import normal_log_prob
+from .base import Likelihood, LinearInitialization, LinearModel, LocationScaleColumns
 
 
 class NormalColumns(LocationScaleColumns):
@@ -71,5 +68,4 @@ class NormalLikelihood(Likelihood):
     def forward(self, params: Tensor) -> NormalColumns:
         if self.scale is not None:
             return NormalColumns(params, params.new_full((), self.scale))
-        loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
-        return NormalColumns(loc, softplus_above(raw_scale, self.min_scale))
+        return NormalColumns(*self.loc_scale(params))

@@ -1,7 +1,5 @@
 """Cumulative logit likelihood of ordered categories."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..functional import raw_above, softplus_above
-from .base import DiscreteColumns, Likelihood, log_logistic_interval, pick_category
+from ..functional import pick_category, raw_above, softplus_above
+from .base import DiscreteColumns, Likelihood, log_logistic_interval
 
 
 class CumulativeLogitColumns(DiscreteColumns):
@@ -30,8 +28,7 @@ class CumulativeLogitColumns(DiscreteColumns):
 
     def _cumulative(self) -> Tensor:
         """Return P(x < c) for c = 0, ..., C: (*, D, C + 1)."""
-        at = (self.thresholds - self.loc.unsqueeze(-1)) / self.scale.unsqueeze(-1)
-        return at.sigmoid()
+        return ((self.thresholds - self.loc.unsqueeze(-1)) / self.scale.unsqueeze(-1)).sigmoid()
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
@@ -57,10 +54,8 @@ class CumulativeLogitColumns(DiscreteColumns):
 
     @override
     def cdf(self, x: Tensor) -> Tensor:
-        n_levels = self.thresholds.shape[-1] - 1
-        below = self._cumulative()
-        code = x.floor().long().clamp(-1, n_levels - 1) + 1
-        return pick_category(below, code)
+        code = x.floor().long().clamp(-1, self.thresholds.shape[-1] - 2)
+        return pick_category(self._cumulative(), code + 1)
 
     @override
     def icdf(self, u: Tensor) -> Tensor:
@@ -86,49 +81,42 @@ class CumulativeLogitLikelihood(Likelihood):
         Number of observed cells of each category in its order, for each column.
     """
 
-    exists: Tensor
-    inner: Tensor
     support = "coded"
 
     def __init__(self, counts: Sequence[Sequence[int]]) -> None:
         n, n_levels = len(counts), [len(column) for column in counts]
         widest = max(n_levels, default=0)
         super().__init__(n, 0.1, n_params=2 * n, n_inputs=sum(n_levels) - n, n_expected=n * widest)
-        self.n_levels = n_levels
-        lowest, gaps = [], torch.zeros(len(counts), max(widest - 2, 0))
+        lowest, gaps = torch.zeros(n), torch.zeros(n, max(widest - 2, 0))
         for d, column in enumerate(counts):
             share = (np.asarray(column, float) + 0.5).cumsum()
-            theta = np.log(share[:-1] / (share[-1] - share[:-1]))
-            lowest.append(float(theta[0]))
-            gap = torch.tensor(np.diff(theta), dtype=torch.float32)
-            gaps[d, : len(gap)] = raw_above(gap.clamp_min(0.01), 0)
-        self.lowest_threshold = nn.Parameter(torch.tensor(lowest))
-        self.raw_gaps = nn.Parameter(gaps)
-        exists = torch.arange(widest + 1) < torch.tensor(self.n_levels)[:, None]
-        self.register_buffer("exists", exists, persistent=False)
-        inner = exists[:, 1:-1].flatten().nonzero().squeeze(-1)
-        self.register_buffer("inner", inner, persistent=False)
+            theta = torch.from_numpy(np.log(share[:-1] / (share[-1] - share[:-1])))
+            lowest[d] = theta[0]
+            gaps[d, : len(theta) - 1] = raw_above(theta.diff().float().clamp_min(0.01), 0)
+        self.lowest_threshold, self.raw_gaps = nn.Parameter(lowest), nn.Parameter(gaps)
+        # (D, C - 1)   whether a column has the threshold, and where it does
+        exists = torch.arange(1, widest) < torch.tensor(n_levels).unsqueeze(-1)
+        self.exists = nn.Buffer(exists, persistent=False)
+        self.inner = nn.Buffer(exists.flatten().nonzero().squeeze(-1), persistent=False)
 
     @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return -1 or 1 for values below or above each threshold, zero where missing."""
-        between = torch.arange(max(self.n_levels) - 1, device=x.device) + 0.5
+        between = torch.arange(self.exists.shape[-1], device=x.device) + 0.5
         above = 2.0 * (x.unsqueeze(-1) > between) - 1
         above = torch.where(observed.unsqueeze(-1), above, 0.0)
         return above.flatten(-2).index_select(-1, self.inner)
 
     @override
     def forward(self, params: Tensor) -> CumulativeLogitColumns:
-        loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
         first = self.lowest_threshold.unsqueeze(-1)
         inner = torch.cat([first, first + softplus_above(self.raw_gaps, 0).cumsum(-1)], -1)
-        inner = torch.where(self.exists[:, 1:-1], inner, torch.inf)
+        inner = torch.where(self.exists, inner, torch.inf)
         edge = torch.full_like(first, torch.inf)
-        scale = softplus_above(raw_scale, self.min_scale)
-        return CumulativeLogitColumns(loc, scale, torch.cat([-edge, inner, edge], -1))
+        thresholds = torch.cat([-edge, inner, edge], -1)
+        return CumulativeLogitColumns(*self.loc_scale(params), thresholds)
 
     @override
     def point(self, expected: Tensor, decide: bool = True) -> Tensor:
         """Return the most probable category: (B, n_expected) -> (B, D)."""
-        widest = max(self.n_levels, default=0)
-        return expected.unflatten(-1, (self.n_columns, widest)).argmax(-1).to(expected)
+        return expected.unflatten(-1, (self.n_columns, -1)).argmax(-1).to(expected)

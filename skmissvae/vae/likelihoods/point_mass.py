@@ -1,7 +1,5 @@
 """Likelihood of columns with a point mass at one value and a continuous part."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +9,7 @@ from typing_extensions import override
 
 from ..._utils.numerics import is_point_mass
 from ..._utils.random import Noise
-from .base import ColumnDistribution, Likelihood
-from .initialization import LinearInitialization, LinearModel
+from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel
 
 
 class PointMassColumns(ColumnDistribution):
@@ -87,8 +84,6 @@ class PointMassLikelihood(Likelihood):
         Share of the observed cells that have this value.
     """
 
-    locations: Tensor
-    log_odds: Tensor
     support = "atom"
 
     def __init__(
@@ -104,9 +99,9 @@ class PointMassLikelihood(Likelihood):
         )
         self.base = base
         share = np.asarray(shares, dtype=np.float64)
-        self.register_buffer("locations", torch.tensor(list(locations), dtype=torch.float32))
-        log_odds = torch.tensor(np.log(share / (1 - share)), dtype=torch.float32)
-        self.register_buffer("log_odds", log_odds)
+        self.locations = nn.Buffer(torch.tensor(list(locations), dtype=torch.float32))
+        log_odds = np.log(share / (1 - share))
+        self.log_odds = nn.Buffer(torch.tensor(log_odds, dtype=torch.float32))
 
     @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,7 +125,5 @@ class PointMassLikelihood(Likelihood):
 
     def forward(self, params: Tensor) -> PointMassColumns:
         """Return columns; logits of the point mass are offsets from its observed log-odds."""
-        logits = params[..., self.base.n_params :] + self.log_odds
-        return PointMassColumns(
-            self.base(params[..., : self.base.n_params]), logits, self.locations
-        )
+        of_base, offsets = params.tensor_split([self.base.n_params], -1)
+        return PointMassColumns(self.base(of_base), offsets + self.log_odds, self.locations)

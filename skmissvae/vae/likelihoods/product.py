@@ -1,7 +1,5 @@
 """Product of likelihoods of several kinds of columns."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -9,8 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .base import ColumnDistribution, Likelihood, Support
-from .initialization import LinearInitialization, LinearModel
+from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel
 
 
 class ProductColumns(ColumnDistribution):
@@ -32,14 +29,18 @@ class ProductColumns(ColumnDistribution):
         self.parts, self.columns, self.order = parts, columns, order
         self.shape = torch.Size([*parts[0].shape[:-1], len(order)])
 
+    def split(self, x: Tensor) -> list[tuple[ColumnDistribution, Tensor]]:
+        """Return each part with the values of its columns."""
+        pairs = zip(self.parts, self.columns, strict=True)
+        return [(part, x[..., columns]) for part, columns in pairs]
+
     def join(self, values: list[Tensor]) -> Tensor:
         """Concatenate values of the parts in the order of the table."""
         return torch.cat(values, -1).index_select(-1, self.order)
 
     @override
     def log_prob(self, x: Tensor) -> Tensor:
-        pairs = zip(self.parts, self.columns, strict=True)
-        return self.join([part.log_prob(x[..., columns]) for part, columns in pairs])
+        return self.join([part.log_prob(values) for part, values in self.split(x)])
 
     @override
     def mean(self) -> Tensor:
@@ -55,18 +56,15 @@ class ProductColumns(ColumnDistribution):
 
     @override
     def cdf(self, x: Tensor) -> Tensor:
-        pairs = zip(self.parts, self.columns, strict=True)
-        return self.join([part.cdf(x[..., columns]) for part, columns in pairs])
+        return self.join([part.cdf(values) for part, values in self.split(x)])
 
     @override
     def cdf_left(self, x: Tensor) -> Tensor:
-        pairs = zip(self.parts, self.columns, strict=True)
-        return self.join([part.cdf_left(x[..., columns]) for part, columns in pairs])
+        return self.join([part.cdf_left(values) for part, values in self.split(x)])
 
     @override
     def icdf(self, u: Tensor) -> Tensor:
-        pairs = zip(self.parts, self.columns, strict=True)
-        return self.join([part.icdf(u[..., columns]) for part, columns in pairs])
+        return self.join([part.icdf(values) for part, values in self.split(u)])
 
     @override
     def expected(self) -> Tensor:
@@ -84,8 +82,6 @@ class ProductLikelihood(Likelihood):
         Indices of the columns of each part. Each column is in one part.
     """
 
-    order: Tensor
-
     def __init__(self, parts: Sequence[Likelihood], columns: Sequence[Sequence[int]]) -> None:
         all_columns = [column for part in columns for column in part]
         super().__init__(
@@ -98,10 +94,11 @@ class ProductLikelihood(Likelihood):
         assert sorted(all_columns) == list(range(len(all_columns))), "each column once"
         self.parts = nn.ModuleList(parts)
         self.sizes = [part.n_params for part in parts]
-        for i, part in enumerate(columns):
-            index = torch.tensor(list(part), dtype=torch.long)
-            self.register_buffer(f"columns_{i}", index, persistent=False)
-        self.register_buffer("order", torch.tensor(all_columns).argsort(), persistent=False)
+        self.positions = nn.Buffer(torch.tensor(all_columns), persistent=False)
+        self.order = nn.Buffer(self.positions.argsort(), persistent=False)
+        supports = [support for part in parts for support in part.supports]
+        self.supports = [supports[i] for i in self.order.tolist()]
+        self.covers_all_columns = all(part.covers_all_columns for part in parts)
 
     @property
     def likelihoods(self) -> list[Likelihood]:
@@ -109,20 +106,9 @@ class ProductLikelihood(Likelihood):
         return list(self.parts)  # type: ignore[arg-type]
 
     @property
-    def columns(self) -> list[Tensor]:
+    def columns(self) -> tuple[Tensor, ...]:
         """Indices of the columns of each part."""
-        return [getattr(self, f"columns_{i}") for i in range(len(self.parts))]
-
-    @property
-    @override
-    def supports(self) -> list[Support]:
-        supports = [support for part in self.likelihoods for support in part.supports]
-        return [supports[i] for i in self.order.tolist()]
-
-    @property
-    @override
-    def covers_all_columns(self) -> bool:
-        return all(part.covers_all_columns for part in self.likelihoods)
+        return self.positions.split([part.n_columns for part in self.likelihoods])
 
     @override
     def linear_initialization(self, model: LinearModel) -> LinearInitialization:

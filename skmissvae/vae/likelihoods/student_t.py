@@ -1,7 +1,5 @@
 """Student-t likelihood, for tables with outliers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +78,4 @@ class StudentTLikelihood(Likelihood):
 
     @override
     def forward(self, params: Tensor) -> StudentTColumns:
-        loc, raw_scale = params.unflatten(-1, (2, self.n_columns)).unbind(-2)
-        scale = softplus_above(raw_scale, self.min_scale)
-        return StudentTColumns(softplus_above(self.raw_df, 2), loc, scale)
+        return StudentTColumns(softplus_above(self.raw_df, 2), *self.loc_scale(params))

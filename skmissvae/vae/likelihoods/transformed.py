@@ -1,7 +1,5 @@
 """Likelihood of columns after a sinh-arcsinh transform."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -11,10 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .base import ColumnDistribution, Likelihood, mean_by_quadrature
-from .initialization import LinearInitialization, LinearModel
-
-_IDENTITY = (0.0, 0.0, 0.0, 0.0)
+from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel
 
 
 def clamped_asinh(x: Tensor) -> Tensor:
@@ -41,14 +36,11 @@ class SinhArcsinh(nn.Module):
         :math:`\xi, \eta, \epsilon, \delta` of each column; None is the identity.
     """
 
-    coefficients: Tensor
-
     def __init__(self, n_columns: int, parameters: Sequence[Sequence[float]] | None = None) -> None:
         super().__init__()
-        rows = [_IDENTITY] * n_columns if parameters is None else parameters
         self.identity = parameters is None
-        coefficients = torch.tensor(np.asarray(rows, dtype=np.float32).reshape(n_columns, 4))
-        self.register_buffer("coefficients", coefficients)
+        rows = np.zeros((n_columns, 4)) if parameters is None else np.asarray(parameters)
+        self.coefficients = nn.Buffer(torch.tensor(rows, dtype=torch.float32).view(n_columns, 4))
 
     def _unpack(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         shift, log_unit, skew, log_tail = self.coefficients.unbind(-1)
@@ -101,7 +93,7 @@ class TransformedColumns(ColumnDistribution):
 
     @override
     def mean(self) -> Tensor:
-        return mean_by_quadrature(self, self.base.mean())
+        return self.mean_by_quadrature(self.base.mean())
 
     @override
     def sample(self, noise: Noise) -> Tensor:

@@ -1,14 +1,12 @@
 """Distributions of columns truncated to an interval, for imputations with limits."""
 
-from __future__ import annotations
-
 import functools
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .base import ColumnDistribution, mean_by_quadrature
+from .base import ColumnDistribution
 from .bernoulli import CrossEntropyColumns
 from .product import ProductColumns
 
@@ -32,11 +30,9 @@ class TruncatedColumns(ColumnDistribution):
 
     def __init__(self, base: ColumnDistribution, low: Tensor, high: Tensor) -> None:
         self.base, self.low, self.high = base, low, high
-        self._probability = base.interval_probability(low, high)
-        self._probability = torch.where(
-            self._probability < _MIN_PROBABILITY, 0.0, self._probability
-        )
-        self._unbounded = self._probability >= 1
+        probability = base.interval_probability(low, high)
+        self._probability = torch.where(probability < _MIN_PROBABILITY, 0.0, probability)
+        self._unbounded = probability >= 1
         self.shape = self._probability.shape
 
     def log_normalizer(self) -> Tensor:
@@ -55,7 +51,7 @@ class TruncatedColumns(ColumnDistribution):
         probability = torch.where(self._probability > 0, self._probability, 1.0)
         within = self.base.truncated_mean(self.low, self.high, probability)
         if within is None:
-            within = mean_by_quadrature(self, self._probability)
+            within = self.mean_by_quadrature(self._probability)
         else:  # rounding may exceed the bounds
             within = torch.minimum(torch.maximum(within, self.low), self.high)
             within = torch.where(self._probability > 0, within, self._nearest_bound)
@@ -63,13 +59,11 @@ class TruncatedColumns(ColumnDistribution):
 
     @override
     def cdf(self, x: Tensor) -> Tensor:
-        inside = self.base.interval_probability(
-            self.low, torch.minimum(x, self.high)
-        ) / self._probability.clamp_min(_MIN_PROBABILITY)
+        below = self.base.interval_probability(self.low, torch.minimum(x, self.high))
+        inside = (below / self._probability.clamp_min(_MIN_PROBABILITY)).clamp(0, 1)
         # a distribution outside of the bounds becomes a point mass at the nearest one
-        inside = torch.where(
-            self._probability > 0, inside.clamp(0, 1), (x >= self._nearest_bound).to(inside)
-        )
+        at_bound = (x >= self._nearest_bound).to(inside)
+        inside = torch.where(self._probability > 0, inside, at_bound)
         return torch.where(x < self.low, 0.0, torch.where(x >= self.high, 1.0, inside))
 
     @override

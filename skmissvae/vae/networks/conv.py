@@ -1,7 +1,5 @@
 """Convolutional encoder and decoder of images."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence
@@ -25,11 +23,6 @@ class Image(NamedTuple):
     height: int
     width: int
     places: tuple[int, ...]  # (D,)   pixel of each modelled column, in C order
-
-    @property
-    def n_pixels(self) -> int:
-        """Number of pixels, over channels."""
-        return self.channels * self.height * self.width
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -64,8 +57,6 @@ class ConvEncoder(nn.Module):
         Whether a linear map from input to output is added.
     """
 
-    places: Tensor
-
     def __init__(
         self,
         image: Image,
@@ -77,7 +68,7 @@ class ConvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.image = image
-        self.register_buffer("places", torch.tensor(image.places, dtype=torch.long))
+        self.places = nn.Buffer(torch.tensor(image.places, dtype=torch.long))
         widths = [2 * image.channels, *_widths(n_hidden, len(image.sizes) - 1)]
         layers: list[nn.Module] = []
         for fine, coarse in itertools.pairwise(widths):
@@ -92,7 +83,7 @@ class ConvEncoder(nn.Module):
         """Return the output: (*, 2 D), values and mask -> (*, out_features)."""
         image = self.image
         rows = x.reshape(-1, 2, len(image.places))
-        canvas = rows.new_zeros(len(rows), 2, image.n_pixels)
+        canvas = rows.new_zeros(len(rows), 2, image.channels * image.height * image.width)
         canvas[..., self.places] = rows
         h = self.body(canvas.view(-1, 2 * image.channels, image.height, image.width))
         out: Tensor = self.outlet(h.flatten(1)).unflatten(0, x.shape[:-1])
@@ -121,8 +112,6 @@ class ConvDecoder(nn.Module):
         As in ``ConvEncoder``. With a linear path each output has a separate bias.
     """
 
-    places: Tensor
-
     def __init__(
         self,
         in_features: int,
@@ -135,7 +124,7 @@ class ConvDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.image, self.n_params = image, n_params
-        self.register_buffer("places", torch.tensor(image.places, dtype=torch.long))
+        self.places = nn.Buffer(torch.tensor(image.places, dtype=torch.long))
         sizes = image.sizes[:0:-1]  # from the coarsest to half of the image
         widths = _widths(n_hidden, len(sizes))[::-1]
         self.coarsest = (widths[0], *sizes[0])
@@ -167,9 +156,8 @@ class ConvDecoder(nn.Module):
         """
         assert self.linear is not None, "has a linear path"
         self.linear.weight[chosen], self.linear.bias[chosen] = weight[chosen], bias[chosen]
-        self.outlet.weight.zero_()
-        assert self.outlet.bias is not None, "has a bias"
-        self.outlet.bias.zero_()
+        for parameter in self.outlet.parameters():
+            parameter.zero_()
 
 
 class _ConvBlock(nn.Module):

@@ -113,14 +113,11 @@ class RowInvariantMLP(nn.Module):
 class _RowwiseLinear(nn.Module):
     """A linear layer as a batch of matrix products, padded with zeros: (B, M, in), likewise."""
 
-    weight: Tensor
-    bias: Tensor | None
-
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        self.register_buffer("weight", pad_to_cache_line(layer.weight.detach().T, 2))
-        bias = None if layer.bias is None else pad_to_cache_line(layer.bias.detach())
-        self.register_buffer("bias", bias)
+        self.weight = nn.Buffer(pad_to_cache_line(layer.weight.detach().T, 2))
+        bias = layer.bias
+        self.bias = None if bias is None else nn.Buffer(pad_to_cache_line(bias.detach()))
 
     def forward(self, x: Tensor) -> Tensor:
         out = torch.bmm(x, self.weight.expand(len(x), -1, -1))

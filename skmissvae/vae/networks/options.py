@@ -1,7 +1,5 @@
 """Options of the estimators' parameter ``network``: which networks encode and decode."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -100,6 +98,3 @@ class CustomNetwork:
         """Check the values."""
         check = any_of(callable_with("(in_features, out_features) -> nn.Module"), none)
         check_fields(self, encoder=check, decoder=check)
-
-
-Network = ResidualNetwork | ConvNetwork | CustomNetwork
