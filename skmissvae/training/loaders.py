@@ -1,7 +1,5 @@
 """Training rows: in memory, or in chunks of a table that is larger than memory."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +70,7 @@ class InMemoryLoader(BatchLoader):
         """Yield the rows without leaving the device."""
         order = torch.randperm(self.n_rows, generator=generator, device=self.device)
         for index in order.split(batch_size):
-            yield Batch(*(values[index] for values in self._rows))
+            yield self._rows.part(index)
 
 
 class ChunkLoader(BatchLoader):
@@ -101,70 +99,55 @@ class ChunkLoader(BatchLoader):
         device: torch.device,
     ) -> None:
         self._chunks, self._encode, self._held_out = chunks, encode, np.sort(held_out)
-        self._starts = np.cumsum([0, *sizes])
-        self.n_rows, self.device = int(self._starts[-1]) - len(held_out), device
+        self._sizes, self._starts = sizes, np.cumsum([0, *sizes])
+        self.n_rows, self.device = sum(sizes) - len(held_out), device
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield all rows once, shuffled over a few chunks at a time; the last batch is short."""
         bits = torch.randint(2**62, (), generator=generator, device=generator.device)
-        rng = np.random.default_rng(int(bits))
+        chunks = shuffled_chunks(self._chunks, np.random.default_rng(int(bits)))
         waiting: list[Batch] = []
-        n_chunks = n_rows = 0
-        for i, chunk in shuffled_chunks(self._chunks, rng):
-            rows = self._training_rows(i, chunk)
-            n_chunks, n_rows = n_chunks + 1, n_rows + len(rows.x)
-            waiting.append(rows)
-            if n_chunks % self._chunks.n_together == 0:
+        n_rows = 0
+        for n_chunks, (i, chunk) in enumerate(chunks, 1):
+            self._check_size(i, len(chunk))
+            if len(chunk):
+                waiting.append(self._training_rows(i, chunk))
+                n_rows += len(waiting[-1].x)
+            if waiting and n_chunks % self._chunks.n_together == 0:
                 shuffled = self._shuffled(waiting, generator)
                 n = len(shuffled.x) // batch_size * batch_size
-                yield from _split(shuffled, 0, n, batch_size)
+                yield from shuffled.part(slice(n)).split(batch_size)
                 waiting = [Batch(*(values[n:].clone() for values in shuffled))]
         if n_rows != self.n_rows:
             raise ValueError(
                 f"Chunks yielded {n_rows} training rows in this pass and {self.n_rows} in the "
                 "first pass; a function that makes chunks must yield the same ones in every call."
             )
-        shuffled = self._shuffled(waiting, generator)
-        yield from _split(shuffled, 0, len(shuffled.x), batch_size)
+        if waiting:
+            yield from self._shuffled(waiting, generator).split(batch_size)
+
+    def _check_size(self, i: int, n_rows: int) -> None:
+        """Raise if the i-th chunk has another number of rows than in the first pass."""
+        expected = self._sizes[i] if i < len(self._sizes) else 0
+        if n_rows != expected:
+            raise ValueError(
+                f"Chunk {i} has {n_rows} rows in this pass and had {expected} in the first; "
+                "chunks must be the same in every pass."
+            )
 
     def _training_rows(self, i: int, chunk: Any) -> Batch:
         """Return the rows of the i-th chunk that are trained on."""
-        is_new = i + 1 >= len(self._starts)
-        expected = 0 if is_new else self._starts[i + 1] - self._starts[i]
-        if is_new or len(chunk) != expected:
-            raise ValueError(
-                f"Chunk {i} has {len(chunk)} rows in this pass and had {expected} in the first; "
-                "chunks must be the same in every pass."
-            )
         position = np.arange(self._starts[i], self._starts[i + 1])
         is_trained_on = ~np.isin(position, self._held_out, assume_unique=True)
-        if not len(chunk):
-            return _no_rows(torch.device("cpu"))
         try:
-            rows = self._encode(chunk)
+            rows = self._encode(chunk).part(is_trained_on)
         except (ValueError, TypeError) as error:
             raise ValueError(f"Chunk {i}: {error}") from error
-        position = position[is_trained_on]
-        return Batch(*rows.part(is_trained_on).tensors(), torch.from_numpy(position))
+        return Batch(*rows.tensors(), torch.from_numpy(position[is_trained_on]))
 
     def _shuffled(self, batches: list[Batch], generator: torch.Generator) -> Batch:
         """Return the rows of several batches in random order, on the device."""
-        batches = [batch for batch in batches if len(batch.x)]
-        if not batches:
-            return _no_rows(self.device)
-        n_rows = sum(len(batch.x) for batch in batches)
-        order = torch.randperm(n_rows, generator=generator, device=generator.device)
-        on_device = (Batch(*(values.to(self.device) for values in batch)) for batch in batches)
-        joined = (torch.cat(values) for values in zip(*on_device, strict=True))
-        return Batch(*(values[order] for values in joined))
-
-
-def _no_rows(device: torch.device) -> Batch:
-    empty = torch.empty(0, device=device)
-    return Batch(empty.view(0, 0), empty.view(0, 0).bool(), empty.long())
-
-
-def _split(rows: Batch, start: int, stop: int, size: int) -> Iterator[Batch]:
-    """Yield the rows from start to stop in batches."""
-    for first in range(start, stop, size):
-        yield Batch(*(values[first : min(first + size, stop)] for values in rows))
+        fields = zip(*batches, strict=True)
+        rows = Batch(*(torch.cat([values.to(self.device) for values in field]) for field in fields))
+        order = torch.randperm(len(rows.x), generator=generator, device=generator.device)
+        return rows.part(order)
