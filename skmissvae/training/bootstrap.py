@@ -1,7 +1,5 @@
 """Models of bootstrap samples of the rows, for imputations that reflect parameter uncertainty."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,15 +37,12 @@ def _fit(task: FitTask) -> FittedModel:
 def bootstrap_task(task: FitTask, seed: int) -> FitTask:
     """Return the fit to a bootstrap sample of the rows that are not held out."""
     rows = task.rows.rows
-    n_rows = len(rows.x)
-    held_out = held_out_mask(n_rows, seed, task.settings.early_stopping)
-    random_state = np.random.default_rng(seed)
-    if held_out is None:
-        sample = TrainingRows(rows.part(random_state.choice(np.arange(n_rows), n_rows)))
-    else:
-        in_training = np.flatnonzero(~held_out.numpy())
-        drawn = random_state.choice(in_training, len(in_training))
-        positions = np.concatenate([drawn, np.flatnonzero(held_out.numpy())])
-        is_held_out = torch.from_numpy(np.arange(n_rows) >= len(drawn))
-        sample = TrainingRows(rows.part(positions), is_held_out)
+    held_out = held_out_mask(len(rows.x), seed, task.settings.early_stopping)
+    positions = TrainingRows(rows, held_out).training_positions()
+    positions = np.random.default_rng(seed).choice(positions, len(positions))
+    if held_out is not None:
+        n_drawn = len(positions)
+        positions = np.append(positions, np.flatnonzero(held_out.numpy()))
+        held_out = torch.arange(len(positions)) >= n_drawn
+    sample = TrainingRows(rows.part(positions), held_out)
     return task._replace(rows=sample, seed=seed, init_seed=seed)

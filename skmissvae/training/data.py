@@ -1,20 +1,17 @@
 """The training table: in memory, in chunks, or in shares of several processes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, draw_sample, is_table
 from ..tables.schema import EncodedRows
-from .distributed import DistributedLoader, is_distributed, joint_sample
+from .distributed import DistributedLoader, JointSample, is_distributed, joint_sample
 from .loaders import BatchLoader, ChunkLoader
 from .optim import EarlyStopping
 
@@ -30,10 +27,6 @@ class TrainingRows(NamedTuple):
     def n_rows(self) -> int:
         """Number of rows: all of those in memory, or the training rows of the loader."""
         return len(self.rows.x) if self.loader is None else self.loader.n_rows
-
-    def process_seed(self, seed: int) -> int:
-        """Return the seed of this process, if several train together."""
-        return seed if self.loader is None else self.loader.process_seed(seed)
 
     def training_positions(self) -> NDArray[np.intp]:
         """Return the positions of rows in memory that are not held out."""
@@ -54,7 +47,7 @@ class OutOfCoreTable:
     """
 
     def __init__(self, X: Any, seed: int) -> None:
-        self._is_distributed, seed = is_distributed(), derive_seed(seed, SeedStream.CHUNKS)
+        seed = derive_seed(seed, SeedStream.CHUNKS)
         if not isinstance(X, Chunks):
             table = X if is_table(X) else np.asarray(X)
             if not is_table(table):
@@ -64,13 +57,12 @@ class OutOfCoreTable:
                 )
             X = Chunks([table])
         self._chunks: Chunks = X
-        if self._is_distributed:
-            sample = joint_sample(X, seed)
-            self._is_own, self.n_rows = sample.ranks == dist.get_rank(), sample.n_rows
-            self.sample, self._positions, self._sizes = sample.table, sample.positions, sample.sizes
+        if is_distributed():
+            self.sample = joint_sample(X, seed)
         else:
-            self.sample, self._positions, self._sizes = draw_sample(X, seed)
-            self._is_own, self.n_rows = np.ones(len(self._positions), bool), sum(self._sizes)
+            table, positions, sizes = draw_sample(X, seed)
+            is_own = np.ones(len(positions), dtype=bool)
+            self.sample = JointSample(table, positions, is_own, sizes, sum(sizes))
 
     def loader(
         self, encode: Callable[[Any], EncodedRows], held_out: Tensor | None, device: torch.device
@@ -86,12 +78,13 @@ class OutOfCoreTable:
         device : torch.device
             Device of the batches.
         """
-        if not self._is_distributed and len(self._positions) == self.n_rows:
+        sample = self.sample
+        if not is_distributed() and len(sample.positions) == sample.n_rows:
             return None
-        is_held_out = self._is_own & (False if held_out is None else held_out.numpy())
-        positions = self._positions[is_held_out]
-        share = ChunkLoader(self._chunks, encode, self._sizes, positions, device)
-        return DistributedLoader(share) if self._is_distributed else share
+        is_held_out = sample.is_own & (False if held_out is None else held_out.numpy())
+        positions = sample.positions[is_held_out]
+        share = ChunkLoader(self._chunks, encode, sample.sizes, positions, device)
+        return DistributedLoader(share) if is_distributed() else share
 
 
 def held_out_mask(n_rows: int, seed: int, early_stopping: EarlyStopping | None) -> Tensor | None:

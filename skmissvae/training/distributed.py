@@ -1,7 +1,5 @@
 """Data-parallel training by a process group of torch, in which each process has its own rows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .._utils.random import SeedStream, derive_seed
-from ..tables.chunks import Chunks, Sample, concatenate_tables, draw_sample, take_rows
+from ..tables.chunks import Chunks, concatenate_tables, draw_sample, take_rows
 from .loaders import BatchLoader
 from .objectives import Batch
 
@@ -26,19 +24,18 @@ def is_distributed() -> bool:
 
 def from_first_process(value: Any) -> Any:
     """Return the value of the first process; without a process group, the value itself."""
-    if not is_distributed():
-        return value
     values = [value]
-    dist.broadcast_object_list(values)
+    if is_distributed():
+        dist.broadcast_object_list(values)
     return values[0]
 
 
 class JointSample(NamedTuple):
-    """Rows drawn from the shares of all processes, the same in each process."""
+    """Rows drawn from the shares of all processes, the same in each process, or from one table."""
 
     table: Any
     positions: NDArray[np.int64]  # of the rows in the share that they come from
-    ranks: NDArray[np.int64]  # of the process that has the row
+    is_own: NDArray[np.bool_]  # whether this process has the row
     sizes: list[int]  # rows of each chunk of this process
     n_rows: int  # of all shares
 
@@ -53,14 +50,13 @@ def joint_sample(share: Chunks, seed: int) -> JointSample:
     seed : int
         Seed of the sample, the same in every process.
     """
-    rank = dist.get_rank()
-    own: Sample | None = None
-    cause: Exception | None = None
+    rank, own, cause = dist.get_rank(), None, None
+    outcome: int | str
     try:
         own = draw_sample(share, derive_seed(seed, rank))
+        outcome = sum(own.sizes)
     except Exception as error:  # every process has to learn of it, or the others would wait
-        cause = error
-    outcome = f"{type(cause).__name__}: {cause}" if own is None else sum(own.sizes)
+        cause, outcome = error, f"{type(error).__name__}: {error}"
     outcomes = _gather(outcome)
     for i, message in enumerate(outcomes):
         if isinstance(message, str):
@@ -71,10 +67,10 @@ def joint_sample(share: Chunks, seed: int) -> JointSample:
     chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(own.table))[:n]
     chosen.sort()
     samples = _gather((take_rows(own.table, chosen), own.places[chosen]))
-    positions = [position for _, position in samples]
-    ranks = np.repeat(np.arange(len(samples)), [len(position) for position in positions])
     table = concatenate_tables([table for table, _ in samples])
-    return JointSample(table, np.concatenate(positions), ranks, own.sizes, n_rows)
+    positions = [position for _, position in samples]
+    is_own = [np.full(len(position), i == rank) for i, position in enumerate(positions)]
+    return JointSample(table, *map(np.concatenate, (positions, is_own)), own.sizes, n_rows)
 
 
 class DistributedLoader(BatchLoader):
