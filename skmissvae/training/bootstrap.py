@@ -38,11 +38,10 @@ def bootstrap_task(task: FitTask, seed: int) -> FitTask:
     """Return the fit to a bootstrap sample of the rows that are not held out."""
     rows = task.rows.rows
     held_out = held_out_mask(len(rows.x), seed, task.settings.early_stopping)
-    positions = TrainingRows(rows, held_out).training_positions()
-    positions = np.random.default_rng(seed).choice(positions, len(positions))
+    in_training = TrainingRows(rows, held_out).training_positions()
+    positions = np.random.default_rng(seed).choice(in_training, len(in_training))
     if held_out is not None:
-        n_drawn = len(positions)
         positions = np.append(positions, np.flatnonzero(held_out.numpy()))
-        held_out = torch.arange(len(positions)) >= n_drawn
+        held_out = torch.arange(len(positions)) >= len(in_training)
     sample = TrainingRows(rows.part(positions), held_out)
     return task._replace(rows=sample, seed=seed, init_seed=seed)

@@ -1,7 +1,5 @@
 """Calibration of intervals by hidden cells of rows that the models were not fitted to."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from .._utils.runtime import log_progress
 from ..vae.vae import VAE
@@ -47,7 +47,12 @@ class FitProgress:
     """
 
     def __init__(
-        self, estimator: Any, n_epochs: int, X: object, y: object, verbose: int = 0
+        self,
+        estimator: Any = None,
+        n_epochs: int = 0,
+        X: object = None,
+        y: object = None,
+        verbose: int = 0,
     ) -> None:
         self._arguments = {"estimator": estimator, "X": X, "y": y}
         self._name, self._verbose = type(estimator).__name__, verbose
@@ -57,11 +62,6 @@ class FitProgress:
         if begin_fit is not None:
             self._fit_context = begin_fit(max_subtasks=n_epochs)
             self._fit_context.call_on_fit_task_begin(**self._arguments)
-
-    @classmethod
-    def silent(cls) -> Self:
-        """Return an object that does not report."""
-        return cls(None, 0, None, None)
 
     def begin_stage(self, stage: Stage, model: FittedModel, vae: VAE, objective: Objective) -> None:
         """Begin a stage of the fit, which trains ``vae`` in place."""

@@ -110,8 +110,8 @@ class ImputationDefaults(TrainingDefaults):
 
     @override
     def step(self, table: TableSize) -> tuple[int, float]:
-        is_large = table.is_numeric and table.n_rows >= _LARGE_BATCHES_FROM
-        return _LARGE_STEP if is_large and table.from_factor_analysis else _SMALL_STEP
+        is_large = table.from_factor_analysis and table.is_numeric
+        return _LARGE_STEP if is_large and table.n_rows >= _LARGE_BATCHES_FROM else _SMALL_STEP
 
     @override
     def max_iter(self, table: TableSize, batch_size: int) -> int:

@@ -1,7 +1,5 @@
 """DeMissVAE: its objectives and the imputations that it stores while training."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -68,8 +66,7 @@ class ImputationStore:
             values = source.x[source.observed[:, d], d]
             if not len(values):  # a column without an observed cell in this chunk
                 values = rows.x.new_zeros(1)
-            size = (n_rows, n)
-            index = torch.randint(len(values), size, generator=generator, device=device)
+            index = torch.randint(len(values), (n_rows, n), generator=generator, device=device)
             self.x[:, :, d] = torch.where(
                 rows.observed[:, d : d + 1], rows.x[:, d : d + 1], values[index]
             )
@@ -118,6 +115,16 @@ def _device_of_store(n_bytes: int, device: torch.device) -> torch.device:
     if device.type == "cuda" and 2 * n_bytes < torch.cuda.mem_get_info(device)[0]:
         return device
     return torch.device("cpu")
+
+
+class _ForwardPass(NamedTuple):
+    """One forward pass over K completions of B rows."""
+
+    q: LatentDistribution  # batch (K, B): the encodings
+    z: Tensor  # (S, K, B, L)
+    params: Tensor  # (S, K, B, P)   outputs of the decoder
+    log_p: Tensor  # (S, K, B, D)   of every cell, imputed or observed
+    log_prior: Tensor  # (S, K, B)
 
 
 class DeMissObjective(Objective):
@@ -189,7 +196,7 @@ class DeMissObjective(Objective):
     @override
     def update_unused(self, vae: VAE, batch: Batch, noise: Noise) -> None:
         """Update the imputations of rows that are not trained on."""
-        self._update(vae, batch, self.imputations.read(batch.position), noise)
+        self._update(vae, batch, self.imputations.read(batch.position), noise, None)
 
     def _forward(self, vae: VAE, completed: Tensor, noise: Noise) -> _ForwardPass:
         q = encodings(vae, completed)
@@ -211,16 +218,12 @@ class DeMissObjective(Objective):
 
     def _mvb(self, forward: _ForwardPass) -> Tensor:
         # sticking the landing, which is unbiased for an evidence lower bound
-        return (forward.log_joint - forward.q.detach().log_prob(forward.z)).mean((0, 1))
+        log_joint = forward.log_p.sum(-1) + forward.log_prior  # log p(x_obs, x_mis, z)
+        return (log_joint - forward.q.detach().log_prob(forward.z)).mean((0, 1))
 
     @torch.no_grad()
     def _update(
-        self,
-        vae: VAE,
-        batch: Batch,
-        chain: Chain,
-        noise: Noise,
-        forward: _ForwardPass | None = None,
+        self, vae: VAE, batch: Batch, chain: Chain, noise: Noise, forward: _ForwardPass | None
     ) -> None:
         """Update the imputations of some rows by one step, with the forward pass if it serves."""
         sampler, observed = self.sampler, batch.observed
@@ -239,21 +242,6 @@ class DeMissObjective(Objective):
             for module in in_training:  # frozen parts stay in evaluation mode
                 module.training = True
         self.imputations.write(batch.position, chain)
-
-
-class _ForwardPass(NamedTuple):
-    """One forward pass over K completions of B rows."""
-
-    q: LatentDistribution  # batch (K, B): the encodings
-    z: Tensor  # (S, K, B, L)
-    params: Tensor  # (S, K, B, P)   outputs of the decoder
-    log_p: Tensor  # (S, K, B, D)   of every cell, imputed or observed
-    log_prior: Tensor  # (S, K, B)
-
-    @property
-    def log_joint(self) -> Tensor:
-        """Return log p(x_obs, x_mis, z), (S, K, B)."""
-        return self.log_p.sum(-1) + self.log_prior
 
 
 def _backward(loss: Tensor, vae: VAE, *modules: nn.Module) -> None:

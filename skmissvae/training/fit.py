@@ -20,16 +20,20 @@ from torch import Tensor
 from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import SeededGenerators, convert, full_precision, user_stacklevel
 from .._utils.threads import thread_limit
+from ..vae.factor_analysis import ENOUGH_ROWS, factor_analysis, initialize_from
 from ..vae.likelihoods.categorical import MAX_CONTRASTED
 from ..vae.vae import VAE
 from .callbacks import FitProgress
 from .data import TrainingRows
-from .initialization import MIN_ROWS, initialize
+from .loaders import InMemoryLoader
 from .loop import History, n_useful_threads, train
 from .methods import Method, Stage
 from .objectives import Batch
 from .optim import TrainingSettings
 from .spec import ModelSpec
+
+MIN_ROWS = 10  # of factor analysis
+_MAX_FACTORS = 20
 
 
 class FitTask(NamedTuple):
@@ -111,10 +115,8 @@ class FittedModel:
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         weights = convert(state.pop("weights"), np.ndarray, _copied_tensor)
-        spec: ModelSpec = state["spec"]
-        vae, completed = spec.build(0), None
-        if "encoder" in weights:
-            vae, completed = spec.build_with_second_encoder(0)
+        vae, completed = _build(state["spec"], 0, "encoder" in weights)
+        if completed is not None:
             for part in ("encoder", "family"):
                 getattr(completed, part).load_state_dict(weights[part])
         vae.load_state_dict(weights["vae"])
@@ -160,29 +162,31 @@ def fit_model(
     """
     model = untrained_model(task) if previous is None else previous
     model = model.replace(stopped_by=None)
-    progress = FitProgress.silent() if progress is None else progress
+    progress = FitProgress() if progress is None else progress
     for stage in task.method.stages if stages is None else stages:
         part = stage.task(task, model)
         vae = copy.deepcopy(stage.network(model)).to(task.device)
         _warn_of_light_tails(vae)
-        all_rows, is_held_out = _on_device(part.rows, task.device)
-        generator, dropout = random_sources(part.rows.process_seed(part.seed), task.device)
+        x, observed = part.rows.rows.tensors(task.device)
+        rows, held_out = Batch(x, observed, torch.arange(len(x), device=task.device)), None
         with full_precision(task.device):
-            objective = stage.objective(vae, all_rows, model, part)
-        training_rows, held_out = all_rows, None
-        if is_held_out is not None:
-            training_rows = _select(all_rows, ~is_held_out)
-            held_out = _select(all_rows, is_held_out)
-        del all_rows
+            objective = stage.objective(vae, rows, model, part)
+        if part.rows.held_out is not None:
+            is_held_out = part.rows.held_out.to(task.device)
+            rows, held_out = rows.part(~is_held_out), rows.part(is_held_out)
+        del x, observed
+        loader = part.rows.loader or InMemoryLoader(rows)
+        seed = loader.process_seed(part.seed)
+        dropout = SeededGenerators(derive_seed(seed, SeedStream.GLOBAL_GENERATORS), task.device)
         n_threads = n_useful_threads(vae, objective, part.settings.batch_size)
         progress.begin_stage(stage, model, vae, objective)
         with full_precision(task.device), thread_limit(n_threads):
             result = train(
                 vae,
                 objective,
-                part.rows.loader or training_rows,
+                loader,
                 part.settings,
-                generator,
+                torch.Generator(task.device).manual_seed(seed),
                 held_out=held_out,
                 frozen=[getattr(vae, name) for name in stage.frozen],
                 optimizer_state=model.optimizers.get(stage.name),
@@ -208,8 +212,8 @@ def fit_model(
 
 def untrained_model(task: FitTask) -> FittedModel:
     """Return an initialized model, from factor analysis if possible."""
-    vae, completed = task.method.build(task.spec, task.init_seed)
-    is_linear = initialize(vae, task.spec, task.rows, task.init_seed)
+    vae, completed = _build(task.spec, task.init_seed, task.method.stores_imputations)
+    is_linear = _initialize(vae, task.spec, task.rows, task.init_seed)
     if task.spec.factor_analysis == "required" and not is_linear:
         raise factor_analysis_error()
     init: Literal["factor_analysis", "random"] = "factor_analysis" if is_linear else "random"
@@ -228,21 +232,39 @@ def factor_analysis_error() -> ValueError:
     )
 
 
-def random_sources(seed: int, device: torch.device) -> tuple[torch.Generator, SeededGenerators]:
-    """Return independent sources: of batches and draws, and of dropout."""
-    generator = torch.Generator(device).manual_seed(seed)
-    return generator, SeededGenerators(derive_seed(seed, SeedStream.GLOBAL_GENERATORS), device)
+def _build(spec: ModelSpec, seed: int, has_second_encoder: bool) -> tuple[VAE, VAE | None]:
+    """Return an untrained model, and the same with a second encoder if there is one."""
+    return spec.build_with_second_encoder(seed) if has_second_encoder else (spec.build(seed), None)
 
 
-def _on_device(rows: TrainingRows, device: torch.device) -> tuple[Batch, Tensor | None]:
-    """Return the rows in memory and the mask of those held out."""
-    x, observed = rows.rows.tensors(device)
-    batch = Batch(x, observed, torch.arange(len(x), device=device))
-    return batch, None if rows.held_out is None else rows.held_out.to(device)
+def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> bool:
+    """Set a model to factor analysis of the training rows; return whether that was possible.
 
-
-def _select(rows: Batch, mask: Tensor) -> Batch:
-    return Batch(*(values[mask] for values in rows))
+    Parameters
+    ----------
+    vae : VAE
+        An untrained model, changed in place.
+    spec : ModelSpec
+        Its specification.
+    rows : TrainingRows
+        The table.
+    seed : int
+        Seed of the model.
+    """
+    positions = rows.training_positions()
+    if vae.coordinates is None or len(positions) < MIN_ROWS:
+        return False
+    random_state = np.random.default_rng(derive_seed(seed, SeedStream.FACTOR_ANALYSIS))
+    if len(positions) > ENOUGH_ROWS:
+        positions = random_state.choice(positions, ENOUGH_ROWS, replace=False)
+    x, observed = vae.likelihood.linearize(*rows.rows.part(positions).tensors())
+    x = torch.where(observed, x, 0.0)
+    n_factors = min(spec.n_latents, int(observed.any(0).sum()), _MAX_FACTORS)
+    if not n_factors:
+        return False
+    model = factor_analysis(x.double().numpy(), observed.numpy(), n_factors, random_state)
+    initialize_from(vae, model, with_encoder=spec.custom_encoder is None)
+    return True
 
 
 def _copied_tensor(array: np.ndarray) -> Tensor:

@@ -19,7 +19,6 @@ from ..vae.vae import VAE, Draws, Gradient
 from .data import TrainingRows
 from .demissvae import DeMissObjective, ImputationStore, Term
 from .objectives import Batch, BoundObjective, Objective
-from .spec import ModelSpec
 
 if TYPE_CHECKING:
     from .fit import FitTask, FittedModel
@@ -39,9 +38,9 @@ class Stage(ABC):
     #: Whether history, epochs and validation score of the fit are those of this stage.
     is_main: ClassVar[bool] = True
 
-    @abstractmethod
     def network(self, model: FittedModel) -> VAE:
         """Return the network to train, which is copied."""
+        return model.vae
 
     @abstractmethod
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
@@ -62,10 +61,6 @@ class WholeModelStage(Stage):
 
     make_objective: Callable[[], BoundObjective]
     name = "vae"
-
-    @override
-    def network(self, model: FittedModel) -> VAE:
-        return model.vae
 
     @override
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
@@ -125,8 +120,7 @@ class StoredImputationsStage(Stage):
         )
         n_latents = model.spec.n_latents if self.sampler.keeps_z else 0
         held_out = task.rows.held_out
-        trained_on = slice(None) if held_out is None else ~held_out.to(device)
-        source = Batch(*(values[trained_on] for values in rows))
+        source = rows if held_out is None else rows.part(~held_out.to(device))
         imputations = ImputationStore(rows, model.spec.K, n_latents, generator, source)
         objective = DeMissObjective(imputations, self.sampler, self.n_draws, self.term)
         if model.imputations is not None and imputations.matches(model.imputations):
@@ -135,9 +129,8 @@ class StoredImputationsStage(Stage):
             imputations.visited[:] = True
             noise = StreamNoise(generator)
             for _ in range(_N_CATCH_UP_STEPS):
-                batches = (values.split(task.settings.batch_size) for values in rows)
-                for values in zip(*batches, strict=True):
-                    objective.update_unused(vae, Batch(*values), noise)
+                for batch in rows.split(task.settings.batch_size):
+                    objective.update_unused(vae, batch, noise)
         return objective
 
     @override
@@ -189,10 +182,6 @@ class Method(ABC):
             If an option does not hold for the method.
         """
 
-    @abstractmethod
-    def build(self, spec: ModelSpec, seed: int) -> tuple[VAE, VAE | None]:
-        """Return an untrained model, and the same with a second encoder if the method has one."""
-
     @property
     @abstractmethod
     def stages(self) -> list[Stage]:
@@ -203,9 +192,9 @@ class Method(ABC):
     def encoder_stage(self) -> Stage:
         """The training of the encoder of incomplete rows alone."""
 
-    @abstractmethod
     def n_epochs(self, max_iter: int) -> int:
         """Return the number of epochs over all stages."""
+        return max_iter + (encoder_epochs(max_iter) if self.stores_imputations else 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,10 +226,6 @@ class BoundMethod(Method):
             self.bound, self.n_draws, stratified=self.stratified, gradient=self.gradient
         )
 
-    @override
-    def build(self, spec: ModelSpec, seed: int) -> tuple[VAE, VAE | None]:
-        return spec.build(seed), None
-
     @property
     def stages(self) -> list[Stage]:
         """One run of the whole model."""
@@ -250,10 +235,6 @@ class BoundMethod(Method):
     def encoder_stage(self) -> Stage:
         """The encoder by the bound of the method."""
         return EncoderStage(self.objective)
-
-    @override
-    def n_epochs(self, max_iter: int) -> int:
-        return max_iter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,10 +261,6 @@ class DecomposedMethod(Method):
             self, n_draws=n_draws, sampler=sampler, encoder_method=encoder_method
         )
 
-    @override
-    def build(self, spec: ModelSpec, seed: int) -> tuple[VAE, VAE | None]:
-        return spec.build_with_second_encoder(seed)
-
     @property
     def stages(self) -> list[Stage]:
         """The decoder with the encoder of completed rows, then the encoder of incomplete rows."""
@@ -300,10 +277,6 @@ class DecomposedMethod(Method):
     def encoder_stage(self) -> Stage:
         """The encoder of incomplete rows by the bound of MissSIWAE."""
         return self.encoder_method.encoder_stage
-
-    @override
-    def n_epochs(self, max_iter: int) -> int:
-        return max_iter + encoder_epochs(max_iter)
 
 
 def encoder_epochs(max_iter: int) -> int:

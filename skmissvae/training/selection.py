@@ -1,7 +1,5 @@
 """The choice between the initializations of a small table, by hidden cells."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

@@ -129,15 +129,10 @@ class ModelSpec:
         Each is called once, in evaluation mode, with two rows of zeros; torch's generators are
         restored.
         """
-        n_inputs = vae.likelihood.n_inputs + vae.likelihood.n_columns
-        encoder = ("encoder", self.custom_encoder, vae.encoder, n_inputs, vae.family.n_params)
-        decoder = (
-            "decoder",
-            self.custom_decoder,
-            vae.decoder,
-            self.n_latents,
-            vae.likelihood.n_params,
-        )
+        n_inputs, n_params = vae.likelihood.n_inputs + vae.likelihood.n_columns, vae.family.n_params
+        n_outputs = vae.likelihood.n_params
+        encoder = ("encoder", self.custom_encoder, vae.encoder, n_inputs, n_params)
+        decoder = ("decoder", self.custom_decoder, vae.decoder, self.n_latents, n_outputs)
         for name, factory, network, n_in, n_out in (encoder, decoder):
             if factory is None:
                 continue
@@ -310,12 +305,9 @@ def group_likelihoods(
         Names of all columns.
     """
     by_column: dict[int, LikelihoodOption] = {}
-    default: LikelihoodOption = "normal"
     if isinstance(option, Mapping):
-        for column, likelihood in option.items():
-            by_column[column_index(column, names, "likelihood")] = likelihood
-    else:
-        default = option
+        by_column = {column_index(c, names, "likelihood"): value for c, value in option.items()}
+    default = "normal" if isinstance(option, Mapping) else option
     for likelihood in [default, *by_column.values()]:
         is_name = isinstance(likelihood, str) and likelihood in LIKELIHOODS
         if not (callable(likelihood) or is_name):
@@ -326,8 +318,7 @@ def group_likelihoods(
             )
     groups: dict[Any, tuple[LikelihoodOption, list[int]]] = {}
     for d, (j, schema) in enumerate(zip(modelled, columns, strict=True)):
-        is_coded = schema.kind in CODED
-        if j in by_column and is_coded and by_column[j] != _BY_KIND[schema.kind]:
+        if j in by_column and schema.kind in CODED and by_column[j] != _BY_KIND[schema.kind]:
             raise ValueError(
                 f"Parameter 'likelihood' has {by_column[j]!r} for column {names[j]!r}, whose "
                 f"values are {schema.kind}; feature_kinds can declare a column of numbers "
