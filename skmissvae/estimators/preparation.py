@@ -16,8 +16,8 @@ from ..tables.reader import read_numbers
 from ..tables.schema import EncodedRows, TableSchema
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
 from ..training.defaults import TableSize, epochs_from_random
-from ..training.distributed import from_first_process, is_distributed
 from ..training.fit import MIN_ROWS, FitTask, FittedModel, factor_analysis_error
+from ..training.loaders import from_first_process, is_distributed
 from ..training.methods import Method
 from ..training.optim import TrainingSettings
 from ..training.spec import ModelSpec, group_likelihoods

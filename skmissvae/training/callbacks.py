@@ -50,8 +50,8 @@ class FitProgress:
         self,
         estimator: Any = None,
         n_epochs: int = 0,
-        X: object = None,
-        y: object = None,
+        X: Any = None,
+        y: Any = None,
         verbose: int = 0,
     ) -> None:
         self._arguments = {"estimator": estimator, "X": X, "y": y}

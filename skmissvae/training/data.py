@@ -11,8 +11,14 @@ from torch import Tensor
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, draw_sample, is_table
 from ..tables.schema import EncodedRows
-from .distributed import DistributedLoader, JointSample, is_distributed, joint_sample
-from .loaders import BatchLoader, ChunkLoader
+from .loaders import (
+    BatchLoader,
+    ChunkLoader,
+    DistributedLoader,
+    JointSample,
+    is_distributed,
+    joint_sample,
+)
 from .optim import EarlyStopping
 
 

@@ -1,5 +1,6 @@
 """DeMissVAE: its objectives and the imputations that it stores while training."""
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -127,6 +128,7 @@ class _ForwardPass(NamedTuple):
     log_prior: Tensor  # (S, K, B)
 
 
+@dataclass(frozen=True)
 class DeMissObjective(Objective):
     r"""The objectives of DeMissVAE, over K stored imputations of every row.
 
@@ -156,15 +158,10 @@ class DeMissObjective(Objective):
         paper; None is DeMissVAE.
     """
 
-    def __init__(
-        self,
-        imputations: ImputationStore,
-        sampler: Sampler,
-        n_draws: int = 1,
-        term: Term | None = None,
-    ) -> None:
-        self.imputations, self.sampler = imputations, sampler
-        self.n_draws, self.term = n_draws, term
+    imputations: ImputationStore
+    sampler: Sampler
+    n_draws: int = 1
+    term: Term | None = None
 
     @override
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:

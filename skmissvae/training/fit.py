@@ -114,13 +114,14 @@ class FittedModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        weights = convert(state.pop("weights"), np.ndarray, _copied_tensor)
-        vae, completed = _build(state["spec"], 0, "encoder" in weights)
+        # copies, as the arrays may be read-only views of a file
+        weights = convert(state.pop("weights"), np.ndarray, torch.tensor)
+        vae, completed = state["spec"].build_pair(0, has_second="encoder" in weights)
         if completed is not None:
             for part in ("encoder", "family"):
                 getattr(completed, part).load_state_dict(weights[part])
         vae.load_state_dict(weights["vae"])
-        state["optimizers"] = convert(state["optimizers"], np.ndarray, _copied_tensor)
+        state["optimizers"] = convert(state["optimizers"], np.ndarray, torch.tensor)
         vars(self).update(state, vae=vae, completed_vae=completed)
 
 
@@ -167,14 +168,14 @@ def fit_model(
         part = stage.task(task, model)
         vae = copy.deepcopy(stage.network(model)).to(task.device)
         _warn_of_light_tails(vae)
-        x, observed = part.rows.rows.tensors(task.device)
-        rows, held_out = Batch(x, observed, torch.arange(len(x), device=task.device)), None
+        encoded, held_out = part.rows.rows, None
+        positions = torch.arange(len(encoded.x), device=task.device)
+        rows = Batch(*encoded.tensors(task.device), positions)
         with full_precision(task.device):
             objective = stage.objective(vae, rows, model, part)
         if part.rows.held_out is not None:
             is_held_out = part.rows.held_out.to(task.device)
             rows, held_out = rows.part(~is_held_out), rows.part(is_held_out)
-        del x, observed
         loader = part.rows.loader or InMemoryLoader(rows)
         seed = loader.process_seed(part.seed)
         dropout = SeededGenerators(derive_seed(seed, SeedStream.GLOBAL_GENERATORS), task.device)
@@ -212,7 +213,8 @@ def fit_model(
 
 def untrained_model(task: FitTask) -> FittedModel:
     """Return an initialized model, from factor analysis if possible."""
-    vae, completed = _build(task.spec, task.init_seed, task.method.stores_imputations)
+    has_second = task.method.stores_imputations
+    vae, completed = task.spec.build_pair(task.init_seed, has_second=has_second)
     is_linear = _initialize(vae, task.spec, task.rows, task.init_seed)
     if task.spec.factor_analysis == "required" and not is_linear:
         raise factor_analysis_error()
@@ -230,11 +232,6 @@ def factor_analysis_error() -> ValueError:
         f"column that is neither ordinal nor of more than {MAX_CONTRASTED} categories nor "
         "continuous Bernoulli nor of a custom likelihood. Use init='auto'."
     )
-
-
-def _build(spec: ModelSpec, seed: int, has_second_encoder: bool) -> tuple[VAE, VAE | None]:
-    """Return an untrained model, and the same with a second encoder if there is one."""
-    return spec.build_with_second_encoder(seed) if has_second_encoder else (spec.build(seed), None)
 
 
 def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> bool:
@@ -265,11 +262,6 @@ def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> boo
     model = factor_analysis(x.double().numpy(), observed.numpy(), n_factors, random_state)
     initialize_from(vae, model, with_encoder=spec.custom_encoder is None)
     return True
-
-
-def _copied_tensor(array: np.ndarray) -> Tensor:
-    """Return a copy of an array, which may be a read-only view of a file."""
-    return torch.from_numpy(np.array(array))
 
 
 def _warn_of_light_tails(vae: VAE) -> None:

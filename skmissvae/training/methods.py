@@ -23,6 +23,8 @@ from .objectives import Batch, BoundObjective, Objective
 if TYPE_CHECKING:
     from .fit import FitTask, FittedModel
 
+GradientOption = Gradient | Literal["auto"]
+
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _N_CATCH_UP_STEPS = 10  # steps of the chains of rows that the model was not trained on
 
@@ -153,13 +155,14 @@ class Method(ABC):
         Name in the literature.
     n_draws : int
         Draws per row and step; per component or imputation if they are stratified.
+    sampler : Sampler or None
+        Sampler that conditions on observed cells; None uses importance weights.
     """
 
     name: str
     n_draws: int = 1
+    sampler: Sampler | None = None
 
-    #: Sampler that conditions on observed cells; None uses importance weights.
-    default_sampler: ClassVar[Sampler | None] = None
     #: Whether chains run only for rows with a low effective sample size.
     chains_for_low_ess: ClassVar[bool] = False
     #: Whether imputations of all rows are stored, which requires rows in memory, and completed rows
@@ -171,9 +174,7 @@ class Method(ABC):
     mixture: bool = True
 
     @abstractmethod
-    def configured(
-        self, n_draws: int, gradient: Gradient | Literal["auto"], sampler: Sampler | None
-    ) -> Self:
+    def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
         """Return the method with the options of an estimator.
 
         Raises
@@ -206,11 +207,9 @@ class BoundMethod(Method):
     gradient: Gradient = "stl"
 
     @override
-    def configured(
-        self, n_draws: int, gradient: Gradient | Literal["auto"], sampler: Sampler | None
-    ) -> Self:
+    def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
         gradient = self.gradient if gradient == "auto" else gradient
-        method = dataclasses.replace(self, n_draws=n_draws, gradient=gradient)
+        method = dataclasses.replace(self, n_draws=n_draws, gradient=gradient, sampler=sampler)
         try:
             method.objective()
         except ValueError as error:
@@ -245,16 +244,13 @@ class DecomposedMethod(Method):
     sampler: Sampler | None = SAMPLERS["lair"]
     encoder_method: BoundMethod = BoundMethod("MissSIWAE", bound=iwelbo, stratified=True)
 
-    default_sampler = SAMPLERS["lair"]
     chains_for_low_ess = True
     stores_imputations = True
     # imputations from factor analysis were worse on each of five tables
     factor_analysis = False
 
     @override
-    def configured(
-        self, n_draws: int, gradient: Gradient | Literal["auto"], sampler: Sampler | None
-    ) -> Self:
+    def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
         named = dataclasses.replace(self.encoder_method, name=self.name)  # for errors
         encoder_method = named.configured(n_draws, gradient, sampler)
         return dataclasses.replace(

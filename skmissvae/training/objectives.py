@@ -1,9 +1,11 @@
 """Objectives of training: what a step maximizes and how it takes gradients."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -19,11 +21,11 @@ class Batch(NamedTuple):
     observed: Tensor  # (B, D) bool
     position: Tensor  # (B,)   of the rows in the training table
 
-    def part(self, rows: Tensor | slice) -> Self:
+    def part(self, rows: Tensor | slice) -> Batch:
         """Return the rows that an index selects."""
-        return self._make(values[rows] for values in self)
+        return Batch(*(values[rows] for values in self))
 
-    def split(self, size: int) -> Iterator[Self]:
+    def split(self, size: int) -> Iterator[Batch]:
         """Yield the rows in their order, ``size`` at a time."""
         for start in range(0, len(self.x), size):
             yield self.part(slice(start, start + size))

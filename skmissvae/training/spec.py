@@ -27,13 +27,7 @@ from ..vae.likelihoods.transformed import TransformedLikelihood
 from ..vae.networks.conv import ConvDecoder, ConvEncoder, Image
 from ..vae.networks.mlp import ResidualMLP
 from ..vae.networks.options import ConvNetwork, NetworkFactory, ResidualNetwork
-from ..vae.posteriors import (
-    POSTERIORS,
-    FactorAnalysisPosterior,
-    Family,
-    NormalFamily,
-    StudentTFamily,
-)
+from ..vae.posteriors import POSTERIORS, FactorAnalysisPosterior, Family, StudentTFamily
 from ..vae.priors import PRIORS, Prior
 from ..vae.vae import VAE
 
@@ -96,32 +90,26 @@ class ModelSpec:
 
     def build(self, seed: int) -> VAE:
         """Return an untrained model on the CPU, in evaluation mode."""
-        cpu = torch.device("cpu")
-        with SeededGenerators(seed, cpu).block(), cpu:
-            return self._build().eval()
+        return self.build_pair(seed, has_second=False)[0]
 
-    def _build(self) -> VAE:
-        likelihood, prior = self._likelihood(), self._prior()
-        family = self._family(prior)
-        encoder = self._encoder(family, likelihood)
-        decoder = self._decoder(likelihood)
-        coordinates = None
-        if self.factor_analysis != "never" and likelihood.n_linear:
-            coordinates = FactorAnalysisPosterior(likelihood.n_linear, self.n_latents)
-        return VAE(encoder, decoder, prior, family, likelihood, coordinates)
-
-    def build_with_second_encoder(self, seed: int) -> tuple[VAE, VAE]:
-        """Return a model, and the same with an untrained encoder of completed rows.
+    def build_pair(self, seed: int, *, has_second: bool = True) -> tuple[VAE, VAE | None]:
+        """Return a model, and if requested the same with an untrained encoder of completed rows.
 
         The posterior of a completed row has one component; encoder and family alone are not shared.
         """
-        cpu = torch.device("cpu")
+        cpu, coordinates, second = torch.device("cpu"), None, None
         with SeededGenerators(seed, cpu).block(), cpu:
-            vae = self._build()
-            family = dataclasses.replace(self, K=1)._family(vae.prior)
-            encoder = self._encoder(family, vae.likelihood)
-        second = VAE(encoder, vae.decoder, vae.prior, family, vae.likelihood)
-        return vae.eval(), second.eval()
+            likelihood, prior = self._likelihood(), self._prior()
+            family = self._family(prior)
+            encoder, decoder = self._encoder(family, likelihood), self._decoder(likelihood)
+            if self.factor_analysis != "never" and likelihood.n_linear:
+                coordinates = FactorAnalysisPosterior(likelihood.n_linear, self.n_latents)
+            vae = VAE(encoder, decoder, prior, family, likelihood, coordinates).eval()
+            if has_second:
+                family = dataclasses.replace(self, K=1)._family(prior)
+                encoder = self._encoder(family, likelihood)
+                second = VAE(encoder, decoder, prior, family, likelihood).eval()
+        return vae, second
 
     def check_networks(self, vae: VAE, device: torch.device) -> None:
         """Raise if custom networks do not have the required input and output widths.
@@ -197,7 +185,7 @@ class ModelSpec:
         if self.posterior != "auto":
             return POSTERIORS[self.posterior](self.n_latents, self.K)
         if math.isinf(prior.tail):
-            return NormalFamily(self.n_latents, self.K)
+            return POSTERIORS["normal"](self.n_latents, self.K)
         return StudentTFamily(self.n_latents, self.K, df=0.5 * (2 + prior.tail))
 
     def _image(self, likelihood: Likelihood) -> Image | None:
