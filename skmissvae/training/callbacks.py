@@ -47,12 +47,7 @@ class FitProgress:
     """
 
     def __init__(
-        self,
-        estimator: Any = None,
-        n_epochs: int = 0,
-        X: Any = None,
-        y: Any = None,
-        verbose: int = 0,
+        self, estimator: Any, n_epochs: int, X: object, y: object, verbose: int = 0
     ) -> None:
         self._arguments = {"estimator": estimator, "X": X, "y": y}
         self._name, self._verbose = type(estimator).__name__, verbose

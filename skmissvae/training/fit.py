@@ -163,7 +163,7 @@ def fit_model(
     """
     model = untrained_model(task) if previous is None else previous
     model = model.replace(stopped_by=None)
-    progress = FitProgress() if progress is None else progress
+    progress = progress or FitProgress(None, 0, None, None)
     for stage in task.method.stages if stages is None else stages:
         part = stage.task(task, model)
         vae = copy.deepcopy(stage.network(model)).to(task.device)
