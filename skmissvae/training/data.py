@@ -1,24 +1,19 @@
 """The training table: in memory, in chunks, or in shares of several processes."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .._utils.random import SeedStream, derive_seed
-from ..tables.chunks import Chunks, draw_sample, is_table
+from ..tables.chunks import Chunks, concatenate_tables, draw_sample, is_table, take_rows
 from ..tables.schema import EncodedRows
-from .loaders import (
-    BatchLoader,
-    ChunkLoader,
-    DistributedLoader,
-    JointSample,
-    is_distributed,
-    joint_sample,
-)
+from .loaders import BatchLoader, ChunkLoader, DistributedLoader, gather, is_distributed
 from .optim import EarlyStopping
 
 
@@ -39,6 +34,49 @@ class TrainingRows(NamedTuple):
         if self.held_out is None:
             return np.arange(len(self.rows.x))
         return np.flatnonzero(~self.held_out.numpy())
+
+
+class JointSample(NamedTuple):
+    """Rows drawn from the shares of all processes, the same in each process, or from one table."""
+
+    table: Any
+    positions: NDArray[np.int64]  # of the rows in the share that they come from
+    is_own: NDArray[np.bool_]  # whether this process has the row
+    sizes: list[int]  # rows of each chunk of this process
+    n_rows: int  # of all shares
+
+
+def joint_sample(share: Chunks, seed: int) -> JointSample:
+    """Return a sample of all shares, in proportion to their rows.
+
+    Parameters
+    ----------
+    share : Chunks
+        The rows of this process.
+    seed : int
+        Seed of the sample, the same in every process.
+    """
+    rank, own, cause = dist.get_rank(), None, None
+    outcome: int | str
+    try:
+        own = draw_sample(share, derive_seed(seed, rank))
+        outcome = sum(own.sizes)
+    except Exception as error:  # every process has to learn of it, or the others would wait
+        cause, outcome = error, f"{type(error).__name__}: {error}"
+    outcomes = gather(outcome)
+    for i, message in enumerate(outcomes):
+        if isinstance(message, str):
+            raise ValueError(f"Process {i} cannot read its share: {message}") from cause
+    assert own is not None, "an error was raised above"
+    n_rows = sum(outcomes)
+    n = min(len(own.table), math.ceil(share.sample_size * outcomes[rank] / n_rows))
+    chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(own.table))[:n]
+    chosen.sort()
+    samples = gather((take_rows(own.table, chosen), own.places[chosen]))
+    table = concatenate_tables([table for table, _ in samples])
+    positions = np.concatenate([position for _, position in samples])
+    is_own = np.repeat(np.arange(len(samples)) == rank, [len(table) for table, _ in samples])
+    return JointSample(table, positions, is_own, own.sizes, n_rows)
 
 
 class OutOfCoreTable:

@@ -1,20 +1,20 @@
 """``fit_model``: one function that fits one model to rows.
 
 ``fit``, the choice of an initialization, bootstrap models, calibration and continued training all
-call it.
+call it. ``fit_bootstrap_models`` fits models of bootstrap samples of the rows, for imputations that
+reflect parameter uncertainty.
 """
-
-from __future__ import annotations
 
 import copy
 import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
 from .._utils.random import SeedStream, derive_seed
@@ -24,7 +24,7 @@ from ..vae.factor_analysis import ENOUGH_ROWS, factor_analysis, initialize_from
 from ..vae.likelihoods.categorical import MAX_CONTRASTED
 from ..vae.vae import VAE
 from .callbacks import FitProgress
-from .data import TrainingRows
+from .data import TrainingRows, held_out_mask
 from .loaders import InMemoryLoader
 from .loop import History, n_useful_threads, train
 from .methods import Method, Stage
@@ -90,11 +90,11 @@ class FittedModel:
     optimizers: dict[str, Any] = dataclasses.field(default_factory=dict)
     imputations: dict[str, np.ndarray] | None = None
 
-    def replace(self, **updates: Any) -> FittedModel:
+    def replace(self, **updates: Any) -> Self:
         """Return a copy with other values of some fields."""
         return dataclasses.replace(self, **updates)
 
-    def without_training_state(self, *, keep_imputations: bool = False) -> FittedModel:
+    def without_training_state(self, *, keep_imputations: bool = False) -> Self:
         """Return a copy without what only continued training needs."""
         return self.replace(
             optimizers={}, imputations=self.imputations if keep_imputations else None
@@ -209,6 +209,43 @@ def fit_model(
             updates["stopped_by"] = "interrupt" if result.interrupted else "callback"
         model = model.replace(**updates)
     return model
+
+
+def fit_bootstrap_models(
+    task: FitTask, seeds: Sequence[int], n_jobs: int | None
+) -> list[FittedModel]:
+    """Return models that are fitted to bootstrap samples of the rows, one per seed.
+
+    Parameters
+    ----------
+    task : FitTask
+        The fit of the model of all rows.
+    seeds : sequence of int
+        Seeds of the samples and of the models.
+    n_jobs : int or None
+        Number of processes, as in joblib. Results do not depend on it.
+    """
+    parallel = Parallel(n_jobs=n_jobs)
+    models = parallel(delayed(_fit)(bootstrap_task(task, seed)) for seed in seeds)
+    # other processes return copies of the specification
+    return [model.replace(spec=task.spec) for model in models]
+
+
+def _fit(task: FitTask) -> FittedModel:
+    return fit_model(task).without_training_state()
+
+
+def bootstrap_task(task: FitTask, seed: int) -> FitTask:
+    """Return the fit to a bootstrap sample of the rows that are not held out."""
+    rows = task.rows.rows
+    held_out = held_out_mask(len(rows.x), seed, task.settings.early_stopping)
+    in_training = TrainingRows(rows, held_out).training_positions()
+    positions = np.random.default_rng(seed).choice(in_training, len(in_training))
+    if held_out is not None:
+        positions = np.append(positions, np.flatnonzero(held_out.numpy()))
+        held_out = torch.arange(len(positions)) >= len(in_training)
+    sample = TrainingRows(rows.part(positions), held_out)
+    return task._replace(rows=sample, seed=seed, init_seed=seed)
 
 
 def untrained_model(task: FitTask) -> FittedModel:

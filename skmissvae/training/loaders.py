@@ -6,7 +6,7 @@ In data-parallel training by a process group of torch each process has its own r
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .._utils.random import SeedStream, derive_seed
-from ..tables.chunks import Chunks, concatenate_tables, draw_sample, shuffled_chunks, take_rows
+from ..tables.chunks import Chunks, shuffled_chunks
 from ..tables.schema import EncodedRows
 from .objectives import Batch
 
@@ -175,7 +175,7 @@ class DistributedLoader(BatchLoader):
 
     def __init__(self, share: BatchLoader) -> None:
         self._share = share
-        sizes: Sequence[int] = _gather(share.n_rows)
+        sizes: Sequence[int] = gather(share.n_rows)
         if not min(sizes):
             raise ValueError(
                 f"Process {sizes.index(0)} has no rows to train on: all of its rows are held out "
@@ -243,50 +243,7 @@ def from_first_process(value: Any) -> Any:
     return values[0]
 
 
-class JointSample(NamedTuple):
-    """Rows drawn from the shares of all processes, the same in each process, or from one table."""
-
-    table: Any
-    positions: NDArray[np.int64]  # of the rows in the share that they come from
-    is_own: NDArray[np.bool_]  # whether this process has the row
-    sizes: list[int]  # rows of each chunk of this process
-    n_rows: int  # of all shares
-
-
-def joint_sample(share: Chunks, seed: int) -> JointSample:
-    """Return a sample of all shares, in proportion to their rows.
-
-    Parameters
-    ----------
-    share : Chunks
-        The rows of this process.
-    seed : int
-        Seed of the sample, the same in every process.
-    """
-    rank, own, cause = dist.get_rank(), None, None
-    outcome: int | str
-    try:
-        own = draw_sample(share, derive_seed(seed, rank))
-        outcome = sum(own.sizes)
-    except Exception as error:  # every process has to learn of it, or the others would wait
-        cause, outcome = error, f"{type(error).__name__}: {error}"
-    outcomes = _gather(outcome)
-    for i, message in enumerate(outcomes):
-        if isinstance(message, str):
-            raise ValueError(f"Process {i} cannot read its share: {message}") from cause
-    assert own is not None, "an error was raised above"
-    n_rows = sum(outcomes)
-    n = min(len(own.table), math.ceil(share.sample_size * outcomes[rank] / n_rows))
-    chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(own.table))[:n]
-    chosen.sort()
-    samples = _gather((take_rows(own.table, chosen), own.places[chosen]))
-    table = concatenate_tables([table for table, _ in samples])
-    positions = np.concatenate([position for _, position in samples])
-    is_own = np.repeat(np.arange(len(samples)) == rank, [len(table) for table, _ in samples])
-    return JointSample(table, positions, is_own, own.sizes, n_rows)
-
-
-def _gather(value: Any) -> list[Any]:
+def gather(value: Any) -> list[Any]:
     """Return the values of all processes."""
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)

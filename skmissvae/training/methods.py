@@ -31,7 +31,10 @@ _N_CATCH_UP_STEPS = 10  # steps of the chains of rows that the model was not tra
 
 @dataclasses.dataclass(frozen=True)
 class Stage(ABC):
-    """One training run of a fit: which network, which objective, and what the fit takes from it."""
+    """One training run of a fit: which network, which objective, and what the fit takes from it.
+
+    Unless a method is overridden, all of ``FittedModel.vae`` is trained.
+    """
 
     #: Key of the state of the optimizer.
     name: ClassVar[str]
@@ -48,9 +51,9 @@ class Stage(ABC):
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
         """Return the objective of the copy, given all rows on its device."""
 
-    @abstractmethod
     def updates(self, vae: VAE, objective: Objective, model: FittedModel) -> dict[str, Any]:
         """Return the fields of ``FittedModel`` that change, given the trained network."""
+        return {"vae": vae}
 
     def task(self, task: FitTask, model: FittedModel) -> FitTask:
         """Return the task of this stage."""
@@ -67,10 +70,6 @@ class WholeModelStage(Stage):
     @override
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
         return self.make_objective()
-
-    @override
-    def updates(self, vae: VAE, objective: Objective, model: FittedModel) -> dict[str, Any]:
-        return {"vae": vae}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +115,8 @@ class StoredImputationsStage(Stage):
     @override
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
         """Return the objective; chains of an earlier fit are continued if the rows are the same."""
-        device = rows.x.device
-        generator = torch.Generator(device).manual_seed(
-            derive_seed(task.seed, SeedStream.DEMISSVAE_IMPUTATIONS)
-        )
+        seed, device = derive_seed(task.seed, SeedStream.DEMISSVAE_IMPUTATIONS), rows.x.device
+        generator = torch.Generator(device).manual_seed(seed)
         n_latents = model.spec.n_latents if self.sampler.keeps_z else 0
         held_out = task.rows.held_out
         source = rows if held_out is None else rows.part(~held_out.to(device))

@@ -1,12 +1,10 @@
 """The specification of a model: from parameters and table schema to a VAE."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import nn
@@ -137,7 +135,7 @@ class ModelSpec:
             if shape != (len(rows), n_out):
                 raise ValueError(f"{requirement}; it maps {tuple(rows.shape)} to {shape}.")
 
-    def changes(self, other: ModelSpec) -> list[str]:
+    def changes(self, other: Self) -> list[str]:
         """Return the names of the parameters in which two specifications differ."""
         derived = ("factor_analysis", "positions")  # from the table and the first fit
         names = [field.name for field in dataclasses.fields(self) if field.name not in derived]
