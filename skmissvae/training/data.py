@@ -37,7 +37,7 @@ class TrainingRows(NamedTuple):
 
 
 class JointSample(NamedTuple):
-    """Rows drawn from the shares of all processes, the same in each process, or from one table."""
+    """Rows drawn from a table, or from the shares of all processes: the same in each process."""
 
     table: Any
     positions: NDArray[np.int64]  # of the rows in the share that they come from
@@ -154,6 +154,4 @@ def held_out_mask(n_rows: int, seed: int, early_stopping: EarlyStopping | None) 
         )
     # a separate stream, or the split would depend on the order of the batches
     order = np.random.default_rng([seed, 1]).permutation(n_rows)
-    held_out = np.zeros(n_rows, dtype=bool)
-    held_out[order[:n_held_out]] = True
-    return torch.from_numpy(held_out)
+    return torch.from_numpy(np.isin(np.arange(n_rows), order[:n_held_out]))

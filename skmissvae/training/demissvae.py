@@ -207,9 +207,8 @@ class DeMissObjective(Objective):
         return torch.where(batch.observed, forward.log_p, 0.0).sum(-1) + forward.log_prior
 
     def _decoder_objective(self, forward: _ForwardPass, batch: Batch) -> Tensor:
-        return self._mvb(forward) if self.term == "mvb" else self._cvi(forward, batch)
-
-    def _cvi(self, forward: _ForwardPass, batch: Batch) -> Tensor:
+        if self.term == "mvb":
+            return self._mvb(forward)
         log_q = forward.q.log_prob_pooled(forward.z.flatten(0, 1))  # (S * K, B)
         return (self._log_joint_observed(forward, batch).flatten(0, 1) - log_q).mean(0)
 

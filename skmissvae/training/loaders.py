@@ -3,6 +3,7 @@
 In data-parallel training by a process group of torch each process has its own rows.
 """
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -191,15 +192,10 @@ class DistributedLoader(BatchLoader):
 
     @override
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Yield the rows of this process, in as many batches as every other process yields."""
-        n_batches, n_yielded = self.n_batches(batch_size), 0
+        """Return the rows of this process, in as many batches as every other process returns."""
         own_batch_size = math.ceil(batch_size / self._n_processes)
-        while n_yielded < n_batches:
-            for batch in self._share.batches(own_batch_size, generator):
-                yield batch
-                n_yielded += 1
-                if n_yielded == n_batches:
-                    return
+        passes = (self._share.batches(own_batch_size, generator) for _ in itertools.count())
+        return itertools.islice(itertools.chain.from_iterable(passes), self.n_batches(batch_size))
 
     @override
     def broadcast(self, weights: Sequence[Tensor]) -> None:

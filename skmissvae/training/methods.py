@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -29,7 +29,7 @@ _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share o
 _N_CATCH_UP_STEPS = 10  # steps of the chains of rows that the model was not trained on
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Stage(ABC):
     """One training run of a fit: which network, which objective, and what the fit takes from it.
 
@@ -60,7 +60,7 @@ class Stage(ABC):
         return task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class WholeModelStage(Stage):
     """Training of encoder and decoder by one bound."""
 
@@ -72,7 +72,7 @@ class WholeModelStage(Stage):
         return self.make_objective()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class EncoderStage(WholeModelStage):
     """Training of the encoder of incomplete rows for a fixed decoder."""
 
@@ -98,7 +98,7 @@ class EncoderStage(WholeModelStage):
         return task._replace(rows=TrainingRows(task.rows.rows), settings=settings, seed=seed)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class StoredImputationsStage(Stage):
     """Training of the decoder and the encoder of completed rows, over stored imputations."""
 
@@ -142,7 +142,7 @@ class StoredImputationsStage(Stage):
         }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Method(ABC):
     """A way to fit a model.
 
@@ -195,7 +195,7 @@ class Method(ABC):
         return max_iter + (encoder_epochs(max_iter) if self.stores_imputations else 0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class BoundMethod(Method):
     """A bound over a way of drawing."""
 
@@ -206,7 +206,7 @@ class BoundMethod(Method):
     @override
     def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
         gradient = self.gradient if gradient == "auto" else gradient
-        method = dataclasses.replace(self, n_draws=n_draws, gradient=gradient, sampler=sampler)
+        method = replace(self, n_draws=n_draws, gradient=gradient, sampler=sampler)
         try:
             method.objective()
         except ValueError as error:
@@ -233,7 +233,7 @@ class BoundMethod(Method):
         return EncoderStage(self.objective)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class DecomposedMethod(Method):
     """DeMissVAE, or a control of its paper in which both networks maximize one ``term``."""
 
@@ -248,11 +248,9 @@ class DecomposedMethod(Method):
 
     @override
     def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
-        named = dataclasses.replace(self.encoder_method, name=self.name)  # for errors
+        named = replace(self.encoder_method, name=self.name)  # for errors
         encoder_method = named.configured(n_draws, gradient, sampler)
-        return dataclasses.replace(
-            self, n_draws=n_draws, sampler=sampler, encoder_method=encoder_method
-        )
+        return replace(self, n_draws=n_draws, sampler=sampler, encoder_method=encoder_method)
 
     @property
     def stages(self) -> list[Stage]:
