@@ -33,8 +33,8 @@ class ImputationStore:
         Latents stored with each imputation; 0 if the sampler needs none.
     generator : torch.Generator
         Source of the initial imputations, on the rows' device.
-    source : Batch, optional
-        Rows whose observed cells initialize the imputations; None uses all.
+    source : Batch
+        Rows whose observed cells initialize the imputations.
 
     Raises
     ------
@@ -43,14 +43,8 @@ class ImputationStore:
     """
 
     def __init__(
-        self,
-        rows: Batch,
-        n: int,
-        n_latents: int,
-        generator: torch.Generator,
-        source: Batch | None = None,
+        self, rows: Batch, n: int, n_latents: int, generator: torch.Generator, source: Batch
     ) -> None:
-        source = rows if source is None else source
         (n_rows, n_columns), device = rows.x.shape, rows.x.device
         home = _device_of_store(4 * n_rows * n * (n_columns + n_latents), device)
         try:

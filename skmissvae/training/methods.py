@@ -23,7 +23,7 @@ from .objectives import Batch, BoundObjective, Objective
 if TYPE_CHECKING:
     from .fit import FitTask, FittedModel
 
-GradientOption = Gradient | Literal["auto"]
+GradientOption = Literal["auto", "stl", "dreg", "plain"]
 
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _N_CATCH_UP_STEPS = 10  # steps of the chains of rows that the model was not trained on
@@ -206,15 +206,13 @@ class BoundMethod(Method):
     @override
     def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
         gradient = self.gradient if gradient == "auto" else gradient
-        method = replace(self, n_draws=n_draws, gradient=gradient, sampler=sampler)
-        try:
-            method.objective()
-        except ValueError as error:
+        if gradient == "dreg" and (self.bound is not iwelbo or self.stratified):
             raise ValueError(
-                f"Parameter 'gradient' cannot be {gradient!r} for {self.name}, only for MIWAE and "
-                f"MissIWAE: {error}"
-            ) from None
-        return method
+                f"Parameter 'gradient' cannot be 'dreg' for {self.name}, only for MIWAE and "
+                "MissIWAE: gradient must not be 'dreg': doubly reparameterized gradients hold for "
+                "the importance-weighted bound over ancestral draws only; choose 'plain' or 'stl'."
+            )
+        return replace(self, n_draws=n_draws, gradient=gradient, sampler=sampler)
 
     def objective(self) -> BoundObjective:
         """Return the objective."""

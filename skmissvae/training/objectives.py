@@ -10,7 +10,6 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .._utils.random import Noise
-from ..vae.bounds import iwelbo
 from ..vae.vae import VAE, Draws, Gradient
 
 
@@ -63,12 +62,8 @@ class BoundObjective(Objective):
     stratified : bool
         Whether draws are stratified over the components of the posterior.
     gradient : {"stl", "dreg", "plain"}
-        Gradient estimator, as in ``VAE.draw``.
-
-    Raises
-    ------
-    ValueError
-        If the gradient estimator does not hold for the bound.
+        Gradient estimator, as in ``VAE.draw``; "dreg" holds only for ``iwelbo`` over draws that are
+        not stratified.
     """
 
     function: Callable[[Draws], Tensor]
@@ -76,14 +71,6 @@ class BoundObjective(Objective):
     _: KW_ONLY
     stratified: bool
     gradient: Gradient
-
-    def __post_init__(self) -> None:
-        """Check the gradient estimator."""
-        if self.gradient == "dreg" and (self.function is not iwelbo or self.stratified):
-            raise ValueError(
-                "gradient must not be 'dreg': doubly reparameterized gradients hold for the "
-                "importance-weighted bound over ancestral draws only; choose 'plain' or 'stl'."
-            )
 
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Return the bound of each row, (B,)."""

@@ -90,7 +90,7 @@ class ModelSpec:
         """Return an untrained model on the CPU, in evaluation mode."""
         return self.build_pair(seed, has_second=False)[0]
 
-    def build_pair(self, seed: int, *, has_second: bool = True) -> tuple[VAE, VAE | None]:
+    def build_pair(self, seed: int, *, has_second: bool) -> tuple[VAE, VAE | None]:
         """Return a model, and if requested the same with an untrained encoder of completed rows.
 
         The posterior of a completed row has one component; encoder and family alone are not shared.
@@ -115,10 +115,10 @@ class ModelSpec:
         Each is called once, in evaluation mode, with two rows of zeros; torch's generators are
         restored.
         """
-        n_inputs, n_params = vae.likelihood.n_inputs + vae.likelihood.n_columns, vae.family.n_params
-        n_outputs = vae.likelihood.n_params
-        encoder = ("encoder", self.custom_encoder, vae.encoder, n_inputs, n_params)
-        decoder = ("decoder", self.custom_decoder, vae.decoder, self.n_latents, n_outputs)
+        likelihood = vae.likelihood
+        n_inputs = likelihood.n_inputs + likelihood.n_columns
+        encoder = ("encoder", self.custom_encoder, vae.encoder, n_inputs, vae.family.n_params)
+        decoder = ("decoder", self.custom_decoder, vae.decoder, self.n_latents, likelihood.n_params)
         for name, factory, network, n_in, n_out in (encoder, decoder):
             if factory is None:
                 continue
