@@ -123,8 +123,8 @@ def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Cal
             vae = spec(setting, K if method.mixture else 1).build(0)
             cases[name] = steps(vae.to(device), method.objective())
     # DeMissVAE is not initialized from factor analysis
-    _, completed_vae = spec((*setting[:-1], False), K).build_with_second_encoder(0)
-    imputations = ImputationStore(rows, K, 0, generator)
+    _, completed_vae = spec((*setting[:-1], False), K).build_pair(0, has_second=True)
+    imputations = ImputationStore(rows, K, 0, generator, rows)
     objective = DeMissObjective(imputations, LAIR(n_replenish=0))
     cases["DeMissVAE"] = steps(completed_vae.to(device), objective)
     return cases

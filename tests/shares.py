@@ -7,8 +7,7 @@ import torch
 import torch.distributed as dist
 
 from skmissvae import Chunks, DeMissVAEImputer, EarlyStopping, MissSIWAEImputer, MVAEImputer
-from skmissvae.training.distributed import DistributedLoader
-from skmissvae.training.loaders import InMemoryLoader
+from skmissvae.training.loaders import DistributedLoader, InMemoryLoader
 from skmissvae.training.objectives import Batch
 
 N = 900

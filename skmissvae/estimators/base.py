@@ -65,7 +65,7 @@ class BaseVAE(
     def _sampler(self) -> Sampler | None:
         """Return the sampler of chains; None for importance weights."""
         if self.sampler == "auto":
-            return METHODS[self._method_name()].default_sampler
+            return METHODS[self._method_name()].sampler
         if isinstance(self.sampler, str):
             return None if self.sampler == "importance" else SAMPLERS[self.sampler]
         sampler: Sampler = self.sampler

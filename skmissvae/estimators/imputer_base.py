@@ -22,11 +22,10 @@ from ..inference.conditional import ConditionalModel
 from ..tables.chunks import Chunks
 from ..tables.column_selection import requested_cells
 from ..tables.value_limits import limits
-from ..training.bootstrap import fit_bootstrap_models
 from ..training.calibration import fit_calibration
 from ..training.callbacks import with_callbacks
 from ..training.defaults import ImputationDefaults
-from ..training.fit import FitTask, FittedModel, fit_model
+from ..training.fit import FitTask, FittedModel, fit_bootstrap_models, fit_model
 from ..training.selection import ROWS_WITH_CHOICE, choose_initialization
 from .base import BaseVAE
 from .cell_distributions import describe_cells

@@ -19,13 +19,13 @@ from .._utils.validation import (
     valid_random_state,
 )
 from ..inference.samplers import SAMPLERS, Sampler
+from ..training.methods import GradientOption
 from ..training.optim import AdamW, EarlyStopping
 from ..training.spec import LikelihoodOption, check_network
 from ..vae.posteriors import POSTERIORS, Family
 from ..vae.priors import PRIORS, Prior
 from .parameters import estimator
 
-GradientOption = Literal["auto", "stl", "dreg", "plain"]
 InitOption = Literal["auto", "factor_analysis", "random"]
 StrategyOption = Literal["auto", "mean", "median", "mode", "draw"]
 UnknownOption = Literal["error", "missing"]

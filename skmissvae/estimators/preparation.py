@@ -15,10 +15,9 @@ from ..tables.input_table import InputTable, NumericTable, open_table
 from ..tables.reader import read_numbers
 from ..tables.schema import EncodedRows, TableSchema
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
-from ..training.defaults import TableSize
-from ..training.distributed import from_first_process, is_distributed
-from ..training.fit import FitTask, FittedModel, factor_analysis_error
-from ..training.initialization import MIN_ROWS
+from ..training.defaults import TableSize, epochs_from_random
+from ..training.fit import MIN_ROWS, FitTask, FittedModel, factor_analysis_error
+from ..training.loaders import from_first_process, is_distributed
 from ..training.methods import Method
 from ..training.optim import TrainingSettings
 from ..training.spec import ModelSpec, group_likelihoods
@@ -51,7 +50,7 @@ def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
         estimator._check_out_of_core("to Chunks" if isinstance(X, Chunks) else "by processes")
         seeds = from_first_process(seeds)
         parts = OutOfCoreTable(X, seeds[1])
-        X = parts.sample
+        X = parts.sample.table
     table = open_table(estimator, X, None if previous is None else estimator._template)
     if previous is not None:
         check_continuation(estimator, method, remedy="set warm_start=False")
@@ -62,7 +61,7 @@ def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
         numbers, spec = learn_schema(estimator, table, method, seeds[0])
     rows = estimator._reader().rows(numbers)
     del numbers  # a copy of the table
-    n_rows = len(rows.x) if parts is None else parts.n_rows
+    n_rows = len(rows.x) if parts is None else parts.sample.n_rows
     early_stopping = training_settings(estimator, spec, n_rows).early_stopping
     held_out = held_out_mask(len(rows.x), seeds[1], early_stopping)
     training_rows = TrainingRows(rows, held_out)
@@ -121,7 +120,7 @@ def prepare_refit(estimator: BaseVAE, X: Any) -> PreparedFit:
     check_continuation(estimator, method, remedy="call fit")
     settings = training_settings(estimator, spec, rows.n_rows)._replace(early_stopping=None)
     if estimator.max_iter is None:
-        n_epochs = estimator._defaults.encoder_max_iter(rows.n_rows, settings.batch_size)
+        n_epochs = epochs_from_random(rows.n_rows, settings.batch_size)
         settings = settings._replace(max_iter=n_epochs)
     task = FitTask(spec, rows, settings, method, estimator._device(), seeds[2], seeds[0])
     return PreparedFit(task, estimator.model_.without_training_state(), is_in_memory=True)

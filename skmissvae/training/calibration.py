@@ -1,7 +1,5 @@
 """Calibration of intervals by hidden cells of rows that the models were not fitted to."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,9 +14,8 @@ from ..inference.summaries import summarize_cells
 from ..tables.columns import Mask
 from ..tables.missingness import borrowed_masks
 from ..tables.schema import EncodedRows
-from .bootstrap import fit_bootstrap_models
 from .data import TrainingRows, held_out_mask
-from .fit import FitTask, FittedModel, fit_model
+from .fit import FitTask, FittedModel, fit_bootstrap_models, fit_model
 
 _CALIBRATION_SHARE = 0.2  # of the rows that the models are not fitted to
 _N_MASKS = 5  # masks that hide cells of these rows
@@ -75,9 +72,8 @@ def fit_calibration(
         )
     model_seed = derive_seed(seed, SeedStream.CALIBRATION_MODEL)
     held_out = held_out_mask(n_fitted, seed, task.settings.early_stopping)
-    part = task._replace(
-        rows=TrainingRows(fitted_rows, held_out), seed=model_seed, init_seed=model_seed
-    )
+    part_rows = TrainingRows(fitted_rows, held_out)
+    part = task._replace(rows=part_rows, seed=model_seed, init_seed=model_seed)
     seeds = [derive_seed(model_seed, SeedStream.BOOTSTRAP, i) for i in range(n_bootstrap)]
     models = fit_bootstrap_models(part, seeds, n_jobs) if seeds else [fit_model(part)]
     conditional = [model.to(task.device) for model in condition(models)]
@@ -86,15 +82,14 @@ def fit_calibration(
     # a cell is scored once, with the first mask that hides it
     is_first = masks & (masks.cumsum(0) == 1)
     is_scored = is_first.reshape(hidden.shape) & is_numeric
+    score_seed = derive_seed(seed, SeedStream.CALIBRATION_SCORES)
     incomplete = EncodedRows(np.where(hidden, 0.0, x), observed & ~hidden)
 
     def score(model: ConditionalModel, batch: RowBatch) -> _Scores:
         models = [other._replace(n_decoded=model.n_decoded) for other in conditional]
         cells = summarize_cells(models, batch)
         (position,) = batch.positions
-        ties = KeyedNoise(
-            derive_seed(seed, SeedStream.CALIBRATION_SCORES), [position], device=batch.x.device
-        )
+        ties = KeyedNoise(score_seed, [position], device=batch.x.device)
         truth = torch.as_tensor(x[position], device=batch.x.device)
         return _Scores(normal_score(cells.values, cells.w, truth, ties.uniform(1, len(truth))))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from .._utils.runtime import log_progress
 from ..vae.vae import VAE
@@ -57,11 +57,6 @@ class FitProgress:
         if begin_fit is not None:
             self._fit_context = begin_fit(max_subtasks=n_epochs)
             self._fit_context.call_on_fit_task_begin(**self._arguments)
-
-    @classmethod
-    def silent(cls) -> Self:
-        """Return an object that does not report."""
-        return cls(None, 0, None, None)
 
     def begin_stage(self, stage: Stage, model: FittedModel, vae: VAE, objective: Objective) -> None:
         """Begin a stage of the fit, which trains ``vae`` in place."""

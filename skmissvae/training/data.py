@@ -1,7 +1,6 @@
 """The training table: in memory, in chunks, or in shares of several processes."""
 
-from __future__ import annotations
-
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._utils.random import SeedStream, derive_seed
-from ..tables.chunks import Chunks, draw_sample, is_table
+from ..tables.chunks import Chunks, concatenate_tables, draw_sample, is_table, take_rows
 from ..tables.schema import EncodedRows
-from .distributed import DistributedLoader, is_distributed, joint_sample
-from .loaders import BatchLoader, ChunkLoader
+from .loaders import BatchLoader, ChunkLoader, DistributedLoader, gather, is_distributed
 from .optim import EarlyStopping
 
 
@@ -31,15 +29,54 @@ class TrainingRows(NamedTuple):
         """Number of rows: all of those in memory, or the training rows of the loader."""
         return len(self.rows.x) if self.loader is None else self.loader.n_rows
 
-    def process_seed(self, seed: int) -> int:
-        """Return the seed of this process, if several train together."""
-        return seed if self.loader is None else self.loader.process_seed(seed)
-
     def training_positions(self) -> NDArray[np.intp]:
         """Return the positions of rows in memory that are not held out."""
         if self.held_out is None:
             return np.arange(len(self.rows.x))
         return np.flatnonzero(~self.held_out.numpy())
+
+
+class JointSample(NamedTuple):
+    """Rows drawn from a table, or from the shares of all processes: the same in each process."""
+
+    table: Any
+    positions: NDArray[np.int64]  # of the rows in the share that they come from
+    is_own: NDArray[np.bool_]  # whether this process has the row
+    sizes: list[int]  # rows of each chunk of this process
+    n_rows: int  # of all shares
+
+
+def joint_sample(share: Chunks, seed: int) -> JointSample:
+    """Return a sample of all shares, in proportion to their rows.
+
+    Parameters
+    ----------
+    share : Chunks
+        The rows of this process.
+    seed : int
+        Seed of the sample, the same in every process.
+    """
+    rank, own, cause = dist.get_rank(), None, None
+    outcome: int | str
+    try:
+        own = draw_sample(share, derive_seed(seed, rank))
+        outcome = sum(own.sizes)
+    except Exception as error:  # every process has to learn of it, or the others would wait
+        cause, outcome = error, f"{type(error).__name__}: {error}"
+    outcomes = gather(outcome)
+    for i, message in enumerate(outcomes):
+        if isinstance(message, str):
+            raise ValueError(f"Process {i} cannot read its share: {message}") from cause
+    assert own is not None, "an error was raised above"
+    n_rows = sum(outcomes)
+    n = min(len(own.table), math.ceil(share.sample_size * outcomes[rank] / n_rows))
+    chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(own.table))[:n]
+    chosen.sort()
+    samples = gather((take_rows(own.table, chosen), own.places[chosen]))
+    table = concatenate_tables([table for table, _ in samples])
+    positions = np.concatenate([position for _, position in samples])
+    is_own = np.repeat(np.arange(len(samples)) == rank, [len(table) for table, _ in samples])
+    return JointSample(table, positions, is_own, own.sizes, n_rows)
 
 
 class OutOfCoreTable:
@@ -54,7 +91,7 @@ class OutOfCoreTable:
     """
 
     def __init__(self, X: Any, seed: int) -> None:
-        self._is_distributed, seed = is_distributed(), derive_seed(seed, SeedStream.CHUNKS)
+        seed = derive_seed(seed, SeedStream.CHUNKS)
         if not isinstance(X, Chunks):
             table = X if is_table(X) else np.asarray(X)
             if not is_table(table):
@@ -64,13 +101,12 @@ class OutOfCoreTable:
                 )
             X = Chunks([table])
         self._chunks: Chunks = X
-        if self._is_distributed:
-            sample = joint_sample(X, seed)
-            self._is_own, self.n_rows = sample.ranks == dist.get_rank(), sample.n_rows
-            self.sample, self._positions, self._sizes = sample.table, sample.positions, sample.sizes
+        if is_distributed():
+            self.sample = joint_sample(X, seed)
         else:
-            self.sample, self._positions, self._sizes = draw_sample(X, seed)
-            self._is_own, self.n_rows = np.ones(len(self._positions), bool), sum(self._sizes)
+            table, positions, sizes = draw_sample(X, seed)
+            is_own = np.ones(len(positions), dtype=bool)
+            self.sample = JointSample(table, positions, is_own, sizes, sum(sizes))
 
     def loader(
         self, encode: Callable[[Any], EncodedRows], held_out: Tensor | None, device: torch.device
@@ -86,12 +122,13 @@ class OutOfCoreTable:
         device : torch.device
             Device of the batches.
         """
-        if not self._is_distributed and len(self._positions) == self.n_rows:
+        sample = self.sample
+        if not is_distributed() and len(sample.positions) == sample.n_rows:
             return None
-        is_held_out = self._is_own & (False if held_out is None else held_out.numpy())
-        positions = self._positions[is_held_out]
-        share = ChunkLoader(self._chunks, encode, self._sizes, positions, device)
-        return DistributedLoader(share) if self._is_distributed else share
+        is_held_out = sample.is_own & (False if held_out is None else held_out.numpy())
+        positions = sample.positions[is_held_out]
+        share = ChunkLoader(self._chunks, encode, sample.sizes, positions, device)
+        return DistributedLoader(share) if is_distributed() else share
 
 
 def held_out_mask(n_rows: int, seed: int, early_stopping: EarlyStopping | None) -> Tensor | None:
@@ -117,6 +154,4 @@ def held_out_mask(n_rows: int, seed: int, early_stopping: EarlyStopping | None) 
         )
     # a separate stream, or the split would depend on the order of the batches
     order = np.random.default_rng([seed, 1]).permutation(n_rows)
-    held_out = np.zeros(n_rows, dtype=bool)
-    held_out[order[:n_held_out]] = True
-    return torch.from_numpy(held_out)
+    return torch.from_numpy(np.isin(np.arange(n_rows), order[:n_held_out]))

@@ -4,8 +4,6 @@ Imputers train less than density estimators: point estimates of models that are 
 factor analysis do not gain from more epochs, densities do.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, NamedTuple
@@ -24,6 +22,8 @@ _NARROW = 8  # columns; a row of a narrower table has less information, and more
 _LARGE_BATCHES_FROM = 600  # rows
 _MAX_EPOCHS_MIXED = 100  # of tables with binary or categorical columns
 
+_SMALL_STEP, _LARGE_STEP = (64, 2e-3), (128, 4e-3)  # batch size and learning rate
+
 
 class TableSize(NamedTuple):
     """The properties of a table on which the default training depends."""
@@ -32,16 +32,6 @@ class TableSize(NamedTuple):
     n_columns: int  # modelled
     is_numeric: bool  # whether no modelled column is binary, categorical or ordinal
     from_factor_analysis: bool  # whether all columns are initialized from factor analysis
-
-
-class TrainingStep(NamedTuple):
-    """A training step."""
-
-    batch_size: int
-    learning_rate: float
-
-
-_SMALL, _LARGE = TrainingStep(64, 2e-3), TrainingStep(128, 4e-3)
 
 
 class TrainingDefaults(ABC):
@@ -53,16 +43,12 @@ class TrainingDefaults(ABC):
     early_stopping: ClassVar[EarlyStopping]
 
     @abstractmethod
-    def step(self, table: TableSize) -> TrainingStep:
+    def step(self, table: TableSize) -> tuple[int, float]:
         """Return the default batch size and learning rate."""
 
     @abstractmethod
     def max_iter(self, table: TableSize, batch_size: int) -> int:
         """Return the default number of epochs."""
-
-    def encoder_max_iter(self, n_rows: int, batch_size: int) -> int:
-        """Return the epochs of which an encoder that is trained alone gets a share."""
-        return epochs_from_random(n_rows, batch_size)
 
     def settings(
         self,
@@ -86,8 +72,8 @@ class TrainingDefaults(ABC):
         max_iter, batch_size, learning_rate, optimizer, early_stopping : object
             The parameters of the estimator; None and "auto" are resolved.
         """
-        step = self.step(table)
-        batch_size = batch_size or step.batch_size
+        default_batch_size, default_learning_rate = self.step(table)
+        batch_size = batch_size or default_batch_size
         if not isinstance(early_stopping, EarlyStopping):
             if early_stopping == "auto":
                 early_stopping = n_all_rows >= self.hold_out_from
@@ -95,7 +81,7 @@ class TrainingDefaults(ABC):
         return TrainingSettings(
             max_iter=max_iter or self.max_iter(table, batch_size),
             batch_size=batch_size,
-            learning_rate=learning_rate or step.learning_rate,
+            learning_rate=learning_rate or default_learning_rate,
             optimizer=optimizer or AdamW(),
             early_stopping=early_stopping,
         )
@@ -108,8 +94,8 @@ class DensityDefaults(TrainingDefaults):
     early_stopping = EarlyStopping(n_iter_no_change=40)
 
     @override
-    def step(self, table: TableSize) -> TrainingStep:
-        return _SMALL
+    def step(self, table: TableSize) -> tuple[int, float]:
+        return _SMALL_STEP
 
     @override
     def max_iter(self, table: TableSize, batch_size: int) -> int:
@@ -123,9 +109,9 @@ class ImputationDefaults(TrainingDefaults):
     early_stopping = EarlyStopping()
 
     @override
-    def step(self, table: TableSize) -> TrainingStep:
+    def step(self, table: TableSize) -> tuple[int, float]:
         is_large = table.from_factor_analysis and table.is_numeric
-        return _LARGE if is_large and table.n_rows >= _LARGE_BATCHES_FROM else _SMALL
+        return _LARGE_STEP if is_large and table.n_rows >= _LARGE_BATCHES_FROM else _SMALL_STEP
 
     @override
     def max_iter(self, table: TableSize, batch_size: int) -> int:

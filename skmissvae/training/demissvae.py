@@ -1,7 +1,6 @@
 """DeMissVAE: its objectives and the imputations that it stores while training."""
 
-from __future__ import annotations
-
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -34,8 +33,8 @@ class ImputationStore:
         Latents stored with each imputation; 0 if the sampler needs none.
     generator : torch.Generator
         Source of the initial imputations, on the rows' device.
-    source : Batch, optional
-        Rows whose observed cells initialize the imputations; None uses all.
+    source : Batch
+        Rows whose observed cells initialize the imputations.
 
     Raises
     ------
@@ -44,14 +43,8 @@ class ImputationStore:
     """
 
     def __init__(
-        self,
-        rows: Batch,
-        n: int,
-        n_latents: int,
-        generator: torch.Generator,
-        source: Batch | None = None,
+        self, rows: Batch, n: int, n_latents: int, generator: torch.Generator, source: Batch
     ) -> None:
-        source = rows if source is None else source
         (n_rows, n_columns), device = rows.x.shape, rows.x.device
         home = _device_of_store(4 * n_rows * n * (n_columns + n_latents), device)
         try:
@@ -68,8 +61,7 @@ class ImputationStore:
             values = source.x[source.observed[:, d], d]
             if not len(values):  # a column without an observed cell in this chunk
                 values = rows.x.new_zeros(1)
-            size = (n_rows, n)
-            index = torch.randint(len(values), size, generator=generator, device=device)
+            index = torch.randint(len(values), (n_rows, n), generator=generator, device=device)
             self.x[:, :, d] = torch.where(
                 rows.observed[:, d : d + 1], rows.x[:, d : d + 1], values[index]
             )
@@ -120,6 +112,17 @@ def _device_of_store(n_bytes: int, device: torch.device) -> torch.device:
     return torch.device("cpu")
 
 
+class _ForwardPass(NamedTuple):
+    """One forward pass over K completions of B rows."""
+
+    q: LatentDistribution  # batch (K, B): the encodings
+    z: Tensor  # (S, K, B, L)
+    params: Tensor  # (S, K, B, P)   outputs of the decoder
+    log_p: Tensor  # (S, K, B, D)   of every cell, imputed or observed
+    log_prior: Tensor  # (S, K, B)
+
+
+@dataclass(frozen=True)
 class DeMissObjective(Objective):
     r"""The objectives of DeMissVAE, over K stored imputations of every row.
 
@@ -149,15 +152,10 @@ class DeMissObjective(Objective):
         paper; None is DeMissVAE.
     """
 
-    def __init__(
-        self,
-        imputations: ImputationStore,
-        sampler: Sampler,
-        n_draws: int = 1,
-        term: Term | None = None,
-    ) -> None:
-        self.imputations, self.sampler = imputations, sampler
-        self.n_draws, self.term = n_draws, term
+    imputations: ImputationStore
+    sampler: Sampler
+    n_draws: int = 1
+    term: Term | None = None
 
     @override
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
@@ -189,7 +187,7 @@ class DeMissObjective(Objective):
     @override
     def update_unused(self, vae: VAE, batch: Batch, noise: Noise) -> None:
         """Update the imputations of rows that are not trained on."""
-        self._update(vae, batch, self.imputations.read(batch.position), noise)
+        self._update(vae, batch, self.imputations.read(batch.position), noise, None)
 
     def _forward(self, vae: VAE, completed: Tensor, noise: Noise) -> _ForwardPass:
         q = encodings(vae, completed)
@@ -203,24 +201,19 @@ class DeMissObjective(Objective):
         return torch.where(batch.observed, forward.log_p, 0.0).sum(-1) + forward.log_prior
 
     def _decoder_objective(self, forward: _ForwardPass, batch: Batch) -> Tensor:
-        return self._mvb(forward) if self.term == "mvb" else self._cvi(forward, batch)
-
-    def _cvi(self, forward: _ForwardPass, batch: Batch) -> Tensor:
+        if self.term == "mvb":
+            return self._mvb(forward)
         log_q = forward.q.log_prob_pooled(forward.z.flatten(0, 1))  # (S * K, B)
         return (self._log_joint_observed(forward, batch).flatten(0, 1) - log_q).mean(0)
 
     def _mvb(self, forward: _ForwardPass) -> Tensor:
         # sticking the landing, which is unbiased for an evidence lower bound
-        return (forward.log_joint - forward.q.detach().log_prob(forward.z)).mean((0, 1))
+        log_joint = forward.log_p.sum(-1) + forward.log_prior  # log p(x_obs, x_mis, z)
+        return (log_joint - forward.q.detach().log_prob(forward.z)).mean((0, 1))
 
     @torch.no_grad()
     def _update(
-        self,
-        vae: VAE,
-        batch: Batch,
-        chain: Chain,
-        noise: Noise,
-        forward: _ForwardPass | None = None,
+        self, vae: VAE, batch: Batch, chain: Chain, noise: Noise, forward: _ForwardPass | None
     ) -> None:
         """Update the imputations of some rows by one step, with the forward pass if it serves."""
         sampler, observed = self.sampler, batch.observed
@@ -239,21 +232,6 @@ class DeMissObjective(Objective):
             for module in in_training:  # frozen parts stay in evaluation mode
                 module.training = True
         self.imputations.write(batch.position, chain)
-
-
-class _ForwardPass(NamedTuple):
-    """One forward pass over K completions of B rows."""
-
-    q: LatentDistribution  # batch (K, B): the encodings
-    z: Tensor  # (S, K, B, L)
-    params: Tensor  # (S, K, B, P)   outputs of the decoder
-    log_p: Tensor  # (S, K, B, D)   of every cell, imputed or observed
-    log_prior: Tensor  # (S, K, B)
-
-    @property
-    def log_joint(self) -> Tensor:
-        """Return log p(x_obs, x_mis, z), (S, K, B)."""
-        return self.log_p.sum(-1) + self.log_prior
 
 
 def _backward(loss: Tensor, vae: VAE, *modules: nn.Module) -> None:

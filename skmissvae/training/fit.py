@@ -1,35 +1,39 @@
 """``fit_model``: one function that fits one model to rows.
 
 ``fit``, the choice of an initialization, bootstrap models, calibration and continued training all
-call it.
+call it. ``fit_bootstrap_models`` fits models of bootstrap samples of the rows, for imputations that
+reflect parameter uncertainty.
 """
-
-from __future__ import annotations
 
 import copy
 import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
 from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import SeededGenerators, convert, full_precision, user_stacklevel
 from .._utils.threads import thread_limit
+from ..vae.factor_analysis import ENOUGH_ROWS, factor_analysis, initialize_from
 from ..vae.likelihoods.categorical import MAX_CONTRASTED
 from ..vae.vae import VAE
 from .callbacks import FitProgress
-from .data import TrainingRows
-from .initialization import MIN_ROWS, initialize
+from .data import TrainingRows, held_out_mask
+from .loaders import InMemoryLoader
 from .loop import History, n_useful_threads, train
 from .methods import Method, Stage
 from .objectives import Batch
 from .optim import TrainingSettings
 from .spec import ModelSpec
+
+MIN_ROWS = 10  # of factor analysis
+_MAX_FACTORS = 20
 
 
 class FitTask(NamedTuple):
@@ -86,11 +90,11 @@ class FittedModel:
     optimizers: dict[str, Any] = dataclasses.field(default_factory=dict)
     imputations: dict[str, np.ndarray] | None = None
 
-    def replace(self, **updates: Any) -> FittedModel:
+    def replace(self, **updates: Any) -> Self:
         """Return a copy with other values of some fields."""
         return dataclasses.replace(self, **updates)
 
-    def without_training_state(self, *, keep_imputations: bool = False) -> FittedModel:
+    def without_training_state(self, *, keep_imputations: bool = False) -> Self:
         """Return a copy without what only continued training needs."""
         return self.replace(
             optimizers={}, imputations=self.imputations if keep_imputations else None
@@ -110,15 +114,14 @@ class FittedModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        weights = convert(state.pop("weights"), np.ndarray, _copied_tensor)
-        spec: ModelSpec = state["spec"]
-        vae, completed = spec.build(0), None
-        if "encoder" in weights:
-            vae, completed = spec.build_with_second_encoder(0)
+        # copies, as the arrays may be read-only views of a file
+        weights = convert(state.pop("weights"), np.ndarray, torch.tensor)
+        vae, completed = state["spec"].build_pair(0, has_second="encoder" in weights)
+        if completed is not None:
             for part in ("encoder", "family"):
                 getattr(completed, part).load_state_dict(weights[part])
         vae.load_state_dict(weights["vae"])
-        state["optimizers"] = convert(state["optimizers"], np.ndarray, _copied_tensor)
+        state["optimizers"] = convert(state["optimizers"], np.ndarray, torch.tensor)
         vars(self).update(state, vae=vae, completed_vae=completed)
 
 
@@ -160,29 +163,31 @@ def fit_model(
     """
     model = untrained_model(task) if previous is None else previous
     model = model.replace(stopped_by=None)
-    progress = FitProgress.silent() if progress is None else progress
+    progress = progress or FitProgress(None, 0, None, None)
     for stage in task.method.stages if stages is None else stages:
         part = stage.task(task, model)
         vae = copy.deepcopy(stage.network(model)).to(task.device)
         _warn_of_light_tails(vae)
-        all_rows, is_held_out = _on_device(part.rows, task.device)
-        generator, dropout = random_sources(part.rows.process_seed(part.seed), task.device)
+        encoded, held_out = part.rows.rows, None
+        positions = torch.arange(len(encoded.x), device=task.device)
+        rows = Batch(*encoded.tensors(task.device), positions)
         with full_precision(task.device):
-            objective = stage.objective(vae, all_rows, model, part)
-        training_rows, held_out = all_rows, None
-        if is_held_out is not None:
-            training_rows = _select(all_rows, ~is_held_out)
-            held_out = _select(all_rows, is_held_out)
-        del all_rows
+            objective = stage.objective(vae, rows, model, part)
+        if part.rows.held_out is not None:
+            is_held_out = part.rows.held_out.to(task.device)
+            rows, held_out = rows.part(~is_held_out), rows.part(is_held_out)
+        loader = part.rows.loader or InMemoryLoader(rows)
+        seed = loader.process_seed(part.seed)
+        dropout = SeededGenerators(derive_seed(seed, SeedStream.GLOBAL_GENERATORS), task.device)
         n_threads = n_useful_threads(vae, objective, part.settings.batch_size)
         progress.begin_stage(stage, model, vae, objective)
         with full_precision(task.device), thread_limit(n_threads):
             result = train(
                 vae,
                 objective,
-                part.rows.loader or training_rows,
+                loader,
                 part.settings,
-                generator,
+                torch.Generator(task.device).manual_seed(seed),
                 held_out=held_out,
                 frozen=[getattr(vae, name) for name in stage.frozen],
                 optimizer_state=model.optimizers.get(stage.name),
@@ -206,10 +211,48 @@ def fit_model(
     return model
 
 
+def fit_bootstrap_models(
+    task: FitTask, seeds: Sequence[int], n_jobs: int | None
+) -> list[FittedModel]:
+    """Return models that are fitted to bootstrap samples of the rows, one per seed.
+
+    Parameters
+    ----------
+    task : FitTask
+        The fit of the model of all rows.
+    seeds : sequence of int
+        Seeds of the samples and of the models.
+    n_jobs : int or None
+        Number of processes, as in joblib. Results do not depend on it.
+    """
+    parallel = Parallel(n_jobs=n_jobs)
+    models = parallel(delayed(_fit)(bootstrap_task(task, seed)) for seed in seeds)
+    # other processes return copies of the specification
+    return [model.replace(spec=task.spec) for model in models]
+
+
+def _fit(task: FitTask) -> FittedModel:
+    return fit_model(task).without_training_state()
+
+
+def bootstrap_task(task: FitTask, seed: int) -> FitTask:
+    """Return the fit to a bootstrap sample of the rows that are not held out."""
+    rows = task.rows.rows
+    held_out = held_out_mask(len(rows.x), seed, task.settings.early_stopping)
+    in_training = TrainingRows(rows, held_out).training_positions()
+    positions = np.random.default_rng(seed).choice(in_training, len(in_training))
+    if held_out is not None:
+        positions = np.append(positions, np.flatnonzero(held_out.numpy()))
+        held_out = torch.arange(len(positions)) >= len(in_training)
+    sample = TrainingRows(rows.part(positions), held_out)
+    return task._replace(rows=sample, seed=seed, init_seed=seed)
+
+
 def untrained_model(task: FitTask) -> FittedModel:
     """Return an initialized model, from factor analysis if possible."""
-    vae, completed = task.method.build(task.spec, task.init_seed)
-    is_linear = initialize(vae, task.spec, task.rows, task.init_seed)
+    has_second = task.method.stores_imputations
+    vae, completed = task.spec.build_pair(task.init_seed, has_second=has_second)
+    is_linear = _initialize(vae, task.spec, task.rows, task.init_seed)
     if task.spec.factor_analysis == "required" and not is_linear:
         raise factor_analysis_error()
     init: Literal["factor_analysis", "random"] = "factor_analysis" if is_linear else "random"
@@ -228,26 +271,34 @@ def factor_analysis_error() -> ValueError:
     )
 
 
-def random_sources(seed: int, device: torch.device) -> tuple[torch.Generator, SeededGenerators]:
-    """Return independent sources: of batches and draws, and of dropout."""
-    generator = torch.Generator(device).manual_seed(seed)
-    return generator, SeededGenerators(derive_seed(seed, SeedStream.GLOBAL_GENERATORS), device)
+def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> bool:
+    """Set a model to factor analysis of the training rows; return whether that was possible.
 
-
-def _on_device(rows: TrainingRows, device: torch.device) -> tuple[Batch, Tensor | None]:
-    """Return the rows in memory and the mask of those held out."""
-    x, observed = rows.rows.tensors(device)
-    batch = Batch(x, observed, torch.arange(len(x), device=device))
-    return batch, None if rows.held_out is None else rows.held_out.to(device)
-
-
-def _select(rows: Batch, mask: Tensor) -> Batch:
-    return Batch(*(values[mask] for values in rows))
-
-
-def _copied_tensor(array: np.ndarray) -> Tensor:
-    """Return a copy of an array, which may be a read-only view of a file."""
-    return torch.from_numpy(np.array(array))
+    Parameters
+    ----------
+    vae : VAE
+        An untrained model, changed in place.
+    spec : ModelSpec
+        Its specification.
+    rows : TrainingRows
+        The table.
+    seed : int
+        Seed of the model.
+    """
+    positions = rows.training_positions()
+    if vae.coordinates is None or len(positions) < MIN_ROWS:
+        return False
+    random_state = np.random.default_rng(derive_seed(seed, SeedStream.FACTOR_ANALYSIS))
+    if len(positions) > ENOUGH_ROWS:
+        positions = random_state.choice(positions, ENOUGH_ROWS, replace=False)
+    x, observed = vae.likelihood.linearize(*rows.rows.part(positions).tensors())
+    x = torch.where(observed, x, 0.0)
+    n_factors = min(spec.n_latents, int(observed.any(0).sum()), _MAX_FACTORS)
+    if not n_factors:
+        return False
+    model = factor_analysis(x.double().numpy(), observed.numpy(), n_factors, random_state)
+    initialize_from(vae, model, with_encoder=spec.custom_encoder is None)
+    return True
 
 
 def _warn_of_light_tails(vae: VAE) -> None:

@@ -1,7 +1,9 @@
-"""Training rows: in memory, or in chunks of a table that is larger than memory."""
+"""Training rows in batches: in memory, in chunks, or in the shares of several processes.
 
-from __future__ import annotations
+In data-parallel training by a process group of torch each process has its own rows.
+"""
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -9,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
+from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, shuffled_chunks
 from ..tables.schema import EncodedRows
 from .objectives import Batch
@@ -72,7 +77,7 @@ class InMemoryLoader(BatchLoader):
         """Yield the rows without leaving the device."""
         order = torch.randperm(self.n_rows, generator=generator, device=self.device)
         for index in order.split(batch_size):
-            yield Batch(*(values[index] for values in self._rows))
+            yield self._rows.part(index)
 
 
 class ChunkLoader(BatchLoader):
@@ -101,70 +106,141 @@ class ChunkLoader(BatchLoader):
         device: torch.device,
     ) -> None:
         self._chunks, self._encode, self._held_out = chunks, encode, np.sort(held_out)
-        self._starts = np.cumsum([0, *sizes])
-        self.n_rows, self.device = int(self._starts[-1]) - len(held_out), device
+        self._sizes, self._starts = sizes, np.cumsum([0, *sizes])
+        self.n_rows, self.device = sum(sizes) - len(held_out), device
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield all rows once, shuffled over a few chunks at a time; the last batch is short."""
         bits = torch.randint(2**62, (), generator=generator, device=generator.device)
-        rng = np.random.default_rng(int(bits))
+        chunks = shuffled_chunks(self._chunks, np.random.default_rng(int(bits)))
         waiting: list[Batch] = []
-        n_chunks = n_rows = 0
-        for i, chunk in shuffled_chunks(self._chunks, rng):
-            rows = self._training_rows(i, chunk)
-            n_chunks, n_rows = n_chunks + 1, n_rows + len(rows.x)
-            waiting.append(rows)
-            if n_chunks % self._chunks.n_together == 0:
+        n_rows = 0
+        for n_chunks, (i, chunk) in enumerate(chunks, 1):
+            self._check_size(i, len(chunk))
+            if len(chunk):
+                waiting.append(self._training_rows(i, chunk))
+                n_rows += len(waiting[-1].x)
+            if waiting and n_chunks % self._chunks.n_together == 0:
                 shuffled = self._shuffled(waiting, generator)
                 n = len(shuffled.x) // batch_size * batch_size
-                yield from _split(shuffled, 0, n, batch_size)
+                yield from shuffled.part(slice(n)).split(batch_size)
                 waiting = [Batch(*(values[n:].clone() for values in shuffled))]
         if n_rows != self.n_rows:
             raise ValueError(
                 f"Chunks yielded {n_rows} training rows in this pass and {self.n_rows} in the "
                 "first pass; a function that makes chunks must yield the same ones in every call."
             )
-        shuffled = self._shuffled(waiting, generator)
-        yield from _split(shuffled, 0, len(shuffled.x), batch_size)
+        if waiting:
+            yield from self._shuffled(waiting, generator).split(batch_size)
+
+    def _check_size(self, i: int, n_rows: int) -> None:
+        """Raise if the i-th chunk has another number of rows than in the first pass."""
+        expected = self._sizes[i] if i < len(self._sizes) else 0
+        if n_rows != expected:
+            raise ValueError(
+                f"Chunk {i} has {n_rows} rows in this pass and had {expected} in the first; "
+                "chunks must be the same in every pass."
+            )
 
     def _training_rows(self, i: int, chunk: Any) -> Batch:
         """Return the rows of the i-th chunk that are trained on."""
-        is_new = i + 1 >= len(self._starts)
-        expected = 0 if is_new else self._starts[i + 1] - self._starts[i]
-        if is_new or len(chunk) != expected:
-            raise ValueError(
-                f"Chunk {i} has {len(chunk)} rows in this pass and had {expected} in the first; "
-                "chunks must be the same in every pass."
-            )
         position = np.arange(self._starts[i], self._starts[i + 1])
         is_trained_on = ~np.isin(position, self._held_out, assume_unique=True)
-        if not len(chunk):
-            return _no_rows(torch.device("cpu"))
         try:
-            rows = self._encode(chunk)
+            rows = self._encode(chunk).part(is_trained_on)
         except (ValueError, TypeError) as error:
             raise ValueError(f"Chunk {i}: {error}") from error
-        position = position[is_trained_on]
-        return Batch(*rows.part(is_trained_on).tensors(), torch.from_numpy(position))
+        return Batch(*rows.tensors(), torch.from_numpy(position[is_trained_on]))
 
     def _shuffled(self, batches: list[Batch], generator: torch.Generator) -> Batch:
         """Return the rows of several batches in random order, on the device."""
-        batches = [batch for batch in batches if len(batch.x)]
-        if not batches:
-            return _no_rows(self.device)
-        n_rows = sum(len(batch.x) for batch in batches)
-        order = torch.randperm(n_rows, generator=generator, device=generator.device)
-        on_device = (Batch(*(values.to(self.device) for values in batch)) for batch in batches)
-        joined = (torch.cat(values) for values in zip(*on_device, strict=True))
-        return Batch(*(values[order] for values in joined))
+        fields = zip(*batches, strict=True)
+        rows = Batch(*(torch.cat([values.to(self.device) for values in field]) for field in fields))
+        order = torch.randperm(len(rows.x), generator=generator, device=generator.device)
+        return rows.part(order)
 
 
-def _no_rows(device: torch.device) -> Batch:
-    empty = torch.empty(0, device=device)
-    return Batch(empty.view(0, 0), empty.view(0, 0).bool(), empty.long())
+class DistributedLoader(BatchLoader):
+    """The share of a process, in training together with the shares of the others.
+
+    Each process takes its part of every batch. Gradients are averaged with the number of rows as
+    weights; a process that has used all of its rows before the others starts over with them.
+
+    Parameters
+    ----------
+    share : BatchLoader
+        The rows of this process.
+    """
+
+    is_distributed = True
+
+    def __init__(self, share: BatchLoader) -> None:
+        self._share = share
+        sizes: Sequence[int] = gather(share.n_rows)
+        if not min(sizes):
+            raise ValueError(
+                f"Process {sizes.index(0)} has no rows to train on: all of its rows are held out "
+                "for early stopping. Distribute the rows evenly."
+            )
+        self.n_rows, self.device, self.dtype = sum(sizes), share.device, share.dtype
+        self._largest_share, self._n_processes = max(sizes), len(sizes)
+        self._weight = share.n_rows / self.n_rows
+
+    @override
+    def n_batches(self, batch_size: int) -> int:
+        return math.ceil(self._largest_share / math.ceil(batch_size / self._n_processes))
+
+    @override
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Return the rows of this process, in as many batches as every other process returns."""
+        own_batch_size = math.ceil(batch_size / self._n_processes)
+        passes = (self._share.batches(own_batch_size, generator) for _ in itertools.count())
+        return itertools.islice(itertools.chain.from_iterable(passes), self.n_batches(batch_size))
+
+    @override
+    def broadcast(self, weights: Sequence[Tensor]) -> None:
+        # those of other processes may differ in the last bits
+        for weight in weights:
+            dist.broadcast(weight.detach(), 0)
+
+    @override
+    def average_gradients(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
+        # if the loss of one process is not finite, all skip the step, as a single process would
+        invalid = torch.where(loss.isfinite(), 0.0, torch.nan)
+        for gradient in gradients:
+            gradient.mul_(self._weight).add_(invalid)
+            dist.all_reduce(gradient)
+
+    @override
+    def mean(self, value: Tensor) -> Tensor:
+        value = self._weight * value
+        dist.all_reduce(value)
+        return value
+
+    @override
+    def agree(self, value: Any) -> Any:
+        return from_first_process(value)
+
+    @override
+    def process_seed(self, seed: int) -> int:
+        return derive_seed(seed, SeedStream.PROCESS, dist.get_rank())
 
 
-def _split(rows: Batch, start: int, stop: int, size: int) -> Iterator[Batch]:
-    """Yield the rows from start to stop in batches."""
-    for first in range(start, stop, size):
-        yield Batch(*(values[first : min(first + size, stop)] for values in rows))
+def is_distributed() -> bool:
+    """Return whether there is a process group of several processes."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def from_first_process(value: Any) -> Any:
+    """Return the value of the first process; without a process group, the value itself."""
+    values = [value]
+    if is_distributed():
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+def gather(value: Any) -> list[Any]:
+    """Return the values of all processes."""
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values

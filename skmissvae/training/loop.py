@@ -1,7 +1,5 @@
 """The training loop."""
 
-from __future__ import annotations
-
 import copy
 import math
 import time
@@ -94,7 +92,7 @@ def train(
     flat = FlatParameters(p for p in vae.parameters() if p.requires_grad and p not in fixed)
     optimizer = Optimizer(flat, settings, loader.n_batches(settings.batch_size), optimizer_state)
     noise = StreamNoise(generator, dtype=loader.dtype)
-    validation_seed = seed_from(generator)
+    validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     history: History = {"bound": [], "learning_rate": [], "seconds": []}
     monitor, best_weights = EarlyStoppingMonitor(settings.early_stopping), None
     start, stopped, interrupted = time.perf_counter(), False, False
@@ -161,11 +159,6 @@ def n_useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:
     return max(1, n_rows * largest // _OPERATIONS_PER_THREAD)
 
 
-def seed_from(generator: torch.Generator) -> int:
-    """Draw a seed from a generator."""
-    return int(torch.randint(2**31, (), generator=generator, device=generator.device))
-
-
 @torch.no_grad()
 def evaluate(vae: VAE, objective: Objective, rows: Batch, batch_size: int, seed: int) -> float:
     """Return the mean bound over rows; calls with the same seed use the same noise."""
@@ -173,8 +166,8 @@ def evaluate(vae: VAE, objective: Objective, rows: Batch, batch_size: int, seed:
     generator = torch.Generator(rows.x.device).manual_seed(seed)
     noise = StreamNoise(generator, dtype=rows.x.dtype)
     total = rows.x.new_zeros((), dtype=torch.float64)
-    for parts in zip(*(values.split(batch_size) for values in rows), strict=True):
-        total += objective.bound(vae, Batch(*parts), noise).double().sum()
+    for batch in rows.split(batch_size):
+        total += objective.bound(vae, batch, noise).double().sum()
     return float(total.item()) / rows.x.shape[0]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -19,18 +19,22 @@ from ..vae.vae import VAE, Draws, Gradient
 from .data import TrainingRows
 from .demissvae import DeMissObjective, ImputationStore, Term
 from .objectives import Batch, BoundObjective, Objective
-from .spec import ModelSpec
 
 if TYPE_CHECKING:
     from .fit import FitTask, FittedModel
+
+GradientOption = Literal["auto", "stl", "dreg", "plain"]
 
 _ENCODER_SHARE = 0.5  # epochs of an encoder that is trained alone, as a share of max_iter
 _N_CATCH_UP_STEPS = 10  # steps of the chains of rows that the model was not trained on
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Stage(ABC):
-    """One training run of a fit: which network, which objective, and what the fit takes from it."""
+    """One training run of a fit: which network, which objective, and what the fit takes from it.
+
+    Unless a method is overridden, all of ``FittedModel.vae`` is trained.
+    """
 
     #: Key of the state of the optimizer.
     name: ClassVar[str]
@@ -39,24 +43,24 @@ class Stage(ABC):
     #: Whether history, epochs and validation score of the fit are those of this stage.
     is_main: ClassVar[bool] = True
 
-    @abstractmethod
     def network(self, model: FittedModel) -> VAE:
         """Return the network to train, which is copied."""
+        return model.vae
 
     @abstractmethod
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
         """Return the objective of the copy, given all rows on its device."""
 
-    @abstractmethod
     def updates(self, vae: VAE, objective: Objective, model: FittedModel) -> dict[str, Any]:
         """Return the fields of ``FittedModel`` that change, given the trained network."""
+        return {"vae": vae}
 
     def task(self, task: FitTask, model: FittedModel) -> FitTask:
         """Return the task of this stage."""
         return task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class WholeModelStage(Stage):
     """Training of encoder and decoder by one bound."""
 
@@ -64,19 +68,11 @@ class WholeModelStage(Stage):
     name = "vae"
 
     @override
-    def network(self, model: FittedModel) -> VAE:
-        return model.vae
-
-    @override
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
         return self.make_objective()
 
-    @override
-    def updates(self, vae: VAE, objective: Objective, model: FittedModel) -> dict[str, Any]:
-        return {"vae": vae}
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class EncoderStage(WholeModelStage):
     """Training of the encoder of incomplete rows for a fixed decoder."""
 
@@ -102,7 +98,7 @@ class EncoderStage(WholeModelStage):
         return task._replace(rows=TrainingRows(task.rows.rows), settings=settings, seed=seed)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class StoredImputationsStage(Stage):
     """Training of the decoder and the encoder of completed rows, over stored imputations."""
 
@@ -119,14 +115,11 @@ class StoredImputationsStage(Stage):
     @override
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
         """Return the objective; chains of an earlier fit are continued if the rows are the same."""
-        device = rows.x.device
-        generator = torch.Generator(device).manual_seed(
-            derive_seed(task.seed, SeedStream.DEMISSVAE_IMPUTATIONS)
-        )
+        seed, device = derive_seed(task.seed, SeedStream.DEMISSVAE_IMPUTATIONS), rows.x.device
+        generator = torch.Generator(device).manual_seed(seed)
         n_latents = model.spec.n_latents if self.sampler.keeps_z else 0
         held_out = task.rows.held_out
-        trained_on = slice(None) if held_out is None else ~held_out.to(device)
-        source = Batch(*(values[trained_on] for values in rows))
+        source = rows if held_out is None else rows.part(~held_out.to(device))
         imputations = ImputationStore(rows, model.spec.K, n_latents, generator, source)
         objective = DeMissObjective(imputations, self.sampler, self.n_draws, self.term)
         if model.imputations is not None and imputations.matches(model.imputations):
@@ -135,9 +128,8 @@ class StoredImputationsStage(Stage):
             imputations.visited[:] = True
             noise = StreamNoise(generator)
             for _ in range(_N_CATCH_UP_STEPS):
-                batches = (values.split(task.settings.batch_size) for values in rows)
-                for values in zip(*batches, strict=True):
-                    objective.update_unused(vae, Batch(*values), noise)
+                for batch in rows.split(task.settings.batch_size):
+                    objective.update_unused(vae, batch, noise)
         return objective
 
     @override
@@ -150,7 +142,7 @@ class StoredImputationsStage(Stage):
         }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Method(ABC):
     """A way to fit a model.
 
@@ -160,13 +152,14 @@ class Method(ABC):
         Name in the literature.
     n_draws : int
         Draws per row and step; per component or imputation if they are stratified.
+    sampler : Sampler or None
+        Sampler that conditions on observed cells; None uses importance weights.
     """
 
     name: str
     n_draws: int = 1
+    sampler: Sampler | None = None
 
-    #: Sampler that conditions on observed cells; None uses importance weights.
-    default_sampler: ClassVar[Sampler | None] = None
     #: Whether chains run only for rows with a low effective sample size.
     chains_for_low_ess: ClassVar[bool] = False
     #: Whether imputations of all rows are stored, which requires rows in memory, and completed rows
@@ -178,9 +171,7 @@ class Method(ABC):
     mixture: bool = True
 
     @abstractmethod
-    def configured(
-        self, n_draws: int, gradient: Gradient | Literal["auto"], sampler: Sampler | None
-    ) -> Self:
+    def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
         """Return the method with the options of an estimator.
 
         Raises
@@ -188,10 +179,6 @@ class Method(ABC):
         ValueError
             If an option does not hold for the method.
         """
-
-    @abstractmethod
-    def build(self, spec: ModelSpec, seed: int) -> tuple[VAE, VAE | None]:
-        """Return an untrained model, and the same with a second encoder if the method has one."""
 
     @property
     @abstractmethod
@@ -203,12 +190,12 @@ class Method(ABC):
     def encoder_stage(self) -> Stage:
         """The training of the encoder of incomplete rows alone."""
 
-    @abstractmethod
     def n_epochs(self, max_iter: int) -> int:
         """Return the number of epochs over all stages."""
+        return max_iter + (encoder_epochs(max_iter) if self.stores_imputations else 0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class BoundMethod(Method):
     """A bound over a way of drawing."""
 
@@ -217,29 +204,21 @@ class BoundMethod(Method):
     gradient: Gradient = "stl"
 
     @override
-    def configured(
-        self, n_draws: int, gradient: Gradient | Literal["auto"], sampler: Sampler | None
-    ) -> Self:
+    def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
         gradient = self.gradient if gradient == "auto" else gradient
-        method = dataclasses.replace(self, n_draws=n_draws, gradient=gradient)
-        try:
-            method.objective()
-        except ValueError as error:
+        if gradient == "dreg" and (self.bound is not iwelbo or self.stratified):
             raise ValueError(
-                f"Parameter 'gradient' cannot be {gradient!r} for {self.name}, only for MIWAE and "
-                f"MissIWAE: {error}"
-            ) from None
-        return method
+                f"Parameter 'gradient' cannot be 'dreg' for {self.name}, only for MIWAE and "
+                "MissIWAE: gradient must not be 'dreg': doubly reparameterized gradients hold for "
+                "the importance-weighted bound over ancestral draws only; choose 'plain' or 'stl'."
+            )
+        return replace(self, n_draws=n_draws, gradient=gradient, sampler=sampler)
 
     def objective(self) -> BoundObjective:
         """Return the objective."""
         return BoundObjective(
             self.bound, self.n_draws, stratified=self.stratified, gradient=self.gradient
         )
-
-    @override
-    def build(self, spec: ModelSpec, seed: int) -> tuple[VAE, VAE | None]:
-        return spec.build(seed), None
 
     @property
     def stages(self) -> list[Stage]:
@@ -251,12 +230,8 @@ class BoundMethod(Method):
         """The encoder by the bound of the method."""
         return EncoderStage(self.objective)
 
-    @override
-    def n_epochs(self, max_iter: int) -> int:
-        return max_iter
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class DecomposedMethod(Method):
     """DeMissVAE, or a control of its paper in which both networks maximize one ``term``."""
 
@@ -264,25 +239,16 @@ class DecomposedMethod(Method):
     sampler: Sampler | None = SAMPLERS["lair"]
     encoder_method: BoundMethod = BoundMethod("MissSIWAE", bound=iwelbo, stratified=True)
 
-    default_sampler = SAMPLERS["lair"]
     chains_for_low_ess = True
     stores_imputations = True
     # imputations from factor analysis were worse on each of five tables
     factor_analysis = False
 
     @override
-    def configured(
-        self, n_draws: int, gradient: Gradient | Literal["auto"], sampler: Sampler | None
-    ) -> Self:
-        named = dataclasses.replace(self.encoder_method, name=self.name)  # for errors
+    def configured(self, n_draws: int, gradient: GradientOption, sampler: Sampler | None) -> Self:
+        named = replace(self.encoder_method, name=self.name)  # for errors
         encoder_method = named.configured(n_draws, gradient, sampler)
-        return dataclasses.replace(
-            self, n_draws=n_draws, sampler=sampler, encoder_method=encoder_method
-        )
-
-    @override
-    def build(self, spec: ModelSpec, seed: int) -> tuple[VAE, VAE | None]:
-        return spec.build_with_second_encoder(seed)
+        return replace(self, n_draws=n_draws, sampler=sampler, encoder_method=encoder_method)
 
     @property
     def stages(self) -> list[Stage]:
@@ -300,10 +266,6 @@ class DecomposedMethod(Method):
     def encoder_stage(self) -> Stage:
         """The encoder of incomplete rows by the bound of MissSIWAE."""
         return self.encoder_method.encoder_stage
-
-    @override
-    def n_epochs(self, max_iter: int) -> int:
-        return max_iter + encoder_epochs(max_iter)
 
 
 def encoder_epochs(max_iter: int) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
 from .._utils.random import Noise
-from ..vae.bounds import iwelbo
 from ..vae.vae import VAE, Draws, Gradient
 
 
@@ -19,6 +19,15 @@ class Batch(NamedTuple):
     x: Tensor  # (B, D)   zero where missing
     observed: Tensor  # (B, D) bool
     position: Tensor  # (B,)   of the rows in the training table
+
+    def part(self, rows: Tensor | slice) -> Batch:
+        """Return the rows that an index selects."""
+        return Batch(*(values[rows] for values in self))
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Yield the rows in their order, ``size`` at a time."""
+        for start in range(0, len(self.x), size):
+            yield self.part(slice(start, start + size))
 
 
 class Objective(ABC):
@@ -40,41 +49,28 @@ class Objective(ABC):
         """Update the state of rows that are not trained on; most objectives have no state."""
 
 
+@dataclass(frozen=True)
 class BoundObjective(Objective):
     """The mean over rows of a bound on log p(x_obs).
 
     Parameters
     ----------
-    bound : callable
-        A function of Draws.
+    function : callable
+        The bound as a function of Draws.
     n_draws : int
         Draws per row, or per row and component if they are stratified.
     stratified : bool
         Whether draws are stratified over the components of the posterior.
     gradient : {"stl", "dreg", "plain"}
-        Gradient estimator, as in ``VAE.draw``.
-
-    Raises
-    ------
-    ValueError
-        If the gradient estimator does not hold for the bound.
+        Gradient estimator, as in ``VAE.draw``; "dreg" holds only for ``iwelbo`` over draws that are
+        not stratified.
     """
 
-    def __init__(
-        self,
-        bound: Callable[[Draws], Tensor],
-        n_draws: int,
-        *,
-        stratified: bool,
-        gradient: Gradient,
-    ) -> None:
-        if gradient == "dreg" and (bound is not iwelbo or stratified):
-            raise ValueError(
-                "gradient must not be 'dreg': doubly reparameterized gradients hold for the "
-                "importance-weighted bound over ancestral draws only; choose 'plain' or 'stl'."
-            )
-        self._bound, self.n_draws = bound, n_draws
-        self.stratified, self.gradient = stratified, gradient
+    function: Callable[[Draws], Tensor]
+    n_draws: int
+    _: KW_ONLY
+    stratified: bool
+    gradient: Gradient
 
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Return the bound of each row, (B,)."""
@@ -86,7 +82,7 @@ class BoundObjective(Objective):
             stratified=self.stratified,
             gradient=self.gradient,
         )
-        return self._bound(draws)
+        return self.function(draws)
 
     def draws_per_row(self, vae: VAE) -> int:
         """Return the number of latents that are decoded for a row."""

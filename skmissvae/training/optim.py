@@ -1,7 +1,5 @@
 """The optimizer: AdamW on flattened weights, with skipped steps and a learning-rate schedule."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

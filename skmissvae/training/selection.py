@@ -1,10 +1,8 @@
 """The choice between the initializations of a small table, by hidden cells."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -53,24 +51,20 @@ def choose_initialization(
         Whether the errors are logged.
     """
     rows = task.rows.rows
-    random_state = np.random.default_rng(
-        derive_seed(task.init_seed, SeedStream.CHOICE_OF_INITIALIZATION)
-    )
+    seed = derive_seed(task.init_seed, SeedStream.CHOICE_OF_INITIALIZATION)
+    random_state = np.random.default_rng(seed)
     hidden = rows.observed & (random_state.random(rows.observed.shape) < _HIDDEN_SHARE)
     hidden &= (rows.observed & ~hidden).any(0)  # every column keeps an observed cell
     if not hidden.any():
         return task.spec
-    remaining = EncodedRows(np.where(hidden, 0.0, rows.x), rows.observed & ~hidden)
+    rest = TrainingRows(EncodedRows(np.where(hidden, 0.0, rows.x), rows.observed & ~hidden))
     if verbose:
         log_progress("choosing the initialization by hidden cells")
     errors = {}
     for init in ("if possible", "never"):
         spec = dataclasses.replace(task.spec, factor_analysis=init)
         candidate = task._replace(
-            spec=spec,
-            rows=TrainingRows(remaining),
-            settings=default_settings(spec),
-            seed=task.init_seed,
+            spec=spec, rows=rest, settings=default_settings(spec), seed=task.init_seed
         )
         try:
             error = _hidden_error(fit_model(candidate), candidate, rows, is_coded)
@@ -93,14 +87,12 @@ def _hidden_error(fitted: FittedModel, task: FitTask, rows: EncodedRows, is_code
     hidden = rows.observed & ~remaining.observed
     positions = np.flatnonzero(hidden.any(1))
     model = ConditionalModel(fitted.vae, _N_DRAWS)
+
+    def noise(_: Sequence[int], device: torch.device) -> KeyedNoise:
+        return KeyedNoise(task.init_seed, [0], device=device)
+
     means = map_rows(
-        remaining,
-        ConditionalModel.means,
-        model,
-        task.device,
-        lambda _, device: KeyedNoise(task.init_seed, [0], device=device),
-        positions,
-        batched=True,
+        remaining, ConditionalModel.means, model, task.device, noise, positions, batched=True
     )
     point = fitted.vae.likelihood.point(torch.from_numpy(means.expected), decide=False).numpy()
     truth = rows.x[positions]

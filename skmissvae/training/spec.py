@@ -1,12 +1,10 @@
 """The specification of a model: from parameters and table schema to a VAE."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import nn
@@ -27,13 +25,7 @@ from ..vae.likelihoods.transformed import TransformedLikelihood
 from ..vae.networks.conv import ConvDecoder, ConvEncoder, Image
 from ..vae.networks.mlp import ResidualMLP
 from ..vae.networks.options import ConvNetwork, NetworkFactory, ResidualNetwork
-from ..vae.posteriors import (
-    POSTERIORS,
-    FactorAnalysisPosterior,
-    Family,
-    NormalFamily,
-    StudentTFamily,
-)
+from ..vae.posteriors import POSTERIORS, FactorAnalysisPosterior, Family, StudentTFamily
 from ..vae.priors import PRIORS, Prior
 from ..vae.vae import VAE
 
@@ -96,32 +88,26 @@ class ModelSpec:
 
     def build(self, seed: int) -> VAE:
         """Return an untrained model on the CPU, in evaluation mode."""
-        cpu = torch.device("cpu")
-        with SeededGenerators(seed, cpu).block(), cpu:
-            return self._build().eval()
+        return self.build_pair(seed, has_second=False)[0]
 
-    def _build(self) -> VAE:
-        likelihood, prior = self._likelihood(), self._prior()
-        family = self._family(prior)
-        encoder = self._encoder(family, likelihood)
-        decoder = self._decoder(likelihood)
-        coordinates = None
-        if self.factor_analysis != "never" and likelihood.n_linear:
-            coordinates = FactorAnalysisPosterior(likelihood.n_linear, self.n_latents)
-        return VAE(encoder, decoder, prior, family, likelihood, coordinates)
-
-    def build_with_second_encoder(self, seed: int) -> tuple[VAE, VAE]:
-        """Return a model, and the same with an untrained encoder of completed rows.
+    def build_pair(self, seed: int, *, has_second: bool) -> tuple[VAE, VAE | None]:
+        """Return a model, and if requested the same with an untrained encoder of completed rows.
 
         The posterior of a completed row has one component; encoder and family alone are not shared.
         """
-        cpu = torch.device("cpu")
+        cpu, coordinates, second = torch.device("cpu"), None, None
         with SeededGenerators(seed, cpu).block(), cpu:
-            vae = self._build()
-            family = dataclasses.replace(self, K=1)._family(vae.prior)
-            encoder = self._encoder(family, vae.likelihood)
-        second = VAE(encoder, vae.decoder, vae.prior, family, vae.likelihood)
-        return vae.eval(), second.eval()
+            likelihood, prior = self._likelihood(), self._prior()
+            family = self._family(prior)
+            encoder, decoder = self._encoder(family, likelihood), self._decoder(likelihood)
+            if self.factor_analysis != "never" and likelihood.n_linear:
+                coordinates = FactorAnalysisPosterior(likelihood.n_linear, self.n_latents)
+            vae = VAE(encoder, decoder, prior, family, likelihood, coordinates).eval()
+            if has_second:
+                family = dataclasses.replace(self, K=1)._family(prior)
+                encoder = self._encoder(family, likelihood)
+                second = VAE(encoder, decoder, prior, family, likelihood).eval()
+        return vae, second
 
     def check_networks(self, vae: VAE, device: torch.device) -> None:
         """Raise if custom networks do not have the required input and output widths.
@@ -129,15 +115,10 @@ class ModelSpec:
         Each is called once, in evaluation mode, with two rows of zeros; torch's generators are
         restored.
         """
-        n_inputs = vae.likelihood.n_inputs + vae.likelihood.n_columns
+        likelihood = vae.likelihood
+        n_inputs = likelihood.n_inputs + likelihood.n_columns
         encoder = ("encoder", self.custom_encoder, vae.encoder, n_inputs, vae.family.n_params)
-        decoder = (
-            "decoder",
-            self.custom_decoder,
-            vae.decoder,
-            self.n_latents,
-            vae.likelihood.n_params,
-        )
+        decoder = ("decoder", self.custom_decoder, vae.decoder, self.n_latents, likelihood.n_params)
         for name, factory, network, n_in, n_out in (encoder, decoder):
             if factory is None:
                 continue
@@ -154,7 +135,7 @@ class ModelSpec:
             if shape != (len(rows), n_out):
                 raise ValueError(f"{requirement}; it maps {tuple(rows.shape)} to {shape}.")
 
-    def changes(self, other: ModelSpec) -> list[str]:
+    def changes(self, other: Self) -> list[str]:
         """Return the names of the parameters in which two specifications differ."""
         derived = ("factor_analysis", "positions")  # from the table and the first fit
         names = [field.name for field in dataclasses.fields(self) if field.name not in derived]
@@ -202,7 +183,7 @@ class ModelSpec:
         if self.posterior != "auto":
             return POSTERIORS[self.posterior](self.n_latents, self.K)
         if math.isinf(prior.tail):
-            return NormalFamily(self.n_latents, self.K)
+            return POSTERIORS["normal"](self.n_latents, self.K)
         return StudentTFamily(self.n_latents, self.K, df=0.5 * (2 + prior.tail))
 
     def _image(self, likelihood: Likelihood) -> Image | None:
@@ -310,12 +291,9 @@ def group_likelihoods(
         Names of all columns.
     """
     by_column: dict[int, LikelihoodOption] = {}
-    default: LikelihoodOption = "normal"
     if isinstance(option, Mapping):
-        for column, likelihood in option.items():
-            by_column[column_index(column, names, "likelihood")] = likelihood
-    else:
-        default = option
+        by_column = {column_index(c, names, "likelihood"): value for c, value in option.items()}
+    default = "normal" if isinstance(option, Mapping) else option
     for likelihood in [default, *by_column.values()]:
         is_name = isinstance(likelihood, str) and likelihood in LIKELIHOODS
         if not (callable(likelihood) or is_name):
@@ -326,8 +304,7 @@ def group_likelihoods(
             )
     groups: dict[Any, tuple[LikelihoodOption, list[int]]] = {}
     for d, (j, schema) in enumerate(zip(modelled, columns, strict=True)):
-        is_coded = schema.kind in CODED
-        if j in by_column and is_coded and by_column[j] != _BY_KIND[schema.kind]:
+        if j in by_column and schema.kind in CODED and by_column[j] != _BY_KIND[schema.kind]:
             raise ValueError(
                 f"Parameter 'likelihood' has {by_column[j]!r} for column {names[j]!r}, whose "
                 f"values are {schema.kind}; feature_kinds can declare a column of numbers "

@@ -21,7 +21,7 @@ from estimator_cases import (
 from skmissvae import EarlyStopping
 from skmissvae.estimators import imputer_base
 from skmissvae.inspection import latent_information, pareto_k
-from skmissvae.training import bootstrap
+from skmissvae.training import fit
 
 pytestmark = [quiet, pytest.mark.filterwarnings("ignore:.*imputations are drawn:UserWarning")]
 
@@ -64,8 +64,8 @@ def test_cell_distributions_are_mixtures_over_the_models():
 
 def test_bootstrap_samples_do_not_contain_held_out_rows(monkeypatch):
     X, tasks = table(50), []
-    fit_model = bootstrap.fit_model
-    monkeypatch.setattr(bootstrap, "fit_model", lambda task: tasks.append(task) or fit_model(task))
+    fit_model = fit.fit_model
+    monkeypatch.setattr(fit, "fit_model", lambda task: tasks.append(task) or fit_model(task))
     stopping = EarlyStopping(validation_fraction=0.2)
     tiny(MVAEImputer, n_bootstrap=2, early_stopping=stopping).fit(X)
     assert len(tasks) == 2
@@ -167,7 +167,7 @@ def test_refit_encoder_refits_the_encoders_of_bootstrap_models():
 
 def test_an_interrupt_between_bootstrap_models_leaves_the_estimator_unchanged(monkeypatch):
     imputer, tasks = tiny(MVAEImputer, n_bootstrap=2), []
-    fit_model = bootstrap.fit_model
+    fit_model = fit.fit_model
 
     def interrupt(task):
         tasks.append(task)
@@ -175,7 +175,7 @@ def test_an_interrupt_between_bootstrap_models_leaves_the_estimator_unchanged(mo
             raise KeyboardInterrupt
         return fit_model(task)
 
-    monkeypatch.setattr(bootstrap, "fit_model", interrupt)
+    monkeypatch.setattr(fit, "fit_model", interrupt)
     with pytest.raises(KeyboardInterrupt):
         imputer.fit(table())
     assert not hasattr(imputer, "model_")

@@ -9,9 +9,8 @@ from estimator_cases import table as incomplete
 
 from skmissvae import MissSIWAEImputer, MissSVAEImputer, MIWAEImputer, MVAEImputer
 from skmissvae.estimators.preparation import prepare_fit
-from skmissvae.training import bootstrap
-from skmissvae.training.bootstrap import bootstrap_task, fit_bootstrap_models
-from skmissvae.training.fit import fit_model
+from skmissvae.training import fit
+from skmissvae.training.fit import bootstrap_task, fit_bootstrap_models, fit_model
 from skmissvae.training.optim import DivergenceError
 
 pytestmark = quiet
@@ -72,7 +71,7 @@ def test_models_are_those_of_fit_model_for_the_samples():
 def test_models_do_not_depend_on_the_number_of_processes():
     X = incomplete()
     results = [tiny(MVAEImputer, n_bootstrap=3, n_jobs=n, dropout=0.3).fit(X) for n in [None, 2]]
-    for serial, parallel in zip(*(weights_of(fit.models_) for fit in results), strict=True):
+    for serial, parallel in zip(*(weights_of(imputer.models_) for imputer in results), strict=True):
         assert torch.equal(serial, parallel)
     np.testing.assert_array_equal(*(imputer.impute(X, 3)[2] for imputer in results))
 
@@ -160,7 +159,7 @@ def test_divergence_of_a_bootstrap_model_is_an_error_that_names_the_column(monke
     def diverge(*args, **options):
         raise DivergenceError
 
-    monkeypatch.setattr(bootstrap, "fit_model", diverge)
+    monkeypatch.setattr(fit, "fit_model", diverge)
     frame = pd.DataFrame(incomplete(), columns=list("abcd"))[["a"]]
     with pytest.raises(ValueError, match="most probable reason is column 'a'"):
         tiny(MVAEImputer, n_bootstrap=2).fit(frame)

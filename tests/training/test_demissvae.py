@@ -39,7 +39,7 @@ SAMPLER_CLASSES = {"lair": LAIR, "metropolis": MetropolisWithinGibbs, "pseudo_gi
 
 def objective_of(rows, name="DeMissVAE", sampler=None, n_draws=1):
     sampler = LAIR() if sampler is None else sampler
-    store = ImputationStore(rows, K, 2 if sampler.keeps_z else 0, generator(4))
+    store = ImputationStore(rows, K, 2 if sampler.keeps_z else 0, generator(4), rows)
     return DeMissObjective(store, sampler, n_draws, TERMS[name])
 
 
@@ -121,7 +121,7 @@ def test_objective_of_complete_rows_is_the_elbo():
 
 def test_initial_imputations_are_observed_values_of_the_column():
     rows = tiny_rows(50)
-    store = ImputationStore(rows, K, 0, generator())
+    store = ImputationStore(rows, K, 0, generator(), rows)
     for d in range(4):
         observed_values = set(rows.x[rows.observed[:, d], d].tolist())
         assert set(store.x[..., d].flatten().tolist()) <= observed_values
@@ -163,7 +163,7 @@ def test_initial_imputations_come_from_training_rows():
 def test_too_many_imputations_are_a_memory_error():
     rows = tiny_rows(20)
     with pytest.raises(MemoryError, match="of 20 rows with 4 columns that DeMissVAE stores do not"):
-        ImputationStore(rows, 10**12, 2, generator())
+        ImputationStore(rows, 10**12, 2, generator(), rows)
 
 
 def test_parts_in_evaluation_mode_remain_in_it():
@@ -288,11 +288,11 @@ def test_chains_use_the_encoder_of_completed_rows(monkeypatch):
 
 def test_stored_imputations_of_other_rows_do_not_match():
     rows, new_rows = tiny_rows(20), tiny_rows(20, seed=1)
-    state = ImputationStore(rows, K, 0, generator()).state()
-    assert ImputationStore(rows, K, 0, generator(9)).matches(state)
-    assert not ImputationStore(new_rows, K, 0, generator()).matches(state)
-    assert not ImputationStore(rows, K + 1, 0, generator()).matches(state)
-    assert not ImputationStore(rows, K, 2, generator()).matches(state)
+    state = ImputationStore(rows, K, 0, generator(), rows).state()
+    assert ImputationStore(rows, K, 0, generator(9), rows).matches(state)
+    assert not ImputationStore(new_rows, K, 0, generator(), new_rows).matches(state)
+    assert not ImputationStore(rows, K + 1, 0, generator(), rows).matches(state)
+    assert not ImputationStore(rows, K, 2, generator(), rows).matches(state)
 
 
 def test_imputations_are_stored_only_to_continue():

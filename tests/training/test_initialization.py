@@ -17,7 +17,7 @@ from skmissvae import (
     VAEDensityEstimator,
 )
 from skmissvae.estimators import imputer_base
-from skmissvae.training import initialization, selection
+from skmissvae.training import fit, selection
 from skmissvae.training.optim import DivergenceError
 from skmissvae.vae.factor_analysis import factor_analysis
 
@@ -81,7 +81,7 @@ def test_held_out_rows_are_not_used_by_factor_analysis(cls, monkeypatch):
         n_rows.append(len(x))
         return factor_analysis(x, *args)
 
-    monkeypatch.setattr(initialization, "factor_analysis", recorded)
+    monkeypatch.setattr(fit, "factor_analysis", recorded)
     tiny(cls, early_stopping=True, init="factor_analysis").fit(incomplete(100))
     assert n_rows == [90]
 
