@@ -1,7 +1,5 @@
 """Quantiles of weighted values, and their calibration on hidden cells."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -11,6 +9,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
+
+from .._utils.numerics import is_point_mass
+from .weights import choose_by_weight
 
 _ENOUGH = 100  # hidden cells from which a column is calibrated by its cells alone
 _INNER = 0.99  # outer quantiles are extrapolated from those at this probability
@@ -35,10 +36,7 @@ def checked_quantiles(quantiles: Sequence[float]) -> NDArray[np.float64]:
 def weighted_quantiles(values: Tensor, w: Tensor, q: Tensor) -> Tensor:
     """Return q-quantiles of weighted columns: (P, C), (P,), (C, Q) -> (C, Q)."""
     ordered, order = values.T.contiguous().sort(-1)
-    share = w[order].cumsum(-1)
-    # rounding can make the share of the last value lower than q
-    place = torch.searchsorted(share, q * share[:, -1:]).clamp_max(len(values) - 1)
-    return ordered.gather(-1, place)
+    return ordered.gather(-1, choose_by_weight(w[order], q))
 
 
 def share_below(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
@@ -47,8 +45,7 @@ def share_below(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
     Weighted values (P, D), their weights (P,), x (D,), noise (1, D) -> (1, D).
     """
     w = w / w.sum()
-    # the values have the precision of float32
-    tie = (values - x).abs() <= 1e-6 * (1 + x.abs())
+    tie = is_point_mass(values, x)  # the values have the precision of float32
     below = w @ ((values < x) & ~tie).to(w)
     return (below + u.to(w) * (w @ tie.to(w))).clamp(0, 1)
 

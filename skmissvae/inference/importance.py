@@ -6,8 +6,6 @@ block; sums over them are accumulated in float64 in a fixed order. If the first 
 low effective sample size, all draws come from a proposal that is adapted to the row's posterior.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +21,7 @@ from ..vae.vae import VAE, Draws
 from .adaptive import adapt_proposal
 from .weights import (
     WeightSums,
+    choose_by_weight,
     effective_sample_size_of,
     finite_log_weights,
     log_weights,
@@ -46,6 +45,54 @@ class WeightedBlock(NamedTuple):
     columns: ColumnDistribution  # batch (M, B, D)
     log_w: Tensor  # (B, M)   in float64
     log_proposal: Tensor  # (B, M)   without the effect of bounds
+
+
+class Evidence(NamedTuple):
+    """The evidence of rows by importance weights."""
+
+    log_evidence: Tensor  # (B,)   log sum w, an estimate of log p(x_obs)
+    ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
+
+    @property
+    def proposal_ess(self) -> Tensor:
+        """The same effective sample size, because bounds have no effect on the evidence."""
+        return self.ess
+
+
+class RowMeans(NamedTuple):
+    """Conditional means of rows."""
+
+    ess: Tensor  # (B,)   effective sample size
+    expected: Tensor  # (B, n_expected)   of what the point estimate of a column is made of
+    z: Tensor  # (B, L)   E[z | x_obs]
+    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
+
+
+class WeightedDraws(NamedTuple):
+    """Draws of rows and the logarithms of their weights."""
+
+    z: Tensor  # (n, B, L)
+    log_w: Tensor  # (B, n)
+    log_proposal: Tensor  # (B, n)   without the effect of bounds
+    adapted: bool  # whether the draws come from adapted proposals
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective sample size, (B,)."""
+        return effective_sample_size_of(self.log_w.softmax(-1))
+
+    @property
+    def proposal_ess(self) -> Tensor:
+        """Effective sample size without the effect of bounds, (B,)."""
+        return effective_sample_size_of(self.log_proposal.softmax(-1))
+
+
+class RowLatents(NamedTuple):
+    """Unweighted latents of rows, approximately from p(z | x_obs)."""
+
+    z: Tensor  # (B, n, L)
+    ess: Tensor  # (B,)   effective sample size of the draws behind them
+    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
 
 
 class ImportanceSampler:
@@ -142,13 +189,59 @@ class ImportanceSampler:
         parts: list[WeightedDraws] = []
         n_draws = 0
         for z, _, log_w, log_proposal in self.weighted_blocks():
-            parts.append(WeightedDraws(z, log_w, log_proposal))
+            parts.append(WeightedDraws(z, log_w, log_proposal, self.adapted))
             n_draws += len(z)
             if n_draws % BLOCK == 0 or n_draws == self.n:
                 yield _concatenate(parts)
                 parts = []
 
-    def new_sums(self) -> tuple[WeightSums, WeightSums]:
+    def evidence(self) -> Evidence:
+        """Return evidence and effective sample size in float64, without the effect of bounds."""
+        sums = WeightSums(self.x)
+        for draws in self:
+            sums.add(log_weights(draws))
+        return Evidence(sums.log_evidence(), sums.ess())
+
+    def means(self) -> RowMeans:
+        """Return effective sample size and conditional means, in float64."""
+        sums, proposal_sums = self._new_sums()
+        sum_x = sum_z = sums.top.new_zeros(())
+        for z, columns, log_w, log_proposal in self.weighted_blocks():
+            if proposal_sums is not sums:
+                proposal_sums.add(log_proposal)
+            w, factor = sums.add(log_w)
+            sum_x = factor * sum_x + weighted_sum(w, columns.expected())
+            sum_z = factor * sum_z + weighted_sum(w, z)
+        total = sums.total.unsqueeze(-1)
+        return RowMeans(sums.ess(), sum_x / total, sum_z / total, proposal_sums.ess())
+
+    def weighted_draws(self) -> WeightedDraws:
+        """Return all draws of each row and the logarithms of their weights, in float64."""
+        return _concatenate(list(self.whole_blocks()))
+
+    def resample(self, n: int) -> RowLatents:
+        """Draw n latents with replacement in proportion to the weights of all draws (Rubin 1987).
+
+        The draws are never stored: the latent chosen from a block replaces the earlier one with the
+        probability of the block's share of the weights so far.
+        """
+        n_rows = len(self.x)
+        sums, proposal_sums = self._new_sums()
+        chosen: Tensor | None = None
+        for z, log_w, log_proposal, _ in self.whole_blocks():
+            if proposal_sums is not sums:
+                proposal_sums.add(log_proposal)
+            w, _ = sums.add(log_w)
+            share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
+            u = self.noise.uniform(n, n_rows, 2).double().expand(n, n_rows, 2)
+            index = choose_by_weight(w, u[..., 0].T.contiguous())  # (B, n)
+            z = z.take_along_dim(index.T.unsqueeze(-1), 0)  # (n, B, L)
+            is_replaced = u[..., 1:] < share  # (n, B, 1)
+            chosen = z if chosen is None else torch.where(is_replaced, z, chosen)
+        assert chosen is not None, "there is at least one draw"
+        return RowLatents(chosen.transpose(0, 1), sums.ess(), proposal_sums.ess())
+
+    def _new_sums(self) -> tuple[WeightSums, WeightSums]:
         """Return empty sums over weights with and without the effect of bounds."""
         sums = WeightSums(self.x)
         return sums, sums if self.imputed is None else WeightSums(self.x)
@@ -164,112 +257,12 @@ class ImportanceSampler:
         return Draws(z, log_mass, log_ratio, columns)
 
 
-class Evidence(NamedTuple):
-    """The evidence of rows by importance weights."""
-
-    log_evidence: Tensor  # (B,)   log sum w, an estimate of log p(x_obs)
-    ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
-
-    @property
-    def proposal_ess(self) -> Tensor:
-        """The same effective sample size, because bounds have no effect on the evidence."""
-        return self.ess
-
-
 def _needs_adaptation(log_w: Tensor) -> bool:
     """Return whether the effective sample size of a single row is low: (M, 1)."""
     w = finite_log_weights(log_w.double().T.contiguous()).softmax(-1)
     return bool(needs_adaptation(effective_sample_size_of(w), len(log_w)))
 
 
-def evidence(sampler: ImportanceSampler) -> Evidence:
-    """Return evidence and effective sample size in float64, without the effect of bounds."""
-    sums = WeightSums(sampler.x)
-    for draws in sampler:
-        sums.add(log_weights(draws))
-    return Evidence(sums.log_evidence(), sums.ess())
-
-
-class RowMeans(NamedTuple):
-    """Conditional means of rows."""
-
-    ess: Tensor  # (B,)   effective sample size
-    expected: Tensor  # (B, n_expected)   of what the point estimate of a column is made of
-    z: Tensor  # (B, L)   E[z | x_obs]
-    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
-
-
-def weighted_means(sampler: ImportanceSampler) -> RowMeans:
-    """Return effective sample size and conditional means, in float64."""
-    sums, proposal_sums = sampler.new_sums()
-    sum_x = sum_z = sums.top.new_zeros(())
-    for z, columns, log_w, log_proposal in sampler.weighted_blocks():
-        if proposal_sums is not sums:
-            proposal_sums.add(log_proposal)
-        w, factor = sums.add(log_w)
-        sum_x = factor * sum_x + weighted_sum(w, columns.expected())
-        sum_z = factor * sum_z + weighted_sum(w, z)
-    total = sums.total.unsqueeze(-1)
-    return RowMeans(sums.ess(), sum_x / total, sum_z / total, proposal_sums.ess())
-
-
-class WeightedDraws(NamedTuple):
-    """Draws of rows and the logarithms of their weights."""
-
-    z: Tensor  # (n, B, L)
-    log_w: Tensor  # (B, n)
-    log_proposal: Tensor  # (B, n)   without the effect of bounds
-    adapted: bool = False  # whether the draws come from adapted proposals
-
-    @property
-    def ess(self) -> Tensor:
-        """Effective sample size, (B,)."""
-        return effective_sample_size_of(self.log_w.softmax(-1))
-
-    @property
-    def proposal_ess(self) -> Tensor:
-        """Effective sample size without the effect of bounds, (B,)."""
-        return effective_sample_size_of(self.log_proposal.softmax(-1))
-
-
-def weighted_draws(sampler: ImportanceSampler) -> WeightedDraws:
-    """Return all draws of each row and the logarithms of their weights, in float64."""
-    return _concatenate(list(sampler.whole_blocks()))._replace(adapted=sampler.adapted)
-
-
 def _concatenate(parts: Sequence[WeightedDraws]) -> WeightedDraws:
-    z, log_w, log_proposal, _ = zip(*parts, strict=True)
-    return WeightedDraws(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1))
-
-
-class ResampledLatents(NamedTuple):
-    """Unweighted latents, resampled in proportion to the weights of a pool."""
-
-    z: Tensor  # (size, B, L)   approximately from p(z | x_obs)
-    ess: Tensor  # (B,)   effective sample size of the pool
-    proposal_ess: Tensor  # (B,)   without the effect of bounds
-
-
-def resample(sampler: ImportanceSampler, size: int = 1) -> ResampledLatents:
-    """Draw latents with replacement in proportion to the weights of a pool (Rubin 1987).
-
-    The pool is never stored: the latent chosen from a block replaces the earlier one with the
-    probability of the block's share of the weights so far.
-    """
-    n_rows = len(sampler.x)
-    sums, proposal_sums = sampler.new_sums()
-    chosen: Tensor | None = None
-    for z, log_w, log_proposal, _ in sampler.whole_blocks():
-        if proposal_sums is not sums:
-            proposal_sums.add(log_proposal)
-        w, _ = sums.add(log_w)
-        share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
-        u = sampler.noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
-        cumulative = w.cumsum(-1)  # (B, M)
-        index = torch.searchsorted(cumulative, u[..., 0].T.contiguous() * cumulative[:, -1:])
-        index = index.clamp_max(w.shape[1] - 1).T.unsqueeze(-1)  # (size, B, 1)
-        z = z.expand(-1, n_rows, -1).gather(0, index.expand(-1, -1, z.shape[-1]))
-        is_replaced = u[..., 1:] < share  # (size, B, 1)
-        chosen = z if chosen is None else torch.where(is_replaced, z, chosen)
-    assert chosen is not None, "there is at least one draw"
-    return ResampledLatents(chosen, sums.ess(), proposal_sums.ess())
+    z, log_w, log_proposal, adapted = zip(*parts, strict=True)
+    return WeightedDraws(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1), adapted[0])

@@ -5,8 +5,6 @@ p(x_mis | x_obs) of a fitted model. Networks are in evaluation mode. The encoder
 rows with a mask of ones.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from .._utils.validation import check_fields, integer
 from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE
-from .importance import ImportanceSampler, resample
+from .importance import ImportanceSampler
 from .weights import finite_log_weights
 
 
@@ -97,7 +95,8 @@ class ImportanceResampling(Sampler):
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return new draws."""
         n, x = len(chain.x), chain.x[0]
-        z = resample(ImportanceSampler(vae, x, observed, self.n_draws, noise), n).z
+        latents = ImportanceSampler(vae, x, observed, self.n_draws, noise).resample(n)
+        z = latents.z.transpose(0, 1)
         return impute(vae.decode(z), z, chain, observed, noise)
 
 

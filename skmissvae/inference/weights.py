@@ -1,7 +1,5 @@
 """Importance weights: sums, effective sample size, Pareto shape of the tail."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -95,6 +93,13 @@ def weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     if must_separate_rows(len(w)):
         per_row, w = pad_to_cache_line(per_row, 2), pad_to_cache_line(w)
     return (w.unsqueeze(1) @ per_row)[:, 0, : values.shape[-1]].double()
+
+
+def choose_by_weight(w: Tensor, u: Tensor) -> Tensor:
+    """Return indices of draws, chosen by uniform numbers: weights (*, M), (*, n) -> (*, n)."""
+    total = w.cumsum(-1)
+    # rounding must not choose an index beyond the last
+    return torch.searchsorted(total, u.to(total) * total[..., -1:]).clamp_max(w.shape[-1] - 1)
 
 
 def pareto_k(log_w: Tensor) -> float:
