@@ -3,8 +3,6 @@
 The rows of a table are on the second-to-last axis of all shapes: (..., B, L).
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import IntEnum, unique

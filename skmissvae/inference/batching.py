@@ -7,8 +7,6 @@ thread each, or, if the draws of one row are too few to occupy a processor, in b
 size whose products are separate for each row.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +44,8 @@ _BYTES_PER_OUTPUT = 160  # of an output of the decoder for a draw, with transfor
 # more work at a time.
 _CPU_LIMITS, _GPU_LIMITS = (2**12, 2**7), (2**16, 2**12)
 
+#: Positions of rows in the table.
+Positions = NDArray[np.intp]
 #: Returns the noise of rows, given their positions and the device.
 RowNoise = Callable[[Sequence[int], torch.device], Noise]
 #: A named tuple of tensors, or of arrays, with rows on the first axis.
@@ -125,10 +125,10 @@ class _Job:
     runs_chains: bool
     uses_posterior: bool
 
-    def one_by_one(self, function: RowFunction[Result], index: NDArray[np.intp]) -> Result:
+    def one_by_one(self, function: RowFunction[Result], index: Positions) -> Result:
         """Return the results of rows, computed one at a time."""
 
-        def evaluate(part: NDArray[np.intp]) -> Result:
+        def evaluate(part: Positions) -> Result:
             results, waiting = [], part.tolist()
             with inference_mode(self.device):
                 while waiting:
@@ -147,15 +147,11 @@ class _Job:
         return self._parts(evaluate, index, _ROWS_PER_THREAD)
 
     def batches(
-        self,
-        function: RowFunction[Result],
-        model: ConditionalModel,
-        index: NDArray[np.intp],
-        size: int,
+        self, function: RowFunction[Result], model: ConditionalModel, index: Positions, size: int
     ) -> Result:
         """Return the results of rows, computed ``size`` at a time."""
 
-        def evaluate(part: NDArray[np.intp]) -> Result:
+        def evaluate(part: Positions) -> Result:
             padded = np.pad(part, (0, size - len(part)), mode="edge")
             with inference_mode(self.device):
                 result = function(model, self._encode(model, padded.tolist()))
@@ -164,11 +160,7 @@ class _Job:
         return self._parts(evaluate, index, size)
 
     def adaptive_batches(
-        self,
-        function: RowFunction[Result],
-        model: ConditionalModel,
-        index: NDArray[np.intp],
-        size: int,
+        self, function: RowFunction[Result], model: ConditionalModel, index: Positions, size: int
     ) -> Result:
         """Return the results of rows, computed ``size`` at a time if they have an observed cell.
 
@@ -176,7 +168,7 @@ class _Job:
         with chains if the model has a sampler. Which way a row takes depends on that row alone.
         """
         observed = self.observed.cpu().numpy()[index]
-        has_evidence = observed.any(1)
+        has_evidence: NDArray[np.bool_] = np.any(observed, axis=1)
         if not has_evidence.any():
             return self.one_by_one(function, index)
         first: Any = self.batches(function, model, index[has_evidence], size)
@@ -200,7 +192,7 @@ class _Job:
         return result
 
     def _parts(
-        self, function: Callable[[NDArray[np.intp]], Result], index: NDArray[np.intp], size: int
+        self, function: Callable[[Positions], Result], index: Positions, size: int
     ) -> Result:
         """Apply a function to ``size`` positions at a time, in threads."""
         parts = [index[i : i + size] for i in range(0, len(index), size)]

@@ -20,6 +20,7 @@ from .importance import (
     RowLatents,
     RowMeans,
     WeightedDraws,
+    row_posterior,
 )
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
@@ -115,11 +116,7 @@ class ConditionalModel(NamedTuple):
 
         Without an observed cell the posterior is the prior; such rows come alone.
         """
-        if bool(observed.any()):
-            posterior = self.vae.posterior(x, observed)
-        else:
-            posterior = self.vae.prior().expand(len(x))
-        return RowBatch(x, observed, posterior, new_noise, positions)
+        return RowBatch(x, observed, row_posterior(self.vae, x, observed), new_noise, positions)
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""

@@ -38,6 +38,11 @@ Adapt = Literal["never", "if needed", "always"]
 Imputed = Callable[[Draws], tuple[ColumnDistribution, Tensor]]
 
 
+def row_posterior(vae: VAE, x: Tensor, observed: Tensor) -> LatentDistribution:
+    """Return q(z | x_obs), batch (B,), which is the prior if no cell of the rows is observed."""
+    return vae.posterior(x, observed) if observed.any() else vae.prior().expand(len(x))
+
+
 class WeightedBlock(NamedTuple):
     """Draws of rows with their weights, and the columns to impute from."""
 
@@ -141,31 +146,25 @@ class ImportanceSampler:
         assert adapt != "if needed" or len(x) == 1, "the decision is made for a single row"
         self.vae, self.x, self.observed, self.n, self.noise = vae, x, observed, n, noise
         self.imputed, self.adapt, self.n_decoded = imputed, adapt, n_decoded
-        self._has_evidence = bool(observed.any())
-        if posterior is None and self._has_evidence:
-            posterior = vae.posterior(x, observed)
-        self.posterior = vae.prior().expand(len(x)) if posterior is None else posterior
+        self.posterior = row_posterior(vae, x, observed) if posterior is None else posterior
         #: Whether proposals were adapted; known with the first block.
         self.adapted = False
 
     def __iter__(self) -> Iterator[Draws]:
         """Yield the draws, at most ``n_decoded`` of a row at a time."""
-        vae, q = self.vae, self.posterior
         sizes = [min(BLOCK, self.n - start) for start in range(0, self.n, BLOCK)]
-        proposal: Proposal = q
-        parts = self._draw_block(sizes[0], q)
+        proposal: Proposal = self.posterior
+        parts = self._draw_block(sizes[0], proposal)
         first = self._score(*parts[0])
         # without an observed cell all weights are one
-        if self._has_evidence and self.adapt != "never":
+        if self.adapt != "never" and self.observed.any():
             z, log_mass, _ = (torch.cat(values) for values in zip(*parts, strict=True))
             rest = [self._score(*part).log_ratio for part in parts[1:]]
             log_ratio = torch.cat([first.log_ratio, *rest])
             self.adapted = self.adapt == "always" or _needs_adaptation(log_mass + log_ratio)
             if self.adapted:
-                rows = vae, self.x, self.observed
-                proposal = adapt_proposal(
-                    *rows, q, z, log_ratio, self.n, self.noise, self.n_decoded
-                )
+                target = self._log_joint, self.posterior
+                proposal = adapt_proposal(*target, z, log_ratio, self.n, self.noise)
                 parts = self._draw_block(sizes[0], proposal)
                 first = self._score(*parts[0])
         yield first
@@ -250,6 +249,11 @@ class ImportanceSampler:
         z, log_mass = proposal.ancestral(size, self.noise, systematic=True)
         values = z, log_mass + math.log(size / self.n), proposal.log_prob(z)
         return list(zip(*(value.split(self.n_decoded) for value in values), strict=True))
+
+    def _log_joint(self, z: Tensor) -> Tensor:
+        """Return log p(x_obs, z), (M, B)."""
+        parts = z.split(self.n_decoded)
+        return torch.cat([self.vae.log_joint(self.x, self.observed, part) for part in parts])
 
     def _score(self, z: Tensor, log_mass: Tensor, log_q: Tensor) -> Draws:
         columns = self.vae.decode(z)

@@ -1,7 +1,5 @@
 """Estimates pooled over imputations by Rubin's rules."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

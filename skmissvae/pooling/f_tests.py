@@ -1,7 +1,5 @@
 """Pooled F tests: their degrees of freedom, p-values and results."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

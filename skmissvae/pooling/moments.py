@@ -1,7 +1,5 @@
 """Mean and variance over imputations, and the whitening of their covariance matrices."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

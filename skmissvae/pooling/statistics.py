@@ -1,7 +1,5 @@
 """Pooled tests from the test statistics of each imputation."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
