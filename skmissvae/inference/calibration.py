@@ -125,8 +125,5 @@ def _stretched(distance: NDArray[np.float64], level: float) -> float:
     if rank <= n:
         return float(distance[max(rank - 1, 0)]) if level > 0 else 0.0
     # levels above n / (n + 1): extrapolated in proportion to Normal quantiles
-    return (
-        float(distance[-1])
-        * special.ndtri(0.5 + 0.5 * level)
-        / special.ndtri(0.5 + 0.5 * n / (n + 1))
-    )
+    last = special.ndtri(0.5 + 0.5 * n / (n + 1))
+    return float(distance[-1]) * special.ndtri(0.5 + 0.5 * level) / last

@@ -43,15 +43,6 @@ def row_posterior(vae: VAE, x: Tensor, observed: Tensor) -> LatentDistribution:
     return vae.posterior(x, observed) if observed.any() else vae.prior().expand(len(x))
 
 
-class WeightedBlock(NamedTuple):
-    """Draws of rows with their weights, and the columns to impute from."""
-
-    z: Tensor  # (M, B, L)
-    columns: ColumnDistribution  # batch (M, B, D)
-    log_w: Tensor  # (B, M)   in float64
-    log_proposal: Tensor  # (B, M)   without the effect of bounds
-
-
 class Evidence(NamedTuple):
     """The evidence of rows by importance weights."""
 
@@ -76,9 +67,9 @@ class RowMeans(NamedTuple):
 class WeightedDraws(NamedTuple):
     """Draws of rows and the logarithms of their weights."""
 
-    z: Tensor  # (n, B, L)
-    log_w: Tensor  # (B, n)
-    log_proposal: Tensor  # (B, n)   without the effect of bounds
+    z: Tensor  # (M, B, L)
+    log_w: Tensor  # (B, M)   in float64
+    log_proposal: Tensor  # (B, M)   without the effect of bounds
     adapted: bool  # whether the draws come from adapted proposals
 
     @property
@@ -173,23 +164,23 @@ class ImportanceSampler:
         for size in sizes[1:]:
             yield from itertools.starmap(self._score, self._draw_block(size, proposal))
 
-    def weighted_blocks(self) -> Iterator[WeightedBlock]:
-        """Yield the draws with their weights and the columns to impute from."""
+    def weighted_blocks(self) -> Iterator[tuple[WeightedDraws, ColumnDistribution]]:
+        """Yield the draws with their weights and the columns to impute from, batch (M, B, D)."""
         for draws in self:
             columns = draws.columns
             log_w = log_proposal = log_weights(draws)
             if self.imputed is not None:
                 columns, log_share = self.imputed(draws)
                 log_w = log_weights(draws, log_share)
-            yield WeightedBlock(draws.z, columns, log_w, log_proposal)
+            yield WeightedDraws(draws.z, log_w, log_proposal, self.adapted), columns
 
     def whole_blocks(self) -> Iterator[WeightedDraws]:
         """Yield the weighted draws of whole blocks, without their columns."""
         parts: list[WeightedDraws] = []
         n_draws = 0
-        for z, _, log_w, log_proposal in self.weighted_blocks():
-            parts.append(WeightedDraws(z, log_w, log_proposal, self.adapted))
-            n_draws += len(z)
+        for part, _ in self.weighted_blocks():
+            parts.append(part)
+            n_draws += len(part.z)
             if n_draws % BLOCK == 0 or n_draws == self.n:
                 yield _concatenate(parts)
                 parts = []
@@ -203,11 +194,10 @@ class ImportanceSampler:
 
     def means(self) -> RowMeans:
         """Return effective sample size and conditional means, in float64."""
-        sums, proposal_sums = self._new_sums()
+        sums, proposal_sums = WeightSums(self.x), WeightSums(self.x)
         sum_x = sum_z = sums.top.new_zeros(())
-        for z, columns, log_w, log_proposal in self.weighted_blocks():
-            if proposal_sums is not sums:
-                proposal_sums.add(log_proposal)
+        for (z, log_w, log_proposal, _), columns in self.weighted_blocks():
+            proposal_sums.add(log_proposal)
             w, factor = sums.add(log_w)
             sum_x = factor * sum_x + weighted_sum(w, columns.expected())
             sum_z = factor * sum_z + weighted_sum(w, z)
@@ -225,11 +215,10 @@ class ImportanceSampler:
         probability of the block's share of the weights so far.
         """
         n_rows = len(self.x)
-        sums, proposal_sums = self._new_sums()
+        sums, proposal_sums = WeightSums(self.x), WeightSums(self.x)
         chosen: Tensor | None = None
         for z, log_w, log_proposal, _ in self.whole_blocks():
-            if proposal_sums is not sums:
-                proposal_sums.add(log_proposal)
+            proposal_sums.add(log_proposal)
             w, _ = sums.add(log_w)
             share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
             u = self.noise.uniform(n, n_rows, 2).double().expand(n, n_rows, 2)
@@ -239,11 +228,6 @@ class ImportanceSampler:
             chosen = z if chosen is None else torch.where(is_replaced, z, chosen)
         assert chosen is not None, "there is at least one draw"
         return RowLatents(chosen.transpose(0, 1), sums.ess(), proposal_sums.ess())
-
-    def _new_sums(self) -> tuple[WeightSums, WeightSums]:
-        """Return empty sums over weights with and without the effect of bounds."""
-        sums = WeightSums(self.x)
-        return sums, sums if self.imputed is None else WeightSums(self.x)
 
     def _draw_block(self, size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
         z, log_mass = proposal.ancestral(size, self.noise, systematic=True)
