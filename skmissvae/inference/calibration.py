@@ -92,9 +92,8 @@ class Calibration:
 
     def __init__(self, normal_score: NDArray[np.float64]) -> None:
         distance = np.abs(normal_score)
-        of_all = np.sort(distance[~np.isnan(distance)])
-        self.n_cells = (~np.isnan(distance)).sum(0)
         self._own = [np.sort(column[~np.isnan(column)]) for column in distance.T]
+        of_all = np.sort(np.concatenate(self._own))
         # columns with few hidden cells use those of all columns
         self._distance = [own if len(own) >= _ENOUGH else of_all for own in self._own]
 
@@ -106,9 +105,9 @@ class Calibration:
     def report(self, names: Sequence[str]) -> pd.DataFrame:
         """Return one row per numeric column: hidden cells, and coverage before the correction."""
         lines = {
-            name: {"n_cells": n, **{f"{p:.0%}": _coverage(own, p) for p in _REPORTED}}
-            for name, n, own in zip(names, self.n_cells, self._own, strict=True)
-            if n
+            name: {"n_cells": len(own), **{f"{p:.0%}": _coverage(own, p) for p in _REPORTED}}
+            for name, own in zip(names, self._own, strict=True)
+            if len(own)
         }
         frame = pd.DataFrame.from_dict(lines, orient="index")
         return frame.astype({"n_cells": int}).rename_axis(index="column")

@@ -8,20 +8,12 @@ import torch
 from torch import Tensor
 
 from .._utils.random import Noise
+from .._utils.runtime import convert
 from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
-from .importance import (
-    BLOCK,
-    Adapt,
-    Evidence,
-    ImportanceSampler,
-    RowLatents,
-    RowMeans,
-    WeightedDraws,
-    row_posterior,
-)
+from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans, encode
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
 from .weights import choose_by_weight, effective_sample_size_of, low_ess
@@ -90,12 +82,10 @@ class ConditionalModel(NamedTuple):
         """Return a copy on a device."""
         if device.type == "cpu":
             return self
-        vae, completed = copy.deepcopy((self.vae, self.completed_vae))
-        return self._replace(
-            vae=vae.to(device),
-            completed_vae=None if completed is None else completed.to(device),
-            bounds=self.bounds and (self.bounds[0].to(device), self.bounds[1].to(device)),
-        )
+        models = copy.deepcopy((self.vae, self.completed_vae))
+        vae, completed_vae = convert(models, VAE, lambda model: model.to(device))
+        bounds = convert(self.bounds, Tensor, lambda bound: bound.to(device))
+        return self._replace(vae=vae, completed_vae=completed_vae, bounds=bounds)
 
     def row_invariant(self) -> Self | None:
         """Return a model for many rows at a time, by importance weights without adaptation.
@@ -116,7 +106,7 @@ class ConditionalModel(NamedTuple):
 
         Without an observed cell the posterior is the prior; such rows come alone.
         """
-        return RowBatch(x, observed, row_posterior(self.vae, x, observed), new_noise, positions)
+        return RowBatch(x, observed, encode(self.vae, x, observed), new_noise, positions)
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""
@@ -162,7 +152,8 @@ class ConditionalModel(NamedTuple):
 
     def log_weights(self, batch: RowBatch) -> Tensor:
         """Return the logarithms of the importance weights of one row, (M,)."""
-        return self._pool(batch, batch.new_noise()).log_w.squeeze(0)
+        draws = self._importance(batch, batch.new_noise()).weighted_draws()
+        return draws.log_w.squeeze(0)
 
     def _weighted_latents(self, batch: RowBatch, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
         """Return weighted latents of a single row that represent p(z | x_obs).
@@ -170,7 +161,7 @@ class ConditionalModel(NamedTuple):
         Latents (M, 1, L), weights (M,), whose sum is one, and the effective sample size (1,).
         """
         if not self._always_runs_chains(batch):
-            pool = self._pool(batch, noise)
+            pool = self._importance(batch, noise).weighted_draws()
             if not self._needs_chains(batch, pool.ess):
                 return pool.z, pool.log_w.squeeze(0).softmax(0), pool.ess
         z, log_share, ess = self._chain_latents(batch, noise)
@@ -204,7 +195,7 @@ class ConditionalModel(NamedTuple):
         if self._always_runs_chains(batch):
             no_ess = z[:, 0, 0].double()
             return RowLatents(z, no_ess, no_ess)
-        pools = [self._pool(batch, noise)]
+        pools = [self._importance(batch, noise).weighted_draws()]
         # all pools of a row have the same kind of proposal
         later = self._replace(adapt="always" if pools[0].adapted else "never")
         ess, proposal_ess = pools[0].ess, pools[0].proposal_ess
@@ -222,7 +213,7 @@ class ConditionalModel(NamedTuple):
             waiting &= ~is_enough
             if is_last or not waiting.any():
                 return RowLatents(z, ess, proposal_ess)
-            pools.append(later._pool(batch, noise))
+            pools.append(later._importance(batch, noise).weighted_draws())
 
     def cell_values(self, batch: RowBatch) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
         """Return weighted values that represent p(x | x_obs) of a single row.
@@ -309,6 +300,3 @@ class ConditionalModel(NamedTuple):
             adapt=self.adapt,
             n_decoded=self.n_decoded,
         )
-
-    def _pool(self, batch: RowBatch, noise: Noise) -> WeightedDraws:
-        return self._importance(batch, noise).weighted_draws()

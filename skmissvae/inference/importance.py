@@ -18,16 +18,8 @@ from .._utils.random import Noise
 from ..vae.distributions import LatentDistribution, Proposal
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE, Draws
+from . import weights
 from .adaptive import adapt_proposal
-from .weights import (
-    WeightSums,
-    choose_by_weight,
-    effective_sample_size_of,
-    finite_log_weights,
-    log_weights,
-    needs_adaptation,
-    weighted_sum,
-)
 
 #: Draws of a block. It determines the order of summation, and thereby the last bits.
 BLOCK = 1024
@@ -38,7 +30,7 @@ Adapt = Literal["never", "if needed", "always"]
 Imputed = Callable[[Draws], tuple[ColumnDistribution, Tensor]]
 
 
-def row_posterior(vae: VAE, x: Tensor, observed: Tensor) -> LatentDistribution:
+def encode(vae: VAE, x: Tensor, observed: Tensor) -> LatentDistribution:
     """Return q(z | x_obs), batch (B,), which is the prior if no cell of the rows is observed."""
     return vae.posterior(x, observed) if observed.any() else vae.prior().expand(len(x))
 
@@ -75,12 +67,12 @@ class WeightedDraws(NamedTuple):
     @property
     def ess(self) -> Tensor:
         """Effective sample size, (B,)."""
-        return effective_sample_size_of(self.log_w.softmax(-1))
+        return weights.effective_sample_size_of(self.log_w.softmax(-1))
 
     @property
     def proposal_ess(self) -> Tensor:
         """Effective sample size without the effect of bounds, (B,)."""
-        return effective_sample_size_of(self.log_proposal.softmax(-1))
+        return weights.effective_sample_size_of(self.log_proposal.softmax(-1))
 
 
 class RowLatents(NamedTuple):
@@ -137,7 +129,7 @@ class ImportanceSampler:
         assert adapt != "if needed" or len(x) == 1, "the decision is made for a single row"
         self.vae, self.x, self.observed, self.n, self.noise = vae, x, observed, n, noise
         self.imputed, self.adapt, self.n_decoded = imputed, adapt, n_decoded
-        self.posterior = row_posterior(vae, x, observed) if posterior is None else posterior
+        self.posterior = encode(vae, x, observed) if posterior is None else posterior
         #: Whether proposals were adapted; known with the first block.
         self.adapted = False
 
@@ -168,10 +160,10 @@ class ImportanceSampler:
         """Yield the draws with their weights and the columns to impute from, batch (M, B, D)."""
         for draws in self:
             columns = draws.columns
-            log_w = log_proposal = log_weights(draws)
+            log_w = log_proposal = weights.log_weights(draws)
             if self.imputed is not None:
                 columns, log_share = self.imputed(draws)
-                log_w = log_weights(draws, log_share)
+                log_w = weights.log_weights(draws, log_share)
             yield WeightedDraws(draws.z, log_w, log_proposal, self.adapted), columns
 
     def whole_blocks(self) -> Iterator[WeightedDraws]:
@@ -187,20 +179,20 @@ class ImportanceSampler:
 
     def evidence(self) -> Evidence:
         """Return evidence and effective sample size in float64, without the effect of bounds."""
-        sums = WeightSums(self.x)
+        sums = weights.WeightSums(self.x)
         for draws in self:
-            sums.add(log_weights(draws))
+            sums.add(weights.log_weights(draws))
         return Evidence(sums.log_evidence(), sums.ess())
 
     def means(self) -> RowMeans:
         """Return effective sample size and conditional means, in float64."""
-        sums, proposal_sums = WeightSums(self.x), WeightSums(self.x)
+        sums, proposal_sums = weights.WeightSums(self.x), weights.WeightSums(self.x)
         sum_x = sum_z = sums.top.new_zeros(())
         for (z, log_w, log_proposal, _), columns in self.weighted_blocks():
             proposal_sums.add(log_proposal)
             w, factor = sums.add(log_w)
-            sum_x = factor * sum_x + weighted_sum(w, columns.expected())
-            sum_z = factor * sum_z + weighted_sum(w, z)
+            sum_x = factor * sum_x + weights.weighted_sum(w, columns.expected())
+            sum_z = factor * sum_z + weights.weighted_sum(w, z)
         total = sums.total.unsqueeze(-1)
         return RowMeans(sums.ess(), sum_x / total, sum_z / total, proposal_sums.ess())
 
@@ -215,14 +207,14 @@ class ImportanceSampler:
         probability of the block's share of the weights so far.
         """
         n_rows = len(self.x)
-        sums, proposal_sums = WeightSums(self.x), WeightSums(self.x)
+        sums, proposal_sums = weights.WeightSums(self.x), weights.WeightSums(self.x)
         chosen: Tensor | None = None
         for z, log_w, log_proposal, _ in self.whole_blocks():
             proposal_sums.add(log_proposal)
             w, _ = sums.add(log_w)
             share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
             u = self.noise.uniform(n, n_rows, 2).double().expand(n, n_rows, 2)
-            index = choose_by_weight(w, u[..., 0].T.contiguous())  # (B, n)
+            index = weights.choose_by_weight(w, u[..., 0].T.contiguous())  # (B, n)
             z = z.take_along_dim(index.T.unsqueeze(-1), 0)  # (n, B, L)
             is_replaced = u[..., 1:] < share  # (n, B, 1)
             chosen = z if chosen is None else torch.where(is_replaced, z, chosen)
@@ -247,8 +239,8 @@ class ImportanceSampler:
 
 def _needs_adaptation(log_w: Tensor) -> bool:
     """Return whether the effective sample size of a single row is low: (M, 1)."""
-    w = finite_log_weights(log_w.double().T.contiguous()).softmax(-1)
-    return bool(needs_adaptation(effective_sample_size_of(w), len(log_w)))
+    w = weights.finite_log_weights(log_w.double().T.contiguous()).softmax(-1)
+    return bool(weights.needs_adaptation(weights.effective_sample_size_of(w), len(log_w)))
 
 
 def _concatenate(parts: Sequence[WeightedDraws]) -> WeightedDraws:

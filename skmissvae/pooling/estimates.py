@@ -373,15 +373,9 @@ def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEs
         ubar, b = np.diagonal(ubar), np.diagonal(between)
     else:
         b = (deviations**2).sum(0) / (m - 1)
-    return PooledEstimates(
-        m,
-        qbar=with_names(qbar, names),
-        ubar=with_names(ubar, names),
-        b=with_names(b, names),
-        dfcom=to_degrees_of_freedom(dfcom, "dfcom"),
-        ubar_cov=ubar_cov,
-        b_cov=b_cov,
-    )
+    qbar, ubar, b = (with_names(values, names) for values in (qbar, ubar, b))
+    dfcom = to_degrees_of_freedom(dfcom, "dfcom")
+    return PooledEstimates(m, qbar, ubar, b, dfcom, ubar_cov, b_cov)
 
 
 def _variance_ratio(numerator: Any, denominator: Any) -> np.ndarray:
