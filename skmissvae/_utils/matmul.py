@@ -5,8 +5,6 @@ alignment in memory. Here rows of a table are multiplied as a batch of aligned p
 shape, one per row.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Comparison of values with the location of a point mass."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

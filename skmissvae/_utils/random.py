@@ -3,8 +3,6 @@
 The rows of a table are on the second-to-last axis of all shapes: (..., B, L).
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import IntEnum, unique
@@ -146,9 +144,7 @@ class KeyedNoise(Noise):
         """Return Gamma(concentration, 1) noise; a single key requires equal rows."""
         value = concentration.detach().cpu().double().numpy()
         size = (*value.shape[:-2], value.shape[-1])
-        draws = [
-            # with a single key the concentrations are those of the first row
-            row.standard_gamma(value[..., b, :], size).astype(self._float)
-            for b, row in enumerate(self._rows)
-        ]
-        return self._tensor(draws)
+        # with a single key the concentrations are those of the first row
+        return self._tensor(
+            [row.standard_gamma(value[..., b, :], size) for b, row in enumerate(self._rows)]
+        )

@@ -1,7 +1,5 @@
 """Global state: random generators, precision, logging, and attributes after an error."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

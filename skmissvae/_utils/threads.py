@@ -1,7 +1,5 @@
 """The number of threads that torch uses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,14 +14,13 @@ _MAX_THREADS = 4  # a third of a row's time holds Python's interpreter lock
 def thread_limit(n: int) -> Iterator[None]:
     """Limit torch to n threads within the block."""
     before = torch.get_num_threads()
-    if n >= before:
-        yield
-        return
-    torch.set_num_threads(n)
+    if n < before:
+        torch.set_num_threads(n)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        if n < before:
+            torch.set_num_threads(before)
 
 
 @contextmanager

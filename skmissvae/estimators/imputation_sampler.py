@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from .._utils.random import KeyedNoise, SeedStream, derive_seed
-from ..inference.batching import map_batches, map_rows
-from ..inference.conditional import ConditionalModel, RowBatch, RowLatents
+from ..inference.batching import map_rows
+from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.importance import RowLatents
 from .imputation_task import ImputationTask, RowBlock
 
 _MAX_STORED = 50_000_000  # numbers of latents that are stored between imputations
@@ -86,22 +87,15 @@ class ImputationSampler:
             z = torch.from_numpy(latents[order[batch.positions]]).to(batch.x.device)[None]
             return _Cells(model.decode(z).sample(batch.new_noise())[0].double())
 
-        noise = self._noise(block, SeedStream.IMPUTATION, i)
+        def draw(function: Any, positions: np.ndarray, **options: Any) -> Any:
+            noise = self._noise(block, SeedStream.IMPUTATION, i)
+            arguments = block.rows, function, model, self.device, noise, positions
+            return map_rows(*arguments, batched=True, **options)
+
         if has_latents.any():
-            positions = incomplete[has_latents]
-            drawn = map_batches(block.rows, decode, model, self.device, noise, positions)
-            x[has_latents] = drawn.x
+            x[has_latents] = draw(decode, incomplete[has_latents], uses_posterior=False).x
         if not has_latents.all():
-            positions = incomplete[~has_latents]
-            draws = map_rows(
-                block.rows,
-                ConditionalModel.draw,
-                model,
-                self.device,
-                noise,
-                positions,
-                batched=True,
-            )
+            draws = draw(ConditionalModel.draw, incomplete[~has_latents])
             x[~has_latents], ess[~has_latents] = draws.x, draws.ess
         return x, ess
 

@@ -1,6 +1,6 @@
 """Importance proposals adapted to the posterior of each row."""
 
-from __future__ import annotations
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from ..vae.distributions import (
     Mixture,
     Proposal,
 )
-from ..vae.vae import VAE
 from .weights import effective_sample_size_of, finite_log_weights
 
 _ROUNDS = 8
@@ -34,15 +33,12 @@ def n_adaptation_draws(n: int, n_latents: int) -> int:
 
 
 def adapt_proposal(
-    vae: VAE,
-    x: Tensor,
-    observed: Tensor,
+    log_joint: Callable[[Tensor], Tensor],
     q: LatentDistribution,
     z: Tensor,
     log_ratio: Tensor,
     n: int,
     noise: Noise,
-    n_decoded: int,
 ) -> Proposal:
     r"""Return a proposal that is adapted to the posterior of each row by importance sampling.
 
@@ -56,10 +52,8 @@ def adapt_proposal(
 
     Parameters
     ----------
-    vae : VAE
-        The model.
-    x, observed : Tensor of shape (B, D)
-        Rows and their observed cells.
+    log_joint : callable
+        Returns log p(x_obs, z) of the rows: (M, B, L) -> (M, B).
     q : LatentDistribution
         The encoder's posteriors.
     z, log_ratio : Tensor of shape (M, B, L) and (M, B)
@@ -69,8 +63,6 @@ def adapt_proposal(
         limits.
     noise : Noise
         Source of the noise.
-    n_decoded : int
-        Number of draws per row that are decoded at a time.
 
     Returns
     -------
@@ -107,8 +99,7 @@ def adapt_proposal(
         new_z = gaussian.transform(standard)
         new_log_q = torch.stack([source.log_prob(new_z).T for source in sources], 1)
         log_q = torch.cat([log_q, new_log_q], -1)
-        new_log_p = [vae.log_joint(x, observed, block).T for block in new_z.split(n_decoded)]
-        log_p = torch.cat([log_p, *new_log_p], -1)
+        log_p = torch.cat([log_p, log_joint(new_z).T], -1)
         z = torch.cat([z, new_z])
         log_q = torch.cat([log_q, gaussian.log_prob(z).T.unsqueeze(1)], 1)
         sources.append(gaussian)

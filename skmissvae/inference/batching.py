@@ -7,8 +7,6 @@ thread each, or, if the draws of one row are too few to occupy a processor, in b
 size whose products are separate for each row.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +44,8 @@ _BYTES_PER_OUTPUT = 160  # of an output of the decoder for a draw, with transfor
 # more work at a time.
 _CPU_LIMITS, _GPU_LIMITS = (2**12, 2**7), (2**16, 2**12)
 
+#: Positions of rows in the table.
+Positions = NDArray[np.intp]
 #: Returns the noise of rows, given their positions and the device.
 RowNoise = Callable[[Sequence[int], torch.device], Noise]
 #: A named tuple of tensors, or of arrays, with rows on the first axis.
@@ -64,6 +64,7 @@ def map_rows(
     *,
     batched: bool = False,
     runs_chains: bool = True,
+    uses_posterior: bool = True,
 ) -> Result:
     """Apply a function to rows and concatenate its results.
 
@@ -88,42 +89,28 @@ def map_rows(
         proposals, or with chains.
     runs_chains : bool
         Whether the function runs chains if the model has a sampler, which takes one row at a time.
+    uses_posterior : bool
+        Whether the function uses the posterior of the rows. Without it a function has little work
+        per row; if ``batched``, all rows are computed in batches, and its result needs no fields.
 
     Returns
     -------
     Result
         The named tuple with arrays, a row for each position.
     """
-    job = _Job(model.to(device), *rows.tensors(device), noise, device)
+    job = _Job(model.to(device), *rows.tensors(device), noise, device, runs_chains, uses_posterior)
     index = np.arange(len(rows.x)) if positions is None else np.array(list(positions), np.intp)
     if not len(index):  # the fields of an empty result are those of a row
-        return _apply(lambda values: values[:0], job.one_by_one(function, [0]))
-    if batched and (size := _batch_size(model, device, runs_chains)):
-        result = job.in_batches(function, index, size, runs_chains)
-        if result is not None:
-            return result
-    return job.parts(functools.partial(job.one_by_one, function), index, _ROWS_PER_THREAD)
-
-
-def map_batches(
-    rows: EncodedRows,
-    function: RowFunction[Result],
-    model: ConditionalModel,
-    device: torch.device,
-    noise: RowNoise,
-    positions: NDArray[np.intp],
-) -> Result:
-    """Apply a function with little work per row to many rows at a time; see ``map_rows``.
-
-    The function must not use the posterior of the rows.
-    """
-    job = _Job(model.to(device), *rows.tensors(device), noise, device, needs_posterior=False)
-    row_invariant = model.row_invariant()
-    if row_invariant is not None:
-        result = job.batches(function, row_invariant.to(device), positions, 2 * _VECTOR_WIDTH)
-        if result is not None:
-            return result
-    return map_rows(rows, function, model, device, noise, positions)
+        return _apply(lambda values: values[:0], job.one_by_one(function, np.array([0])))
+    size = _batch_size(model, device, runs_chains) if uses_posterior else 2 * _VECTOR_WIDTH
+    invariant = job.model.row_invariant() if batched and size else None
+    if invariant is not None:
+        try:
+            in_batches = job.adaptive_batches if uses_posterior else job.batches
+            return in_batches(function, invariant, index, size)
+        except torch.OutOfMemoryError:  # of a GPU, which other processes may use
+            _log.info("not enough memory for %d rows at a time: they are computed singly", size)
+    return job.one_by_one(function, index)
 
 
 @dataclass
@@ -135,92 +122,77 @@ class _Job:
     observed: Tensor  # (N, D)
     noise: RowNoise
     device: torch.device
-    needs_posterior: bool = True
+    runs_chains: bool
+    uses_posterior: bool
 
-    def one_by_one(self, function: RowFunction[Result], positions: Sequence[int]) -> Result:
-        """Return the results of some rows, computed one at a time."""
-        results, waiting = [], list(positions)
-        with inference_mode(self.device):
-            while waiting:
-                try:
-                    results.append(function(self.model, self._encode(self.model, waiting[:1])))
-                except torch.OutOfMemoryError:  # of a GPU, which other processes may use
-                    conditional = self.model
-                    if conditional.n_decoded == 1:
-                        raise
-                    n_decoded = max(min(conditional.n_decoded, conditional.n_draws) // 2, 1)
-                    self.model = conditional._replace(n_decoded=n_decoded)
-                else:
-                    waiting.pop(0)
-            fields = zip(*results, strict=True)
-            return results[0]._make(torch.cat(field).cpu().numpy() for field in fields)
+    def one_by_one(self, function: RowFunction[Result], index: Positions) -> Result:
+        """Return the results of rows, computed one at a time."""
 
-    def in_batches(
-        self, function: RowFunction[Result], index: NDArray[np.intp], size: int, runs_chains: bool
-    ) -> Result | None:
-        """Return the results of rows, computed ``size`` at a time; None if that is not possible.
+        def evaluate(part: Positions) -> Result:
+            results, waiting = [], part.tolist()
+            with inference_mode(self.device):
+                while waiting:
+                    try:
+                        results.append(function(self.model, self._encode(self.model, waiting[:1])))
+                    except torch.OutOfMemoryError:  # of a GPU, which other processes may use
+                        if self.model.n_decoded == 1:
+                            raise
+                        n_decoded = max(min(self.model.n_decoded, self.model.n_draws) // 2, 1)
+                        self.model = self.model._replace(n_decoded=n_decoded)
+                    else:
+                        waiting.pop(0)
+                fields = zip(*results, strict=True)
+                return results[0]._make(torch.cat(field).cpu().numpy() for field in fields)
 
-        Rows with a low effective sample size are computed again: with adapted proposals, and then
-        with chains if the model has a sampler. Which way a row takes depends on that row alone.
-        """
-        invariant, observed = self.model.row_invariant(), self.observed.cpu().numpy()
-        has_evidence = np.flatnonzero(observed[index].any(1))
-        if invariant is None or not len(has_evidence):
-            return None
-        first = self.batches(function, invariant, index[has_evidence], size)
-        if first is None:
-            return None
-        n = len(index)
-        result = _apply(lambda values: np.empty((n, *values.shape[1:]), values.dtype), first)
-        _assign(result, has_evidence, first)
-        alone = np.ones(n, dtype=bool)
-        alone[has_evidence] = False
-        proposal_ess = torch.from_numpy(_field(first, "proposal_ess"))
-        low_ess = has_evidence[needs_adaptation(proposal_ess, invariant.n_draws).numpy()]
-        alone[low_ess] = True
-        if len(low_ess) and _adapts_in_batches(invariant):
-            adapted = self.batches(
-                function, invariant._replace(adapt="always"), index[low_ess], _VECTOR_WIDTH
-            )
-            if adapted is not None:
-                _assign(result, low_ess, adapted)
-                alone[low_ess] = False
-        if runs_chains and self.model.sampler is not None:
-            ess = torch.from_numpy(_field(result, "ess")[has_evidence])
-            is_incomplete = ~observed[index[has_evidence]].all(1)
-            alone[has_evidence] |= self.model.has_low_ess(ess).numpy() & is_incomplete
-        if alone.any():
-            one_by_one = functools.partial(self.one_by_one, function)
-            rest = self.parts(one_by_one, index[alone], _ROWS_PER_THREAD)
-            _assign(result, np.flatnonzero(alone), rest)
-        return result
+        return self._parts(evaluate, index, _ROWS_PER_THREAD)
 
     def batches(
-        self,
-        function: RowFunction[Result],
-        model: ConditionalModel,
-        index: NDArray[np.intp],
-        size: int,
-    ) -> Result | None:
-        """Return the results of rows, ``size`` at a time; None if a GPU has not enough memory."""
+        self, function: RowFunction[Result], model: ConditionalModel, index: Positions, size: int
+    ) -> Result:
+        """Return the results of rows, computed ``size`` at a time."""
 
-        def evaluate(part: NDArray[np.intp]) -> Result:
+        def evaluate(part: Positions) -> Result:
             padded = np.pad(part, (0, size - len(part)), mode="edge")
             with inference_mode(self.device):
                 result = function(model, self._encode(model, padded.tolist()))
                 return _apply(lambda values: values[: len(part)].cpu().numpy(), result)
 
-        try:
-            return self.parts(evaluate, index, size)
-        except torch.OutOfMemoryError:  # other processes may use the GPU
-            _log.info("not enough memory for %d rows at a time: they are computed singly", size)
-            return None
+        return self._parts(evaluate, index, size)
 
-    def parts(
-        self,
-        function: Callable[[NDArray[np.intp]], Result],
-        index: NDArray[np.intp],
-        size: int,
+    def adaptive_batches(
+        self, function: RowFunction[Result], model: ConditionalModel, index: Positions, size: int
+    ) -> Result:
+        """Return the results of rows, computed ``size`` at a time if they have an observed cell.
+
+        Rows with a low effective sample size are computed again: with adapted proposals, and then
+        with chains if the model has a sampler. Which way a row takes depends on that row alone.
+        """
+        observed = self.observed.cpu().numpy()[index]
+        has_evidence: NDArray[np.bool_] = np.any(observed, axis=1)
+        if not has_evidence.any():
+            return self.one_by_one(function, index)
+        first: Any = self.batches(function, model, index[has_evidence], size)
+        n = len(index)
+        result = _apply(lambda values: np.empty((n, *values.shape[1:]), values.dtype), first)
+        _assign(result, has_evidence, first)
+        low_ess, alone = has_evidence.copy(), ~has_evidence
+        proposal_ess = torch.from_numpy(first.proposal_ess)
+        low_ess[has_evidence] = needs_adaptation(proposal_ess, model.n_draws).numpy()
+        if not _adapts_in_batches(model):
+            alone |= low_ess
+        elif low_ess.any():
+            adaptive = model._replace(adapt="always")
+            adapted = self.batches(function, adaptive, index[low_ess], _VECTOR_WIDTH)
+            _assign(result, low_ess, adapted)
+        if self.runs_chains and self.model.sampler is not None:
+            has_low_ess = self.model.has_low_ess(torch.from_numpy(result.ess)).numpy()
+            alone |= has_low_ess & has_evidence & ~observed.all(1)
+        if alone.any():
+            _assign(result, alone, self.one_by_one(function, index[alone]))
+        return result
+
+    def _parts(
+        self, function: Callable[[Positions], Result], index: Positions, size: int
     ) -> Result:
         """Apply a function to ``size`` positions at a time, in threads."""
         parts = [index[i : i + size] for i in range(0, len(index), size)]
@@ -232,13 +204,9 @@ class _Job:
         index = torch.as_tensor(positions, device=self.device)
         new_noise = functools.partial(self.noise, positions, self.device)
         x, observed = self.x[index], self.observed[index]
-        if not self.needs_posterior:
+        if not self.uses_posterior:
             return RowBatch(x, observed, model.vae.prior(), new_noise, positions)
         return model.encode(x, observed, new_noise, positions)
-
-
-def _field(result: NamedTuple, name: str) -> NDArray[np.float64]:
-    return np.asarray(getattr(result, name))
 
 
 def _apply(function: Callable[[Any], Any], result: Result) -> Result:
@@ -246,10 +214,10 @@ def _apply(function: Callable[[Any], Any], result: Result) -> Result:
     return result._make(map(function, result))
 
 
-def _assign(result: NamedTuple, index: NDArray[np.intp], part: NamedTuple) -> None:
+def _assign(result: NamedTuple, rows: NDArray[np.bool_], part: NamedTuple) -> None:
     """Write the results of some rows into those of all, in place."""
     for values, part_values in zip(result, part, strict=True):
-        values[index] = part_values
+        values[rows] = part_values
 
 
 def _batch_size(model: ConditionalModel, device: torch.device, runs_chains: bool) -> int:

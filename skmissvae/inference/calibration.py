@@ -1,7 +1,5 @@
 """Quantiles of weighted values, and their calibration on hidden cells."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -11,6 +9,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
+
+from .._utils.numerics import is_point_mass
+from .weights import choose_by_weight
 
 _ENOUGH = 100  # hidden cells from which a column is calibrated by its cells alone
 _INNER = 0.99  # outer quantiles are extrapolated from those at this probability
@@ -35,10 +36,7 @@ def checked_quantiles(quantiles: Sequence[float]) -> NDArray[np.float64]:
 def weighted_quantiles(values: Tensor, w: Tensor, q: Tensor) -> Tensor:
     """Return q-quantiles of weighted columns: (P, C), (P,), (C, Q) -> (C, Q)."""
     ordered, order = values.T.contiguous().sort(-1)
-    share = w[order].cumsum(-1)
-    # rounding can make the share of the last value lower than q
-    place = torch.searchsorted(share, q * share[:, -1:]).clamp_max(len(values) - 1)
-    return ordered.gather(-1, place)
+    return ordered.gather(-1, choose_by_weight(w[order], q))
 
 
 def share_below(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
@@ -47,8 +45,7 @@ def share_below(values: Tensor, w: Tensor, x: Tensor, u: Tensor) -> Tensor:
     Weighted values (P, D), their weights (P,), x (D,), noise (1, D) -> (1, D).
     """
     w = w / w.sum()
-    # the values have the precision of float32
-    tie = (values - x).abs() <= 1e-6 * (1 + x.abs())
+    tie = is_point_mass(values, x)  # the values have the precision of float32
     below = w @ ((values < x) & ~tie).to(w)
     return (below + u.to(w) * (w @ tie.to(w))).clamp(0, 1)
 
@@ -95,9 +92,8 @@ class Calibration:
 
     def __init__(self, normal_score: NDArray[np.float64]) -> None:
         distance = np.abs(normal_score)
-        of_all = np.sort(distance[~np.isnan(distance)])
-        self.n_cells = (~np.isnan(distance)).sum(0)
         self._own = [np.sort(column[~np.isnan(column)]) for column in distance.T]
+        of_all = np.sort(np.concatenate(self._own))
         # columns with few hidden cells use those of all columns
         self._distance = [own if len(own) >= _ENOUGH else of_all for own in self._own]
 
@@ -109,9 +105,9 @@ class Calibration:
     def report(self, names: Sequence[str]) -> pd.DataFrame:
         """Return one row per numeric column: hidden cells, and coverage before the correction."""
         lines = {
-            name: {"n_cells": n, **{f"{p:.0%}": _coverage(own, p) for p in _REPORTED}}
-            for name, n, own in zip(names, self.n_cells, self._own, strict=True)
-            if n
+            name: {"n_cells": len(own), **{f"{p:.0%}": _coverage(own, p) for p in _REPORTED}}
+            for name, own in zip(names, self._own, strict=True)
+            if len(own)
         }
         frame = pd.DataFrame.from_dict(lines, orient="index")
         return frame.astype({"n_cells": int}).rename_axis(index="column")
@@ -128,8 +124,5 @@ def _stretched(distance: NDArray[np.float64], level: float) -> float:
     if rank <= n:
         return float(distance[max(rank - 1, 0)]) if level > 0 else 0.0
     # levels above n / (n + 1): extrapolated in proportion to Normal quantiles
-    return (
-        float(distance[-1])
-        * special.ndtri(0.5 + 0.5 * level)
-        / special.ndtri(0.5 + 0.5 * n / (n + 1))
-    )
+    last = special.ndtri(0.5 + 0.5 * n / (n + 1))
+    return float(distance[-1]) * special.ndtri(0.5 + 0.5 * level) / last

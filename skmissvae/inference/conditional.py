@@ -1,34 +1,22 @@
 """A fitted model conditioned on the observed cells of rows: evidence, means, draws, chains."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from .._utils.random import Noise
+from .._utils.runtime import convert
 from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
-from .importance import (
-    BLOCK,
-    Adapt,
-    Evidence,
-    ImportanceSampler,
-    RowMeans,
-    WeightedDraws,
-    evidence,
-    resample,
-    weighted_draws,
-    weighted_means,
-)
+from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans, encode
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
-from .weights import effective_sample_size_of, low_ess
+from .weights import choose_by_weight, effective_sample_size_of, low_ess
 
 _N_VALUES = 4096  # values that represent the distribution of a cell, unless there are more latents
 # Pools of draws are added until their effective sample size is enough for all imputations of a row;
@@ -47,28 +35,12 @@ class RowBatch(NamedTuple):
     positions: Sequence[int]  # of the rows in the table
 
 
-class RowLatents(NamedTuple):
-    """Unweighted latents of rows, approximately from p(z | x_obs)."""
-
-    z: Tensor  # (B, n, L)
-    ess: Tensor  # (B,)   effective sample size of the draws behind them
-    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
-
-
 class RowDraws(NamedTuple):
     """A draw of every cell of rows."""
 
     x: Tensor  # (B, D)   approximately from p(x | x_obs)
     ess: Tensor  # (B,)   effective sample size of the latents behind it
     proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
-
-
-class WeightedLatents(NamedTuple):
-    """Weighted latents of a single row that represent p(z | x_obs)."""
-
-    z: Tensor  # (M, 1, L)
-    w: Tensor  # (M,)   their sum is one
-    ess: Tensor  # (1,)
 
 
 class ConditionalModel(NamedTuple):
@@ -106,18 +78,16 @@ class ConditionalModel(NamedTuple):
     bounds: tuple[Tensor, Tensor] | None = None
     adapt: Adapt = "if needed"
 
-    def to(self, device: torch.device) -> ConditionalModel:
+    def to(self, device: torch.device) -> Self:
         """Return a copy on a device."""
         if device.type == "cpu":
             return self
-        vae, completed = copy.deepcopy((self.vae, self.completed_vae))
-        return self._replace(
-            vae=vae.to(device),
-            completed_vae=None if completed is None else completed.to(device),
-            bounds=self.bounds and (self.bounds[0].to(device), self.bounds[1].to(device)),
-        )
+        models = copy.deepcopy((self.vae, self.completed_vae))
+        vae, completed_vae = convert(models, VAE, lambda model: model.to(device))
+        bounds = convert(self.bounds, Tensor, lambda bound: bound.to(device))
+        return self._replace(vae=vae, completed_vae=completed_vae, bounds=bounds)
 
-    def row_invariant(self) -> ConditionalModel | None:
+    def row_invariant(self) -> Self | None:
         """Return a model for many rows at a time, by importance weights without adaptation.
 
         None if a network has no form in which the bits of a row do not depend on other rows.
@@ -136,11 +106,7 @@ class ConditionalModel(NamedTuple):
 
         Without an observed cell the posterior is the prior; such rows come alone.
         """
-        if bool(observed.any()):
-            posterior = self.vae.posterior(x, observed)
-        else:
-            posterior = self.vae.prior().expand(len(x))
-        return RowBatch(x, observed, posterior, new_noise, positions)
+        return RowBatch(x, observed, encode(self.vae, x, observed), new_noise, positions)
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""
@@ -148,13 +114,13 @@ class ConditionalModel(NamedTuple):
 
     def evidence(self, batch: RowBatch) -> Evidence:
         """Return the evidence by importance weights, without the effect of bounds."""
-        return evidence(self._importance(batch, batch.new_noise()))
+        return self._importance(batch, batch.new_noise()).evidence()
 
     def means(self, batch: RowBatch) -> RowMeans:
         """Return conditional means."""
         noise = batch.new_noise()
         if not self._always_runs_chains(batch):
-            means = weighted_means(self._importance(batch, noise))
+            means = self._importance(batch, noise).means()
             if not self._needs_chains(batch, means.ess):
                 return means
         z, log_share, ess = self._chain_latents(batch, noise)
@@ -174,9 +140,9 @@ class ConditionalModel(NamedTuple):
 
     def _latents(self, batch: RowBatch, noise: Noise, n: int) -> RowLatents:
         if not self._always_runs_chains(batch):
-            pool = resample(self._importance(batch, noise), n)
-            if not self._needs_chains(batch, pool.ess):
-                return RowLatents(pool.z.transpose(0, 1), pool.ess, pool.proposal_ess)
+            latents = self._importance(batch, noise).resample(n)
+            if not self._needs_chains(batch, latents.ess):
+                return latents
         z, log_share, ess = self._chain_latents(batch, noise)
         if self.bounds is not None:
             z = z[choose_by_weight(log_share.softmax(0), noise.uniform(n, 1, 1).flatten())]
@@ -186,16 +152,20 @@ class ConditionalModel(NamedTuple):
 
     def log_weights(self, batch: RowBatch) -> Tensor:
         """Return the logarithms of the importance weights of one row, (M,)."""
-        return self._pool(batch, batch.new_noise()).log_w.squeeze(0)
+        draws = self._importance(batch, batch.new_noise()).weighted_draws()
+        return draws.log_w.squeeze(0)
 
-    def _weighted_latents(self, batch: RowBatch, noise: Noise) -> WeightedLatents:
-        """Return weighted latents of a single row."""
+    def _weighted_latents(self, batch: RowBatch, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+        """Return weighted latents of a single row that represent p(z | x_obs).
+
+        Latents (M, 1, L), weights (M,), whose sum is one, and the effective sample size (1,).
+        """
         if not self._always_runs_chains(batch):
-            pool = self._pool(batch, noise)
+            pool = self._importance(batch, noise).weighted_draws()
             if not self._needs_chains(batch, pool.ess):
-                return WeightedLatents(pool.z, pool.log_w.squeeze(0).softmax(0), pool.ess)
+                return pool.z, pool.log_w.squeeze(0).softmax(0), pool.ess
         z, log_share, ess = self._chain_latents(batch, noise)
-        return WeightedLatents(z, log_share.double().softmax(0), ess)
+        return z, log_share.double().softmax(0), ess
 
     def latent_information(self, batch: RowBatch, n: int) -> Tensor:
         """Return the mutual information of latents and missing cells of a row, in nats, (1,).
@@ -225,7 +195,7 @@ class ConditionalModel(NamedTuple):
         if self._always_runs_chains(batch):
             no_ess = z[:, 0, 0].double()
             return RowLatents(z, no_ess, no_ess)
-        pools = [self._pool(batch, noise)]
+        pools = [self._importance(batch, noise).weighted_draws()]
         # all pools of a row have the same kind of proposal
         later = self._replace(adapt="always" if pools[0].adapted else "never")
         ess, proposal_ess = pools[0].ess, pools[0].proposal_ess
@@ -243,7 +213,7 @@ class ConditionalModel(NamedTuple):
             waiting &= ~is_enough
             if is_last or not waiting.any():
                 return RowLatents(z, ess, proposal_ess)
-            pools.append(later._pool(batch, noise))
+            pools.append(later._importance(batch, noise).weighted_draws())
 
     def cell_values(self, batch: RowBatch) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
         """Return weighted values that represent p(x | x_obs) of a single row.
@@ -262,8 +232,8 @@ class ConditionalModel(NamedTuple):
     def run_chains(self, batch: RowBatch, noise: Noise) -> ChainRun:
         """Run the chains of one row, initialized from importance draws."""
         assert self.sampler is not None
-        sampler = self._replace(bounds=None)._importance(batch, noise)
-        start = resample(sampler, self.sampler.n_chains).z
+        unbounded = self._replace(bounds=None)._importance(batch, noise)
+        start = unbounded.resample(self.sampler.n_chains).z.transpose(0, 1)
         vae = self.vae
         if self.completed_vae is not None and self.sampler.sees_completed:
             vae = self.completed_vae
@@ -330,13 +300,3 @@ class ConditionalModel(NamedTuple):
             adapt=self.adapt,
             n_decoded=self.n_decoded,
         )
-
-    def _pool(self, batch: RowBatch, noise: Noise) -> WeightedDraws:
-        return weighted_draws(self._importance(batch, noise))
-
-
-def choose_by_weight(w: Tensor, u: Tensor) -> Tensor:
-    """Return indices of draws, chosen by uniform numbers: weights (*, M), (*, n) -> (*, n)."""
-    total = w.cumsum(-1)
-    # rounding must not choose an index beyond the last
-    return torch.searchsorted(total, u.to(total) * total[..., -1:]).clamp_max(w.shape[-1] - 1)

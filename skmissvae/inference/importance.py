@@ -6,8 +6,6 @@ block; sums over them are accumulated in float64 in a fixed order. If the first 
 low effective sample size, all draws come from a proposal that is adapted to the row's posterior.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,15 +18,8 @@ from .._utils.random import Noise
 from ..vae.distributions import LatentDistribution, Proposal
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE, Draws
+from . import weights
 from .adaptive import adapt_proposal
-from .weights import (
-    WeightSums,
-    effective_sample_size_of,
-    finite_log_weights,
-    log_weights,
-    needs_adaptation,
-    weighted_sum,
-)
 
 #: Draws of a block. It determines the order of summation, and thereby the last bits.
 BLOCK = 1024
@@ -39,13 +30,57 @@ Adapt = Literal["never", "if needed", "always"]
 Imputed = Callable[[Draws], tuple[ColumnDistribution, Tensor]]
 
 
-class WeightedBlock(NamedTuple):
-    """Draws of rows with their weights, and the columns to impute from."""
+def encode(vae: VAE, x: Tensor, observed: Tensor) -> LatentDistribution:
+    """Return q(z | x_obs), batch (B,), which is the prior if no cell of the rows is observed."""
+    return vae.posterior(x, observed) if observed.any() else vae.prior().expand(len(x))
+
+
+class Evidence(NamedTuple):
+    """The evidence of rows by importance weights."""
+
+    log_evidence: Tensor  # (B,)   log sum w, an estimate of log p(x_obs)
+    ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
+
+    @property
+    def proposal_ess(self) -> Tensor:
+        """The same effective sample size, because bounds have no effect on the evidence."""
+        return self.ess
+
+
+class RowMeans(NamedTuple):
+    """Conditional means of rows."""
+
+    ess: Tensor  # (B,)   effective sample size
+    expected: Tensor  # (B, n_expected)   of what the point estimate of a column is made of
+    z: Tensor  # (B, L)   E[z | x_obs]
+    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
+
+
+class WeightedDraws(NamedTuple):
+    """Draws of rows and the logarithms of their weights."""
 
     z: Tensor  # (M, B, L)
-    columns: ColumnDistribution  # batch (M, B, D)
     log_w: Tensor  # (B, M)   in float64
     log_proposal: Tensor  # (B, M)   without the effect of bounds
+    adapted: bool  # whether the draws come from adapted proposals
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective sample size, (B,)."""
+        return weights.effective_sample_size_of(self.log_w.softmax(-1))
+
+    @property
+    def proposal_ess(self) -> Tensor:
+        """Effective sample size without the effect of bounds, (B,)."""
+        return weights.effective_sample_size_of(self.log_proposal.softmax(-1))
+
+
+class RowLatents(NamedTuple):
+    """Unweighted latents of rows, approximately from p(z | x_obs)."""
+
+    z: Tensor  # (B, n, L)
+    ess: Tensor  # (B,)   effective sample size of the draws behind them
+    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
 
 
 class ImportanceSampler:
@@ -94,31 +129,25 @@ class ImportanceSampler:
         assert adapt != "if needed" or len(x) == 1, "the decision is made for a single row"
         self.vae, self.x, self.observed, self.n, self.noise = vae, x, observed, n, noise
         self.imputed, self.adapt, self.n_decoded = imputed, adapt, n_decoded
-        self._has_evidence = bool(observed.any())
-        if posterior is None and self._has_evidence:
-            posterior = vae.posterior(x, observed)
-        self.posterior = vae.prior().expand(len(x)) if posterior is None else posterior
+        self.posterior = encode(vae, x, observed) if posterior is None else posterior
         #: Whether proposals were adapted; known with the first block.
         self.adapted = False
 
     def __iter__(self) -> Iterator[Draws]:
         """Yield the draws, at most ``n_decoded`` of a row at a time."""
-        vae, q = self.vae, self.posterior
         sizes = [min(BLOCK, self.n - start) for start in range(0, self.n, BLOCK)]
-        proposal: Proposal = q
-        parts = self._draw_block(sizes[0], q)
+        proposal: Proposal = self.posterior
+        parts = self._draw_block(sizes[0], proposal)
         first = self._score(*parts[0])
         # without an observed cell all weights are one
-        if self._has_evidence and self.adapt != "never":
+        if self.adapt != "never" and self.observed.any():
             z, log_mass, _ = (torch.cat(values) for values in zip(*parts, strict=True))
             rest = [self._score(*part).log_ratio for part in parts[1:]]
             log_ratio = torch.cat([first.log_ratio, *rest])
             self.adapted = self.adapt == "always" or _needs_adaptation(log_mass + log_ratio)
             if self.adapted:
-                rows = vae, self.x, self.observed
-                proposal = adapt_proposal(
-                    *rows, q, z, log_ratio, self.n, self.noise, self.n_decoded
-                )
+                target = self._log_joint, self.posterior
+                proposal = adapt_proposal(*target, z, log_ratio, self.n, self.noise)
                 parts = self._draw_block(sizes[0], proposal)
                 first = self._score(*parts[0])
         yield first
@@ -127,36 +156,80 @@ class ImportanceSampler:
         for size in sizes[1:]:
             yield from itertools.starmap(self._score, self._draw_block(size, proposal))
 
-    def weighted_blocks(self) -> Iterator[WeightedBlock]:
-        """Yield the draws with their weights and the columns to impute from."""
+    def weighted_blocks(self) -> Iterator[tuple[WeightedDraws, ColumnDistribution]]:
+        """Yield the draws with their weights and the columns to impute from, batch (M, B, D)."""
         for draws in self:
             columns = draws.columns
-            log_w = log_proposal = log_weights(draws)
+            log_w = log_proposal = weights.log_weights(draws)
             if self.imputed is not None:
                 columns, log_share = self.imputed(draws)
-                log_w = log_weights(draws, log_share)
-            yield WeightedBlock(draws.z, columns, log_w, log_proposal)
+                log_w = weights.log_weights(draws, log_share)
+            yield WeightedDraws(draws.z, log_w, log_proposal, self.adapted), columns
 
     def whole_blocks(self) -> Iterator[WeightedDraws]:
         """Yield the weighted draws of whole blocks, without their columns."""
         parts: list[WeightedDraws] = []
         n_draws = 0
-        for z, _, log_w, log_proposal in self.weighted_blocks():
-            parts.append(WeightedDraws(z, log_w, log_proposal))
-            n_draws += len(z)
+        for part, _ in self.weighted_blocks():
+            parts.append(part)
+            n_draws += len(part.z)
             if n_draws % BLOCK == 0 or n_draws == self.n:
                 yield _concatenate(parts)
                 parts = []
 
-    def new_sums(self) -> tuple[WeightSums, WeightSums]:
-        """Return empty sums over weights with and without the effect of bounds."""
-        sums = WeightSums(self.x)
-        return sums, sums if self.imputed is None else WeightSums(self.x)
+    def evidence(self) -> Evidence:
+        """Return evidence and effective sample size in float64, without the effect of bounds."""
+        sums = weights.WeightSums(self.x)
+        for draws in self:
+            sums.add(weights.log_weights(draws))
+        return Evidence(sums.log_evidence(), sums.ess())
+
+    def means(self) -> RowMeans:
+        """Return effective sample size and conditional means, in float64."""
+        sums, proposal_sums = weights.WeightSums(self.x), weights.WeightSums(self.x)
+        sum_x = sum_z = sums.top.new_zeros(())
+        for (z, log_w, log_proposal, _), columns in self.weighted_blocks():
+            proposal_sums.add(log_proposal)
+            w, factor = sums.add(log_w)
+            sum_x = factor * sum_x + weights.weighted_sum(w, columns.expected())
+            sum_z = factor * sum_z + weights.weighted_sum(w, z)
+        total = sums.total.unsqueeze(-1)
+        return RowMeans(sums.ess(), sum_x / total, sum_z / total, proposal_sums.ess())
+
+    def weighted_draws(self) -> WeightedDraws:
+        """Return all draws of each row and the logarithms of their weights, in float64."""
+        return _concatenate(list(self.whole_blocks()))
+
+    def resample(self, n: int) -> RowLatents:
+        """Draw n latents with replacement in proportion to the weights of all draws (Rubin 1987).
+
+        The draws are never stored: the latent chosen from a block replaces the earlier one with the
+        probability of the block's share of the weights so far.
+        """
+        n_rows = len(self.x)
+        sums, proposal_sums = weights.WeightSums(self.x), weights.WeightSums(self.x)
+        chosen: Tensor | None = None
+        for z, log_w, log_proposal, _ in self.whole_blocks():
+            proposal_sums.add(log_proposal)
+            w, _ = sums.add(log_w)
+            share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
+            u = self.noise.uniform(n, n_rows, 2).double().expand(n, n_rows, 2)
+            index = weights.choose_by_weight(w, u[..., 0].T.contiguous())  # (B, n)
+            z = z.take_along_dim(index.T.unsqueeze(-1), 0)  # (n, B, L)
+            is_replaced = u[..., 1:] < share  # (n, B, 1)
+            chosen = z if chosen is None else torch.where(is_replaced, z, chosen)
+        assert chosen is not None, "there is at least one draw"
+        return RowLatents(chosen.transpose(0, 1), sums.ess(), proposal_sums.ess())
 
     def _draw_block(self, size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
         z, log_mass = proposal.ancestral(size, self.noise, systematic=True)
         values = z, log_mass + math.log(size / self.n), proposal.log_prob(z)
         return list(zip(*(value.split(self.n_decoded) for value in values), strict=True))
+
+    def _log_joint(self, z: Tensor) -> Tensor:
+        """Return log p(x_obs, z), (M, B)."""
+        parts = z.split(self.n_decoded)
+        return torch.cat([self.vae.log_joint(self.x, self.observed, part) for part in parts])
 
     def _score(self, z: Tensor, log_mass: Tensor, log_q: Tensor) -> Draws:
         columns = self.vae.decode(z)
@@ -164,112 +237,12 @@ class ImportanceSampler:
         return Draws(z, log_mass, log_ratio, columns)
 
 
-class Evidence(NamedTuple):
-    """The evidence of rows by importance weights."""
-
-    log_evidence: Tensor  # (B,)   log sum w, an estimate of log p(x_obs)
-    ess: Tensor  # (B,)   effective sample size (sum w)^2 / sum w^2
-
-    @property
-    def proposal_ess(self) -> Tensor:
-        """The same effective sample size, because bounds have no effect on the evidence."""
-        return self.ess
-
-
 def _needs_adaptation(log_w: Tensor) -> bool:
     """Return whether the effective sample size of a single row is low: (M, 1)."""
-    w = finite_log_weights(log_w.double().T.contiguous()).softmax(-1)
-    return bool(needs_adaptation(effective_sample_size_of(w), len(log_w)))
-
-
-def evidence(sampler: ImportanceSampler) -> Evidence:
-    """Return evidence and effective sample size in float64, without the effect of bounds."""
-    sums = WeightSums(sampler.x)
-    for draws in sampler:
-        sums.add(log_weights(draws))
-    return Evidence(sums.log_evidence(), sums.ess())
-
-
-class RowMeans(NamedTuple):
-    """Conditional means of rows."""
-
-    ess: Tensor  # (B,)   effective sample size
-    expected: Tensor  # (B, n_expected)   of what the point estimate of a column is made of
-    z: Tensor  # (B, L)   E[z | x_obs]
-    proposal_ess: Tensor  # (B,)   without the effect of bounds on the weights
-
-
-def weighted_means(sampler: ImportanceSampler) -> RowMeans:
-    """Return effective sample size and conditional means, in float64."""
-    sums, proposal_sums = sampler.new_sums()
-    sum_x = sum_z = sums.top.new_zeros(())
-    for z, columns, log_w, log_proposal in sampler.weighted_blocks():
-        if proposal_sums is not sums:
-            proposal_sums.add(log_proposal)
-        w, factor = sums.add(log_w)
-        sum_x = factor * sum_x + weighted_sum(w, columns.expected())
-        sum_z = factor * sum_z + weighted_sum(w, z)
-    total = sums.total.unsqueeze(-1)
-    return RowMeans(sums.ess(), sum_x / total, sum_z / total, proposal_sums.ess())
-
-
-class WeightedDraws(NamedTuple):
-    """Draws of rows and the logarithms of their weights."""
-
-    z: Tensor  # (n, B, L)
-    log_w: Tensor  # (B, n)
-    log_proposal: Tensor  # (B, n)   without the effect of bounds
-    adapted: bool = False  # whether the draws come from adapted proposals
-
-    @property
-    def ess(self) -> Tensor:
-        """Effective sample size, (B,)."""
-        return effective_sample_size_of(self.log_w.softmax(-1))
-
-    @property
-    def proposal_ess(self) -> Tensor:
-        """Effective sample size without the effect of bounds, (B,)."""
-        return effective_sample_size_of(self.log_proposal.softmax(-1))
-
-
-def weighted_draws(sampler: ImportanceSampler) -> WeightedDraws:
-    """Return all draws of each row and the logarithms of their weights, in float64."""
-    return _concatenate(list(sampler.whole_blocks()))._replace(adapted=sampler.adapted)
+    w = weights.finite_log_weights(log_w.double().T.contiguous()).softmax(-1)
+    return bool(weights.needs_adaptation(weights.effective_sample_size_of(w), len(log_w)))
 
 
 def _concatenate(parts: Sequence[WeightedDraws]) -> WeightedDraws:
-    z, log_w, log_proposal, _ = zip(*parts, strict=True)
-    return WeightedDraws(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1))
-
-
-class ResampledLatents(NamedTuple):
-    """Unweighted latents, resampled in proportion to the weights of a pool."""
-
-    z: Tensor  # (size, B, L)   approximately from p(z | x_obs)
-    ess: Tensor  # (B,)   effective sample size of the pool
-    proposal_ess: Tensor  # (B,)   without the effect of bounds
-
-
-def resample(sampler: ImportanceSampler, size: int = 1) -> ResampledLatents:
-    """Draw latents with replacement in proportion to the weights of a pool (Rubin 1987).
-
-    The pool is never stored: the latent chosen from a block replaces the earlier one with the
-    probability of the block's share of the weights so far.
-    """
-    n_rows = len(sampler.x)
-    sums, proposal_sums = sampler.new_sums()
-    chosen: Tensor | None = None
-    for z, log_w, log_proposal, _ in sampler.whole_blocks():
-        if proposal_sums is not sums:
-            proposal_sums.add(log_proposal)
-        w, _ = sums.add(log_w)
-        share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
-        u = sampler.noise.uniform(size, n_rows, 2).double().expand(size, n_rows, 2)
-        cumulative = w.cumsum(-1)  # (B, M)
-        index = torch.searchsorted(cumulative, u[..., 0].T.contiguous() * cumulative[:, -1:])
-        index = index.clamp_max(w.shape[1] - 1).T.unsqueeze(-1)  # (size, B, 1)
-        z = z.expand(-1, n_rows, -1).gather(0, index.expand(-1, -1, z.shape[-1]))
-        is_replaced = u[..., 1:] < share  # (size, B, 1)
-        chosen = z if chosen is None else torch.where(is_replaced, z, chosen)
-    assert chosen is not None, "there is at least one draw"
-    return ResampledLatents(chosen, sums.ess(), proposal_sums.ess())
+    z, log_w, log_proposal, adapted = zip(*parts, strict=True)
+    return WeightedDraws(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1), adapted[0])

@@ -11,8 +11,6 @@ References
 .. [3] Blom (1958). Statistical Estimates and Transformed Beta-Variables. Wiley.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -5,8 +5,6 @@ p(x_mis | x_obs) of a fitted model. Networks are in evaluation mode. The encoder
 rows with a mask of ones.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from .._utils.validation import check_fields, integer
 from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE
-from .importance import ImportanceSampler, resample
+from .importance import ImportanceSampler
 from .weights import finite_log_weights
 
 
@@ -97,7 +95,8 @@ class ImportanceResampling(Sampler):
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return new draws."""
         n, x = len(chain.x), chain.x[0]
-        z = resample(ImportanceSampler(vae, x, observed, self.n_draws, noise), n).z
+        latents = ImportanceSampler(vae, x, observed, self.n_draws, noise).resample(n)
+        z = latents.z.transpose(0, 1)
         return impute(vae.decode(z), z, chain, observed, noise)
 
 
@@ -205,7 +204,9 @@ class LAIR(Sampler):
         for _ in range(self.n_iterations):
             if pools:
                 chain = self.resample(vae, pools[-1], chain, observed, noise)
-            pools.append(self._pool(vae, chain.x, observed, noise))
+            q = encodings(vae, chain.x)
+            z = one_each(q, noise)
+            pools.append(self.weigh(vae, chain.x[0], observed, q, z, vae.decoder(z), noise))
         if self.final_resampling:
             pools[-1] = Pool(*(torch.cat(parts) for parts in zip(*pools, strict=True)))
         return self.resample(vae, pools[-1], chain, observed, noise)
@@ -214,12 +215,6 @@ class LAIR(Sampler):
         """Return completions from latents of a pool."""
         z, params = pool.choose(len(chain.x), noise)
         return impute(vae.likelihood(params), z, chain, observed, noise)
-
-    def _pool(self, vae: VAE, x: Tensor, observed: Tensor, noise: Noise) -> Pool:
-        """Return the pool of one iteration: (n, B, D) -> M = n + R latents."""
-        q = encodings(vae, x)
-        z = one_each(q, noise)
-        return self.weigh(vae, x[0], observed, q, z, vae.decoder(z), noise)
 
     def weigh(
         self,
@@ -248,23 +243,16 @@ class LAIR(Sampler):
         noise : Noise
             Source of the noise.
         """
-        if self.n_replenish:
-            fresh, _ = vae.prior().expand(x.shape[0]).ancestral(self.n_replenish, noise)
+        n, r, prior = len(z), self.n_replenish, vae.prior()
+        if r:
+            fresh, _ = prior.expand(x.shape[0]).ancestral(r, noise)
             z, params = torch.cat([z, fresh]), torch.cat([params, vae.decoder(fresh)])
         log_joint = vae.log_joint(x, observed, z, vae.likelihood(params))
-        return Pool(z, params, finite_log_weights(log_joint - self.log_proposal(vae, q, z)))
-
-    def log_proposal(self, vae: VAE, q: LatentDistribution, z: Tensor) -> Tensor:
-        """Return the log-density of encodings, batch (n, B), and prior as one mixture: (M, B).
-
-        Each has the weight of its share in the M latents of the pool.
-        """
-        log_q, r = q.log_prob_pooled(z), self.n_replenish
-        n = len(z) - r
-        if not r:
-            return log_q
-        log_p = vae.prior().log_prob(z) + math.log(r / (n + r))
-        return torch.logaddexp(log_q + math.log(n / (n + r)), log_p)
+        log_proposal = q.log_prob_pooled(z)
+        if r:  # encodings and prior are one mixture, with their shares of the latents as weights
+            log_p = prior.log_prob(z) + math.log(r / (n + r))
+            log_proposal = torch.logaddexp(log_proposal + math.log(n / (n + r)), log_p)
+        return Pool(z, params, finite_log_weights(log_joint - log_proposal))
 
 
 def encodings(vae: VAE, x: Tensor) -> LatentDistribution:

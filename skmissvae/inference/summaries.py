@@ -1,7 +1,5 @@
 """Summaries of weighted draws: cells, probabilities of categories, medians and modes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Importance weights: sums, effective sample size, Pareto shape of the tail."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -36,18 +34,14 @@ def needs_adaptation(ess: Tensor, n_draws: int) -> Tensor:
 
 
 def log_weights(draws: Draws, extra: Tensor | float = 0.0) -> Tensor:
-    """Return log mass + log ratio + extra in float64, rows first: (B, M)."""
-    # contiguous rows: the sum over draws then has the same bits at every position of a row
-    return _resolve_rounding(
-        finite_log_weights((draws.log_mass + draws.log_ratio + extra).double().T.contiguous())
-    )
+    """Return log mass + log ratio + extra in float64, rows first: (B, M).
 
-
-def _resolve_rounding(log_w: Tensor) -> Tensor:
-    """Remove all draws but the best where float32 cannot separate log-weights: (B, M).
-
-    Equal rounded log-weights would count as a high effective sample size.
+    Where float32 cannot separate the log-weights of a row, only the best draw keeps its weight:
+    equal rounded log-weights would count as a high effective sample size.
     """
+    # contiguous rows: the sum over draws then has the same bits at every position of a row
+    log_w = (draws.log_mass + draws.log_ratio + extra).double().T.contiguous()
+    log_w = finite_log_weights(log_w)
     top, best = log_w.max(-1, keepdim=True)
     is_rounded = (top.abs() > _MAX_RESOLVED) & (top > _NO_WEIGHT)
     others = torch.arange(log_w.shape[-1], device=log_w.device) != best
@@ -95,6 +89,13 @@ def weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     if must_separate_rows(len(w)):
         per_row, w = pad_to_cache_line(per_row, 2), pad_to_cache_line(w)
     return (w.unsqueeze(1) @ per_row)[:, 0, : values.shape[-1]].double()
+
+
+def choose_by_weight(w: Tensor, u: Tensor) -> Tensor:
+    """Return indices of draws, chosen by uniform numbers: weights (*, M), (*, n) -> (*, n)."""
+    total = w.cumsum(-1)
+    # rounding must not choose an index beyond the last
+    return torch.searchsorted(total, u.to(total) * total[..., -1:]).clamp_max(w.shape[-1] - 1)
 
 
 def pareto_k(log_w: Tensor) -> float:

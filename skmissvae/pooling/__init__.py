@@ -1,9 +1,8 @@
 """Pooling of analyses of multiply imputed tables by Rubin's rules."""
 
 from .estimates import PooledEstimates, pool
-from .f_tests import PooledTest
 from .models import pool_models
-from .statistics import pool_likelihood_ratio, pool_wald
+from .statistics import PooledTest, pool_likelihood_ratio, pool_wald
 
 __all__ = [
     "PooledEstimates",

@@ -1,7 +1,5 @@
 """Estimates pooled over imputations by Rubin's rules."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .f_tests import PooledTest, denominator_df, f_test, large_sample_df, small_sample_df
 from .inputs import (
     check_estimates,
     check_variances,
@@ -21,12 +18,20 @@ from .inputs import (
     to_null_values,
     with_names,
 )
-from .moments import imputation_moments, submatrix, variance_ratio, whitening
+from .statistics import (
+    PooledTest,
+    denominator_df,
+    f_test,
+    imputation_moments,
+    large_sample_df,
+    small_sample_df,
+)
 
 Values = Any  # of one quantity a float; of several a Series, or an array without names
 Matrix = Any  # covariances of several quantities: a DataFrame, or an array without names
 
 _FORMAT = "{:.4g}".format
+_SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is not singular
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,12 +89,12 @@ class PooledEstimates:
     @property
     def riv(self) -> Values:
         r"""Relative increase in variance due to missing values, :math:`(1 + 1/m)\, b / \bar u`."""
-        return self._like(variance_ratio((1 + 1 / self.m) * self.b, self.ubar))
+        return self._like(_variance_ratio((1 + 1 / self.m) * self.b, self.ubar))
 
     @property
     def lambda_(self) -> Values:
         r"""Share of the total variance due to missing values, :math:`(1 + 1/m)\, b / t`."""
-        return self._like(variance_ratio((1 + 1 / self.m) * self.b, self.t))
+        return self._like(_variance_ratio((1 + 1 / self.m) * self.b, self.t))
 
     @property
     def df(self) -> Values:
@@ -233,10 +238,10 @@ class PooledEstimates:
                 f"A test of {k} quantities needs their covariances. Pass variances of shape "
                 "(m, p, p) to pool, or test one quantity."
             )
-        within = submatrix(self.ubar, self.ubar_cov, index)
-        between = submatrix(self.b, self.b_cov, index)
+        within = _submatrix(self.ubar, self.ubar_cov, index)
+        between = _submatrix(self.b, self.b_cov, index)
         distance = np.atleast_1d(self.qbar)[index] - to_null_values(null, self._labels[index])
-        white = whitening(within)
+        white = _whitening(within)
         riv = float((1 + 1 / self.m) * np.trace(white @ between @ white.T) / k)
         statistic = float(np.sum((white @ distance) ** 2) / (k * (1 + riv)))
         return f_test(statistic, k, denominator_df(self.m, k, riv, self.dfcom), riv)
@@ -260,9 +265,8 @@ class PooledEstimates:
 
     def _like(self, values: Any) -> Values:
         """Return values as a float, array or Series, whichever qbar is."""
-        if isinstance(self.qbar, pd.Series):
-            return pd.Series(np.asarray(values), index=self.qbar.index)
-        return np.asarray(values) if np.ndim(self.qbar) else np.asarray(values).item()
+        names = self.qbar.index if isinstance(self.qbar, pd.Series) else None
+        return with_names(np.asarray(values), names)
 
     def _statistic(self, null: Any) -> np.ndarray:
         q = np.asarray(self.qbar)
@@ -369,12 +373,34 @@ def pool(estimates: Any, variances: Any, *, dfcom: float = math.inf) -> PooledEs
         ubar, b = np.diagonal(ubar), np.diagonal(between)
     else:
         b = (deviations**2).sum(0) / (m - 1)
-    return PooledEstimates(
-        m,
-        qbar=with_names(qbar, names),
-        ubar=with_names(ubar, names),
-        b=with_names(b, names),
-        dfcom=to_degrees_of_freedom(dfcom, "dfcom"),
-        ubar_cov=ubar_cov,
-        b_cov=b_cov,
+    qbar, ubar, b = (with_names(values, names) for values in (qbar, ubar, b))
+    dfcom = to_degrees_of_freedom(dfcom, "dfcom")
+    return PooledEstimates(m, qbar, ubar, b, dfcom, ubar_cov, b_cov)
+
+
+def _variance_ratio(numerator: Any, denominator: Any) -> np.ndarray:
+    """Return numerator / denominator, where 0 / 0 is 0."""
+    numerator, denominator = np.asarray(numerator), np.asarray(denominator)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(numerator == 0, 0.0, np.divide(numerator, denominator))
+
+
+def _submatrix(variance: Any, covariance: Any, index: np.ndarray) -> np.ndarray:
+    """Return the covariance matrix of some quantities, diagonal without ``covariance``: (k, k)."""
+    if covariance is None:
+        return np.diag(np.atleast_1d(variance)[index])
+    return np.asarray(covariance)[np.ix_(index, index)]
+
+
+def _whitening(covariance: np.ndarray) -> np.ndarray:
+    """Return W with W covariance W' = 1."""
+    scale = np.sqrt(np.diagonal(covariance))
+    if (scale > 0).all():
+        # correlations, so that singularity does not depend on units
+        values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+        if values[0] > _SINGULAR:
+            return vectors.T / (np.sqrt(values)[:, None] * scale)
+    raise ValueError(
+        "The covariances of the tested quantities are singular. Choose columns that are not "
+        "linear functions of one another."
     )

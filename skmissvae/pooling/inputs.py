@@ -1,7 +1,5 @@
 """Conversion and validation of the arguments of the pooling functions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from numbers import Real

@@ -1,7 +1,5 @@
 """Pooling of fitted models by Rubin's rules."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -9,7 +9,6 @@ from torch import nn
 
 from skmissvae._utils.random import KeyedNoise
 from skmissvae.inference import ImportanceSampler
-from skmissvae.inference.importance import evidence, weighted_means
 from skmissvae.vae import AffineMixture, DefensiveMixture, DiagonalNormal, Mixture
 
 MODEL = LinearGaussian(n_columns=12, n_latents=6, sigma=0.3)
@@ -43,11 +42,11 @@ def test_proposals_with_a_low_effective_sample_size_are_adapted_to_the_posterior
     def sampler(adapt):
         return ImportanceSampler(vae, x, observed, n, stream(1), adapt=adapt)
 
-    assert evidence(sampler("never")).ess < 0.05 * n
-    means = weighted_means(sampler("if needed"))
+    assert sampler("never").evidence().ess < 0.05 * n
+    means = sampler("if needed").means()
     assert means.ess > 0.3 * n
     error = 4.5 / means.ess.sqrt()
-    log_evidence, ess = evidence(sampler("if needed"))
+    log_evidence, ess = sampler("if needed").evidence()
     assert torch.equal(ess, means.ess)
     assert (log_evidence - MODEL.log_evidence(x, observed)).abs() < error
     mean, cov = (torch.tensor(moment) for moment in MODEL.condition(x[0], observed[0]))
@@ -64,7 +63,7 @@ def test_evidence_by_an_adapted_proposal_is_unbiased(shift):
     exact = MODEL.log_evidence(x, observed)
     rows = x.expand(n_rows, -1), observed.expand(n_rows, -1)
     sampler = ImportanceSampler(shifted_vae(shift), *rows, 200, stream(), adapt="always")
-    ratios = (evidence(sampler).log_evidence - exact).exp()
+    ratios = (sampler.evidence().log_evidence - exact).exp()
     assert deviates(ratios, torch.ones(())) < 4
     assert ratios.std() < 1.0  # with a large variance the mean would be no test
 
@@ -79,7 +78,7 @@ def test_adaptation_reduces_the_error_with_many_latents(n_latents):
 
     def error(adapt):
         estimates = [
-            evidence(ImportanceSampler(vae, x, observed, 1000, stream(seed), adapt=adapt))
+            ImportanceSampler(vae, x, observed, 1000, stream(seed), adapt=adapt).evidence()
             for seed in range(4)
         ]
         return torch.stack([(e.log_evidence - exact).abs() for e in estimates]).mean()
@@ -93,7 +92,7 @@ def test_proposals_with_a_single_latent_are_adapted():
     x, observed = (values[:1] for values in model.rows(2))
     vae = shifted_vae(2.0, model)
     ess = [
-        evidence(ImportanceSampler(vae, x, observed, 1000, stream(), adapt=adapt)).ess
+        ImportanceSampler(vae, x, observed, 1000, stream(), adapt=adapt).evidence().ess
         for adapt in ("never", "if needed")
     ]
     assert ess[0] < 50
@@ -107,7 +106,7 @@ def test_proposals_with_a_sufficient_effective_sample_size_are_not_adapted():
     for i in range(5):
         row = x[i : i + 1], observed[i : i + 1]
         means, expected = (
-            weighted_means(ImportanceSampler(vae, *row, 500, stream(1), adapt=adapt))
+            ImportanceSampler(vae, *row, 500, stream(1), adapt=adapt).means()
             for adapt in ("if needed", "never")
         )
         assert all(torch.equal(*pair) for pair in zip(means, expected, strict=True))
@@ -121,7 +120,7 @@ def test_adapted_proposals_give_finite_results_with_draws_that_are_not_finite(ev
     x, observed = MODEL.rows(3)
     for i in range(3):
         row = x[i : i + 1], observed[i : i + 1]
-        means = weighted_means(ImportanceSampler(vae, *row, 300, stream(1), adapt="if needed"))
+        means = ImportanceSampler(vae, *row, 300, stream(1), adapt="if needed").means()
         assert all(values.isfinite().all() for values in means)
 
 

@@ -9,13 +9,7 @@ from helpers import BreakingDecoder, SplitNoise, deviates, stream, tiny_rows, ti
 
 from skmissvae import MVAEImputer
 from skmissvae.inference import ImportanceSampler
-from skmissvae.inference.importance import (
-    BLOCK,
-    evidence,
-    resample,
-    weighted_draws,
-    weighted_means,
-)
+from skmissvae.inference.importance import BLOCK
 from skmissvae.inspection import pareto_k
 
 N = 2 * BLOCK + 44  # the last block is not full
@@ -42,7 +36,7 @@ def test_means_and_evidence_are_weighted_sums_over_all_draws():
     blocks = list(sampler())
     log_w = torch.cat([draws.log_mass + draws.log_ratio for draws in blocks])  # (N, B)
     w = log_w.softmax(0)
-    means, (log_evidence, ess) = weighted_means(sampler()), evidence(sampler())
+    means, (log_evidence, ess) = sampler().means(), sampler().evidence()
     torch.testing.assert_close(means.ess, 1 / w.square().sum(0))
     torch.testing.assert_close(log_evidence, log_w.logsumexp(0))
     assert torch.equal(ess, means.ess)
@@ -51,7 +45,7 @@ def test_means_and_evidence_are_weighted_sums_over_all_draws():
     x = torch.cat([draws.columns.mean() for draws in blocks])
     torch.testing.assert_close(means.z, torch.einsum("mb,mbl->bl", w, z))
     torch.testing.assert_close(means.expected, torch.einsum("mb,mbd->bd", w, x))
-    pool = weighted_draws(sampler())
+    pool = sampler().weighted_draws()
     assert torch.equal(pool.z, z)
     torch.testing.assert_close(pool.log_w, log_w.T)
     torch.testing.assert_close(pool.ess, means.ess)
@@ -73,9 +67,9 @@ def test_resampled_latents_follow_the_weights_of_the_pool():
     def sampler():
         return ImportanceSampler(vae, rows.x, rows.observed, N, SplitNoise(1))
 
-    means, resampled = weighted_means(sampler()), resample(sampler(), size=50_000)
+    means, resampled = sampler().means(), sampler().resample(50_000)
     torch.testing.assert_close(resampled.ess, means.ess)
-    assert deviates(resampled.z, means.z) < 4.5
+    assert deviates(resampled.z.transpose(0, 1), means.z) < 4.5
 
 
 @torch.no_grad()
@@ -88,14 +82,14 @@ def test_ratios_that_are_not_finite_give_finite_results(value, everywhere):
     def sampler():
         return ImportanceSampler(vae, rows.x, rows.observed, N, stream(dtype=torch.float32))
 
-    for estimate in (weighted_means, evidence):
+    for estimate in (ImportanceSampler.means, ImportanceSampler.evidence):
         assert all(values.isfinite().all() for values in estimate(sampler()))
-    z, ess, _ = resample(sampler(), size=20)
+    z, ess, _ = sampler().resample(20)
     assert z.isfinite().all()
     assert ess.isfinite().all()
     if not everywhere:
         has_evidence = rows.observed.any(-1)
-        assert (z[:, has_evidence, 0] <= 0).all()  # a draw that is not finite has no weight
+        assert (z[has_evidence, :, 0] <= 0).all()  # a draw that is not finite has no weight
 
 
 @pytest.mark.parametrize("size", [1e6, 1e9])

@@ -13,7 +13,6 @@ from torch import nn
 
 from skmissvae import MVAEImputer
 from skmissvae.inference import ImportanceSampler
-from skmissvae.inference.importance import evidence, resample, weighted_draws, weighted_means
 
 
 class SmallDecoder(nn.Module):
@@ -35,7 +34,12 @@ class SmallDecoder(nn.Module):
 @pytest.mark.parametrize("make", [shifted_vae, MODEL.vae], ids=["adapted", "not adapted"])
 def test_results_do_not_depend_on_the_number_of_draws_decoded_at_a_time(make):
     x, observed = MODEL.rows(3)
-    estimates = weighted_means, evidence, weighted_draws, functools.partial(resample, size=20)
+    estimates = (
+        ImportanceSampler.means,
+        ImportanceSampler.evidence,
+        ImportanceSampler.weighted_draws,
+        functools.partial(ImportanceSampler.resample, n=20),
+    )
     for i in range(3):
         rows = x[i : i + 1], observed[i : i + 1], 2500
         for estimate in estimates:

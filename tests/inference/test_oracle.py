@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import LinearGaussian, stream, uniform
 
-from skmissvae.inference.importance import ImportanceSampler, evidence, resample, weighted_means
+from skmissvae.inference import ImportanceSampler
 from skmissvae.vae import elbo, iwelbo
 
 DENSE = LinearGaussian()
@@ -30,13 +30,13 @@ def test_importance_sampling_is_consistent_for_evidence_and_means(name):
     x, observed = DENSE.rows(6)
     n = 20_000
     rows = DENSE.vae(**APPROXIMATE[name]), x, observed
-    estimate = weighted_means(ImportanceSampler(*rows, n, stream(1)))
+    estimate = ImportanceSampler(*rows, n, stream(1)).means()
     exact = torch.stack(
         [torch.tensor(DENSE.condition(*row)[0]) for row in zip(x, observed, strict=True)]
     )
     error = 4.5 / estimate.ess.sqrt().max()
     assert (estimate.ess > 0.2 * n).all()
-    log_evidence, ess = evidence(ImportanceSampler(*rows, n, stream(1)))
+    log_evidence, ess = ImportanceSampler(*rows, n, stream(1)).evidence()
     assert torch.equal(ess, estimate.ess)
     assert ((log_evidence - DENSE.log_evidence(x, observed)).abs() < error).all()
     means = torch.cat([estimate.expected, estimate.z], -1)
@@ -48,7 +48,8 @@ def test_resampling_and_decoding_follow_the_exact_conditional_distribution():
     x, observed = DENSE.rows(4)
     vae = DENSE.vae(3, spread=0.7, widen=1.2)
     noise = stream(2)
-    z = resample(ImportanceSampler(vae, x, observed, 10_000, noise), size=10_000).z
+    latents = ImportanceSampler(vae, x, observed, 10_000, noise).resample(10_000)
+    z = latents.z.transpose(0, 1)
     draws = torch.cat([vae.decode(z).sample(noise), z], -1)  # (size, B, D + L)
     for b in range(len(x)):
         loc, cov = (torch.tensor(part) for part in DENSE.condition(x[b], observed[b]))
@@ -68,7 +69,7 @@ def test_with_the_exact_posterior_bounds_are_tight_and_weights_are_equal(n_compo
     draws = vae.draw(x, observed, 3, stream(), stratified=stratified)
     for value in (elbo(draws), iwelbo(draws)):
         torch.testing.assert_close(value, exact, atol=1e-6, rtol=0)
-    log_evidence, ess = evidence(ImportanceSampler(vae, x, observed, 300, stream()))
+    log_evidence, ess = ImportanceSampler(vae, x, observed, 300, stream()).evidence()
     torch.testing.assert_close(log_evidence, exact, atol=1e-6, rtol=0)
     torch.testing.assert_close(ess, torch.full_like(ess, 300), atol=1e-6, rtol=0)
 

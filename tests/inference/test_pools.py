@@ -7,7 +7,6 @@ from helpers import LinearGaussian, stream
 
 from skmissvae.estimators import imputation_sampler
 from skmissvae.inference import ConditionalModel, ImportanceSampler, conditional
-from skmissvae.inference.importance import weighted_draws
 
 pytestmark = [quiet, pytest.mark.filterwarnings("ignore:.*imputations are drawn:UserWarning")]
 
@@ -48,7 +47,7 @@ def test_pools_are_added_until_their_effective_sample_size_is_sufficient(monkeyp
     model = ConditionalModel(MODEL.vae(widen=1.3), 50)
     batch, u, noise = row_of(model), stream(3).uniform(1, 200), stream(4)
     pools = [
-        weighted_draws(ImportanceSampler(model.vae, batch.x, batch.observed, 50, noise))
+        ImportanceSampler(model.vae, batch.x, batch.observed, 50, noise).weighted_draws()
         for _ in range(3)
     ]
     latents = [pool.z[:, 0].tolist() for pool in pools]

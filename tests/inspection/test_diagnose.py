@@ -21,7 +21,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 
 from skmissvae import diagnose
-from skmissvae.inference import importance
+from skmissvae.inference import ImportanceSampler
 from skmissvae.inspection import Diagnosis
 from skmissvae.inspection.diagnose import Finding
 
@@ -213,9 +213,7 @@ def test_an_inconsistent_cell_has_the_largest_outlier_score():
         without[0, d] = False
         pair = model.log_evidence(x, without) - model.log_evidence(x, observed)
         estimate = [
-            importance.evidence(
-                importance.ImportanceSampler(model.vae(), x, o, 2000, stream())
-            ).log_evidence
+            ImportanceSampler(model.vae(), x, o, 2000, stream()).evidence().log_evidence
             for o in (without, observed)
         ]
         assert float(estimate[0] - estimate[1]) == pytest.approx(float(pair), abs=0.05)

@@ -278,9 +278,17 @@ def test_invalid_tests_are_rejected():
 
 
 def test_long_lists_of_names_are_cut():
-    q = np.tile(np.arange(100.0), (2, 1))
-    with pytest.raises(ValueError, match=r"8, 9, ... and 90 more\]; got \['z'\]"):
-        pool(q, np.ones((2, 100))).test(columns="z")
+    names = [f"x{i}" for i in range(100)]
+    q = pd.DataFrame(np.tile(np.arange(100.0), (2, 1)), columns=names)
+    pooled, cut = pool(q, np.ones(q.shape)), r"'x8', 'x9', \.\.\. and 90 more\]"
+    with pytest.raises(ValueError, match=cut + r"; got \['z'\]"):
+        pooled.test(columns="z")
+    with pytest.raises(ValueError, match=r"got \['z0', .*, 'z9', \.\.\. and 90 more\]"):
+        pooled.test(columns=[f"z{i}" for i in range(100)])
+    with pytest.raises(ValueError, match=f"got .*'z', 'x1', .*{cut} and .*{cut}. Rename them"):
+        pool(q, q.rename(columns={"x0": "z"}))
+    with pytest.raises(ValueError, match=f"one for each of .*{cut}; got shape"):
+        pooled.p_value([1.0, 2.0])
 
 
 def test_invalid_statistics_are_rejected():
