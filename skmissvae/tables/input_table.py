@@ -1,7 +1,5 @@
 """Tables that users pass: data frames and arrays with missing cells, and checks of others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -29,18 +27,13 @@ class InputTable(NamedTuple):
     """A table that a user passed."""
 
     columns: list[Column]
-    frame: nw.DataFrame | None  # None for an array of numbers
+    frame: nw.DataFrame | None  # None for an array of numbers; one of objects is kept as a frame
     dtype: np.dtype | None  # type of the array; None for a data frame
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.columns[0])
-
-    @property
-    def is_dataframe(self) -> bool:
-        """Whether the user passed a data frame; arrays of objects are only kept as one."""
-        return self.frame is not None and self.dtype is None
 
     @property
     def names(self) -> list[Any]:
@@ -54,21 +47,21 @@ class InputTable(NamedTuple):
         """Type of the floats of the table as numbers."""
         return np.dtype(np.float64) if self.frame is not None or self.dtype is None else self.dtype
 
-    def part(self, rows: slice) -> InputTable:
+    def part(self, rows: slice) -> Self:
         """Return a view of consecutive rows."""
         if self.frame is None:
             return self._replace(columns=[column[rows] for column in self.columns])
         frame = self.frame[rows]
         return self._replace(columns=columns_of(frame), frame=frame)
 
-    def copy(self) -> InputTable:
+    def copy(self) -> Self:
         """Return a copy, independent of later changes of the user's table."""
         if self.frame is None:
             return self._replace(columns=[np.array(column) for column in self.columns])
         frame = self.frame.clone()
         return self._replace(columns=columns_of(frame), frame=frame)
 
-    def template(self) -> InputTable:
+    def template(self) -> Self:
         """Return the table without rows, which keeps names and types."""
         return self.part(slice(0))
 
@@ -131,18 +124,16 @@ def open_table(estimator: Any, X: Any, template: InputTable | None = None) -> In
     _refuse_other_containers(X)
     if (frame := as_frame(X)) is not None:
         return _open_dataframe(estimator, X, frame, template)
-    reset = template is None
-    if template is not None and template.dtype == object:
-        return _open_objects(estimator, X, reset)
-    try:
-        array = validate_data(
-            estimator, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
-        )
-    except (ValueError, TypeError) as error:
-        if not has_objects(error):
-            raise
-        return _open_objects(estimator, X, reset)
-    return InputTable(list(array.T), None, array.dtype)
+    options: dict[str, Any] = {"reset": template is None, "ensure_all_finite": False}
+    if template is None or template.dtype != object:
+        try:
+            array = validate_data(estimator, X, dtype=[np.float64, np.float32], **options)
+            return InputTable(list(array.T), None, array.dtype)
+        except (ValueError, TypeError) as error:
+            if not has_objects(error):
+                raise
+    frame = objects_to_frame(validate_data(estimator, X, dtype=object, **options))
+    return InputTable(columns_of(frame), frame, np.dtype(object))
 
 
 def _refuse_other_containers(X: Any) -> None:
@@ -192,7 +183,7 @@ def _open_dataframe(
     source = InputTable(columns_of(frame), frame, None)
     # scikit-learn compares names only if they are strings
     is_compared = hasattr(estimator, "feature_names_in_")
-    if template is not None and template.is_dataframe and not is_compared:
+    if template is not None and template.dtype is None and not is_compared:
         _check_names(type(estimator).__name__, source.names, template.names)
     return source
 
@@ -201,16 +192,8 @@ def _check_names(estimator_name: str, names: list[Any], names_at_fit: list[Any])
     """Raise where the names of the columns differ from those at fit."""
     new, old = (pd.Index(n, tupleize_cols=False, dtype=object) for n in (names, names_at_fit))
     # names of polars' columns are always strings
-    if new.equals(old) or list(map(str, names_at_fit)) == names:
-        return
-    raise ValueError(
-        f"X has the columns {names[:_N_LISTED]}, but {estimator_name} was fitted to "
-        f"{names_at_fit[:_N_LISTED]}; pass the same columns in the same order."
-    )
-
-
-def _open_objects(estimator: Any, X: Any, reset: bool) -> InputTable:
-    """Return an array of objects as a table whose columns have different types."""
-    cells = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
-    frame = objects_to_frame(cells)
-    return InputTable(columns_of(frame), frame, np.dtype(object))
+    if not new.equals(old) and list(map(str, names_at_fit)) != names:
+        raise ValueError(
+            f"X has the columns {names[:_N_LISTED]}, but {estimator_name} was fitted to "
+            f"{names_at_fit[:_N_LISTED]}; pass the same columns in the same order."
+        )

@@ -1,7 +1,5 @@
 """Completed and sampled tables, in the container and the data types of the input."""
 
-from __future__ import annotations
-
 import decimal
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -135,23 +133,16 @@ def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series | None
         native = nw.to_native(column)
     if not isinstance(native, pd.Series):
         return column.scatter(np.flatnonzero(imputed).tolist(), _new_column(column, cells))
-    return _fill_pandas(column, native, imputed, cells)
+    return _fill_pandas(native, imputed, cells)
 
 
-def _fill_pandas(column: nw.Series, native: pd.Series, imputed: Mask, cells: Any) -> nw.Series:
-    if isinstance(native.dtype, pd.SparseDtype):  # sparse arrays do not support assignment
-        dense = np.array(native)
-        dense[imputed] = np.array(nw.to_native(_new_column(column, cells)))
-        sparse = pd.Series(dense, native.index, name=native.name).astype(native.dtype)
-        return nw.from_native(sparse, series_only=True)
-    values = native.array.copy()
-    if isinstance(native.dtype, pd.CategoricalDtype):
-        new = [c for c in dict.fromkeys(cells) if c not in native.cat.categories]
-        values = native.cat.add_categories(new).array.copy() if new else values
-    values[imputed] = nw.to_native(_new_column(column, cells)).array
+def _fill_pandas(native: pd.Series, imputed: Mask, cells: Any) -> nw.Series:
+    new, is_sparse = _new_series(native, cells), isinstance(native.dtype, pd.SparseDtype)
+    # sparse arrays do not support assignment; the new type may have more categories
+    values: Any = np.array(native) if is_sparse else native.astype(new.dtype).array.copy()
+    values[imputed] = new.array
     # without a dtype pandas would infer the type of an array of objects
-    dtype = values.dtype if isinstance(values.dtype, pd.CategoricalDtype) else native.dtype
-    filled = pd.Series(values, dtype=dtype, index=native.index, name=native.name)
+    filled = pd.Series(values, dtype=new.dtype, index=native.index, name=native.name)
     return nw.from_native(filled, series_only=True)
 
 
@@ -160,9 +151,8 @@ def _should_widen(column: nw.Series, cells: Any, at_fit: nw.Series) -> bool:
     dtype, dtype_at_fit = column.dtype, at_fit.dtype
     if not (dtype.is_integer() and dtype_at_fit.is_integer() and isinstance(cells, np.ndarray)):
         return False
-    own, wider = np.dtype(_numpy_name(dtype)), np.dtype(_numpy_name(dtype_at_fit))
-    limits = np.iinfo(own)
-    exceeds = bool((cells < limits.min).any() or (cells > limits.max).any())
+    own, wider = _numpy_name(dtype), _numpy_name(dtype_at_fit)
+    exceeds = bool((_clip_to_integers(cells, own) != cells).any())
     return exceeds and own != wider and np.can_cast(own, wider)
 
 
@@ -202,8 +192,7 @@ def _new_column_across_libraries(column: nw.Series, cells: Any, at_fit: nw.Serie
     dtype: Any = at_fit.dtype
     if dtype.is_integer() and isinstance(cells, np.ndarray):
         cells = _clip_to_integers(cells, _numpy_name(dtype))
-    values = cells.tolist() if isinstance(cells, np.ndarray) else list(cells)
-    new = nw.new_series(column.name, values, backend=column.implementation)
+    new = nw.new_series(column.name, list(cells), backend=column.implementation)
     # times and booleans are inferred; of the other types both libraries have these
     is_coded = new.dtype == nw.String and (dtype == nw.Categorical or dtype == nw.Enum)
     return new.cast(dtype) if is_coded or dtype.is_integer() or dtype.is_float() else new
