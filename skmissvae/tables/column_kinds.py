@@ -1,7 +1,5 @@
 """The kind of each column, and with it the codec: from parameters, data type and values."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
@@ -9,8 +7,6 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported, list_categories
 from .column_selection import column_index
@@ -143,25 +139,17 @@ def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
         and (numbers == np.rint(numbers)).all()
     )
     values = np.unique(numbers)
-    codec: Codec
+    has_unique_rows = len(values) == len(missing) >= _MIN_ROWS
     if len(values) == 2 and (is_integer or len(numbers) >= _MIN_ROWS):
-        codec = _categories(name, column, missing, "binary")
-        codec.is_inferred = True
-        return codec
-    if not is_integer:
+        codec: Codec = _categories(name, column, missing, "binary")
+    elif not is_integer:
         return Numbers("continuous", is_integer=False)
-    if dtype.is_integer() and _are_row_identifiers(numbers, len(missing)):
+    elif dtype.is_integer() and has_unique_rows and np.ptp(values) <= _MAX_RANGE * len(missing):
         return Numbers("identifier", is_integer=True)
-    codec = Numbers("count" if (values >= 0).all() else "integer", is_integer=True)
+    else:
+        codec = Numbers("count" if (values >= 0).all() else "integer", is_integer=True)
     codec.is_inferred = True
     return codec
-
-
-def _are_row_identifiers(numbers: NDArray[np.float64], n_rows: int) -> bool:
-    """Return whether integers look like row identifiers: all distinct, in a narrow range."""
-    if not len(numbers) == n_rows >= _MIN_ROWS or np.ptp(numbers) > _MAX_RANGE * n_rows:
-        return False
-    return len(np.unique(numbers)) == n_rows
 
 
 def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dates:
@@ -186,7 +174,7 @@ def _is_supported(column: nw.Series, missing: Mask) -> bool:
     dtype = column_type(column)
     if dtype in (nw.String, nw.Categorical, nw.Boolean) or dtype == nw.Enum or dtype.is_numeric():
         return True
-    if dtype == nw.Object or dtype == nw.Unknown:
+    if dtype in (nw.Object, nw.Unknown):
         supported, unordered = (str, bool, Number, np.generic), (complex, np.complexfloating)
         return all(
             isinstance(cell, supported) and not isinstance(cell, unordered)
@@ -268,10 +256,11 @@ def _categories(name: Any, column: Column, missing: Mask, kind: str | None) -> C
     is_declared = kind is not None or order is not None or column.dtype == nw.Categorical
     if len(categories) == 2:
         kind = "binary"  # the three kinds have the same model for two categories
-    elif kind is None:
-        is_identifier = 2 < len(categories) == (~missing).sum()
-        kind = "ordinal" if _is_ordered(column) else "categorical"
-        kind = "identifier" if is_identifier else kind
+    elif kind is None and 2 < len(categories) == (~missing).sum():
+        kind = "identifier"
+    elif kind is None:  # Categorical of pandas is the only type with this attribute
+        dtype = nw.to_native(column, pass_through=True).dtype
+        kind = "ordinal" if getattr(dtype, "ordered", False) else "categorical"
     return Categories(kind, categories, is_declared)
 
 
@@ -289,12 +278,6 @@ def _check_categories(name: Any, categories: list[Any], kind: str | None, has_or
             f"{len(categories)} values: {list_categories(categories)}; choose 'categorical' or "
             "'ordinal'."
         )
-
-
-def _is_ordered(column: Column) -> bool:
-    """Return whether a column has an ordered Categorical type of pandas."""
-    dtype = getattr(nw.to_native(column, pass_through=True), "dtype", None)
-    return isinstance(dtype, pd.CategoricalDtype) and bool(dtype.ordered)
 
 
 def _sort_key(category: Any) -> tuple[bool, Any]:

@@ -1,7 +1,5 @@
 """The report of a fitted table's columns: kinds, roles, missing cells and remarks."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterator
 

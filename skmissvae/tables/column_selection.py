@@ -1,7 +1,5 @@
 """Columns and cells that parameters select: by name, by position, or by a mask."""
 
-from __future__ import annotations
-
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -28,16 +26,12 @@ def column_index(column: Any, names: Sequence[Any], parameter: str) -> int:
     parameter : str
         Name of the parameter, for errors.
     """
-    is_bool = isinstance(column, (bool, np.bool_))
-    if column in names and not is_bool:
-        return list(names).index(column)
-    is_position = isinstance(column, numbers.Integral) and not is_bool
-    if (
-        is_position
-        and 0 <= int(column) < len(names)
-        and all(isinstance(name, str) for name in names)
-    ):
-        return int(column)
+    if not isinstance(column, (bool, np.bool_)):
+        if column in names:
+            return list(names).index(column)
+        has_number = any(not isinstance(name, str) for name in names)
+        if isinstance(column, numbers.Integral) and column in range(len(names)) and not has_number:
+            return int(column)
     raise ValueError(
         f"Parameter {parameter!r} names column {column!r}, which X does not have; its columns are "
         f"{list_names(names)}."

@@ -1,7 +1,5 @@
 """Data frames of pandas and polars: their columns, conversion, and hiding of cells."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import narwhals as nw

@@ -1,7 +1,5 @@
 """Patterns of missing cells: counting them, and masks borrowed from other rows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

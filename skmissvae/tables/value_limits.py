@@ -1,7 +1,5 @@
 """Limits of imputed numbers, from the parameters ``min_value`` and ``max_value``."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any
