@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from .column_kinds import choose_codec
 from .columns import Column, Floats, Mask, refuse_infinity
-from .dataframes import columns_and_names, hide_cells
+from .input_table import columns_and_names, hide_cells
 from .missingness import observed_mask
 
 # A column loses at most this share of its cells, unless only one stays observed: with more
@@ -148,11 +148,7 @@ def make_missing(
     columns, names = columns_and_names(X)
     if not columns or not (observed := observed_mask(columns)).any():
         raise ValueError("X has no observed cell to hide; give a table that has one.")
-    _check_option("mechanism", mechanism, ("mcar", "mar", "mnar"))
-    _check_proportion(proportion)
-    _check_option("of", of, ("cells", "rows"))
-    _check_option("kind", kind, _LOG_ODDS)
-    _check_combination(mechanism, of, patterns, weights)
+    _check_parameters(mechanism, proportion, of, patterns, weights, kind)
     rng = check_random_state(random_state)
     z: Floats = np.zeros(observed.shape)  # constant scores make "mcar"
     if mechanism != "mcar":
@@ -172,14 +168,16 @@ def _check_option(name: str, value: Any, options: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}.")
 
 
-def _check_proportion(proportion: Any) -> None:
+def _check_parameters(
+    mechanism: Any, proportion: Any, of: Any, patterns: Any, weights: Any, kind: Any
+) -> None:
+    """Raise where a parameter is invalid, has no effect with the others, or one is lacking."""
+    _check_option("mechanism", mechanism, ("mcar", "mar", "mnar"))
     is_number = isinstance(proportion, Real) and not isinstance(proportion, bool)
     if not is_number or not 0 <= proportion <= 1:
         raise ValueError(f"proportion must be a number from 0 to 1; got {proportion!r}.")
-
-
-def _check_combination(mechanism: str, of: str, patterns: Any, weights: Any) -> None:
-    """Raise where a parameter has no effect with the others, or one is lacking."""
+    _check_option("of", of, ("cells", "rows"))
+    _check_option("kind", kind, _LOG_ODDS)
     if mechanism == "mcar" and weights is not None:
         raise ValueError(
             "weights have no effect with mechanism='mcar', which has no scores; remove them, or "

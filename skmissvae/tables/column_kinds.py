@@ -176,10 +176,8 @@ def _is_supported(column: nw.Series, missing: Mask) -> bool:
         return True
     if dtype in (nw.Object, nw.Unknown):
         supported, unordered = (str, bool, Number, np.generic), (complex, np.complexfloating)
-        return all(
-            isinstance(cell, supported) and not isinstance(cell, unordered)
-            for cell in to_objects(column)[np.flatnonzero(~missing)]
-        )
+        cells = to_objects(column)[~missing]
+        return all(isinstance(c, supported) and not isinstance(c, unordered) for c in cells)
     return False
 
 

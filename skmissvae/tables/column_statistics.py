@@ -124,7 +124,7 @@ def robust_location_scale(x: NDArray[np.float64]) -> tuple[float, float]:
     return float(middle), float(high - low) / _QUARTILE_RANGE
 
 
-def fit_sinh_arcsinh(values: NDArray[np.floating]) -> tuple[float, float, float, float]:
+def fit_sinh_arcsinh(values: NDArray[np.floating]) -> tuple[float, ...]:
     """Return the sinh-arcsinh transform by which a column is most nearly standard Normal.
 
     Parameters
@@ -158,5 +158,4 @@ def fit_sinh_arcsinh(values: NDArray[np.floating]) -> tuple[float, float, float,
         method="L-BFGS-B",
         bounds=[(-3, 3), (-4, 3), (-4, 4), (-2, 1)],
     )
-    shift, log_unit, skew, log_tail = (float(number) for number in result.x)
-    return shift, log_unit, skew, log_tail
+    return tuple(result.x.tolist())

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from .columns import Column, Mask, is_missing
-from .dataframes import columns_and_names
+from .input_table import columns_and_names
 
 
 def missing_patterns(X: Any) -> pd.DataFrame:

@@ -72,10 +72,8 @@ def create_table(
     """Return a new table like the template, whose cells the numbers (n, n_features) stand for."""
     output_columns = list(output_columns)
     if template.frame is None:
-        table = np.empty((len(numbers), len(output_columns)), template.dtype)
-        for place, j in enumerate(output_columns):
-            table[:, place] = codecs[j].decode(numbers[:, j])
-        return table
+        cells = [codecs[j].decode(numbers[:, j]) for j in output_columns]
+        return np.column_stack(cells).astype(template.dtype)
     at_fit = columns_of(template.frame)
     columns = [_new_column(at_fit[j], codecs[j].decode(numbers[:, j])) for j in output_columns]
     return _join_columns(template, columns, {})
