@@ -1,7 +1,7 @@
 """The kind of each column, and with it the codec: from parameters, data type and values."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Number
 from typing import Any
 
@@ -40,39 +40,11 @@ _DAY = 86_400_000_000  # microseconds
 _REQUIREMENTS = {"continuous": "numbers", "integer": "integers", "count": "integers of 0 or more"}
 
 
-def choose_codecs(
-    source: InputTable,
-    names: Sequence[Any],
-    missing_values: Any,
-    feature_kinds: Mapping[Any, str] | None,
-    likelihood: Any,
-) -> list[Codec]:
-    """Return the codec of each column.
-
-    Parameters
-    ----------
-    source : InputTable
-        The table at fit.
-    names : sequence of str
-        Names of the columns.
-    missing_values, feature_kinds, likelihood : object
-        The parameters of these names.
-    """
-    kinds = _declared_kinds(source, names, feature_kinds, likelihood)
-    marker = missing_marker(missing_values)
-    return [
-        choose_codec(names[j], column, is_missing(column, marker), kinds.get(j))
-        for j, column in enumerate(source.columns)
-    ]
-
-
-def _declared_kinds(
-    source: InputTable,
-    names: Sequence[Any],
-    feature_kinds: Mapping[Any, str] | None,
-    likelihood: Any,
+def declared_kinds(
+    source: InputTable, feature_kinds: Mapping[Any, str] | None, likelihood: Any
 ) -> dict[int, str]:
     """Return the kinds that follow from the parameters, by position of the column."""
+    names = source.names
     kinds: dict[int, str] = {}
     if isinstance(likelihood, Mapping):  # a likelihood of numbers needs a column of numbers
         for column, model in likelihood.items():
@@ -96,6 +68,25 @@ def _declared_kinds(
             )
         keys[j], kinds[j] = column, kind
     return kinds
+
+
+def choose_codecs(source: InputTable, missing_values: Any, kinds: Mapping[int, str]) -> list[Codec]:
+    """Return the codec of each column.
+
+    Parameters
+    ----------
+    source : InputTable
+        The table at fit.
+    missing_values : object
+        Marker of missing cells beside nulls.
+    kinds : mapping of int to str
+        Kinds that are declared, by position of the column; others are inferred.
+    """
+    marker = missing_marker(missing_values)
+    return [
+        choose_codec(name, column, is_missing(column, marker), kinds.get(j))
+        for j, (name, column) in enumerate(zip(source.names, source.columns, strict=True))
+    ]
 
 
 def choose_codec(name: Any, column: Column, missing: Mask, kind: str | None) -> Codec:
@@ -257,7 +248,7 @@ def _categories(name: Any, column: Column, missing: Mask, kind: str | None) -> C
     elif kind is None and 2 < len(categories) == (~missing).sum():
         kind = "identifier"
     elif kind is None:  # Categorical of pandas is the only type with this attribute
-        dtype = nw.to_native(column, pass_through=True).dtype
+        dtype = getattr(nw.to_native(column, pass_through=True), "dtype", None)
         kind = "ordinal" if getattr(dtype, "ordered", False) else "categorical"
     return Categories(kind, categories, is_declared)
 

@@ -64,10 +64,8 @@ def missing_patterns(X: Any) -> pd.DataFrame:
     n_missing = patterns.sum(1)
     order = np.lexsort((n_missing, -n_rows))
     table = pd.DataFrame(~patterns[order], columns=names)
-    table["n_rows"] = n_rows[order]
-    table["share"] = n_rows[order] / n_rows.sum()
-    table["n_missing"] = n_missing[order]
-    return table
+    n_rows = n_rows[order]
+    return table.assign(n_rows=n_rows, share=n_rows / n_rows.sum(), n_missing=n_missing[order])
 
 
 def observed_mask(columns: Sequence[Column]) -> Mask:

@@ -2,7 +2,7 @@
 
 import decimal
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import narwhals as nw
@@ -10,17 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .codecs import Codec
 from .columns import Floats, Mask, column_type, columns_of
 from .input_table import InputTable
+from .schema import TableSchema
 
 
 def complete_table(
     source: InputTable,
-    codecs: Sequence[Codec],
+    schema: TableSchema,
     numbers: Iterable[Floats],
     imputed: Mask,
-    output_columns: Sequence[int],
     indicators: Mapping[str, np.ndarray],
     template: InputTable,
 ) -> Any:
@@ -30,19 +29,18 @@ def complete_table(
     ----------
     source : InputTable
         The table.
-    codecs : sequence of Codec
-        Codec of each column.
+    schema : TableSchema
+        The schema of the table at fit.
     numbers : iterable of ndarray
         For each output column, a number for each of its imputed cells.
     imputed : ndarray of shape (n_samples, n_features)
         Which cells are imputed.
-    output_columns : sequence of int
-        Columns of the input that the output has.
     indicators : mapping of str to ndarray of shape (n_samples,)
         Further columns.
     template : InputTable
         The table at fit, whose types apply to columns without any observed cell.
     """
+    codecs, output_columns = schema.codecs, schema.output_columns.tolist()
     if source.frame is None:
         has_strings = any(
             isinstance(category, str) for j in output_columns for category in codecs[j].categories
@@ -63,19 +61,13 @@ def complete_table(
     return _join_columns(source, columns, indicators)
 
 
-def create_table(
-    template: InputTable,
-    codecs: Sequence[Codec],
-    numbers: NDArray[np.float64],
-    output_columns: Iterable[int],
-) -> Any:
+def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.float64]) -> Any:
     """Return a new table like the template, whose cells the numbers (n, n_features) stand for."""
-    output_columns = list(output_columns)
+    cells = {j: schema.codecs[j].decode(numbers[:, j]) for j in schema.output_columns.tolist()}
     if template.frame is None:
-        cells = [codecs[j].decode(numbers[:, j]) for j in output_columns]
-        return np.column_stack(cells).astype(template.dtype)
+        return np.column_stack(list(cells.values())).astype(template.dtype)
     at_fit = columns_of(template.frame)
-    columns = [_new_column(at_fit[j], codecs[j].decode(numbers[:, j])) for j in output_columns]
+    columns = [_new_column(at_fit[j], values) for j, values in cells.items()]
     return _join_columns(template, columns, {})
 
 
@@ -216,7 +208,6 @@ def _clip_to_integers(numbers: NDArray[np.float64], dtype: Any) -> NDArray[np.in
     """Return numbers rounded and clipped to the range of an integer type."""
     dtype = np.dtype(dtype)
     limits = np.iinfo(dtype)
-    inside = np.clip(np.rint(numbers), float(limits.min), float(limits.max))
     # as a float the largest integer may be rounded up, beyond the range
     top = math.nextafter(float(limits.max), 0) if float(limits.max) > limits.max else limits.max
-    return np.minimum(inside, top).astype(dtype)
+    return np.clip(np.rint(numbers), float(limits.min), top).astype(dtype)

@@ -1,6 +1,6 @@
 """Reading of tables: as floats, and as the standardised rows that the model sees, by blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -80,11 +80,7 @@ def row_slices(n_rows: int) -> list[slice]:
 
 
 def read_numbers(
-    source: InputTable,
-    codecs: Sequence[Codec],
-    names: Sequence[Any],
-    missing_values: Any,
-    first: int = 0,
+    source: InputTable, codecs: list[Codec], names: list[Any], missing_values: Any, first: int = 0
 ) -> NumericTable:
     """Return a table as floats.
 
