@@ -263,9 +263,7 @@ class TableSchema:
         """Return which empty and constant columns have other values in a table, (n_features,)."""
         roles = np.array(self.roles)
         differs = (observed & ~equal_up_to_rounding(X, self.fill_values, X.dtype)).any(0)
-        return np.asarray(
-            np.where(roles == "empty", observed.any(0), differs & (roles == "constant"))
-        )
+        return np.where(roles == "empty", observed.any(0), differs & (roles == "constant"))
 
     def _with_support(self, *supports: str) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support in supports]
@@ -279,8 +277,7 @@ class TableSchema:
     def _at_point_mass(self, d: int, x: NDArray[np.float64]) -> Mask:
         """Return which cells of a column equal its point mass, as its likelihood decides it."""
         cells = torch.from_numpy(x).float()
-        is_at: Mask = is_point_mass(cells, cells.new_tensor(self._point_mass(d))).numpy()
-        return is_at
+        return np.asarray(is_point_mass(cells, cells.new_tensor(self._point_mass(d))))
 
     # -- encoding and decoding --------------------------------------------------------------------
 
