@@ -415,9 +415,7 @@ class BaseVAE(
             x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
         empty = np.full((n_samples, self.n_features_in_), np.nan, self._template.number_type)
         values = self.schema_.decode(x, empty, np.zeros(empty.shape, dtype=bool))
-        return create_table(
-            self._template, self.schema_.codecs, values, self.schema_.output_columns
-        )
+        return create_table(self._template, self.schema_, values)
 
     def _call_seed(self, random_state: Any) -> int:
         """Return the seed of a call with its own ``random_state``."""

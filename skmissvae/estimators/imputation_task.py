@@ -127,16 +127,9 @@ class ImputationTask:
 
     def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
         """Return the completed table, given what ``numbers`` returned for each block."""
-        schema = self.reader.schema
-        columns = map(np.concatenate, zip(*numbers, strict=True))
+        schema, columns = self.reader.schema, map(np.concatenate, zip(*numbers, strict=True))
         return complete_table(
-            self.source,
-            schema.codecs,
-            columns,
-            self.to_impute,
-            schema.output_columns.tolist(),
-            self._indicators,
-            self.template,
+            self.source, schema, columns, self.to_impute, self._indicators, self.template
         )
 
 

@@ -20,8 +20,7 @@ from ..inference.batching import map_rows, n_decoded_draws
 from ..inference.calibration import Calibration
 from ..inference.conditional import ConditionalModel
 from ..tables.chunks import Chunks
-from ..tables.column_selection import requested_cells
-from ..tables.value_limits import limits
+from ..tables.column_selection import limits, requested_cells
 from ..training.calibration import fit_calibration
 from ..training.callbacks import with_callbacks
 from ..training.defaults import ImputationDefaults

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn import get_config
 from sklearn.utils.validation import check_is_fitted
 
-from ..tables.dataframes import to_pandas
+from ..tables.input_table import to_pandas
 
 if TYPE_CHECKING:
     from .base import BaseVAE

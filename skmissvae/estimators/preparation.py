@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks
-from ..tables.column_kinds import choose_codecs
+from ..tables.column_kinds import choose_codecs, declared_kinds
 from ..tables.input_table import InputTable, NumericTable, open_table
 from ..tables.reader import read_numbers
 from ..tables.schema import EncodedRows, TableSchema
@@ -156,13 +156,8 @@ def learn_schema(
 ) -> tuple[NumericTable, ModelSpec]:
     """Learn the schema of a table; return its numbers and the specification of the model."""
     names = table.names
-    codecs = choose_codecs(
-        table,
-        names,
-        estimator.missing_values,
-        estimator.feature_kinds,
-        estimator.likelihood,
-    )
+    kinds = declared_kinds(table, estimator.feature_kinds, estimator.likelihood)
+    codecs = choose_codecs(table, estimator.missing_values, kinds)
     numbers = read_numbers(table, codecs, names, estimator.missing_values)
     if not numbers.observed.any():
         raise ValueError(

@@ -14,7 +14,7 @@ from ..tables.codecs import CODED, Codec
 from ..tables.column_kinds import choose_codec
 from ..tables.column_selection import list_names
 from ..tables.columns import column_type, is_missing, is_time, missing_marker
-from ..tables.dataframes import columns_and_names
+from ..tables.input_table import columns_and_names
 from ..tables.schema import MODELLED_ROLES
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ from ..estimators.imputer_base import BaseImputer
 from ..tables.codecs import Codec, Dates
 from ..tables.column_selection import column_index
 from ..tables.columns import Column, Mask, is_missing, missing_marker, to_objects
-from ..tables.dataframes import columns_and_names
+from ..tables.input_table import columns_and_names
 from ..tables.schema import MODELLED_ROLES, TableSchema
 from .plotting import BLUE, PALE, check_fitted, despine, get_grid_of_axes, import_pyplot, line_style
 

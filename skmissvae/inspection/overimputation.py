@@ -13,7 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._utils.validation import check_minimum
 from ..tables.columns import Mask
-from ..tables.dataframes import hide_cells
+from ..tables.input_table import hide_cells
 from ..tables.missingness import borrowed_masks
 from .evaluated_columns import EvaluatedColumns, Floats, evaluated_columns
 from .overimputation_display import OverimputationDisplay

@@ -16,7 +16,7 @@ from .._utils.validation import check_minimum, real
 from ..tables.codecs import Numbers
 from ..tables.column_kinds import choose_codec
 from ..tables.columns import Column, Mask, column_type, is_missing, is_time, to_objects
-from ..tables.dataframes import columns_and_names, hide_cells
+from ..tables.input_table import columns_and_names, hide_cells
 
 
 class HiddenCellScorer(BaseEstimator):

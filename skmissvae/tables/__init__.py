@@ -2,10 +2,9 @@
 
 A table that a user passes (``input_table``, ``chunks``) is read as floats (``reader``) by a codec
 for each column (``codecs``, ``column_kinds``), encoded for the model by the schema (``schema``,
-``column_statistics``, ``marginal_transforms``, ``column_report``), and completed in its container
-and types (``output``). ``columns`` and ``dataframes`` hold operations on data of pandas, polars and
-numpy, ``column_selection`` and ``value_limits`` parameters that name columns. ``amputation``,
-``missingness_mechanisms``, ``image_masks`` and ``missingness`` make and count missing cells.
+``column_statistics``, ``column_report``), and completed in its container and types (``output``).
+``columns`` holds operations on columns of pandas, polars and numpy, ``column_selection`` parameters
+that name columns. ``amputation`` and ``missingness`` make and count missing cells.
 """
 
 from .amputation import make_missing

@@ -1,17 +1,35 @@
 """Amputation: hiding cells of a table by a missingness mechanism."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
 from sklearn.utils import check_random_state
 
-from .dataframes import columns_and_names, hide_cells
+from .column_kinds import choose_codec
+from .columns import Column, Floats, Mask, refuse_infinity
+from .input_table import columns_and_names, hide_cells
 from .missingness import observed_mask
-from .missingness_mechanisms import LOG_ODDS, Patterns, column_scores, draw_cells, draw_patterns
+
+# A column loses at most this share of its cells, unless only one stays observed: with more
+# missing cells, missingness hardly depends on any value.
+_MAX_SHARE = 0.9
+
+
+_ROUNDING = 1e-9
+
+
+# Functions of the score in which the log-odds of missingness are linear.
+_LOG_ODDS: dict[str, Callable[[Floats], Floats]] = {
+    "right": lambda score: score,
+    "left": np.negative,
+    "mid": lambda score: -np.abs(score),
+    "tail": np.abs,
+}
 
 
 def make_missing(
@@ -130,20 +148,16 @@ def make_missing(
     columns, names = columns_and_names(X)
     if not columns or not (observed := observed_mask(columns)).any():
         raise ValueError("X has no observed cell to hide; give a table that has one.")
-    _check_option("mechanism", mechanism, ("mcar", "mar", "mnar"))
-    _check_proportion(proportion)
-    _check_option("of", of, ("cells", "rows"))
-    _check_option("kind", kind, LOG_ODDS)
-    _check_combination(mechanism, of, patterns, weights)
+    _check_parameters(mechanism, proportion, of, patterns, weights, kind)
     rng = check_random_state(random_state)
-    # constant scores make "mcar"
-    is_mcar = mechanism == "mcar"
-    z = np.zeros(observed.shape) if is_mcar else column_scores(columns, names, observed)
+    z: Floats = np.zeros(observed.shape)  # constant scores make "mcar"
+    if mechanism != "mcar":
+        z = _column_scores(columns, names or range(len(columns)), observed)
     if patterns is None:
-        drawn = draw_cells(mechanism, proportion, z, observed, kind, rng)
+        drawn = _draw_cells(mechanism, proportion, z, observed, kind, rng)
     else:
-        checked = _checked_patterns(mechanism, patterns, weights, len(columns))
-        drawn = draw_patterns(checked, proportion, of, z, observed, kind, rng)
+        hides, weights = _checked_patterns(mechanism, patterns, weights, len(columns))
+        drawn = _draw_patterns(hides, weights, proportion, of, z, observed, kind, rng)
     hidden = drawn & observed
     X_missing = hide_cells(X, hidden)
     return (X_missing, hidden) if return_mask else X_missing
@@ -154,30 +168,33 @@ def _check_option(name: str, value: Any, options: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}.")
 
 
-def _check_proportion(proportion: Any) -> None:
+def _check_parameters(
+    mechanism: Any, proportion: Any, of: Any, patterns: Any, weights: Any, kind: Any
+) -> None:
+    """Raise where a parameter is invalid, has no effect with the others, or one is lacking."""
+    _check_option("mechanism", mechanism, ("mcar", "mar", "mnar"))
     is_number = isinstance(proportion, Real) and not isinstance(proportion, bool)
     if not is_number or not 0 <= proportion <= 1:
         raise ValueError(f"proportion must be a number from 0 to 1; got {proportion!r}.")
-
-
-def _check_combination(mechanism: str, of: str, patterns: Any, weights: Any) -> None:
-    """Raise where a parameter has no effect with the others, or one is lacking."""
+    _check_option("of", of, ("cells", "rows"))
+    _check_option("kind", kind, _LOG_ODDS)
     if mechanism == "mcar" and weights is not None:
         raise ValueError(
             "weights have no effect with mechanism='mcar', which has no scores; remove them, or "
             "choose 'mar' or 'mnar'."
         )
-    if patterns is not None:
-        return
-    if of == "rows":
+    if patterns is None and of == "rows":
         raise ValueError("of='rows' needs patterns; give patterns, or of='cells'.")
-    if weights is not None:
+    if patterns is None and weights is not None:
         raise ValueError(
             "weights have no effect without patterns; give patterns, or remove weights."
         )
 
 
-def _checked_patterns(mechanism: str, patterns: Any, weights: Any, n_columns: int) -> Patterns:
+def _checked_patterns(
+    mechanism: str, patterns: Any, weights: Any, n_columns: int
+) -> tuple[Mask, Floats]:
+    """Return the cells that each pattern hides, and the weights of the columns, (P, D)."""
     patterns = np.asarray(patterns)
     if patterns.dtype != bool or patterns.shape[1:] != (n_columns,) or not len(patterns):
         raise ValueError(
@@ -206,4 +223,133 @@ def _checked_patterns(mechanism: str, patterns: Any, weights: Any, n_columns: in
             f"weights[{p}, {j}]={weights[p, j]} belongs to a column that patterns[{p}] hides; "
             "set it to 0, or choose mechanism='mnar'."
         )
-    return Patterns(patterns, weights)
+    return patterns, weights
+
+
+def _column_scores(columns: Sequence[Column], names: Sequence[Any], observed: Mask) -> Floats:
+    """Return columns as numbers of mean 0 and standard deviation 1, 0 where missing, (N, D)."""
+    z = np.zeros(observed.shape)
+    for j, (name, column, is_observed) in enumerate(zip(names, columns, observed.T, strict=True)):
+        numbers = choose_codec(str(name), column, ~is_observed, None).encode(column, ~is_observed)
+        refuse_infinity(numbers[:, None], [name])
+        is_number = ~np.isnan(numbers)  # False for all cells of an unsupported type
+        z[:, j] = _standardise(np.where(is_number, numbers, 0.0), is_number.astype(float))
+        z[:, j] *= is_number
+    return z
+
+
+def _standardise(score: Floats, weight: Floats) -> Floats:
+    """Return a score of weighted mean 0 and standard deviation 1, 0 where it is constant: (N,)."""
+    weighted = score[weight > 0]
+    if not len(weighted) or (weighted == weighted[0]).all():
+        return np.zeros(len(score))
+    score = score / np.abs(weighted).max()  # so that squares neither overflow nor underflow
+    centred = score - np.average(score, weights=weight)
+    return centred / np.sqrt(np.average(centred**2, weights=weight))
+
+
+def missing_probabilities(score: Floats, share: float, weight: Floats, kind: str) -> Floats:
+    """Return probabilities that are logistic in a score, with a given weighted mean.
+
+    Parameters
+    ----------
+    score : ndarray of shape (N,)
+        The score.
+    share : float
+        Weighted mean of the probabilities.
+    weight : ndarray of shape (N,)
+        Weights.
+    kind : str
+        Key of ``_LOG_ODDS``.
+    """
+    log_odds = _LOG_ODDS[kind](_standardise(score, weight))
+    if share in (0, 1) or not np.ptp(log_odds):
+        return np.full(len(score), share)
+
+    def excess(intercept: float) -> float:
+        return float(np.average(expit(log_odds + intercept), weights=weight)) - share
+
+    # all probabilities are below the share at the first bound, and above it at the second
+    bounds = logit(share) - log_odds.max() - 1, logit(share) - log_odds.min() + 1
+    return expit(log_odds + brentq(excess, *bounds))
+
+
+def _draw_cells(
+    mechanism: str,
+    proportion: float,
+    z: Floats,
+    observed: Mask,
+    kind: str,
+    rng: np.random.RandomState,
+) -> Mask:
+    """Return a mask of cells that are drawn independently given the scores, (N, D)."""
+    scores, shares = z, np.full(z.shape[1], proportion)
+    if mechanism == "mar":
+        predictors, share = _observed_columns(proportion, z, observed, rng)
+        scores = z[:, predictors] @ rng.exponential(size=(len(predictors), len(shares)))
+        shares = np.full(len(shares), share)
+        shares[predictors] = 0.0
+    probabilities = [
+        missing_probabilities(score, share, is_observed.astype(float), kind)
+        for score, share, is_observed in zip(scores.T, shares, observed.T, strict=True)
+    ]
+    return rng.uniform(size=observed.shape) < np.column_stack(probabilities)
+
+
+def _observed_columns(
+    proportion: float, z: Floats, observed: Mask, rng: np.random.RandomState
+) -> tuple[NDArray[np.intp], float]:
+    """Return columns that stay observed, and the share of cells that the other columns lose."""
+    n_columns = z.shape[1]
+    order = rng.permutation(n_columns)
+    is_constant = ~z[:, order].any(0)  # no score: last
+    order = order[np.argsort(is_constant, kind="stable")]
+    n_cells = int(observed.sum())
+    n_others = n_cells - np.cumsum(observed[:, order].sum(0))  # without the first 1, 2, ... columns
+    n_observed = int((proportion * n_cells <= _MAX_SHARE * n_others).sum())
+    n_observed = max(1, min(n_observed, round(n_columns / 3)))
+    share = _share_of_available(
+        proportion,
+        n_others[n_observed - 1] / n_cells,
+        "one column stays observed with mechanism='mar'; lower it, or choose another mechanism",
+    )
+    return order[:n_observed], share
+
+
+def _share_of_available(proportion: float, available: float, reason: str) -> float:
+    """Return a proportion of all cells as a share of those that can be hidden."""
+    if proportion > available * (1 + _ROUNDING):
+        raise ValueError(
+            f"proportion={proportion} is too high: at most {available:.3g} of the observed cells "
+            f"can be hidden where {reason}."
+        )
+    return min(proportion / available, 1.0) if available else 0.0
+
+
+def _draw_patterns(
+    patterns: Mask,
+    weights: Floats,
+    proportion: float,
+    of: str,
+    z: Floats,
+    observed: Mask,
+    kind: str,
+    rng: np.random.RandomState,
+) -> Mask:
+    """Return a mask in which each row has one of the patterns or none, (N, D)."""
+    n_rows, n_patterns = len(z), len(patterns)
+    shares, weight = np.full(n_patterns, 1 / n_patterns), np.ones((n_rows, n_patterns))
+    if of == "cells":
+        weight = observed.astype(float) @ patterns.T  # cells that a row would lose
+        proportion = _share_of_available(
+            proportion,
+            float(weight.sum(0) @ shares) / observed.sum(),
+            "each row gets one of the patterns; lower it, or give patterns that hide more columns",
+        )
+    drawn = rng.choice(n_patterns, size=n_rows, p=shares)
+    probabilities = np.empty(n_rows)
+    for p, column_weights in enumerate(weights):
+        rows = drawn == p
+        score = z @ column_weights
+        probabilities[rows] = missing_probabilities(score, proportion, weight[:, p], kind)[rows]
+    return patterns[drawn] & (rng.uniform(size=n_rows) < probabilities)[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -231,10 +232,12 @@ class Chunks:
 
         path = Path(path)
         temporary, writer = path.with_name(f".{path.name}.{os.getpid()}.part"), None
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(temporary.unlink, missing_ok=True)
             for i, chunk in enumerate(self):
                 table = _to_arrow(chunk)
-                writer = writer or parquet.ParquetWriter(temporary, table.schema)
+                if writer is None:
+                    writer = stack.enter_context(parquet.ParquetWriter(temporary, table.schema))
                 try:
                     writer.write_table(table.cast(writer.schema))
                 except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
@@ -245,10 +248,6 @@ class Chunks:
                 raise ValueError("There is no chunk to write.")
             writer.close()
             temporary.replace(path)
-        finally:
-            if writer is not None and writer.is_open:
-                writer.close()
-            temporary.unlink(missing_ok=True)
 
 
 # -- passes of estimators over the chunks ---------------------------------------------------------
@@ -279,35 +278,35 @@ def draw_sample(chunks: Chunks, seed: int) -> Sample:
     limit, size = math.inf, chunks.sample_size
     sizes: list[int] = []
     for chunk in chunks:
-        n, start = _n_rows(chunk), sum(sizes)
-        sizes.append(n)
-        keys = rng.random(n)
-        at = np.flatnonzero(keys <= limit)
-        if not len(at):
-            continue
-        table = chunk if len(at) == n else take_rows(chunk, at)
-        candidates.append(_KeyedRows(keys[at], start + at, table))
+        keys = rng.random(_n_rows(chunk))
+        rows = _KeyedRows(keys, sum(sizes) + np.arange(len(keys)), chunk)
+        sizes.append(len(keys))
+        candidates += _rows_up_to(limit, [rows])
         if sum(len(rows.keys) for rows in candidates) > 2 * size:
-            candidates, limit = _smallest_keys(candidates, size)
+            limit = _limit_of_keys(candidates, size)
+            candidates = _rows_up_to(limit, candidates)
     if not candidates:
         raise ValueError("Chunks have no rows to learn from; give at least one row.")
-    candidates, _ = _smallest_keys(candidates, size)
+    candidates = _rows_up_to(_limit_of_keys(candidates, size), candidates)
     table = concatenate_tables([rows.table for rows in candidates])
     return Sample(table, np.concatenate([rows.places for rows in candidates]), sizes)
 
 
-def _smallest_keys(candidates: list[_KeyedRows], n: int) -> tuple[list[_KeyedRows], float]:
-    """Return the n rows with the smallest keys, and the largest of these keys."""
+def _limit_of_keys(candidates: list[_KeyedRows], n: int) -> float:
+    """Return the n-th smallest key, infinity if there are no more than n."""
     keys = np.concatenate([rows.keys for rows in candidates])
-    if len(keys) <= n:
-        return candidates, math.inf
-    limit = float(np.partition(keys, n - 1)[n - 1])
+    return float(np.partition(keys, n - 1)[n - 1]) if len(keys) > n else math.inf
+
+
+def _rows_up_to(limit: float, candidates: list[_KeyedRows]) -> list[_KeyedRows]:
+    """Return the rows whose keys are at most ``limit``."""
     selected = []
     for rows in candidates:
         at = np.flatnonzero(rows.keys <= limit)
         if len(at):
-            selected.append(_KeyedRows(rows.keys[at], rows.places[at], take_rows(rows.table, at)))
-    return selected, limit
+            table = rows.table if len(at) == len(rows.keys) else take_rows(rows.table, at)
+            selected.append(_KeyedRows(rows.keys[at], rows.places[at], table))
+    return selected
 
 
 # -- tables of any library ------------------------------------------------------------------------
@@ -425,8 +424,7 @@ def _grouped_rows(
 
 
 def _row_groups(file: Path, groups: list[int], columns: list[str] | None) -> pd.DataFrame:
-    table = _parquet().ParquetFile(file).read_row_groups(groups, columns=columns)
-    return table.to_pandas()
+    return _parquet().ParquetFile(file).read_row_groups(groups, columns=columns).to_pandas()
 
 
 def _to_arrow(table: Any) -> Any:
@@ -435,8 +433,5 @@ def _to_arrow(table: Any) -> Any:
         table = table.reset_index(drop=True)
     frame = as_frame(table)
     if frame is None:
-        cells = np.asarray(table)
-        cells = cells[:, None] if cells.ndim == 1 else cells
-        named = pd.DataFrame(cells, columns=[f"x{j}" for j in range(cells.shape[1])])
-        frame = nw.from_native(named, eager_only=True)
+        frame = nw.from_native(pd.DataFrame(np.asarray(table)).add_prefix("x"), eager_only=True)
     return frame.to_arrow()

@@ -1,7 +1,5 @@
 """Codecs: the cells of a column of any type as floats, and floats as cells of that type."""
 
-from __future__ import annotations
-
 import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,16 +1,12 @@
 """The kind of each column, and with it the codec: from parameters, data type and values."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Number
 from typing import Any
 
 import narwhals as nw
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported, list_categories
 from .column_selection import column_index
@@ -44,39 +40,11 @@ _DAY = 86_400_000_000  # microseconds
 _REQUIREMENTS = {"continuous": "numbers", "integer": "integers", "count": "integers of 0 or more"}
 
 
-def choose_codecs(
-    source: InputTable,
-    names: Sequence[Any],
-    missing_values: Any,
-    feature_kinds: Mapping[Any, str] | None,
-    likelihood: Any,
-) -> list[Codec]:
-    """Return the codec of each column.
-
-    Parameters
-    ----------
-    source : InputTable
-        The table at fit.
-    names : sequence of str
-        Names of the columns.
-    missing_values, feature_kinds, likelihood : object
-        The parameters of these names.
-    """
-    kinds = _declared_kinds(source, names, feature_kinds, likelihood)
-    marker = missing_marker(missing_values)
-    return [
-        choose_codec(names[j], column, is_missing(column, marker), kinds.get(j))
-        for j, column in enumerate(source.columns)
-    ]
-
-
-def _declared_kinds(
-    source: InputTable,
-    names: Sequence[Any],
-    feature_kinds: Mapping[Any, str] | None,
-    likelihood: Any,
+def declared_kinds(
+    source: InputTable, feature_kinds: Mapping[Any, str] | None, likelihood: Any
 ) -> dict[int, str]:
     """Return the kinds that follow from the parameters, by position of the column."""
+    names = source.names
     kinds: dict[int, str] = {}
     if isinstance(likelihood, Mapping):  # a likelihood of numbers needs a column of numbers
         for column, model in likelihood.items():
@@ -100,6 +68,25 @@ def _declared_kinds(
             )
         keys[j], kinds[j] = column, kind
     return kinds
+
+
+def choose_codecs(source: InputTable, missing_values: Any, kinds: Mapping[int, str]) -> list[Codec]:
+    """Return the codec of each column.
+
+    Parameters
+    ----------
+    source : InputTable
+        The table at fit.
+    missing_values : object
+        Marker of missing cells beside nulls.
+    kinds : mapping of int to str
+        Kinds that are declared, by position of the column; others are inferred.
+    """
+    marker = missing_marker(missing_values)
+    return [
+        choose_codec(name, column, is_missing(column, marker), kinds.get(j))
+        for j, (name, column) in enumerate(zip(source.names, source.columns, strict=True))
+    ]
 
 
 def choose_codec(name: Any, column: Column, missing: Mask, kind: str | None) -> Codec:
@@ -143,25 +130,17 @@ def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
         and (numbers == np.rint(numbers)).all()
     )
     values = np.unique(numbers)
-    codec: Codec
+    has_unique_rows = len(values) == len(missing) >= _MIN_ROWS
     if len(values) == 2 and (is_integer or len(numbers) >= _MIN_ROWS):
-        codec = _categories(name, column, missing, "binary")
-        codec.is_inferred = True
-        return codec
-    if not is_integer:
+        codec: Codec = _categories(name, column, missing, "binary")
+    elif not is_integer:
         return Numbers("continuous", is_integer=False)
-    if dtype.is_integer() and _are_row_identifiers(numbers, len(missing)):
+    elif dtype.is_integer() and has_unique_rows and np.ptp(values) <= _MAX_RANGE * len(missing):
         return Numbers("identifier", is_integer=True)
-    codec = Numbers("count" if (values >= 0).all() else "integer", is_integer=True)
+    else:
+        codec = Numbers("count" if (values >= 0).all() else "integer", is_integer=True)
     codec.is_inferred = True
     return codec
-
-
-def _are_row_identifiers(numbers: NDArray[np.float64], n_rows: int) -> bool:
-    """Return whether integers look like row identifiers: all distinct, in a narrow range."""
-    if not len(numbers) == n_rows >= _MIN_ROWS or np.ptp(numbers) > _MAX_RANGE * n_rows:
-        return False
-    return len(np.unique(numbers)) == n_rows
 
 
 def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dates:
@@ -186,12 +165,10 @@ def _is_supported(column: nw.Series, missing: Mask) -> bool:
     dtype = column_type(column)
     if dtype in (nw.String, nw.Categorical, nw.Boolean) or dtype == nw.Enum or dtype.is_numeric():
         return True
-    if dtype == nw.Object or dtype == nw.Unknown:
+    if dtype in (nw.Object, nw.Unknown):
         supported, unordered = (str, bool, Number, np.generic), (complex, np.complexfloating)
-        return all(
-            isinstance(cell, supported) and not isinstance(cell, unordered)
-            for cell in to_objects(column)[np.flatnonzero(~missing)]
-        )
+        cells = to_objects(column)[~missing]
+        return all(isinstance(c, supported) and not isinstance(c, unordered) for c in cells)
     return False
 
 
@@ -268,10 +245,11 @@ def _categories(name: Any, column: Column, missing: Mask, kind: str | None) -> C
     is_declared = kind is not None or order is not None or column.dtype == nw.Categorical
     if len(categories) == 2:
         kind = "binary"  # the three kinds have the same model for two categories
-    elif kind is None:
-        is_identifier = 2 < len(categories) == (~missing).sum()
-        kind = "ordinal" if _is_ordered(column) else "categorical"
-        kind = "identifier" if is_identifier else kind
+    elif kind is None and 2 < len(categories) == (~missing).sum():
+        kind = "identifier"
+    elif kind is None:  # Categorical of pandas is the only type with this attribute
+        dtype = getattr(nw.to_native(column, pass_through=True), "dtype", None)
+        kind = "ordinal" if getattr(dtype, "ordered", False) else "categorical"
     return Categories(kind, categories, is_declared)
 
 
@@ -289,12 +267,6 @@ def _check_categories(name: Any, categories: list[Any], kind: str | None, has_or
             f"{len(categories)} values: {list_categories(categories)}; choose 'categorical' or "
             "'ordinal'."
         )
-
-
-def _is_ordered(column: Column) -> bool:
-    """Return whether a column has an ordered Categorical type of pandas."""
-    dtype = getattr(nw.to_native(column, pass_through=True), "dtype", None)
-    return isinstance(dtype, pd.CategoricalDtype) and bool(dtype.ordered)
 
 
 def _sort_key(category: Any) -> tuple[bool, Any]:

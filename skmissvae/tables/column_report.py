@@ -1,7 +1,5 @@
 """The report of a fitted table's columns: kinds, roles, missing cells and remarks."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Iterator
 
@@ -94,9 +92,8 @@ def numeric_string_share(schema: TableSchema, j: int) -> float:
     counts as a number.
     """
     codec = schema.codecs[j]
-    if not isinstance(codec, Categories) or codec.is_declared:
-        return 0.0
-    if len(codec.categories) <= _MAX_CATEGORIES:
+    may_be_numbers = isinstance(codec, Categories) and not codec.is_declared
+    if not may_be_numbers or len(codec.categories) <= _MAX_CATEGORIES:
         return 0.0
     is_identifier = schema.roles[j] == "identifier"
     share = sum(

@@ -1,17 +1,19 @@
-"""Columns and cells that parameters select: by name, by position, or by a mask."""
+"""Parameters that select columns, by name or position: cells to impute, limits of numbers."""
 
-from __future__ import annotations
-
+import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from .codecs import Dates, Numbers
 from .columns import Mask
 from .input_table import InputTable
+from .schema import MODELLED_ROLES, TableSchema
 
 _N_LISTED = 20  # columns that an error message lists
 
@@ -28,16 +30,12 @@ def column_index(column: Any, names: Sequence[Any], parameter: str) -> int:
     parameter : str
         Name of the parameter, for errors.
     """
-    is_bool = isinstance(column, (bool, np.bool_))
-    if column in names and not is_bool:
-        return list(names).index(column)
-    is_position = isinstance(column, numbers.Integral) and not is_bool
-    if (
-        is_position
-        and 0 <= int(column) < len(names)
-        and all(isinstance(name, str) for name in names)
-    ):
-        return int(column)
+    if not isinstance(column, (bool, np.bool_)):
+        if column in names:
+            return list(names).index(column)
+        has_number = any(not isinstance(name, str) for name in names)
+        if isinstance(column, numbers.Integral) and column in range(len(names)) and not has_number:
+            return int(column)
     raise ValueError(
         f"Parameter {parameter!r} names column {column!r}, which X does not have; its columns are "
         f"{list_names(names)}."
@@ -111,3 +109,74 @@ def _cell_mask(where: Any, source: InputTable, names: Sequence[Any]) -> Mask:
             f"array of {mask.dtype} of shape {mask.shape}."
         )
     return mask
+
+
+def limits(
+    schema: TableSchema, min_value: Any, max_value: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the greatest number that can be imputed in each column.
+
+    Parameters
+    ----------
+    schema : TableSchema
+        The schema.
+    min_value, max_value : float, mapping or None
+        The parameters of these names.
+
+    Returns
+    -------
+    low, high : ndarray of shape (n_features,)
+        The limits in the columns' units, infinite where there is none.
+    """
+    low = _one_sided(schema, "min_value", min_value, -math.inf)
+    high = _one_sided(schema, "max_value", max_value, math.inf)
+    for copy, original in schema.copies.items():  # one variable, which obeys the limits of both
+        low[original] = low[copy] = max(low[original], low[copy])
+        high[original] = high[copy] = min(high[original], high[copy])
+    # limits move inwards to the next integer, or to the next date of the column's resolution
+    steps = [getattr(codec, "resolution", float(codec.is_integer)) for codec in schema.codecs]
+    step = np.array(steps)
+    discrete = step > 0
+    low[discrete] = np.ceil(low[discrete] / step[discrete]) * step[discrete]
+    high[discrete] = np.floor(high[discrete] / step[discrete]) * step[discrete]
+    empty = (low > high) | ((low == high) & ~discrete) | np.isposinf(low) | np.isneginf(high)
+    if empty.any():
+        raise ValueError(
+            "Parameters 'min_value' and 'max_value' leave no value for column "
+            f"{schema.names[int(np.argmax(empty))]!r}; min_value must be below max_value."
+        )
+    return low, high
+
+
+def _one_sided(
+    schema: TableSchema, parameter: str, value: Any, default: float
+) -> NDArray[np.float64]:
+    """Return one limit of each column; a single number limits columns of numbers only."""
+    names, limit = schema.names, np.full(len(schema.names), default)
+    if value is None:
+        return limit
+    if not isinstance(value, Mapping):
+        numeric = schema.modelled[schema.numeric()].tolist()
+        limit[[j for j in numeric if isinstance(schema.codecs[j], Numbers)]] = value
+        return limit
+    for column, column_limit in value.items():
+        j = column_index(column, names, parameter)
+        codec, role = schema.codecs[j], schema.roles[j]
+        if not isinstance(codec, (Numbers, Dates)):
+            raise ValueError(
+                f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
+                f"{codec.kind}: only numbers, dates and durations have limits; remove it."
+            )
+        if role not in MODELLED_ROLES:
+            raise ValueError(
+                f"Parameter {parameter!r} bounds column {names[j]!r}, which is not modelled "
+                f"({role}): all of its missing cells get one value; remove the limit."
+            )
+        try:
+            limit[j] = codec.encode_limit(column_limit)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Parameter {parameter!r} must bound column {names[j]!r} by {error}; got "
+                f"{column_limit!r}."
+            ) from error
+    return limit

@@ -1,9 +1,8 @@
 """Single columns of data frames and arrays: data types, missing cells, conversions."""
 
-from __future__ import annotations
-
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import narwhals as nw
@@ -140,6 +139,17 @@ def is_missing(column: Column, marker: Any) -> Mask:
             # == True, since pandas.NA compares as NA
             missing = missing | (np.array(is_marker, dtype=object) == True)  # noqa: E712
     return missing
+
+
+def refuse_infinity(values: Floats, names: Sequence[Any], first: int = 0) -> None:
+    """Raise where a cell of a table of floats is infinite; ``first`` is the table's first row."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        i, j = np.argwhere(infinite)[0]
+        raise ValueError(
+            f"Input X contains infinity: column {names[j]!r}, row {first + i}, holds "
+            f"{values[i, j]}; replace it, or mark it missing."
+        )
 
 
 def to_objects(column: Column) -> NDArray[np.object_]:

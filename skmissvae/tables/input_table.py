@@ -1,6 +1,4 @@
-"""Tables that users pass: data frames and arrays with missing cells, and checks of others."""
-
-from __future__ import annotations
+"""Tables that users pass: data frames and arrays with missing cells, and operations on them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -8,11 +6,11 @@ from typing import Any, NamedTuple, Self
 import narwhals as nw
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import validate_data
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_array, validate_data
 
 from .chunks import Chunks
-from .columns import Column, Floats, Mask, as_frame, columns_of
-from .dataframes import has_objects, objects_to_frame, refuse_lazy_frames
+from .columns import Column, Floats, Mask, as_frame, category_order, columns_of
 
 _N_LISTED = 20  # column names that an error message lists
 
@@ -29,18 +27,13 @@ class InputTable(NamedTuple):
     """A table that a user passed."""
 
     columns: list[Column]
-    frame: nw.DataFrame | None  # None for an array of numbers
+    frame: nw.DataFrame | None  # None for an array of numbers; one of objects is kept as a frame
     dtype: np.dtype | None  # type of the array; None for a data frame
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.columns[0])
-
-    @property
-    def is_dataframe(self) -> bool:
-        """Whether the user passed a data frame; arrays of objects are only kept as one."""
-        return self.frame is not None and self.dtype is None
 
     @property
     def names(self) -> list[Any]:
@@ -54,21 +47,21 @@ class InputTable(NamedTuple):
         """Type of the floats of the table as numbers."""
         return np.dtype(np.float64) if self.frame is not None or self.dtype is None else self.dtype
 
-    def part(self, rows: slice) -> InputTable:
+    def part(self, rows: slice) -> Self:
         """Return a view of consecutive rows."""
         if self.frame is None:
             return self._replace(columns=[column[rows] for column in self.columns])
         frame = self.frame[rows]
         return self._replace(columns=columns_of(frame), frame=frame)
 
-    def copy(self) -> InputTable:
+    def copy(self) -> Self:
         """Return a copy, independent of later changes of the user's table."""
         if self.frame is None:
             return self._replace(columns=[np.array(column) for column in self.columns])
         frame = self.frame.clone()
         return self._replace(columns=columns_of(frame), frame=frame)
 
-    def template(self) -> InputTable:
+    def template(self) -> Self:
         """Return the table without rows, which keeps names and types."""
         return self.part(slice(0))
 
@@ -131,18 +124,16 @@ def open_table(estimator: Any, X: Any, template: InputTable | None = None) -> In
     _refuse_other_containers(X)
     if (frame := as_frame(X)) is not None:
         return _open_dataframe(estimator, X, frame, template)
-    reset = template is None
-    if template is not None and template.dtype == object:
-        return _open_objects(estimator, X, reset)
-    try:
-        array = validate_data(
-            estimator, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
-        )
-    except (ValueError, TypeError) as error:
-        if not has_objects(error):
-            raise
-        return _open_objects(estimator, X, reset)
-    return InputTable(list(array.T), None, array.dtype)
+    options: dict[str, Any] = {"reset": template is None, "ensure_all_finite": False}
+    if template is None or template.dtype != object:
+        try:
+            array = validate_data(estimator, X, dtype=[np.float64, np.float32], **options)
+            return InputTable(list(array.T), None, array.dtype)
+        except (ValueError, TypeError) as error:
+            if not _has_objects(error):
+                raise
+    frame = _objects_to_frame(validate_data(estimator, X, dtype=object, **options))
+    return InputTable(columns_of(frame), frame, np.dtype(object))
 
 
 def _refuse_other_containers(X: Any) -> None:
@@ -169,7 +160,7 @@ def _refuse_other_containers(X: Any) -> None:
     if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
         name = X.columns[X.columns.duplicated()][0]
         raise ValueError(f"X has several columns named {name!r}; give each column a unique name.")
-    refuse_lazy_frames(X)
+    _refuse_lazy_frames(X)
     library = None if (frame := as_frame(X)) is None else frame.implementation
     if library is not None and not (library.is_pandas() or library.is_polars()):
         raise TypeError(
@@ -192,7 +183,7 @@ def _open_dataframe(
     source = InputTable(columns_of(frame), frame, None)
     # scikit-learn compares names only if they are strings
     is_compared = hasattr(estimator, "feature_names_in_")
-    if template is not None and template.is_dataframe and not is_compared:
+    if template is not None and template.dtype is None and not is_compared:
         _check_names(type(estimator).__name__, source.names, template.names)
     return source
 
@@ -201,16 +192,88 @@ def _check_names(estimator_name: str, names: list[Any], names_at_fit: list[Any])
     """Raise where the names of the columns differ from those at fit."""
     new, old = (pd.Index(n, tupleize_cols=False, dtype=object) for n in (names, names_at_fit))
     # names of polars' columns are always strings
-    if new.equals(old) or list(map(str, names_at_fit)) == names:
-        return
-    raise ValueError(
-        f"X has the columns {names[:_N_LISTED]}, but {estimator_name} was fitted to "
-        f"{names_at_fit[:_N_LISTED]}; pass the same columns in the same order."
-    )
+    if not new.equals(old) and list(map(str, names_at_fit)) != names:
+        raise ValueError(
+            f"X has the columns {names[:_N_LISTED]}, but {estimator_name} was fitted to "
+            f"{names_at_fit[:_N_LISTED]}; pass the same columns in the same order."
+        )
 
 
-def _open_objects(estimator: Any, X: Any, reset: bool) -> InputTable:
-    """Return an array of objects as a table whose columns have different types."""
-    cells = validate_data(estimator, X, reset=reset, dtype=object, ensure_all_finite=False)
-    frame = objects_to_frame(cells)
-    return InputTable(columns_of(frame), frame, np.dtype(object))
+# -- tables of any library, without an estimator ------------------------------------------------
+
+
+def columns_and_names(X: Any) -> tuple[list[Column], list[Any] | None]:
+    """Return the columns of a data frame or an array, and the names of a data frame's columns."""
+    _refuse_lazy_frames(X)
+    if (frame := as_frame(X)) is not None:
+        return columns_of(frame), list(frame.columns)
+    cells = _to_array(X)
+    return columns_of(_objects_to_frame(cells)) if cells.dtype == object else list(cells.T), None
+
+
+def _refuse_lazy_frames(X: Any) -> None:
+    """Raise where X is a lazy frame."""
+    if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
+        raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
+
+
+def hide_cells(X: Any, hidden: Mask) -> Any:
+    """Return a table with some cells made missing, in the container of ``X``."""
+    if isinstance(X, pd.DataFrame):
+        return X.mask(hidden)
+    frame = as_frame(X)
+    if frame is None:
+        cells = _to_array(X)
+        return np.where(hidden, np.array(np.nan, cells.dtype), cells)
+    columns = []
+    for column, is_hidden in zip(columns_of(frame), hidden.T, strict=True):
+        shown = nw.new_series("shown", (~is_hidden).tolist(), backend=frame.implementation)
+        columns.append(nw.when(shown).then(column).alias(column.name))
+    return nw.to_native(frame.select(columns))
+
+
+def _to_array(X: Any) -> NDArray[Any]:
+    """Return an array of floats, or of objects where some cells are no numbers."""
+    try:
+        return check_array(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+    except (ValueError, TypeError) as error:
+        if not _has_objects(error):
+            raise
+        return check_array(X, dtype=object, ensure_all_finite=False)
+
+
+def _has_objects(error: Exception) -> bool:
+    """Return whether scikit-learn refused an array because some of its cells are no numbers."""
+    fragments = ("could not convert", "'NAType'", "'Timestamp'", "'datetime")
+    return any(fragment in str(error) for fragment in fragments)
+
+
+def _objects_to_frame(cells: NDArray[np.object_]) -> nw.DataFrame:
+    """Return an array of objects as a data frame whose columns have the types of their cells."""
+    return nw.from_native(pd.DataFrame(cells).infer_objects(), eager_only=True)
+
+
+def to_pandas(table: Any) -> Any:
+    """Return a data frame of polars as one of pandas; other tables as they are."""
+    frame = as_frame(table)
+    if frame is None or isinstance(table, pd.DataFrame):
+        return table
+    return pd.DataFrame({column.name: _to_pandas_series(column) for column in columns_of(frame)})
+
+
+def _to_pandas_series(column: nw.Series) -> pd.Series:
+    """Return a column as a series of the closest type of pandas."""
+    dtype: Any = column.dtype
+    if dtype == nw.Enum or dtype == nw.Categorical:
+        categories = category_order(column)
+        return pd.Series(pd.Categorical(column.to_numpy(), categories, ordered=dtype == nw.Enum))
+    if (dtype.is_integer() or dtype == nw.Boolean) and column.null_count():
+        name = "boolean" if dtype == nw.Boolean else str(dtype)
+        return pd.Series(column.to_list(), dtype=name)
+    if dtype.is_numeric() or dtype == nw.Boolean or dtype == nw.String or dtype == nw.Duration:
+        return pd.Series(column.to_numpy())
+    if dtype == nw.Datetime:
+        times: Any = pd.Series(column.to_numpy())
+        zone = dtype.time_zone
+        return times.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else times
+    return pd.Series(column.to_list(), dtype=object)

@@ -1,7 +1,5 @@
 """Patterns of missing cells: counting them, and masks borrowed from other rows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +8,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from .columns import Column, Mask, is_missing
-from .dataframes import columns_and_names
+from .input_table import columns_and_names
 
 
 def missing_patterns(X: Any) -> pd.DataFrame:
@@ -66,10 +64,8 @@ def missing_patterns(X: Any) -> pd.DataFrame:
     n_missing = patterns.sum(1)
     order = np.lexsort((n_missing, -n_rows))
     table = pd.DataFrame(~patterns[order], columns=names)
-    table["n_rows"] = n_rows[order]
-    table["share"] = n_rows[order] / n_rows.sum()
-    table["n_missing"] = n_missing[order]
-    return table
+    n_rows = n_rows[order]
+    return table.assign(n_rows=n_rows, share=n_rows / n_rows.sum(), n_missing=n_missing[order])
 
 
 def observed_mask(columns: Sequence[Column]) -> Mask:

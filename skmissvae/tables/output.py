@@ -1,10 +1,8 @@
 """Completed and sampled tables, in the container and the data types of the input."""
 
-from __future__ import annotations
-
 import decimal
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import narwhals as nw
@@ -12,17 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .codecs import Codec
 from .columns import Floats, Mask, column_type, columns_of
 from .input_table import InputTable
+from .schema import TableSchema
 
 
 def complete_table(
     source: InputTable,
-    codecs: Sequence[Codec],
+    schema: TableSchema,
     numbers: Iterable[Floats],
     imputed: Mask,
-    output_columns: Sequence[int],
     indicators: Mapping[str, np.ndarray],
     template: InputTable,
 ) -> Any:
@@ -32,19 +29,18 @@ def complete_table(
     ----------
     source : InputTable
         The table.
-    codecs : sequence of Codec
-        Codec of each column.
+    schema : TableSchema
+        The schema of the table at fit.
     numbers : iterable of ndarray
         For each output column, a number for each of its imputed cells.
     imputed : ndarray of shape (n_samples, n_features)
         Which cells are imputed.
-    output_columns : sequence of int
-        Columns of the input that the output has.
     indicators : mapping of str to ndarray of shape (n_samples,)
         Further columns.
     template : InputTable
         The table at fit, whose types apply to columns without any observed cell.
     """
+    codecs, output_columns = schema.codecs, schema.output_columns.tolist()
     if source.frame is None:
         has_strings = any(
             isinstance(category, str) for j in output_columns for category in codecs[j].categories
@@ -65,21 +61,13 @@ def complete_table(
     return _join_columns(source, columns, indicators)
 
 
-def create_table(
-    template: InputTable,
-    codecs: Sequence[Codec],
-    numbers: NDArray[np.float64],
-    output_columns: Iterable[int],
-) -> Any:
+def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.float64]) -> Any:
     """Return a new table like the template, whose cells the numbers (n, n_features) stand for."""
-    output_columns = list(output_columns)
+    cells = {j: schema.codecs[j].decode(numbers[:, j]) for j in schema.output_columns.tolist()}
     if template.frame is None:
-        table = np.empty((len(numbers), len(output_columns)), template.dtype)
-        for place, j in enumerate(output_columns):
-            table[:, place] = codecs[j].decode(numbers[:, j])
-        return table
+        return np.column_stack(list(cells.values())).astype(template.dtype)
     at_fit = columns_of(template.frame)
-    columns = [_new_column(at_fit[j], codecs[j].decode(numbers[:, j])) for j in output_columns]
+    columns = [_new_column(at_fit[j], values) for j, values in cells.items()]
     return _join_columns(template, columns, {})
 
 
@@ -135,23 +123,16 @@ def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series | None
         native = nw.to_native(column)
     if not isinstance(native, pd.Series):
         return column.scatter(np.flatnonzero(imputed).tolist(), _new_column(column, cells))
-    return _fill_pandas(column, native, imputed, cells)
+    return _fill_pandas(native, imputed, cells)
 
 
-def _fill_pandas(column: nw.Series, native: pd.Series, imputed: Mask, cells: Any) -> nw.Series:
-    if isinstance(native.dtype, pd.SparseDtype):  # sparse arrays do not support assignment
-        dense = np.array(native)
-        dense[imputed] = np.array(nw.to_native(_new_column(column, cells)))
-        sparse = pd.Series(dense, native.index, name=native.name).astype(native.dtype)
-        return nw.from_native(sparse, series_only=True)
-    values = native.array.copy()
-    if isinstance(native.dtype, pd.CategoricalDtype):
-        new = [c for c in dict.fromkeys(cells) if c not in native.cat.categories]
-        values = native.cat.add_categories(new).array.copy() if new else values
-    values[imputed] = nw.to_native(_new_column(column, cells)).array
+def _fill_pandas(native: pd.Series, imputed: Mask, cells: Any) -> nw.Series:
+    new, is_sparse = _new_series(native, cells), isinstance(native.dtype, pd.SparseDtype)
+    # sparse arrays do not support assignment; the new type may have more categories
+    values: Any = np.array(native) if is_sparse else native.astype(new.dtype).array.copy()
+    values[imputed] = new.array
     # without a dtype pandas would infer the type of an array of objects
-    dtype = values.dtype if isinstance(values.dtype, pd.CategoricalDtype) else native.dtype
-    filled = pd.Series(values, dtype=dtype, index=native.index, name=native.name)
+    filled = pd.Series(values, dtype=new.dtype, index=native.index, name=native.name)
     return nw.from_native(filled, series_only=True)
 
 
@@ -160,9 +141,8 @@ def _should_widen(column: nw.Series, cells: Any, at_fit: nw.Series) -> bool:
     dtype, dtype_at_fit = column.dtype, at_fit.dtype
     if not (dtype.is_integer() and dtype_at_fit.is_integer() and isinstance(cells, np.ndarray)):
         return False
-    own, wider = np.dtype(_numpy_name(dtype)), np.dtype(_numpy_name(dtype_at_fit))
-    limits = np.iinfo(own)
-    exceeds = bool((cells < limits.min).any() or (cells > limits.max).any())
+    own, wider = _numpy_name(dtype), _numpy_name(dtype_at_fit)
+    exceeds = bool((_clip_to_integers(cells, own) != cells).any())
     return exceeds and own != wider and np.can_cast(own, wider)
 
 
@@ -202,8 +182,7 @@ def _new_column_across_libraries(column: nw.Series, cells: Any, at_fit: nw.Serie
     dtype: Any = at_fit.dtype
     if dtype.is_integer() and isinstance(cells, np.ndarray):
         cells = _clip_to_integers(cells, _numpy_name(dtype))
-    values = cells.tolist() if isinstance(cells, np.ndarray) else list(cells)
-    new = nw.new_series(column.name, values, backend=column.implementation)
+    new = nw.new_series(column.name, list(cells), backend=column.implementation)
     # times and booleans are inferred; of the other types both libraries have these
     is_coded = new.dtype == nw.String and (dtype == nw.Categorical or dtype == nw.Enum)
     return new.cast(dtype) if is_coded or dtype.is_integer() or dtype.is_float() else new
@@ -229,7 +208,6 @@ def _clip_to_integers(numbers: NDArray[np.float64], dtype: Any) -> NDArray[np.in
     """Return numbers rounded and clipped to the range of an integer type."""
     dtype = np.dtype(dtype)
     limits = np.iinfo(dtype)
-    inside = np.clip(np.rint(numbers), float(limits.min), float(limits.max))
     # as a float the largest integer may be rounded up, beyond the range
     top = math.nextafter(float(limits.max), 0) if float(limits.max) > limits.max else limits.max
-    return np.minimum(inside, top).astype(dtype)
+    return np.clip(np.rint(numbers), float(limits.min), top).astype(dtype)

@@ -1,15 +1,13 @@
 """Reading of tables: as floats, and as the standardised rows that the model sees, by blocks."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
 
-from .codecs import Codec, Unsupported, list_categories
-from .columns import Mask, is_missing, missing_marker, to_objects
+from .codecs import Codec, list_categories
+from .columns import is_missing, missing_marker, refuse_infinity, to_objects
 from .input_table import InputTable, NumericTable
 from .schema import MODELLED_ROLES, EncodedRows, TableSchema
 
@@ -21,7 +19,7 @@ class TableReader(NamedTuple):
 
     schema: TableSchema
     missing_values: Any
-    handle_unknown: str
+    handle_unknown: str  # "error" for categories that did not occur at fit, or "missing"
 
     def cells(self, source: InputTable, first: int = 0) -> NumericTable:
         """Return rows of a table as floats.
@@ -34,15 +32,10 @@ class TableReader(NamedTuple):
             Position of the first row in the table, for errors.
         """
         schema = self.schema
-        return read_numbers(
-            source,
-            schema.codecs,
-            schema.names,
-            self.missing_values,
-            self.handle_unknown,
-            np.isin(schema.roles, MODELLED_ROLES),
-            first,
-        )
+        table = read_numbers(source, schema.codecs, schema.names, self.missing_values, first)
+        if self.handle_unknown == "error":
+            _refuse_unknown(schema, source, table, first)
+        return table
 
     def rows(self, cells: NumericTable, first: int = 0) -> EncodedRows:
         """Return what the model sees of a table as floats."""
@@ -62,6 +55,24 @@ class TableReader(NamedTuple):
         return self.rows(self.cells(source.part(block), block.start), block.start)
 
 
+def _refuse_unknown(
+    schema: TableSchema, source: InputTable, table: NumericTable, first: int
+) -> None:
+    """Raise where a modelled column has a category that it did not have at fit."""
+    names, codecs = schema.names, schema.codecs
+    unknown = ~table.missing & ~table.observed
+    # new values may contradict a kind that was inferred from numbers
+    is_inferred = np.array([codec.is_inferred for codec in codecs])
+    unknown &= np.isin(schema.roles, MODELLED_ROLES) & ~is_inferred
+    if unknown.any():
+        i, j = np.argwhere(unknown)[0]
+        raise ValueError(
+            f"Column {names[j]!r}, row {first + i}, holds {to_objects(source.columns[j])[i]!r}, "
+            f"which it did not at fit (it had {list_categories(codecs[j].categories)}); correct "
+            "the value, or set handle_unknown='missing' to ignore it in the evidence."
+        )
+
+
 def row_slices(n_rows: int) -> list[slice]:
     """Return the rows of each block that is read at a time."""
     starts = range(0, n_rows, _BLOCK_ROWS)
@@ -69,13 +80,7 @@ def row_slices(n_rows: int) -> list[slice]:
 
 
 def read_numbers(
-    source: InputTable,
-    codecs: Sequence[Codec],
-    names: Sequence[Any],
-    missing_values: Any,
-    handle_unknown: str = "error",
-    is_modelled: Mask | None = None,
-    first: int = 0,
+    source: InputTable, codecs: list[Codec], names: list[Any], missing_values: Any, first: int = 0
 ) -> NumericTable:
     """Return a table as floats.
 
@@ -89,10 +94,6 @@ def read_numbers(
         Names of the columns, for errors.
     missing_values : object
         Marker of missing cells beside nulls.
-    handle_unknown : {"error", "missing"}
-        Whether a category that did not occur at fit is an error, or left out of the evidence.
-    is_modelled : ndarray of shape (n_features,), optional
-        Columns in which a category can be unknown; all without it.
     first : int
         Position of the first row, for errors.
     """
@@ -111,23 +112,5 @@ def read_numbers(
                 f"Column {names[j]!r} cannot be read as at fit, where its kind was {codec.kind}: "
                 f"{error}; give it the type that it had at fit, or mark invalid values missing."
             ) from error
-    unknown = ~missing & np.isnan(values)
-    # new values may contradict a kind that was inferred from numbers
-    unknown[:, [isinstance(codec, Unsupported) or codec.is_inferred for codec in codecs]] = False
-    if is_modelled is not None:
-        unknown[:, ~is_modelled] = False
-    if handle_unknown == "error" and unknown.any():
-        i, j = np.argwhere(unknown)[0]
-        raise ValueError(
-            f"Column {names[j]!r}, row {first + i}, holds {to_objects(source.columns[j])[i]!r}, "
-            f"which it did not at fit (it had {list_categories(codecs[j].categories)}); correct "
-            "the value, or set handle_unknown='missing' to ignore it in the evidence."
-        )
-    infinite = ~missing & np.isinf(values)
-    if infinite.any():
-        i, j = np.argwhere(infinite)[0]
-        raise ValueError(
-            f"Input X contains infinity: column {names[j]!r}, row {first + i}, holds "
-            f"{values[i, j]}; replace it, or mark it missing."
-        )
+    refuse_infinity(values, names, first)
     return NumericTable(values, ~missing & ~np.isnan(values), missing)

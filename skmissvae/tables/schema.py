@@ -1,9 +1,7 @@
 """The schema of a table: which columns are modelled, and their encoding for the model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,13 +14,13 @@ from .column_statistics import (
     HIGH_TAIL_SHARE,
     equal_up_to_rounding,
     find_copies,
+    fit_sinh_arcsinh,
     most_frequent,
     robust_location_scale,
     tail_share,
 )
 from .columns import Floats, Mask
 from .input_table import NumericTable
-from .marginal_transforms import fit_sinh_arcsinh
 
 #: Roles of columns that are part of the model, directly or as copies of others.
 MODELLED_ROLES = ("modelled", "copy")
@@ -53,9 +51,9 @@ class EncodedRows(NamedTuple):
     x: NDArray[np.float64]  # (N, D)   standardised, zero where missing
     observed: Mask  # (N, D)
 
-    def part(self, rows: Any) -> EncodedRows:
+    def part(self, rows: Any) -> Self:
         """Return the rows that an index selects."""
-        return EncodedRows(self.x[rows], self.observed[rows])
+        return self._replace(x=self.x[rows], observed=self.observed[rows])
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Return values in single precision and mask, in C order, on a device."""
@@ -192,28 +190,23 @@ class TableSchema:
             counts = np.bincount(values.astype(int), minlength=len(codec.categories))
             return ColumnSchema(codec.kind, tuple(counts.tolist()))
         x = (values - self.location[d]) / self.scale[d]
-        if codec.kind in ("count", "integer"):
-            return self._integer_schema(d, codec.kind, x)
-        distinct, counts = np.unique(x, return_counts=True)
-        is_varied = len(distinct) >= _MIN_DISTINCT
-        point_mass, mode = None, counts.argmax()
-        is_extreme = mode in (0, len(distinct) - 1) and is_varied
-        if self.learn_shapes and is_extreme and counts[mode] >= _POINT_MASS_SHARE * len(x):
-            point_mass = (float(distinct[mode]), float(counts[mode] / len(x)))
-            x = x[x != distinct[mode]]
-        transform = fit_sinh_arcsinh(x) if self.learn_shapes and is_varied else None
-        return ColumnSchema(codec.kind, marginal_transform=transform, point_mass=point_mass)
-
-    def _integer_schema(self, d: int, kind: str, x: NDArray[np.float64]) -> ColumnSchema:
-        """Return the schema of an integer column from its standardised cells."""
-        transform = None
-        if self.learn_shapes and len(np.unique(x)) >= _MIN_DISTINCT:
+        is_integer = codec.kind in ("count", "integer")
+        point_mass = transform = None
+        if self.learn_shapes and self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
+            distinct, counts = np.unique(x, return_counts=True)
+            mode = counts.argmax()
+            is_end = mode in (0, len(distinct) - 1) and not is_integer
+            if is_end and counts[mode] >= _POINT_MASS_SHARE * len(x):
+                point_mass = (float(distinct[mode]), float(counts[mode] / len(x)))
+                x = x[x != distinct[mode]]
             transform = fit_sinh_arcsinh(x)
+        if not is_integer:
+            return ColumnSchema(codec.kind, marginal_transform=transform, point_mass=point_mass)
         # an origin near the cells, and no distant bound, since both would cost digits
         origin = (np.rint(self.location[d]) - self.location[d]) / self.scale[d]
-        low = -self.location[d] / self.scale[d] if kind == "count" else -np.inf
+        low = -self.location[d] / self.scale[d] if codec.kind == "count" else -np.inf
         low = low if low > -_FAR else -np.inf
-        return ColumnSchema(kind, (), 1 / self.scale[d], low, origin, transform)
+        return ColumnSchema(codec.kind, (), 1 / self.scale[d], low, origin, transform)
 
     def set_supports(self, supports: Sequence[str]) -> None:
         """Set the units of columns by the support of their likelihood.
@@ -270,9 +263,7 @@ class TableSchema:
         """Return which empty and constant columns have other values in a table, (n_features,)."""
         roles = np.array(self.roles)
         differs = (observed & ~equal_up_to_rounding(X, self.fill_values, X.dtype)).any(0)
-        return np.asarray(
-            np.where(roles == "empty", observed.any(0), differs & (roles == "constant"))
-        )
+        return np.where(roles == "empty", observed.any(0), differs & (roles == "constant"))
 
     def _with_support(self, *supports: str) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support in supports]
@@ -286,8 +277,7 @@ class TableSchema:
     def _at_point_mass(self, d: int, x: NDArray[np.float64]) -> Mask:
         """Return which cells of a column equal its point mass, as its likelihood decides it."""
         cells = torch.from_numpy(x).float()
-        is_at: Mask = is_point_mass(cells, cells.new_tensor(self._point_mass(d))).numpy()
-        return is_at
+        return np.asarray(is_point_mass(cells, cells.new_tensor(self._point_mass(d))))
 
     # -- encoding and decoding --------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from skmissvae.tables import make_missing
-from skmissvae.tables.missingness_mechanisms import missing_probabilities
+from skmissvae.tables.amputation import missing_probabilities
 
 N = 10_000
 

@@ -14,7 +14,7 @@ from pandas.testing import assert_frame_equal
 from table_cases import COUNTS, DAYS, FLAGS, REAL, TIMES, WORDS, N, with_missing
 
 from skmissvae import MVAEImputer
-from skmissvae.tables.dataframes import hide_cells
+from skmissvae.tables.input_table import hide_cells
 
 pytestmark = quiet
 

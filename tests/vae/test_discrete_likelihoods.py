@@ -14,7 +14,7 @@ from helpers import (
 )
 from scipy import stats
 
-from skmissvae.tables.marginal_transforms import fit_sinh_arcsinh
+from skmissvae.tables.column_statistics import fit_sinh_arcsinh
 from skmissvae.vae import (
     CategoricalLikelihood,
     CumulativeLogitLikelihood,
