@@ -1,7 +1,5 @@
 """Digests of the rows of a table, in any container."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from hashlib import blake2b
 from numbers import Real

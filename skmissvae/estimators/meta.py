@@ -1,7 +1,5 @@
 """Classification and regression of incomplete rows by averaging over multiple imputations."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, TypeVar
@@ -28,6 +26,7 @@ from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
 from .distinct_rows import row_digests
 from .imputers import MissSIWAEImputer
+from .parameters import section
 from .repeated_imputer import RepeatedImputer, can_impute_repeatedly
 
 T = TypeVar("T", bound=type)
@@ -148,7 +147,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             if hasattr(imputer, "impute"):
                 self.imputer_ = _clone_with_seeds(imputer, random_state).fit(X)
             else:
-                self.imputer_ = RepeatedImputer(imputer, self.n_imputations, random_state).fit(X)
+                self.imputer_ = RepeatedImputer(imputer, X, self.n_imputations, random_state)
             members = [
                 _clone_with_seeds(self.estimator, random_state) for _ in range(self.n_imputations)
             ]
@@ -245,11 +244,9 @@ def _has_probabilities(self: _MultipleImputation) -> bool:
 
 def _documented(cls: T) -> T:
     """Insert the sections of the base class's docstring that both classes share."""
-    sections = inspect.cleandoc(_MultipleImputation.__doc__ or "").split("\n\nAttributes\n")
-    parameters = sections[0].split("----------\n")[1]
-    attributes, notes = sections[1].removeprefix("----------\n").split("\n\nNotes")
-    doc = inspect.cleandoc(cls.__doc__ or "").replace("{parameters}", parameters)
-    doc = doc.replace("{attributes}", attributes).replace("{notes}", f"Notes{notes}")
+    shared, doc = (inspect.cleandoc(c.__doc__ or "") for c in (_MultipleImputation, cls))
+    for name in ("Parameters", "Attributes", "Notes", "References"):
+        doc = doc.replace(f"{{{name.lower()}}}", section(shared, name))
     cls.__doc__ = doc + "\n"
     return cls
 
@@ -284,7 +281,13 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
     MissSIWAEImputer : The default imputer.
     pool_models : Pool models fitted to several imputations for inference.
 
+    Notes
+    -----
     {notes}
+
+    References
+    ----------
+    {references}
 
     Examples
     --------
@@ -380,7 +383,13 @@ class MultipleImputationRegressor(RegressorMixin, _MultipleImputation):
     MissSIWAEImputer : The default imputer.
     pool_models : Pool models fitted to several imputations for inference.
 
+    Notes
+    -----
     {notes}
+
+    References
+    ----------
+    {references}
 
     Examples
     --------

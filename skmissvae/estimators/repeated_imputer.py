@@ -1,7 +1,5 @@
 """Multiple imputation by clones of an imputer that completes a table once."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from typing import Any
@@ -11,27 +9,23 @@ from sklearn.base import clone
 
 
 class RepeatedImputer:
-    """Clones of an imputer with different random states, one for each imputation.
+    """Fitted clones of an imputer with different random states, one for each imputation.
 
     Parameters
     ----------
     imputer : imputer
         Imputer with a parameter ``random_state``.
+    X : array-like of shape (n_samples, n_features)
+        The table to fit the clones to.
     n : int
         Number of clones.
     random_state : RandomState instance
         Source of their random states.
     """
 
-    def __init__(self, imputer: Any, n: int, random_state: np.random.RandomState) -> None:
+    def __init__(self, imputer: Any, X: Any, n: int, random_state: np.random.RandomState) -> None:
         seeds = random_state.randint(2**31 - 1, size=n).tolist()
-        self.clones = [clone(imputer).set_params(random_state=seed) for seed in seeds]
-
-    def fit(self, X: Any) -> RepeatedImputer:
-        """Fit each clone."""
-        for imputer in self.clones:
-            imputer.fit(X)
-        return self
+        self.clones = [clone(imputer).set_params(random_state=seed).fit(X) for seed in seeds]
 
     def impute(self, X: Any, n_imputations: int, *, random_state: int) -> Iterator[Any]:
         """Yield the table completed by each clone, the same in every call."""

@@ -1,7 +1,5 @@
 """Statistics of single rows that the estimators report."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
