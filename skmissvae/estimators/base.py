@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -43,9 +42,8 @@ class BaseVAE(
     TrainingOptions,
     InferenceOptions,
     TableOptions,
-    FittedAttributes,
     CallbackSupportMixin,
-    BaseEstimator,
+    FittedAttributes,
     ABC,
 ):
     """Base class of the estimators: a VAE fitted to an incomplete table."""

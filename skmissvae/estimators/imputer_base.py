@@ -123,8 +123,7 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
     @override
     def refit_encoder(self, X: Any, y: object = None) -> Self:
         other = super().refit_encoder(X)
-        refitted = [super(BaseImputer, self.with_model(m)).refit_encoder(X) for m in self.models_]
-        other.models_ = [estimator.model_ for estimator in refitted]
+        other.models_ = [self.with_model(m).refit_encoder(X).model_ for m in self.models_]
         other._calibration = None  # it holds for the first encoder
         return other
 

@@ -2,6 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from .repeated_imputer import RepeatedImputer, can_impute_repeatedly
 T = TypeVar("T", bound=type)
 
 
+@dataclass(eq=False, repr=False)
 class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
     """Base class: one member for each of several completed tables.
 
@@ -89,20 +91,12 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
 
     _kind: ClassVar[Literal["classifier", "regressor"]]
 
-    def __init__(
-        self,
-        estimator: Any,
-        *,
-        imputer: Any = None,
-        n_imputations: int = 5,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.estimator = estimator
-        self.imputer = imputer
-        self.n_imputations = n_imputations
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    estimator: Any
+    _: KW_ONLY
+    imputer: Any = None
+    n_imputations: int = 5
+    n_jobs: int | None = None
+    random_state: Any = None
 
     @abstractmethod
     def _check_y(self, y: Any) -> np.ndarray:

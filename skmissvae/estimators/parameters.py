@@ -55,12 +55,10 @@ def _declared(cls: type) -> dict[str, Parameter]:
     checks: dict[str, tuple[Check, str]] = {}
     texts: dict[str, tuple[str, str]] = {}
     for base in reversed(cls.__mro__):
-        own = vars(base)
-        texts |= own.get("_parameter_texts", {})
-        hints = get_type_hints(base, include_extras=True) if "__annotations__" in own else {}
-        for name in own.get("__annotations__", {}):
-            for check in getattr(hints.get(name), "__metadata__", ()):
-                group = checks[name][1] if name in checks else own["_group"]
+        texts |= vars(base).get("_parameter_texts", {})
+        for name, hint in inspect.get_annotations(base, eval_str=True).items():
+            for check in getattr(hint, "__metadata__", ()):
+                group = checks[name][1] if name in checks else vars(base)["_group"]
                 checks[name] = check, group
     return {name: Parameter(*texts[name], *rest) for name, rest in checks.items()}
 
