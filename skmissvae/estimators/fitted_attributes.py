@@ -67,7 +67,9 @@ class FittedAttributes(BaseEstimator):
     init_ = property(attrgetter("model_.init"), doc="Initialization of the weights.")
     history_ = property(attrgetter("model_.history"), doc="Bound and learning rate per epoch.")
     n_iter_ = property(attrgetter("model_.n_iter"), doc="Epochs since the initialization.")
-    validation_score_ = property(attrgetter("model_.validation_score"), doc="Held-out bound.")
+    validation_score_ = property(
+        attrgetter("model_.validation_score"), doc="Bound of the held-out rows."
+    )
 
     @property
     def early_stopping_(self) -> EarlyStopping | bool:

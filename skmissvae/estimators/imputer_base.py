@@ -202,20 +202,15 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
             that X does not have.
         """
         task, model = self._imputation_task(X, where), self._imputation_model()
-        device, strategy = self._device(), STRATEGIES[self.strategy]
-        draw_seed = derive_seed(self._seed, SeedStream.DRAW)
+        function, point, batched, draws = STRATEGIES[self.strategy]
+        device, draw_seed = self._device(), derive_seed(self._seed, SeedStream.DRAW)
 
         def impute(block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
+            noise = partial(block.noise, draw_seed) if draws else self._shared_noise
             result = map_rows(
-                block.rows,
-                strategy.function,
-                model,
-                device,
-                partial(block.noise, draw_seed) if strategy.draws else self._shared_noise,
-                block.incomplete,
-                batched=strategy.batched,
+                block.rows, function, model, device, noise, block.incomplete, batched=batched
             )
-            return strategy.point(result, self.vae_), np.asarray(result.ess)
+            return point(result, self.vae_), np.asarray(result.ess)
 
         completed, ess = task.complete(impute)
         warn_of_low_ess(self, ess)
@@ -379,8 +374,9 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         given_names = None if input_features is None else list(input_features)
         names = super().get_feature_names_out(given_names)
         outputs = names[self.schema_.output_columns]
-        indicators = [] if self.indicator_ is None else self.indicator_.get_feature_names_out(names)
-        return np.concatenate([outputs, np.asarray(indicators, dtype=object)])
+        if self.indicator_ is None:
+            return outputs
+        return np.concatenate([outputs, self.indicator_.get_feature_names_out(names)])
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -86,11 +86,8 @@ def prepare_partial_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None
     rows = TrainingRows(estimator._reader().rows(numbers))
     spec = _with_possible_initialization(spec, rows)
     settings = training_settings(estimator, spec, rows.n_rows)
-    settings = settings._replace(
-        max_iter=1,
-        optimizer=dataclasses.replace(settings.optimizer, schedule="constant"),
-        early_stopping=None,
-    )
+    optimizer = dataclasses.replace(settings.optimizer, schedule="constant")
+    settings = settings._replace(max_iter=1, optimizer=optimizer, early_stopping=None)
     # an epoch must not repeat the noise of an earlier one, even with an integer seed
     n_iter = 0 if previous is None else previous.n_iter
     seed = derive_seed(seeds[1], SeedStream.CONTINUATION, n_iter)
