@@ -26,12 +26,12 @@ from ..training.defaults import TrainingDefaults
 from ..training.fit import FitTask, FittedModel, fit_model
 from ..training.loop import joined
 from ..training.methods import METHODS, Method
+from .cell_distributions import outlier_scores
 from .fitted_attributes import FittedAttributes
 from .messages import explain_divergence, resolve_device, warn_if_interrupted, warn_of_low_ess
 from .options import InferenceOptions, ModelOptions, TableOptions, TrainingOptions
 from .parameters import estimator, validate
 from .preparation import prepare_fit, prepare_partial_fit, prepare_refit
-from .row_statistics import outlier_scores
 
 _ROWS_PER_SAMPLE = 10_000  # rows that are sampled at a time
 

@@ -20,10 +20,9 @@ from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_fields, integer
 from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
-from .distinct_rows import row_digests
 from .imputers import MissSIWAEImputer
+from .meta_imputation import RepeatedImputer, can_impute_repeatedly, row_digests
 from .parameters import section
-from .repeated_imputer import RepeatedImputer, can_impute_repeatedly
 
 T = TypeVar("T", bound=type)
 

@@ -1,11 +1,15 @@
-"""Multiple imputation by clones of an imputer that completes a table once."""
+"""Imputation for the meta-estimators: by clones of any imputer, and of each distinct row once."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+
+from ..tables.columns import Column, is_missing, to_objects
 
 
 class RepeatedImputer:
@@ -40,3 +44,19 @@ def can_impute_repeatedly(imputer: Any) -> bool:
     # IterativeImputer draws only with sample_posterior=True
     is_stochastic = hasattr(imputer, "random_state") and getattr(imputer, "sample_posterior", True)
     return hasattr(imputer, "impute") or bool(is_stochastic)
+
+
+def row_digests(columns: Sequence[Column]) -> np.ndarray:
+    """Return a digest of the cells of each row, independent of column types: (n_samples,)."""
+    cells = []
+    for column in columns:
+        values = to_objects(column)
+        values[is_missing(column, np.nan)] = None
+        cells.append(map(_normalise, values))
+    rows = zip(*cells, strict=True)
+    return np.array([blake2b(repr(row).encode(), digest_size=16).hexdigest() for row in rows])
+
+
+def _normalise(cell: Any) -> Any:
+    """Return numbers as floats: whether a cell is 1, 1.0 or True depends on the column's type."""
+    return float(cell) if isinstance(cell, Real) and float(cell) == cell else cell
