@@ -3,14 +3,12 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.random import KeyedNoise, SeedStream, StreamNoise, derive_seed
@@ -23,17 +21,17 @@ from ..tables.input_table import InputTable, open_table
 from ..tables.output import create_table
 from ..tables.reader import TableReader
 from ..tables.schema import EncodedRows
-from ..training.callbacks import CallbackSupportMixin, FitProgress
+from ..training.callbacks import CallbackSupportMixin, FitProgress, with_callbacks
 from ..training.defaults import TrainingDefaults
-from ..training.fit import FitTask, fit_model
+from ..training.fit import FitTask, FittedModel, fit_model
 from ..training.loop import joined
 from ..training.methods import METHODS, Method
+from .cell_distributions import outlier_scores
 from .fitted_attributes import FittedAttributes
 from .messages import explain_divergence, resolve_device, warn_if_interrupted, warn_of_low_ess
 from .options import InferenceOptions, ModelOptions, TableOptions, TrainingOptions
 from .parameters import estimator, validate
-from .preparation import prepare_partial_fit, prepare_refit
-from .row_statistics import outlier_scores
+from .preparation import prepare_fit, prepare_partial_fit, prepare_refit
 
 _ROWS_PER_SAMPLE = 10_000  # rows that are sampled at a time
 
@@ -44,9 +42,8 @@ class BaseVAE(
     TrainingOptions,
     InferenceOptions,
     TableOptions,
-    FittedAttributes,
     CallbackSupportMixin,
-    BaseEstimator,
+    FittedAttributes,
     ABC,
 ):
     """Base class of the estimators: a VAE fitted to an incomplete table."""
@@ -54,24 +51,71 @@ class BaseVAE(
     #: Default training.
     _defaults: ClassVar[TrainingDefaults]
 
+    @property
     @abstractmethod
     def _method_name(self) -> str:
-        """Return the name of the method, a key of METHODS."""
+        """Name of the method, a key of METHODS."""
 
     def _method(self) -> Method:
-        method = METHODS[self._method_name()]
+        method = METHODS[self._method_name]
         return method.configured(self.n_draws, self.gradient, self._sampler())
 
     def _sampler(self) -> Sampler | None:
         """Return the sampler of chains; None for importance weights."""
         if self.sampler == "auto":
-            return METHODS[self._method_name()].sampler
-        if isinstance(self.sampler, str):
-            return None if self.sampler == "importance" else SAMPLERS[self.sampler]
-        sampler: Sampler = self.sampler
-        return sampler
+            return METHODS[self._method_name].sampler
+        if self.sampler == "importance":
+            return None
+        return SAMPLERS[self.sampler] if isinstance(self.sampler, str) else self.sampler
 
     # -- fitting ------------------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Fit the model to an incomplete table.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or Chunks
+            The table, with missing values; ``Chunks`` if it is larger than memory.
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or a column of ``X`` is invalid, or if training diverges. The estimator
+            is then unchanged.
+
+        Notes
+        -----
+        In a process group of ``torch.distributed`` every process calls ``fit`` with its share of
+        the rows, and all get the same model. If one raises an error in training the others wait,
+        unless the launcher stops them, as ``torchrun`` does. ``partial_fit`` and ``refit_encoder``
+        do not use the group.
+
+        Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and the
+        bootstrap and calibration models of imputers are fitted with as many epochs. In a process
+        group, and while an imputer chooses an initialization or fits these models,
+        KeyboardInterrupt is raised and the estimator is unchanged.
+        """
+        with unchanged_on_error(self):
+            previous = self.model_ if hasattr(self, "model_") and self.warm_start else None
+            task = prepare_fit(self, X, previous)
+            n_epochs = task.method.n_epochs(task.settings.max_iter)
+            progress = FitProgress(self, n_epochs, X, y, self.verbose)
+            with explain_divergence(self, task):
+                model = fit_model(task, previous=previous, progress=progress, interruptible=True)
+                self.model_ = model.without_training_state(keep_imputations=self.warm_start)
+                self._fit_more_models(task, previous)
+            progress.close()
+        warn_if_interrupted(model)
+        return self
 
     def partial_fit(self, X: Any, y: object = None) -> Self:
         """Train for one epoch on a chunk of a table; the first chunk determines the schema.
@@ -89,13 +133,11 @@ class BaseVAE(
             The estimator.
         """
         with unchanged_on_error(self):
-            is_first = not hasattr(self, "model_")
-            task, previous, _ = prepare_partial_fit(self, X)
-            if is_first:
-                self._begin_schema()
+            previous = getattr(self, "model_", None)
+            task = prepare_partial_fit(self, X, previous)
             with explain_divergence(self, task):
                 model = fit_model(task, previous=previous, interruptible=True)
-            history = model.history if is_first else joined(self.history_, model.history)
+            history = model.history if previous is None else joined(self.history_, model.history)
             self.model_ = model.replace(history=history, validation_score=math.nan)
         warn_if_interrupted(model)
         return self
@@ -120,9 +162,9 @@ class BaseVAE(
         object
             A fitted estimator; this one does not change.
         """
-        task, previous, _ = prepare_refit(self, X)
+        task, previous = prepare_refit(self, X), self.model_.without_training_state()
+        stages = [task.method.encoder_stage]
         with explain_divergence(self, task):
-            stages = [task.method.encoder_stage]
             model = fit_model(task, previous=previous, stages=stages, interruptible=True)
         other = copy.copy(self)
         other.model_ = model.without_training_state()
@@ -132,18 +174,12 @@ class BaseVAE(
     def _begin_schema(self) -> None:
         """Check and store what depends on a new schema, before training."""
 
-    def _check_out_of_core(self, how: str) -> None:
-        """Raise if the parameters require all rows in memory."""
-        method = self._method()
-        if method.stores_imputations:
-            raise ValueError(
-                f"{type(self).__name__} cannot be fitted {how}: {method.name} stores imputations "
-                "of every row. Use a sample that fits into memory, or another method."
-            )
+    def _choose_initialization(self, task: FitTask) -> FitTask:
+        """Return the fit of a new table in memory, with the initialization for it."""
+        return task
 
-    def _progress(self, task: FitTask, X: object, y: object) -> FitProgress:
-        n_epochs = task.method.n_epochs(task.settings.max_iter)
-        return FitProgress(self, n_epochs, X, y, self.verbose)
+    def _fit_more_models(self, task: FitTask, previous: FittedModel | None) -> None:
+        """Fit further models, after ``model_``, which continues a previous one if there is one."""
 
     def _device(self) -> torch.device:
         return resolve_device(self.device, type(self).__name__)
@@ -173,11 +209,7 @@ class BaseVAE(
         NamedTuple
             The named tuple of the function, with arrays of ``n_samples`` rows.
         """
-        results = [
-            self._map(rows, function, batched=batched, runs_chains=False)
-            for rows in self._row_blocks(X)
-        ]
-        return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
+        return self._map_blocks(self._open(X), function, batched=batched, runs_chains=False)
 
     def encode_rows(self, X: Any) -> EncodedRows:
         """Return rows as the model sees them: modelled columns in the model's units.
@@ -210,9 +242,16 @@ class BaseVAE(
             self.n_importance_draws,
             self._sampler(),
             model.completed_vae,
-            METHODS[self._method_name()].chains_for_low_ess,
+            METHODS[self._method_name].chains_for_low_ess,
             n_decoded=n_decoded_draws(model.vae),
         )
+
+    def _map_blocks(
+        self, table: InputTable, function: RowFunction[Result], **options: Any
+    ) -> Result:
+        """Apply a function of the fitted model to each row, in the memory of a block of rows."""
+        results = [self._map(rows, function, **options) for rows in self._reader().blocks(table)]
+        return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
 
     def _map(self, rows: EncodedRows, function: RowFunction[Result], **options: Any) -> Result:
         model = self.conditional_model()
@@ -223,22 +262,13 @@ class BaseVAE(
         return KeyedNoise(self._seed, [0], device=device)
 
     def _reader(self, handle_unknown: str | None = None) -> TableReader:
-        options = self.missing_values, handle_unknown or self.handle_unknown
-        return TableReader(self.schema_, *options)
+        unknown = handle_unknown or self.handle_unknown
+        return TableReader(self.schema_, self.missing_values, unknown)
 
     def _open(self, X: Any) -> InputTable:
         check_is_fitted(self)
         validate(self)
         return open_table(self, X, self._template)
-
-    def _row_blocks(self, X: Any) -> Iterator[EncodedRows]:
-        """Yield blocks of rows, in the memory of a block."""
-        table = self._open(X)
-        return self._reader().blocks(table)
-
-    def _warn_of_low_ess(self, ess: np.ndarray, *, chains: bool = True) -> None:
-        runs_chains = chains and self._sampler() is not None
-        warn_of_low_ess(ess, self.n_importance_draws, self.model_, runs_chains=runs_chains)
 
     # -- scores, latents, samples ---------------------------------------------------------------
 
@@ -276,14 +306,14 @@ class BaseVAE(
         .. [2] Cornuet, Marin, Mira and Robert (2012). Adaptive multiple importance sampling.
            Scandinavian Journal of Statistics 39.
         """
-        scores, ess = [], []
-        for rows in self._row_blocks(X):
+        table, scores, ess = self._open(X), [], []
+        for rows in self._reader().blocks(table):
             result = self._map(rows, ConditionalModel.evidence, batched=True, runs_chains=False)
             # without an observed cell the density is exactly one
             log_evidence = np.where(rows.observed.any(1), result.log_evidence, 0.0)
             scores.append(log_evidence - self.schema_.log_units(rows))
             ess.append(np.asarray(result.ess))
-        self._warn_of_low_ess(np.concatenate(ess), chains=False)
+        warn_of_low_ess(self, np.concatenate(ess), chains=False)
         return np.concatenate(scores)
 
     def score(self, X: Any, y: object = None) -> float:
@@ -318,10 +348,7 @@ class BaseVAE(
             used: of the encoder, or of the proposal adapted to the row. If it is low, means and
             scores of the row are uncertain and its imputations too similar.
         """
-        options = {"batched": True, "runs_chains": False}
-        blocks = self._row_blocks(X)
-        ess = [self._map(rows, ConditionalModel.evidence, **options).ess for rows in blocks]
-        return np.concatenate([np.asarray(values) for values in ess])
+        return np.asarray(self.map_rows(X, ConditionalModel.evidence, batched=True).ess)
 
     def outlier_scores(self, X: Any) -> pd.DataFrame:
         r"""Return how improbable each row is, with the contribution of each cell.
@@ -382,11 +409,9 @@ class BaseVAE(
             Means by importance weights, or over the chains of ``sampler``.
         """
         table = self._open(X)
-        blocks = self._reader().blocks(table)
-        results = [self._map(rows, ConditionalModel.means, batched=True) for rows in blocks]
-        self._warn_of_low_ess(np.concatenate([np.asarray(result.ess) for result in results]))
-        z = np.concatenate([np.asarray(result.z) for result in results])
-        return z.astype(table.number_type)
+        means = self._map_blocks(table, ConditionalModel.means, batched=True)
+        warn_of_low_ess(self, np.asarray(means.ess))
+        return np.asarray(means.z).astype(table.number_type)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw new rows from the model.
@@ -421,33 +446,3 @@ class BaseVAE(
         """Return the seed of a call with its own ``random_state``."""
         source = self.random_state if random_state is None else random_state
         return int(check_random_state(source).randint(2**31 - 1))
-
-    # -- scikit-learn ---------------------------------------------------------------------------
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        return tags
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
-
-    def __copy__(self) -> Self:
-        """Return a copy that does not change when this estimator is fitted again."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.__dict__.pop("_callback_fit_ctx", None)  # of a fit in progress
-        return other
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "_template" in state:
-            state["_template"] = state["_template"].to_plain()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if "_template" in state:
-            state["_template"] = InputTable.from_plain(state["_template"])
-        super().__setstate__(state)

@@ -1,4 +1,4 @@
-"""The distribution of each missing cell as a data frame."""
+"""Distributions of missing cells, and outlier scores of rows and their observed cells."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ..tables.codecs import Codec, Dates
 from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
 from .imputation_task import ImputationTask, RowBlock
+from .messages import warn_of_low_ess
 
 if TYPE_CHECKING:
     from .imputer_base import BaseImputer
@@ -42,9 +43,8 @@ def describe_cells(
     task, schema = imputer._imputation_task(X, where), imputer.schema_
     device, calibration = imputer._device(), imputer._calibration
     block, D = task.whole(), len(schema.modelled)
-    models = [model.to(device) for model in imputer._conditional_models()]
-    categories = [schema.categories(d) for d in range(D)]
-    n_categories = max(map(len, categories), default=0)
+    models = [model.to(device) for model in imputer._conditional_models(imputer.models_)]
+    n_categories = max((len(schema.categories(d)) for d in range(D)), default=0)
     if calibration is None:
         quantiles_of, at = weighted_quantiles, np.tile(levels, (D, 1))
     else:
@@ -68,12 +68,10 @@ def describe_cells(
     result = map_rows(
         block.rows, describe, models[0], device, imputer._shared_noise, block.incomplete
     )
-    imputer._warn_of_low_ess(np.asarray(result.ess))
+    warn_of_low_ess(imputer, np.asarray(result.ess))
     statistics, probabilities = np.asarray(result.statistics), np.asarray(result.probabilities)
     names = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
-    return cell_frame(
-        task, block, statistics, probabilities, categories, names, imputer.schema_.names
-    )
+    return cell_frame(task, block, statistics, probabilities, names)
 
 
 def cell_frame(
@@ -81,9 +79,7 @@ def cell_frame(
     block: RowBlock,
     statistics: NDArray[np.float64],
     probabilities: NDArray[np.float64],
-    categories: Sequence[Sequence[Any]],
     statistic_names: Sequence[str],
-    names: Sequence[Any],
 ) -> pd.DataFrame:
     """Return a row per numeric cell to describe, and one per category of other cells.
 
@@ -97,10 +93,8 @@ def cell_frame(
         Of numeric cells, in the model's units; the second is a standard deviation.
     probabilities : ndarray of shape (n_incomplete, D, n_categories)
         Of categories.
-    categories : sequence of sequences
-        Categories of each modelled column, empty for numeric ones.
-    statistic_names, names : sequence of str
-        Names of the statistics and of the columns of the table.
+    statistic_names : sequence of str
+        Names of the statistics.
     """
     schema, incomplete = task.reader.schema, block.incomplete
     modelled = {int(j): d for d, j in enumerate(schema.modelled)}
@@ -109,34 +103,35 @@ def cell_frame(
     frames = []
     for j, d in modelled.items():
         rows = np.flatnonzero(block.to_impute[incomplete, j])
+        if not len(rows):
+            continue
         # the cell of a copy whose original is observed
         copied = rows[block.rows.observed[incomplete[rows], d]]
         value = block.rows.x[incomplete[copied], d]
-        statistics[copied, d], statistics[copied, d, 1] = value[:, None], 0.0
-        if categories[d]:
-            probabilities[copied, d] = value[:, None] == np.arange(probabilities.shape[-1])
-        n_lines = max(1, len(categories[d]))
+        categories = schema.categories(d)
+        n_lines = max(1, len(categories))
+        positions = np.repeat(incomplete[rows], n_lines)
         columns: dict[str, Any] = {
-            "row": np.repeat(labels[incomplete[rows]], n_lines),
-            "column": pd.Series([names[j]] * (n_lines * len(rows)), dtype=object),
+            "_position": positions,
+            "_column": j,
+            "row": labels[positions],
+            "column": pd.Series([schema.names[j]] * len(positions), dtype=object),
             "kind": schema.codecs[j].kind,
         }
-        if categories[d]:
-            columns["category"] = list(categories[d]) * len(rows)
+        if categories:
+            probabilities[copied, d] = value[:, None] == np.arange(probabilities.shape[-1])
+            columns["category"] = list(categories) * len(rows)
             columns["probability"] = probabilities[rows, d, :n_lines].ravel()
         else:
+            statistics[copied, d], statistics[copied, d, 1] = value[:, None], 0.0
             bounds = task.bounds[0][j], task.bounds[1][j]
-            values = _in_units(schema, d, statistics[rows, d], bounds)
-            formatted = _formatted(schema.codecs[j], values)
-            columns |= dict(zip(statistic_names, formatted, strict=True))
-        frame = pd.DataFrame(columns)
-        frame["_position"] = np.repeat(incomplete[rows], n_lines)
-        frame["_column"] = j
-        frames.append(frame)
+            values = _in_units(schema, d, schema.codecs[j], statistics[rows, d], bounds)
+            columns |= dict(zip(statistic_names, values, strict=True))
+        frames.append(pd.DataFrame(columns))
     columns_out = ["row", "column", "kind", "category", "probability", *statistic_names]
-    if not sum(map(len, frames)):
+    if not frames:
         return pd.DataFrame(columns=columns_out)
-    result = pd.concat([frame for frame in frames if len(frame)])
+    result = pd.concat(frames)
     result = result.sort_values(["_position", "_column"], kind="stable", ignore_index=True)
     return result.reindex(columns=columns_out)
 
@@ -144,30 +139,21 @@ def cell_frame(
 def _in_units(
     schema: TableSchema,
     d: int,
+    codec: Codec,
     statistics: NDArray[np.float64],
     bounds: tuple[float, float],
-) -> NDArray[np.float64]:
-    """Return mean, standard deviation and quantiles of cells in the units of the table."""
+) -> list[Any]:
+    """Return mean, standard deviation and quantiles in the units and the type of the column."""
     values = schema.to_table_units(d, statistics)
     # calibration may move quantiles beyond the possible values
     low, high = schema.limits(d)
     values[:, 2:] = values[:, 2:].clip(max(low, bounds[0]), min(high, bounds[1]))
     values[:, 1] = schema.scale[d] * statistics[:, 1]
-    return values
-
-
-def _formatted(codec: Codec, values: NDArray[np.float64]) -> list[Any]:
-    """Return mean, standard deviation and quantiles in the data type of the column."""
     if isinstance(codec, Dates):
-        columns: list[Any] = [
-            (codec.durations if s == 1 else codec.decode)(values[:, s])
-            for s in range(values.shape[1])
-        ]
-        if codec.time_zone and len(values):
-            columns = [
-                column if s == 1 else pd.DatetimeIndex(column).tz_convert(codec.time_zone)
-                for s, column in enumerate(columns)
-            ]
+        columns: list[Any] = [codec.decode(column) for column in values.T]
+        if codec.time_zone:
+            columns = [pd.DatetimeIndex(times).tz_convert(codec.time_zone) for times in columns]
+        columns[1] = codec.durations(values[:, 1])
         return columns
     if codec.is_integer:  # quantiles are values, means are not
         values[:, 2:] = np.rint(values[:, 2:]) + 0.0
@@ -180,3 +166,23 @@ def _row_labels(source: InputTable) -> NDArray[Any]:
     if isinstance(native, pd.DataFrame) and source.dtype is None:
         return np.asarray(native.index)
     return np.arange(source.n_rows)
+
+
+class OutlierScores(NamedTuple):
+    """Outlier scores of rows."""
+
+    scores: Tensor  # (B, 1 + D)   of the row, and of each cell
+    n_observed: Tensor  # (B,)
+
+
+def outlier_scores(model: ConditionalModel, batch: RowBatch) -> OutlierScores:
+    """Return minus the log-density of a row, and the contribution of each observed cell."""
+    x, observed = batch.x, batch.observed
+    scores = torch.full((1, 1 + x.shape[1]), math.nan, dtype=torch.float64, device=x.device)
+    scores[0, 0] = -model.evidence(batch).log_evidence if observed.any() else 0.0
+    for d in observed[0].nonzero().flatten().tolist():
+        without = observed.clone()
+        without[0, d] = False
+        rest = model.evidence(model.encode(x, without, batch.new_noise)).log_evidence
+        scores[0, 1 + d] = (rest if without.any() else 0.0) + scores[0, 0]
+    return OutlierScores(scores, observed.sum(1))

@@ -1,21 +1,16 @@
 """Density estimation from incomplete tables."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated
 
 from sklearn.base import DensityMixin
 
-from .._utils.runtime import unchanged_on_error
 from .._utils.validation import any_of, one_of
 from ..inference.samplers import SAMPLERS, Sampler
-from ..training.callbacks import with_callbacks
 from ..training.defaults import DensityDefaults
-from ..training.fit import fit_model
-from ..training.methods import METHODS
+from ..training.methods import METHODS, GradientOption
 from .base import BaseVAE
-from .messages import explain_divergence, warn_if_interrupted
 from .options import MixtureOptions, is_sampler
 from .parameters import estimator
-from .preparation import prepare_fit
 
 
 @estimator
@@ -71,50 +66,13 @@ class VAEDensityEstimator(DensityMixin, MixtureOptions, BaseVAE):
     sampler: Annotated[str | Sampler, any_of(one_of("auto", *SAMPLERS), is_sampler)] = "auto"
     # biased for the importance-weighted methods, but on the paper's toy data its models are better
     # by 0.3 to 0.4 nats per row than those of the unbiased estimators
-    gradient: Literal["auto", "stl", "dreg", "plain"] = "stl"
+    gradient: GradientOption = "stl"
     min_scale: float = 0.03
     learn_shapes: bool = True
 
     # scikit-learn requires DensityMixin to the left; its score returns None
     score = BaseVAE.score
 
+    @property
     def _method_name(self) -> str:
         return self.objective
-
-    @with_callbacks
-    def fit(self, X: Any, y: object = None) -> Self:
-        """Fit the model to an incomplete table.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or Chunks
-            The table, with missing values; ``Chunks`` if it is larger than memory.
-        y : Ignored
-            Not used, present for API consistency by convention.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or a column of ``X`` is invalid, or if training diverges. The estimator
-            is then unchanged.
-
-        Notes
-        -----
-        In a process group of ``torch.distributed`` every process calls ``fit`` with its share of
-        the rows, and all get the same model. Ctrl-C ends training: the estimator is fitted up to
-        this epoch, except in a process group, where KeyboardInterrupt is raised.
-        """
-        with unchanged_on_error(self):
-            task, previous, _ = prepare_fit(self, X)
-            progress = self._progress(task, X, y)
-            with explain_divergence(self, task):
-                model = fit_model(task, previous=previous, progress=progress, interruptible=True)
-            self.model_ = model.without_training_state(keep_imputations=self.warm_start)
-            progress.close()
-        warn_if_interrupted(model)
-        return self

@@ -1,8 +1,11 @@
-"""The fitted attributes of the estimators."""
+"""The fitted attributes of the estimators, and how scikit-learn copies and stores them."""
 
 from operator import attrgetter
+from typing import Any, Self
 
 import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 
 from ..tables.column_report import column_report
 from ..tables.input_table import InputTable
@@ -11,7 +14,7 @@ from ..training.fit import FittedModel
 from ..training.optim import EarlyStopping
 
 
-class FittedAttributes:
+class FittedAttributes(BaseEstimator):
     """Fitted attributes; in a class with parameters their annotations would be parameters.
 
     Attributes
@@ -77,3 +80,31 @@ class FittedAttributes:
     def fit_report_(self) -> pd.DataFrame:
         """A row per column: kind, treatment, missing cells, number of values, remarks."""
         return column_report(self.schema_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __copy__(self) -> Self:
+        """Return a copy that does not change when this estimator is fitted again."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.__dict__.pop("_callback_fit_ctx", None)  # of a fit in progress
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "_template" in state:
+            state["_template"] = state["_template"].to_plain()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if "_template" in state:
+            state["_template"] = InputTable.from_plain(state["_template"])
+        super().__setstate__(state)

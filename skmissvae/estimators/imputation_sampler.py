@@ -1,16 +1,16 @@
 """The i-th of several imputations of a table, made when it is requested."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._utils.random import KeyedNoise, SeedStream, derive_seed
-from ..inference.batching import map_rows
+from .._utils.random import SeedStream, derive_seed
+from ..inference.batching import RowNoise, map_rows
 from ..inference.conditional import ConditionalModel, RowBatch
 from ..inference.importance import RowLatents
 from .imputation_task import ImputationTask, RowBlock
@@ -24,6 +24,7 @@ class _Cells(NamedTuple):
     x: Tensor  # (B, D)
 
 
+@dataclass
 class ImputationSampler:
     """Returns the i-th of n imputations of a table, independent of the estimator's later changes.
 
@@ -39,46 +40,36 @@ class ImputationSampler:
         Source of the draws.
     n : int
         Number of imputations.
-    warn : callable
-        Warns about low effective sample sizes.
+    warn : callable or None
+        Warns about low effective sample sizes, once.
     """
 
-    def __init__(
-        self,
-        task: ImputationTask,
-        models: Sequence[ConditionalModel],
-        device: torch.device,
-        seed: int,
-        n: int,
-        warn: Callable[[np.ndarray], None],
-    ) -> None:
-        self.task, self.models, self.device, self.seed, self.n = task, models, device, seed, n
-        self._warn: Callable[[np.ndarray], None] | None = warn
-        self._stored: dict[tuple[int, int], RowLatents] = {}
-        n_latents, n_rows = models[0].vae.prior.n_latents, int(task.to_impute.any(1).sum())
-        self._stores = n_rows * n * n_latents <= _MAX_STORED
+    task: ImputationTask
+    models: Sequence[ConditionalModel]
+    device: torch.device
+    seed: int
+    n: int
+    warn: Callable[[np.ndarray], None] | None
+
+    def __post_init__(self) -> None:
+        """Decide whether latents are stored."""
+        self._stored: dict[tuple[range, int], RowLatents] = {}
+        n_rows = int(self.task.to_impute.any(1).sum())
+        self._stores = n_rows * self.n * self.models[0].vae.prior.n_latents <= _MAX_STORED
 
     def __call__(self, i: int) -> Any:
         """Return the i-th completed table."""
-        numbers, ess = [], []
-        for block in self.task.blocks():
-            x, block_ess = self._draw_cells(block, i)
-            numbers.append(self.task.numbers(block, x))
-            ess.append(block_ess)
-        if self._warn is not None:  # once
-            self._warn(np.concatenate(ess))
-            self._warn = None
-        return self.task.table(numbers)
+        table, ess = self.task.complete(partial(self._draw_cells, i))
+        if self.warn is not None:
+            self.warn(ess)
+            self.warn = None
+        return table
 
-    def _draw_cells(self, block: RowBlock, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_cells(self, i: int, block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
         """Return the i-th draw of the incomplete rows, and the effective sample sizes."""
-        incomplete = block.incomplete
-        x = np.empty((len(incomplete), block.rows.x.shape[1]))
-        if not len(incomplete):
-            return x, np.empty(0)
-        model = self.models[i % len(self.models)]
-        latents, ess = self._latents(block, i)
-        ess = ess.copy()
+        model, incomplete = self.models[i % len(self.models)], block.incomplete
+        latents, pool_ess = self._latents(i, block)
+        x, ess = np.empty((len(incomplete), block.rows.x.shape[1])), pool_ess.copy()
         has_latents = ~np.isnan(latents).any(1)
         order = np.zeros(len(block.rows.x), dtype=np.intp)
         order[incomplete] = np.arange(len(incomplete))
@@ -99,23 +90,22 @@ class ImputationSampler:
             x[~has_latents], ess[~has_latents] = draws.x, draws.ess
         return x, ess
 
-    def _latents(self, block: RowBlock, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def _latents(self, i: int, block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
         """Return latents, (n_rows, L), from pools that all imputations share; NaN if not possible.
 
-        Those of all imputations are computed in the first call, and stored if there is memory.
+        Those of all imputations by one model are computed in the first call, and stored if there is
+        memory.
         """
-        model = i % len(self.models)
-        slots = range(model, self.n, len(self.models))
-        if len(slots) == 1 or not self._stores:
-            result = self._shared_latents(block, model, [i])
-            return np.asarray(result.z)[:, 0], np.asarray(result.ess)
-        key = model, block.first
-        if key not in self._stored:
-            self._stored[key] = self._shared_latents(block, model, slots)
-        result = self._stored[key]
+        n_models = len(self.models)
+        slots = range(i % n_models, self.n, n_models) if self._stores else range(i, i + 1)
+        result = self._stored.get((slots, block.first))
+        if result is None:
+            result = self._shared_latents(block, slots)
+        if len(slots) > 1:
+            self._stored[slots, block.first] = result
         return np.asarray(result.z)[:, slots.index(i)], np.asarray(result.ess)
 
-    def _shared_latents(self, block: RowBlock, model: int, slots: Sequence[int]) -> RowLatents:
+    def _shared_latents(self, block: RowBlock, slots: range) -> RowLatents:
         choices = [self._noise(block, SeedStream.IMPUTATION_CHOICE, i) for i in slots]
 
         def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
@@ -123,19 +113,11 @@ class ImputationSampler:
             u = [choice(batch.positions, device).uniform(n, 1) for choice in choices]
             return model.shared_latents(batch, torch.cat(u, 1))
 
-        return map_rows(
-            block.rows,
-            choose,
-            self.models[model],
-            self.device,
-            self._noise(block, SeedStream.IMPUTATION_POOL),
-            block.incomplete,
-            batched=True,
-        )
+        model = self.models[slots[0] % len(self.models)]
+        noise = self._noise(block, SeedStream.IMPUTATION_POOL)
+        rows, positions = block.rows, block.incomplete
+        return map_rows(rows, choose, model, self.device, noise, positions, batched=True)
 
-    def _noise(
-        self, block: RowBlock, *stream: int
-    ) -> Callable[[Sequence[int], torch.device], KeyedNoise]:
+    def _noise(self, block: RowBlock, *stream: int) -> RowNoise:
         """Return the noise of rows by their identifiers."""
-        seed = derive_seed(self.seed, *stream)
-        return lambda positions, device: block.noise(seed, positions, device)
+        return partial(block.noise, derive_seed(self.seed, *stream))

@@ -1,8 +1,7 @@
 """A table to complete: which cells, in which blocks of rows, with which noise."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +36,7 @@ class RowBlock(NamedTuple):
         return KeyedNoise(seed, self.keys[positions].tolist(), device=device)
 
 
+@dataclass
 class ImputationTask:
     """A table to complete, which is read block by block in every pass.
 
@@ -57,35 +57,32 @@ class ImputationTask:
         Lower and upper bounds, in the units of the table.
     template : InputTable
         The table of fit.
-    indicators : callable
-        Returns additional columns by name, for the mask of missing cells.
+    indicators : mapping of str to int
+        Names of additional columns, and the columns whose missing cells they indicate.
     """
 
-    def __init__(
-        self,
-        reader: TableReader,
-        source: InputTable,
-        where: Mask | None,
-        keys: NDArray[np.uint64],
-        bounds: tuple[np.ndarray, np.ndarray],
-        template: InputTable,
-        indicators: Callable[[Mask], dict[str, np.ndarray]],
-    ) -> None:
-        self.reader, self.source, self.template = reader, source, template
-        self.bounds, self._where, self._keys = bounds, where, keys
-        self._fillable = reader.schema.fillable()
-        self._slices, self._only_block = row_slices(source.n_rows), None
+    reader: TableReader
+    source: InputTable
+    where: Mask | None
+    keys: NDArray[np.uint64]
+    bounds: tuple[np.ndarray, np.ndarray]
+    template: InputTable
+    indicators: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        """Read the table."""
+        n_rows, schema, indicated = self.source.n_rows, self.reader.schema, self.indicators.values()
+        self._fillable = schema.fillable()
+        self._slices, self._only_block = row_slices(n_rows), None
         #: Cells to impute.
-        self.to_impute = np.empty((source.n_rows, len(reader.schema.names)), dtype=bool)
-        columns = []
+        self.to_impute = np.empty((n_rows, len(schema.names)), dtype=bool)
+        is_missing = np.empty((n_rows, len(indicated)), dtype=bool)
         for block, rows in zip(self.blocks(), self._slices, strict=True):
             self.to_impute[rows] = block.to_impute
-            columns.append(indicators(block.table.missing))
+            is_missing[rows] = block.table.missing[:, list(indicated)]
             if len(self._slices) == 1:
                 self._only_block = block
-        self._indicators = {
-            name: np.concatenate([part[name] for part in columns]) for name in columns[0]
-        }
+        self._indicator_columns = dict(zip(self.indicators, is_missing.T, strict=True))
 
     def blocks(self) -> Iterator[RowBlock]:
         """Yield the table in blocks of rows."""
@@ -97,25 +94,47 @@ class ImputationTask:
 
     def _read(self, rows: slice) -> RowBlock:
         table = self.reader.cells(self.source.part(rows), rows.start)
-        if self._where is None or self._where.ndim == 1:
-            to_impute = table.missing & (True if self._where is None else self._where)
+        if self.where is None or self.where.ndim == 1:
+            to_impute = table.missing & (True if self.where is None else self.where)
         else:
-            to_impute = self._where[rows]
+            to_impute = self.where[rows]
             table = table._replace(observed=table.observed & ~to_impute)
         to_impute = to_impute & self._fillable
         encoded = self.reader.rows(table, rows.start)
-        return RowBlock(rows.start, table, encoded, to_impute, self._keys[rows])
+        return RowBlock(rows.start, table, encoded, to_impute, self.keys[rows])
 
-    def numbers(self, block: RowBlock, x: np.ndarray) -> list[Floats]:
-        """Return a number for each cell to impute, per column of the output.
+    def complete(
+        self, impute: Callable[[RowBlock], tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[Any, np.ndarray]:
+        """Return the completed table, and the effective sample sizes of its incomplete rows.
 
         Parameters
         ----------
-        block : RowBlock
-            A block of rows.
-        x : ndarray of shape (n_incomplete, D)
-            Values of the modelled columns of its incomplete rows, in the model's units.
+        impute : callable
+            Returns the values of the modelled columns of the incomplete rows of a block,
+            (n_incomplete, D), in the model's units, and their effective sample sizes.
         """
+        schema = self.reader.schema
+        numbers, ess = [], []
+        for block in self.blocks():
+            x, block_ess = np.empty((0, len(schema.modelled))), np.empty(0)
+            if len(block.incomplete):
+                x, block_ess = impute(block)
+            numbers.append(self._numbers(block, x))
+            ess.append(block_ess)
+        columns = map(np.concatenate, zip(*numbers, strict=True))
+        table = complete_table(
+            self.source,
+            schema,
+            columns,
+            self.to_impute,
+            self._indicator_columns,
+            self.template,
+        )
+        return table, np.concatenate(ess)
+
+    def _numbers(self, block: RowBlock, x: np.ndarray) -> list[Floats]:
+        """Return a number for each cell to impute, per column of the output."""
         schema, incomplete = self.reader.schema, block.incomplete
         table = block.table
         values = schema.decode(x, table.values[incomplete], table.observed[incomplete])
@@ -124,13 +143,6 @@ class ImputationTask:
         low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in self.bounds)
         values, to_impute = np.fmin(np.fmax(values, low), high), block.to_impute[incomplete]
         return [values[to_impute[:, j], j] for j in schema.output_columns]
-
-    def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
-        """Return the completed table, given what ``numbers`` returned for each block."""
-        schema, columns = self.reader.schema, map(np.concatenate, zip(*numbers, strict=True))
-        return complete_table(
-            self.source, schema, columns, self.to_impute, self._indicators, self.template
-        )
 
 
 def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:

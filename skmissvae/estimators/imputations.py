@@ -1,9 +1,7 @@
 """The sequence of completed tables that ``impute`` returns."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import narwhals as nw
 import numpy as np
@@ -33,12 +31,12 @@ class Imputations(Sequence[Any]):
     @overload
     def __getitem__(self, index: int) -> Any: ...
     @overload
-    def __getitem__(self, index: slice) -> Imputations: ...
+    def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> Any:
         """Return a table, which is the same in every call, or a shorter sequence."""
         chosen = self._indices[index]
         if isinstance(chosen, range):
-            return Imputations(self._make, chosen, self._names)
+            return type(self)(self._make, chosen, self._names)
         return self._make(chosen)
 
     def __iter__(self) -> Iterator[Any]:

@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import TransformerMixin
+from sklearn import get_config
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
 from typing_extensions import override
@@ -21,31 +22,25 @@ from ..inference.calibration import Calibration
 from ..inference.conditional import ConditionalModel
 from ..tables.chunks import Chunks
 from ..tables.column_selection import limits, requested_cells
+from ..tables.input_table import to_pandas
 from ..training.calibration import fit_calibration
-from ..training.callbacks import with_callbacks
 from ..training.defaults import ImputationDefaults
-from ..training.fit import FitTask, FittedModel, fit_bootstrap_models, fit_model
+from ..training.fit import FitTask, FittedModel, fit_bootstrap_models
 from ..training.selection import ROWS_WITH_CHOICE, choose_initialization
 from .base import BaseVAE
 from .cell_distributions import describe_cells
 from .imputation_sampler import ImputationSampler
-from .imputation_task import ImputationTask, row_keys
+from .imputation_task import ImputationTask, RowBlock, row_keys
 from .imputations import Imputations
-from .messages import (
-    explain_divergence,
-    warn_if_interrupted,
-    warn_of_few_models,
-    warn_of_identifiers,
-)
+from .messages import warn_of_few_models, warn_of_identifiers, warn_of_low_ess
 from .options import ImputationOptions
-from .output import in_requested_container, input_names
 from .parameters import estimator, validate
-from .preparation import prepare_fit, table_size, training_settings
+from .preparation import table_size, training_settings
 from .strategies import STRATEGIES
 
 
 @estimator
-class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
+class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, BaseVAE):
     """Base class of the imputers.
 
     Attributes
@@ -61,60 +56,9 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
 
     _defaults = ImputationDefaults()
 
-    @with_callbacks
-    def fit(self, X: Any, y: object = None) -> Self:
-        """Fit the model to an incomplete table.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or Chunks
-            The table, with missing values; ``Chunks`` if it is larger than memory.
-        y : Ignored
-            Not used, present for API consistency by convention.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If a parameter or a column of ``X`` is invalid, or if training diverges. The estimator
-            is then unchanged.
-
-        Notes
-        -----
-        In a process group of ``torch.distributed`` every process calls ``fit`` with its share of
-        the rows, and all get the same model. If one raises an error in training the others wait,
-        unless the launcher stops them, as ``torchrun`` does. ``partial_fit`` and ``refit_encoder``
-        do not use the group.
-
-        Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and further
-        models are fitted with as many epochs. In a process group, while an initialization is
-        chosen, and while bootstrap and calibration models are fitted, KeyboardInterrupt is raised
-        and the estimator is unchanged.
-        """
-        with unchanged_on_error(self):
-            task, previous, is_in_memory = prepare_fit(self, X)
-            if previous is None:
-                self._begin_schema()
-                if is_in_memory:
-                    task = self._choose_initialization(task)
-            progress = self._progress(task, X, y)
-            with explain_divergence(self, task):
-                model = fit_model(task, previous=previous, progress=progress, interruptible=True)
-                self.model_ = model.without_training_state(keep_imputations=self.warm_start)
-                if model.stopped_by is not None or previous is not None:
-                    settings = task.settings._replace(max_iter=model.n_iter)
-                    task = task._replace(settings=settings)
-                self._fit_more_models(task)
-            progress.close()
-        warn_if_interrupted(model)
-        return self
-
+    @override
     def _choose_initialization(self, task: FitTask) -> FitTask:
-        """Return the fit of a small table with the initialization that hidden cells select."""
+        # hidden cells select the initialization of a small table
         is_open = self.init == "auto" and task.spec.factor_analysis != "never"
         if not is_open or len(task.rows.rows.x) not in ROWS_WITH_CHOICE:
             return task
@@ -127,8 +71,8 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         )
         return task._replace(spec=spec, settings=training_settings(self, spec, n_rows))
 
+    @override
     def _begin_schema(self) -> None:
-        """Check bounds and calibration, and learn which columns have missing cells."""
         self.models_: list[FittedModel] = []
         self._calibration: Calibration | None = None
         self._bounds()
@@ -144,8 +88,10 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
             self.indicator_.fit(np.where(schema.n_missing > 0, np.nan, 0.0)[None])
 
-    def _fit_more_models(self, task: FitTask) -> None:
-        """Fit the bootstrap models and the calibration."""
+    @override
+    def _fit_more_models(self, task: FitTask, previous: FittedModel | None) -> None:
+        if self.model_.stopped_by is not None or previous is not None:
+            task = task._replace(settings=task.settings._replace(max_iter=self.model_.n_iter))
         seeds = [derive_seed(task.seed, SeedStream.BOOTSTRAP, i) for i in range(self.n_bootstrap)]
         self.models_, self._calibration = fit_bootstrap_models(task, seeds, self.n_jobs), None
         if self.calibrate:
@@ -175,8 +121,7 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
     @override
     def refit_encoder(self, X: Any, y: object = None) -> Self:
         other = super().refit_encoder(X)
-        refitted = [super(BaseImputer, self.with_model(m)).refit_encoder(X) for m in self.models_]
-        other.models_ = [estimator.model_ for estimator in refitted]
+        other.models_ = [self.with_model(m).refit_encoder(X).model_ for m in self.models_]
         other._calibration = None  # it holds for the first encoder
         return other
 
@@ -196,16 +141,6 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         other = copy.copy(self)
         other.model_, other.models_, other._calibration = model, [], None
         return other
-
-    @override
-    def _check_out_of_core(self, how: str) -> None:
-        super()._check_out_of_core(how)
-        if self.n_bootstrap:
-            raise ValueError(
-                f"{type(self).__name__} with n_bootstrap={self.n_bootstrap} cannot be fitted "
-                f"{how}: bootstrap models require all rows in memory. Use n_bootstrap=0; for very "
-                "many rows such models hardly differ."
-            )
 
     def fit_transform(self, X: Any, y: object = None, **fit_params: Any) -> Any:
         """Fit the model to an incomplete table and complete it.
@@ -265,26 +200,22 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
             that X does not have.
         """
         task, model = self._imputation_task(X, where), self._imputation_model()
-        device, strategy = self._device(), STRATEGIES[self.strategy]
-        draw_seed, numbers, ess = derive_seed(self._seed, SeedStream.DRAW), [], []
-        for block in task.blocks():
-            x, block_ess = np.empty((0, len(self.schema_.modelled))), np.empty(0)
-            if len(block.incomplete):
-                result = map_rows(
-                    block.rows,
-                    strategy.function,
-                    model,
-                    device,
-                    partial(block.noise, draw_seed) if strategy.draws else self._shared_noise,
-                    block.incomplete,
-                    batched=strategy.batched,
-                )
-                x = strategy.point(result, self.vae_)
-                block_ess = np.asarray(result.ess)
-            numbers.append(task.numbers(block, x))
-            ess.append(block_ess)
-        self._warn_of_low_ess(np.concatenate(ess))
-        return in_requested_container(self, task.table(numbers))
+        function, point, batched, draws = STRATEGIES[self.strategy]
+        device, draw_seed = self._device(), derive_seed(self._seed, SeedStream.DRAW)
+
+        def impute(block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
+            noise = partial(block.noise, draw_seed) if draws else self._shared_noise
+            result = map_rows(
+                block.rows, function, model, device, noise, block.incomplete, batched=batched
+            )
+            return point(result, self.vae_), np.asarray(result.ess)
+
+        completed, ess = task.complete(impute)
+        warn_of_low_ess(self, ess)
+        # scikit-learn would convert a frame of polars to one of pandas with object columns
+        config = getattr(self, "_sklearn_output_config", {}).get("transform")
+        is_pandas = (config or get_config()["transform_output"]) == "pandas"
+        return to_pandas(completed) if is_pandas else completed
 
     def impute(
         self,
@@ -338,11 +269,10 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         check_minimum(1, n_imputations=n_imputations)
         # tables that are made later belong to this fit, these settings and this table
         task = self._imputation_task(X, where, row_ids, copies=True)
-        models, n = self._conditional_models(), int(n_imputations)
+        models, n = self._conditional_models(self.models_), int(n_imputations)
         warn_of_few_models(len(models), n)
-        seed = self._call_seed(random_state)
-        warn_of_low_ess = copy.copy(self)._warn_of_low_ess
-        make = ImputationSampler(task, models, self._device(), seed, n, warn_of_low_ess)
+        seed, warn = self._call_seed(random_state), partial(warn_of_low_ess, copy.copy(self))
+        make = ImputationSampler(task, models, self._device(), seed, n, warn)
         return Imputations(make, range(n), list(self.get_feature_names_out()))
 
     def cell_distribution(
@@ -389,24 +319,19 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
             table, cells = table.copy(), None if cells is None else cells.copy()
         keys, bounds = row_keys(row_ids, table.n_rows), self._bounds()
         return ImputationTask(
-            self._reader(), table, cells, keys, bounds, self._template, self._indicator_columns
+            self._reader(), table, cells, keys, bounds, self._template, self._indicated_columns()
         )
 
-    def _indicator_columns(self, missing: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the indicator columns of missingness by name, if there are any."""
+    def _indicated_columns(self) -> dict[str, int]:
+        """Return the column of each indicator of missingness, by the indicator's name."""
         if self.indicator_ is None:
             return {}
-        # an array, whatever set_output says
-        columns = np.asarray(self.indicator_.transform(np.where(missing, np.nan, 0.0)))
         names = self.get_feature_names_out()[len(self.schema_.output_columns) :]
-        return dict(zip(names, columns.T, strict=True))
+        return dict(zip(names, self.indicator_.features_.tolist(), strict=True))
 
-    def _conditional_models(
-        self, models: Sequence[FittedModel] | None = None
-    ) -> list[ConditionalModel]:
-        """Return the models of imputations: the bootstrap models, or the model of all rows."""
+    def _conditional_models(self, fitted: Sequence[FittedModel]) -> list[ConditionalModel]:
+        """Return the models of imputations: bootstrap models, or if none the model of all rows."""
         model = self._imputation_model()
-        fitted = self.models_ if models is None else models
         return [
             model._replace(vae=other.vae, completed_vae=other.completed_vae) for other in fitted
         ] or [model]
@@ -444,10 +369,12 @@ class BaseImputer(ImputationOptions, TransformerMixin, BaseVAE):
         ValueError
             If ``input_features`` are not the names of ``fit``.
         """
-        names = input_names(self, input_features)
-        outputs = np.asarray(names, dtype=object)[self.schema_.output_columns]
-        indicators = [] if self.indicator_ is None else self.indicator_.get_feature_names_out(names)
-        return np.concatenate([outputs, np.asarray(indicators, dtype=object)])
+        given_names = None if input_features is None else list(input_features)
+        names = super().get_feature_names_out(given_names)
+        outputs = names[self.schema_.output_columns]
+        if self.indicator_ is None:
+            return outputs
+        return np.concatenate([outputs, self.indicator_.get_feature_names_out(names)])
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -47,8 +47,7 @@ class MVAEImputer(BaseImputer):
     False
     """
 
-    def _method_name(self) -> str:
-        return "MVAE"
+    _method_name = "MVAE"
 
 
 @estimator
@@ -89,8 +88,7 @@ class MissVAEImputer(MixtureOptions, BaseImputer):
     False
     """
 
-    def _method_name(self) -> str:
-        return "MissVAE"
+    _method_name = "MissVAE"
 
 
 @estimator
@@ -131,8 +129,7 @@ class MissSVAEImputer(MixtureOptions, BaseImputer):
 
     n_draws: int = 2
 
-    def _method_name(self) -> str:
-        return "MissSVAE"
+    _method_name = "MissSVAE"
 
 
 @estimator
@@ -172,8 +169,7 @@ class MIWAEImputer(BaseImputer):
     False
     """
 
-    def _method_name(self) -> str:
-        return "MIWAE"
+    _method_name = "MIWAE"
 
 
 @estimator
@@ -212,8 +208,7 @@ class MissIWAEImputer(MixtureOptions, BaseImputer):
     False
     """
 
-    def _method_name(self) -> str:
-        return "MissIWAE"
+    _method_name = "MissIWAE"
 
 
 @estimator
@@ -254,8 +249,7 @@ class MissSIWAEImputer(MixtureOptions, BaseImputer):
 
     n_draws: int = 1
 
-    def _method_name(self) -> str:
-        return "MissSIWAE"
+    _method_name = "MissSIWAE"
 
 
 @estimator
@@ -332,5 +326,4 @@ class DeMissVAEImputer(MixtureOptions, BaseImputer):
         attrgetter("model_.completed_vae"), doc="The VAE with the encoder of completed rows."
     )
 
-    def _method_name(self) -> str:
-        return "DeMissVAE"
+    _method_name = "DeMissVAE"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +59,9 @@ def warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
 
 
-def warn_of_columns(names: Sequence[Any], which: Mask, message: str) -> None:
+def warn_of_columns(schema: TableSchema, which: Mask, message: str) -> None:
     """Warn about columns, if there are any; the message has braces for their names."""
-    columns = [repr(names[j]) for j in np.flatnonzero(which).tolist()]
+    columns = [repr(schema.names[j]) for j in np.flatnonzero(which).tolist()]
     if len(columns) > _MAX_NAMES:
         columns = [*columns[:_MAX_NAMES], f"... and {len(columns) - _MAX_NAMES} more"]
     if columns:
@@ -71,24 +71,23 @@ def warn_of_columns(names: Sequence[Any], which: Mask, message: str) -> None:
 def warn_of_schema(estimator: BaseVAE) -> None:
     """Warn about columns that are left out, left unchanged or read as strings."""
     schema = estimator.schema_
-    names = schema.names
     roles = np.array(schema.roles)
     if not estimator.keep_empty_features:
         warn_of_columns(
-            names,
+            schema,
             roles == "empty",
             "Columns without an observed cell are left out: {}. Drop them, or use "
             "keep_empty_features=True.",
         )
     warn_of_columns(
-        names,
+        schema,
         (roles == "other") & (schema.n_missing > 0),
         "Columns of a data type that cannot be modelled keep their missing values: {}. Convert "
         "them to numbers, strings, categories or dates (pandas.to_datetime), or drop them.",
     )
     warn_of_columns(
-        names,
-        np.array([numeric_string_share(schema, j) > 0 for j in range(len(names))], dtype=bool),
+        schema,
+        np.array([numeric_string_share(schema, j) > 0 for j in range(len(roles))], dtype=bool),
         "Columns of strings that are mostly numbers are treated as categories: {}. Convert them "
         "(pandas.to_numeric(errors='coerce')), or declare them 'categorical' in feature_kinds.",
     )
@@ -97,7 +96,7 @@ def warn_of_schema(estimator: BaseVAE) -> None:
 def warn_of_identifiers(schema: TableSchema) -> None:
     """Warn about columns without equal values that have missing cells."""
     warn_of_columns(
-        schema.names,
+        schema,
         (np.array(schema.roles) == "identifier") & (schema.n_missing > 0),
         "Columns in which no value occurs twice have missing cells, in which one of these "
         "values is imputed: {}. Drop these columns, or convert them to numbers or dates.",
@@ -107,7 +106,7 @@ def warn_of_identifiers(schema: TableSchema) -> None:
 def warn_of_changed_constants(estimator: BaseVAE, numbers: NumericTable) -> None:
     """Warn about columns that had one value in the first chunk and have others now."""
     warn_of_columns(
-        estimator.schema_.names,
+        estimator.schema_,
         estimator.schema_.columns_with_new_values(numbers.values, numbers.observed),
         "Columns that had at most one value in the first chunk have others now: {}. They are not "
         "used as evidence, and the first value is imputed. Use a larger first chunk and a new "
@@ -133,29 +132,26 @@ def warn_if_interrupted(model: FittedModel) -> None:
         )
 
 
-def warn_of_low_ess(
-    ess: np.ndarray, n_draws: int, model: FittedModel, *, runs_chains: bool
-) -> None:
+def warn_of_low_ess(estimator: BaseVAE, ess: np.ndarray, *, chains: bool = True) -> None:
     """Warn if more than 1% of the rows have a low effective sample size.
 
     Parameters
     ----------
+    estimator : BaseVAE
+        The fitted estimator.
     ess : ndarray of shape (N,)
         Effective sample sizes.
-    n_draws : int
-        Importance draws.
-    model : FittedModel
-        The model.
-    runs_chains : bool
-        Whether they may be those of chains.
+    chains : bool
+        Whether they are those of chains if the estimator has a sampler.
     """
+    n_draws, model = estimator.n_importance_draws, estimator.model_
     limit = low_ess(n_draws)
     n_low = int((ess < limit).sum())
     if n_low <= _LOW_ESS_SHARE * len(ess):
         return
     of = f"of {n_draws} importance draws"
     remedy = f"{more_draws(model)}; effective_sample_size(X) returns it for each row."
-    if runs_chains:
+    if chains and estimator._sampler() is not None:
         of += ", or chains that disagree"
         remedy = (
             "Use more steps, such as sampler=LAIR(n_steps=200); "

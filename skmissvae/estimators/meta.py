@@ -1,38 +1,33 @@
 """Classification and regression of incomplete rows by averaging over multiple imputations."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
-from sklearn.utils import Tags, check_random_state, get_tags
+from sklearn.utils import Tags, check_consistent_length, check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import (
-    check_array,
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-)
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 from typing_extensions import override
 
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_fields, integer
 from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
-from .distinct_rows import row_digests
 from .imputers import MissSIWAEImputer
-from .repeated_imputer import RepeatedImputer, can_impute_repeatedly
+from .meta_imputation import RepeatedImputer, can_impute_repeatedly, row_digests
+from .parameters import section
 
 T = TypeVar("T", bound=type)
 
 
+@dataclass(eq=False, repr=False)
 class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
     """Base class: one member for each of several completed tables.
 
@@ -90,20 +85,12 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
 
     _kind: ClassVar[Literal["classifier", "regressor"]]
 
-    def __init__(
-        self,
-        estimator: Any,
-        *,
-        imputer: Any = None,
-        n_imputations: int = 5,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.estimator = estimator
-        self.imputer = imputer
-        self.n_imputations = n_imputations
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    estimator: Any
+    _: KW_ONLY
+    imputer: Any = None
+    n_imputations: int = 5
+    n_jobs: int | None = None
+    random_state: Any = None
 
     @abstractmethod
     def _check_y(self, y: Any) -> np.ndarray:
@@ -148,7 +135,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
             if hasattr(imputer, "impute"):
                 self.imputer_ = _clone_with_seeds(imputer, random_state).fit(X)
             else:
-                self.imputer_ = RepeatedImputer(imputer, self.n_imputations, random_state).fit(X)
+                self.imputer_ = RepeatedImputer(imputer, X, self.n_imputations, random_state)
             members = [
                 _clone_with_seeds(self.estimator, random_state) for _ in range(self.n_imputations)
             ]
@@ -245,11 +232,9 @@ def _has_probabilities(self: _MultipleImputation) -> bool:
 
 def _documented(cls: T) -> T:
     """Insert the sections of the base class's docstring that both classes share."""
-    sections = inspect.cleandoc(_MultipleImputation.__doc__ or "").split("\n\nAttributes\n")
-    parameters = sections[0].split("----------\n")[1]
-    attributes, notes = sections[1].removeprefix("----------\n").split("\n\nNotes")
-    doc = inspect.cleandoc(cls.__doc__ or "").replace("{parameters}", parameters)
-    doc = doc.replace("{attributes}", attributes).replace("{notes}", f"Notes{notes}")
+    shared, doc = (inspect.cleandoc(c.__doc__ or "") for c in (_MultipleImputation, cls))
+    for name in ("Parameters", "Attributes", "Notes", "References"):
+        doc = doc.replace(f"{{{name.lower()}}}", section(shared, name))
     cls.__doc__ = doc + "\n"
     return cls
 
@@ -284,7 +269,13 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
     MissSIWAEImputer : The default imputer.
     pool_models : Pool models fitted to several imputations for inference.
 
+    Notes
+    -----
     {notes}
+
+    References
+    ----------
+    {references}
 
     Examples
     --------
@@ -380,7 +371,13 @@ class MultipleImputationRegressor(RegressorMixin, _MultipleImputation):
     MissSIWAEImputer : The default imputer.
     pool_models : Pool models fitted to several imputations for inference.
 
+    Notes
+    -----
     {notes}
+
+    References
+    ----------
+    {references}
 
     Examples
     --------

@@ -30,10 +30,7 @@ InitOption = Literal["auto", "factor_analysis", "random"]
 StrategyOption = Literal["auto", "mean", "median", "mode", "draw"]
 UnknownOption = Literal["error", "missing"]
 EarlyStoppingOption = Literal["auto"] | bool | EarlyStopping
-
-is_bool = one_of(True, False)
-is_prior = any_of(one_of(*PRIORS), callable_with("n_latents -> Prior"))
-is_posterior = any_of(one_of("auto", *POSTERIORS), callable_with("(n_latents, K) -> Family"))
+ColumnLikelihoods = LikelihoodOption | Mapping[object, LikelihoodOption]
 
 
 def in_literal(options: Any) -> Check:
@@ -41,19 +38,19 @@ def in_literal(options: Any) -> Check:
     return one_of(*get_args(options))
 
 
-def is_sampler(value: object) -> str | None:
-    """Check for a sampler."""
-    return None if isinstance(value, Sampler) else "a Sampler"
+def instance_of(cls: type, description: str) -> Check:
+    """Return a check for instances of a class."""
+    return lambda value: None if isinstance(value, cls) else description
 
 
-def is_adamw(value: object) -> str | None:
-    """Check for options of the optimizer."""
-    return None if isinstance(value, AdamW) else "an AdamW"
-
-
-def is_early_stopping(value: object) -> str | None:
-    """Check for options of early stopping."""
-    return None if isinstance(value, EarlyStopping) else "an EarlyStopping"
+is_bool = one_of(True, False)
+is_prior = any_of(one_of(*PRIORS), callable_with("n_latents -> Prior"))
+is_posterior = any_of(one_of("auto", *POSTERIORS), callable_with("(n_latents, K) -> Family"))
+is_sampler = instance_of(Sampler, "a Sampler")
+is_adamw = instance_of(AdamW, "an AdamW")
+is_early_stopping = any_of(
+    one_of("auto", True, False), instance_of(EarlyStopping, "an EarlyStopping")
+)
 
 
 def is_bound(value: object) -> str | None:
@@ -120,9 +117,7 @@ class ModelOptions:
     n_latents: Annotated[int | None, any_of(integer(1), none)] = None
     prior: Annotated[str | Callable[[int], Prior], is_prior] = "normal"
     posterior: Annotated[str | Callable[[int, int], Family], is_posterior] = "auto"
-    likelihood: Annotated[LikelihoodOption | Mapping[object, LikelihoodOption], unchecked] = (
-        "normal"
-    )
+    likelihood: Annotated[ColumnLikelihoods, unchecked] = "normal"
     min_scale: Annotated[float, real(0, above=True)] = 0.05
     learn_shapes: Annotated[bool, is_bool] = False
     network: Annotated[Any, check_network] = None
@@ -198,10 +193,7 @@ class TrainingOptions:
     batch_size: Annotated[int | None, any_of(integer(1), none)] = None
     learning_rate: Annotated[float | None, any_of(real(0, above=True), none)] = None
     optimizer: Annotated[AdamW | None, any_of(is_adamw, none)] = None
-    early_stopping: Annotated[
-        EarlyStoppingOption,
-        any_of(one_of("auto", True, False), is_early_stopping),
-    ] = "auto"
+    early_stopping: Annotated[EarlyStoppingOption, is_early_stopping] = "auto"
     warm_start: Annotated[bool, is_bool] = False
     device: Annotated[Any, unchecked] = "auto"
     random_state: Annotated[Any, valid_random_state] = None

@@ -25,9 +25,9 @@ import functools
 import inspect
 import re
 import textwrap
-from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_args, get_type_hints
+from typing import Any, NamedTuple, TypeVar, dataclass_transform, get_type_hints
 
-from .._utils.validation import Check
+from .._utils.validation import Check, check_fields
 
 T = TypeVar("T")
 
@@ -55,12 +55,10 @@ def _declared(cls: type) -> dict[str, Parameter]:
     checks: dict[str, tuple[Check, str]] = {}
     texts: dict[str, tuple[str, str]] = {}
     for base in reversed(cls.__mro__):
-        own = vars(base)
-        texts |= own.get("_parameter_texts", {})
-        hints = get_type_hints(base, include_extras=True) if "__annotations__" in own else {}
-        for name in own.get("__annotations__", {}):
-            for check in getattr(hints.get(name), "__metadata__", ()):
-                group = checks[name][1] if name in checks else own["_group"]
+        texts |= vars(base).get("_parameter_texts", {})
+        for name, hint in inspect.get_annotations(base, eval_str=True).items():
+            for check in getattr(hint, "__metadata__", ()):
+                group = checks[name][1] if name in checks else vars(base)["_group"]
                 checks[name] = check, group
     return {name: Parameter(*texts[name], *rest) for name, rest in checks.items()}
 
@@ -68,17 +66,10 @@ def _declared(cls: type) -> dict[str, Parameter]:
 def validate(estimator: object) -> None:
     """Raise a ValueError for the first parameter whose value fails its check."""
     cls: Any = type(estimator)
-    for name, parameter in parameters(cls).items():
-        value = getattr(estimator, name)
-        requirement = parameter.check(value)
-        if requirement is not None:
-            raise ValueError(
-                f"Parameter {name!r} of {type(estimator).__name__} must be {requirement}; got "
-                f"{value!r}."
-            )
+    check_fields(estimator, **{name: declared.check for name, declared in parameters(cls).items()})
 
 
-def _section(doc: str, name: str) -> str:
+def section(doc: str, name: str) -> str:
     """Return the entries of a section of a numpydoc docstring."""
     pattern = rf"(?ms)^{name}\n-+\n(.*?)(?=^\S[^\n]*\n-{{3,}}$|\Z)"
     match = re.search(pattern, doc)
@@ -88,12 +79,12 @@ def _section(doc: str, name: str) -> str:
 def _inherited_attributes(cls: type) -> str:
     """Return the entries of the Attributes sections of the bases."""
     docs = [inspect.cleandoc(vars(base).get("__doc__") or "") for base in reversed(cls.__mro__[1:])]
-    return "\n".join(filter(None, (_section(doc, "Attributes") for doc in docs)))
+    return "\n".join(filter(None, (section(doc, "Attributes") for doc in docs)))
 
 
 def _texts(doc: str) -> dict[str, tuple[str, str]]:
     """Return type and text of each parameter in the Parameters section of a docstring."""
-    entries = re.findall(r"(?m)^(\w+) : (.*)\n((?:    .*\n?|\n)+)", _section(doc, "Parameters"))
+    entries = re.findall(r"(?m)^(\w+) : (.*)\n((?:    .*\n?|\n)+)", section(doc, "Parameters"))
     return {name: (kind, " ".join(text.split())) for name, kind, text in entries}
 
 
@@ -122,11 +113,6 @@ def _filled(text: str, indent: str) -> str:
     return wrapper.fill(text)
 
 
-def _type_of(annotation: Any) -> Any:
-    """Return the type of an annotation without its metadata."""
-    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
-
-
 @dataclass_transform(kw_only_default=True, eq_default=False)
 def estimator(cls: type[T]) -> type[T]:
     """Give a class its ``__init__`` and, if it has ``{parameters}``, its Parameters section."""
@@ -143,12 +129,13 @@ def estimator(cls: type[T]) -> type[T]:
         return GROUPS.index(declared[field.name].group), depth[field.name]
 
     _, *fields = inspect.signature(made.__init__).parameters.values()
-    fields = [field.replace(annotation=_type_of(field.annotation)) for field in fields]
+    types = get_type_hints(made)  # without the checks
+    fields = [field.replace(annotation=types[field.name]) for field in fields]
     made.__signature__ = inspect.Signature(sorted(fields, key=order))
     if "{parameters}" in doc:
-        section = re.search(r"(?ms)^Parameters\n-+\n.*?\{parameters\}", doc)
-        assert section is not None, "the placeholder is in its section"
+        declaration = re.search(r"(?ms)^Parameters\n-+\n.*?\{parameters\}", doc)
+        assert declaration is not None, "the placeholder is in its section"
         entries = f"Parameters\n----------\n{_parameter_section(made)}"
-        doc = doc.replace(section[0], f"{_group_sentence(made)}\n\n{entries}")
+        doc = doc.replace(declaration[0], f"{_group_sentence(made)}\n\n{entries}")
         made.__doc__ = doc.replace("{attributes}", _inherited_attributes(made)) + "\n"
     return made

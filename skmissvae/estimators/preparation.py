@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sklearn.utils import check_random_state
 
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks
 from ..tables.column_kinds import choose_codecs, declared_kinds
-from ..tables.input_table import InputTable, NumericTable, open_table
+from ..tables.input_table import NumericTable, open_table
 from ..tables.reader import read_numbers
 from ..tables.schema import EncodedRows, TableSchema
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
@@ -31,34 +31,23 @@ if TYPE_CHECKING:
 _MAX_LATENTS = 20  # of the default of n_latents
 
 
-class PreparedFit(NamedTuple):
-    """A fit that has been checked, before training."""
-
-    task: FitTask
-    previous: FittedModel | None  # the model to continue from
-    is_in_memory: bool  # whether the rows of the task are the whole table
-
-
-def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
-    """Check parameters and table; learn the schema unless a model is continued."""
+def prepare_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None) -> FitTask:
+    """Check parameters and table; learn the schema unless a previous model is continued."""
     validate(estimator)
-    method = estimator._method()
-    continues = estimator.warm_start and hasattr(estimator, "model_")
-    previous = estimator.model_ if continues else None
-    seeds, parts = _seeds(estimator), None
+    method, seeds, parts = estimator._method(), _seeds(estimator), None
     if isinstance(X, Chunks) or is_distributed():
-        estimator._check_out_of_core("to Chunks" if isinstance(X, Chunks) else "by processes")
+        how = "to Chunks" if isinstance(X, Chunks) else "by processes"
+        _check_out_of_core(estimator, method, how)
         seeds = from_first_process(seeds)
         parts = OutOfCoreTable(X, seeds[1])
         X = parts.sample.table
-    table = open_table(estimator, X, None if previous is None else estimator._template)
-    if previous is not None:
-        check_continuation(estimator, method, remedy="set warm_start=False")
-        spec = previous.spec
-        # another sample may have categories that the first one did not have
-        numbers = estimator._reader(None if parts is None else "missing").cells(table)
+    if previous is None:
+        numbers, spec = learn_schema(estimator, X, method, seeds[0])
     else:
-        numbers, spec = learn_schema(estimator, table, method, seeds[0])
+        # another sample may have categories that the first one did not have
+        unknown = None if parts is None else "missing"
+        numbers = _next_table(estimator, X, method, "set warm_start=False", unknown)
+        spec = previous.spec
     rows = estimator._reader().rows(numbers)
     del numbers  # a copy of the table
     n_rows = len(rows.x) if parts is None else parts.sample.n_rows
@@ -75,45 +64,36 @@ def prepare_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
         training_rows = training_rows._replace(loader=loader)
     spec = _with_possible_initialization(spec, training_rows)
     settings = training_settings(estimator, spec, training_rows.n_rows, n_all_rows=n_rows)
-    # a continued fit must not repeat the noise of the last one, even with an integer seed
-    seed = (
-        seeds[1]
-        if previous is None
-        else derive_seed(seeds[1], SeedStream.CONTINUATION, previous.n_iter)
-    )
+    seed = seeds[1]
+    if previous is not None:
+        # a continued fit must not repeat the noise of the last one, even with an integer seed
+        seed = derive_seed(seed, SeedStream.CONTINUATION, previous.n_iter)
     task = FitTask(spec, training_rows, settings, method, estimator._device(), seed, seeds[0])
-    return PreparedFit(task, previous, parts is None)
+    is_choice = previous is None and parts is None
+    return estimator._choose_initialization(task) if is_choice else task
 
 
-def prepare_partial_fit(estimator: BaseVAE, X: Any) -> PreparedFit:
+def prepare_partial_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None) -> FitTask:
     """Check parameters and a chunk of a table; the first chunk determines the schema."""
     validate(estimator)
     method, seeds = estimator._method(), _seeds(estimator)
-    previous = getattr(estimator, "model_", None)
-    table = open_table(estimator, X, None if previous is None else estimator._template)
     if previous is None:
-        numbers, spec = learn_schema(estimator, table, method, seeds[0])
+        numbers, spec = learn_schema(estimator, X, method, seeds[0])
     else:
-        check_continuation(estimator, method, remedy="call fit")
-        numbers, spec = estimator._reader().cells(table), previous.spec
+        numbers, spec = _next_table(estimator, X, method, "call fit"), previous.spec
         warn_of_changed_constants(estimator, numbers)
     rows = TrainingRows(estimator._reader().rows(numbers))
     spec = _with_possible_initialization(spec, rows)
     settings = training_settings(estimator, spec, rows.n_rows)
-    settings = settings._replace(
-        max_iter=1,
-        optimizer=dataclasses.replace(settings.optimizer, schedule="constant"),
-        early_stopping=None,
-    )
+    optimizer = dataclasses.replace(settings.optimizer, schedule="constant")
+    settings = settings._replace(max_iter=1, optimizer=optimizer, early_stopping=None)
     # an epoch must not repeat the noise of an earlier one, even with an integer seed
-    seed = derive_seed(
-        seeds[1], SeedStream.CONTINUATION, 0 if previous is None else previous.n_iter
-    )
-    task = FitTask(spec, rows, settings, method, estimator._device(), seed, seeds[0])
-    return PreparedFit(task, previous, is_in_memory=True)
+    n_iter = 0 if previous is None else previous.n_iter
+    seed = derive_seed(seeds[1], SeedStream.CONTINUATION, n_iter)
+    return FitTask(spec, rows, settings, method, estimator._device(), seed, seeds[0])
 
 
-def prepare_refit(estimator: BaseVAE, X: Any) -> PreparedFit:
+def prepare_refit(estimator: BaseVAE, X: Any) -> FitTask:
     """Check the rows for which the encoder is trained further."""
     rows = TrainingRows(estimator.encode_rows(X))
     method, seeds, spec = estimator._method(), _seeds(estimator), estimator.model_.spec
@@ -122,8 +102,7 @@ def prepare_refit(estimator: BaseVAE, X: Any) -> PreparedFit:
     if estimator.max_iter is None:
         n_epochs = epochs_from_random(rows.n_rows, settings.batch_size)
         settings = settings._replace(max_iter=n_epochs)
-    task = FitTask(spec, rows, settings, method, estimator._device(), seeds[2], seeds[0])
-    return PreparedFit(task, estimator.model_.without_training_state(), is_in_memory=True)
+    return FitTask(spec, rows, settings, method, estimator._device(), seeds[2], seeds[0])
 
 
 def training_settings(
@@ -152,13 +131,14 @@ def table_size(estimator: BaseVAE, spec: ModelSpec, n_rows: int) -> TableSize:
 
 
 def learn_schema(
-    estimator: BaseVAE, table: InputTable, method: Method, seed: int
+    estimator: BaseVAE, X: Any, method: Method, seed: int
 ) -> tuple[NumericTable, ModelSpec]:
     """Learn the schema of a table; return its numbers and the specification of the model."""
+    table, marker = open_table(estimator, X), estimator.missing_values
     names = table.names
     kinds = declared_kinds(table, estimator.feature_kinds, estimator.likelihood)
-    codecs = choose_codecs(table, estimator.missing_values, kinds)
-    numbers = read_numbers(table, codecs, names, estimator.missing_values)
+    codecs = choose_codecs(table, marker, kinds)
+    numbers = read_numbers(table, codecs, names, marker)
     if not numbers.observed.any():
         raise ValueError(
             f"X has no observed cell: all {numbers.observed.size} cells are missing. A model needs "
@@ -178,7 +158,17 @@ def learn_schema(
     estimator.feature_kinds_ = dict(zip(names, (codec.kind for codec in codecs), strict=True))
     estimator._template, estimator._kind_options = table.template(), kind_options(estimator)
     warn_of_schema(estimator)
+    estimator._begin_schema()
     return numbers, spec
+
+
+def _next_table(
+    estimator: BaseVAE, X: Any, method: Method, remedy: str, handle_unknown: str | None = None
+) -> NumericTable:
+    """Return the numbers of a table with which the training of the fitted model continues."""
+    table = open_table(estimator, X, estimator._template)
+    check_continuation(estimator, method, remedy)
+    return estimator._reader(handle_unknown).cells(table)
 
 
 def make_spec(estimator: BaseVAE, schema: TableSchema, method: Method) -> ModelSpec:
@@ -247,6 +237,22 @@ def check_continuation(estimator: BaseVAE, method: Method, remedy: str) -> None:
         raise ValueError(
             f"Parameter {name!r} of {owner} is {getattr(spec, name)!r}, but the fitted model has "
             f"{getattr(model.spec, name)!r}. Set it back, or {remedy} to fit a new model."
+        )
+
+
+def _check_out_of_core(estimator: BaseVAE, method: Method, how: str) -> None:
+    """Raise if the parameters require all rows in memory."""
+    owner, n_bootstrap = type(estimator).__name__, getattr(estimator, "n_bootstrap", 0)
+    if method.stores_imputations:
+        raise ValueError(
+            f"{owner} cannot be fitted {how}: {method.name} stores imputations of every row. Use a "
+            "sample that fits into memory, or another method."
+        )
+    if n_bootstrap:
+        raise ValueError(
+            f"{owner} with n_bootstrap={n_bootstrap} cannot be fitted {how}: bootstrap models "
+            "require all rows in memory. Use n_bootstrap=0; for very many rows such models hardly "
+            "differ."
         )
 
 

@@ -1,8 +1,7 @@
 """What ``transform`` imputes: means, medians, modes or draws."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,16 +33,10 @@ class Strategy(NamedTuple):
     draws: bool = False  # whether rows have different noise
 
 
-def _mean(result: RowMeans, vae: VAE) -> np.ndarray:
-    """Return conditional means, and the most probable categories."""
+def _means(result: RowMeans, vae: VAE, *, decide: bool) -> np.ndarray:
+    """Return means and most probable categories; of binary columns either, by ``decide``."""
     expected = torch.from_numpy(np.asarray(result.expected))
-    return vae.likelihood.point(expected, decide=False).numpy()
-
-
-def _decided(result: RowMeans, vae: VAE) -> np.ndarray:
-    """Return conditional means, and the more probable value of binary columns."""
-    expected = torch.from_numpy(np.asarray(result.expected))
-    return vae.likelihood.point(expected, decide=True).numpy()
+    return vae.likelihood.point(expected, decide=decide).numpy()
 
 
 def _values(result: Any, vae: VAE) -> np.ndarray:
@@ -71,8 +64,8 @@ def _of_latents(
 
 #: By the value of the parameter ``strategy``.
 STRATEGIES = {
-    "auto": Strategy(ConditionalModel.means, _decided, batched=True),
-    "mean": Strategy(ConditionalModel.means, _mean, batched=True),
+    "auto": Strategy(ConditionalModel.means, partial(_means, decide=True), batched=True),
+    "mean": Strategy(ConditionalModel.means, partial(_means, decide=False), batched=True),
     "median": Strategy(_of_latents(median), _values),
     "mode": Strategy(_of_latents(mode), _values),
     "draw": Strategy(ConditionalModel.draw, _values, batched=True, draws=True),

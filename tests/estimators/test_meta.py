@@ -27,8 +27,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skmissvae import MissSIWAEImputer, MVAEImputer
 from skmissvae.estimators import meta
-from skmissvae.estimators.distinct_rows import row_digests
 from skmissvae.estimators.meta import MultipleImputationClassifier, MultipleImputationRegressor
+from skmissvae.estimators.meta_imputation import row_digests
 from skmissvae.tables.input_table import open_table
 
 pytestmark = quiet

@@ -19,7 +19,7 @@ from estimator_cases import (
 )
 
 from skmissvae import EarlyStopping
-from skmissvae.estimators import imputer_base
+from skmissvae.estimators import base
 from skmissvae.inspection import latent_information, pareto_k
 from skmissvae.training import fit
 
@@ -127,7 +127,7 @@ def test_bounds_apply_to_imputations_only():
     ],
 )
 def test_invalid_bounds_raise_an_error_before_training(bounds, monkeypatch):
-    monkeypatch.setattr(imputer_base, "fit_model", None)
+    monkeypatch.setattr(base, "fit_model", None)
     with pytest.raises(ValueError, match=r"'(min|max)_value'"):
         tiny(MVAEImputer, **bounds).fit(table())
 

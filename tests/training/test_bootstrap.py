@@ -18,7 +18,7 @@ pytestmark = quiet
 
 def task_of(imputer, X):
     """Return the task of the fit of an imputer."""
-    return prepare_fit(imputer, X).task
+    return prepare_fit(imputer, X, None)
 
 
 def weights_of(models):

@@ -20,7 +20,7 @@ pytestmark = quiet
 
 def task_of(cls, X=None, **options):
     """Return the task of a tiny fit."""
-    return prepare_fit(tiny(cls, **options), incomplete() if X is None else X).task
+    return prepare_fit(tiny(cls, **options), incomplete() if X is None else X, None)
 
 
 def arrays(value):

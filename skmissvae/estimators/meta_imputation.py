@@ -1,0 +1,62 @@
+"""Imputation for the meta-estimators: by clones of any imputer, and of each distinct row once."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from ..tables.columns import Column, is_missing, to_objects
+
+
+class RepeatedImputer:
+    """Fitted clones of an imputer with different random states, one for each imputation.
+
+    Parameters
+    ----------
+    imputer : imputer
+        Imputer with a parameter ``random_state``.
+    X : array-like of shape (n_samples, n_features)
+        The table to fit the clones to.
+    n : int
+        Number of clones.
+    random_state : RandomState instance
+        Source of their random states.
+    """
+
+    def __init__(self, imputer: Any, X: Any, n: int, random_state: np.random.RandomState) -> None:
+        seeds = random_state.randint(2**31 - 1, size=n).tolist()
+        self.clones = [clone(imputer).set_params(random_state=seed).fit(X) for seed in seeds]
+
+    def impute(self, X: Any, n_imputations: int, *, random_state: int) -> Iterator[Any]:
+        """Yield the table completed by each clone, the same in every call."""
+        # copies, because a transform that draws changes the state of its imputer
+        return (copy.deepcopy(imputer).transform(X) for imputer in self.clones)
+
+
+def can_impute_repeatedly(imputer: Any) -> bool:
+    """Return whether an imputer, or its clones with other random states, draw imputations."""
+    if isinstance(imputer, type):
+        return False
+    # IterativeImputer draws only with sample_posterior=True
+    is_stochastic = hasattr(imputer, "random_state") and getattr(imputer, "sample_posterior", True)
+    return hasattr(imputer, "impute") or bool(is_stochastic)
+
+
+def row_digests(columns: Sequence[Column]) -> np.ndarray:
+    """Return a digest of the cells of each row, independent of column types: (n_samples,)."""
+    cells = []
+    for column in columns:
+        values = to_objects(column)
+        values[is_missing(column, np.nan)] = None
+        cells.append(map(_normalise, values))
+    rows = zip(*cells, strict=True)
+    return np.array([blake2b(repr(row).encode(), digest_size=16).hexdigest() for row in rows])
+
+
+def _normalise(cell: Any) -> Any:
+    """Return numbers as floats: whether a cell is 1, 1.0 or True depends on the column's type."""
+    return float(cell) if isinstance(cell, Real) and float(cell) == cell else cell
