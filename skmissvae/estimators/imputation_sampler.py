@@ -59,11 +59,15 @@ class ImputationSampler:
 
     def __call__(self, i: int) -> Any:
         """Return the i-th completed table."""
-        table, ess = self.task.complete(partial(self._draw_cells, i))
+        numbers, ess = [], [np.empty(0)]
+        for block in self.task.incomplete_blocks():
+            x, block_ess = self._draw_cells(i, block)
+            numbers.append(self.task.numbers(block, x))
+            ess.append(block_ess)
         if self.warn is not None:
-            self.warn(ess)
+            self.warn(np.concatenate(ess))
             self.warn = None
-        return table
+        return self.task.table(numbers)
 
     def _draw_cells(self, i: int, block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
         """Return the i-th draw of the incomplete rows, and the effective sample sizes."""

@@ -1,6 +1,6 @@
 """A table to complete: which cells, in which blocks of rows, with which noise."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -88,6 +88,10 @@ class ImputationTask:
         """Yield the table in blocks of rows."""
         return (self._only_block or self._read(rows) for rows in self._slices)
 
+    def incomplete_blocks(self) -> Iterator[RowBlock]:
+        """Yield the blocks that have a cell to impute."""
+        return (block for block in self.blocks() if len(block.incomplete))
+
     def whole(self) -> RowBlock:
         """Return the table as one block."""
         return self._only_block or self._read(slice(0, self.source.n_rows))
@@ -103,38 +107,12 @@ class ImputationTask:
         encoded = self.reader.rows(table, rows.start)
         return RowBlock(rows.start, table, encoded, to_impute, self.keys[rows])
 
-    def complete(
-        self, impute: Callable[[RowBlock], tuple[np.ndarray, np.ndarray]]
-    ) -> tuple[Any, np.ndarray]:
-        """Return the completed table, and the effective sample sizes of its incomplete rows.
+    def numbers(self, block: RowBlock, x: np.ndarray) -> list[Floats]:
+        """Return a number for each cell to impute, per column of the output.
 
-        Parameters
-        ----------
-        impute : callable
-            Returns the values of the modelled columns of the incomplete rows of a block,
-            (n_incomplete, D), in the model's units, and their effective sample sizes.
+        Given are the modelled columns of the incomplete rows of a block, (n_incomplete, D), in the
+        model's units.
         """
-        schema = self.reader.schema
-        numbers, ess = [], []
-        for block in self.blocks():
-            x, block_ess = np.empty((0, len(schema.modelled))), np.empty(0)
-            if len(block.incomplete):
-                x, block_ess = impute(block)
-            numbers.append(self._numbers(block, x))
-            ess.append(block_ess)
-        columns = map(np.concatenate, zip(*numbers, strict=True))
-        table = complete_table(
-            self.source,
-            schema,
-            columns,
-            self.to_impute,
-            self._indicator_columns,
-            self.template,
-        )
-        return table, np.concatenate(ess)
-
-    def _numbers(self, block: RowBlock, x: np.ndarray) -> list[Floats]:
-        """Return a number for each cell to impute, per column of the output."""
         schema, incomplete = self.reader.schema, block.incomplete
         table = block.table
         values = schema.decode(x, table.values[incomplete], table.observed[incomplete])
@@ -143,6 +121,15 @@ class ImputationTask:
         low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in self.bounds)
         values, to_impute = np.fmin(np.fmax(values, low), high), block.to_impute[incomplete]
         return [values[to_impute[:, j], j] for j in schema.output_columns]
+
+    def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
+        """Return the completed table, given the numbers of each block with incomplete rows."""
+        schema, indicators = self.reader.schema, self._indicator_columns
+        none = [np.empty(0)] * len(schema.output_columns)
+        columns = map(np.concatenate, zip(none, *numbers, strict=True))
+        return complete_table(
+            self.source, schema, columns, self.to_impute, indicators, self.template
+        )
 
 
 def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:

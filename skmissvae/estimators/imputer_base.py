@@ -30,7 +30,7 @@ from ..training.selection import ROWS_WITH_CHOICE, choose_initialization
 from .base import BaseVAE
 from .cell_distributions import describe_cells
 from .imputation_sampler import ImputationSampler
-from .imputation_task import ImputationTask, RowBlock, row_keys
+from .imputation_task import ImputationTask, row_keys
 from .imputations import Imputations
 from .messages import warn_of_few_models, warn_of_identifiers, warn_of_low_ess
 from .options import ImputationOptions
@@ -202,16 +202,16 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         task, model = self._imputation_task(X, where), self._imputation_model()
         function, point, batched, draws = STRATEGIES[self.strategy]
         device, draw_seed = self._device(), derive_seed(self._seed, SeedStream.DRAW)
-
-        def impute(block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
+        numbers, ess = [], [np.empty(0)]
+        for block in task.incomplete_blocks():
             noise = partial(block.noise, draw_seed) if draws else self._shared_noise
             result = map_rows(
                 block.rows, function, model, device, noise, block.incomplete, batched=batched
             )
-            return point(result, self.vae_), np.asarray(result.ess)
-
-        completed, ess = task.complete(impute)
-        warn_of_low_ess(self, ess)
+            numbers.append(task.numbers(block, point(result, self.vae_)))
+            ess.append(np.asarray(result.ess))
+        completed = task.table(numbers)
+        warn_of_low_ess(self, np.concatenate(ess))
         # scikit-learn would convert a frame of polars to one of pandas with object columns
         config = getattr(self, "_sklearn_output_config", {}).get("transform")
         is_pandas = (config or get_config()["transform_output"]) == "pandas"

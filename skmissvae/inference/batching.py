@@ -110,7 +110,7 @@ def map_rows(
             return in_batches(function, invariant, index, size)
         except torch.OutOfMemoryError:  # of a GPU, which other processes may use
             _log.info("not enough memory for %d rows at a time: they are computed singly", size)
-    return job.one_by_one(function, index)
+    return job.parts(functools.partial(job.one_by_one, function), index, _ROWS_PER_THREAD)
 
 
 @dataclass
@@ -127,24 +127,20 @@ class _Job:
 
     def one_by_one(self, function: RowFunction[Result], index: Positions) -> Result:
         """Return the results of rows, computed one at a time."""
-
-        def evaluate(part: Positions) -> Result:
-            results, waiting = [], part.tolist()
-            with inference_mode(self.device):
-                while waiting:
-                    try:
-                        results.append(function(self.model, self._encode(self.model, waiting[:1])))
-                    except torch.OutOfMemoryError:  # of a GPU, which other processes may use
-                        if self.model.n_decoded == 1:
-                            raise
-                        n_decoded = max(min(self.model.n_decoded, self.model.n_draws) // 2, 1)
-                        self.model = self.model._replace(n_decoded=n_decoded)
-                    else:
-                        waiting.pop(0)
-                fields = zip(*results, strict=True)
-                return results[0]._make(torch.cat(field).cpu().numpy() for field in fields)
-
-        return self._parts(evaluate, index, _ROWS_PER_THREAD)
+        results, waiting = [], index.tolist()
+        with inference_mode(self.device):
+            while waiting:
+                try:
+                    results.append(function(self.model, self._encode(self.model, waiting[:1])))
+                except torch.OutOfMemoryError:  # of a GPU, which other processes may use
+                    if self.model.n_decoded == 1:
+                        raise
+                    n_decoded = max(min(self.model.n_decoded, self.model.n_draws) // 2, 1)
+                    self.model = self.model._replace(n_decoded=n_decoded)
+                else:
+                    waiting.pop(0)
+            fields = zip(*results, strict=True)
+            return results[0]._make(torch.cat(field).cpu().numpy() for field in fields)
 
     def batches(
         self, function: RowFunction[Result], model: ConditionalModel, index: Positions, size: int
@@ -157,10 +153,14 @@ class _Job:
                 result = function(model, self._encode(model, padded.tolist()))
                 return _apply(lambda values: values[: len(part)].cpu().numpy(), result)
 
-        return self._parts(evaluate, index, size)
+        return self.parts(evaluate, index, size)
 
     def adaptive_batches(
-        self, function: RowFunction[Result], model: ConditionalModel, index: Positions, size: int
+        self,
+        function: RowFunction[Result],
+        invariant: ConditionalModel,
+        index: Positions,
+        size: int,
     ) -> Result:
         """Return the results of rows, computed ``size`` at a time if they have an observed cell.
 
@@ -169,31 +169,30 @@ class _Job:
         """
         observed = self.observed.cpu().numpy()[index]
         has_evidence: NDArray[np.bool_] = np.any(observed, axis=1)
+        one_by_one = functools.partial(self.one_by_one, function)
         if not has_evidence.any():
-            return self.one_by_one(function, index)
-        first: Any = self.batches(function, model, index[has_evidence], size)
+            return self.parts(one_by_one, index, _ROWS_PER_THREAD)
+        first: Any = self.batches(function, invariant, index[has_evidence], size)
         n = len(index)
         result = _apply(lambda values: np.empty((n, *values.shape[1:]), values.dtype), first)
         _assign(result, has_evidence, first)
         low_ess, alone = has_evidence.copy(), ~has_evidence
         proposal_ess = torch.from_numpy(first.proposal_ess)
-        low_ess[has_evidence] = needs_adaptation(proposal_ess, model.n_draws).numpy()
-        if not _adapts_in_batches(model):
+        low_ess[has_evidence] = needs_adaptation(proposal_ess, invariant.n_draws).numpy()
+        if not _adapts_in_batches(invariant):
             alone |= low_ess
         elif low_ess.any():
-            adaptive = model._replace(adapt="always")
+            adaptive = invariant._replace(adapt="always")
             adapted = self.batches(function, adaptive, index[low_ess], _VECTOR_WIDTH)
             _assign(result, low_ess, adapted)
         if self.runs_chains and self.model.sampler is not None:
             has_low_ess = self.model.has_low_ess(torch.from_numpy(result.ess)).numpy()
             alone |= has_low_ess & has_evidence & ~observed.all(1)
         if alone.any():
-            _assign(result, alone, self.one_by_one(function, index[alone]))
+            _assign(result, alone, self.parts(one_by_one, index[alone], _ROWS_PER_THREAD))
         return result
 
-    def _parts(
-        self, function: Callable[[Positions], Result], index: Positions, size: int
-    ) -> Result:
+    def parts(self, function: Callable[[Positions], Result], index: Positions, size: int) -> Result:
         """Apply a function to ``size`` positions at a time, in threads."""
         parts = [index[i : i + size] for i in range(0, len(index), size)]
         with thread_map(self.device, len(parts)) as run:

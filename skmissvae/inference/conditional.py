@@ -13,7 +13,7 @@ from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
-from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans, encode
+from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
 from .weights import choose_by_weight, effective_sample_size_of, low_ess
@@ -106,7 +106,9 @@ class ConditionalModel(NamedTuple):
 
         Without an observed cell the posterior is the prior; such rows come alone.
         """
-        return RowBatch(x, observed, encode(self.vae, x, observed), new_noise, positions)
+        has_evidence = observed.any()
+        q = self.vae.posterior(x, observed) if has_evidence else self.vae.prior().expand(len(x))
+        return RowBatch(x, observed, q, new_noise, positions)
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""

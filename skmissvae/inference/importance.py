@@ -30,11 +30,6 @@ Adapt = Literal["never", "if needed", "always"]
 Imputed = Callable[[Draws], tuple[ColumnDistribution, Tensor]]
 
 
-def encode(vae: VAE, x: Tensor, observed: Tensor) -> LatentDistribution:
-    """Return q(z | x_obs), batch (B,), which is the prior if no cell of the rows is observed."""
-    return vae.posterior(x, observed) if observed.any() else vae.prior().expand(len(x))
-
-
 class Evidence(NamedTuple):
     """The evidence of rows by importance weights."""
 
@@ -129,7 +124,9 @@ class ImportanceSampler:
         assert adapt != "if needed" or len(x) == 1, "the decision is made for a single row"
         self.vae, self.x, self.observed, self.n, self.noise = vae, x, observed, n, noise
         self.imputed, self.adapt, self.n_decoded = imputed, adapt, n_decoded
-        self.posterior = encode(vae, x, observed) if posterior is None else posterior
+        if posterior is None:
+            posterior = vae.posterior(x, observed) if observed.any() else vae.prior().expand(len(x))
+        self.posterior = posterior
         #: Whether proposals were adapted; known with the first block.
         self.adapted = False
 
