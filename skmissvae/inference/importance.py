@@ -183,10 +183,11 @@ class ImportanceSampler:
 
     def means(self) -> RowMeans:
         """Return effective sample size and conditional means, in float64."""
-        sums, proposal_sums = weights.WeightSums(self.x), weights.WeightSums(self.x)
+        sums, proposal_sums = self._new_sums()
         sum_x = sum_z = sums.top.new_zeros(())
         for (z, log_w, log_proposal, _), columns in self.weighted_blocks():
-            proposal_sums.add(log_proposal)
+            if proposal_sums is not sums:
+                proposal_sums.add(log_proposal)
             w, factor = sums.add(log_w)
             sum_x = factor * sum_x + weights.weighted_sum(w, columns.expected())
             sum_z = factor * sum_z + weights.weighted_sum(w, z)
@@ -204,10 +205,11 @@ class ImportanceSampler:
         probability of the block's share of the weights so far.
         """
         n_rows = len(self.x)
-        sums, proposal_sums = weights.WeightSums(self.x), weights.WeightSums(self.x)
+        sums, proposal_sums = self._new_sums()
         chosen: Tensor | None = None
         for z, log_w, log_proposal, _ in self.whole_blocks():
-            proposal_sums.add(log_proposal)
+            if proposal_sums is not sums:
+                proposal_sums.add(log_proposal)
             w, _ = sums.add(log_w)
             share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
             u = self.noise.uniform(n, n_rows, 2).double().expand(n, n_rows, 2)
@@ -217,6 +219,11 @@ class ImportanceSampler:
             chosen = z if chosen is None else torch.where(is_replaced, z, chosen)
         assert chosen is not None, "there is at least one draw"
         return RowLatents(chosen.transpose(0, 1), sums.ess(), proposal_sums.ess())
+
+    def _new_sums(self) -> tuple[weights.WeightSums, weights.WeightSums]:
+        """Return empty sums over weights with and without the effect of bounds."""
+        sums = weights.WeightSums(self.x)
+        return sums, sums if self.imputed is None else weights.WeightSums(self.x)
 
     def _draw_block(self, size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
         z, log_mass = proposal.ancestral(size, self.noise, systematic=True)
