@@ -35,6 +35,7 @@ def prepare_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None) -> Fit
     """Check parameters and table; learn the schema unless a previous model is continued."""
     validate(estimator)
     method, seeds, parts = estimator._method(), _seeds(estimator), None
+    method.check_training()
     if isinstance(X, Chunks) or is_distributed():
         how = "to Chunks" if isinstance(X, Chunks) else "by processes"
         _check_out_of_core(estimator, method, how)
@@ -77,6 +78,7 @@ def prepare_partial_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None
     """Check parameters and a chunk of a table; the first chunk determines the schema."""
     validate(estimator)
     method, seeds = estimator._method(), _seeds(estimator)
+    method.check_training()
     if previous is None:
         numbers, spec = learn_schema(estimator, X, method, seeds[0])
     else:

@@ -6,7 +6,9 @@ import copy
 import math
 from typing import TYPE_CHECKING, Any
 
-from .._utils.runtime import log_progress
+import numpy as np
+
+from .._utils.runtime import convert, log_progress
 from ..vae.vae import VAE
 from .loop import History
 from .objectives import Objective
@@ -92,6 +94,8 @@ class FitProgress:
         """Return the attributes of an estimator that is fitted up to this epoch."""
         vae = copy.deepcopy(self._vae).cpu().eval()
         updates = self._stage.updates(vae, self._objective, self._model)
+        # training changes stored imputations in place
+        updates = convert(updates, np.ndarray, np.ndarray.copy)
         model = self._model.replace(
             **updates, n_iter=self._n_done, history={}, validation_score=math.nan
         )

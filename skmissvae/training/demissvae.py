@@ -83,11 +83,9 @@ class ImputationStore:
         self.visited[index] = True
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return copies as arrays, for ``restore``."""
-        return {
-            name: getattr(self, name).cpu().numpy().copy()
-            for name in ("x", "z", "observed", "visited")
-        }
+        """Return arrays for ``restore``, which share memory with those in host memory."""
+        names = "x", "z", "observed", "visited"
+        return {name: getattr(self, name).cpu().numpy() for name in names}
 
     def matches(self, state: dict[str, np.ndarray]) -> bool:
         """Return whether a state belongs to the same rows, cells and numbers."""

@@ -180,6 +180,16 @@ class Method(ABC):
             If an option does not hold for the method.
         """
 
+    def check_training(self) -> None:
+        """Raise a ValueError if the sampler cannot update stored imputations in training."""
+        sampler = self.sampler
+        if self.stores_imputations and (sampler is None or not sampler.sees_completed):
+            raise ValueError(
+                f"Parameter 'sampler' cannot be 'importance' or ImportanceResampling for "
+                f"{self.name}: the stored imputations are updated by a chain; choose 'lair', "
+                "'metropolis' or 'pseudo_gibbs'."
+            )
+
     @property
     @abstractmethod
     def stages(self) -> list[Stage]:
@@ -253,12 +263,7 @@ class DecomposedMethod(Method):
     @property
     def stages(self) -> list[Stage]:
         """The decoder with the encoder of completed rows, then the encoder of incomplete rows."""
-        if self.sampler is None or not self.sampler.sees_completed:
-            raise ValueError(
-                f"Parameter 'sampler' cannot be 'importance' or ImportanceResampling for "
-                f"{self.name}: the stored imputations are updated by a chain; choose 'lair', "
-                "'metropolis' or 'pseudo_gibbs'."
-            )
+        assert self.sampler is not None, "checked before training"
         stored = StoredImputationsStage(self.sampler, self.n_draws, self.term)
         return [stored, self.encoder_stage]
 

@@ -310,8 +310,9 @@ def test_stored_imputations_require_a_chain(cls, sampler):
     if cls is VAEDensityEstimator:
         assert estimator.fit(incomplete()).vae_ is not None  # other objectives store no imputations
         estimator.set_params(objective="DeMissVAE")
-    with pytest.raises(ValueError, match=r"Parameter 'sampler' cannot be 'importance'"):
-        estimator.fit(incomplete())
+    for fit in (estimator.fit, estimator.partial_fit):
+        with pytest.raises(ValueError, match=r"Parameter 'sampler' cannot be 'importance'"):
+            fit("a table that is not read")
 
 
 @pytest.mark.parametrize("sampler", CHAINS)
