@@ -18,7 +18,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
 from .._utils.random import SeedStream, derive_seed
-from .._utils.runtime import SeededGenerators, convert, full_precision, user_stacklevel
+from .._utils.runtime import (
+    SeededGenerators,
+    convert,
+    full_precision,
+    torch_defaults,
+    user_stacklevel,
+)
 from .._utils.threads import thread_limit
 from ..vae.factor_analysis import ENOUGH_ROWS, factor_analysis, initialize_from
 from ..vae.likelihoods.categorical import MAX_CONTRASTED
@@ -112,6 +118,7 @@ class FittedModel:
         state["optimizers"] = convert(self.optimizers, Tensor, lambda t: t.cpu().numpy())
         return state
 
+    @torch_defaults()
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         # copies, as the arrays may be read-only views of a file
@@ -125,6 +132,7 @@ class FittedModel:
         vars(self).update(state, vae=vae, completed_vae=completed)
 
 
+@torch_defaults()
 def fit_model(
     task: FitTask,
     *,
