@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,17 +17,48 @@ _OURS = {"skmissvae", "sklearn", "joblib"}
 _GENERATORS_LOCK = threading.RLock()
 
 
+_CPU = torch.device("cpu")
+
+
 _LOG = logging.getLogger("skmissvae")
 
 
-def _renew_lock() -> None:
-    """Replace the lock, which in a forked process may be held by a thread that does not exist."""
+class _SinglePrecision:
+    """float32 as torch's default data type, within blocks of all threads.
+
+    The first block sets it, and the last one to end restores the user's.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._n_blocks, self._before = 0, torch.float32
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self._n_blocks == 0:
+                self._before = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+            self._n_blocks += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self._n_blocks -= 1
+            if self._n_blocks == 0:
+                torch.set_default_dtype(self._before)
+
+
+_SINGLE_PRECISION = _SinglePrecision()
+
+
+def _renew_locks() -> None:
+    """Replace locks, which in a forked process may be held by a thread that does not exist."""
     global _GENERATORS_LOCK
     _GENERATORS_LOCK = threading.RLock()
+    _SINGLE_PRECISION.lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 @contextmanager
@@ -108,9 +139,18 @@ def full_precision(device: torch.device) -> torch.autocast:
 
 
 @contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Use torch's own defaults: float32, the CPU, gradients, and no inference mode."""
+    # a device context slows all functions of torch
+    on_cpu = nullcontext() if torch.get_default_device() == _CPU else _CPU
+    with _SINGLE_PRECISION, on_cpu, torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextmanager
 def inference(device: torch.device) -> Iterator[None]:
-    """Compute without gradients and without the user's autocast."""
-    with torch.inference_mode(), full_precision(device):
+    """Compute without gradients and without the user's autocast and defaults."""
+    with torch_defaults(), torch.inference_mode(), full_precision(device):
         yield
 
 

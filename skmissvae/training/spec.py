@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 import torch
 from torch import nn
 
-from .._utils.runtime import SeededGenerators
+from .._utils.runtime import SeededGenerators, torch_defaults
 from ..tables.codecs import CODED
 from ..tables.column_selection import column_index
 from ..tables.schema import ColumnSchema
@@ -82,8 +82,7 @@ class ModelSpec:
         return self._untrained_likelihood().n_linear > 0
 
     def _untrained_likelihood(self) -> Likelihood:
-        cpu = torch.device("cpu")
-        with SeededGenerators(0, cpu).block(), cpu:
+        with SeededGenerators(0, torch.device("cpu")).block(), torch_defaults():
             return self._likelihood()
 
     def build(self, seed: int) -> VAE:
@@ -95,8 +94,8 @@ class ModelSpec:
 
         The posterior of a completed row has one component; encoder and family alone are not shared.
         """
-        cpu, coordinates, second = torch.device("cpu"), None, None
-        with SeededGenerators(seed, cpu).block(), cpu:
+        coordinates, second = None, None
+        with SeededGenerators(seed, torch.device("cpu")).block(), torch_defaults():
             likelihood, prior = self._likelihood(), self._prior()
             family = self._family(prior)
             encoder, decoder = self._encoder(family, likelihood), self._decoder(likelihood)
@@ -109,6 +108,7 @@ class ModelSpec:
                 second = VAE(encoder, decoder, prior, family, likelihood).eval()
         return vae, second
 
+    @torch_defaults()
     def check_networks(self, vae: VAE, device: torch.device) -> None:
         """Raise if custom networks do not have the required input and output widths.
 
