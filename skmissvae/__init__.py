@@ -12,6 +12,7 @@ from .estimators import (
     MultipleImputationRegressor,
     MVAEImputer,
     VAEDensityEstimator,
+    VAEOutlierDetector,
 )
 from .inspection import (
     Diagnosis,
@@ -61,6 +62,7 @@ __all__ = [
     "PooledEstimates",
     "PooledTest",
     "VAEDensityEstimator",
+    "VAEOutlierDetector",
     "compare_imputed",
     "diagnose",
     "make_missing",

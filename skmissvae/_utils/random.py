@@ -38,6 +38,7 @@ class SeedStream(IntEnum):
     PROCESS = 16  # training in several processes (seed, 16, rank)
     HIDDEN_CELLS = 17  # cells that HiddenCellScorer hides
     CONTINUATION = 18  # training that continues after n epochs (seed, 18, n)
+    OUTLIER_REFERENCE = 19  # rows with which VAEOutlierDetector compares densities
 
 
 def derive_seed(*parts: int) -> int:

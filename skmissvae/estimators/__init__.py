@@ -12,6 +12,7 @@ from .imputers import (
     MVAEImputer,
 )
 from .meta import MultipleImputationClassifier, MultipleImputationRegressor
+from .outlier_detector import VAEOutlierDetector
 
 __all__ = [
     "DeMissVAEImputer",
@@ -25,4 +26,5 @@ __all__ = [
     "MultipleImputationClassifier",
     "MultipleImputationRegressor",
     "VAEDensityEstimator",
+    "VAEOutlierDetector",
 ]

@@ -292,7 +292,7 @@ class BaseVAE(
 
         Densities are in the units of ``X``; binary and categorical columns contribute
         probabilities, columns with a single value in ``fit`` 0. To find outliers use
-        ``outlier_scores``: densities of rows with different missing cells are not comparable.
+        ``VAEOutlierDetector``: densities of rows with different missing cells are not comparable.
 
         Parameters
         ----------
@@ -317,13 +317,17 @@ class BaseVAE(
         """
         table, scores, ess = self._open(X), [], []
         for rows in self._reader().blocks(table):
-            result = self._map(rows, ConditionalModel.evidence, batched=True, runs_chains=False)
-            # without an observed cell the density is exactly one
-            log_evidence = np.where(rows.observed.any(1), result.log_evidence, 0.0)
+            log_evidence, row_ess = self._log_evidence(rows)
             scores.append(log_evidence - self.schema_.log_units(rows))
-            ess.append(np.asarray(result.ess))
+            ess.append(row_ess)
         warn_of_low_ess(self, np.concatenate(ess), chains=False)
         return np.concatenate(scores)
+
+    def _log_evidence(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-density, in the model's units, and effective sample size of each row."""
+        result = self._map(rows, ConditionalModel.evidence, batched=True, runs_chains=False)
+        # without an observed cell the density is exactly one
+        return np.where(rows.observed.any(1), result.log_evidence, 0.0), np.asarray(result.ess)
 
     def score(self, X: Any, y: object = None) -> float:
         """Return the mean log-density of the observed cells of the rows.
@@ -381,9 +385,8 @@ class BaseVAE(
         -------
         DataFrame
             A row per row of ``X``: ``score``, minus the log-density of the observed cells in nats;
-            ``per_cell``, the score divided by their number, for the comparison of rows with
-            different missing cells; and the contributions of the cells of each modelled column, NaN
-            if missing.
+            ``per_cell``, the score divided by their number; and the contributions of the cells of
+            each modelled column, NaN if missing.
 
         Raises
         ------

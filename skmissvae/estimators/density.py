@@ -41,6 +41,7 @@ class VAEDensityEstimator(DensityMixin, MixtureOptions, BaseVAE):
     See Also
     --------
     MissSIWAEImputer : The same model as an imputer.
+    VAEOutlierDetector : Outlier detection by the density.
 
     References
     ----------

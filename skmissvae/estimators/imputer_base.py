@@ -1,6 +1,7 @@
 """The base class of the imputers: completing tables."""
 
 import copy
+import numbers
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
@@ -191,7 +192,8 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         data frame or ndarray of shape (n_samples, n_features_out)
             The completed table in the same container, with its index and data types; observed cells
             are unchanged, bit for bit. The imputations of a row do not depend on the other rows; a
-            draw depends on the position of the row. ``set_output`` chooses another container.
+            draw depends on the position of the row, and differs between calls unless
+            ``random_state`` is an int. ``set_output`` chooses another container.
 
         Raises
         ------
@@ -201,16 +203,16 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         """
         task, model = self._imputation_task(X, where), self._imputation_model()
         function, point, batched, draws = STRATEGIES[self.strategy]
-        device, draw_seed = self._device(), derive_seed(self._seed, SeedStream.DRAW)
-        numbers, ess = [], [np.empty(0)]
+        device, seed = self._device(), self._draw_seed() if draws else 0
+        values, ess = [], [np.empty(0)]
         for block in task.incomplete_blocks():
-            noise = partial(block.noise, draw_seed) if draws else self._shared_noise
+            noise = partial(block.noise, seed) if draws else self._shared_noise
             result = map_rows(
                 block.rows, function, model, device, noise, block.incomplete, batched=batched
             )
-            numbers.append(task.numbers(block, point(result, self.vae_)))
+            values.append(task.numbers(block, point(result, self.vae_)))
             ess.append(np.asarray(result.ess))
-        completed = task.table(numbers)
+        completed = task.table(values)
         warn_of_low_ess(self, np.concatenate(ess))
         # scikit-learn would convert a frame of polars to one of pandas with object columns
         config = getattr(self, "_sklearn_output_config", {}).get("transform")
@@ -346,6 +348,12 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         bounds = torch.from_numpy(low), torch.from_numpy(high)
         # truncated columns are decoded a second time, in double precision
         return model._replace(bounds=bounds, n_decoded=n_decoded_draws(self.vae_, factor=2))
+
+    def _draw_seed(self) -> int:
+        """Return the seed of the draws of ``transform``: that of fit if random_state is an int."""
+        is_fixed = isinstance(self.random_state, numbers.Integral)
+        seed = self._seed if is_fixed else self._call_seed(None)
+        return derive_seed(seed, SeedStream.DRAW)
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the bounds of each column, in its units."""

@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 
 from .._utils.validation import (
     Check,
@@ -59,10 +60,22 @@ def is_bound(value: object) -> str | None:
     return None if valid else "a number"
 
 
+def is_bound_of_each_column(value: object) -> str | None:
+    """Check for an array-like of numbers, or for a pandas Series, which is a mapping."""
+    is_array_like = isinstance(value, (list, tuple)) or hasattr(value, "__array__")
+    is_valid = isinstance(value, pd.Series) or (
+        is_array_like and np.iterable(value) and all(is_bound(bound) is None for bound in value)
+    )
+    return None if is_valid else "one for each column"
+
+
 def is_n_jobs(value: object) -> str | None:
     """Check for a number of processes, as in joblib."""
     valid = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value != 0
     return None if valid else "an integer other than 0"
+
+
+is_bounds = any_of(is_bound, is_bound_of_each_column, mapping, none)
 
 
 @estimator
@@ -231,7 +244,8 @@ class TableOptions:
     Parameters
     ----------
     missing_values : number, str, np.nan, None or pd.NA
-        Marker of missing cells in addition to NaN, None, pandas.NA and NaT.
+        Marker of missing cells in addition to NaN, None, pandas.NA and NaT. ``fit`` refuses a
+        marker that no column can hold, such as a string for a table of numbers.
     feature_kinds : mapping or None
         Kinds of columns (names or indices): "continuous", "count", "integer", "binary",
         "categorical", "ordinal". The kind of a column without an entry follows from its data type:
@@ -267,12 +281,13 @@ class ImputationOptions:
         probable value; categories are always the most probable one or a draw. For columns with a
         point mass (``learn_shapes``) the mode is that of the other values. It is read when a method
         is called.
-    min_value : float, mapping or None
-        Lower bound of imputed numbers: one for all modelled numeric columns, or a mapping from
-        columns (names or indices), including dates. Imputations are draws and means of the model
-        given that they are within the bounds, so that no mass accumulates at the bounds. It is read
-        when a method is called.
-    max_value : float, mapping or None
+    min_value : float, array-like of shape (n_features,), mapping or None
+        Lower bound of imputed numbers: one for all modelled numeric columns; one for each column of
+        X, which has no effect on columns that are not numeric; or a mapping from columns (names or
+        indices), including dates. A pandas Series is a mapping from its index. Imputations are
+        draws and means of the model given that they are within the bounds, so that no mass
+        accumulates at the bounds. It is read when a method is called.
+    max_value : float, array-like of shape (n_features,), mapping or None
         Upper bound of imputed numbers, like ``min_value``.
     add_indicator : bool
         Whether the output has indicator columns of missingness, for each column with missing cells
@@ -295,8 +310,8 @@ class ImputationOptions:
 
     _group = "imputation"
     strategy: Annotated[StrategyOption, in_literal(StrategyOption)] = "auto"
-    min_value: Annotated[Any, any_of(is_bound, mapping, none)] = None
-    max_value: Annotated[Any, any_of(is_bound, mapping, none)] = None
+    min_value: Annotated[Any, is_bounds] = None
+    max_value: Annotated[Any, is_bounds] = None
     add_indicator: Annotated[bool, is_bool] = False
     n_bootstrap: Annotated[int, integer(0)] = 0
     n_jobs: Annotated[int | None, any_of(is_n_jobs, none)] = None

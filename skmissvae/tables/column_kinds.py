@@ -14,6 +14,7 @@ from .columns import (
     Column,
     Mask,
     category_order,
+    check_marker,
     column_type,
     holds_numbers,
     is_missing,
@@ -83,6 +84,7 @@ def choose_codecs(source: InputTable, missing_values: Any, kinds: Mapping[int, s
         Kinds that are declared, by position of the column; others are inferred.
     """
     marker = missing_marker(missing_values)
+    check_marker(source.columns, marker)
     return [
         choose_codec(name, column, is_missing(column, marker), kinds.get(j))
         for j, (name, column) in enumerate(zip(source.names, source.columns, strict=True))

@@ -120,7 +120,7 @@ def limits(
     ----------
     schema : TableSchema
         The schema.
-    min_value, max_value : float, mapping or None
+    min_value, max_value : float, array-like of shape (n_features,), mapping or None
         The parameters of these names.
 
     Returns
@@ -151,13 +151,17 @@ def limits(
 def _one_sided(
     schema: TableSchema, parameter: str, value: Any, default: float
 ) -> NDArray[np.float64]:
-    """Return one limit of each column; a single number limits columns of numbers only."""
+    """Return one limit of each column; only a mapping limits columns other than numbers."""
     names, limit = schema.names, np.full(len(schema.names), default)
     if value is None:
         return limit
+    if isinstance(value, pd.Series):
+        value = value.to_dict()
     if not isinstance(value, Mapping):
-        numeric = schema.modelled[schema.numeric()].tolist()
-        limit[[j for j in numeric if isinstance(schema.codecs[j], Numbers)]] = value
+        modelled = schema.modelled[schema.numeric()].tolist()
+        numeric = [j for j in modelled if isinstance(schema.codecs[j], Numbers)]
+        numeric += [copy for copy, original in schema.copies.items() if original in numeric]
+        limit[numeric] = _limit_of_each_column(parameter, value, len(names))[numeric]
         return limit
     for column, column_limit in value.items():
         j = column_index(column, names, parameter)
@@ -180,3 +184,14 @@ def _one_sided(
                 f"{column_limit!r}."
             ) from error
     return limit
+
+
+def _limit_of_each_column(parameter: str, value: Any, n: int) -> NDArray[np.float64]:
+    """Return a number, or a sequence of numbers, as an array of n limits."""
+    limit: NDArray[np.float64] = np.array(value, dtype=np.float64)
+    if limit.shape not in ((), (n,)):
+        raise ValueError(
+            f"Parameter {parameter!r} has {len(limit)} numbers, but X has {n} columns; give one "
+            "for each column (-np.inf or np.inf for none), or a mapping from columns."
+        )
+    return np.broadcast_to(limit, n)

@@ -134,17 +134,36 @@ def is_missing(column: Column, marker: Any) -> Mask:
     column = _floats_as_array(column)
     if isinstance(column, np.ndarray):
         missing = np.isnan(column)
-        return missing if isinstance(marker, str) else missing | (column == marker)
+        return missing | (column == marker) if _can_hold(column, marker) else missing
     missing = column.is_null().to_numpy().astype(bool)
     dtype = column_type(column)
-    if marker == marker:
-        is_string, is_numeric = dtype == nw.String, dtype.is_numeric()
-        may_hold = not (is_numeric if isinstance(marker, str) else is_string)
-        if may_hold and dtype != nw.Boolean and not is_time(dtype):
-            is_marker = [value == marker for value in column.to_list()]
-            # == True, since pandas.NA compares as NA
-            missing = missing | (np.array(is_marker, dtype=object) == True)  # noqa: E712
+    if marker == marker and _can_hold(column, marker):
+        is_marker = [value == marker for value in column.to_list()]
+        # == True, since pandas.NA compares as NA
+        missing = missing | (np.array(is_marker, dtype=object) == True)  # noqa: E712
     return missing
+
+
+def check_marker(columns: Sequence[Column], marker: Any) -> None:
+    """Raise where no column of a table can hold the marker of missing cells."""
+    if marker != marker or any(_can_hold(column, marker) for column in columns):
+        return
+    needed = "strings" if isinstance(marker, str) else "numbers"
+    raise ValueError(
+        f"Parameter 'missing_values' is {marker!r}, but X has no column of {needed}, so that no "
+        "cell can equal it. Give the marker the type of the cells, or leave missing_values at "
+        "np.nan: NaN, None, pandas.NA and NaT are always missing."
+    )
+
+
+def _can_hold(column: Column, marker: Any) -> bool:
+    """Return whether a column has a type whose cells can equal a marker of missing cells."""
+    if isinstance(column, np.ndarray):
+        return not isinstance(marker, str)
+    dtype = column_type(column)
+    if dtype == nw.Boolean or is_time(dtype):
+        return False
+    return not (dtype.is_numeric() if isinstance(marker, str) else dtype == nw.String)
 
 
 def refuse_infinity(values: Floats, names: Sequence[Any], first: int = 0) -> None:

@@ -84,6 +84,26 @@ def test_random_state_instance_advances_between_calls(cls):
     assert (estimator.sample(3) != estimator.sample(3)).any()
 
 
+@pytest.mark.parametrize("make_state", [lambda: None, lambda: np.random.RandomState(0), int])
+@every_imputer
+def test_draws_repeat_only_with_an_integer_random_state(cls, make_state):
+    X = incomplete()
+    imputer = tiny(cls, strategy="draw", random_state=make_state()).fit(X)
+    first, second = imputer.transform(X), imputer.transform(X)
+    assert ((first == second) == (make_state is int or ~np.isnan(X))).all()
+    imputer.set_params(strategy="mean")
+    np.testing.assert_array_equal(imputer.transform(X), imputer.transform(X))
+
+
+@every_imputer
+def test_means_do_not_advance_a_random_state_instance(cls):
+    X, state = incomplete(), np.random.RandomState(0)
+    imputer = tiny(cls, random_state=state).fit(X)
+    before = state.get_state()[2]
+    imputer.transform(X)
+    assert state.get_state()[2] == before
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @every_estimator
 def test_global_state_does_not_change(cls, dropout, capfd, tmp_path, monkeypatch):

@@ -126,6 +126,31 @@ def test_set_output():
     assert isinstance(result, pd.DataFrame)
 
 
+@pytest.mark.parametrize("container", ["array", "objects", "list", "pandas", "polars"])
+def test_default_output_is_the_container_of_the_input(container):
+    frame = mixed()
+    table = {
+        "array": incomplete(),
+        "objects": frame[["real", "word"]].to_numpy(dtype=object, na_value=None),
+        "list": incomplete().tolist(),
+        "pandas": frame,
+        "polars": mixed("polars"),
+    }[container]
+    imputer = tiny(MVAEImputer).fit(table)
+    plain = imputer.transform(table)
+    assert type(plain) is (np.ndarray if container == "list" else type(table))
+    for other in ("pandas", "polars"):
+        changed = imputer.set_output(transform=other).transform(table)
+        assert type(changed).__module__.startswith(other)
+        imputer.set_output(transform="default")
+        with sklearn.config_context(transform_output=other):
+            again = imputer.transform(table)
+        for out in (again, imputer.transform(table), imputer.fit_transform(table)):
+            assert type(out) is type(plain)
+            np.testing.assert_array_equal(np.asarray(out), np.asarray(plain))
+            assert getattr(out, "dtypes", None) is None or list(out.dtypes) == list(plain.dtypes)
+
+
 def test_set_output_keeps_index_and_columns():
     frame = pd.DataFrame(incomplete(), columns=list("abcd"), index=np.arange(40) * 10)
     out = tiny(MVAEImputer).set_output(transform="pandas").fit_transform(frame)

@@ -207,6 +207,39 @@ def test_markers_of_missing_cells_in_arrays(marker):
     np.testing.assert_array_equal(out, tiny(MVAEImputer).fit_transform(X))
 
 
+def numbers(kind):
+    """Return four columns of numbers, as an array or a data frame."""
+    X = incomplete()
+    if kind == "polars":
+        return pl.DataFrame(X, schema=list("abcd"))
+    if kind in ("list", "float32", "object"):
+        return X.tolist() if kind == "list" else X.astype(kind)
+    return pd.DataFrame(X.round(), columns=list("abcd")).astype(kind)
+
+
+@pytest.mark.parametrize(
+    "kind", ["list", "float32", "object", "polars", "float64", "Int64", "double[pyarrow]"]
+)
+def test_markers_that_no_column_can_hold_are_refused(kind):
+    imputer = tiny(MVAEImputer, missing_values="?")
+    for fit in (imputer.fit, imputer.partial_fit):
+        with pytest.raises(ValueError, match=r"'missing_values' is '\?', but X has no column"):
+            fit(numbers(kind))
+    words = pd.DataFrame({"word": with_missing(WORDS, 3), "other": WORDS, "flag": True})
+    for frame in (words, pl.from_pandas(words), words.convert_dtypes(dtype_backend="pyarrow")):
+        with pytest.raises(ValueError, match="'missing_values' is -1, but X has no column of num"):
+            tiny(MVAEImputer, missing_values=-1).fit(frame)
+
+
+def test_new_rows_may_have_no_column_that_can_hold_the_marker():
+    X = incomplete()
+    marked = X.astype(object)
+    marked[np.isnan(X)] = "?"
+    imputer = tiny(MVAEImputer, missing_values="?").fit(marked)
+    expected = imputer.transform(marked).astype(float)
+    np.testing.assert_array_equal(imputer.transform(X).astype(float), expected)
+
+
 @pytest.mark.parametrize("dtype", ["Float64", object])
 @pytest.mark.parametrize("marker", [np.nan, pd.NA])
 def test_pandas_na(marker, dtype):

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from estimator_cases import quiet, tiny
+from estimator_cases import table as incomplete
 from pandas.testing import assert_frame_equal
+from sklearn.base import clone
 from table_cases import COUNTS, FLAGS, REAL, RNG, N, mixed
 
 from skmissvae import MissSVAEImputer, MVAEImputer
@@ -135,10 +138,61 @@ def test_single_limits_and_wrong_limits():
         ({"min_value": {"count": 0.2}, "max_value": {"count": 0.4}}, "no value for column 'count'"),
         ({"max_value": {"nothing": 1}}, "'nothing'"),
         ({"max_value": "high"}, "'max_value'"),
-        ({"max_value": [0, 0]}, "'max_value'.*mapping from columns"),
+        ({"max_value": [0, 0]}, "'max_value' has 2 numbers, but X has 5 columns.*a mapping"),
+        ({"max_value": np.zeros(6)}, "'max_value' has 6 numbers, but X has 5 columns.*a mapping"),
+        ({"max_value": []}, "'max_value' has 0 numbers"),
+        ({"max_value": pd.DataFrame([[1.0]])}, "'max_value'"),
+        ({"max_value": pd.Series({"word": 1})}, "'max_value' bounds column 'word'"),
+        ({"max_value": pd.Series({"real": np.nan})}, "'max_value' must bound column 'real'"),
         ({"max_value": {"real": "18"}}, "'max_value' must bound column 'real' by a number"),
         ({"max_value": {"real": np.nan}}, "'max_value' must bound column 'real' by a number"),
         ({"max_value": {"real": None}}, "'max_value' must bound column 'real' by a number"),
     ):
         with pytest.raises(ValueError, match=match):
             tiny(MVAEImputer, **wrong).fit(mixed()).transform(mixed())
+
+
+FORMS = {
+    "list": list,
+    "tuple": tuple,
+    "array": np.array,
+    "float32": np.float32,
+    "polars": pl.Series,
+    "series": lambda limits: pd.Series(limits, index=list("abcd"))[list("dcab")],
+    "positions": pd.Series,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("container", ["array", "pandas", "polars"])
+def test_one_limit_for_each_column(container, form):
+    low, high = [-0.25, -np.inf, 1.0, -np.inf], [0.5, 100.0, np.inf, np.inf]
+    X = incomplete()
+    frame = {"pandas": pd.DataFrame, "polars": pl.DataFrame}.get(container)
+    table = X if frame is None else frame(dict(zip("abcd", X.T, strict=True)))
+    if container == "array" and form == "series":
+        pytest.skip("an array has no names")
+    expected = tiny(MVAEImputer).fit(table)
+    expected.set_params(min_value={0: -0.25, 2: 1.0}, max_value={0: 0.5, 1: 100.0})
+    imputer = clone(tiny(MVAEImputer, min_value=FORMS[form](low), max_value=FORMS[form](high)))
+    imputer.fit(table)
+    out = np.asarray(imputer.transform(table))
+    np.testing.assert_array_equal(out, np.asarray(expected.transform(table)))
+    imputed = np.where(np.isnan(X), out, np.clip(X, low, high))
+    np.testing.assert_array_equal(imputed, np.clip(imputed, low, high))
+    assert (imputed == out)[np.isnan(X)].all()
+    drawn = np.asarray(imputer.impute(table, 1)[0])[np.isnan(X)]
+    np.testing.assert_array_equal(drawn, np.asarray(expected.impute(table, 1)[0])[np.isnan(X)])
+
+
+def test_one_limit_for_each_column_has_no_effect_on_other_columns_than_numbers():
+    frame = mixed().assign(same=1.0, twin=lambda f: f["real"])
+    frame.insert(0, "blank", np.nan)
+    imputer = tiny(MVAEImputer).fit(frame)
+    names = list(frame)
+    limits = np.full(len(names), 5.0)
+    # a copy obeys the limits of both
+    limits[[names.index("real"), names.index("twin")]] = -1.0, 0.5
+    expected = imputer.set_params(min_value={"real": 0.5, "count": 5}).transform(frame)
+    assert_frame_equal(imputer.set_params(min_value=limits).transform(frame), expected)
+    assert (expected["real"][frame["real"].isna()] >= 0.5).all()
