@@ -20,6 +20,10 @@ Mask = NDArray[np.bool_]
 Column = nw.Series | NDArray
 
 
+#: Integers from this size on have no exact float.
+LARGE = 2**53
+
+
 _NULLS = ("<NA>", "NaT")  # as pandas prints its nulls
 
 
@@ -83,6 +87,13 @@ def holds_numbers(column: nw.Series, missing: Mask) -> bool:
         isinstance(cell, numbers.Number) and not isinstance(cell, (bool, np.bool_))
         for cell in cells
     )
+
+
+def is_large_integer(cell: Any) -> bool:
+    """Return whether a cell is an integer that a float may not represent."""
+    # durations of numpy are a subclass of its integers
+    is_integer = isinstance(cell, numbers.Integral) and not isinstance(cell, np.timedelta64)
+    return is_integer and abs(int(cell)) >= LARGE
 
 
 def category_order(column: Column) -> list[Any] | None:
