@@ -7,10 +7,12 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+from numpy.typing import NDArray
 
 from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported, list_categories
 from .column_selection import column_index
 from .columns import (
+    LARGE,
     Column,
     Mask,
     category_order,
@@ -131,8 +133,14 @@ def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
     )
     values = np.unique(numbers)
     has_unique_rows = len(values) == len(missing) >= _MIN_ROWS
-    if len(values) == 2 and (is_integer or len(numbers) >= _MIN_ROWS):
-        codec: Codec = _categories(name, column, missing, "binary")
+    if _are_large_integers(column, missing, numbers):
+        codec: Codec = _categories(name, column, missing, None)
+    elif (
+        len(values) == 2
+        and (is_integer or len(numbers) >= _MIN_ROWS)
+        and len(set(to_objects(column)[~missing].tolist())) == 2  # decimals may have more digits
+    ):
+        codec = _categories(name, column, missing, "binary")
     elif not is_integer:
         return Numbers("continuous", is_integer=False)
     elif dtype.is_integer() and has_unique_rows and np.ptp(values) <= _MAX_RANGE * len(missing):
@@ -141,6 +149,21 @@ def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
         codec = Numbers("count" if (values >= 0).all() else "integer", is_integer=True)
     codec.is_inferred = True
     return codec
+
+
+def _are_large_integers(column: nw.Series, missing: Mask, numbers: NDArray[np.float64]) -> bool:
+    """Return whether at least half of the cells are integers that floats do not represent exactly.
+
+    Measurements do not have so many digits, so that such integers are labels.
+    """
+    dtype = column_type(column)
+    if dtype.is_float() or not len(numbers) or np.median(np.abs(numbers)) < LARGE:
+        return False
+    is_float = (float, np.floating)
+    return dtype.is_integer() or all(
+        not isinstance(cell, is_float) and cell == int(cell)
+        for cell in to_objects(column)[~missing].tolist()
+    )
 
 
 def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dates:

@@ -24,6 +24,9 @@ Column = nw.Series | NDArray
 LARGE = 2**53
 
 
+_MAX_FLOAT = int(np.finfo(float).max)
+
+
 _NULLS = ("<NA>", "NaT")  # as pandas prints its nulls
 
 
@@ -176,8 +179,28 @@ def to_floats(column: Column, missing: Mask) -> NDArray[np.float64]:
         values = np.full(len(missing), np.nan)
         if column.dtype.is_numeric():
             observed = column.filter((~missing).tolist())
-            values[~missing] = observed.cast(nw.Float64).to_numpy()
+            # pyarrow does not cast integers beyond 2**53
+            is_integer = column.dtype.is_integer()
+            observed = observed if is_integer else observed.cast(nw.Float64)
+            values[~missing] = observed.to_numpy()
         else:
-            values[~missing] = to_objects(column)[~missing].astype(float)
+            values[~missing] = _objects_to_floats(to_objects(column)[~missing])
         return values
     return np.where(missing, np.nan, column.astype(np.float64))
+
+
+def _objects_to_floats(cells: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Return numbers as floats, infinite where they exceed the range of floats."""
+    try:
+        return cells.astype(float)
+    except OverflowError:
+        is_large = [not -_MAX_FLOAT <= cell <= _MAX_FLOAT for cell in cells]
+        signs = [math.inf if cell > 0 else -math.inf for cell in cells[is_large]]
+        cells = cells.copy()
+        cells[is_large] = signs
+        return cells.astype(float)
+
+
+def have_equal_cells(a: Column, b: Column, rows: Mask) -> bool:
+    """Return whether two columns have equal cells in some rows, compared without rounding."""
+    return bool((to_objects(a)[rows] == to_objects(b)[rows]).all())

@@ -19,7 +19,7 @@ from .column_statistics import (
     robust_location_scale,
     tail_share,
 )
-from .columns import Floats, Mask
+from .columns import Column, Floats, Mask
 from .input_table import NumericTable
 
 #: Roles of columns that are part of the model, directly or as copies of others.
@@ -112,7 +112,13 @@ class TableSchema:
 
     # -- learning ---------------------------------------------------------------------------------
 
-    def fit(self, cells: NumericTable, codecs: Sequence[Codec], names: Sequence[Any]) -> None:
+    def fit(
+        self,
+        cells: NumericTable,
+        codecs: Sequence[Codec],
+        names: Sequence[Any],
+        columns: Sequence[Column],
+    ) -> None:
         """Learn the schema of a table.
 
         Parameters
@@ -123,6 +129,8 @@ class TableSchema:
             Codec of each column.
         names : sequence of str
             Names of the columns.
+        columns : sequence of Series or ndarray
+            Cells of each column in its own type.
         """
         X, observed = cells.values, cells.observed
         self.codecs, self.names = list(codecs), list(names)
@@ -130,7 +138,9 @@ class TableSchema:
         self.n_values = [len(np.unique(X[observed[:, j], j])) for j in range(X.shape[1])]
         low = X.min(0, where=observed, initial=np.inf)
         high = X.max(0, where=observed, initial=-np.inf)
-        self._assign_roles(X, observed, low, high)
+        varies: Mask = np.asarray((low < high) & ~equal_up_to_rounding(low, high, X.dtype))
+        self.copies = find_copies(X, observed, np.flatnonzero(varies), self.codecs, columns)
+        self._assign_roles(X, observed, low, varies)
 
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))
@@ -143,11 +153,9 @@ class TableSchema:
             self.columns.append(self._column_schema(d, values))
         self.log_scale = np.log(self.scale)
 
-    def _assign_roles(self, X: Floats, observed: Mask, low: Floats, high: Floats) -> None:
-        """Set role and fill value of each column; ``low`` and ``high`` are its range."""
+    def _assign_roles(self, X: Floats, observed: Mask, low: Floats, varies: Mask) -> None:
+        """Set role and fill value of each column; ``low`` is its minimum."""
         has_cells: Mask = np.asarray(observed.any(0))
-        varies: Mask = np.asarray(has_cells & ~equal_up_to_rounding(low, high, X.dtype))
-        self.copies = find_copies(X, observed, np.flatnonzero(varies), self.codecs)
         self.roles = []
         for j, codec in enumerate(self.codecs):
             if codec.kind == "other":
