@@ -23,6 +23,7 @@ from .columns import (
     missing_marker,
     to_floats,
     to_objects,
+    type_limits,
 )
 from .input_table import InputTable
 
@@ -34,6 +35,9 @@ _MIN_ROWS = 20
 # Range of row identifiers, at most, as a multiple of the number of rows: a subset of a table does
 # not have all of the identifiers.
 _MAX_RANGE = 5
+
+
+_MAX_INTEGER = 2.0**64  # beyond every integer type
 
 
 _DAY = 86_400_000_000  # microseconds
@@ -85,10 +89,14 @@ def choose_codecs(source: InputTable, missing_values: Any, kinds: Mapping[int, s
         Kinds that are declared, by position of the column; others are inferred.
     """
     marker = missing_marker(missing_values)
-    return [
+    codecs = [
         choose_codec(name, column, is_missing(column, marker), kinds.get(j))
         for j, (name, column) in enumerate(zip(source.names, source.columns, strict=True))
     ]
+    for codec, column in zip(codecs, source.columns, strict=True):
+        if isinstance(codec, Numbers):
+            codec.limits = type_limits(column)
+    return codecs
 
 
 def choose_codec(name: Any, column: Column, missing: Mask, kind: str | None) -> Codec:
@@ -129,6 +137,7 @@ def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
     is_integer = dtype.is_integer() or bool(
         len(numbers)
         and np.abs(numbers).min() < no_fractions
+        and np.abs(numbers).max() < _MAX_INTEGER
         and (numbers == np.rint(numbers)).all()
     )
     values = np.unique(numbers)
@@ -242,7 +251,7 @@ def _numbers(name: Any, column: Column, missing: Mask, kind: str) -> Numbers:
         value
         for value in cells[~missing].tolist()
         if not is_number
-        or (kind != "continuous" and value != round(value))
+        or (kind != "continuous" and value % 1 != 0)
         or (kind == "count" and value < 0)
     ]
     if wrong:
@@ -258,7 +267,8 @@ def _numbers(name: Any, column: Column, missing: Mask, kind: str) -> Numbers:
 
 def _categories(name: Any, column: Column, missing: Mask, kind: str | None) -> Categories:
     """Return the codec of a column of categories; a kind of None is inferred."""
-    observed = set(to_objects(column)[~missing].tolist())
+    # the reader refuses infinite cells
+    observed = set(to_objects(column)[~missing].tolist()) - {math.inf, -math.inf}
     order = category_order(column)
     if order is not None:
         categories = [category for category in order if category in observed]

@@ -75,6 +75,18 @@ def pandas_time_zone(native: Any) -> str | None:
     return str(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else None
 
 
+def type_limits(column: Column) -> tuple[float, float]:
+    """Return the least and the greatest number of a column's type."""
+    if isinstance(column, np.ndarray):
+        dtype = column.dtype
+    elif (kind := column_type(column)).is_integer() or kind.is_float():
+        dtype = np.dtype(str(kind).lower())
+    else:
+        return -math.inf, math.inf
+    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    return float(limits.min), float(limits.max)
+
+
 def is_time(dtype: Any) -> bool:
     """Return whether a type is one of dates, times or durations."""
     return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime

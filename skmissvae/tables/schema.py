@@ -41,6 +41,13 @@ _MIN_DISTINCT = 20  # values of a column that is treated as continuous
 _FAR = 1000.0
 
 
+_MAX_FLOAT = float(np.finfo(np.float64).max)
+
+
+# Columns with larger numbers are divided by four in conversions, so that sums do not overflow.
+_LARGE = _MAX_FLOAT / 4
+
+
 # Ratio of standard deviation to robust scale from which on outliers dominate the former.
 _OUTLIER_RATIO = 50.0
 
@@ -97,6 +104,7 @@ class TableSchema:
     modelled: NDArray[np.intp]  # columns of the input that the model sees, D of them
     location: NDArray[np.float64]  # (D,)
     scale: NDArray[np.float64]  # (D,)
+    factor: NDArray[np.float64]  # (D,)   of numbers in conversions, 1 or 1/4
     tail_share: NDArray[np.float64]  # (D,)   of the variance, from the farthest 1% of the cells
     fill_values: NDArray[np.float64]  # for missing cells of each column that is not modelled
     copies: dict[int, int]  # from copies to the modelled columns that they repeat
@@ -144,6 +152,7 @@ class TableSchema:
 
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))
+        self.factor = np.where(np.maximum(-self.low, self.high) > _LARGE, 0.25, 1.0)
         self.tail_share = np.zeros(len(self.modelled))
         self.columns = []
         for d, j in enumerate(self.modelled.tolist()):  # one column at a time, to limit memory
@@ -197,7 +206,8 @@ class TableSchema:
         if codec.kind in CODED:
             counts = np.bincount(values.astype(int), minlength=len(codec.categories))
             return ColumnSchema(codec.kind, tuple(counts.tolist()))
-        x = (values - self.location[d]) / self.scale[d]
+        factor = self.factor[d]
+        x = (values * factor - self.location[d] * factor) / (self.scale[d] * factor)
         is_integer = codec.kind in ("count", "integer")
         point_mass = transform = None
         if self.learn_shapes and self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
@@ -299,8 +309,9 @@ class TableSchema:
                 observed[only_copy, original] = True
         observed = observed[:, self.modelled]
         x = X[:, self.modelled].astype(np.float64, copy=False)  # indexing copies: no second copy
-        x -= self.location
-        x /= self.scale
+        x *= self.factor
+        x -= self.location * self.factor
+        x /= self.scale * self.factor
         x.clip(-_LIMIT, _LIMIT, out=x)
         for d in self._with_support("binary"):  # the float32 of a value differs from its float64
             for value in (0.0, 1.0):
@@ -324,9 +335,9 @@ class TableSchema:
         first : int
             Position of the first row in the table, for errors.
         """
-        for d, support in enumerate(self.supports):
-            x = rows.x[rows.observed[:, d], d]
-            value = self.location[d] + self.scale[d] * x
+        for d in self._with_support("binary", "unit", "whole"):
+            support, x = self.supports[d], rows.x[rows.observed[:, d], d]
+            value = self.to_table_units(d, x)
             if support == "binary":
                 wrong = (x != 0) & (x != 1)
                 allowed = f"only {self.low[d]:g} or {self.high[d]:g}, the range at fit"
@@ -361,9 +372,16 @@ class TableSchema:
         # the order of summation depends on the memory layout: C order, as for a single row
         return np.ascontiguousarray(log_scale).sum(1)
 
+    def _to_units(self, x: NDArray[np.float64], d: Any = ...) -> NDArray[np.float64]:
+        """Return standardised numbers in the table's units, clipped to the range of floats."""
+        factor = self.factor[d]
+        values = self.location[d] * factor + self.scale[d] * factor * x
+        limit = _MAX_FLOAT * factor
+        return np.asarray(np.clip(values, -limit, limit) / factor)
+
     def to_table_units(self, d: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return numbers of a modelled column in the table's units: (...) -> (...)."""
-        values = self.location[d] + self.scale[d] * x
+        values = self._to_units(x, d)
         # exactly the table's values, which the sum may miss by rounding
         if self.supports[d] == "binary":
             values[x == 1] = self.high[d]
@@ -390,7 +408,7 @@ class TableSchema:
         """
         limits = np.finfo(X.dtype)
         complete = np.tile(self.fill_values, (X.shape[0], 1))
-        values = self.location + self.scale * x
+        values = self._to_units(x)
         for d in self._with_support("binary", "atom"):
             values[:, d] = self.to_table_units(d, x[:, d])
         complete[:, self.modelled] = np.clip(values, float(limits.min), float(limits.max))
