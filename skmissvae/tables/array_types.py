@@ -50,7 +50,7 @@ def read_type(X: Any, dtype_at_fit: np.dtype | None = None) -> Any:
     except (ValueError, TypeError):  # scikit-learn raises an error with the reason
         return FLOATS
     kind = cells.dtype.kind
-    if kind in "OSU":
+    if kind in "OSUT":
         return FLOATS if _are_numbers(cells) else object
     if kind in "iu":
         is_kept = kind_at_fit in ("i", "u") or _has_large_integers(cells)

@@ -14,6 +14,9 @@ from skmissvae import MVAEImputer, make_missing, missing_patterns
 pytestmark = quiet
 
 
+NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+
+
 class Color(enum.Enum):
     """A type of cells that cannot be modelled."""
 
@@ -125,3 +128,13 @@ def test_object_arrays_hold_cells_of_any_type(cell, kind):
         assert out[:, 1:].tolist() == table[:, 1:].tolist()
         assert out[4, 0] == cell or cell is pd.NaT
         assert missing_patterns(table)["n_missing"].max() == 1
+
+
+@pytest.mark.parametrize("dtype", ["U3", *([np.dtypes.StringDType()] if NUMPY_2 else [])])
+def test_arrays_of_strings(dtype):
+    words = np.array([["red", "1.5"], ["sea", "2.5"], ["red", "3"]] * 6, dtype=dtype)
+    imputer = tiny(MVAEImputer).fit(words)
+    assert imputer.feature_kinds_ == {"x0": "binary", "x1": "categorical"}
+    assert (imputer.transform(words) == words.astype(object)).all()
+    numbers = tiny(MVAEImputer).fit(words[:, 1:])
+    assert numbers.feature_kinds_ == {"x0": "continuous"}
