@@ -85,6 +85,7 @@ class FittedAttributes(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
+        tags.input_tags.string = True
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:

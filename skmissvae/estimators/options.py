@@ -250,8 +250,9 @@ class TableOptions:
         Kinds of columns (names or indices): "continuous", "count", "integer", "binary",
         "categorical", "ordinal". The kind of a column without an entry follows from its data type:
         bool and two integers are binary, ordered categories ordinal, other categories and strings
-        categorical, integers counts (integers if some are negative), the rest continuous. All
-        columns of a numeric array are continuous. ``feature_kinds_`` reports the result.
+        categorical, integers counts (integers if some are negative), integers of 2**53 or more
+        labels, the rest continuous. All columns of a numeric array are continuous.
+        ``feature_kinds_`` reports the result.
     handle_unknown : {"error", "missing"}
         How to treat categories that were not in ``fit``: raise an error, or treat the cell as
         missing evidence and return it unchanged. A third number in a column of two integers without

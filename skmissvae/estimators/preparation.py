@@ -151,7 +151,7 @@ def learn_schema(
         _check_image_shape(estimator, len(names))
     # all pixels have the same observation model
     schema = TableSchema(estimator.keep_empty_features, estimator.learn_shapes and not is_image)
-    schema.fit(numbers, codecs, names)
+    schema.fit(numbers, codecs, names, table.columns)
     spec = make_spec(estimator, schema, method)
     vae = spec.build(seed)
     spec.check_networks(vae, estimator._device())

@@ -1,6 +1,7 @@
 """Codecs: the cells of a column of any type as floats, and floats as cells of that type."""
 
 import datetime
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from numbers import Real
@@ -56,6 +57,8 @@ class Codec(ABC):
     is_integer = False
     #: Whether the kind was inferred from the cells, so that new cells may not conform to it.
     is_inferred = False
+    #: Range of the data type, as floats.
+    limits = -math.inf, math.inf
 
     @abstractmethod
     def encode(self, column: Column, missing: Mask) -> NDArray[np.float64]:
@@ -115,7 +118,9 @@ class Categories(Codec):
     def encode(self, column: Column, missing: Mask) -> NDArray[np.float64]:
         codes = np.full(len(missing), np.nan)
         cells = to_objects(column)
-        index = {category: code for code, category in enumerate(self.categories)}
+        # the reader refuses infinite codes
+        index = {math.inf: math.inf, -math.inf: -math.inf}
+        index |= {category: code for code, category in enumerate(self.categories)}
         codes[~missing] = [index.get(cells[i], np.nan) for i in np.flatnonzero(~missing)]
         return codes
 

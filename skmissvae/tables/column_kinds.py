@@ -7,10 +7,12 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+from numpy.typing import NDArray
 
 from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported, list_categories
 from .column_selection import column_index
 from .columns import (
+    LARGE,
     Column,
     Mask,
     category_order,
@@ -22,6 +24,7 @@ from .columns import (
     missing_marker,
     to_floats,
     to_objects,
+    type_limits,
 )
 from .input_table import InputTable
 
@@ -33,6 +36,9 @@ _MIN_ROWS = 20
 # Range of row identifiers, at most, as a multiple of the number of rows: a subset of a table does
 # not have all of the identifiers.
 _MAX_RANGE = 5
+
+
+_MAX_INTEGER = 2.0**64  # beyond every integer type
 
 
 _DAY = 86_400_000_000  # microseconds
@@ -85,10 +91,14 @@ def choose_codecs(source: InputTable, missing_values: Any, kinds: Mapping[int, s
     """
     marker = missing_marker(missing_values)
     check_marker(source.columns, marker)
-    return [
+    codecs = [
         choose_codec(name, column, is_missing(column, marker), kinds.get(j))
         for j, (name, column) in enumerate(zip(source.names, source.columns, strict=True))
     ]
+    for codec, column in zip(codecs, source.columns, strict=True):
+        if isinstance(codec, Numbers):
+            codec.limits = type_limits(column)
+    return codecs
 
 
 def choose_codec(name: Any, column: Column, missing: Mask, kind: str | None) -> Codec:
@@ -129,12 +139,19 @@ def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
     is_integer = dtype.is_integer() or bool(
         len(numbers)
         and np.abs(numbers).min() < no_fractions
+        and np.abs(numbers).max() < _MAX_INTEGER
         and (numbers == np.rint(numbers)).all()
     )
     values = np.unique(numbers)
     has_unique_rows = len(values) == len(missing) >= _MIN_ROWS
-    if len(values) == 2 and (is_integer or len(numbers) >= _MIN_ROWS):
-        codec: Codec = _categories(name, column, missing, "binary")
+    if _are_large_integers(column, missing, numbers):
+        codec: Codec = _categories(name, column, missing, None)
+    elif (
+        len(values) == 2
+        and (is_integer or len(numbers) >= _MIN_ROWS)
+        and len(set(to_objects(column)[~missing].tolist())) == 2  # decimals may have more digits
+    ):
+        codec = _categories(name, column, missing, "binary")
     elif not is_integer:
         return Numbers("continuous", is_integer=False)
     elif dtype.is_integer() and has_unique_rows and np.ptp(values) <= _MAX_RANGE * len(missing):
@@ -143,6 +160,21 @@ def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
         codec = Numbers("count" if (values >= 0).all() else "integer", is_integer=True)
     codec.is_inferred = True
     return codec
+
+
+def _are_large_integers(column: nw.Series, missing: Mask, numbers: NDArray[np.float64]) -> bool:
+    """Return whether at least half of the cells are integers that floats do not represent exactly.
+
+    Measurements do not have so many digits, so that such integers are labels.
+    """
+    dtype = column_type(column)
+    if dtype.is_float() or not len(numbers) or np.median(np.abs(numbers)) < LARGE:
+        return False
+    is_float = (float, np.floating)
+    return dtype.is_integer() or all(
+        not isinstance(cell, is_float) and cell == int(cell)
+        for cell in to_objects(column)[~missing].tolist()
+    )
 
 
 def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dates:
@@ -221,7 +253,7 @@ def _numbers(name: Any, column: Column, missing: Mask, kind: str) -> Numbers:
         value
         for value in cells[~missing].tolist()
         if not is_number
-        or (kind != "continuous" and value != round(value))
+        or (kind != "continuous" and value % 1 != 0)
         or (kind == "count" and value < 0)
     ]
     if wrong:
@@ -237,7 +269,8 @@ def _numbers(name: Any, column: Column, missing: Mask, kind: str) -> Numbers:
 
 def _categories(name: Any, column: Column, missing: Mask, kind: str | None) -> Categories:
     """Return the codec of a column of categories; a kind of None is inferred."""
-    observed = set(to_objects(column)[~missing].tolist())
+    # the reader refuses infinite cells
+    observed = set(to_objects(column)[~missing].tolist()) - {math.inf, -math.inf}
     order = category_order(column)
     if order is not None:
         categories = [category for category in order if category in observed]

@@ -145,7 +145,20 @@ def limits(
             "Parameters 'min_value' and 'max_value' leave no value for column "
             f"{schema.names[int(np.argmax(empty))]!r}; min_value must be below max_value."
         )
+    _check_types(schema, low, high)
     return low, high
+
+
+def _check_types(schema: TableSchema, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+    """Raise where no value of a column's data type lies within the limits."""
+    for j, codec in enumerate(schema.codecs):
+        if low[j] > codec.limits[1] or high[j] < codec.limits[0]:
+            first, last = codec.decode(np.array(codec.limits))
+            raise ValueError(
+                f"Parameters 'min_value' and 'max_value' leave no value for column "
+                f"{schema.names[j]!r}, whose data type holds {first} to {last}; correct the "
+                "limits, or convert the column to a wider type."
+            )
 
 
 def _one_sided(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from .codecs import Codec
-from .columns import Floats, Mask
+from .columns import LARGE, Column, Floats, Mask, have_equal_cells
 
 #: Share of a column's variance from its farthest 1% of cells, above which it is reported.
 HIGH_TAIL_SHARE = 0.5
@@ -46,7 +46,11 @@ def most_frequent(values: NDArray[np.floating]) -> float:
 
 
 def find_copies(
-    X: Floats, observed: Mask, varies: NDArray[np.intp], codecs: Sequence[Codec]
+    X: Floats,
+    observed: Mask,
+    varies: NDArray[np.intp],
+    codecs: Sequence[Codec],
+    columns: Sequence[Column],
 ) -> dict[int, int]:
     """Return pairs of a column and an earlier one of which it is a copy.
 
@@ -63,6 +67,8 @@ def find_copies(
         Positions of the columns to compare.
     codecs : sequence of Codec
         Codec of each column.
+    columns : sequence of Series or ndarray
+        Cells of each column, in which large integers are exact.
     """
     copies: dict[int, int] = {}
     sample = np.linspace(0, len(X) - 1, min(len(X), _N_COMPARED)).astype(int)
@@ -79,6 +85,8 @@ def find_copies(
                 codecs[i].kind == codecs[j].kind and codecs[i].categories == codecs[j].categories
             )
             is_equal = is_enough and same_type and (X[both, i] == X[both, j]).all()
+            if is_equal and np.abs(X[both, i]).max() >= LARGE:
+                is_equal = have_equal_cells(columns[i], columns[j], both)
             if is_equal and both.sum() * _entropy(X[both, i]) >= _MIN_EVIDENCE:
                 copies[int(j)] = int(i)
                 break

@@ -20,6 +20,13 @@ Mask = NDArray[np.bool_]
 Column = nw.Series | NDArray
 
 
+#: Integers from this size on have no exact float.
+LARGE = 2**53
+
+
+_MAX_FLOAT = int(np.finfo(float).max)
+
+
 _NULLS = ("<NA>", "NaT")  # as pandas prints its nulls
 
 
@@ -68,6 +75,18 @@ def pandas_time_zone(native: Any) -> str | None:
     return str(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else None
 
 
+def type_limits(column: Column) -> tuple[float, float]:
+    """Return the least and the greatest number of a column's type."""
+    if isinstance(column, np.ndarray):
+        dtype = column.dtype
+    elif (kind := column_type(column)).is_integer() or kind.is_float():
+        dtype = np.dtype(str(kind).lower())
+    else:
+        return -math.inf, math.inf
+    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    return float(limits.min), float(limits.max)
+
+
 def is_time(dtype: Any) -> bool:
     """Return whether a type is one of dates, times or durations."""
     return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime
@@ -83,6 +102,13 @@ def holds_numbers(column: nw.Series, missing: Mask) -> bool:
         isinstance(cell, numbers.Number) and not isinstance(cell, (bool, np.bool_))
         for cell in cells
     )
+
+
+def is_large_integer(cell: Any) -> bool:
+    """Return whether a cell is an integer that a float may not represent."""
+    # durations of numpy are a subclass of its integers
+    is_integer = isinstance(cell, numbers.Integral) and not isinstance(cell, np.timedelta64)
+    return is_integer and abs(int(cell)) >= LARGE
 
 
 def category_order(column: Column) -> list[Any] | None:
@@ -136,7 +162,6 @@ def is_missing(column: Column, marker: Any) -> Mask:
         missing = np.isnan(column)
         return missing | (column == marker) if _can_hold(column, marker) else missing
     missing = column.is_null().to_numpy().astype(bool)
-    dtype = column_type(column)
     if marker == marker and _can_hold(column, marker):
         is_marker = [value == marker for value in column.to_list()]
         # == True, since pandas.NA compares as NA
@@ -192,8 +217,28 @@ def to_floats(column: Column, missing: Mask) -> NDArray[np.float64]:
         if column.dtype.is_numeric():
             # a filter of a single row takes as long as everything else
             observed = column.filter((~missing).tolist()) if missing.any() else column
-            values[~missing] = observed.cast(nw.Float64).to_numpy()
+            # pyarrow does not cast integers beyond 2**53
+            is_integer = column.dtype.is_integer()
+            observed = observed if is_integer else observed.cast(nw.Float64)
+            values[~missing] = observed.to_numpy()
         else:
-            values[~missing] = to_objects(column)[~missing].astype(float)
+            values[~missing] = _objects_to_floats(to_objects(column)[~missing])
         return values
     return np.where(missing, np.nan, column.astype(np.float64))
+
+
+def _objects_to_floats(cells: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Return numbers as floats, infinite where they exceed the range of floats."""
+    try:
+        return cells.astype(float)
+    except OverflowError:
+        is_large = [not -_MAX_FLOAT <= cell <= _MAX_FLOAT for cell in cells]
+        signs = [math.inf if cell > 0 else -math.inf for cell in cells[is_large]]
+        cells = cells.copy()
+        cells[is_large] = signs
+        return cells.astype(float)
+
+
+def have_equal_cells(a: Column, b: Column, rows: Mask) -> bool:
+    """Return whether two columns have equal cells in some rows, compared without rounding."""
+    return bool((to_objects(a)[rows] == to_objects(b)[rows]).all())

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array, validate_data
 
+from .array_types import FLOATS, array_to_frame, read_type
 from .chunks import Chunks
 from .columns import Column, Floats, Mask, as_frame, category_order, columns_of
 
@@ -27,7 +28,7 @@ class InputTable(NamedTuple):
     """A table that a user passed."""
 
     columns: list[Column]
-    frame: nw.DataFrame | None  # None for an array of numbers; one of objects is kept as a frame
+    frame: nw.DataFrame | None  # None for an array of floats; other arrays are kept as frames
     dtype: np.dtype | None  # type of the array; None for a data frame
 
     @property
@@ -126,16 +127,14 @@ def open_table(estimator: Any, X: Any, template: InputTable | None = None) -> In
     _refuse_other_containers(X)
     if (frame := as_frame(X)) is not None:
         return _open_dataframe(estimator, X, frame, template)
-    options: dict[str, Any] = {"reset": template is None, "ensure_all_finite": False}
-    if template is None or template.dtype != object:
-        try:
-            array = validate_data(estimator, X, dtype=[np.float64, np.float32], **options)
-            return InputTable(list(array.T), None, array.dtype)
-        except (ValueError, TypeError) as error:
-            if not _has_objects(error):
-                raise
-    frame = _objects_to_frame(validate_data(estimator, X, dtype=object, **options))
-    return InputTable(columns_of(frame), frame, np.dtype(object))
+    dtype = read_type(X, None if template is None else template.dtype)
+    cells = validate_data(
+        estimator, X, reset=template is None, dtype=dtype, ensure_all_finite=False
+    )
+    if dtype == FLOATS:
+        return InputTable(list(cells.T), None, cells.dtype)
+    frame = array_to_frame(cells)
+    return InputTable(columns_of(frame), frame, cells.dtype)
 
 
 def _refuse_other_containers(X: Any) -> None:
@@ -210,7 +209,7 @@ def columns_and_names(X: Any) -> tuple[list[Column], list[Any] | None]:
     if (frame := as_frame(X)) is not None:
         return columns_of(frame), list(frame.columns)
     cells = _to_array(X)
-    return columns_of(_objects_to_frame(cells)) if cells.dtype == object else list(cells.T), None
+    return list(cells.T) if cells.dtype in FLOATS else columns_of(array_to_frame(cells)), None
 
 
 def _refuse_lazy_frames(X: Any) -> None:
@@ -226,7 +225,10 @@ def hide_cells(X: Any, hidden: Mask) -> Any:
     frame = as_frame(X)
     if frame is None:
         cells = _to_array(X)
-        return np.where(hidden, np.array(np.nan, cells.dtype), cells)
+        if cells.dtype.kind in "iu":  # which have no missing value
+            cells = cells.astype(object)
+        null = "NaT" if cells.dtype.kind in "mM" else np.nan
+        return np.where(hidden, np.array(null, cells.dtype), cells)
     columns = []
     for column, is_hidden in zip(columns_of(frame), hidden.T, strict=True):
         shown = nw.new_series("shown", (~is_hidden).tolist(), backend=frame.implementation)
@@ -235,24 +237,8 @@ def hide_cells(X: Any, hidden: Mask) -> Any:
 
 
 def _to_array(X: Any) -> NDArray[Any]:
-    """Return an array of floats, or of objects where some cells are no numbers."""
-    try:
-        return check_array(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-    except (ValueError, TypeError) as error:
-        if not _has_objects(error):
-            raise
-        return check_array(X, dtype=object, ensure_all_finite=False)
-
-
-def _has_objects(error: Exception) -> bool:
-    """Return whether scikit-learn refused an array because some of its cells are no numbers."""
-    fragments = ("could not convert", "'NAType'", "'Timestamp'", "'datetime")
-    return any(fragment in str(error) for fragment in fragments)
-
-
-def _objects_to_frame(cells: NDArray[np.object_]) -> nw.DataFrame:
-    """Return an array of objects as a data frame whose columns have the types of their cells."""
-    return nw.from_native(pd.DataFrame(cells).infer_objects(), eager_only=True)
+    """Return an array of floats, or of another type that is read like a data frame."""
+    return check_array(X, dtype=read_type(X), ensure_all_finite="allow-nan")
 
 
 def to_pandas(table: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .codecs import Dates
 from .columns import Floats, Mask, column_type, columns_of
 from .input_table import InputTable
 from .schema import TableSchema
@@ -42,10 +43,12 @@ def complete_table(
     """
     codecs, output_columns = schema.codecs, schema.output_columns.tolist()
     if source.frame is None:
-        has_strings = any(
-            isinstance(category, str) for j in output_columns for category in codecs[j].categories
-        )
-        dtype = object if has_strings else source.dtype
+        has_numbers = [
+            not isinstance(codecs[j], Dates)
+            and not any(isinstance(category, str) for category in codecs[j].categories)
+            for j in output_columns
+        ]
+        dtype = source.dtype if all(has_numbers) else object
         table = np.empty((source.n_rows, len(output_columns)), dtype)
         for place, (j, values) in enumerate(zip(output_columns, numbers, strict=True)):
             table[:, place] = source.columns[j]
@@ -74,7 +77,7 @@ def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.
 def _join_columns(
     source: InputTable, columns: list[Any], indicators: Mapping[str, np.ndarray]
 ) -> Any:
-    """Return a data frame of columns, or an array of objects if the user passed one."""
+    """Return a data frame of columns, or an array if the user passed one."""
     assert source.frame is not None, "a data frame"
     input_frame = nw.to_native(source.frame)
     if not isinstance(input_frame, pd.DataFrame):
@@ -88,7 +91,11 @@ def _join_columns(
     frame.columns = pd.Index([*(column.name for column in series), *indicators])
     if not indicators and len(series) == input_frame.shape[1]:
         frame.columns = input_frame.columns
-    return frame if source.dtype is None else frame.to_numpy(dtype=source.dtype)
+    if source.dtype is None:
+        return frame
+    # indicators, and the types at fit, may have no place in an array of dates or integers
+    has_one_type = set(frame.dtypes) <= set(input_frame.dtypes)
+    return frame.to_numpy(dtype=source.dtype if has_one_type else object)
 
 
 def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series | None) -> nw.Series:

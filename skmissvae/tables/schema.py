@@ -19,7 +19,7 @@ from .column_statistics import (
     robust_location_scale,
     tail_share,
 )
-from .columns import Floats, Mask
+from .columns import Column, Floats, Mask
 from .input_table import NumericTable
 
 #: Roles of columns that are part of the model, directly or as copies of others.
@@ -39,6 +39,13 @@ _MIN_DISTINCT = 20  # values of a column that is treated as continuous
 
 # Standard deviations from the mean beyond which zero is no useful bound of a count.
 _FAR = 1000.0
+
+
+_MAX_FLOAT = float(np.finfo(np.float64).max)
+
+
+# Columns with larger numbers are divided by four in conversions, so that sums do not overflow.
+_LARGE = _MAX_FLOAT / 4
 
 
 # Ratio of standard deviation to robust scale from which on outliers dominate the former.
@@ -97,6 +104,7 @@ class TableSchema:
     modelled: NDArray[np.intp]  # columns of the input that the model sees, D of them
     location: NDArray[np.float64]  # (D,)
     scale: NDArray[np.float64]  # (D,)
+    factor: NDArray[np.float64]  # (D,)   of numbers in conversions, 1 or 1/4
     tail_share: NDArray[np.float64]  # (D,)   of the variance, from the farthest 1% of the cells
     fill_values: NDArray[np.float64]  # for missing cells of each column that is not modelled
     copies: dict[int, int]  # from copies to the modelled columns that they repeat
@@ -112,7 +120,13 @@ class TableSchema:
 
     # -- learning ---------------------------------------------------------------------------------
 
-    def fit(self, cells: NumericTable, codecs: Sequence[Codec], names: Sequence[Any]) -> None:
+    def fit(
+        self,
+        cells: NumericTable,
+        codecs: Sequence[Codec],
+        names: Sequence[Any],
+        columns: Sequence[Column],
+    ) -> None:
         """Learn the schema of a table.
 
         Parameters
@@ -123,6 +137,8 @@ class TableSchema:
             Codec of each column.
         names : sequence of str
             Names of the columns.
+        columns : sequence of Series or ndarray
+            Cells of each column in its own type.
         """
         X, observed = cells.values, cells.observed
         self.codecs, self.names = list(codecs), list(names)
@@ -130,10 +146,13 @@ class TableSchema:
         self.n_values = [len(np.unique(X[observed[:, j], j])) for j in range(X.shape[1])]
         low = X.min(0, where=observed, initial=np.inf)
         high = X.max(0, where=observed, initial=-np.inf)
-        self._assign_roles(X, observed, low, high)
+        varies: Mask = np.asarray((low < high) & ~equal_up_to_rounding(low, high, X.dtype))
+        self.copies = find_copies(X, observed, np.flatnonzero(varies), self.codecs, columns)
+        self._assign_roles(X, observed, low, varies)
 
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))
+        self.factor = np.where(np.maximum(-self.low, self.high) > _LARGE, 0.25, 1.0)
         self.tail_share = np.zeros(len(self.modelled))
         self.columns = []
         for d, j in enumerate(self.modelled.tolist()):  # one column at a time, to limit memory
@@ -143,11 +162,9 @@ class TableSchema:
             self.columns.append(self._column_schema(d, values))
         self.log_scale = np.log(self.scale)
 
-    def _assign_roles(self, X: Floats, observed: Mask, low: Floats, high: Floats) -> None:
-        """Set role and fill value of each column; ``low`` and ``high`` are its range."""
+    def _assign_roles(self, X: Floats, observed: Mask, low: Floats, varies: Mask) -> None:
+        """Set role and fill value of each column; ``low`` is its minimum."""
         has_cells: Mask = np.asarray(observed.any(0))
-        varies: Mask = np.asarray(has_cells & ~equal_up_to_rounding(low, high, X.dtype))
-        self.copies = find_copies(X, observed, np.flatnonzero(varies), self.codecs)
         self.roles = []
         for j, codec in enumerate(self.codecs):
             if codec.kind == "other":
@@ -189,7 +206,8 @@ class TableSchema:
         if codec.kind in CODED:
             counts = np.bincount(values.astype(int), minlength=len(codec.categories))
             return ColumnSchema(codec.kind, tuple(counts.tolist()))
-        x = (values - self.location[d]) / self.scale[d]
+        factor = self.factor[d]
+        x = (values * factor - self.location[d] * factor) / (self.scale[d] * factor)
         is_integer = codec.kind in ("count", "integer")
         point_mass = transform = None
         if self.learn_shapes and self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
@@ -291,8 +309,9 @@ class TableSchema:
                 observed[only_copy, original] = True
         observed = observed[:, self.modelled]
         x = X[:, self.modelled].astype(np.float64, copy=False)  # indexing copies: no second copy
-        x -= self.location
-        x /= self.scale
+        x *= self.factor
+        x -= self.location * self.factor
+        x /= self.scale * self.factor
         x.clip(-_LIMIT, _LIMIT, out=x)
         for d in self._with_support("binary"):  # the float32 of a value differs from its float64
             for value in (0.0, 1.0):
@@ -316,9 +335,9 @@ class TableSchema:
         first : int
             Position of the first row in the table, for errors.
         """
-        for d, support in enumerate(self.supports):
-            x = rows.x[rows.observed[:, d], d]
-            value = self.location[d] + self.scale[d] * x
+        for d in self._with_support("binary", "unit", "whole"):
+            support, x = self.supports[d], rows.x[rows.observed[:, d], d]
+            value = self.to_table_units(d, x)
             if support == "binary":
                 wrong = (x != 0) & (x != 1)
                 allowed = f"only {self.low[d]:g} or {self.high[d]:g}, the range at fit"
@@ -353,9 +372,16 @@ class TableSchema:
         # the order of summation depends on the memory layout: C order, as for a single row
         return np.ascontiguousarray(log_scale).sum(1)
 
+    def _to_units(self, x: NDArray[np.float64], d: Any = ...) -> NDArray[np.float64]:
+        """Return standardised numbers in the table's units, clipped to the range of floats."""
+        factor = self.factor[d]
+        values = self.location[d] * factor + self.scale[d] * factor * x
+        limit = _MAX_FLOAT * factor
+        return np.asarray(np.clip(values, -limit, limit) / factor)
+
     def to_table_units(self, d: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return numbers of a modelled column in the table's units: (...) -> (...)."""
-        values = self.location[d] + self.scale[d] * x
+        values = self._to_units(x, d)
         # exactly the table's values, which the sum may miss by rounding
         if self.supports[d] == "binary":
             values[x == 1] = self.high[d]
@@ -382,7 +408,7 @@ class TableSchema:
         """
         limits = np.finfo(X.dtype)
         complete = np.tile(self.fill_values, (X.shape[0], 1))
-        values = self.location + self.scale * x
+        values = self._to_units(x)
         for d in self._with_support("binary", "atom"):
             values[:, d] = self.to_table_units(d, x[:, d])
         complete[:, self.modelled] = np.clip(values, float(limits.min), float(limits.max))

@@ -1,9 +1,11 @@
 """Kinds of columns: inferred from types and values, or declared by parameters."""
 
+import decimal
 import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from estimator_cases import quiet, tiny
 from pandas.testing import assert_frame_equal
@@ -198,3 +200,97 @@ def test_densities_of_counts_and_reals_integrate_to_one(monkeypatch):
         density = np.exp(model.score_samples(pd.DataFrame({"n": None, "rain": [0.0, *grid]})))
         point_mass = density[0] if learn_shapes else 0.0
         assert point_mass + density[1:].sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=0.05)
+
+
+def large_integers(dtype, step, n=80):
+    """Return integers above 2**53, every seventh one missing, in a container of a type."""
+    ids = with_missing([2**60 + step * i for i in range(n)], 7)
+    beside = np.random.default_rng(0).normal(size=n).tolist()
+    if dtype.startswith("polars."):
+        kind = pl.Decimal(38, 0) if dtype == "polars.Decimal" else getattr(pl, dtype[7:])
+        return pl.DataFrame({"id": pl.Series(ids).cast(kind), "x": beside}), ids
+    if dtype == "int64 array":
+        filled = [-1 if i is None else i for i in ids]
+        return np.array([filled, np.rint(np.multiply(beside, 100))], dtype=np.int64).T, ids
+    if dtype == "object array":
+        return np.array([ids, beside], dtype=object).T, ids
+    if dtype == "decimal":
+        ids = [None if i is None else decimal.Decimal(i) for i in ids]
+        return pd.DataFrame({"id": pd.Series(ids, dtype=object), "x": beside}), ids
+    return pd.DataFrame({"id": pd.Series(ids, dtype=dtype), "x": beside}), ids
+
+
+LARGE_INTEGERS = [
+    *("Int64", "UInt64", "int64[pyarrow]", "object", "decimal", "int64 array", "object array"),
+    *("polars.Int64", "polars.UInt64", "polars.Decimal"),
+]
+
+
+@pytest.mark.parametrize("step", [1, 3, 10_007])
+@pytest.mark.parametrize("dtype", LARGE_INTEGERS)
+def test_large_integers_without_repetitions_are_identifiers(dtype, step):
+    X, ids = large_integers(dtype, step)
+    imputer = tiny(MVAEImputer, missing_values=-1 if isinstance(X, np.ndarray) else None)
+    with pytest.warns(UserWarning, match="no value occurs twice"):
+        imputer.fit(X)
+    report = imputer.fit_report_.iloc[0]
+    observed = [i for i in ids if i is not None]
+    assert report[["kind", "role", "n_values"]].tolist() == ["identifier"] * 2 + [len(observed)]
+    for out in (imputer.transform(X), *imputer.impute(X, 1)):
+        assert type(out) is type(X)
+        cells = out[:, 0].tolist() if isinstance(out, np.ndarray) else out["id"].to_list()
+        assert set(cells) == set(observed)
+        assert all(cell == i for cell, i in zip(cells, ids, strict=True) if i is not None)
+    assert np.isfinite(imputer.score_samples(X)).all()
+
+
+@pytest.mark.parametrize("dtype", LARGE_INTEGERS)
+def test_large_integers_with_repetitions_are_categories(dtype):
+    X, ids = large_integers(dtype, 1, n=40)
+    rows = np.tile(np.arange(40) % 5 + 5, 2)
+    X = X[rows] if not isinstance(X, pd.DataFrame) else X.iloc[rows]
+    imputer = tiny(MVAEImputer, missing_values=-1 if isinstance(X, np.ndarray) else None).fit(X)
+    assert imputer.fit_report_["kind"].iloc[0] == "categorical"
+    assert imputer.fit_report_["n_values"].iloc[0] == 4
+    out = imputer.transform(X)
+    cells = out[:, 0].tolist() if isinstance(out, np.ndarray) else out["id"].to_list()
+    assert set(cells) == set(ids[5:10]) - {None}
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "UInt64", "int64[pyarrow]", "object"])
+@pytest.mark.parametrize("kind", [None, "integer", "continuous"])
+def test_unequal_large_integers_are_no_copies(kind, dtype):
+    rng = np.random.default_rng(0)
+    # the next float is 256 away
+    ids = [2**60 + 1024 * int(i) for i in rng.integers(0, 2**49, 40).repeat(2)]
+    near = [i + int(j) for i, j in zip(ids, rng.integers(1, 60, 80), strict=True)]
+    frame = pd.DataFrame(
+        {
+            "a": pd.Series(with_missing(ids, 7), dtype=dtype),
+            "b": pd.Series(with_missing(near, 5), dtype=dtype),
+            "c": pd.Series(with_missing(ids, 9), dtype=dtype),
+        }
+    )
+    kinds = None if kind is None else dict.fromkeys("abc", kind)
+    imputer = tiny(MVAEImputer, max_iter=1, feature_kinds=kinds).fit(frame)
+    assert imputer.fit_report_["role"]["b"] != "copy"
+    assert imputer.fit_report_["role"]["c"] == "copy"
+    out = imputer.transform(frame)
+    if kind is None:
+        missing = frame["c"].isna() & frame["a"].notna()
+        assert out["c"][missing].tolist() == [ids[i] for i in np.flatnonzero(missing)]
+
+
+def test_measurements_with_a_large_integer_stay_numbers():
+    cells = with_missing([*COUNTS[:-1], 2**53 + 1], 5)
+    frame = pd.DataFrame({"n": pd.array(cells, dtype="Int64"), "x": REAL})
+    imputer = tiny(MVAEImputer).fit(frame)
+    assert imputer.feature_kinds_["n"] == "count"
+    assert imputer.transform(frame)["n"].tolist()[-1] == 2**53 + 1
+
+
+def test_decimals_that_differ_beyond_floats_are_numbers():
+    digit = decimal.Decimal("1e-20")
+    cells = [1 + digit * (i % 3) for i in range(30)] + [decimal.Decimal(2)] * 10
+    frame = pd.DataFrame({"d": pd.Series(with_missing(cells, 5), dtype=object), "x": REAL[:40]})
+    assert tiny(MVAEImputer).fit(frame).feature_kinds_["d"] == "count"

@@ -1,5 +1,7 @@
 """Reading of tables after fit: blocks of rows, categories, markers of missing cells."""
 
+import decimal
+
 import narwhals as nw
 import numpy as np
 import pandas as pd
@@ -283,3 +285,49 @@ def test_names_other_than_strings_are_compared():
         assert list(imputer.transform(renamed).columns) == list("0123")
     odd = frame.set_axis([0.0, np.nan, 1.0, 2.0], axis=1)
     tiny(MVAEImputer).fit(odd).transform(odd)
+
+
+def with_infinity(dtype, infinity):
+    """Return a frame whose first column holds 1, infinity in row 1, and missing cells."""
+    if dtype.startswith("polars."):
+        kind = getattr(pl, dtype[7:])
+        column = pl.Series([1.0, infinity, None, 1.0] * 10, dtype=kind)
+        return pl.DataFrame({"a": column, "b": REAL[:40]})
+    number = decimal.Decimal if dtype == "decimal" else float
+    cells = [number(1), number(infinity), None, number(1)] * 10
+    dtype = object if dtype == "decimal" else dtype
+    return pd.DataFrame({"a": pd.Series(cells, dtype=dtype), "b": REAL[:40]})
+
+
+INFINITE = ["float64", "float32", "Float64", "double[pyarrow]", "object", "category", "decimal"]
+
+
+@pytest.mark.parametrize("infinity", [np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [*INFINITE, "polars.Float64", "polars.Float32"])
+def test_infinity_is_no_category(dtype, infinity):
+    infinite = with_infinity(dtype, infinity)
+    match = "infinity: column 'a', row 1, holds -?inf"
+    for kind in (None, "binary", "categorical"):
+        kinds = None if kind is None else {"a": kind}
+        with pytest.raises(ValueError, match=match):
+            tiny(MVAEImputer, feature_kinds=kinds).fit(infinite)
+    imputer = tiny(MVAEImputer).fit(with_infinity(dtype, 2.0))
+    assert imputer.feature_kinds_["a"] in ("binary", "categorical")
+    for handle_unknown in ("error", "missing"):
+        imputer.set_params(handle_unknown=handle_unknown)
+        for call in (imputer.transform, imputer.impute, imputer.score_samples):
+            with pytest.raises(ValueError, match=match):
+                call(infinite)
+
+
+@pytest.mark.parametrize("kind", ["count", "integer", "continuous"])
+def test_infinity_is_no_number_of_a_declared_kind(kind):
+    with pytest.raises(ValueError, match=r"column 'a'.*holds inf"):
+        tiny(MVAEImputer, feature_kinds={"a": kind}).fit(with_infinity("float64", np.inf))
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400)])
+def test_integers_beyond_floats_are_infinite(number):
+    frame = pd.DataFrame({"a": pd.Series([1, number, None, 3] * 5, dtype=object)})
+    with pytest.raises(ValueError, match="infinity: column 'a', row 1"):
+        tiny(MVAEImputer).fit(frame.assign(b=REAL[:20]))

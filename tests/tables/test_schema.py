@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from estimator_cases import (
     IMPUTERS,
@@ -13,7 +14,7 @@ from estimator_cases import (
     tiny,
 )
 from estimator_cases import table as incomplete
-from table_cases import REAL, mixed
+from table_cases import REAL, mixed, with_missing
 
 from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
 
@@ -341,3 +342,33 @@ def test_a_likelihood_for_each_column(cls):
     drawn = estimator.sample(50)
     assert set(drawn["flag"]) <= {1, 2}
     assert drawn["share"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("learn_shapes", [False, True])
+@pytest.mark.parametrize("strategy", ["auto", "draw"])
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, pl.DataFrame])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_columns_near_the_largest_float_are_imputed(container, strategy, learn_shapes):
+    """The values are those of a smaller unit, to rounding."""
+    rng = np.random.default_rng(0)
+    x = np.tile([1.7, -1.7, np.nan, 1.7, 0.5], 12)
+    X = np.column_stack([x, rng.normal(size=60)])
+    out = []
+    for size in (1e308, 1e300):
+        imputer = tiny(MVAEImputer, strategy=strategy, learn_shapes=learn_shapes)
+        rows = container(X * [size, 1.0])
+        column = np.asarray(imputer.fit(rows).transform(rows))[:, 0] / size
+        assert np.isfinite(column).all()
+        assert np.isfinite(imputer.score_samples(rows)).all()
+        assert np.isfinite(imputer.cell_distribution(rows)[["mean", "50%"]].to_numpy()).all()
+        out.append(column)
+    largest = np.finfo(float).max / 1e308
+    np.testing.assert_allclose(out[0], out[1].clip(-largest, largest), rtol=1e-5)
+
+
+def test_numbers_beyond_integer_types_are_continuous():
+    cells = with_missing([*range(20), *np.geomspace(1, 1e300, 20).round()], 5)
+    frame = pd.DataFrame({"a": cells, "b": np.arange(40.0)})
+    imputer = tiny(MVAEImputer).fit(frame)
+    assert imputer.feature_kinds_ == {"a": "continuous", "b": "count"}
+    assert np.isfinite(imputer.transform(frame).to_numpy()).all()

@@ -196,3 +196,43 @@ def test_one_limit_for_each_column_has_no_effect_on_other_columns_than_numbers()
     expected = imputer.set_params(min_value={"real": 0.5, "count": 5}).transform(frame)
     assert_frame_equal(imputer.set_params(min_value=limits).transform(frame), expected)
     assert (expected["real"][frame["real"].isna()] >= 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bounds", "held"),
+    [
+        ("UInt8", {"min_value": 300}, "0.0 to 255.0"),
+        ("uint8[pyarrow]", {"min_value": {"n": 255.5}}, "0.0 to 255.0"),
+        ("Int8", {"max_value": -200}, "-128.0 to 127.0"),
+        ("polars.UInt8", {"min_value": {"n": 300}}, "0.0 to 255.0"),
+        ("polars.Int16", {"max_value": {"n": -1e5}}, "-32768.0 to 32767.0"),
+        ("float32", {"min_value": {"n": 1e39}}, "-3.4.*"),
+        ("Float32", {"max_value": {"n": -1e39}}, "-3.4.*"),
+        ("float32 array", {"min_value": {0: 1e39}}, "-3.4.*"),
+        ("datetime64[ns]", {"min_value": {"n": "2300-01-01"}}, "1679-.* to 2260-.*"),
+    ],
+)
+def test_limits_that_a_type_cannot_hold_are_refused(dtype, bounds, held):
+    cells = [None if i % 5 == 1 else i % 50 for i in range(N)]
+    if dtype.startswith("polars"):
+        kind = getattr(pl, dtype[7:])
+        X = pl.DataFrame({"n": pl.Series(cells, dtype=kind), "x": REAL})
+    elif dtype.startswith("datetime"):
+        X = pd.DataFrame({"n": pd.to_datetime(pd.Series(cells), unit="D").astype(dtype)})
+    elif dtype == "float32 array":
+        X = np.array([cells, REAL], dtype=np.float32).T
+    else:
+        X = pd.DataFrame({"n": pd.Series(cells, dtype=dtype), "x": REAL})
+    imputer = tiny(MVAEImputer).fit(X).set_params(**bounds)
+    name = "x0" if dtype == "float32 array" else "n"
+    for call in (imputer.transform, lambda X: imputer.impute(X, 1)[0], imputer.fit):
+        with pytest.raises(ValueError, match=f"leave no value for column '{name}'.*{held};"):
+            call(X)
+
+
+@pytest.mark.parametrize("dtype", ["UInt8", "uint8[pyarrow]"])
+def test_limits_on_one_side_of_a_type_are_accepted(dtype):
+    cells = [None if i % 5 == 1 else i % 50 for i in range(N)]
+    frame = pd.DataFrame({"n": pd.Series(cells, dtype=dtype), "x": REAL})
+    imputer = tiny(MVAEImputer, min_value={"n": -5}, max_value={"n": 300}).fit(frame)
+    assert imputer.transform(frame)["n"].between(0, 255).all()
