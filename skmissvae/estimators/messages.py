@@ -59,9 +59,27 @@ def warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
 
 
-def warn_of_columns(schema: TableSchema, which: Mask, message: str) -> None:
-    """Warn about columns, if there are any; the message has braces for their names."""
-    columns = [repr(schema.names[j]) for j in np.flatnonzero(which).tolist()]
+def warn_of_columns(
+    schema: TableSchema, which: Mask, message: str, *, with_shares: bool = False
+) -> None:
+    """Warn about columns, if there are any.
+
+    Parameters
+    ----------
+    schema : TableSchema
+        The schema.
+    which : ndarray of shape (n_features,)
+        Mask of the columns.
+    message : str
+        The message, with braces for the names of the columns.
+    with_shares : bool
+        Whether the share of missing cells follows each name.
+    """
+    shares = schema.n_missing / schema.n_rows
+    columns = [
+        f"{schema.names[j]!r} ({shares[j]:.0%} missing)" if with_shares else repr(schema.names[j])
+        for j in np.flatnonzero(which).tolist()
+    ]
     if len(columns) > _MAX_NAMES:
         columns = [*columns[:_MAX_NAMES], f"... and {len(columns) - _MAX_NAMES} more"]
     if columns:
@@ -100,6 +118,18 @@ def warn_of_identifiers(schema: TableSchema) -> None:
         (np.array(schema.roles) == "identifier") & (schema.n_missing > 0),
         "Columns in which no value occurs twice have missing cells, in which one of these "
         "values is imputed: {}. Drop these columns, or convert them to numbers or dates.",
+    )
+
+
+def warn_of_constants(schema: TableSchema) -> None:
+    """Warn about columns with a single value that have missing cells."""
+    warn_of_columns(
+        schema,
+        (np.array(schema.roles) == "constant") & (schema.n_missing > 0),
+        "Columns with a single value have missing cells, in which this value is imputed: {}. If "
+        "an empty cell means 'no' or 0, fill it before fit, as in X[column].fillna('no'); "
+        "otherwise drop these columns.",
+        with_shares=True,
     )
 
 

@@ -14,7 +14,8 @@ from .schema import TableSchema
 #: Remarks on the roles of columns, except modelled columns and copies.
 ROLE_REMARKS = {
     "empty": "no observed cell: the column is left out unless keep_empty_features=True",
-    "constant": "a single value: not modelled; missing cells get this value",
+    "constant": "a single value: not modelled; missing cells get this value; if an empty cell "
+    "means 'no' or 0, fill it before fit",
     "identifier": "as many values as rows: not modelled; missing cells get the most frequent "
     "value, unless 'where' excludes them",
     "date": "complete at fit: not modelled, unless feature_kinds calls it 'continuous'",

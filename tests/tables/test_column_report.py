@@ -147,6 +147,54 @@ def test_warning_about_missing_row_identifiers():
     assert not warnings_with(tiny(VAEDensityEstimator), frame, "Drop these columns")
 
 
+def single_valued(kind):
+    """Return a table with a column a that has one value in 3 of 60 rows, and its name."""
+    answers = [None] * N
+    answers[:3] = [True if "bool" in kind else 1 if kind in NUMBERS else "yes"] * 3
+    if kind == "array":
+        return np.column_stack([np.array(answers, float), REAL]), "x0"
+    if kind == "array of objects":
+        return np.array([answers, REAL], dtype=object).T, "x0"
+    if kind.startswith("polars"):
+        dtype = {"bool": pl.Boolean, "number": pl.Int64, "text": pl.String}[kind.split()[1]]
+        return pl.DataFrame({"a": pl.Series(answers, dtype=dtype), "b": REAL}), "a"
+    return pd.DataFrame({"a": pd.Series(answers, dtype=kind), "b": REAL}), "a"
+
+
+NUMBERS = ("array", "float32", "Int64", "int64[pyarrow]", "polars number")
+SINGLE_VALUED = [
+    *(*NUMBERS, "array of objects", "object", "category", "string", "string[pyarrow]"),
+    *("boolean", "bool[pyarrow]", "polars text", "polars bool"),
+]
+
+
+@pytest.mark.parametrize("kind", SINGLE_VALUED)
+def test_warning_about_a_single_value_and_missing_cells(kind):
+    X, name = single_valued(kind)
+    expected = f"single value have missing cells.*: '{name}' \\(95% missing\\).*fillna"
+    with pytest.warns(UserWarning, match=expected):
+        imputer = tiny(MVAEImputer).fit(X)
+    assert "fill it before fit" in imputer.fit_report_.loc[name, "remark"]
+    with pytest.warns(UserWarning, match=expected):
+        tiny(MVAEImputer).partial_fit(X)
+    assert not warnings_with(tiny(VAEDensityEstimator), X, "single value")  # imputes no cell
+
+
+def test_a_filled_column_is_modelled_without_a_warning():
+    X, _ = single_valued("object")
+    filled = X.assign(a=X["a"].fillna("no"))
+    imputer = tiny(MVAEImputer)
+    assert not warnings_with(imputer, filled, "single value")
+    assert imputer.feature_kinds_["a"] == "binary"
+    assert not warnings_with(tiny(MVAEImputer), X.assign(a="yes"), "single value")
+
+
+def test_a_warning_names_at_most_ten_columns():
+    frame = pd.DataFrame({f"a{j}": with_missing(["yes"] * N, 2) for j in range(65)}).assign(b=REAL)
+    (message,) = warnings_with(tiny(MVAEImputer), frame, "single value")
+    assert "'a9' (50% missing), ... and 55 more." in message
+
+
 def test_no_warning_about_categorical_types_of_polars():
     frame = pl.DataFrame({"x": REAL, "hp": pl.Series([str(i % 30) for i in range(N)])})
     assert warnings_with(tiny(MVAEImputer), frame, "mostly")
