@@ -112,12 +112,13 @@ def warn_of_schema(estimator: BaseVAE) -> None:
 
 
 def warn_of_identifiers(schema: TableSchema) -> None:
-    """Warn about columns without equal values that have missing cells."""
+    """Warn about columns of near-unique values that have missing cells."""
     warn_of_columns(
         schema,
         (np.array(schema.roles) == "identifier") & (schema.n_missing > 0),
-        "Columns in which no value occurs twice have missing cells, in which one of these "
-        "values is imputed: {}. Drop these columns, or convert them to numbers or dates.",
+        "Columns in which most values occur once are not modelled, and the most frequent value is "
+        "imputed in their missing cells: {}. Drop these columns, convert them to numbers or dates, "
+        "or declare them 'categorical' in feature_kinds.",
     )
 
 

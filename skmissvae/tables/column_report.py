@@ -16,7 +16,7 @@ ROLE_REMARKS = {
     "empty": "no observed cell: the column is left out unless keep_empty_features=True",
     "constant": "a single value: not modelled; missing cells get this value; if an empty cell "
     "means 'no' or 0, fill it before fit",
-    "identifier": "as many values as rows: not modelled; missing cells get the most frequent "
+    "identifier": "most values occur once: not modelled; missing cells get the most frequent "
     "value, unless 'where' excludes them",
     "date": "complete at fit: not modelled, unless feature_kinds calls it 'continuous'",
     "other": "a type that cannot be modelled: missing cells stay missing",
@@ -96,7 +96,7 @@ def numeric_string_share(schema: TableSchema, j: int) -> float:
     may_be_numbers = isinstance(codec, Categories) and not codec.is_declared
     if not may_be_numbers or len(codec.categories) <= _MAX_CATEGORIES:
         return 0.0
-    is_identifier = schema.roles[j] == "identifier"
+    is_identifier = schema.n_values[j] == schema.n_rows - schema.n_missing[j]
     share = sum(
         can_be_read(category, finite_number)
         and not (category[:1] == "0" and category[1:2].isdigit())

@@ -79,9 +79,10 @@ class TableSchema:
 
     Every column has a role. Columns of the role "modelled" are standardised by their observed
     cells, or coded; a "copy" of such a column is the same variable. Columns with a single value
-    ("constant"), with as many values as rows ("identifier"), complete dates ("date") and columns
-    of unsupported types ("other") are not modelled and do not contribute to densities. A column
-    without any observed cell ("empty") is dropped, or filled with zeros if it is kept.
+    ("constant"), columns in most of whose cells a value occurs once ("identifier"), complete
+    dates ("date") and columns of unsupported types ("other") are not modelled and do not
+    contribute to densities. A column without any observed cell ("empty") is dropped, or filled
+    with zeros if it is kept.
 
     Parameters
     ----------
