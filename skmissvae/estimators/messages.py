@@ -12,7 +12,6 @@ import torch
 
 from .._utils.runtime import user_stacklevel
 from ..inference.weights import low_ess
-from ..tables.column_report import numeric_string_share
 from ..tables.columns import Mask
 from ..tables.input_table import NumericTable
 from ..tables.schema import TableSchema
@@ -90,6 +89,9 @@ def warn_of_schema(estimator: BaseVAE) -> None:
     """Warn about columns that are left out, left unchanged or read as strings."""
     schema = estimator.schema_
     roles = np.array(schema.roles)
+    are_numbers = np.zeros(len(roles), dtype=bool)
+    for j, suspicions in schema.suspicions.items():
+        are_numbers[j] = any(s.reason == "numbers" and s.level == "problem" for s in suspicions)
     if not estimator.keep_empty_features:
         warn_of_columns(
             schema,
@@ -105,9 +107,10 @@ def warn_of_schema(estimator: BaseVAE) -> None:
     )
     warn_of_columns(
         schema,
-        np.array([numeric_string_share(schema, j) > 0 for j in range(len(roles))], dtype=bool),
-        "Columns of strings that are mostly numbers are treated as categories: {}. Convert them "
-        "(pandas.to_numeric(errors='coerce')), or declare them 'categorical' in feature_kinds.",
+        are_numbers,
+        "Columns of strings that are mostly numbers are not read as numbers: {}. Convert them (the "
+        "remarks in fit_report_ have the calls of pandas.to_numeric), or declare them "
+        "'categorical' in feature_kinds.",
     )
 
 

@@ -21,6 +21,7 @@ from .column_statistics import (
 )
 from .columns import Floats, Mask
 from .input_table import NumericTable
+from .suspect_cells import Suspicion, find_suspicions
 
 #: Roles of columns that are part of the model, directly or as copies of others.
 MODELLED_ROLES = ("modelled", "copy")
@@ -102,6 +103,7 @@ class TableSchema:
     fill_values: NDArray[np.float64]  # for missing cells of each column that is not modelled
     copies: dict[int, int]  # from copies to the modelled columns that they repeat
     columns: list[ColumnSchema]  # of the modelled columns
+    suspicions: dict[int, list[Suspicion]]  # cells that may be missing or numbers, by column
 
     def __init__(self, keep_empty: bool = False, learn_shapes: bool = False) -> None:
         self.keep_empty, self.learn_shapes = keep_empty, learn_shapes
@@ -132,6 +134,7 @@ class TableSchema:
         low = X.min(0, where=observed, initial=np.inf)
         high = X.max(0, where=observed, initial=-np.inf)
         self._assign_roles(X, observed, low, high)
+        self.suspicions = find_suspicions(names, codecs, X, observed)
 
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))

@@ -42,7 +42,7 @@ def test_remarks_on_suspicious_columns():
     findings = [problem.finding for problem in diagnose(imputer, frame).problems]
     assert any("'typo'" in finding and "'fine'" not in finding for finding in findings)
     transformed = tiny(MVAEImputer, learn_shapes=True, init="random").fit(frame)
-    assert transformed.fit_report_["remark"]["typo"] == ""
+    assert "variance" not in transformed.fit_report_["remark"]["typo"]
     with pytest.raises(ValueError, match=r"'words' 'continuous', .*holds '.*'; .*to_numeric"):
         tiny(MVAEImputer, feature_kinds={"words": "continuous"}).fit(frame)
 
