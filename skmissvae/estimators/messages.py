@@ -138,13 +138,13 @@ def warn_of_constants(schema: TableSchema) -> None:
 
 
 def warn_of_changed_constants(estimator: BaseVAE, numbers: NumericTable) -> None:
-    """Warn about columns that had one value in the first chunk and have others now."""
+    """Warn about columns that had one value in the first table or chunk and have others now."""
     warn_of_columns(
         estimator.schema_,
-        estimator.schema_.columns_with_new_values(numbers.values, numbers.observed),
-        "Columns that had at most one value in the first chunk have others now: {}. They are not "
-        "used as evidence, and the first value is imputed. Use a larger first chunk and a new "
-        "estimator.",
+        estimator.schema_.columns_with_new_values(numbers),
+        "Columns that had at most one value in the first table or chunk have others now: {}. They "
+        "are not used as evidence, and the first value is imputed. Fit a new estimator, to a table "
+        "or first chunk that has these values.",
     )
 
 

@@ -27,6 +27,10 @@ from .suspect_cells import Suspicion, find_suspicions
 MODELLED_ROLES = ("modelled", "copy")
 
 
+#: Roles of columns whose categories are those of the table at fit.
+CLOSED_ROLES = (*MODELLED_ROLES, "constant")
+
+
 # Standard deviations beyond which encoded values are clipped: squares would overflow in float32.
 _LIMIT = 1e15
 
@@ -263,11 +267,13 @@ class TableSchema:
         roles, is_number = np.array(self.roles), [isinstance(c, Numbers) for c in self.codecs]
         return np.asarray((roles != "other") & ((roles != "empty") | is_number))
 
-    def columns_with_new_values(self, X: Floats, observed: Mask) -> Mask:
+    def columns_with_new_values(self, cells: NumericTable) -> Mask:
         """Return which empty and constant columns have other values in a table, (n_features,)."""
-        roles = np.array(self.roles)
-        differs = (observed & ~equal_up_to_rounding(X, self.fill_values, X.dtype)).any(0)
-        return np.where(roles == "empty", observed.any(0), differs & (roles == "constant"))
+        X, roles = cells.values, np.array(self.roles)
+        # unknown categories are neither observed nor missing
+        is_new = ~cells.observed | ~equal_up_to_rounding(X, self.fill_values, X.dtype)
+        is_new = ~cells.missing & (is_new | (roles == "empty"))
+        return np.asarray(is_new.any(0) & np.isin(roles, ("empty", "constant")))
 
     def _with_support(self, *supports: str) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support in supports]

@@ -105,9 +105,7 @@ def test_new_values_may_contradict_inferred_kinds():
         }
     )
     imputer = tiny(MVAEImputer).fit(frame)
-    other = frame[:4].assign(
-        count=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"), same=["no"] * 4
-    )
+    other = frame[:4].assign(count=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"))
     out = imputer.transform(other)
     observed = other.notna()
     assert_frame_equal(out.where(observed), other)
