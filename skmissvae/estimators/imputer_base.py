@@ -28,12 +28,18 @@ from ..training.calibration import fit_calibration
 from ..training.defaults import ImputationDefaults
 from ..training.fit import FitTask, FittedModel, fit_bootstrap_models
 from ..training.selection import ROWS_WITH_CHOICE, choose_initialization
+from ..vae.networks.options import ConvNetwork
 from .base import BaseVAE
 from .cell_distributions import describe_cells
 from .imputation_sampler import ImputationSampler
 from .imputation_task import ImputationTask, row_keys
 from .imputations import Imputations
-from .messages import warn_of_few_models, warn_of_identifiers, warn_of_low_ess
+from .messages import (
+    warn_of_constants,
+    warn_of_few_models,
+    warn_of_identifiers,
+    warn_of_low_ess,
+)
 from .options import ImputationOptions
 from .parameters import estimator, validate
 from .preparation import table_size, training_settings
@@ -84,6 +90,8 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
                 "a numeric column that varies: only numeric cells have intervals."
             )
         warn_of_identifiers(schema)
+        if not isinstance(self.network, ConvNetwork):  # a pixel is no answer that can be empty
+            warn_of_constants(schema)
         self.indicator_: MissingIndicator | None = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)

@@ -12,7 +12,6 @@ import torch
 
 from .._utils.runtime import user_stacklevel
 from ..inference.weights import low_ess
-from ..tables.column_report import numeric_string_share
 from ..tables.columns import Mask
 from ..tables.input_table import NumericTable
 from ..tables.schema import TableSchema
@@ -62,9 +61,27 @@ def warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=user_stacklevel())
 
 
-def warn_of_columns(schema: TableSchema, which: Mask, message: str) -> None:
-    """Warn about columns, if there are any; the message has braces for their names."""
-    columns = [repr(schema.names[j]) for j in np.flatnonzero(which).tolist()]
+def warn_of_columns(
+    schema: TableSchema, which: Mask, message: str, *, with_shares: bool = False
+) -> None:
+    """Warn about columns, if there are any.
+
+    Parameters
+    ----------
+    schema : TableSchema
+        The schema.
+    which : ndarray of shape (n_features,)
+        Mask of the columns.
+    message : str
+        The message, with braces for the names of the columns.
+    with_shares : bool
+        Whether the share of missing cells follows each name.
+    """
+    shares = schema.n_missing / schema.n_rows
+    columns = [
+        f"{schema.names[j]!r} ({shares[j]:.0%} missing)" if with_shares else repr(schema.names[j])
+        for j in np.flatnonzero(which).tolist()
+    ]
     if len(columns) > _MAX_NAMES:
         columns = [*columns[:_MAX_NAMES], f"... and {len(columns) - _MAX_NAMES} more"]
     if columns:
@@ -75,6 +92,9 @@ def warn_of_schema(estimator: BaseVAE) -> None:
     """Warn about columns that are left out, left unchanged or read as strings."""
     schema = estimator.schema_
     roles = np.array(schema.roles)
+    are_numbers = np.zeros(len(roles), dtype=bool)
+    for j, suspicions in schema.suspicions.items():
+        are_numbers[j] = any(s.reason == "numbers" and s.level == "problem" for s in suspicions)
     if not estimator.keep_empty_features:
         warn_of_columns(
             schema,
@@ -90,30 +110,44 @@ def warn_of_schema(estimator: BaseVAE) -> None:
     )
     warn_of_columns(
         schema,
-        np.array([numeric_string_share(schema, j) > 0 for j in range(len(roles))], dtype=bool),
-        "Columns of strings that are mostly numbers are treated as categories: {}. Convert them "
-        "(pandas.to_numeric(errors='coerce')), or declare them 'categorical' in feature_kinds.",
+        are_numbers,
+        "Columns of strings that are mostly numbers are not read as numbers: {}. Convert them (the "
+        "remarks in fit_report_ have the calls of pandas.to_numeric), or declare them "
+        "'categorical' in feature_kinds.",
     )
 
 
 def warn_of_identifiers(schema: TableSchema) -> None:
-    """Warn about columns without equal values that have missing cells."""
+    """Warn about columns of near-unique values that have missing cells."""
     warn_of_columns(
         schema,
         (np.array(schema.roles) == "identifier") & (schema.n_missing > 0),
-        "Columns in which no value occurs twice have missing cells, in which one of these "
-        "values is imputed: {}. Drop these columns, or convert them to numbers or dates.",
+        "Columns in which most values occur once are not modelled, and the most frequent value is "
+        "imputed in their missing cells: {}. Drop these columns, convert them to numbers or dates, "
+        "or declare them 'categorical' in feature_kinds.",
+    )
+
+
+def warn_of_constants(schema: TableSchema) -> None:
+    """Warn about columns with a single value that have missing cells."""
+    warn_of_columns(
+        schema,
+        (np.array(schema.roles) == "constant") & (schema.n_missing > 0),
+        "Columns with a single value have missing cells, in which this value is imputed: {}. If "
+        "an empty cell means 'no' or 0, fill it before fit, as in X[column].fillna('no'); "
+        "otherwise drop these columns.",
+        with_shares=True,
     )
 
 
 def warn_of_changed_constants(estimator: BaseVAE, numbers: NumericTable) -> None:
-    """Warn about columns that had one value in the first chunk and have others now."""
+    """Warn about columns that had one value in the first table or chunk and have others now."""
     warn_of_columns(
         estimator.schema_,
-        estimator.schema_.columns_with_new_values(numbers.values, numbers.observed),
-        "Columns that had at most one value in the first chunk have others now: {}. They are not "
-        "used as evidence, and the first value is imputed. Use a larger first chunk and a new "
-        "estimator.",
+        estimator.schema_.columns_with_new_values(numbers),
+        "Columns that had at most one value in the first table or chunk have others now: {}. They "
+        "are not used as evidence, and the first value is imputed. Fit a new estimator, to a table "
+        "or first chunk that has these values.",
     )
 
 

@@ -13,7 +13,7 @@ from ..tables.chunks import Chunks
 from ..tables.column_kinds import choose_codecs, declared_kinds
 from ..tables.input_table import NumericTable, open_table
 from ..tables.reader import read_numbers
-from ..tables.schema import EncodedRows, TableSchema
+from ..tables.schema import MODELLED_ROLES, EncodedRows, TableSchema
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
 from ..training.defaults import TableSize, epochs_from_random
 from ..training.fit import MIN_ROWS, FitTask, FittedModel, factor_analysis_error
@@ -83,7 +83,6 @@ def prepare_partial_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None
         numbers, spec = learn_schema(estimator, X, method, seeds[0])
     else:
         numbers, spec = _next_table(estimator, X, method, "call fit"), previous.spec
-        warn_of_changed_constants(estimator, numbers)
     rows = TrainingRows(estimator._reader().rows(numbers))
     spec = _with_possible_initialization(spec, rows)
     settings = training_settings(estimator, spec, rows.n_rows)
@@ -170,7 +169,10 @@ def _next_table(
     """Return the numbers of a table with which the training of the fitted model continues."""
     table = open_table(estimator, X, estimator._template)
     check_continuation(estimator, method, remedy)
-    return estimator._reader(handle_unknown).cells(table)
+    # columns that are not modelled need no further value: a warning replaces the error
+    numbers = estimator._reader(handle_unknown).cells(table, closed_roles=MODELLED_ROLES)
+    warn_of_changed_constants(estimator, numbers)
+    return numbers
 
 
 def make_spec(estimator: BaseVAE, schema: TableSchema, method: Method) -> ModelSpec:

@@ -26,6 +26,7 @@ from .row_diagnostics import chain_diagnostics, latent_information, mixture_weig
 
 # columns
 _ERROR_SHARE = 0.9  # of a variance due to 1% of the cells: more likely errors than a heavy tail
+_MAX_FINDINGS = 20  # about the reading of single columns
 _EMPTY_SHARE = 0.95  # of missing cells, above which imputations of a column are guesses
 
 # training
@@ -119,9 +120,10 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose problems of a fitted estimator, and suggest remedies.
 
-    Checks the columns, the training curve, the importance weights (effective sample size and Pareto
-    k), the weights of the mixture's components, the information in missing cells, the convergence
-    of Markov chains if the sampler has any, and the coverage of intervals if they were calibrated.
+    Checks the columns (also for undeclared markers of missing cells, and numbers stored as text),
+    the training curve, the importance weights (effective sample size and Pareto k), the weights of
+    the mixture's components, the information in missing cells, the convergence of Markov chains if
+    the sampler has any, and the coverage of intervals if they were calibrated.
 
     Parameters
     ----------
@@ -199,6 +201,7 @@ def _finding(check: str, level: str, finding: str, remedy: str) -> Finding:
 
 
 def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
+    yield from _check_reading(estimator)
     report: pd.DataFrame = estimator.fit_report_
     labels = report.index
     excluded = labels[~report["role"].isin(MODELLED_ROLES)].tolist()
@@ -224,8 +227,24 @@ def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
     elif excluded:
         finding = f"{list_names(excluded)} are not modelled."
         yield Finding("columns", "note", finding, "fit_report_ has the reasons.")
-    elif not (share > HIGH_TAIL_SHARE).any():
+    elif not (share > HIGH_TAIL_SHARE).any() and not schema.suspicions:
         yield Finding("columns", "ok", f"all {is_modelled.sum()} are modelled.")
+
+
+def _check_reading(estimator: BaseVAE) -> Iterator[Finding]:
+    """Yield columns with undeclared markers of missing cells, or with numbers stored as text."""
+    schema = estimator.schema_
+    findings = []
+    for j, suspicions in schema.suspicions.items():
+        for _, level, finding, remedy in suspicions:
+            finding = f"column {schema.names[j]!r}: {finding}."
+            findings.append(
+                Finding("columns", level, finding, f"{remedy[:1].upper()}{remedy[1:]}.")
+            )
+    yield from findings[:_MAX_FINDINGS]
+    if n_more := len(findings) - min(len(findings), _MAX_FINDINGS):
+        finding = f"{n_more} more columns may hold markers of missing cells, or numbers as text."
+        yield Finding("columns", "problem", finding, "fit_report_ has the remarks.")
 
 
 def _check_training(estimator: BaseVAE) -> Finding:

@@ -1,6 +1,7 @@
 """The kind of each column, and with it the codec: from parameters, data type and values."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from numbers import Number
 from typing import Any
@@ -28,8 +29,8 @@ from .columns import (
 )
 from .input_table import InputTable
 
-# Rows from which on consecutive integers are taken for row identifiers, and two distinct
-# fractions for categories.
+# Rows from which on consecutive integers and near-unique text are taken for row identifiers, and
+# two distinct fractions for categories.
 _MIN_ROWS = 20
 
 
@@ -269,8 +270,9 @@ def _numbers(name: Any, column: Column, missing: Mask, kind: str) -> Numbers:
 
 def _categories(name: Any, column: Column, missing: Mask, kind: str | None) -> Categories:
     """Return the codec of a column of categories; a kind of None is inferred."""
-    # the reader refuses infinite cells
-    observed = set(to_objects(column)[~missing].tolist()) - {math.inf, -math.inf}
+    observed = Counter(to_objects(column)[~missing].tolist())
+    for infinity in (math.inf, -math.inf):  # the reader refuses such cells
+        observed.pop(infinity, None)
     order = category_order(column)
     if order is not None:
         categories = [category for category in order if category in observed]
@@ -280,12 +282,23 @@ def _categories(name: Any, column: Column, missing: Mask, kind: str | None) -> C
     is_declared = kind is not None or order is not None or column.dtype == nw.Categorical
     if len(categories) == 2:
         kind = "binary"  # the three kinds have the same model for two categories
-    elif kind is None and 2 < len(categories) == (~missing).sum():
+    elif kind is None and len(categories) > 2 and _is_near_unique(observed):
         kind = "identifier"
     elif kind is None:  # Categorical of pandas is the only type with this attribute
         dtype = getattr(nw.to_native(column, pass_through=True), "dtype", None)
         kind = "ordinal" if getattr(dtype, "ordered", False) else "categorical"
     return Categories(kind, categories, is_declared)
+
+
+def _is_near_unique(counts: Counter[Any]) -> bool:
+    """Return whether all values of a column differ, or most of its cells have one that occurs once.
+
+    The share of cells whose value occurs once estimates the probability that a further cell has a
+    value that did not occur (Good and Turing). Above a half, every imputed value is more probably
+    wrong than right.
+    """
+    n_cells, n_once = counts.total(), sum(count == 1 for count in counts.values())
+    return n_once == n_cells or (n_cells >= _MIN_ROWS and n_once > n_cells / 2)
 
 
 def _check_categories(name: Any, categories: list[Any], kind: str | None, has_order: bool) -> None:

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from .codecs import Categories, Dates
-from .column_kinds import can_be_read, finite_number
+from .codecs import Dates
+from .column_kinds import can_be_read
 from .column_statistics import HIGH_TAIL_SHARE
 from .schema import TableSchema
 
 #: Remarks on the roles of columns, except modelled columns and copies.
 ROLE_REMARKS = {
     "empty": "no observed cell: the column is left out unless keep_empty_features=True",
-    "constant": "a single value: not modelled; missing cells get this value",
-    "identifier": "as many values as rows: not modelled; missing cells get the most frequent "
+    "constant": "a single value: not modelled; missing cells get this value; if an empty cell "
+    "means 'no' or 0, fill it before fit",
+    "identifier": "most values occur once: not modelled; missing cells get the most frequent "
     "value, unless 'where' excludes them",
     "date": "complete at fit: not modelled, unless feature_kinds calls it 'continuous'",
     "other": "a type that cannot be modelled: missing cells stay missing",
@@ -23,11 +24,6 @@ ROLE_REMARKS = {
 
 
 _MAX_CODES = 10  # distinct integers that may be codes of categories
-
-
-# Strings of more distinct values, at least such a share of which are numbers, are hardly
-# categories.
-_MAX_CATEGORIES, _NUMERIC_SHARE = 20, 0.9
 
 
 def column_report(schema: TableSchema) -> pd.DataFrame:
@@ -57,14 +53,9 @@ def _remarks(schema: TableSchema, j: int, d: int | None) -> Iterator[str]:
     if d is not None and (point_mass := schema.columns[d].point_mass) is not None:
         end, share = schema.point_mass_value(d), point_mass[1]
         yield f"{share:.0%} of the cells are {end:.6g}: modelled as a point mass"
-    if codec.categories and all(can_be_read(c, finite_number) for c in codec.categories):
-        yield "strings of numbers, modelled as categories: pandas.to_numeric makes numbers"
-    elif share := numeric_string_share(schema, j):
-        yield (
-            f"strings, {share:.0%} of them numbers, modelled as categories: "
-            "pandas.to_numeric(errors='coerce') makes numbers and missing cells"
-        )
-    elif codec.categories and all(can_be_read(c, to_date) for c in codec.categories):
+    for suspicion in schema.suspicions.get(j, []):
+        yield f"{suspicion.finding}: {suspicion.remedy}"
+    if codec.categories and all(can_be_read(c, to_date) for c in codec.categories):
         yield "strings of dates, modelled as categories: pandas.to_datetime makes dates"
     if d is None:
         return
@@ -83,23 +74,3 @@ def _remarks(schema: TableSchema, j: int, d: int | None) -> Iterator[str]:
             f"1% of the cells make up {schema.tail_share[d]:.0%} of the variance, {value} among "
             "them: correct errors, or set learn_shapes=True"
         )
-
-
-def numeric_string_share(schema: TableSchema, j: int) -> float:
-    """Return the share of numbers among a column's strings; 0 if they look like categories.
-
-    Distinct integers in all rows are row identifiers, and a leading zero marks a code: neither
-    counts as a number.
-    """
-    codec = schema.codecs[j]
-    may_be_numbers = isinstance(codec, Categories) and not codec.is_declared
-    if not may_be_numbers or len(codec.categories) <= _MAX_CATEGORIES:
-        return 0.0
-    is_identifier = schema.roles[j] == "identifier"
-    share = sum(
-        can_be_read(category, finite_number)
-        and not (category[:1] == "0" and category[1:2].isdigit())
-        and not (is_identifier and can_be_read(category, int))
-        for category in codec.categories
-    ) / len(codec.categories)
-    return share if share >= _NUMERIC_SHARE else 0.0

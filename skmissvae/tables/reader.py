@@ -1,6 +1,6 @@
 """Reading of tables: as floats, and as the standardised rows that the model sees, by blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -9,7 +9,7 @@ import numpy as np
 from .codecs import Codec, list_categories
 from .columns import is_missing, missing_marker, refuse_infinity, to_objects
 from .input_table import InputTable, NumericTable
-from .schema import MODELLED_ROLES, EncodedRows, TableSchema
+from .schema import CLOSED_ROLES, EncodedRows, TableSchema
 
 _BLOCK_ROWS = 20_000  # rows that are read at a time
 
@@ -21,7 +21,9 @@ class TableReader(NamedTuple):
     missing_values: Any
     handle_unknown: str  # "error" for categories that did not occur at fit, or "missing"
 
-    def cells(self, source: InputTable, first: int = 0) -> NumericTable:
+    def cells(
+        self, source: InputTable, first: int = 0, closed_roles: Sequence[str] = CLOSED_ROLES
+    ) -> NumericTable:
         """Return rows of a table as floats.
 
         Parameters
@@ -30,11 +32,13 @@ class TableReader(NamedTuple):
             The rows.
         first : int
             Position of the first row in the table, for errors.
+        closed_roles : sequence of str
+            Roles of the columns in which unknown categories are errors, if they are.
         """
         schema = self.schema
         table = read_numbers(source, schema.codecs, schema.names, self.missing_values, first)
         if self.handle_unknown == "error":
-            _refuse_unknown(schema, source, table, first)
+            _refuse_unknown(schema, source, table, first, closed_roles)
         return table
 
     def rows(self, cells: NumericTable, first: int = 0) -> EncodedRows:
@@ -56,14 +60,18 @@ class TableReader(NamedTuple):
 
 
 def _refuse_unknown(
-    schema: TableSchema, source: InputTable, table: NumericTable, first: int
+    schema: TableSchema,
+    source: InputTable,
+    table: NumericTable,
+    first: int,
+    closed_roles: Sequence[str],
 ) -> None:
-    """Raise where a modelled column has a category that it did not have at fit."""
+    """Raise where a column of some roles has a category that it did not have at fit."""
     names, codecs = schema.names, schema.codecs
     unknown = ~table.missing & ~table.observed
     # new values may contradict a kind that was inferred from numbers
     is_inferred = np.array([codec.is_inferred for codec in codecs])
-    unknown &= np.isin(schema.roles, MODELLED_ROLES) & ~is_inferred
+    unknown &= np.isin(schema.roles, closed_roles) & ~is_inferred
     if unknown.any():
         i, j = np.argwhere(unknown)[0]
         raise ValueError(

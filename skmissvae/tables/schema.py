@@ -21,9 +21,14 @@ from .column_statistics import (
 )
 from .columns import Column, Floats, Mask
 from .input_table import NumericTable
+from .suspect_cells import Suspicion, find_suspicions
 
 #: Roles of columns that are part of the model, directly or as copies of others.
 MODELLED_ROLES = ("modelled", "copy")
+
+
+#: Roles of columns whose categories are those of the table at fit.
+CLOSED_ROLES = (*MODELLED_ROLES, "constant")
 
 
 # Standard deviations beyond which encoded values are clipped: squares would overflow in float32.
@@ -86,9 +91,10 @@ class TableSchema:
 
     Every column has a role. Columns of the role "modelled" are standardised by their observed
     cells, or coded; a "copy" of such a column is the same variable. Columns with a single value
-    ("constant"), with as many values as rows ("identifier"), complete dates ("date") and columns
-    of unsupported types ("other") are not modelled and do not contribute to densities. A column
-    without any observed cell ("empty") is dropped, or filled with zeros if it is kept.
+    ("constant"), columns in most of whose cells a value occurs once ("identifier"), complete
+    dates ("date") and columns of unsupported types ("other") are not modelled and do not
+    contribute to densities. A column without any observed cell ("empty") is dropped, or filled
+    with zeros if it is kept.
 
     Parameters
     ----------
@@ -109,6 +115,7 @@ class TableSchema:
     fill_values: NDArray[np.float64]  # for missing cells of each column that is not modelled
     copies: dict[int, int]  # from copies to the modelled columns that they repeat
     columns: list[ColumnSchema]  # of the modelled columns
+    suspicions: dict[int, list[Suspicion]]  # cells that may be missing or numbers, by column
 
     def __init__(self, keep_empty: bool = False, learn_shapes: bool = False) -> None:
         self.keep_empty, self.learn_shapes = keep_empty, learn_shapes
@@ -149,6 +156,7 @@ class TableSchema:
         varies: Mask = np.asarray((low < high) & ~equal_up_to_rounding(low, high, X.dtype))
         self.copies = find_copies(X, observed, np.flatnonzero(varies), self.codecs, columns)
         self._assign_roles(X, observed, low, varies)
+        self.suspicions = find_suspicions(names, codecs, X, observed)
 
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))
@@ -277,11 +285,13 @@ class TableSchema:
         roles, is_number = np.array(self.roles), [isinstance(c, Numbers) for c in self.codecs]
         return np.asarray((roles != "other") & ((roles != "empty") | is_number))
 
-    def columns_with_new_values(self, X: Floats, observed: Mask) -> Mask:
+    def columns_with_new_values(self, cells: NumericTable) -> Mask:
         """Return which empty and constant columns have other values in a table, (n_features,)."""
-        roles = np.array(self.roles)
-        differs = (observed & ~equal_up_to_rounding(X, self.fill_values, X.dtype)).any(0)
-        return np.where(roles == "empty", observed.any(0), differs & (roles == "constant"))
+        X, roles = cells.values, np.array(self.roles)
+        # unknown categories are neither observed nor missing
+        is_new = ~cells.observed | ~equal_up_to_rounding(X, self.fill_values, X.dtype)
+        is_new = ~cells.missing & (is_new | (roles == "empty"))
+        return np.asarray(is_new.any(0) & np.isin(roles, ("empty", "constant")))
 
     def _with_support(self, *supports: str) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support in supports]

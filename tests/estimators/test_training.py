@@ -92,7 +92,7 @@ def test_first_chunk_determines_the_schema():
     X = incomplete(80)
     X[:40, 1] = 5.0  # constant in the first chunk
     imputer = tiny(MVAEImputer).partial_fit(X[:40])
-    with pytest.warns(UserWarning, match="at most one value in the first chunk"):
+    with pytest.warns(UserWarning, match="at most one value in the first table or chunk"):
         imputer.partial_fit(X[40:])
     completed, missing = imputer.transform(X), np.isnan(X[:, 1])
     assert missing.any()

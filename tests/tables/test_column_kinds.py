@@ -106,13 +106,63 @@ def test_new_values_may_contradict_inferred_kinds():
         }
     )
     imputer = tiny(MVAEImputer).fit(frame)
-    other = frame[:4].assign(
-        count=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"), same=["no"] * 4
-    )
+    other = frame[:4].assign(count=[1.5, -2.0, np.nan, 3.0], few=[2, 0, 1, 1], name=list("abcd"))
     out = imputer.transform(other)
     observed = other.notna()
     assert_frame_equal(out.where(observed), other)
     assert np.isfinite(imputer.score_samples(other)).all()
+
+
+def text_table(words, kind):
+    """Return a table with a column of strings, and the name of that column."""
+    numbers = RNG.normal(size=len(words))
+    if kind == "array of objects":
+        return np.array([words, numbers], dtype=object).T, "x0"
+    if kind.startswith("polars"):
+        dtype = {"String": pl.String, "Categorical": pl.Categorical}[kind.split()[1]]
+        return pl.DataFrame({"t": pl.Series(words, dtype=dtype), "b": numbers}), "t"
+    return pd.DataFrame({"t": pd.Series(words, dtype=kind), "b": numbers}), "t"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("object", "str", "string", "string[pyarrow]", "category", "array of objects"),
+        *("polars String", "polars Categorical"),
+    ],
+)
+def test_near_unique_text_is_not_modelled(kind):
+    words = [f"person {i}" for i in range(59)] + ["person 7"] + [None] * 4
+    X, name = text_table(words, kind)
+    imputer = tiny(MVAEImputer)
+    with pytest.warns(UserWarning, match=f"most values occur once.*'{name}'. Drop these columns"):
+        imputer.fit(X)
+    assert imputer.fit_report_.loc[name, ["kind", "role"]].tolist() == ["identifier"] * 2
+    assert "most values occur once" in imputer.fit_report_.loc[name, "remark"]
+    out = imputer.transform(X)
+    column = out[:, 0].tolist() if isinstance(out, np.ndarray) else out[name].to_list()
+    assert column == [*words[:60], *["person 7"] * 4]
+    other, _ = text_table(["someone else", "person 1"], kind)  # names are not refused
+    assert np.isfinite(imputer.score_samples(other)).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (list("aabbccddee") + [f"{i}" for i in range(10)], "categorical"),  # a half occurs once
+        (list("aabbccdde") + [f"{i}" for i in range(11)], "identifier"),
+        (["USA"] * 50 + ["Chad", "Fiji", "Iran", "Laos", "Mali", "Peru"], "categorical"),
+        (list("aabcd"), "categorical"),  # too few cells
+        (list("abcde"), "identifier"),
+        (["a"] + ["b"] * 30, "binary"),
+    ],
+)
+def test_text_is_near_unique_by_the_share_of_cells_with_a_value_that_occurs_once(words, expected):
+    X, _ = text_table(words, "object")
+    imputer = tiny(MVAEImputer, max_iter=1)
+    assert imputer.fit(X).feature_kinds_["t"] == expected
+    declared = imputer.set_params(feature_kinds={"t": "categorical"}).fit(X).feature_kinds_
+    assert declared["t"] == ("binary" if expected == "binary" else "categorical")
 
 
 def test_strings_among_numbers_are_refused():

@@ -42,7 +42,7 @@ def test_remarks_on_suspicious_columns():
     findings = [problem.finding for problem in diagnose(imputer, frame).problems]
     assert any("'typo'" in finding and "'fine'" not in finding for finding in findings)
     transformed = tiny(MVAEImputer, learn_shapes=True, init="random").fit(frame)
-    assert transformed.fit_report_["remark"]["typo"] == ""
+    assert "variance" not in transformed.fit_report_["remark"]["typo"]
     with pytest.raises(ValueError, match=r"'words' 'continuous', .*holds '.*'; .*to_numeric"):
         tiny(MVAEImputer, feature_kinds={"words": "continuous"}).fit(frame)
 
@@ -147,6 +147,108 @@ def test_warning_about_missing_row_identifiers():
     assert not warnings_with(tiny(VAEDensityEstimator), frame, "Drop these columns")
 
 
+def single_valued(kind):
+    """Return a table with a column a that has one value in 3 of 60 rows, and its name."""
+    answers = [None] * N
+    answers[:3] = [True if "bool" in kind else 1 if kind in NUMBERS else "yes"] * 3
+    if kind == "array":
+        return np.column_stack([np.array(answers, float), REAL]), "x0"
+    if kind == "array of objects":
+        return np.array([answers, REAL], dtype=object).T, "x0"
+    if kind.startswith("polars"):
+        dtype = {"bool": pl.Boolean, "number": pl.Int64, "text": pl.String}[kind.split()[1]]
+        return pl.DataFrame({"a": pl.Series(answers, dtype=dtype), "b": REAL}), "a"
+    return pd.DataFrame({"a": pd.Series(answers, dtype=kind), "b": REAL}), "a"
+
+
+NUMBERS = ("array", "float32", "Int64", "int64[pyarrow]", "polars number")
+SINGLE_VALUED = [
+    *(*NUMBERS, "array of objects", "object", "category", "string", "string[pyarrow]"),
+    *("boolean", "bool[pyarrow]", "polars text", "polars bool"),
+]
+
+
+@pytest.mark.parametrize("kind", SINGLE_VALUED)
+def test_warning_about_a_single_value_and_missing_cells(kind):
+    X, name = single_valued(kind)
+    expected = f"single value have missing cells.*: '{name}' \\(95% missing\\).*fillna"
+    with pytest.warns(UserWarning, match=expected):
+        imputer = tiny(MVAEImputer).fit(X)
+    assert "fill it before fit" in imputer.fit_report_.loc[name, "remark"]
+    with pytest.warns(UserWarning, match=expected):
+        tiny(MVAEImputer).partial_fit(X)
+    assert not warnings_with(tiny(VAEDensityEstimator), X, "single value")  # imputes no cell
+
+
+LABELS = [kind for kind in SINGLE_VALUED if kind not in NUMBERS]
+
+
+def with_second_value(X, value):
+    """Return a table of ``single_valued`` with a second value in row 5."""
+    if isinstance(X, np.ndarray):
+        X = X.copy()
+        X[5, 0] = value
+        return X
+    cells = list(X["a"])
+    cells[5] = value
+    if isinstance(X, pl.DataFrame):
+        return X.with_columns(pl.Series("a", cells, X["a"].dtype))
+    dtype = "category" if X["a"].dtype == "category" else X["a"].dtype
+    return X.assign(a=pd.Series(cells, dtype=dtype))
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_a_second_label_in_a_constant_column_is_refused(kind):
+    X, name = single_valued(kind)
+    second = False if "bool" in kind else "no"
+    Y = with_second_value(X, second)
+    imputer = tiny(MVAEImputer).fit(X)
+    for method in (imputer.transform, imputer.score_samples, lambda X: imputer.impute(X, 1)[0]):
+        with pytest.raises(ValueError, match=f"'{name}', row 5, holds {second!r}.*handle_unknown"):
+            method(Y)
+    imputer.set_params(handle_unknown="missing")
+    out = imputer.transform(Y)
+    column = out[:, 0] if isinstance(out, np.ndarray) else out["a"]
+    first = X[0, 0] if isinstance(X, np.ndarray) else X["a"][0]
+    assert list(column) == [second if i == 5 else first for i in range(N)]
+    np.testing.assert_array_equal(imputer.score_samples(Y), imputer.score_samples(X))
+
+
+@pytest.mark.parametrize("kind", SINGLE_VALUED)
+def test_warning_about_a_second_value_in_continued_fits(kind):
+    X, name = single_valued(kind)
+    Y = with_second_value(X, 2 if kind in NUMBERS else False if "bool" in kind else "no")
+    expected = f"at most one value in the first table or chunk have others now: '{name}'"
+    imputer = tiny(MVAEImputer, warm_start=True).partial_fit(X)
+    with pytest.warns(UserWarning, match=expected):
+        imputer.partial_fit(Y)
+    with pytest.warns(UserWarning, match=expected):
+        imputer.fit(Y)
+    assert not warnings_with(imputer, X, "others now")
+
+
+def test_warning_about_labels_in_an_empty_column():
+    frame = pd.DataFrame({"a": pd.Series([None] * N, dtype="string"), "b": REAL})
+    imputer = tiny(MVAEImputer).partial_fit(frame)
+    with pytest.warns(UserWarning, match="others now: 'a'"):
+        imputer.partial_fit(frame.assign(a="yes"))
+
+
+def test_a_filled_column_is_modelled_without_a_warning():
+    X, _ = single_valued("object")
+    filled = X.assign(a=X["a"].fillna("no"))
+    imputer = tiny(MVAEImputer)
+    assert not warnings_with(imputer, filled, "single value")
+    assert imputer.feature_kinds_["a"] == "binary"
+    assert not warnings_with(tiny(MVAEImputer), X.assign(a="yes"), "single value")
+
+
+def test_a_warning_names_at_most_ten_columns():
+    frame = pd.DataFrame({f"a{j}": with_missing(["yes"] * N, 2) for j in range(65)}).assign(b=REAL)
+    (message,) = warnings_with(tiny(MVAEImputer), frame, "single value")
+    assert "'a9' (50% missing), ... and 55 more." in message
+
+
 def test_no_warning_about_categorical_types_of_polars():
     frame = pl.DataFrame({"x": REAL, "hp": pl.Series([str(i % 30) for i in range(N)])})
     assert warnings_with(tiny(MVAEImputer), frame, "mostly")
@@ -160,7 +262,7 @@ def test_warning_about_new_values_in_constant_columns():
     X[1:, 1] = 0.0  # the column is empty in the first call
     imputer = tiny(MVAEImputer).partial_fit(X[:1])
     with pytest.warns(
-        UserWarning, match="in the first chunk have others now: 'x0', 'x1', 'x2', 'x3'"
+        UserWarning, match="in the first table or chunk have others now: 'x0', 'x1', 'x2', 'x3'"
     ):
         imputer.partial_fit(X[1:])
     X[:, 1] = np.where(np.arange(len(X)) % 2, 0.3, np.nextafter(0.3, 1))
