@@ -3,8 +3,9 @@
 A table that a user passes (``input_table``, ``chunks``) is read as floats (``reader``) by a codec
 for each column (``codecs``, ``column_kinds``), encoded for the model by the schema (``schema``,
 ``column_statistics``, ``column_report``), and completed in its container and types (``output``).
-``columns`` holds operations on columns of pandas, polars and numpy, ``column_selection`` parameters
-that name columns. ``amputation`` and ``missingness`` make and count missing cells.
+``columns`` holds operations on columns of pandas, polars and numpy, ``plain_types`` their types in
+files, ``column_selection`` parameters that name columns. ``amputation`` and ``missingness`` make
+and count missing cells.
 """
 
 from .amputation import make_missing

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from .columns import Column, Floats, Mask, pandas_time_zone, to_floats, to_objects
+from .plain_types import label_from_plain, plain_label
 
 #: Kinds of columns that are coded by their categories.
 CODED = ("binary", "categorical", "ordinal")
@@ -125,6 +126,13 @@ class Categories(Codec):
             return [None] * len(numbers)
         codes = np.rint(numbers).clip(0, len(self.categories) - 1).astype(int)
         return [self.categories[code] for code in codes]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "categories": [plain_label(label) for label in self.categories]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        labels = [label_from_plain(label) for label in state["categories"]]
+        vars(self).update(state, categories=labels)
 
 
 class Dates(Codec):
