@@ -165,8 +165,7 @@ def _new_series(series: Any, cells: Any) -> pd.Series:
     """Return a pandas series of the same name and type with other cells."""
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        new = [c for c in dict.fromkeys(cells) if c is not None and c not in dtype.categories]
-        dtype = pd.CategoricalDtype([*dtype.categories, *new], dtype.ordered)
+        return pd.Series(_new_categories(dtype, cells), name=series.name)
     if pd.api.types.is_integer_dtype(dtype) and isinstance(cells, np.ndarray):
         numpy_dtype = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
         cells = _clip_to_integers(cells, numpy_dtype)
@@ -175,6 +174,32 @@ def _new_series(series: Any, cells: Any) -> pd.Series:
     if getattr(dtype, "tz", None) is not None:
         cells = pd.to_datetime(cells, utc=True).tz_convert(dtype.tz)
     return pd.Series(cells, dtype=dtype, name=series.name)
+
+
+def _new_categories(dtype: pd.CategoricalDtype, cells: Any) -> Any:
+    """Return cells of a type of categories, extended where it lacks the category of a cell."""
+    labels = dtype.categories
+    own = set(labels.tolist())
+    if new := [cell for cell in dict.fromkeys(cells) if cell is not None and cell not in own]:
+        labels = _extended(labels, new)
+    codes = {label: code for code, label in enumerate(labels.tolist())}
+    return pd.Categorical.from_codes(
+        [codes.get(cell, -1) for cell in cells],
+        dtype=pd.CategoricalDtype(labels, dtype.ordered),
+    )
+
+
+def _extended(labels: pd.Index, new: list[Any]) -> pd.Index:
+    """Return labels followed by new ones, of the same type if it can hold them."""
+    inferred = pd.Index(new, tupleize_cols=False)
+    if not len(labels):
+        return inferred
+    try:
+        typed = pd.Index(new, dtype=labels.dtype, tupleize_cols=False)
+    except (TypeError, ValueError):
+        typed = inferred
+    # a conversion may change the labels, such as numbers to strings
+    return labels.append(typed if typed.tolist() == new else inferred)
 
 
 def _new_column_across_libraries(column: nw.Series, cells: Any, at_fit: nw.Series) -> nw.Series:
