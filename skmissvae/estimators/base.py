@@ -425,9 +425,10 @@ class BaseVAE(
 
         Returns
         -------
-        ndarray or data frame of shape (n_samples, n_features_out)
+        ndarray or data frame of shape (n_samples, n_features)
             Complete rows in the units and the container of the training table. Columns that are
-            not modelled have the value that is imputed in them.
+            not modelled have the value that is imputed in them; those that ``transform`` leaves
+            out, since they had no observed cell, stay missing.
         """
         check_is_fitted(self)
         check_minimum(1, n_samples=n_samples)

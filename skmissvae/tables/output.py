@@ -62,12 +62,19 @@ def complete_table(
 
 
 def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.float64]) -> Any:
-    """Return a new table like the template, whose cells the numbers (n, n_features) stand for."""
-    cells = {j: schema.codecs[j].decode(numbers[:, j]) for j in schema.output_columns.tolist()}
+    """Return a new table like the template, whose cells the numbers (n, n_features) stand for.
+
+    Columns without any observed cell at fit stay missing, unless they are kept.
+    """
+    n_rows, kept = len(numbers), schema.output_columns.tolist()
+    cells: list[Any] = [
+        codec.decode(numbers[:, j]) if j in kept else [None] * n_rows
+        for j, codec in enumerate(schema.codecs)
+    ]
     if template.frame is None:
-        return np.column_stack(list(cells.values())).astype(template.dtype)
+        return np.column_stack(cells).astype(template.dtype)
     at_fit = columns_of(template.frame)
-    columns = [_new_column(at_fit[j], values) for j, values in cells.items()]
+    columns = [_new_column(column, values) for column, values in zip(at_fit, cells, strict=True)]
     return _join_columns(template, columns, {})
 
 

@@ -188,6 +188,41 @@ def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empt
     assert ours.impute(new, 1)[0].shape == simple.shape
 
 
+def with_empty_columns(container):
+    """Return a table with columns without any observed cell."""
+    X = incomplete()
+    X[:, 1] = np.nan
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    if container == "polars":
+        return pl.from_pandas(frame).with_columns(text=pl.lit(None, pl.String), null=pl.lit(None))
+    if container == "pandas":
+        for dtype in ("Int64", "string", "category", "datetime64[ns]", object, "double[pyarrow]"):
+            frame[str(dtype)] = pd.Series([None] * len(X), dtype=dtype)
+    if container == "object":
+        return frame.assign(a=np.resize(["x", "y", "z"], len(X))).to_numpy()
+    return frame if container == "pandas" else X.astype(container)
+
+
+@pytest.mark.filterwarnings("ignore:Columns without an observed cell:UserWarning")
+@pytest.mark.parametrize("keep_empty_features", [False, True])
+@pytest.mark.parametrize("container", ["float64", "float32", "object", "pandas", "polars"])
+def test_samples_have_the_columns_of_the_table(container, keep_empty_features):
+    X = with_empty_columns(container)
+    imputer = tiny(MVAEImputer, keep_empty_features=keep_empty_features).fit(X)
+    drawn = imputer.sample(4)
+    assert type(drawn) is type(X)
+    if isinstance(X, np.ndarray):
+        assert drawn.dtype == X.dtype
+    else:
+        assert list(drawn.columns) == list(X.columns)
+        assert list(drawn.dtypes) == list(X.dtypes)
+    cells = pd.DataFrame(np.asarray(drawn, dtype=object))
+    assert cells[[0, 2, 3]].notna().all(axis=None)
+    assert cells[1].isna().all() != keep_empty_features
+    assert np.isfinite(imputer.score_samples(drawn)).all()
+    assert len(imputer.transform(drawn)) == 4
+
+
 def assert_same_labels(out, frame):
     """Assert that categories of a frame have the same labels, of the same types."""
     for name in LABELS:
