@@ -17,6 +17,7 @@ from .._utils.validation import check_minimum
 from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
 from ..inference.samplers import SAMPLERS, Sampler
+from ..tables.column_selection import missing_markers
 from ..tables.input_table import InputTable, open_table
 from ..tables.output import create_table
 from ..tables.reader import TableReader
@@ -263,7 +264,8 @@ class BaseVAE(
 
     def _reader(self, handle_unknown: str | None = None) -> TableReader:
         unknown = handle_unknown or self.handle_unknown
-        return TableReader(self.schema_, self.missing_values, unknown)
+        markers = missing_markers(self.missing_values, self.schema_.names)
+        return TableReader(self.schema_, markers, unknown)
 
     def _open(self, X: Any) -> InputTable:
         check_is_fitted(self)

@@ -230,8 +230,9 @@ class TableOptions:
 
     Parameters
     ----------
-    missing_values : number, str, np.nan, None or pd.NA
-        Marker of missing cells in addition to NaN, None, pandas.NA and NaT.
+    missing_values : number, str, np.nan, None, pd.NA, list of them or mapping
+        Marker of missing cells in addition to NaN, None, pandas.NA and NaT: a value or a list for
+        all columns, or a mapping from columns (names or indices) to a value or a list.
     feature_kinds : mapping or None
         Kinds of columns (names or indices): "continuous", "count", "integer", "binary",
         "categorical", "ordinal". The kind of a column without an entry follows from its data type:

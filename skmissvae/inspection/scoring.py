@@ -90,7 +90,7 @@ class HiddenCellScorer(BaseEstimator):
         check_minimum(1, n_repeats=self.n_repeats)
         columns, names = columns_and_names(X)
         truth = [_cells(column) for column in columns]
-        observed = np.column_stack([~is_missing(column, np.nan) for column in columns])
+        observed = np.column_stack([~is_missing(column) for column in columns])
         scale = np.array([_scale(*args) for args in zip(columns, truth, observed.T, strict=True)])
         # with the seed itself, the same cells would be hidden as by make_missing of this seed
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -133,7 +133,7 @@ def _cells(column: Column) -> np.ndarray:
     """Return the cells as numbers, NaN where missing, or as objects."""
     if isinstance(column, nw.Series) and not column.dtype.is_numeric():
         return to_objects(column)
-    return Numbers("continuous", is_integer=False).encode(column, is_missing(column, np.nan))
+    return Numbers("continuous", is_integer=False).encode(column, is_missing(column))
 
 
 def _scale(column: Column, cells: np.ndarray, observed: Mask) -> float:

@@ -1,7 +1,7 @@
 """The kind of each column, and with it the codec: from parameters, data type and values."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -12,13 +12,13 @@ from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported
 from .column_selection import column_index
 from .columns import (
     Column,
+    Markers,
     Mask,
     category_order,
     column_type,
     holds_numbers,
     is_missing,
     is_time,
-    missing_marker,
     to_floats,
     to_objects,
 )
@@ -70,22 +70,24 @@ def declared_kinds(
     return kinds
 
 
-def choose_codecs(source: InputTable, missing_values: Any, kinds: Mapping[int, str]) -> list[Codec]:
+def choose_codecs(
+    source: InputTable, markers: Sequence[Markers], kinds: Mapping[int, str]
+) -> list[Codec]:
     """Return the codec of each column.
 
     Parameters
     ----------
     source : InputTable
         The table at fit.
-    missing_values : object
-        Marker of missing cells beside nulls.
+    markers : sequence of tuple
+        Values that mark missing cells of each column beside nulls.
     kinds : mapping of int to str
         Kinds that are declared, by position of the column; others are inferred.
     """
-    marker = missing_marker(missing_values)
+    columns = zip(source.names, source.columns, markers, strict=True)
     return [
-        choose_codec(name, column, is_missing(column, marker), kinds.get(j))
-        for j, (name, column) in enumerate(zip(source.names, source.columns, strict=True))
+        choose_codec(name, column, is_missing(column, marked), kinds.get(j))
+        for j, (name, column, marked) in enumerate(columns)
     ]
 
 

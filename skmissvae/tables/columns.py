@@ -1,6 +1,5 @@
 """Single columns of data frames and arrays: data types, missing cells, conversions."""
 
-import math
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,10 @@ Mask = NDArray[np.bool_]
 
 #: A column of a data frame, or of an array of numbers.
 Column = nw.Series | NDArray
+
+
+#: Values that mark missing cells of a column beside nulls.
+Markers = tuple[Any, ...]
 
 
 _NULLS = ("<NA>", "NaT")  # as pandas prints its nulls
@@ -96,48 +99,58 @@ def category_order(column: Column) -> list[Any] | None:
     return list(dtype.categories) if dtype == nw.Enum else None
 
 
-def missing_marker(value: Any) -> Any:
-    """Return the value that marks missing cells beside nulls; NaN if there is none.
+def as_markers(value: Any) -> Markers:
+    """Return the values that mark missing cells beside nulls.
 
     Parameters
     ----------
     value : object
-        The parameter ``missing_values``.
+        A value, or a list of values, of the parameter ``missing_values``.
     """
-    if value is None or str(value) in _NULLS:
-        return math.nan
-    if not isinstance(value, (numbers.Real, str)):
-        raise ValueError(
-            "Parameter 'missing_values' must be a number, a string, np.nan, None or pd.NA; got "
-            f"{value!r}."
-        )
-    return value
+    values = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    markers = []
+    for marker in values:
+        is_number = isinstance(marker, numbers.Real)
+        is_null = marker is None or (is_number and marker != marker) or str(marker) in _NULLS
+        if not (is_null or is_number or isinstance(marker, str)):
+            raise ValueError(
+                "Parameter 'missing_values' must be a number, a string, np.nan, None or pd.NA, a "
+                f"list of them, or a mapping from columns to them; got {value!r}."
+            )
+        if not is_null:
+            markers.append(marker)
+    return tuple(markers)
 
 
-def is_missing(column: Column, marker: Any) -> Mask:
-    """Return which cells are missing: NaN, None, pandas.NA, NaT, and those equal to the marker.
+def is_missing(column: Column, markers: Markers = ()) -> Mask:
+    """Return which cells are missing: NaN, None, pandas.NA, NaT, and those equal to a marker.
 
     Parameters
     ----------
     column : Series or ndarray of shape (N,)
         The column.
-    marker : float or str
-        Value that marks missing cells; NaN if there is none beside the nulls.
+    markers : tuple of float and str
+        Values that mark missing cells beside the nulls.
     """
     if isinstance(column, np.ndarray):
         missing = np.isnan(column)
-        return missing if isinstance(marker, str) else missing | (column == marker)
+        for marker in markers:
+            missing = missing if isinstance(marker, str) else missing | (column == marker)
+        return missing
     missing = column.is_null().to_numpy().astype(bool)
     dtype = column_type(column)
     if dtype.is_float():
         missing = missing | column.is_nan().fill_null(True).to_numpy().astype(bool)
-    if marker == marker:
-        is_string, is_numeric = dtype == nw.String, dtype.is_numeric()
-        may_hold = not (is_numeric if isinstance(marker, str) else is_string)
-        if may_hold and dtype != nw.Boolean and not is_time(dtype):
-            is_marker = [value == marker for value in column.to_list()]
-            # == True, since pandas.NA compares as NA
-            missing = missing | (np.array(is_marker, dtype=object) == True)  # noqa: E712
+    if dtype == nw.Boolean or is_time(dtype):
+        return missing
+    is_string, is_numeric = dtype == nw.String, dtype.is_numeric()
+    possible = [m for m in markers if not (is_numeric if isinstance(m, str) else is_string)]
+    cells = column.to_list() if possible else []
+    for marker in possible:
+        # comparisons of other objects, such as pandas.NA, may be no truth value
+        comparable = (numbers.Number, str)
+        is_marker = [isinstance(cell, comparable) and cell == marker for cell in cells]
+        missing = missing | np.array(is_marker, dtype=bool)
     return missing
 
 

@@ -1,13 +1,13 @@
 """Reading of tables: as floats, and as the standardised rows that the model sees, by blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
 
 from .codecs import Codec, list_categories
-from .columns import is_missing, missing_marker, refuse_infinity, to_objects
+from .columns import Markers, is_missing, refuse_infinity, to_objects
 from .input_table import InputTable, NumericTable
 from .schema import MODELLED_ROLES, EncodedRows, TableSchema
 
@@ -18,7 +18,7 @@ class TableReader(NamedTuple):
     """Settings by which a fitted estimator reads tables, independent of its later changes."""
 
     schema: TableSchema
-    missing_values: Any
+    markers: Sequence[Markers]  # of each column
     handle_unknown: str  # "error" for categories that did not occur at fit, or "missing"
 
     def cells(self, source: InputTable, first: int = 0) -> NumericTable:
@@ -32,7 +32,7 @@ class TableReader(NamedTuple):
             Position of the first row in the table, for errors.
         """
         schema = self.schema
-        table = read_numbers(source, schema.codecs, schema.names, self.missing_values, first)
+        table = read_numbers(source, schema.codecs, schema.names, self.markers, first)
         if self.handle_unknown == "error":
             _refuse_unknown(schema, source, table, first)
         return table
@@ -80,7 +80,11 @@ def row_slices(n_rows: int) -> list[slice]:
 
 
 def read_numbers(
-    source: InputTable, codecs: list[Codec], names: list[Any], missing_values: Any, first: int = 0
+    source: InputTable,
+    codecs: Sequence[Codec],
+    names: Sequence[Any],
+    markers: Sequence[Markers],
+    first: int = 0,
 ) -> NumericTable:
     """Return a table as floats.
 
@@ -92,16 +96,15 @@ def read_numbers(
         Codec of each column.
     names : sequence of str
         Names of the columns, for errors.
-    missing_values : object
-        Marker of missing cells beside nulls.
+    markers : sequence of tuple
+        Values that mark missing cells of each column beside nulls.
     first : int
         Position of the first row, for errors.
     """
-    marker = missing_marker(missing_values)
     values = np.empty((source.n_rows, len(codecs)), dtype=source.number_type)
     missing = np.empty(values.shape, dtype=bool)
     for j, (column, codec) in enumerate(zip(source.columns, codecs, strict=True)):
-        missing[:, j] = is_missing(column, marker)
+        missing[:, j] = is_missing(column, markers[j])
         if missing[:, j].all():  # of any type
             values[:, j] = np.nan
             continue

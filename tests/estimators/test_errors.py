@@ -108,7 +108,10 @@ PARAMETERS = {
     ),
     "gradient": (["exact"], "'auto', 'stl', 'dreg', 'plain'"),
     "device": (["gpu", "cuda:99", 3.5], "must name a device"),
-    "missing_values": ([[1]], "a number, a string, np.nan, None or pd.NA"),
+    "missing_values": (
+        [1j, [[1]], {0: 1j}, {0: {1: 2}}],
+        "a number, a string, np.nan, None or pd.NA, a list of them, or a mapping",
+    ),
     "feature_kinds": (["count", ["age"]], "a mapping from columns or None"),
     "handle_unknown": (["ignore"], "'error', 'missing'"),
     "keep_empty_features": (["no"], "one of True, False"),
