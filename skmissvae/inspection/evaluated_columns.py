@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..tables.codecs import CODED, Codec
 from ..tables.column_kinds import choose_codec
 from ..tables.column_selection import list_names, missing_markers
-from ..tables.columns import column_type, is_missing, is_time
+from ..tables.columns import is_missing, time_type
 from ..tables.input_table import columns_and_names
 from ..tables.schema import MODELLED_ROLES
 
@@ -71,9 +71,9 @@ def evaluated_columns(imputer: Any, X: Any, method: str) -> EvaluatedColumns:
     indices, codecs, encoded = [], [], []
     for j in np.flatnonzero(report["role"].isin(MODELLED_ROLES)).tolist():
         column = columns[j]
-        if not isinstance(column, np.ndarray) and is_time(column_type(column)):
-            continue
         mask = is_missing(column, markers[j])
+        if time_type(column, mask) is not None:
+            continue
         kind = "categorical" if report["kind"].iloc[j] in CODED else "continuous"
         column_codec = choose_codec(str(fitted_names[j]), column, mask, kind)
         numbers = column_codec.encode(column, mask)

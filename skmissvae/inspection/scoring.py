@@ -15,7 +15,7 @@ from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum, real
 from ..tables.codecs import Numbers
 from ..tables.column_kinds import choose_codec
-from ..tables.columns import Column, Mask, column_type, is_missing, is_time, to_objects
+from ..tables.columns import Column, Mask, is_missing, time_type, to_objects
 from ..tables.input_table import columns_and_names, hide_cells
 
 
@@ -143,7 +143,7 @@ def _scale(column: Column, cells: np.ndarray, observed: Mask) -> float:
     """
     if isinstance(column, nw.Series):
         kind = choose_codec("", column, ~observed, None).kind if column.dtype.is_integer() else ""
-        if kind == "identifier" or is_time(column_type(column)):
+        if kind == "identifier" or time_type(column, ~observed) is not None:
             return 0.0
     values = cells[observed]
     if cells.dtype == object:

@@ -18,7 +18,7 @@ from .columns import (
     column_type,
     holds_numbers,
     is_missing,
-    is_time,
+    time_type,
     to_floats,
     to_objects,
 )
@@ -105,8 +105,8 @@ def choose_codec(name: Any, column: Column, missing: Mask, kind: str | None) -> 
     kind : str or None
         Kind that the user declares; None infers it from the column.
     """
-    if isinstance(column, nw.Series) and is_time(column_type(column)):
-        return _dates(name, column, missing, kind)
+    if (time := time_type(column, missing)) is not None:
+        return _dates(name, column, time, missing, kind)
     if isinstance(column, nw.Series) and not _is_supported(column, missing):
         return Unsupported()
     if kind in CODED:
@@ -145,8 +145,7 @@ def _inferred_numbers(name: Any, column: nw.Series, missing: Mask) -> Codec:
     return codec
 
 
-def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dates:
-    dtype = column_type(column)
+def _dates(name: Any, column: Any, dtype: Any, missing: Mask, kind: str | None) -> Dates:
     if kind not in (None, "continuous"):
         raise ValueError(
             f"Parameter 'feature_kinds' calls column {name!r} {kind!r}, but it holds {dtype}; "
@@ -154,6 +153,8 @@ def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dat
         )
     # a complete column is not modelled: other columns seldom depend on the date itself
     codec = Dates(kind or ("continuous" if missing.any() else "date"), dtype)
+    if column_type(column) == nw.Object:
+        codec.object_class = type(to_objects(column)[np.argmin(missing)]).__name__
     numbers = codec.encode(column, missing)[~missing]
     step = 1
     while step * 1000 <= 1_000_000 and (numbers % (step * 1000) == 0).all():
@@ -168,7 +169,8 @@ def _is_supported(column: nw.Series, missing: Mask) -> bool:
     if dtype in (nw.String, nw.Categorical, nw.Boolean) or dtype == nw.Enum or dtype.is_numeric():
         return True
     if dtype in (nw.Object, nw.Unknown):
-        supported, unordered = (str, bool, Number, np.generic), (complex, np.complexfloating)
+        supported = (str, bool, Number, np.generic)
+        unordered = (complex, np.complexfloating, np.datetime64, np.timedelta64)
         cells = to_objects(column)[~missing]
         return all(isinstance(c, supported) and not isinstance(c, unordered) for c in cells)
     return False

@@ -1,5 +1,6 @@
 """Single columns of data frames and arrays: data types, missing cells, conversions."""
 
+import datetime
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -74,6 +75,37 @@ def pandas_time_zone(native: Any) -> str | None:
 def is_time(dtype: Any) -> bool:
     """Return whether a type is one of dates, times or durations."""
     return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime
+
+
+def time_type(column: Column, missing: Mask) -> Any:
+    """Return the type of a column of dates, times or durations, None for other columns.
+
+    A column of objects has one if its observed cells are of one class and, if aware, of one zone.
+    """
+    if isinstance(column, np.ndarray):
+        return None
+    dtype = column_type(column)
+    if dtype != nw.Object:
+        return dtype if is_time(dtype) else None
+    cells = to_objects(column)[~missing]
+    classes = set(map(type, cells))
+    if len(classes) != 1:
+        return None
+    cell_class = classes.pop()
+    if cell_class in (datetime.timedelta, pd.Timedelta):
+        return nw.Duration("us")
+    if cell_class is datetime.date:
+        return nw.Date()
+    if cell_class not in (datetime.datetime, pd.Timestamp):
+        return None
+    zones = {str(cell.tzinfo) for cell in cells}
+    zone = zones.pop()
+    if zones or zone == "None":
+        return None if zones else nw.Datetime("us")
+    try:
+        return nw.Datetime("us", str(pd.DatetimeTZDtype("us", zone).tz))
+    except (TypeError, ValueError, KeyError):  # zones of dateutil have no name
+        return None
 
 
 def holds_numbers(column: nw.Series, missing: Mask) -> bool:
