@@ -147,7 +147,7 @@ def _refuse_other_containers(X: Any) -> None:
     if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
         name = X.columns[X.columns.duplicated()][0]
         raise ValueError(f"X has several columns named {name!r}; give each column a unique name.")
-    _refuse_lazy_frames(X)
+    _refuse_lazy_frames_and_mappings(X)
     library = None if (frame := as_frame(X)) is None else frame.implementation
     if library is not None and not (library.is_pandas() or library.is_polars()):
         raise TypeError(
@@ -191,15 +191,17 @@ def _check_names(estimator_name: str, names: list[Any], names_at_fit: list[Any])
 
 def columns_and_names(X: Any) -> tuple[list[Column], list[Any] | None]:
     """Return the columns of a data frame or an array, and the names of a data frame's columns."""
-    _refuse_lazy_frames(X)
+    _refuse_lazy_frames_and_mappings(X)
     if (frame := as_frame(X)) is not None:
         return columns_of(frame), list(frame.columns)
     cells = _to_array(X)
     return columns_of(_objects_to_frame(cells)) if cells.dtype == object else list(cells.T), None
 
 
-def _refuse_lazy_frames(X: Any) -> None:
-    """Raise where X is a lazy frame."""
+def _refuse_lazy_frames_and_mappings(X: Any) -> None:
+    """Raise where X is a lazy frame or a mapping from names to columns."""
+    if isinstance(X, Mapping):
+        raise TypeError(f"X is a {type(X).__name__} of columns; pass pandas.DataFrame(X).")
     if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
 

@@ -1,5 +1,6 @@
 """Data frames of pandas and polars: completed tables keep container, types and observed cells."""
 
+import collections
 import copy
 import datetime
 import decimal
@@ -33,7 +34,7 @@ from table_cases import (
     with_missing,
 )
 
-from skmissvae import MVAEImputer, make_missing
+from skmissvae import MVAEImputer, make_missing, missing_patterns
 
 pytestmark = quiet
 
@@ -273,6 +274,16 @@ def test_other_containers_are_refused():
 def test_records_are_refused_with_a_remedy(X):
     with pytest.raises(TypeError, match=r"pass pandas.DataFrame\(X\)"):
         tiny(MVAEImputer).fit(X)
+
+
+@pytest.mark.parametrize("mapping", [dict, collections.OrderedDict])
+def test_mappings_of_columns_are_refused_with_a_remedy(mapping):
+    columns = mapping(a=REAL, b=COUNTS)
+    imputer = tiny(MVAEImputer, max_iter=1).fit(pd.DataFrame(columns))
+    calls = (tiny(MVAEImputer).fit, imputer.transform, imputer.impute, imputer.score_samples)
+    for call in (*calls, make_missing, missing_patterns):
+        with pytest.raises(TypeError, match=r"X is a (Ordered)?[dD]ict of columns; pass pandas"):
+            call(columns)
 
 
 def test_nullable_integers_and_booleans():
