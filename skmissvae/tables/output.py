@@ -1,5 +1,6 @@
 """Completed and sampled tables, in the container and the data types of the input."""
 
+import copy
 import decimal
 import math
 from collections.abc import Iterable, Mapping
@@ -58,7 +59,10 @@ def complete_table(
         assert isinstance(column, nw.Series), "a column of a data frame"
         column_at_fit = at_fit if isinstance(at_fit, nw.Series) else None
         columns.append(_fill(column, imputed[:, j], codecs[j].decode(values), column_at_fit))
-    return _join_columns(source, columns, indicators)
+    table = _join_columns(source, columns, indicators)
+    if isinstance(table, pd.DataFrame):
+        table.attrs = copy.deepcopy(nw.to_native(source.frame).attrs)  # as methods of pandas do
+    return table
 
 
 def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.float64]) -> Any:

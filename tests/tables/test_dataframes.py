@@ -286,6 +286,17 @@ def test_mappings_of_columns_are_refused_with_a_remedy(mapping):
             call(columns)
 
 
+@pytest.mark.parametrize("add_indicator", [False, True])
+def test_completed_tables_keep_attrs(add_indicator):
+    frame = mixed()
+    imputer = tiny(MVAEImputer, max_iter=1, add_indicator=add_indicator).fit(frame)
+    frame.attrs = {"units": {"real": "m"}}
+    tables = [imputer.transform(frame), imputer.impute(frame, 1)[0]]
+    for table in (*tables, imputer.set_output(transform="pandas").transform(frame)):
+        assert table.attrs == frame.attrs
+        assert table.attrs["units"] is not frame.attrs["units"]
+
+
 def test_nullable_integers_and_booleans():
     n = 24
     frame = pd.DataFrame(
