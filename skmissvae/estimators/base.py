@@ -17,6 +17,7 @@ from .._utils.validation import check_minimum
 from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
 from ..inference.samplers import SAMPLERS, Sampler
+from ..tables.column_selection import missing_markers
 from ..tables.input_table import InputTable, open_table
 from ..tables.output import create_table
 from ..tables.reader import TableReader
@@ -31,9 +32,8 @@ from .fitted_attributes import FittedAttributes
 from .messages import (
     explain_divergence,
     resolve_device,
-    warn_if_interrupted,
     warn_of_low_ess,
-    warn_of_skipped_steps,
+    warn_of_training,
 )
 from .options import InferenceOptions, ModelOptions, TableOptions, TrainingOptions
 from .parameters import estimator, validate
@@ -120,8 +120,7 @@ class BaseVAE(
                 self.model_ = model.without_training_state(keep_imputations=self.warm_start)
                 self._fit_more_models(task, previous)
             progress.close()
-        warn_of_skipped_steps(self, task, [model, *getattr(self, "models_", ())])
-        warn_if_interrupted(model)
+        warn_of_training(self, task, [model, *getattr(self, "models_", ())])
         return self
 
     def partial_fit(self, X: Any, y: object = None) -> Self:
@@ -146,8 +145,7 @@ class BaseVAE(
                 model = fit_model(task, previous=previous, interruptible=True)
             history = model.history if previous is None else joined(self.history_, model.history)
             self.model_ = model.replace(history=history, validation_score=math.nan)
-        warn_of_skipped_steps(self, task, [model])
-        warn_if_interrupted(model)
+        warn_of_training(self, task, [model])
         return self
 
     def refit_encoder(self, X: Any, y: object = None) -> Self:
@@ -176,8 +174,7 @@ class BaseVAE(
             model = fit_model(task, previous=previous, stages=stages, interruptible=True)
         other = copy.copy(self)
         other.model_ = model.without_training_state()
-        warn_of_skipped_steps(self, task, [model])
-        warn_if_interrupted(model)
+        warn_of_training(self, task, [model])
         return other
 
     def _begin_schema(self) -> None:
@@ -272,7 +269,8 @@ class BaseVAE(
 
     def _reader(self, handle_unknown: str | None = None) -> TableReader:
         unknown = handle_unknown or self.handle_unknown
-        return TableReader(self.schema_, self.missing_values, unknown)
+        markers = missing_markers(self.missing_values, self.schema_.names)
+        return TableReader(self.schema_, markers, unknown)
 
     def _open(self, X: Any) -> InputTable:
         check_is_fitted(self)
@@ -437,9 +435,10 @@ class BaseVAE(
 
         Returns
         -------
-        ndarray or data frame of shape (n_samples, n_features_out)
+        ndarray or data frame of shape (n_samples, n_features)
             Complete rows in the units and the container of the training table. Columns that are
-            not modelled have the value that is imputed in them.
+            not modelled have the value that is imputed in them; those that ``transform`` leaves
+            out, since they had no observed cell, stay missing.
         """
         check_is_fitted(self)
         check_minimum(1, n_samples=n_samples)

@@ -96,6 +96,12 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         if self.add_indicator:
             self.indicator_ = MissingIndicator(missing_values=np.nan, error_on_new=False)
             self.indicator_.fit(np.where(schema.n_missing > 0, np.nan, 0.0)[None])
+            names, counts = np.unique(self.get_feature_names_out(), return_counts=True)
+            if (counts > 1).any():
+                raise ValueError(
+                    f"X has a column named {names[counts > 1][0]!r}, which add_indicator=True "
+                    "adds; rename it, or set add_indicator=False."
+                )
 
     @override
     def _fit_more_models(self, task: FitTask, previous: FittedModel | None) -> None:

@@ -160,23 +160,19 @@ def warn_of_few_models(n_models: int, n_imputations: int) -> None:
         )
 
 
-def warn_if_interrupted(model: FittedModel) -> None:
-    """Warn if Ctrl-C has ended training."""
-    if model.stopped_by == "interrupt":
-        warn(
-            "Training was interrupted. The model is that of the last finished epoch, or the best "
-            "one by held-out rows. The program continues; interrupt it again to end it."
-        )
-
-
-def warn_of_skipped_steps(estimator: BaseVAE, task: FitTask, models: Sequence[FittedModel]) -> None:
-    """Warn if steps of the last training of the models were skipped."""
+def warn_of_training(estimator: BaseVAE, task: FitTask, models: Sequence[FittedModel]) -> None:
+    """Warn if training skipped steps, or if Ctrl-C ended it."""
     n_skipped, n_steps = map(sum, zip(*(model.skipped_steps for model in models), strict=True))
     if n_skipped:
         warn(
             f"{n_skipped} of {n_steps} training steps were skipped: their loss or gradient was not "
             "finite. The learning rate was halved after each such epoch. "
             f"{_remedy_of_divergence(estimator, task)}"
+        )
+    if models[0].stopped_by == "interrupt":
+        warn(
+            "Training was interrupted. The model is that of the last finished epoch, or the best "
+            "one by held-out rows. The program continues; interrupt it again to end it."
         )
 
 

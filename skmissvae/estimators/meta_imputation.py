@@ -51,7 +51,7 @@ def row_digests(columns: Sequence[Column]) -> np.ndarray:
     cells = []
     for column in columns:
         values = to_objects(column)
-        values[is_missing(column, np.nan)] = None
+        values[is_missing(column)] = None
         cells.append(map(_normalise, values))
     rows = zip(*cells, strict=True)
     return np.array([blake2b(repr(row).encode(), digest_size=16).hexdigest() for row in rows])

@@ -243,10 +243,11 @@ class TableOptions:
 
     Parameters
     ----------
-    missing_values : number, str, np.nan, None or pd.NA
-        Marker of missing cells in addition to NaN, None, pandas.NA and NaT. ``fit`` refuses a
-        marker that no column can hold, such as a string for a table of numbers. ``fit_report_``
-        names values that may be undeclared markers.
+    missing_values : number, str, np.nan, None, pd.NA, list of them or mapping
+        Marker of missing cells in addition to NaN, None, pandas.NA and NaT: a value or a list for
+        all columns, or a mapping from columns (names or indices) to a value or a list. ``fit``
+        refuses a marker that no column can hold, such as a string for a table of numbers.
+        ``fit_report_`` names values that may be undeclared markers.
     feature_kinds : mapping or None
         Kinds of columns (names or indices): "continuous", "count", "integer", "binary",
         "categorical", "ordinal". The kind of a column without an entry follows from its data type:

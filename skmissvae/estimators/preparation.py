@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks
 from ..tables.column_kinds import choose_codecs, declared_kinds
+from ..tables.column_selection import missing_markers
 from ..tables.input_table import NumericTable, open_table
 from ..tables.reader import read_numbers
 from ..tables.schema import MODELLED_ROLES, EncodedRows, TableSchema
@@ -135,11 +136,12 @@ def learn_schema(
     estimator: BaseVAE, X: Any, method: Method, seed: int
 ) -> tuple[NumericTable, ModelSpec]:
     """Learn the schema of a table; return its numbers and the specification of the model."""
-    table, marker = open_table(estimator, X), estimator.missing_values
+    table = open_table(estimator, X)
     names = table.names
+    markers = missing_markers(estimator.missing_values, names)
     kinds = declared_kinds(table, estimator.feature_kinds, estimator.likelihood)
-    codecs = choose_codecs(table, marker, kinds)
-    numbers = read_numbers(table, codecs, names, marker)
+    codecs = choose_codecs(table, markers, kinds)
+    numbers = read_numbers(table, codecs, names, markers)
     if not numbers.observed.any():
         raise ValueError(
             f"X has no observed cell: all {numbers.observed.size} cells are missing. A model needs "

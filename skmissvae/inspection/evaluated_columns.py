@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..tables.codecs import CODED, Codec
 from ..tables.column_kinds import choose_codec
-from ..tables.column_selection import list_names
-from ..tables.columns import column_type, is_missing, is_time, missing_marker
+from ..tables.column_selection import list_names, missing_markers
+from ..tables.columns import is_missing, time_type
 from ..tables.input_table import columns_and_names
 from ..tables.schema import MODELLED_ROLES
 
@@ -38,7 +38,7 @@ class EvaluatedColumns(NamedTuple):
         by_name = dict(zip(self.output_names if names is None else names, columns, strict=False))
         pairs = zip(self.codecs, [by_name[name] for name in self.names], strict=True)
         return np.column_stack(
-            [codec.encode(column, is_missing(column, np.nan)) for codec, column in pairs]
+            [codec.encode(column, is_missing(column)) for codec, column in pairs]
         )
 
     def numeric_pairs(self) -> list[tuple[int, int]]:
@@ -67,13 +67,13 @@ def evaluated_columns(imputer: Any, X: Any, method: str) -> EvaluatedColumns:
             f"X has {got}, but imputer was fitted to columns {expected}. Pass the same columns in "
             "the same order."
         )
-    marker = missing_marker(getattr(imputer, "missing_values", np.nan))
+    markers = missing_markers(getattr(imputer, "missing_values", np.nan), fitted_names)
     indices, codecs, encoded = [], [], []
     for j in np.flatnonzero(report["role"].isin(MODELLED_ROLES)).tolist():
         column = columns[j]
-        if not isinstance(column, np.ndarray) and is_time(column_type(column)):
+        mask = is_missing(column, markers[j])
+        if time_type(column, mask) is not None:
             continue
-        mask = is_missing(column, marker)
         kind = "categorical" if report["kind"].iloc[j] in CODED else "continuous"
         column_codec = choose_codec(str(fitted_names[j]), column, mask, kind)
         numbers = column_codec.encode(column, mask)

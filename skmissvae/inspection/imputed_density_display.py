@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from .._utils.validation import check_minimum
 from ..estimators.imputer_base import BaseImputer
 from ..tables.codecs import Codec, Dates
-from ..tables.column_selection import column_index
-from ..tables.columns import Column, Mask, is_missing, missing_marker, to_objects
+from ..tables.column_selection import column_index, missing_markers
+from ..tables.columns import Column, Mask, is_missing, to_objects
 from ..tables.input_table import columns_and_names
 from ..tables.schema import MODELLED_ROLES, TableSchema
 from .plotting import BLUE, PALE, check_fitted, despine, get_grid_of_axes, import_pyplot, line_style
@@ -119,9 +119,10 @@ class ImputedDensityDisplay:
         import_pyplot(cls)
         check_minimum(1, n_imputations=n_imputations)
         check_fitted(imputer, BaseImputer, "imputer").encode_rows(X)  # raises if X does not match
-        schema, marker = imputer.schema_, missing_marker(imputer.missing_values)
+        schema = imputer.schema_
+        markers = missing_markers(imputer.missing_values, schema.names)
         table = columns_and_names(X)[0]
-        missing = np.column_stack([is_missing(column, marker) for column in table])
+        missing = np.column_stack(list(map(is_missing, table, markers)))
         indices = _columns_to_plot(schema, missing, columns)
         where = np.isin(np.arange(len(table)), indices)
         tables = imputer.impute(X, n_imputations, random_state=random_state, where=where)

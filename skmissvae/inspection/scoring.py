@@ -15,7 +15,7 @@ from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum, real
 from ..tables.codecs import Numbers
 from ..tables.column_kinds import choose_codec
-from ..tables.columns import Column, Mask, column_type, is_missing, is_time, to_objects
+from ..tables.columns import Column, Mask, is_missing, time_type, to_objects
 from ..tables.input_table import columns_and_names, hide_cells
 
 
@@ -90,7 +90,7 @@ class HiddenCellScorer(BaseEstimator):
         check_minimum(1, n_repeats=self.n_repeats)
         columns, names = columns_and_names(X)
         truth = [_cells(column) for column in columns]
-        observed = np.column_stack([~is_missing(column, np.nan) for column in columns])
+        observed = np.column_stack([~is_missing(column) for column in columns])
         scale = np.array([_scale(*args) for args in zip(columns, truth, observed.T, strict=True)])
         # with the seed itself, the same cells would be hidden as by make_missing of this seed
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -133,7 +133,7 @@ def _cells(column: Column) -> np.ndarray:
     """Return the cells as numbers, NaN where missing, or as objects."""
     if isinstance(column, nw.Series) and not column.dtype.is_numeric():
         return to_objects(column)
-    return Numbers("continuous", is_integer=False).encode(column, is_missing(column, np.nan))
+    return Numbers("continuous", is_integer=False).encode(column, is_missing(column))
 
 
 def _scale(column: Column, cells: np.ndarray, observed: Mask) -> float:
@@ -143,7 +143,7 @@ def _scale(column: Column, cells: np.ndarray, observed: Mask) -> float:
     """
     if isinstance(column, nw.Series):
         kind = choose_codec("", column, ~observed, None).kind if column.dtype.is_integer() else ""
-        if kind == "identifier" or is_time(column_type(column)):
+        if kind == "identifier" or time_type(column, ~observed) is not None:
             return 0.0
     values = cells[observed]
     if cells.dtype == object:

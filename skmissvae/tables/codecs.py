@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from .columns import Column, Floats, Mask, pandas_time_zone, to_floats, to_objects
+from .columns import Column, Floats, Mask, column_type, pandas_time_zone, to_floats, to_objects
+from .plain_types import label_from_plain, plain_label
 
 #: Kinds of columns that are coded by their categories.
 CODED = ("binary", "categorical", "ordinal")
@@ -131,6 +132,13 @@ class Categories(Codec):
         codes = np.rint(numbers).clip(0, len(self.categories) - 1).astype(int)
         return [self.categories[code] for code in codes]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "categories": [plain_label(label) for label in self.categories]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        labels = [label_from_plain(label) for label in state["categories"]]
+        vars(self).update(state, categories=labels)
+
 
 class Dates(Codec):
     """Dates, times and durations, coded in microseconds.
@@ -144,6 +152,9 @@ class Dates(Codec):
     resolution : int
         Microseconds that decoded values are rounded to multiples of.
     """
+
+    #: Name of the class of the cells of a column of objects, empty for other columns.
+    object_class = ""
 
     def __init__(self, kind: str, dtype: Any, resolution: int = 1) -> None:
         self.kind, self.resolution = kind, resolution
@@ -159,6 +170,10 @@ class Dates(Codec):
         """Return microseconds, since 1970 for points in time."""
         if not isinstance(column, nw.Series):
             raise TypeError("an array holds numbers")
+        if column_type(column) == nw.Object:
+            numbers = np.full(len(missing), np.nan)
+            numbers[~missing] = list(map(_microseconds, to_objects(column)[~missing]))
+            return numbers
         native: Any = nw.to_native(column)
         if pandas_time_zone(native):
             column = nw.from_native(native.dt.tz_convert("UTC"), series_only=True)
@@ -183,6 +198,18 @@ class Dates(Codec):
 
     @override
     def decode(self, numbers: Floats) -> list[Any]:
+        values = self._decode(numbers)
+        if self.object_class == "Timedelta":
+            return list(map(pd.Timedelta, values))
+        if self.object_class not in ("datetime", "Timestamp"):
+            return values
+        times = list(map(pd.Timestamp, values))
+        if self.time_zone:
+            times = [time.tz_convert(self.time_zone) for time in times]
+        is_pandas = self.object_class == "Timestamp"
+        return times if is_pandas else [time.to_pydatetime() for time in times]
+
+    def _decode(self, numbers: Floats) -> list[Any]:
         inside = np.clip(numbers, *self.limits)
         ticks = [round(number / self.resolution) * self.resolution for number in inside.tolist()]
         if self.is_duration:
@@ -197,6 +224,17 @@ class Dates(Codec):
     def durations(self, numbers: NDArray[np.float64]) -> list[datetime.timedelta]:
         """Return differences of codes, such as standard deviations, as durations."""
         return [number * _MICROSECOND for number in numbers.tolist()]
+
+
+def _microseconds(value: Any) -> float:
+    """Return a duration, or the time since 1970 of a date or a time, in microseconds."""
+    if isinstance(value, datetime.timedelta):
+        return value / _MICROSECOND
+    if not isinstance(value, datetime.datetime):
+        value = datetime.datetime.combine(value, datetime.time())
+    if value.tzinfo is not None:
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+    return (value - _EPOCH) / _MICROSECOND
 
 
 class Unsupported(Codec):

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -15,14 +15,14 @@ from .column_selection import column_index
 from .columns import (
     LARGE,
     Column,
+    Markers,
     Mask,
     category_order,
-    check_marker,
+    check_markers,
     column_type,
     holds_numbers,
     is_missing,
-    is_time,
-    missing_marker,
+    time_type,
     to_floats,
     to_objects,
     type_limits,
@@ -78,23 +78,25 @@ def declared_kinds(
     return kinds
 
 
-def choose_codecs(source: InputTable, missing_values: Any, kinds: Mapping[int, str]) -> list[Codec]:
+def choose_codecs(
+    source: InputTable, markers: Sequence[Markers], kinds: Mapping[int, str]
+) -> list[Codec]:
     """Return the codec of each column.
 
     Parameters
     ----------
     source : InputTable
         The table at fit.
-    missing_values : object
-        Marker of missing cells beside nulls.
+    markers : sequence of tuple
+        Values that mark missing cells of each column beside nulls.
     kinds : mapping of int to str
         Kinds that are declared, by position of the column; others are inferred.
     """
-    marker = missing_marker(missing_values)
-    check_marker(source.columns, marker)
+    check_markers(source.columns, markers)
+    columns = zip(source.names, source.columns, markers, strict=True)
     codecs = [
-        choose_codec(name, column, is_missing(column, marker), kinds.get(j))
-        for j, (name, column) in enumerate(zip(source.names, source.columns, strict=True))
+        choose_codec(name, column, is_missing(column, marked), kinds.get(j))
+        for j, (name, column, marked) in enumerate(columns)
     ]
     for codec, column in zip(codecs, source.columns, strict=True):
         if isinstance(codec, Numbers):
@@ -116,8 +118,8 @@ def choose_codec(name: Any, column: Column, missing: Mask, kind: str | None) -> 
     kind : str or None
         Kind that the user declares; None infers it from the column.
     """
-    if isinstance(column, nw.Series) and is_time(column_type(column)):
-        return _dates(name, column, missing, kind)
+    if (time := time_type(column, missing)) is not None:
+        return _dates(name, column, time, missing, kind)
     if isinstance(column, nw.Series) and not _is_supported(column, missing):
         return Unsupported()
     if kind in CODED:
@@ -178,8 +180,7 @@ def _are_large_integers(column: nw.Series, missing: Mask, numbers: NDArray[np.fl
     )
 
 
-def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dates:
-    dtype = column_type(column)
+def _dates(name: Any, column: Any, dtype: Any, missing: Mask, kind: str | None) -> Dates:
     if kind not in (None, "continuous"):
         raise ValueError(
             f"Parameter 'feature_kinds' calls column {name!r} {kind!r}, but it holds {dtype}; "
@@ -187,6 +188,8 @@ def _dates(name: Any, column: nw.Series, missing: Mask, kind: str | None) -> Dat
         )
     # a complete column is not modelled: other columns seldom depend on the date itself
     codec = Dates(kind or ("continuous" if missing.any() else "date"), dtype)
+    if column_type(column) == nw.Object:
+        codec.object_class = type(to_objects(column)[np.argmin(missing)]).__name__
     numbers = codec.encode(column, missing)[~missing]
     step = 1
     while step * 1000 <= 1_000_000 and (numbers % (step * 1000) == 0).all():
@@ -201,7 +204,8 @@ def _is_supported(column: nw.Series, missing: Mask) -> bool:
     if dtype in (nw.String, nw.Categorical, nw.Boolean) or dtype == nw.Enum or dtype.is_numeric():
         return True
     if dtype in (nw.Object, nw.Unknown):
-        supported, unordered = (str, bool, Number, np.generic), (complex, np.complexfloating)
+        supported = (str, bool, Number, np.generic)
+        unordered = (complex, np.complexfloating, np.datetime64, np.timedelta64)
         cells = to_objects(column)[~missing]
         return all(isinstance(c, supported) and not isinstance(c, unordered) for c in cells)
     return False

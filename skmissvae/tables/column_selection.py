@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .codecs import Dates, Numbers
-from .columns import Mask
+from .columns import Markers, Mask, as_markers
 from .input_table import InputTable
 from .schema import MODELLED_ROLES, TableSchema
 
@@ -40,6 +40,24 @@ def column_index(column: Any, names: Sequence[Any], parameter: str) -> int:
         f"Parameter {parameter!r} names column {column!r}, which X does not have; its columns are "
         f"{list_names(names)}."
     )
+
+
+def missing_markers(missing_values: Any, names: Sequence[Any]) -> list[Markers]:
+    """Return the values that mark missing cells of each column beside nulls.
+
+    Parameters
+    ----------
+    missing_values : object
+        The parameter of this name.
+    names : sequence of str
+        Names of the columns.
+    """
+    if not isinstance(missing_values, Mapping):
+        return [as_markers(missing_values)] * len(names)
+    markers: list[Markers] = [()] * len(names)
+    for column, values in missing_values.items():
+        markers[column_index(column, names, "missing_values")] += as_markers(values)
+    return markers
 
 
 def list_names(names: Sequence[Any]) -> str:

@@ -1,5 +1,6 @@
 """Single columns of data frames and arrays: data types, missing cells, conversions."""
 
+import datetime
 import math
 import numbers
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ Mask = NDArray[np.bool_]
 
 #: A column of a data frame, or of an array of numbers.
 Column = nw.Series | NDArray
+
+
+#: Values that mark missing cells of a column beside nulls.
+Markers = tuple[Any, ...]
 
 
 #: Integers from this size on have no exact float.
@@ -92,6 +97,37 @@ def is_time(dtype: Any) -> bool:
     return dtype in (nw.Date, nw.Duration) or dtype == nw.Datetime
 
 
+def time_type(column: Column, missing: Mask) -> Any:
+    """Return the type of a column of dates, times or durations, None for other columns.
+
+    A column of objects has one if its observed cells are of one class and, if aware, of one zone.
+    """
+    if isinstance(column, np.ndarray):
+        return None
+    dtype = column_type(column)
+    if dtype != nw.Object:
+        return dtype if is_time(dtype) else None
+    cells = to_objects(column)[~missing]
+    classes = set(map(type, cells))
+    if len(classes) != 1:
+        return None
+    cell_class = classes.pop()
+    if cell_class in (datetime.timedelta, pd.Timedelta):
+        return nw.Duration("us")
+    if cell_class is datetime.date:
+        return nw.Date()
+    if cell_class not in (datetime.datetime, pd.Timestamp):
+        return None
+    zones = {str(cell.tzinfo) for cell in cells}
+    zone = zones.pop()
+    if zones or zone == "None":
+        return None if zones else nw.Datetime("us")
+    try:
+        return nw.Datetime("us", str(pd.DatetimeTZDtype("us", zone).tz))
+    except (TypeError, ValueError, KeyError):  # zones of dateutil have no name
+        return None
+
+
 def holds_numbers(column: nw.Series, missing: Mask) -> bool:
     """Return whether the observed cells of a column are numbers and not booleans."""
     dtype = column_type(column)
@@ -122,22 +158,27 @@ def category_order(column: Column) -> list[Any] | None:
     return list(dtype.categories) if dtype == nw.Enum else None
 
 
-def missing_marker(value: Any) -> Any:
-    """Return the value that marks missing cells beside nulls; NaN if there is none.
+def as_markers(value: Any) -> Markers:
+    """Return the values that mark missing cells beside nulls.
 
     Parameters
     ----------
     value : object
-        The parameter ``missing_values``.
+        A value, or a list of values, of the parameter ``missing_values``.
     """
-    if value is None or str(value) in _NULLS:
-        return math.nan
-    if not isinstance(value, (numbers.Real, str)):
-        raise ValueError(
-            "Parameter 'missing_values' must be a number, a string, np.nan, None or pd.NA; got "
-            f"{value!r}."
-        )
-    return value
+    values = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    markers = []
+    for marker in values:
+        is_number = isinstance(marker, numbers.Real)
+        is_null = marker is None or (is_number and marker != marker) or str(marker) in _NULLS
+        if not (is_null or is_number or isinstance(marker, str)):
+            raise ValueError(
+                "Parameter 'missing_values' must be a number, a string, np.nan, None or pd.NA, a "
+                f"list of them, or a mapping from columns to them; got {value!r}."
+            )
+        if not is_null:
+            markers.append(marker)
+    return tuple(markers)
 
 
 def _floats_as_array(column: Column) -> Column:
@@ -147,38 +188,49 @@ def _floats_as_array(column: Column) -> Column:
     return column
 
 
-def is_missing(column: Column, marker: Any) -> Mask:
-    """Return which cells are missing: NaN, None, pandas.NA, NaT, and those equal to the marker.
+def is_missing(column: Column, markers: Markers = ()) -> Mask:
+    """Return which cells are missing: NaN, None, pandas.NA, NaT, and those equal to a marker.
 
     Parameters
     ----------
     column : Series or ndarray of shape (N,)
         The column.
-    marker : float or str
-        Value that marks missing cells; NaN if there is none beside the nulls.
+    markers : tuple of float and str
+        Values that mark missing cells beside the nulls.
     """
     column = _floats_as_array(column)
+    possible = [marker for marker in markers if _can_hold(column, marker)]
     if isinstance(column, np.ndarray):
         missing = np.isnan(column)
-        return missing | (column == marker) if _can_hold(column, marker) else missing
+        for marker in possible:
+            missing = missing | (column == marker)
+        return missing
     missing = column.is_null().to_numpy().astype(bool)
-    if marker == marker and _can_hold(column, marker):
-        is_marker = [value == marker for value in column.to_list()]
-        # == True, since pandas.NA compares as NA
-        missing = missing | (np.array(is_marker, dtype=object) == True)  # noqa: E712
+    cells = column.to_list() if possible else []
+    for marker in possible:
+        # comparisons of other objects, such as pandas.NA, may be no truth value
+        comparable = (numbers.Number, str)
+        is_marker = [isinstance(cell, comparable) and cell == marker for cell in cells]
+        missing = missing | np.array(is_marker, dtype=bool)
     return missing
 
 
-def check_marker(columns: Sequence[Column], marker: Any) -> None:
-    """Raise where no column of a table can hold the marker of missing cells."""
-    if marker != marker or any(_can_hold(column, marker) for column in columns):
-        return
-    needed = "strings" if isinstance(marker, str) else "numbers"
-    raise ValueError(
-        f"Parameter 'missing_values' is {marker!r}, but X has no column of {needed}, so that no "
-        "cell can equal it. Give the marker the type of the cells, or leave missing_values at "
-        "np.nan: NaN, None, pandas.NA and NaT are always missing."
-    )
+def check_markers(columns: Sequence[Column], markers: Sequence[Markers]) -> None:
+    """Raise where none of its columns can hold a marker of missing cells."""
+    pairs = [
+        (marker, _can_hold(column, marker))
+        for column, own in zip(columns, markers, strict=True)
+        for marker in own
+    ]
+    possible = {marker for marker, can_hold in pairs if can_hold}
+    for marker, _ in pairs:
+        if marker not in possible:
+            needed = "strings" if isinstance(marker, str) else "numbers"
+            raise ValueError(
+                f"Parameter 'missing_values' is {marker!r}, but X has no column of {needed}, so "
+                "that no cell can equal it. Give the marker the type of the cells, or leave "
+                "missing_values at np.nan: NaN, None, pandas.NA and NaT are always missing."
+            )
 
 
 def _can_hold(column: Column, marker: Any) -> bool:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array, validate_data
 from .array_types import FLOATS, array_to_frame, read_type
 from .chunks import Chunks
 from .columns import Column, Floats, Mask, as_frame, category_order, columns_of
+from .plain_types import plain_type, type_from_plain
 
 _N_LISTED = 20  # column names that an error message lists
 
@@ -69,46 +70,32 @@ class InputTable(NamedTuple):
         return self.part(slice(0))
 
     def to_plain(self) -> dict[str, Any]:
-        """Return a template as a dict without classes of pandas, for safe file formats."""
+        """Return a template as a dict of plain values, for safe file formats."""
         native = None if self.frame is None else nw.to_native(self.frame)
-        dtype = None if self.dtype is None else self.dtype.name
-        if not isinstance(native, pd.DataFrame):
-            return {"frame": native, "n": len(self.columns), "dtype": dtype}
-        types = [
-            (str(dtype.categories.dtype), dtype.categories.tolist(), bool(dtype.ordered))
-            if isinstance(dtype, pd.CategoricalDtype)
-            else (_name_of(dtype), None, False)
-            for dtype in native.dtypes
-        ]
-        return {"names": native.columns.tolist(), "types": types, "dtype": dtype}
+        plain = {"n": len(self.columns), "dtype": None if self.dtype is None else self.dtype.name}
+        if isinstance(native, pd.DataFrame):
+            types = [plain_type(dtype) for dtype in native.dtypes]
+            return {**plain, "names": native.columns.tolist(), "types": types}
+        # of polars: an empty file holds names and types
+        return plain if native is None else {**plain, "polars": native.write_ipc(None).getvalue()}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
         """Return the template of a dict that ``to_plain`` returned."""
         dtype = None if plain["dtype"] is None else np.dtype(plain["dtype"])
+        native: Any
         if "names" in plain:
-            empty = [
-                pd.Series([], dtype=name)
-                if categories is None
-                else pd.Series([], dtype=pd.CategoricalDtype(pd.Index(categories, name), ordered))
-                for name, categories, ordered in plain["types"]
-            ]
+            empty = [pd.Series([], dtype=type_from_plain(name)) for name in plain["types"]]
             native = pd.DataFrame(dict(enumerate(empty)))
             native.columns = pd.Index(plain["names"])
+        elif "polars" in plain:
+            import polars
+
+            native = polars.read_ipc(plain["polars"])
         else:
-            native = plain["frame"]
-        if native is None:
             return cls([np.empty(0, dtype)] * plain["n"], None, dtype)
         frame = nw.from_native(native, eager_only=True)
         return cls(columns_of(frame), frame, dtype)
-
-
-def _name_of(dtype: Any) -> Any:
-    """Return the name of a type, or the type itself if pandas does not recover it by the name."""
-    try:
-        return str(dtype) if pd.api.types.pandas_dtype(str(dtype)) == dtype else dtype
-    except (TypeError, NotImplementedError):
-        return dtype
 
 
 def open_table(estimator: Any, X: Any, template: InputTable | None = None) -> InputTable:
@@ -161,7 +148,7 @@ def _refuse_other_containers(X: Any) -> None:
     if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
         name = X.columns[X.columns.duplicated()][0]
         raise ValueError(f"X has several columns named {name!r}; give each column a unique name.")
-    _refuse_lazy_frames(X)
+    _refuse_lazy_frames_and_mappings(X)
     library = None if (frame := as_frame(X)) is None else frame.implementation
     if library is not None and not (library.is_pandas() or library.is_polars()):
         raise TypeError(
@@ -205,15 +192,17 @@ def _check_names(estimator_name: str, names: list[Any], names_at_fit: list[Any])
 
 def columns_and_names(X: Any) -> tuple[list[Column], list[Any] | None]:
     """Return the columns of a data frame or an array, and the names of a data frame's columns."""
-    _refuse_lazy_frames(X)
+    _refuse_lazy_frames_and_mappings(X)
     if (frame := as_frame(X)) is not None:
         return columns_of(frame), list(frame.columns)
     cells = _to_array(X)
     return list(cells.T) if cells.dtype in FLOATS else columns_of(array_to_frame(cells)), None
 
 
-def _refuse_lazy_frames(X: Any) -> None:
-    """Raise where X is a lazy frame."""
+def _refuse_lazy_frames_and_mappings(X: Any) -> None:
+    """Raise where X is a lazy frame or a mapping from names to columns."""
+    if isinstance(X, Mapping):
+        raise TypeError(f"X is a {type(X).__name__} of columns; pass pandas.DataFrame(X).")
     if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
 

@@ -70,7 +70,7 @@ def missing_patterns(X: Any) -> pd.DataFrame:
 
 def observed_mask(columns: Sequence[Column]) -> Mask:
     """Return which cells are observed, (N, D)."""
-    return np.column_stack([~is_missing(column, np.nan) for column in columns])
+    return np.column_stack([~is_missing(column) for column in columns])
 
 
 def borrowed_masks(observed: Mask, random_state: Any, *, fallback: float = 0.2) -> Mask:

@@ -1,5 +1,6 @@
 """Completed and sampled tables, in the container and the data types of the input."""
 
+import copy
 import decimal
 import math
 from collections.abc import Iterable, Mapping
@@ -61,16 +62,26 @@ def complete_table(
         assert isinstance(column, nw.Series), "a column of a data frame"
         column_at_fit = at_fit if isinstance(at_fit, nw.Series) else None
         columns.append(_fill(column, imputed[:, j], codecs[j].decode(values), column_at_fit))
-    return _join_columns(source, columns, indicators)
+    table = _join_columns(source, columns, indicators)
+    if isinstance(table, pd.DataFrame):
+        table.attrs = copy.deepcopy(nw.to_native(source.frame).attrs)  # as methods of pandas do
+    return table
 
 
 def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.float64]) -> Any:
-    """Return a new table like the template, whose cells the numbers (n, n_features) stand for."""
-    cells = {j: schema.codecs[j].decode(numbers[:, j]) for j in schema.output_columns.tolist()}
+    """Return a new table like the template, whose cells the numbers (n, n_features) stand for.
+
+    Columns without any observed cell at fit stay missing, unless they are kept.
+    """
+    n_rows, kept = len(numbers), schema.output_columns.tolist()
+    cells: list[Any] = [
+        codec.decode(numbers[:, j]) if j in kept else [None] * n_rows
+        for j, codec in enumerate(schema.codecs)
+    ]
     if template.frame is None:
-        return np.column_stack(list(cells.values())).astype(template.dtype)
+        return np.column_stack(cells).astype(template.dtype)
     at_fit = columns_of(template.frame)
-    columns = [_new_column(at_fit[j], values) for j, values in cells.items()]
+    columns = [_new_column(column, values) for column, values in zip(at_fit, cells, strict=True)]
     return _join_columns(template, columns, {})
 
 
@@ -172,8 +183,7 @@ def _new_series(series: Any, cells: Any) -> pd.Series:
     """Return a pandas series of the same name and type with other cells."""
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        new = [c for c in dict.fromkeys(cells) if c is not None and c not in dtype.categories]
-        dtype = pd.CategoricalDtype([*dtype.categories, *new], dtype.ordered)
+        return pd.Series(_new_categories(dtype, cells), name=series.name)
     if pd.api.types.is_integer_dtype(dtype) and isinstance(cells, np.ndarray):
         numpy_dtype = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
         cells = _clip_to_integers(cells, numpy_dtype)
@@ -182,6 +192,32 @@ def _new_series(series: Any, cells: Any) -> pd.Series:
     if getattr(dtype, "tz", None) is not None:
         cells = pd.to_datetime(cells, utc=True).tz_convert(dtype.tz)
     return pd.Series(cells, dtype=dtype, name=series.name)
+
+
+def _new_categories(dtype: pd.CategoricalDtype, cells: Any) -> Any:
+    """Return cells of a type of categories, extended where it lacks the category of a cell."""
+    labels = dtype.categories
+    own = set(labels.tolist())
+    if new := [cell for cell in dict.fromkeys(cells) if cell is not None and cell not in own]:
+        labels = _extended(labels, new)
+    codes = {label: code for code, label in enumerate(labels.tolist())}
+    return pd.Categorical.from_codes(
+        [codes.get(cell, -1) for cell in cells],
+        dtype=pd.CategoricalDtype(labels, dtype.ordered),
+    )
+
+
+def _extended(labels: pd.Index, new: list[Any]) -> pd.Index:
+    """Return labels followed by new ones, of the same type if it can hold them."""
+    inferred = pd.Index(new, tupleize_cols=False)
+    if not len(labels):
+        return inferred
+    try:
+        typed = pd.Index(new, dtype=labels.dtype, tupleize_cols=False)
+    except (TypeError, ValueError):
+        typed = inferred
+    # a conversion may change the labels, such as numbers to strings
+    return labels.append(typed if typed.tolist() == new else inferred)
 
 
 def _new_column_across_libraries(column: nw.Series, cells: Any, at_fit: nw.Series) -> nw.Series:

@@ -7,7 +7,7 @@ import narwhals as nw
 import numpy as np
 
 from .codecs import Codec, list_categories
-from .columns import is_missing, missing_marker, refuse_infinity, to_objects
+from .columns import Markers, is_missing, refuse_infinity, to_objects
 from .input_table import InputTable, NumericTable
 from .schema import CLOSED_ROLES, EncodedRows, TableSchema
 
@@ -18,7 +18,7 @@ class TableReader(NamedTuple):
     """Settings by which a fitted estimator reads tables, independent of its later changes."""
 
     schema: TableSchema
-    missing_values: Any
+    markers: Sequence[Markers]  # of each column
     handle_unknown: str  # "error" for categories that did not occur at fit, or "missing"
 
     def cells(
@@ -36,7 +36,7 @@ class TableReader(NamedTuple):
             Roles of the columns in which unknown categories are errors, if they are.
         """
         schema = self.schema
-        table = read_numbers(source, schema.codecs, schema.names, self.missing_values, first)
+        table = read_numbers(source, schema.codecs, schema.names, self.markers, first)
         if self.handle_unknown == "error":
             _refuse_unknown(schema, source, table, first, closed_roles)
         return table
@@ -88,7 +88,11 @@ def row_slices(n_rows: int) -> list[slice]:
 
 
 def read_numbers(
-    source: InputTable, codecs: list[Codec], names: list[Any], missing_values: Any, first: int = 0
+    source: InputTable,
+    codecs: Sequence[Codec],
+    names: Sequence[Any],
+    markers: Sequence[Markers],
+    first: int = 0,
 ) -> NumericTable:
     """Return a table as floats.
 
@@ -100,16 +104,15 @@ def read_numbers(
         Codec of each column.
     names : sequence of str
         Names of the columns, for errors.
-    missing_values : object
-        Marker of missing cells beside nulls.
+    markers : sequence of tuple
+        Values that mark missing cells of each column beside nulls.
     first : int
         Position of the first row, for errors.
     """
-    marker = missing_marker(missing_values)
     values = np.empty((source.n_rows, len(codecs)), dtype=source.number_type)
     missing = np.empty(values.shape, dtype=bool)
     for j, (column, codec) in enumerate(zip(source.columns, codecs, strict=True)):
-        missing[:, j] = is_missing(column, marker)
+        missing[:, j] = is_missing(column, markers[j])
         if missing[:, j].all():  # of any type
             values[:, j] = np.nan
             continue

@@ -4,8 +4,17 @@ import copy
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
-from estimator_cases import IMPUTERS, assert_same, every_estimator, outputs, quiet, tiny
+from estimator_cases import (
+    IMPUTERS,
+    assert_same,
+    every_estimator,
+    every_imputer,
+    outputs,
+    quiet,
+    tiny,
+)
 from estimator_cases import table as incomplete
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -99,7 +108,10 @@ PARAMETERS = {
     ),
     "gradient": (["exact"], "'auto', 'stl', 'dreg', 'plain'"),
     "device": (["gpu", "cuda:99", 3.5], "must name a device"),
-    "missing_values": ([[1]], "a number, a string, np.nan, None or pd.NA"),
+    "missing_values": (
+        [1j, [[1]], {0: 1j}, {0: {1: 2}}],
+        "a number, a string, np.nan, None or pd.NA, a list of them, or a mapping",
+    ),
     "feature_kinds": (["count", ["age"]], "a mapping from columns or None"),
     "handle_unknown": (["ignore"], "'error', 'missing'"),
     "keep_empty_features": (["no"], "one of True, False"),
@@ -142,6 +154,13 @@ def assert_refused(estimator, X, match):
 def test_invalid_tables_are_refused(cls, case):
     X, options, match = TABLES[case]
     assert_refused(tiny(cls, **options), X, match)
+
+
+@pytest.mark.parametrize("to_container", [pd.DataFrame, pl.from_pandas])
+@every_imputer
+def test_columns_named_like_indicators_are_refused(cls, to_container):
+    X = to_container(frame().rename(columns={"height": "missingindicator_age"}))
+    assert_refused(tiny(cls, add_indicator=True), X, "column named 'missingindicator_age'.*rename")
 
 
 @every_estimator

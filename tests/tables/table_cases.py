@@ -99,6 +99,37 @@ POLARS = {
 }
 
 
+CODES = [count % 3 for count in COUNTS]
+
+
+HALVES = [code / 2 for code in CODES]
+
+
+LABELS = {
+    **dict.fromkeys(["Int64", "UInt8", "int64[pyarrow]"], CODES),
+    **dict.fromkeys(["Float64", "double[pyarrow]"], HALVES),
+    **dict.fromkeys(["boolean", "bool[pyarrow]"], FLAGS),
+    **dict.fromkeys(["string[python]", "string[pyarrow]", "large_string[pyarrow]"], WORDS),
+    "date32[day][pyarrow]": [DAYS[code] for code in CODES],
+    "timestamp[us][pyarrow]": [TIMES[code] for code in CODES],
+    "datetime64[us]": [TIMES[code] for code in CODES],
+    "str": WORDS,
+    "object": RANKS,
+}
+
+
+def labelled_frame(*, plain=False):
+    """Return a frame of categories whose labels have the types of LABELS, or Python's types."""
+    dtypes = {"date32[day][pyarrow]": pd.ArrowDtype(pa.date32())}
+    columns = {
+        name: pd.Series(
+            with_missing(labels, 5), dtype=object if plain else dtypes.get(name, name)
+        ).astype("category")
+        for name, labels in LABELS.items()
+    }
+    return pd.DataFrame({**columns, "beside": REAL})
+
+
 def pandas_frame(dtype):
     """Return a frame of pandas: a column x of a type, and a column of numbers."""
     index = pd.Index([f"row {i}" for i in range(N)], name="who")

@@ -1,10 +1,12 @@
 """Data frames of pandas and polars: completed tables keep container, types and observed cells."""
 
+import collections
 import copy
 import datetime
 import decimal
 import functools
 import pickle
+import zoneinfo
 
 import numpy as np
 import pandas as pd
@@ -18,10 +20,12 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from table_cases import (
     COUNTS,
+    DAYS,
     PANDAS,
     POLARS,
     REAL,
     RNG,
+    TIMES,
     N,
     assert_completed,
     mixed,
@@ -30,7 +34,7 @@ from table_cases import (
     with_missing,
 )
 
-from skmissvae import MVAEImputer, make_missing
+from skmissvae import MVAEImputer, make_missing, missing_patterns
 
 pytestmark = quiet
 
@@ -96,6 +100,83 @@ def test_sparse_and_object_columns_keep_their_types():
     assert set(map(type, out["price"])) == {decimal.Decimal}
     means = tiny(MVAEImputer, feature_kinds={"count": "continuous"}).fit_transform(frame)
     assert not (means["count"][frame["count"].isna()] % 1 == 0).all()
+
+
+ZONE = zoneinfo.ZoneInfo("Asia/Tokyo")
+
+
+HOURS = [datetime.timedelta(hours=count) for count in COUNTS]
+
+
+OBJECTS = {
+    "date": (DAYS, pd.ArrowDtype(pa.date32())),
+    "datetime": (TIMES, "datetime64[us]"),
+    "aware datetime": ([t.replace(tzinfo=ZONE) for t in TIMES], "datetime64[us, Asia/Tokyo]"),
+    "Timestamp": ([pd.Timestamp(t) for t in TIMES], "datetime64[us]"),
+    "aware Timestamp": ([pd.Timestamp(t, tz="UTC") for t in TIMES], "datetime64[us, UTC]"),
+    "timedelta": (HOURS, "timedelta64[us]"),
+    "Timedelta": ([pd.Timedelta(hour) for hour in HOURS], "timedelta64[us]"),
+}
+
+
+def time_frames(name):
+    """Return a frame with a column of objects, and the same with a column of their type."""
+    values, dtype = OBJECTS[name]
+    objects = pd.Series(with_missing(values, 5), dtype=object)
+    frame = pd.DataFrame({"x": objects, "beside": REAL})
+    return frame, frame.assign(x=objects.astype(dtype))
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects_of_time_are_completed_like_their_types(name):
+    frame, typed = time_frames(name)
+    imputer = tiny(MVAEImputer, max_iter=1, strategy="draw").fit(frame)
+    expected = tiny(MVAEImputer, max_iter=1, strategy="draw").fit(typed)
+    np.testing.assert_array_equal(imputer.score_samples(frame), expected.score_samples(typed))
+    for method in (lambda m, X: m.transform(X), lambda m, X: m.impute(X, 1)[0]):
+        out = method(imputer, frame)
+        assert_completed(out, frame)
+        assert out["x"].tolist() == method(expected, typed)["x"].tolist()
+        assert set(map(type, out["x"])) == {type(OBJECTS[name][0][0])}
+    for model, X in ((imputer, typed), (expected, frame)):  # the other type than at fit
+        out = model.transform(X)
+        assert_completed(out, X)
+        assert out["x"].tolist() == imputer.transform(frame)["x"].tolist()
+    drawn, typed_drawn = imputer.sample(3), expected.sample(3)
+    assert drawn["x"].tolist() == typed_drawn["x"].tolist()
+    assert drawn["x"].dtype == object
+    again = pickle.loads(pickle.dumps(imputer))
+    assert_frame_equal(again.transform(frame), imputer.transform(frame))
+
+
+def test_objects_of_time_obey_bounds():
+    frame, _ = time_frames("date")
+    low = datetime.date(2020, 2, 1)
+    imputer = tiny(MVAEImputer, max_iter=1, strategy="draw", min_value={"x": low}).fit(frame)
+    assert (imputer.transform(frame)["x"][frame["x"].isna()] >= low).all()
+    quantiles = imputer.cell_distribution(frame)
+    assert (quantiles[quantiles["column"] == "x"]["5%"] >= low).all()
+
+
+CLOCK = [datetime.time(i % 24, i % 60) for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        CLOCK,
+        [pd.Period(day, "D") for day in DAYS],
+        [DAYS[i] if i % 2 else TIMES[i] for i in range(N)],
+        [np.datetime64(time) for time in TIMES],
+        [np.timedelta64(count, "h") for count in COUNTS],
+    ],
+    ids=["times of day", "periods", "dates and times", "datetime64", "timedelta64"],
+)
+def test_other_objects_of_time_are_named_in_a_warning(cells):
+    frame = pd.DataFrame({"when": pd.Series(with_missing(cells, 5), dtype=object), "x": REAL})
+    with pytest.warns(UserWarning, match="keep their missing values: 'when'. Convert"):
+        imputer = tiny(MVAEImputer, max_iter=1).fit(frame)
+    assert_frame_equal(imputer.transform(frame), frame)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +274,27 @@ def test_other_containers_are_refused():
 def test_records_are_refused_with_a_remedy(X):
     with pytest.raises(TypeError, match=r"pass pandas.DataFrame\(X\)"):
         tiny(MVAEImputer).fit(X)
+
+
+@pytest.mark.parametrize("mapping", [dict, collections.OrderedDict])
+def test_mappings_of_columns_are_refused_with_a_remedy(mapping):
+    columns = mapping(a=REAL, b=COUNTS)
+    imputer = tiny(MVAEImputer, max_iter=1).fit(pd.DataFrame(columns))
+    calls = (tiny(MVAEImputer).fit, imputer.transform, imputer.impute, imputer.score_samples)
+    for call in (*calls, make_missing, missing_patterns):
+        with pytest.raises(TypeError, match=r"X is a (Ordered)?[dD]ict of columns; pass pandas"):
+            call(columns)
+
+
+@pytest.mark.parametrize("add_indicator", [False, True])
+def test_completed_tables_keep_attrs(add_indicator):
+    frame = mixed()
+    imputer = tiny(MVAEImputer, max_iter=1, add_indicator=add_indicator).fit(frame)
+    frame.attrs = {"units": {"real": "m"}}
+    tables = [imputer.transform(frame), imputer.impute(frame, 1)[0]]
+    for table in (*tables, imputer.set_output(transform="pandas").transform(frame)):
+        assert table.attrs == frame.attrs
+        assert table.attrs["units"] is not frame.attrs["units"]
 
 
 def test_nullable_integers_and_booleans():

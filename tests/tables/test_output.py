@@ -12,7 +12,7 @@ from estimator_cases import IMPUTERS, every_estimator, every_imputer, outputs, q
 from estimator_cases import table as incomplete
 from pandas.testing import assert_frame_equal
 from sklearn.impute import SimpleImputer
-from table_cases import N, mixed
+from table_cases import LABELS, N, assert_completed, labelled_frame, mixed
 
 from skmissvae import MVAEImputer
 
@@ -211,6 +211,87 @@ def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empt
     n_kept = 4 if keep_empty_features else 3
     np.testing.assert_array_equal(out[:, n_kept:], simple[:, n_kept:])
     assert ours.impute(new, 1)[0].shape == simple.shape
+
+
+def with_empty_columns(container):
+    """Return a table with columns without any observed cell."""
+    X = incomplete()
+    X[:, 1] = np.nan
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    if container == "polars":
+        return pl.from_pandas(frame).with_columns(text=pl.lit(None, pl.String), null=pl.lit(None))
+    if container == "pandas":
+        for dtype in ("Int64", "string", "category", "datetime64[ns]", object, "double[pyarrow]"):
+            frame[str(dtype)] = pd.Series([None] * len(X), dtype=dtype)
+    if container == "object":
+        return frame.assign(a=np.resize(["x", "y", "z"], len(X))).to_numpy()
+    return frame if container == "pandas" else X.astype(container)
+
+
+@pytest.mark.filterwarnings("ignore:Columns without an observed cell:UserWarning")
+@pytest.mark.parametrize("keep_empty_features", [False, True])
+@pytest.mark.parametrize("container", ["float64", "float32", "object", "pandas", "polars"])
+def test_samples_have_the_columns_of_the_table(container, keep_empty_features):
+    X = with_empty_columns(container)
+    imputer = tiny(MVAEImputer, keep_empty_features=keep_empty_features).fit(X)
+    drawn = imputer.sample(4)
+    assert type(drawn) is type(X)
+    if isinstance(X, np.ndarray):
+        assert drawn.dtype == X.dtype
+    else:
+        assert list(drawn.columns) == list(X.columns)
+        assert list(drawn.dtypes) == list(X.dtypes)
+    cells = pd.DataFrame(np.asarray(drawn, dtype=object))
+    assert cells[[0, 2, 3]].notna().all(axis=None)
+    assert cells[1].isna().all() != keep_empty_features
+    assert np.isfinite(imputer.score_samples(drawn)).all()
+    assert len(imputer.transform(drawn)) == 4
+
+
+def assert_same_labels(out, frame):
+    """Assert that categories of a frame have the same labels, of the same types."""
+    for name in LABELS:
+        labels, expected = (f[name].cat.categories for f in (out, frame))
+        pd.testing.assert_index_equal(labels, expected, exact=True)
+
+
+@pytest.mark.parametrize("plain_at_fit", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+def test_labels_of_categories_keep_their_types(plain_at_fit, plain):
+    at_fit, frame = labelled_frame(plain=plain_at_fit), labelled_frame(plain=plain)
+    imputer = tiny(MVAEImputer, max_iter=1, strategy="draw").fit(at_fit)
+    drawn = imputer.sample(3)
+    assert not drawn.isna().any(axis=None)
+    assert_same_labels(drawn, at_fit)
+    for out in (imputer.transform(frame), imputer.impute(frame, 1)[0]):
+        assert_completed(out, frame)
+        assert_same_labels(out, frame)
+    row = frame[:1].assign(**{name: frame[name][1:2].array for name in LABELS})
+    assert_same_labels(imputer.transform(row), frame)
+    assert np.isfinite(imputer.score_samples(frame)).all()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_new_labels_of_categories_have_the_type_of_the_others(plain):
+    frame = labelled_frame(plain=plain)
+    imputer = tiny(MVAEImputer, max_iter=1, strategy="draw").fit(frame)
+    row = frame[:1].assign(**{name: frame[name][1:2].array for name in LABELS})
+    for name in LABELS:
+        row[name] = row[name].cat.remove_categories(frame[name].cat.categories[1:])
+    for completed in imputer.impute(row, 5):
+        assert not completed.isna().any(axis=None)
+        for name in LABELS:
+            assert completed[name].cat.categories.dtype == frame[name].cat.categories.dtype
+
+
+def test_new_labels_of_another_type_are_unchanged():
+    frame = pd.DataFrame({"x": pd.Categorical([1, 2, 3] * 10), "y": np.arange(30.0)})
+    imputer = tiny(MVAEImputer, max_iter=1).fit(frame)
+    for labels in (pd.Index(["a"], dtype="str"), pd.Index(["a"], dtype="string"), ["a"], []):
+        new = frame.assign(x=pd.Categorical([None] * 30, categories=labels))
+        out = imputer.transform(new)["x"]
+        assert set(out) <= {1, 2, 3}
+        assert list(out.cat.categories[: len(labels)]) == list(labels)
 
 
 def test_bootstrap_models_survive_skops():

@@ -194,7 +194,7 @@ FLOATS = [1.0, None, np.nan, -999.0, 2.5]
 def test_floats_with_nulls_and_nan_of_every_type(column):
     series = nw.from_native(column, series_only=True)
     for marker, expected in ((-999, [0, 1, 1, 1, 0]), ("?", [0, 1, 1, 0, 0])):
-        missing = is_missing(series, marker)
+        missing = is_missing(series, (marker,))
         np.testing.assert_array_equal(missing, np.array(expected, bool))
         values = np.where(missing, np.nan, [1.0, 0.0, 0.0, -999.0, 2.5])
         np.testing.assert_array_equal(to_floats(series, missing), values)
@@ -240,6 +240,65 @@ def test_new_rows_may_have_no_column_that_can_hold_the_marker():
     imputer = tiny(MVAEImputer, missing_values="?").fit(marked)
     expected = imputer.transform(marked).astype(float)
     np.testing.assert_array_equal(imputer.transform(X).astype(float), expected)
+
+
+MARKED = {"word": ["?", "n/a"], "n": [-1, -2], "x": [-1.0], "category": ["?"], "object": [-1]}
+
+
+def marked_frame(container):
+    """Return a frame with several markers of missing cells in each column, and one with nulls."""
+    data = {"word": WORDS, "n": COUNTS, "x": REAL, "category": WORDS, "object": COUNTS}
+    types = {"n": "Int64", "category": "category", "object": object}
+    marked, plain = {}, {}
+    for j, (name, values) in enumerate(data.items()):
+        markers = [*MARKED[name], None]
+        cells = [markers[i % len(markers)] if i % 5 == j else v for i, v in enumerate(values)]
+        marked[name] = cells
+        plain[name] = [None if i % 5 == j else value for i, value in enumerate(values)]
+    if container == "polars":
+        types = {"category": pl.Categorical}
+        return tuple(pl.DataFrame(d, schema_overrides=types) for d in (marked, plain))
+    if container == "objects":
+        return tuple(pd.DataFrame(d).astype(object).to_numpy() for d in (marked, plain))
+    return tuple(pd.DataFrame(d).astype(types) for d in (marked, plain))
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars", "objects"])
+def test_several_markers_of_missing_cells(container):
+    marked, plain = marked_frame(container)
+    options = {"strategy": "draw", "max_iter": 1}
+    if container == "objects":
+        kinds = {1: "count", 2: "continuous", 4: "count"}
+        names = dict(zip(MARKED, range(5), strict=True))
+        by_column = {names[name]: tuple(markers) for name, markers in MARKED.items()}
+    else:
+        kinds, by_column = {"x": "continuous"}, {**MARKED, "x": -1.0}
+    options |= {"feature_kinds": kinds}
+    expected = tiny(MVAEImputer, **options).fit(plain)
+    for missing_values in ([None, "?", -1, -2, "n/a"], {"?", "n/a", -1, -2.0}, by_column):
+        imputer = tiny(MVAEImputer, missing_values=missing_values, **options).fit(marked)
+        assert imputer.fit_report_["n_missing"].tolist() == [12] * 5
+        assert_same_tables(imputer.transform(marked), expected.transform(plain))
+        np.testing.assert_array_equal(imputer.score_samples(marked), expected.score_samples(plain))
+
+
+def assert_same_tables(actual, expected):
+    """Assert that tables have equal cells; their types may have other categories."""
+    np.testing.assert_array_equal(np.asarray(actual, object), np.asarray(expected, object))
+
+
+def test_markers_of_a_column_do_not_apply_to_others():
+    frame = pd.DataFrame({"a": [1.5, -1, 2, 4] * 9, "b": [-1.0, 0.5, 2, 3] * 9})
+    for missing_values in ({"a": -1}, {0: [-1]}, {"a": -1, "b": []}, {"a": [-1], "b": np.nan}):
+        imputer = tiny(MVAEImputer, missing_values=missing_values).fit(frame)
+        assert imputer.fit_report_["n_missing"].tolist() == [9, 0]
+        out = imputer.transform(frame)
+        assert (out["b"] == frame["b"]).all()
+        assert not (out["a"] == -1).any()
+    imputer = tiny(MVAEImputer, missing_values={0: -1.0}).fit(frame.to_numpy())
+    assert imputer.fit_report_["n_missing"].tolist() == [9, 0]
+    with pytest.raises(ValueError, match="'missing_values' names column 'c', which X does not"):
+        tiny(MVAEImputer, missing_values={"c": -1}).fit(frame)
 
 
 @pytest.mark.parametrize("dtype", ["Float64", object])
