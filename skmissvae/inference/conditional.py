@@ -10,7 +10,8 @@ from torch import Tensor
 from .._utils.random import Noise
 from .._utils.runtime import convert
 from ..vae.distributions import LatentDistribution
-from ..vae.likelihoods.base import ColumnDistribution
+from ..vae.likelihoods.base import CodedColumns, ColumnDistribution
+from ..vae.likelihoods.product import ProductColumns
 from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
 from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans
@@ -220,15 +221,17 @@ class ConditionalModel(NamedTuple):
     def cell_values(self, batch: RowBatch) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
         """Return weighted values that represent p(x | x_obs) of a single row.
 
-        Values (P, D) and weights (P,), the columns of batch (M, 1, D) they come from, each with the
-        weight of P / M values, and the effective sample size (1,).
+        Values (P, D), NaN in columns of categories, and their weights (P,); the columns of batch
+        (M, 1, D) they come from, each with the weight of P / M values; the effective sample size
+        (1,).
         """
         noise = batch.new_noise()
         z, w, ess = self._weighted_latents(batch, noise)
         columns = self.decode(z)
         n = max(1, _N_VALUES // len(z))
         u = noise.uniform(*columns.shape)
-        values = torch.stack([columns.icdf((u + i) / n) for i in range(n)], 1)
+        i = torch.arange(n, device=u.device).view(n, 1, 1, 1)
+        values = _numeric_quantiles(columns, (u + i) / n).transpose(0, 1)
         return values.flatten(0, 2).double(), (w / n).repeat_interleave(n), columns, ess
 
     def run_chains(self, batch: RowBatch, noise: Noise) -> ChainRun:
@@ -302,3 +305,10 @@ class ConditionalModel(NamedTuple):
             adapt=self.adapt,
             n_decoded=self.n_decoded,
         )
+
+
+def _numeric_quantiles(columns: ColumnDistribution, u: Tensor) -> Tensor:
+    """Return the u-quantiles, (n, *, D), NaN in columns of categories."""
+    if isinstance(columns, ProductColumns):
+        return columns.join([_numeric_quantiles(part, p) for part, p in columns.split(u)])
+    return torch.full_like(u, torch.nan) if isinstance(columns, CodedColumns) else columns.icdf(u)

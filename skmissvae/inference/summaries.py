@@ -6,9 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..vae.likelihoods.base import ColumnDistribution, quantile
-from ..vae.likelihoods.categorical import CategoricalColumns
-from ..vae.likelihoods.ordinal import CumulativeLogitColumns
+from ..vae.likelihoods.base import CodedColumns, ColumnDistribution, quantile
 from ..vae.likelihoods.product import ProductColumns
 from .conditional import ConditionalModel, RowBatch
 
@@ -18,7 +16,7 @@ _N_CANDIDATES = 64  # latents whose values are tried as modes
 class CellSummary(NamedTuple):
     """The conditional distribution of the cells of a row, over models with equal weights."""
 
-    values: Tensor  # (P, D)
+    values: Tensor  # (P, D)   NaN in columns of categories
     w: Tensor  # (P,)   weights of the values
     mean: Tensor  # (D,)
     columns: list[tuple[ColumnDistribution, Tensor]]  # batch (M, 1, D) with weights (M,), per model
@@ -56,7 +54,7 @@ def category_probabilities(columns: ColumnDistribution, w: Tensor, n_codes: int)
         parts = [category_probabilities(part, w, n_codes) for part in columns.parts]
         return torch.cat(parts).index_select(0, columns.order)
     probabilities = w.new_zeros(columns.shape[-1], n_codes)
-    if isinstance(columns, (CategoricalColumns, CumulativeLogitColumns)):
+    if isinstance(columns, CodedColumns):
         p = columns.probabilities().squeeze(1).double()  # (M, D, n_categories)
         probabilities[:, : p.shape[-1]] = (w @ p.flatten(1)).view(p.shape[1:])
         return probabilities

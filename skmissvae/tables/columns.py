@@ -114,6 +114,13 @@ def missing_marker(value: Any) -> Any:
     return value
 
 
+def _floats_as_array(column: Column) -> Column:
+    """Return a column of floats of any library as an array, NaN for nulls; others as they are."""
+    if isinstance(column, nw.Series) and column_type(column).is_float():
+        return column.to_numpy()
+    return column
+
+
 def is_missing(column: Column, marker: Any) -> Mask:
     """Return which cells are missing: NaN, None, pandas.NA, NaT, and those equal to the marker.
 
@@ -124,13 +131,12 @@ def is_missing(column: Column, marker: Any) -> Mask:
     marker : float or str
         Value that marks missing cells; NaN if there is none beside the nulls.
     """
+    column = _floats_as_array(column)
     if isinstance(column, np.ndarray):
         missing = np.isnan(column)
         return missing if isinstance(marker, str) else missing | (column == marker)
     missing = column.is_null().to_numpy().astype(bool)
     dtype = column_type(column)
-    if dtype.is_float():
-        missing = missing | column.is_nan().fill_null(True).to_numpy().astype(bool)
     if marker == marker:
         is_string, is_numeric = dtype == nw.String, dtype.is_numeric()
         may_hold = not (is_numeric if isinstance(marker, str) else is_string)
@@ -161,10 +167,12 @@ def to_objects(column: Column) -> NDArray[np.object_]:
 
 def to_floats(column: Column, missing: Mask) -> NDArray[np.float64]:
     """Return the cells of a column of numbers as floats, NaN where missing."""
+    column = _floats_as_array(column)
     if isinstance(column, nw.Series):
         values = np.full(len(missing), np.nan)
         if column.dtype.is_numeric():
-            observed = column.filter((~missing).tolist())
+            # a filter of a single row takes as long as everything else
+            observed = column.filter((~missing).tolist()) if missing.any() else column
             values[~missing] = observed.cast(nw.Float64).to_numpy()
         else:
             values[~missing] = to_objects(column)[~missing].astype(float)

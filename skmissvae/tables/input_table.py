@@ -49,6 +49,8 @@ class InputTable(NamedTuple):
 
     def part(self, rows: slice) -> Self:
         """Return a view of consecutive rows."""
+        if rows == slice(0, self.n_rows):
+            return self
         if self.frame is None:
             return self._replace(columns=[column[rows] for column in self.columns])
         frame = self.frame[rows]

@@ -154,6 +154,36 @@ def test_a_cell_whose_copy_is_observed_has_no_variance():
     assert (cells.loc["a2"].loc[5:9, "std"] > 0).all()
 
 
+@pytest.mark.parametrize("n_draws", [1, 40, 5000])
+def test_quantiles_of_a_row_are_computed_once_and_only_of_numbers(n_draws, imputer, mixed):
+    model = imputer.conditional_model()._replace(n_draws=n_draws, adapt="never")
+    rows, shapes = imputer.encode_rows(mixed[:1]), []
+    x, observed = rows.tensors()
+    batch = model.encode(x, observed, lambda: stream(7, torch.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        for part in model.vae.decode(torch.zeros(1, x.shape[1])).parts:
+            cls, icdf = type(part), type(part).icdf
+
+            def counted(self, u, icdf=icdf, cls=cls):
+                shapes.append((cls, tuple(u.shape[:-1])))
+                return icdf(self, u)
+
+            patch.setattr(cls, "icdf", counted)
+        values, w, columns, _ = model.cell_values(batch)
+    n = max(1, 4096 // n_draws)
+    assert {shape for _, shape in shapes} == {(n, n_draws, 1)}
+    assert len(values) == len(w) == n * n_draws
+    is_category = np.array([support == "coded" for support in model.vae.likelihood.supports])
+    np.testing.assert_array_equal(values.isnan().all(0), is_category)
+    assert values[:, ~is_category].isfinite().all()
+    assert is_category.any()
+    # each draw has one value in each n-th of its distribution
+    d = mixed.columns.get_loc("length")
+    share = columns.cdf(values.view(n_draws, n, -1).transpose(0, 1).unsqueeze(2).float())[..., 0, d]
+    expected = torch.arange(n).view(n, 1).expand_as(share)
+    torch.testing.assert_close((share * n - 1e-3).ceil() - 1, expected.float(), atol=1, rtol=0)
+
+
 def test_tables_without_missing_or_modelled_cells_have_no_distributions():
     X = table()
     assert tiny(MVAEImputer).fit(X).cell_distribution(np.nan_to_num(X)).empty

@@ -1,8 +1,10 @@
 """Reading of tables after fit: blocks of rows, categories, markers of missing cells."""
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from estimator_cases import assert_same, every_imputer, outputs, quiet, tiny
 from estimator_cases import table as incomplete
@@ -13,6 +15,7 @@ from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
 from skmissvae.inference import LAIR, ConditionalModel
 from skmissvae.inspection import mixture_weights, pareto_k
 from skmissvae.tables import reader
+from skmissvae.tables.columns import is_missing, to_floats
 
 pytestmark = quiet
 
@@ -168,6 +171,31 @@ def test_markers_in_object_and_categorical_columns():
     imputer = tiny(MVAEImputer, missing_values=-9).fit(frame)
     assert imputer.fit_report_["n_missing"].tolist() == [9, 0, 9]
     assert not (imputer.transform(frame)[["o", "c"]].astype(int) == -9).any(axis=None)
+
+
+FLOATS = [1.0, None, np.nan, -999.0, 2.5]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        *[
+            pd.Series(FLOATS, dtype=dtype)
+            for dtype in ("float64", "float32", "Float64", "Float32", "double[pyarrow]", "object")
+        ],
+        pd.Series(pd.arrays.ArrowExtensionArray(pa.array(FLOATS))),
+        pl.Series(FLOATS, dtype=pl.Float64),
+        pl.Series(FLOATS, dtype=pl.Float32),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_floats_with_nulls_and_nan_of_every_type(column):
+    series = nw.from_native(column, series_only=True)
+    for marker, expected in ((-999, [0, 1, 1, 1, 0]), ("?", [0, 1, 1, 0, 0])):
+        missing = is_missing(series, marker)
+        np.testing.assert_array_equal(missing, np.array(expected, bool))
+        values = np.where(missing, np.nan, [1.0, 0.0, 0.0, -999.0, 2.5])
+        np.testing.assert_array_equal(to_floats(series, missing), values)
 
 
 @pytest.mark.parametrize("marker", [-1, -1.0, np.nan, None])

@@ -130,11 +130,14 @@ def test_quantiles_broadcast_probabilities_per_column(name):
     _, columns = columns_of(name, 5, 4)
     u = torch.tensor([0.1, 0.5, 0.8]).double()
     assert columns.shape == columns.mean().shape == (5, 4, 3)
+    more = uniform(6, 5, 4, 3, low=0.01, high=0.99)
     torch.testing.assert_close(columns.icdf(u), columns.icdf(u.expand(5, 4, 3)))
+    torch.testing.assert_close(columns.icdf(more), torch.stack([columns.icdf(p) for p in more]))
     if name in CONTINUOUS:
         low, high = torch.tensor([-0.5, -math.inf, 0.1]), torch.tensor([0.5, 0.3, math.inf])
         columns, _ = truncated(columns, low.double(), high.double())
         torch.testing.assert_close(columns.icdf(u), columns.icdf(u.expand(5, 4, 3)))
+        torch.testing.assert_close(columns.icdf(more), torch.stack([columns.icdf(p) for p in more]))
 
 
 @every_continuous

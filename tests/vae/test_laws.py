@@ -145,6 +145,8 @@ def test_quantiles_broadcast_probabilities_per_column(likelihood):
     _, columns = columns_of(likelihood, 5, 3)
     u = torch.linspace(0.1, 0.9, D).double()
     torch.testing.assert_close(columns.icdf(u), columns.icdf(u.expand(5, 3, D)))
+    u = uniform(6, 5, 3, D, low=0.01, high=0.99)
+    torch.testing.assert_close(columns.icdf(u), torch.stack([columns.icdf(p) for p in u]))
 
 
 @every_density

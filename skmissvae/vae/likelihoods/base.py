@@ -38,7 +38,10 @@ class ColumnDistribution(ABC):
 
     @abstractmethod
     def icdf(self, u: Tensor) -> Tensor:
-        """Return the u-quantiles: probabilities (*, D), or (D,) for all latents -> (*, D)."""
+        """Return the u-quantiles: probabilities (*, D), or (D,) for all latents -> (*, D).
+
+        Probabilities may have more leading axes, (n, *, D), as has the result.
+        """
 
     @functools.cached_property
     def shape(self) -> torch.Size:
@@ -97,6 +100,14 @@ class DiscreteColumns(ColumnDistribution):
     @override
     def cdf_left(self, x: Tensor) -> Tensor:
         return self.cdf(x.ceil() - 1)
+
+
+class CodedColumns(DiscreteColumns):
+    """Columns of codes 0, 1, ... of categories."""
+
+    @abstractmethod
+    def probabilities(self) -> Tensor:
+        """Return the probability of each category, (*, D, C); zero for those a column has not."""
 
 
 class LocationScaleColumns(ColumnDistribution):

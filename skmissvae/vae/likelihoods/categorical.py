@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from typing_extensions import override
 
 from ..functional import pick_category
-from .base import DiscreteColumns, Likelihood, LinearInitialization, LinearModel
+from .base import CodedColumns, Likelihood, LinearInitialization, LinearModel
 from .bernoulli import MIN_UNEXPLAINED
 
 _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram trees
@@ -22,7 +22,7 @@ MAX_CONTRASTED = 20  # classes of a column that is included in the linear initia
 _N_ITERATIONS, _N_POINTS = 50, 1024  # until biases have converged; latents of their averages
 
 
-class CategoricalColumns(DiscreteColumns):
+class CategoricalColumns(CodedColumns):
     """Categories 0, 1, ... without order.
 
     Parameters
@@ -47,8 +47,8 @@ class CategoricalColumns(DiscreteColumns):
         classes = self.class_of[column, code]
         return pick_category(self.log_p, classes) + self.log_share[column, code]
 
+    @override
     def probabilities(self) -> Tensor:
-        """Return the probability of each category, (*, D, n_levels)."""
         classes = self.class_of.expand(*self.log_p.shape[:-2], *self.class_of.shape)
         return (self.log_p.gather(-1, classes) + self.log_share).exp()
 

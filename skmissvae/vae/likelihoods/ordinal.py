@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..functional import pick_category, raw_above, softplus_above
-from .base import DiscreteColumns, Likelihood, log_logistic_interval
+from .base import CodedColumns, Likelihood, log_logistic_interval
 
 
-class CumulativeLogitColumns(DiscreteColumns):
+class CumulativeLogitColumns(CodedColumns):
     """Ordered categories 0, 1, ...: a logistic distribution discretized by thresholds.
 
     Parameters
@@ -43,8 +43,8 @@ class CumulativeLogitColumns(DiscreteColumns):
         width = torch.where(lowest | highest, 0.0, high - low) / self.scale
         return log_logistic_interval((edge - self.loc) / self.scale, width, lowest, highest)
 
+    @override
     def probabilities(self) -> Tensor:
-        """Return probabilities (*, D, C); zero for categories that a column does not have."""
         return self._cumulative().diff(dim=-1)
 
     @override
