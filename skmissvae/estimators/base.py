@@ -28,7 +28,13 @@ from ..training.loop import joined
 from ..training.methods import METHODS, Method
 from .cell_distributions import outlier_scores
 from .fitted_attributes import FittedAttributes
-from .messages import explain_divergence, resolve_device, warn_if_interrupted, warn_of_low_ess
+from .messages import (
+    explain_divergence,
+    resolve_device,
+    warn_if_interrupted,
+    warn_of_low_ess,
+    warn_of_skipped_steps,
+)
 from .options import InferenceOptions, ModelOptions, TableOptions, TrainingOptions
 from .parameters import estimator, validate
 from .preparation import prepare_fit, prepare_partial_fit, prepare_refit
@@ -114,6 +120,7 @@ class BaseVAE(
                 self.model_ = model.without_training_state(keep_imputations=self.warm_start)
                 self._fit_more_models(task, previous)
             progress.close()
+        warn_of_skipped_steps(self, task, [model, *getattr(self, "models_", ())])
         warn_if_interrupted(model)
         return self
 
@@ -139,6 +146,7 @@ class BaseVAE(
                 model = fit_model(task, previous=previous, interruptible=True)
             history = model.history if previous is None else joined(self.history_, model.history)
             self.model_ = model.replace(history=history, validation_score=math.nan)
+        warn_of_skipped_steps(self, task, [model])
         warn_if_interrupted(model)
         return self
 
@@ -168,6 +176,7 @@ class BaseVAE(
             model = fit_model(task, previous=previous, stages=stages, interruptible=True)
         other = copy.copy(self)
         other.model_ = model.without_training_state()
+        warn_of_skipped_steps(self, task, [model])
         warn_if_interrupted(model)
         return other
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,19 +36,22 @@ def explain_divergence(estimator: BaseVAE, task: FitTask) -> Iterator[None]:
 
 
 def _divergence_message(estimator: BaseVAE, task: FitTask) -> str:
-    message = (
+    return (
         "Training diverged: the loss was not finite in several epochs, although the learning rate "
-        "was halved after each."
+        f"was halved after each. {_remedy_of_divergence(estimator, task)}"
     )
+
+
+def _remedy_of_divergence(estimator: BaseVAE, task: FitTask) -> str:
     lower = f"a learning_rate below {task.settings.learning_rate}."
     schema = estimator.schema_
     size = np.abs(task.rows.rows.x).max(0, initial=0.0, where=schema.numeric())
     if not size.any():
-        return f"{message} Use {lower}"
+        return f"Use {lower}"
     name = schema.modelled_names[int(size.argmax())]
     return (
-        f"{message} The most probable reason is column {name!r}, with an observed value "
-        f"{size.max():.3g} standard deviations from the mean: correct it if it is an error, "
+        f"The most probable reason is column {name!r}, with an observed value "
+        f"{size.max():.3g} standard deviations from the mean: correct an error, "
         "transform the column (a logarithm, QuantileTransformer), or use learn_shapes=True, "
         f"likelihood='student_t' or {lower}"
     )
@@ -129,6 +132,17 @@ def warn_if_interrupted(model: FittedModel) -> None:
         warn(
             "Training was interrupted. The model is that of the last finished epoch, or the best "
             "one by held-out rows. The program continues; interrupt it again to end it."
+        )
+
+
+def warn_of_skipped_steps(estimator: BaseVAE, task: FitTask, models: Sequence[FittedModel]) -> None:
+    """Warn if steps of the last training of the models were skipped."""
+    n_skipped, n_steps = map(sum, zip(*(model.skipped_steps for model in models), strict=True))
+    if n_skipped:
+        warn(
+            f"{n_skipped} of {n_steps} training steps were skipped: their loss or gradient was not "
+            "finite. The learning rate was halved after each such epoch. "
+            f"{_remedy_of_divergence(estimator, task)}"
         )
 
 

@@ -78,6 +78,8 @@ class FittedModel:
         Bound of the held-out rows for the weights that were kept; NaN without held-out rows.
     stopped_by : {"callback", "interrupt"} or None
         What ended the last training before ``max_iter`` epochs.
+    skipped_steps : tuple of int
+        Steps of the last training that were skipped, and all of its steps.
     optimizers : dict
         State of the optimizer of each stage, to continue from.
     imputations : dict or None
@@ -93,6 +95,7 @@ class FittedModel:
     history: History = dataclasses.field(default_factory=dict)
     validation_score: float = math.nan
     stopped_by: Literal["callback", "interrupt"] | None = None
+    skipped_steps: tuple[int, int] = (0, 0)
     optimizers: dict[str, Any] = dataclasses.field(default_factory=dict)
     imputations: dict[str, np.ndarray] | None = None
 
@@ -170,7 +173,7 @@ def fit_model(
         If factor analysis is required and not possible.
     """
     model = untrained_model(task) if previous is None else previous
-    model = model.replace(stopped_by=None)
+    model = model.replace(stopped_by=None, skipped_steps=(0, 0))
     progress = progress or FitProgress(None, 0, None, None)
     for stage in task.method.stages if stages is None else stages:
         part = stage.task(task, model)
@@ -207,6 +210,8 @@ def fit_model(
             raise KeyboardInterrupt
         optimizer = convert(result.optimizer, Tensor, lambda moment: moment.cpu())
         updates = stage.updates(vae.cpu().eval(), objective, model)
+        n_skipped, n_steps = model.skipped_steps
+        updates["skipped_steps"] = n_skipped + result.n_skipped, n_steps + result.n_steps
         updates["optimizers"] = {**model.optimizers, stage.name: optimizer}
         if stage.is_main:
             updates["settings"] = part.settings

@@ -29,6 +29,8 @@ class TrainingResult(NamedTuple):
     optimizer: dict[str, Any]
     stopped: bool  # by Ctrl-C or a callback, before max_iter
     interrupted: bool  # by Ctrl-C
+    n_skipped: int  # steps that were skipped
+    n_steps: int  # all steps
 
 
 def train(
@@ -142,7 +144,8 @@ def train(
     n_epochs = min(map(len, history.values()))  # an interrupted epoch leaves no entry
     history = {name: values[:n_epochs] for name, values in history.items()}
     score = monitor.best if held_out is not None else math.nan
-    return TrainingResult(history, score, optimizer.state, stopped, interrupted)
+    steps = optimizer.n_skipped, optimizer.n_done
+    return TrainingResult(history, score, optimizer.state, stopped, interrupted, *steps)
 
 
 def n_useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:

@@ -181,10 +181,12 @@ class Optimizer:
                 for moment, previous in zip(moments, state[name], strict=True):
                     moment.copy_(previous)
         self._n_steps = n_batches * settings.max_iter
-        self._step, self._factor, self._n_failed_epochs = 0, 1.0, 0
+        self._factor, self._n_failed_epochs = 1.0, 0
+        #: Steps so far, with those of finished epochs that were skipped.
+        self.n_done, self.n_skipped = 0, 0
         self.learning_rate = settings.learning_rate
         self._total = torch.zeros((), dtype=torch.float64, device=device)
-        self._n_skipped = torch.zeros((), device=device)
+        self._n_skipped = torch.zeros((), device=device)  # in the current epoch
 
     @torch.no_grad()
     def step(self, loss: Tensor) -> None:
@@ -194,7 +196,7 @@ class Optimizer:
         """
         settings, gradients = self._settings, self._flat.gradients
         options = settings.optimizer
-        schedule = schedule_factor(options.schedule, self._step, self._n_steps)
+        schedule = schedule_factor(options.schedule, self.n_done, self._n_steps)
         self.learning_rate = self._factor * settings.learning_rate * schedule
         norm = clip_gradients(gradients, options.max_grad_norm)
         skipped = ~(norm.isfinite() & loss.isfinite())
@@ -217,7 +219,7 @@ class Optimizer:
         )
         self._n_skipped += skipped
         self._total -= torch.where(skipped, 0.0, loss.double())
-        self._step += 1
+        self.n_done += 1
 
     def end_epoch(self, mean: Callable[[Tensor], Tensor] = lambda total: total) -> float:
         """Return the mean bound of the epoch; halve the learning rate if a step was skipped.
@@ -236,10 +238,11 @@ class Optimizer:
         bound, n_skipped = totals.tolist()  # waits for the device
         self._total.zero_()
         self._n_skipped.zero_()
+        self.n_skipped += int(n_skipped)
         if n_skipped:
             self._factor *= 0.5
         self._n_failed_epochs = self._n_failed_epochs + 1 if n_skipped == self._n_batches else 0
-        is_last = self._step == self._n_steps
+        is_last = self.n_done == self._n_steps
         if self._n_failed_epochs == _MAX_FAILED_EPOCHS or (self._n_failed_epochs and is_last):
             raise DivergenceError
         return float(bound) / max(self._n_batches - n_skipped, 1)

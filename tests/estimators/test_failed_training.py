@@ -14,6 +14,7 @@ from torch import nn
 
 from skmissvae import (
     CustomNetwork,
+    DeMissVAEImputer,
     MissSIWAEImputer,
     MissSVAEImputer,
     MVAEImputer,
@@ -63,6 +64,44 @@ def test_divergence_keeps_the_previous_fit(cls):
     with pytest.raises(ValueError, match="diverged"):
         fitted.fit(frame())
     assert_same(outputs(fitted, frame()), before)
+
+
+class SometimesNaNLinear(nn.Linear):
+    """A decoder whose outputs are NaN in the first two steps of every fit."""
+
+    n_steps = 0
+
+    def forward(self, z):
+        self.n_steps += self.training
+        is_invalid = self.training and self.n_steps <= 2
+        return super().forward(z) * (torch.nan if is_invalid else 1.0)
+
+
+@every_estimator
+def test_skipped_steps_are_counted_in_a_warning(cls):
+    X = frame()
+    X.loc[3, "height"] = 1e6
+    estimator = tiny(cls, network=CustomNetwork(decoder=SometimesNaNLinear), batch_size=10)
+    match = "^2 of {} training steps were skipped.*'height'.*learning_rate"
+    n_steps = 20 if cls is DeMissVAEImputer else 12  # with a second encoder
+    with pytest.warns(UserWarning, match=match.format(n_steps)) as caught:
+        estimator.fit(X)
+    (message,) = [str(w.message) for w in caught if "skipped" in str(w.message)]
+    assert len(message) <= 400
+    n_steps = 8 if cls is DeMissVAEImputer else 4
+    with pytest.warns(UserWarning, match=f"^2 of {n_steps} training steps were skipped"):
+        tiny(cls, network=CustomNetwork(decoder=SometimesNaNLinear), batch_size=10).partial_fit(X)
+
+
+@pytest.mark.filterwarnings("error:.*skipped")
+def test_fits_without_skipped_steps_do_not_warn_of_them():
+    tiny(MVAEImputer, n_bootstrap=1).fit(frame()).refit_encoder(frame())
+
+
+def test_skipped_steps_of_bootstrap_models_are_counted():
+    network = CustomNetwork(decoder=SometimesNaNLinear)
+    with pytest.warns(UserWarning, match="^6 of 36 training steps were skipped"):
+        tiny(MVAEImputer, network=network, batch_size=10, n_bootstrap=2).fit(frame())
 
 
 # -- interrupts ---------------------------------------------------------------------------------

@@ -106,6 +106,7 @@ def test_invalid_step_is_skipped_and_halves_the_learning_rate():
     assert_equal_weights(by_epoch[0], before)
     assert not torch.equal(before["decoder.outlet.weight"], by_epoch[1]["decoder.outlet.weight"])
     assert result.history["learning_rate"] == [3e-3, 1.5e-3]
+    assert (result.n_skipped, result.n_steps) == (1, 2)
 
 
 @pytest.mark.parametrize("max_iter", [1, 20])
