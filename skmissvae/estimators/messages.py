@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .._utils.quoting import listed, quoted
 from .._utils.runtime import user_stacklevel
 from ..inference.weights import low_ess
 from ..tables.column_report import numeric_string_share
@@ -22,7 +23,7 @@ from ..training.optim import DivergenceError
 if TYPE_CHECKING:
     from .base import BaseVAE
 
-_MAX_NAMES = 10  # of columns in a message
+_WIDTH_OF_NAMES = 300  # characters of the names of columns in a warning
 _LOW_ESS_SHARE = 0.01  # share of rows with a low effective sample size that leads to a warning
 
 
@@ -50,7 +51,7 @@ def _remedy_of_divergence(estimator: BaseVAE, task: FitTask) -> str:
         return f"Use {lower}"
     name = schema.modelled_names[int(size.argmax())]
     return (
-        f"The most probable reason is column {name!r}, with an observed value "
+        f"The most probable reason is column {quoted(name)}, with an observed value "
         f"{size.max():.3g} standard deviations from the mean: correct an error, "
         "transform the column (a logarithm, QuantileTransformer), or use learn_shapes=True, "
         f"likelihood='student_t' or {lower}"
@@ -64,11 +65,9 @@ def warn(message: str) -> None:
 
 def warn_of_columns(schema: TableSchema, which: Mask, message: str) -> None:
     """Warn about columns, if there are any; the message has braces for their names."""
-    columns = [repr(schema.names[j]) for j in np.flatnonzero(which).tolist()]
-    if len(columns) > _MAX_NAMES:
-        columns = [*columns[:_MAX_NAMES], f"... and {len(columns) - _MAX_NAMES} more"]
-    if columns:
-        warn(message.format(", ".join(columns)))
+    if which.any():
+        names = listed((schema.names[j] for j in np.flatnonzero(which)), _WIDTH_OF_NAMES)
+        warn(message.format(names))
 
 
 def warn_of_schema(estimator: BaseVAE) -> None:
@@ -199,6 +198,6 @@ def resolve_device(device: Any, owner: str) -> torch.device:
         reason = str(error).split("\n")[0].split(". ")[0][:200]
         raise ValueError(
             f"Parameter 'device' of {owner} must name a device of this machine, such as 'cpu', or "
-            f"be 'auto'; got {device!r} ({reason})."
+            f"be 'auto'; got {quoted(device)} ({reason})."
         ) from error
     return resolved
