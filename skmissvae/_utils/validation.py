@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .quoting import quoted
+
 Check = Callable[[object], str | None]
 
 
@@ -28,7 +30,7 @@ def check_minimum(low: int, **parameters: object) -> None:
     """Raise a ValueError unless all parameters are integers of at least ``low``."""
     for name, value in parameters.items():
         if expected := integer(low)(value):
-            raise ValueError(f"{name} must be {expected}; got {value!r}.")
+            raise ValueError(f"{name} must be {expected}; got {quoted(value)}.")
 
 
 def real(low: float, high: float = math.inf, *, above: bool = False) -> Check:
@@ -106,4 +108,6 @@ def check_fields(options: object, **checks: Check) -> None:
         value = getattr(options, name)
         if (requirement := check(value)) is not None:
             owner = type(options).__name__
-            raise ValueError(f"Parameter {name!r} of {owner} must be {requirement}; got {value!r}.")
+            raise ValueError(
+                f"Parameter {name!r} of {owner} must be {requirement}; got {quoted(value)}."
+            )

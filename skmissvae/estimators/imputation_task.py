@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from .._utils.quoting import quoted
 from .._utils.random import KeyedNoise
 from ..tables.columns import Floats, Mask
 from ..tables.input_table import InputTable, NumericTable
@@ -147,7 +148,7 @@ def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:
     if isinstance(row_ids, (str, bytes)) or not np.iterable(row_ids):
         raise ValueError(
             f"row_ids must have one entry for each of the {n_rows} rows, such as X[name] or "
-            f"X.index; got {row_ids!r}."
+            f"X.index; got {quoted(row_ids)}."
         )
     ids = pd.Index(row_ids, tupleize_cols=False)
     if ids.ndim != 1 or len(ids) != n_rows:
@@ -163,7 +164,7 @@ def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:
     if len(repeated):
         raise ValueError(
             f"row_ids must be unique, since rows with the same identifier have the same draws; "
-            f"{repeated.tolist()[0]!r} occurs more than once."
+            f"{quoted(repeated.tolist()[0])} occurs more than once."
         )
     if pd.api.types.is_integer_dtype(ids):
         return ids.to_numpy().astype(np.int64 if ids.min() < 0 else np.uint64).view(np.uint64)

@@ -7,6 +7,8 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from .._utils.quoting import quoted
+
 
 class Imputations(Sequence[Any]):
     """A lazy sequence of completed tables.
@@ -63,7 +65,7 @@ class Imputations(Sequence[Any]):
             for name in ("imputation", "row"):
                 if name in frame.columns:
                     raise ValueError(
-                        f"The table has a column {name!r}, which to_frame adds; rename it."
+                        f"The table has a column {quoted(name)}, which to_frame adds; rename it."
                     )
             labels = native.index if isinstance(native, pd.DataFrame) else range(len(frame))
             index = {"imputation": np.full(len(frame), i), "row": np.asarray(labels)}

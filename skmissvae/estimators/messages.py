@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .._utils.quoting import listed, quoted
 from .._utils.runtime import user_stacklevel
 from ..inference.weights import low_ess
 from ..tables.columns import Mask
@@ -21,7 +22,7 @@ from ..training.optim import DivergenceError
 if TYPE_CHECKING:
     from .base import BaseVAE
 
-_MAX_NAMES = 10  # of columns in a message
+_WIDTH_OF_NAMES = 300  # characters of the names of columns in a warning
 _LOW_ESS_SHARE = 0.01  # share of rows with a low effective sample size that leads to a warning
 
 
@@ -49,7 +50,7 @@ def _remedy_of_divergence(estimator: BaseVAE, task: FitTask) -> str:
         return f"Use {lower}"
     name = schema.modelled_names[int(size.argmax())]
     return (
-        f"The most probable reason is column {name!r}, with an observed value "
+        f"The most probable reason is column {quoted(name)}, with an observed value "
         f"{size.max():.3g} standard deviations from the mean: correct an error, "
         "transform the column (a logarithm, QuantileTransformer), or use learn_shapes=True, "
         f"likelihood='student_t' or {lower}"
@@ -77,15 +78,11 @@ def warn_of_columns(
     with_shares : bool
         Whether the share of missing cells follows each name.
     """
-    shares = schema.n_missing / schema.n_rows
-    columns = [
-        f"{schema.names[j]!r} ({shares[j]:.0%} missing)" if with_shares else repr(schema.names[j])
-        for j in np.flatnonzero(which).tolist()
-    ]
-    if len(columns) > _MAX_NAMES:
-        columns = [*columns[:_MAX_NAMES], f"... and {len(columns) - _MAX_NAMES} more"]
-    if columns:
-        warn(message.format(", ".join(columns)))
+    if which.any():
+        columns = np.flatnonzero(which).tolist()
+        shares = [f" ({schema.n_missing[j] / schema.n_rows:.0%} missing)" for j in columns]
+        notes = shares if with_shares else [""] * len(columns)
+        warn(message.format(listed([schema.names[j] for j in columns], _WIDTH_OF_NAMES, notes)))
 
 
 def warn_of_schema(estimator: BaseVAE) -> None:
@@ -176,6 +173,17 @@ def warn_of_training(estimator: BaseVAE, task: FitTask, models: Sequence[FittedM
         )
 
 
+def warn_of_skipped_steps(estimator: BaseVAE, task: FitTask, models: Sequence[FittedModel]) -> None:
+    """Warn if steps of the last training of the models were skipped."""
+    n_skipped, n_steps = map(sum, zip(*(model.skipped_steps for model in models), strict=True))
+    if n_skipped:
+        warn(
+            f"{n_skipped} of {n_steps} training steps were skipped: their loss or gradient was not "
+            "finite. The learning rate was halved after each such epoch. "
+            f"{_remedy_of_divergence(estimator, task)}"
+        )
+
+
 def warn_of_low_ess(estimator: BaseVAE, ess: np.ndarray, *, chains: bool = True) -> None:
     """Warn if more than 1% of the rows have a low effective sample size.
 
@@ -229,6 +237,6 @@ def resolve_device(device: Any, owner: str) -> torch.device:
         reason = str(error).split("\n")[0].split(". ")[0][:200]
         raise ValueError(
             f"Parameter 'device' of {owner} must name a device of this machine, such as 'cpu', or "
-            f"be 'auto'; got {device!r} ({reason})."
+            f"be 'auto'; got {quoted(device)} ({reason})."
         ) from error
     return resolved

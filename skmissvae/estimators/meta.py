@@ -16,6 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 from typing_extensions import override
 
+from .._utils.quoting import quoted
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_fields, integer
 from ..tables.chunks import is_table, take_rows
@@ -194,15 +195,16 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
         name, tags = type(self).__name__, getattr(self.estimator, "__sklearn_tags__", None)
         if isinstance(self.estimator, type) or tags is None or tags().estimator_type != self._kind:
             raise TypeError(
-                f"Parameter 'estimator' of {name} must be a {self._kind}; got {self.estimator!r}."
+                f"Parameter 'estimator' of {name} must be a {self._kind}; got "
+                f"{quoted(self.estimator)}."
             )
         check_fields(self, n_imputations=integer(1))
         if self.imputer is not None and not can_impute_repeatedly(self.imputer):
             raise TypeError(
                 f"Parameter 'imputer' of {name} must support multiple imputation, by a method "
                 "'impute' (MissSIWAEImputer()) or by random draws with a parameter 'random_state' "
-                f"(IterativeImputer(sample_posterior=True)); got {self.imputer!r}. Steps of a "
-                f"Pipeline before imputation belong before {name}, later steps into 'estimator'."
+                f"(IterativeImputer(sample_posterior=True)); got {quoted(self.imputer)}. Steps of "
+                f"a Pipeline before imputation belong before {name}, later steps into 'estimator'."
             )
 
     def __sklearn_tags__(self) -> Tags:

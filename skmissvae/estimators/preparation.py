@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.utils import check_random_state
 
+from .._utils.quoting import quoted, shortened
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks
 from ..tables.column_kinds import choose_codecs, declared_kinds
@@ -230,8 +231,10 @@ def check_continuation(estimator: BaseVAE, method: Method, remedy: str) -> None:
     for name, value in kind_options(estimator).items():
         if value != estimator._kind_options[name]:
             raise ValueError(
-                f"Parameter {name!r} of {owner} is {value}, but the schema was learned with "
-                f"{estimator._kind_options[name]}. Set it back, or {remedy} to fit a new model."
+                f"Parameter {name!r} of {owner} is {shortened(value, 80)}, but the schema was "
+                "learned with "
+                f"{shortened(estimator._kind_options[name], 80)}. Set it back, or {remedy} to fit "
+                "a new model."
             )
     if estimator.init not in ("auto", model.init):
         raise ValueError(
@@ -241,8 +244,8 @@ def check_continuation(estimator: BaseVAE, method: Method, remedy: str) -> None:
     spec = make_spec(estimator, estimator.schema_, method)
     for name in spec.changes(model.spec):
         raise ValueError(
-            f"Parameter {name!r} of {owner} is {getattr(spec, name)!r}, but the fitted model has "
-            f"{getattr(model.spec, name)!r}. Set it back, or {remedy} to fit a new model."
+            f"Parameter {name!r} of {owner} is {quoted(getattr(spec, name))}, but the fitted model "
+            f"has {quoted(getattr(model.spec, name))}. Set it back, or {remedy} to fit a new model."
         )
 
 
@@ -267,8 +270,8 @@ def _check_image_shape(estimator: BaseVAE, n_columns: int) -> None:
     if math.prod(shape) != n_columns:
         raise ValueError(
             f"Parameter 'network' of {type(estimator).__name__} is a ConvNetwork of shape "
-            f"{shape!r}, with {math.prod(shape)} pixels, but X has {n_columns} columns; a row is "
-            "an image, with its pixels in C order."
+            f"{quoted(shape)}, with {math.prod(shape)} pixels, but X has {n_columns} columns; a "
+            "row is an image, with its pixels in C order."
         )
 
 

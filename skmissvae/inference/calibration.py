@@ -11,6 +11,7 @@ from scipy import special
 from torch import Tensor
 
 from .._utils.numerics import is_point_mass
+from .._utils.quoting import quoted
 from .weights import choose_by_weight
 
 _ENOUGH = 100  # hidden cells from which a column is calibrated by its cells alone
@@ -28,7 +29,7 @@ def checked_quantiles(quantiles: Sequence[float]) -> NDArray[np.float64]:
         levels = np.array([np.nan])
     if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError(
-            f"quantiles must be a sequence of numbers above 0 and below 1; got {quantiles!r}."
+            f"quantiles must be a sequence of numbers above 0 and below 1; got {quoted(quantiles)}."
         )
     return levels
 

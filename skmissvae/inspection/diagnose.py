@@ -12,13 +12,13 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.quoting import listed
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
 from ..estimators.imputer_base import BaseImputer
 from ..estimators.messages import more_draws
 from ..inference.weights import low_ess
 from ..tables.chunks import Chunks, is_table, take_rows
-from ..tables.column_selection import list_names
 from ..tables.column_statistics import HIGH_TAIL_SHARE
 from ..tables.schema import MODELLED_ROLES
 from ..training.optim import EarlyStopping
@@ -216,16 +216,16 @@ def _check_columns(estimator: BaseVAE) -> Iterator[Finding]:
     for low, high, level in limits:
         if heavy_tailed := names[(low < share) & (share <= high)].tolist():
             cells = f"1% of the cells account for {low:.0%} or more"
-            finding = f"{cells} of the variance of {list_names(heavy_tailed)}."
+            finding = f"{cells} of the variance of {listed(heavy_tailed, 300)}."
             remedy = (
                 "Correct errors (fit_report_ has the farthest value), or set learn_shapes=True."
             )
             yield Finding("columns", level, finding, remedy)
     if empty := labels[is_modelled & (report["missing_share"] > _EMPTY_SHARE)].tolist():
-        finding = f"more than {_EMPTY_SHARE:.0%} of {list_names(empty)} is missing."
+        finding = f"more than {_EMPTY_SHARE:.0%} of {listed(empty, 300)} is missing."
         yield Finding("columns", "note", finding, "Imputations of these columns are unreliable.")
     elif excluded:
-        finding = f"{list_names(excluded)} are not modelled."
+        finding = f"{listed(excluded, 300)} are not modelled."
         yield Finding("columns", "note", finding, "fit_report_ has the reasons.")
     elif not (share > HIGH_TAIL_SHARE).any() and not schema.suspicions:
         yield Finding("columns", "ok", f"all {is_modelled.sum()} are modelled.")

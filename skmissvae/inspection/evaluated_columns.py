@@ -10,9 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.quoting import listed
 from ..tables.codecs import CODED, Codec
 from ..tables.column_kinds import choose_codec
-from ..tables.column_selection import list_names, missing_markers
+from ..tables.column_selection import missing_markers
 from ..tables.columns import is_missing, time_type
 from ..tables.input_table import columns_and_names
 from ..tables.schema import MODELLED_ROLES
@@ -59,10 +60,10 @@ def evaluated_columns(imputer: Any, X: Any, method: str) -> EvaluatedColumns:
     columns, names = columns_and_names(X)
     fitted_names = list(report.index)
     if len(columns) != len(fitted_names) or names not in (None, fitted_names):
-        expected = list_names(fitted_names)
+        expected = listed(fitted_names)
         got = f"{len(columns)} columns"
         if names is not None:
-            got = f"columns {list_names(names)}"
+            got = f"columns {listed(names)}"
         raise ValueError(
             f"X has {got}, but imputer was fitted to columns {expected}. Pass the same columns in "
             "the same order."

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .._utils.quoting import quoted
 from .._utils.validation import check_minimum
 from ..estimators.imputer_base import BaseImputer
 from ..tables.codecs import Codec, Dates
@@ -191,14 +192,16 @@ def _columns_to_plot(schema: TableSchema, missing: Mask, columns: Any) -> list[i
             )
         return indices
     if isinstance(columns, str):
-        raise TypeError(f"columns must be a list of columns; got {columns!r}. Use [{columns!r}].")
+        raise TypeError(
+            f"columns must be a list of columns; got {quoted(columns)}. Use [{quoted(columns)}]."
+        )
     indices = [column_index(column, names, "columns") for column in columns]
     if not indices:
         raise ValueError("columns must contain at least one column; got none.")
     for j in indices:
         if not modelled[j] or not missing[:, j].any():
             why = "no missing cell in X" if modelled[j] else f"no model ({schema.roles[j]})"
-            raise ValueError(f"columns contains {names[j]!r}, which has {why}. Leave it out.")
+            raise ValueError(f"columns contains {quoted(names[j])}, which has {why}. Leave it out.")
     return list(dict.fromkeys(indices))
 
 

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from .._utils.quoting import quoted
 from .._utils.validation import check_minimum
 from ..tables.columns import Mask
 from ..tables.input_table import hide_cells
@@ -235,7 +236,7 @@ def overimputation_report(
     """
     check_minimum(1, n_repeats=n_repeats)
     if not 0 < level < 1:
-        raise ValueError(f"level must be above 0 and below 1, such as 0.9; got {level!r}.")
+        raise ValueError(f"level must be above 0 and below 1, such as 0.9; got {quoted(level)}.")
     columns = evaluated_columns(imputer, X, "cell_distribution")
     rng = check_random_state(random_state)
     masks = _hidden_masks(~np.isnan(columns.x), n_repeats, rng)

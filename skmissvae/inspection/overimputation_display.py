@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from ..tables.column_selection import list_names
+from .._utils.quoting import listed, quoted
 from .plotting import BLUE, GREY, RED, despine, get_axes, line_style
 
 
@@ -119,8 +119,8 @@ class OverimputationDisplay:
             standardised = values.sub(mean, axis=0).div(cells["scale"], axis=0)
             return cells.assign(**standardised), "standard deviations"
         if column not in columns:
-            names = list_names(columns)
+            names = listed(columns)
             raise ValueError(
-                f"column must be a numeric column with hidden cells: {names}; got {column!r}."
+                f"column must be a numeric column with hidden cells: {names}; got {quoted(column)}."
             )
         return cells[cells["column"] == column], str(column)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from .._utils.quoting import quoted
 from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum, real
 from ..tables.codecs import Numbers
@@ -86,7 +87,7 @@ class HiddenCellScorer(BaseEstimator):
             not have the columns of X in their units.
         """
         if requirement := real(0, 1, above=True)(self.fraction):
-            raise ValueError(f"fraction must be {requirement}; got {self.fraction!r}.")
+            raise ValueError(f"fraction must be {requirement}; got {quoted(self.fraction)}.")
         check_minimum(1, n_repeats=self.n_repeats)
         columns, names = columns_and_names(X)
         truth = [_cells(column) for column in columns]

@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.utils import check_random_state
 
+from .._utils.quoting import quoted
 from .column_kinds import choose_codec
 from .columns import Column, Floats, Mask, refuse_infinity
 from .input_table import columns_and_names, hide_cells
@@ -165,7 +166,9 @@ def make_missing(
 
 def _check_option(name: str, value: Any, options: Any) -> None:
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}.")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, options))}; got {quoted(value)}."
+        )
 
 
 def _check_parameters(
@@ -175,7 +178,7 @@ def _check_parameters(
     _check_option("mechanism", mechanism, ("mcar", "mar", "mnar"))
     is_number = isinstance(proportion, Real) and not isinstance(proportion, bool)
     if not is_number or not 0 <= proportion <= 1:
-        raise ValueError(f"proportion must be a number from 0 to 1; got {proportion!r}.")
+        raise ValueError(f"proportion must be a number from 0 to 1; got {quoted(proportion)}.")
     _check_option("of", of, ("cells", "rows"))
     _check_option("kind", kind, _LOG_ODDS)
     if mechanism == "mcar" and weights is not None:

@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._utils.quoting import listed, quoted, shortened
 from .._utils.validation import check_minimum
 from .columns import as_frame
-
-_N_LISTED = 20  # column names that an error message lists
 
 
 class Sample(NamedTuple):
@@ -242,7 +241,8 @@ class Chunks:
                     writer.write_table(table.cast(writer.schema))
                 except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
                     raise ValueError(
-                        f"Chunk {i} does not have the columns and types of the first: {error}"
+                        f"Chunk {i} does not have the columns and types of the first: "
+                        f"{shortened(str(error), 150)}"
                     ) from error
             if writer is None:
                 raise ValueError("There is no chunk to write.")
@@ -346,13 +346,13 @@ def concatenate_tables(tables: list[Any]) -> Any:
             names = [table.columns.tolist() for table in tables]
             for other_names in names:
                 if other_names != names[0]:
-                    raise ValueError(
-                        f"one has {names[0][:_N_LISTED]}, another {other_names[:_N_LISTED]}"
-                    )
+                    raise ValueError(f"one has {listed(names[0])}, another {listed(other_names)}")
             return pd.concat(tables)
         return nw.to_native(nw.concat([nw.from_native(table, eager_only=True) for table in tables]))
     except (ValueError, TypeError, nw.exceptions.NarwhalsError) as error:
-        raise ValueError(f"Chunks must have the same columns and types: {error}") from error
+        raise ValueError(
+            f"Chunks must have the same columns and types: {shortened(str(error), 150)}"
+        ) from error
 
 
 # -- sources --------------------------------------------------------------------------------------
@@ -406,11 +406,13 @@ def _grouped_rows(
     try:
         opened = _parquet().ParquetFile(file)
     except ValueError as error:  # pyarrow's message does not name the file
-        raise ValueError(f"{file} cannot be read as a Parquet file: {error}") from error
+        raise ValueError(
+            f"{file} cannot be read as a Parquet file: {shortened(str(error), 150)}"
+        ) from error
     in_file = opened.schema_arrow.names
     absent = [name for name in names or () if name not in in_file]
     if absent:
-        raise ValueError(f"{file} has no column {absent[0]!r}; it has {in_file[:_N_LISTED]}.")
+        raise ValueError(f"{file} has no column {quoted(absent[0])}; it has {listed(in_file)}.")
     groups: list[int] = []
     n = 0
     for i in range(opened.metadata.num_row_groups):

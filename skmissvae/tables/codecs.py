@@ -38,15 +38,6 @@ _WIDEST = datetime.timedelta(days=106_000)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
 
-_N_LISTED = 10  # categories that an error message lists
-
-
-def list_categories(categories: Sequence[Any]) -> str:
-    """Return the first categories, separated by commas."""
-    listed = ", ".join(map(repr, categories[:_N_LISTED]))
-    return f"{listed}, ..." if len(categories) > _N_LISTED else listed
-
-
 class Codec(ABC):
     """Conversion of the cells of a column to floats, and back."""
 

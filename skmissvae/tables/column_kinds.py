@@ -10,7 +10,8 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported, list_categories
+from .._utils.quoting import listed, quoted
+from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported
 from .column_selection import column_index
 from .columns import (
     LARGE,
@@ -65,14 +66,15 @@ def declared_kinds(
     for column, kind in (feature_kinds or {}).items():
         if kind not in KINDS:
             raise ValueError(
-                f"Parameter 'feature_kinds' calls column {column!r} {kind!r}; choose one of "
-                f"{', '.join(map(repr, KINDS))}."
+                f"Parameter 'feature_kinds' calls column {quoted(column)} {quoted(kind)}; choose "
+                f"one of {', '.join(map(repr, KINDS))}."
             )
         j = column_index(column, names, "feature_kinds")
         if j in keys:
             raise ValueError(
-                f"Parameter 'feature_kinds' names column {names[j]!r} twice, as {keys[j]!r} and "
-                f"as {column!r}; remove one of them."
+                f"Parameter 'feature_kinds' names column {quoted(names[j])} twice, as "
+                f"{quoted(keys[j])} and "
+                f"as {quoted(column)}; remove one of them."
             )
         keys[j], kinds[j] = column, kind
     return kinds
@@ -183,8 +185,8 @@ def _are_large_integers(column: nw.Series, missing: Mask, numbers: NDArray[np.fl
 def _dates(name: Any, column: Any, dtype: Any, missing: Mask, kind: str | None) -> Dates:
     if kind not in (None, "continuous"):
         raise ValueError(
-            f"Parameter 'feature_kinds' calls column {name!r} {kind!r}, but it holds {dtype}; "
-            "choose 'continuous'."
+            f"Parameter 'feature_kinds' calls column {quoted(name)} {kind!r}, but it holds "
+            f"{dtype}; choose 'continuous'."
         )
     # a complete column is not modelled: other columns seldom depend on the date itself
     codec = Dates(kind or ("continuous" if missing.any() else "date"), dtype)
@@ -222,12 +224,14 @@ def _refuse_strings_among_numbers(name: Any, column: nw.Series, missing: Mask) -
         not_numeric = [i for i in strings if not can_be_read(cells[i], finite_number)]
         i = (not_numeric or strings)[0]
         remedy = (
-            f"mark it missing (missing_values={cells[i]!r})" if not_numeric else "make it a number"
+            f"mark it missing (missing_values={quoted(cells[i])})"
+            if not_numeric
+            else "make it a number"
         )
         raise ValueError(
-            f"Column {name!r} holds {cells[i]!r} in row {i}, but numbers in other rows; correct "
-            f"it, {remedy} (pandas.to_numeric(errors='coerce') does this for the whole column), "
-            "or make all of them strings if they are categories."
+            f"Column {quoted(name)} holds {quoted(cells[i])} in row {i}, but numbers in other "
+            f"rows; correct it, {remedy} (pandas.to_numeric(errors='coerce') does this for the "
+            "whole column), or make all of them strings if they are categories."
         )
 
 
@@ -264,9 +268,9 @@ def _numbers(name: Any, column: Column, missing: Mask, kind: str) -> Numbers:
     if wrong:
         conversion = "convert it (pandas.to_numeric), or " if isinstance(wrong[0], str) else ""
         raise ValueError(
-            f"Parameter 'feature_kinds' calls column {name!r} {kind!r}, which needs "
-            f"{_REQUIREMENTS[kind]}, but it holds {wrong[0]!r}; {conversion}choose another of "
-            f"{', '.join(map(repr, KINDS))}."
+            f"Parameter 'feature_kinds' calls column {quoted(name)} {kind!r}, which needs "
+            f"{_REQUIREMENTS[kind]}, but it holds {quoted(wrong[0])}; {conversion}choose another "
+            f"of {', '.join(map(repr, KINDS))}."
         )
     has_integer_type = isinstance(column, nw.Series) and column.dtype.is_integer()
     return Numbers(kind, is_integer=has_integer_type or kind != "continuous")
@@ -309,15 +313,14 @@ def _check_categories(name: Any, categories: list[Any], kind: str | None, has_or
     """Raise where the categories of a column do not fit the kind that the user declares."""
     if kind == "ordinal" and not has_order and any(isinstance(c, str) for c in categories):
         raise ValueError(
-            f"Parameter 'feature_kinds' calls column {name!r} 'ordinal', but its values are "
+            f"Parameter 'feature_kinds' calls column {quoted(name)} 'ordinal', but its values are "
             "strings without an order; give it an ordered type "
             "(pandas.CategoricalDtype([...], ordered=True), polars.Enum([...])) or numbers."
         )
     if kind == "binary" and len(categories) > 2:
         raise ValueError(
-            f"Parameter 'feature_kinds' calls column {name!r} 'binary', but it has "
-            f"{len(categories)} values: {list_categories(categories)}; choose 'categorical' or "
-            "'ordinal'."
+            f"Parameter 'feature_kinds' calls column {quoted(name)} 'binary', but it has "
+            f"{len(categories)} values: {listed(categories)}; choose 'categorical' or 'ordinal'."
         )
 
 

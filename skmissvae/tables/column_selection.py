@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._utils.quoting import listed, quoted
 from .codecs import Dates, Numbers
 from .columns import Markers, Mask, as_markers
 from .input_table import InputTable
 from .schema import MODELLED_ROLES, TableSchema
-
-_N_LISTED = 20  # columns that an error message lists
 
 
 def column_index(column: Any, names: Sequence[Any], parameter: str) -> int:
@@ -37,8 +36,8 @@ def column_index(column: Any, names: Sequence[Any], parameter: str) -> int:
         if isinstance(column, numbers.Integral) and column in range(len(names)) and not has_number:
             return int(column)
     raise ValueError(
-        f"Parameter {parameter!r} names column {column!r}, which X does not have; its columns are "
-        f"{list_names(names)}."
+        f"Parameter {parameter!r} names column {quoted(column)}, which X does not have; its "
+        f"columns are {listed(names)}."
     )
 
 
@@ -58,13 +57,6 @@ def missing_markers(missing_values: Any, names: Sequence[Any]) -> list[Markers]:
     for column, values in missing_values.items():
         markers[column_index(column, names, "missing_values")] += as_markers(values)
     return markers
-
-
-def list_names(names: Sequence[Any]) -> str:
-    """Return names separated by commas; of a long list the first and the number of the others."""
-    n_more = len(names) - _N_LISTED
-    listed = ", ".join(map(repr, names[:_N_LISTED]))
-    return f"{listed}, ... and {n_more} more" if n_more > 0 else listed
 
 
 def requested_cells(where: Any, source: InputTable, names: Sequence[Any]) -> Mask:
@@ -92,7 +84,7 @@ def requested_cells(where: Any, source: InputTable, names: Sequence[Any]) -> Mas
     if isinstance(where, str) or np.ndim(where) != 1:
         raise ValueError(
             f"where must be a mask of bool of X's shape {shape}, or a list of columns; got "
-            f"{where!r}."
+            f"{quoted(where)}."
         )
     mask = np.zeros(shape[1], dtype=bool)
     mask[[column_index(column, names, "where") for column in where]] = True
@@ -115,7 +107,7 @@ def _cell_mask(where: Any, source: InputTable, names: Sequence[Any]) -> Mask:
         where = where[list(names)]
     elif columns != list(names):
         raise ValueError(
-            f"where has the columns {list_names(columns)}, but X has {list_names(names)}; give "
+            f"where has the columns {listed(columns)}, but X has {listed(names)}; give "
             "where the columns of X."
         )
     mask = np.asarray(where)
@@ -161,7 +153,7 @@ def limits(
     if empty.any():
         raise ValueError(
             "Parameters 'min_value' and 'max_value' leave no value for column "
-            f"{schema.names[int(np.argmax(empty))]!r}; min_value must be below max_value."
+            f"{quoted(schema.names[int(np.argmax(empty))])}; min_value must be below max_value."
         )
     _check_types(schema, low, high)
     return low, high
@@ -199,20 +191,20 @@ def _one_sided(
         codec, role = schema.codecs[j], schema.roles[j]
         if not isinstance(codec, (Numbers, Dates)):
             raise ValueError(
-                f"Parameter {parameter!r} bounds column {names[j]!r}, whose values are "
+                f"Parameter {parameter!r} bounds column {quoted(names[j])}, whose values are "
                 f"{codec.kind}: only numbers, dates and durations have limits; remove it."
             )
         if role not in MODELLED_ROLES:
             raise ValueError(
-                f"Parameter {parameter!r} bounds column {names[j]!r}, which is not modelled "
+                f"Parameter {parameter!r} bounds column {quoted(names[j])}, which is not modelled "
                 f"({role}): all of its missing cells get one value; remove the limit."
             )
         try:
             limit[j] = codec.encode_limit(column_limit)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"Parameter {parameter!r} must bound column {names[j]!r} by {error}; got "
-                f"{column_limit!r}."
+                f"Parameter {parameter!r} must bound column {quoted(names[j])} by {error}; got "
+                f"{quoted(column_limit)}."
             ) from error
     return limit
 

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._utils.quoting import quoted
+
 Floats = NDArray[np.floating]
 
 
@@ -54,7 +56,7 @@ def columns_of(frame: nw.DataFrame) -> list[Any]:
     for column in columns if frame.implementation.is_polars() else []:
         if column.dtype in (nw.Int128, nw.UInt128, nw.Object):
             raise TypeError(
-                f"Column {column.name!r} has the polars type {column.dtype}, which is not "
+                f"Column {quoted(column.name)} has the polars type {column.dtype}, which is not "
                 "supported: cast it to numbers, such as polars.Int64, to strings or to dates, or "
                 "drop it."
             )
@@ -174,7 +176,7 @@ def as_markers(value: Any) -> Markers:
         if not (is_null or is_number or isinstance(marker, str)):
             raise ValueError(
                 "Parameter 'missing_values' must be a number, a string, np.nan, None or pd.NA, a "
-                f"list of them, or a mapping from columns to them; got {value!r}."
+                f"list of them, or a mapping from columns to them; got {quoted(value)}."
             )
         if not is_null:
             markers.append(marker)
@@ -249,7 +251,7 @@ def refuse_infinity(values: Floats, names: Sequence[Any], first: int = 0) -> Non
     if infinite.any():
         i, j = np.argwhere(infinite)[0]
         raise ValueError(
-            f"Input X contains infinity: column {names[j]!r}, row {first + i}, holds "
+            f"Input X contains infinity: column {quoted(names[j])}, row {first + i}, holds "
             f"{values[i, j]}; replace it, or mark it missing."
         )
 

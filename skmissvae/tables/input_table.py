@@ -9,12 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array, validate_data
 
+from .._utils.quoting import listed, quoted
 from .array_types import FLOATS, array_to_frame, read_type
 from .chunks import Chunks
 from .columns import Column, Floats, Mask, as_frame, category_order, columns_of
 from .plain_types import plain_type, type_from_plain
-
-_N_LISTED = 20  # column names that an error message lists
 
 
 class NumericTable(NamedTuple):
@@ -147,7 +146,9 @@ def _refuse_other_containers(X: Any) -> None:
         raise TypeError("X is a list of mappings; pass pandas.DataFrame(X).")
     if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
         name = X.columns[X.columns.duplicated()][0]
-        raise ValueError(f"X has several columns named {name!r}; give each column a unique name.")
+        raise ValueError(
+            f"X has several columns named {quoted(name)}; give each column a unique name."
+        )
     _refuse_lazy_frames_and_mappings(X)
     library = None if (frame := as_frame(X)) is None else frame.implementation
     if library is not None and not (library.is_pandas() or library.is_polars()):
@@ -182,8 +183,8 @@ def _check_names(estimator_name: str, names: list[Any], names_at_fit: list[Any])
     # names of polars' columns are always strings
     if not new.equals(old) and list(map(str, names_at_fit)) != names:
         raise ValueError(
-            f"X has the columns {names[:_N_LISTED]}, but {estimator_name} was fitted to "
-            f"{names_at_fit[:_N_LISTED]}; pass the same columns in the same order."
+            f"X has the columns {listed(names)}, but {estimator_name} was fitted to "
+            f"{listed(names_at_fit)}; pass the same columns in the same order."
         )
 
 

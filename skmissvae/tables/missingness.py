@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from .._utils.quoting import quoted
 from .columns import Column, Mask, is_missing
 from .input_table import columns_and_names
 
@@ -56,7 +57,8 @@ def missing_patterns(X: Any) -> pd.DataFrame:
     for name in ("n_rows", "share", "n_missing"):
         if name in names:
             raise ValueError(
-                f"X has a column named {name!r}, a name that missing_patterns uses; rename it."
+                f"X has a column named {quoted(name)}, a name that missing_patterns uses; rename "
+                "it."
             )
     if not columns:
         raise ValueError("X has no columns; give a table of at least one.")

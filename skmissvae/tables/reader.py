@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import narwhals as nw
 import numpy as np
 
-from .codecs import Codec, list_categories
+from .._utils.quoting import listed, quoted, shortened
+from .codecs import Codec
 from .columns import Markers, is_missing, refuse_infinity, to_objects
 from .input_table import InputTable, NumericTable
 from .schema import CLOSED_ROLES, EncodedRows, TableSchema
@@ -75,8 +76,9 @@ def _refuse_unknown(
     if unknown.any():
         i, j = np.argwhere(unknown)[0]
         raise ValueError(
-            f"Column {names[j]!r}, row {first + i}, holds {to_objects(source.columns[j])[i]!r}, "
-            f"which it did not at fit (it had {list_categories(codecs[j].categories)}); correct "
+            f"Column {quoted(names[j])}, row {first + i}, holds "
+            f"{quoted(to_objects(source.columns[j])[i])}, "
+            f"which it did not at fit (it had {listed(codecs[j].categories)}); correct "
             "the value, or set handle_unknown='missing' to ignore it in the evidence."
         )
 
@@ -120,8 +122,9 @@ def read_numbers(
             values[:, j] = codec.encode(column, missing[:, j])
         except (ValueError, TypeError, AttributeError, nw.exceptions.NarwhalsError) as error:
             raise ValueError(
-                f"Column {names[j]!r} cannot be read as at fit, where its kind was {codec.kind}: "
-                f"{error}; give it the type that it had at fit, or mark invalid values missing."
+                f"Column {quoted(names[j])} cannot be read as at fit, where its kind was "
+                f"{codec.kind}: {shortened(str(error), 100)}; give it the type that it had at fit, "
+                "or mark invalid values missing."
             ) from error
     refuse_infinity(values, names, first)
     return NumericTable(values, ~missing & ~np.isnan(values), missing)

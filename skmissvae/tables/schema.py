@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._utils.numerics import is_point_mass
+from .._utils.quoting import quoted
 from .codecs import CODED, Codec, Numbers
 from .column_statistics import (
     HIGH_TAIL_SHARE,
@@ -246,8 +247,8 @@ class TableSchema:
             if support == "unit" and (self.low[d] < 0 or self.high[d] > 1):
                 value = self.low[d] if self.low[d] < 0 else self.high[d]
                 raise ValueError(
-                    f"Column {name!r} holds {value:g}, but its likelihood needs values between 0 "
-                    "and 1; rescale it (MinMaxScaler) or choose another likelihood."
+                    f"Column {quoted(name)} holds {value:g}, but its likelihood needs values "
+                    "between 0 and 1; rescale it (MinMaxScaler) or choose another likelihood."
                 )
             if support == "binary":
                 self.location[d], self.scale[d] = self.low[d], self.high[d] - self.low[d]
@@ -366,9 +367,9 @@ class TableSchema:
             if wrong.any():
                 row = first + np.flatnonzero(rows.observed[:, d])[wrong.argmax()]
                 raise ValueError(
-                    f"Column {self.modelled_names[d]!r}, row {row}, holds {value[wrong][0]:g}, but "
-                    f"its likelihood allows {allowed}; correct the value, mark it missing, or "
-                    "choose another likelihood or feature_kinds."
+                    f"Column {quoted(self.modelled_names[d])}, row {row}, holds "
+                    f"{value[wrong][0]:g}, but its likelihood allows {allowed}; correct the value, "
+                    "mark it missing, or choose another likelihood or feature_kinds."
                 )
 
     def log_units(self, rows: EncodedRows) -> NDArray[np.float64]:

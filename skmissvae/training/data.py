@@ -10,6 +10,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._utils.quoting import shortened
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, concatenate_tables, draw_sample, is_table, take_rows
 from ..tables.schema import EncodedRows
@@ -62,7 +63,7 @@ def joint_sample(share: Chunks, seed: int) -> JointSample:
         own = draw_sample(share, derive_seed(seed, rank))
         outcome = sum(own.sizes)
     except Exception as error:  # every process has to learn of it, or the others would wait
-        cause, outcome = error, f"{type(error).__name__}: {error}"
+        cause, outcome = error, shortened(f"{type(error).__name__}: {error}", 300)
     outcomes = gather(outcome)
     for i, message in enumerate(outcomes):
         if isinstance(message, str):

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 import torch
 from torch import nn
 
+from .._utils.quoting import quoted
 from .._utils.runtime import SeededGenerators, torch_defaults
 from ..tables.codecs import CODED
 from ..tables.column_selection import column_index
@@ -220,7 +221,7 @@ def _checked_type(parameter: str, value: T, required: type) -> T:
     if not isinstance(value, required):
         raise TypeError(
             f"Parameter {parameter!r} is a callable that must return a {required.__module__}."
-            f"{required.__name__}; it returned {value!r}."
+            f"{required.__name__}; it returned {quoted(value)}."
         )
     return value
 
@@ -300,14 +301,14 @@ def group_likelihoods(
             raise ValueError(
                 f"Parameter 'likelihood' must be one of {', '.join(map(repr, LIKELIHOODS))}, a "
                 "callable n_columns -> Likelihood or a mapping from columns to either; got "
-                f"{likelihood!r}."
+                f"{quoted(likelihood)}."
             )
     groups: dict[Any, tuple[LikelihoodOption, list[int]]] = {}
     for d, (j, schema) in enumerate(zip(modelled, columns, strict=True)):
         if j in by_column and schema.kind in CODED and by_column[j] != _BY_KIND[schema.kind]:
             raise ValueError(
-                f"Parameter 'likelihood' has {by_column[j]!r} for column {names[j]!r}, whose "
-                f"values are {schema.kind}; feature_kinds can declare a column of numbers "
+                f"Parameter 'likelihood' has {quoted(by_column[j])} for column {quoted(names[j])}, "
+                f"whose values are {schema.kind}; feature_kinds can declare a column of numbers "
                 "'continuous'."
             )
         likelihood = by_column.get(j, _BY_KIND.get(schema.kind, default))
