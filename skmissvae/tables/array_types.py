@@ -1,6 +1,5 @@
 """Arrays and lists: the types by which they are read, as floats or like a data frame."""
 
-import decimal
 import numbers
 from typing import Any
 
@@ -16,7 +15,7 @@ FLOATS = [np.float64, np.float32]
 
 
 # Types of cells that stand for floats; so do strings, if all of them can be read as numbers.
-_NUMBERS = (numbers.Real, decimal.Decimal, type(None))
+_NUMBERS = (numbers.Real, type(None))
 
 
 _NO_NUMBERS = (bool, np.bool_, np.timedelta64)  # subclasses of integers, except the second
@@ -80,6 +79,10 @@ def _has_large_integers(cells: NDArray[Any]) -> bool:
     return any(is_large_integer(cell) for cell in cells.flat)
 
 
+def _is_integer(cell: Any) -> bool:
+    return isinstance(cell, numbers.Integral) and not isinstance(cell, _NO_NUMBERS)
+
+
 def array_to_frame(cells: NDArray[Any]) -> nw.DataFrame:
     """Return an array as a data frame whose columns have the types of their cells."""
     kind = cells.dtype.kind
@@ -88,9 +91,12 @@ def array_to_frame(cells: NDArray[Any]) -> nw.DataFrame:
             f"X is an array of {cells.dtype}, a unit that cannot be converted exactly; convert it "
             f"to another one, as in X.astype('{kind}8[ns]')."
         )
-    frame = pd.DataFrame(cells)
-    if kind == "O":  # beside missing cells pandas would convert integers to floats
+    frame = pd.DataFrame(cells, dtype=object if kind == "O" else None)
+    if kind == "O":
         for j, column in enumerate(cells.T):
-            if not _has_large_integers(column):
-                frame[j] = frame[j].infer_objects()
+            # pandas would convert integers beside missing cells, and the classes of dates
+            inferred = frame[j].infer_objects()
+            is_changed = inferred.dtype.kind == "f" and any(map(_is_integer, column))
+            if not is_changed and inferred.dtype.kind not in "mM":
+                frame[j] = inferred
     return nw.from_native(frame, eager_only=True)

@@ -7,6 +7,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_array, validate_data
 
 from .._utils.quoting import listed, quoted
@@ -202,7 +203,7 @@ def columns_and_names(X: Any) -> tuple[list[Column], list[Any] | None]:
 
 def _refuse_lazy_frames_and_mappings(X: Any) -> None:
     """Raise where X is a lazy frame or a mapping from names to columns."""
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not issparse(X):  # scikit-learn refuses sparse matrices
         raise TypeError(f"X is a {type(X).__name__} of columns; pass pandas.DataFrame(X).")
     if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
         raise TypeError(f"X is a lazy frame ({type(X).__name__}); collect it first: X.collect().")
