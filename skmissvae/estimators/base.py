@@ -419,7 +419,7 @@ class BaseVAE(
             Means by importance weights, or over the chains of ``sampler``.
         """
         table = self._open(X)
-        means = self._map_blocks(table, ConditionalModel.means, batched=True)
+        means = self._map_blocks(table, ConditionalModel.latent_means, batched=True)
         warn_of_low_ess(self, np.asarray(means.ess))
         return np.asarray(means.z).astype(table.number_type)
 

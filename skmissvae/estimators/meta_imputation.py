@@ -29,7 +29,9 @@ class RepeatedImputer:
 
     def __init__(self, imputer: Any, X: Any, n: int, random_state: np.random.RandomState) -> None:
         seeds = random_state.randint(2**31 - 1, size=n).tolist()
-        self.clones = [clone(imputer).set_params(random_state=seed).fit(X) for seed in seeds]
+        self.clones = [clone(imputer).set_params(random_state=seed) for seed in seeds]
+        for imputer in self.clones:
+            imputer.fit(X)
 
     def impute(self, X: Any, n_imputations: int, *, random_state: int) -> Iterator[Any]:
         """Yield the table completed by each clone, the same in every call."""

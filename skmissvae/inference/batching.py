@@ -183,8 +183,11 @@ class _Job:
             alone |= low_ess
         elif low_ess.any():
             adaptive = invariant._replace(adapt="always")
-            adapted = self.batches(function, adaptive, index[low_ess], _VECTOR_WIDTH)
-            _assign(result, low_ess, adapted)
+            try:
+                adapted = self.batches(function, adaptive, index[low_ess], _VECTOR_WIDTH)
+                _assign(result, low_ess, adapted)
+            except torch.OutOfMemoryError:  # of a GPU; the other results are kept
+                alone |= low_ess
         if self.runs_chains and self.model.sampler is not None:
             has_low_ess = self.model.has_low_ess(torch.from_numpy(result.ess)).numpy()
             alone |= has_low_ess & has_evidence & ~observed.all(1)

@@ -130,6 +130,11 @@ class ConditionalModel(NamedTuple):
         w = log_share.softmax(0)[:, None, None].double()
         return RowMeans(ess, (w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess)
 
+    def latent_means(self, batch: RowBatch) -> RowMeans:
+        """Return conditional means of the latents, without those of the cells."""
+        means = self.means(batch)
+        return means._replace(expected=means.expected[:, :0])
+
     def latents(self, batch: RowBatch, n: int) -> RowLatents:
         """Return n latents of each row."""
         return self._latents(batch, batch.new_noise(), n)

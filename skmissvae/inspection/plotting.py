@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # colours that are distinguishable with colour vision deficiency (Okabe and Ito 2008)
-BLUE, RED, GREEN, PINK, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
-ROW_COLORS = (BLUE, RED, GREEN, PINK, ORANGE)
+BLUE, RED = "#0072B2", "#D55E00"
 PALE, GREY = "0.88", "0.55"
 
 

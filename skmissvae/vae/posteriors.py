@@ -47,7 +47,11 @@ class Family(nn.Module, ABC):
         super().__init__()
         self.n_latents, self.n_components, self.min_scale = n_latents, n_components, min_scale
         self.sizes = [n_components * n_latents, n_components * n_latents, n_components]
-        self.n_params = sum(self.sizes)  # P per row
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters P per row."""
+        return sum(self.sizes)
 
     def standard_params(self) -> Tensor:
         """Return the parameters (P,) of components with location 0, scale 1 and equal weights."""

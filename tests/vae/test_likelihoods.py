@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import stream
 
-from skmissvae.vae import ContinuousBernoulliLikelihood
+from skmissvae.vae import ContinuousBernoulliLikelihood, NormalFamily, NormalLikelihood
 
 
 def of(logit, dtype, n=1):
@@ -43,3 +43,12 @@ def test_continuous_bernoulli_has_the_gradient_of_an_exponential_family(logit, d
     value = ContinuousBernoulliLikelihood(1)(logits).log_prob(torch.tensor([[0.3]], dtype=dtype))
     (grad,) = torch.autograd.grad(value.sum(), logits)
     assert grad.item() == pytest.approx(0.3 - mean_at(logit), abs=1e-4)
+
+
+def test_properties_of_custom_parts_follow_attributes_set_after_construction():
+    likelihood = NormalLikelihood(2)
+    likelihood.support = "unit"
+    assert likelihood.supports == ["unit", "unit"]
+    family = NormalFamily(2, 1)
+    family.sizes = [*family.sizes, 3]
+    assert family.n_params == 8

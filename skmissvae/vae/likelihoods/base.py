@@ -256,10 +256,16 @@ class Likelihood(nn.Module, ABC):
         self.n_params, self.n_linear = n_params, n_linear
         self.n_inputs = n_columns if n_inputs is None else n_inputs
         self.n_expected = n_columns if n_expected is None else n_expected
-        #: Support of each column.
-        self.supports = [self.support] * n_columns
-        #: Whether the linear initialization includes every column.
-        self.covers_all_columns = n_linear >= n_columns
+
+    @property
+    def supports(self) -> list[Support]:
+        """Support of each column."""
+        return [self.support] * self.n_columns
+
+    @property
+    def covers_all_columns(self) -> bool:
+        """Whether the linear initialization includes every column."""
+        return self.n_linear >= self.n_columns
 
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return the encoder's inputs, zero where missing: (*, D), (*, D) -> (*, n_inputs)."""

@@ -54,9 +54,13 @@ class CategoricalColumns(CodedColumns):
 
     @override
     def mean(self) -> Tensor:
-        """Return the mean code, which only serves diagnostics of Markov chains."""
+        """Return the mean code, for diagnostics of Markov chains."""
+        # over the classes, of which there are fewer than categories
         codes = torch.arange(self.class_of.shape[-1], device=self.log_p.device)
-        return (self.probabilities() * codes).sum(-1)
+        share = self.log_share.exp()
+        mean_code = share.new_zeros(self.log_p.shape[-2:])
+        mean_code.scatter_add_(-1, self.class_of, share * codes)
+        return (self.log_p.exp() * mean_code).sum(-1)
 
     @override
     def cdf(self, x: Tensor) -> Tensor:
@@ -103,7 +107,6 @@ class CategoricalLikelihood(Likelihood):
             n_expected=len(counts) * max(n_classes),
             n_linear=sum(n_contrasts),
         )
-        self.covers_all_columns = True  # those of more than 20 classes are excluded by design
         self.class_of = _padded(classes, 0, torch.long)
         self.log_share = _padded(map(np.log, shares), -np.inf, torch.float32)
         self.log_frequency = _padded(map(np.log, frequencies), -np.inf, torch.float32)
@@ -118,6 +121,11 @@ class CategoricalLikelihood(Likelihood):
         exists = torch.arange(widest) < torch.tensor(n_contrasts).unsqueeze(-1)
         # (S,)   among the widest contrasts of each column
         self.contrast_index = nn.Buffer(exists.flatten().nonzero().squeeze(-1), persistent=False)
+
+    @property
+    @override
+    def covers_all_columns(self) -> bool:
+        return True  # columns of more than 20 classes are excluded by design
 
     @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

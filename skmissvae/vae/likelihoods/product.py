@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel
+from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel, Support
 
 
 class ProductColumns(ColumnDistribution):
@@ -96,9 +96,17 @@ class ProductLikelihood(Likelihood):
         self.sizes = [part.n_params for part in parts]
         self.positions = nn.Buffer(torch.tensor(all_columns), persistent=False)
         self.order = nn.Buffer(self.positions.argsort(), persistent=False)
-        supports = [support for part in parts for support in part.supports]
-        self.supports = [supports[i] for i in self.order.tolist()]
-        self.covers_all_columns = all(part.covers_all_columns for part in parts)
+
+    @property
+    @override
+    def supports(self) -> list[Support]:
+        supports = [support for part in self.likelihoods for support in part.supports]
+        return [supports[i] for i in self.order.tolist()]
+
+    @property
+    @override
+    def covers_all_columns(self) -> bool:
+        return all(part.covers_all_columns for part in self.likelihoods)
 
     @property
     def likelihoods(self) -> list[Likelihood]:
