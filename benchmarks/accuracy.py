@@ -381,9 +381,7 @@ def draw(complete: pd.DataFrame, rank: pd.DataFrame, path: Path) -> None:
 
 def main() -> None:
     """Run what is not in the CSV file yet, and write tables and figure."""
-    parser = argument_parser(
-        __doc__, quick="three tables, half of the cells missing, four methods, one mask"
-    )
+    parser = argument_parser(__doc__, quick="three tables, half of the cells missing, four methods")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), help="methods to run")
     parser.add_argument(
         "--mechanisms", nargs="+", default=list(MECHANISMS), choices=list(MECHANISMS)
