@@ -94,7 +94,7 @@ def posterior_predictive_check(
     statistics = _statistics(columns, columns.x)
     observed = np.array(list(statistics.values()))
     replicated = np.array(
-        [list(_statistics(columns, columns.encode_output(sample)).values()) for sample in samples]
+        [list(_statistics(columns, columns.encode_sample(sample)).values()) for sample in samples]
     )
     replicated = np.nan_to_num(replicated)  # a constant column of a replicate has no correlation
     n_extreme = np.minimum((replicated >= observed).sum(0), (replicated <= observed).sum(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from .._utils.quoting import listed
 from ..tables.codecs import CODED, Codec
 from ..tables.column_kinds import choose_codec
 from ..tables.column_selection import missing_markers
-from ..tables.columns import is_missing, time_type
+from ..tables.columns import Column, is_missing, time_type
 from ..tables.input_table import columns_and_names
 from ..tables.schema import MODELLED_ROLES
 
@@ -33,11 +34,19 @@ class EvaluatedColumns(NamedTuple):
     output_names: list[Any]  # of the columns in the imputer's output, if that is an array
 
     def encode_output(self, table: Any) -> Floats:
-        """Return these columns of a table that the imputer returned: (n, D)."""
+        """Return these columns of a table that the imputer completed: (n, D)."""
         columns, names = columns_and_names(table)
         # missingness indicators may follow
         by_name = dict(zip(self.output_names if names is None else names, columns, strict=False))
-        pairs = zip(self.codecs, [by_name[name] for name in self.names], strict=True)
+        return self._encode([by_name[name] for name in self.names])
+
+    def encode_sample(self, table: Any) -> Floats:
+        """Return these columns of a table that the imputer sampled, with all columns: (n, D)."""
+        columns, _ = columns_and_names(table)
+        return self._encode([columns[j] for j in self.indices])
+
+    def _encode(self, columns: Sequence[Column]) -> Floats:
+        pairs = zip(self.codecs, columns, strict=True)
         return np.column_stack(
             [codec.encode(column, is_missing(column)) for codec, column in pairs]
         )
