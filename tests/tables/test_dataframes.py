@@ -15,8 +15,6 @@ import pyarrow as pa
 import pytest
 from estimator_cases import every_imputer, outputs, quiet, tiny
 from estimator_cases import table as incomplete
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from table_cases import (
     COUNTS,
@@ -310,48 +308,6 @@ def test_nullable_integers_and_booleans():
     assert list(out.dtypes) == list(frame.dtypes)
     assert not out.isna().any(axis=None)
     pd.testing.assert_frame_equal(out.where(frame.notna()), frame)
-
-
-COLUMNS = {
-    "real": st.floats(-1e6, 1e6, allow_nan=False, width=32),
-    "count": st.integers(0, 1000),
-    "integer": st.integers(-1000, 1000),
-    "flag": st.booleans(),
-    "word": st.sampled_from(["a", "b", "c"]),
-    "day": st.dates(datetime.date(1990, 1, 1), datetime.date(2030, 1, 1)),
-}
-
-
-TYPES = {"count": "Int64", "integer": "Int64", "flag": "boolean", "word": "string"}
-
-
-@st.composite
-def tables(draw):
-    n = draw(st.integers(2, 12))
-    kinds = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=5))
-    data = {}
-    for i, kind in enumerate(kinds):
-        cells = draw(st.lists(st.none() | COLUMNS[kind], min_size=n, max_size=n))
-        column = pd.Series(pd.to_datetime(cells) if kind == "day" else cells)
-        data[f"{kind}{i}"] = column.astype(
-            TYPES.get(kind, column.dtype if kind == "day" else float)
-        )
-    return pd.DataFrame(data)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(tables())
-def test_random_tables_are_completed(frame):
-    if not frame.notna().any(axis=None):
-        with pytest.raises(ValueError, match="no observed cell"):
-            tiny(MVAEImputer).fit(frame)
-        return
-    imputer = tiny(MVAEImputer, max_iter=1).fit(frame)
-    observed = [name for name in frame if frame[name].notna().any()]
-    for strategy in ("auto", "draw"):
-        imputer.set_params(strategy=strategy)
-        assert_completed(imputer.transform(frame), frame[observed])
-    assert np.isfinite(imputer.score_samples(frame)).all()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "Float64", object])
