@@ -2,13 +2,18 @@
 
 import datetime
 import decimal
+import io
+import numbers
 import os
+import pickle
 import string
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
+import skops.io
 from estimator_cases import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +22,7 @@ from skmissvae import MVAEImputer
 
 N_EXAMPLES = int(os.environ.get("SKMISSVAE_EXAMPLES", "500"))
 MAX_MESSAGE = 400  # characters
+LIMIT = 5.0  # of imputed numbers
 
 DAY = datetime.datetime(2020, 1, 1)
 KINDS = {
@@ -119,6 +125,22 @@ def assert_completed(imputer, table, completed):
             elif role != "other":
                 assert not is_null(new), (role, kind)
                 assert not isinstance(new, float) or np.isfinite(new), (role, kind)
+                if kind in ("continuous", "count", "integer") and role == "modelled":
+                    is_bounded = imputer.min_value is not None and isinstance(new, numbers.Number)
+                    assert not is_bounded or abs(new) <= LIMIT, (role, kind)
+
+
+def saved_and_loaded(estimator, format):
+    """Return an estimator after it is saved and loaded in a format."""
+    if format == "pickle":
+        return pickle.loads(pickle.dumps(estimator))
+    if format == "joblib":
+        file = io.BytesIO()
+        joblib.dump(estimator, file)
+        file.seek(0)
+        return joblib.load(file)
+    data = skops.io.dumps(estimator)
+    return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
 
 
 @settings(
@@ -127,9 +149,11 @@ def assert_completed(imputer, table, completed):
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-@given(tables())
-def test_any_table_is_completed_or_refused(table):
+@given(tables(), st.booleans(), st.sampled_from(["pickle", "joblib", "skops"]))
+def test_any_table_is_completed_or_refused(table, bounded, format):
     imputer = tiny(MVAEImputer, max_iter=1, n_hidden=4, n_importance_draws=5, init="random")
+    if bounded:
+        imputer.set_params(min_value=-LIMIT, max_value=LIMIT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -144,3 +168,8 @@ def test_any_table_is_completed_or_refused(table):
     for result in (completed, imputed):
         assert_completed(imputer, table, result)
     assert np.isfinite(scores).all()
+    loaded = saved_and_loaded(imputer, format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = lists(loaded.transform(table))
+    assert str(again) == str(lists(completed))
