@@ -15,6 +15,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
 from typing_extensions import override
 
+from .._utils.quoting import quoted
 from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_minimum
@@ -99,8 +100,8 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
             names, counts = np.unique(self.get_feature_names_out(), return_counts=True)
             if (counts > 1).any():
                 raise ValueError(
-                    f"X has a column named {names[counts > 1][0]!r}, which add_indicator=True "
-                    "adds; rename it, or set add_indicator=False."
+                    f"X has a column named {quoted(names[counts > 1][0])}, which "
+                    "add_indicator=True adds; rename it, or set add_indicator=False."
                 )
 
     @override

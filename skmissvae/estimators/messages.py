@@ -173,17 +173,6 @@ def warn_of_training(estimator: BaseVAE, task: FitTask, models: Sequence[FittedM
         )
 
 
-def warn_of_skipped_steps(estimator: BaseVAE, task: FitTask, models: Sequence[FittedModel]) -> None:
-    """Warn if steps of the last training of the models were skipped."""
-    n_skipped, n_steps = map(sum, zip(*(model.skipped_steps for model in models), strict=True))
-    if n_skipped:
-        warn(
-            f"{n_skipped} of {n_steps} training steps were skipped: their loss or gradient was not "
-            "finite. The learning rate was halved after each such epoch. "
-            f"{_remedy_of_divergence(estimator, task)}"
-        )
-
-
 def warn_of_low_ess(estimator: BaseVAE, ess: np.ndarray, *, chains: bool = True) -> None:
     """Warn if more than 1% of the rows have a low effective sample size.
 

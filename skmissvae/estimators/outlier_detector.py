@@ -3,7 +3,6 @@
 import copy
 from dataclasses import KW_ONLY, dataclass
 from operator import attrgetter
-from textwrap import shorten
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.quoting import quoted
 from .._utils.random import SeedStream, StreamNoise, derive_seed
 from .._utils.runtime import inference, unchanged_on_error
 from .._utils.validation import any_of, check_fields, one_of
@@ -127,7 +127,7 @@ class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         if not isinstance(estimator, BaseVAE):
             raise TypeError(
                 f"Parameter 'estimator' of {type(self).__name__} must be a VAEDensityEstimator, an "
-                f"imputer of this package or None; got {shorten(repr(self.estimator), 100)}."
+                f"imputer of this package or None; got {quoted(self.estimator)}."
             )
         with unchanged_on_error(self):
             self.estimator_ = clone(estimator).fit(X)

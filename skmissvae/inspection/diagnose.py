@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._utils.quoting import listed
+from .._utils.quoting import listed, quoted
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
 from ..estimators.imputer_base import BaseImputer
@@ -237,7 +237,7 @@ def _check_reading(estimator: BaseVAE) -> Iterator[Finding]:
     findings = []
     for j, suspicions in schema.suspicions.items():
         for _, level, finding, remedy in suspicions:
-            finding = f"column {schema.names[j]!r}: {finding}."
+            finding = f"column {quoted(schema.names[j])}: {finding}."
             findings.append(
                 Finding("columns", level, finding, f"{remedy[:1].upper()}{remedy[1:]}.")
             )

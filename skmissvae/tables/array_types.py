@@ -1,5 +1,6 @@
 """Arrays and lists: the types by which they are read, as floats or like a data frame."""
 
+import datetime
 import numbers
 from typing import Any
 
@@ -49,6 +50,9 @@ def read_type(X: Any, dtype_at_fit: np.dtype | None = None) -> Any:
     except (ValueError, TypeError):  # scikit-learn raises an error with the reason
         return FLOATS
     kind = cells.dtype.kind
+    if kind == "f" and isinstance(X, (list, tuple)):  # numpy has rounded large integers
+        cells = np.asarray(X, dtype=object)
+        return object if _has_large_integers(cells) else FLOATS
     if kind in "OSUT":
         return FLOATS if _are_numbers(cells) else object
     if kind in "iu":
@@ -83,6 +87,10 @@ def _is_integer(cell: Any) -> bool:
     return isinstance(cell, numbers.Integral) and not isinstance(cell, _NO_NUMBERS)
 
 
+def _is_date(cell: Any) -> bool:
+    return isinstance(cell, (datetime.date, datetime.timedelta)) and cell is not pd.NaT
+
+
 def array_to_frame(cells: NDArray[Any]) -> nw.DataFrame:
     """Return an array as a data frame whose columns have the types of their cells."""
     kind = cells.dtype.kind
@@ -96,7 +104,7 @@ def array_to_frame(cells: NDArray[Any]) -> nw.DataFrame:
         for j, column in enumerate(cells.T):
             # pandas would convert integers beside missing cells, and the classes of dates
             inferred = frame[j].infer_objects()
-            is_changed = inferred.dtype.kind == "f" and any(map(_is_integer, column))
-            if not is_changed and inferred.dtype.kind not in "mM":
+            changes = {"f": _is_integer, "M": _is_date, "m": _is_date}.get(inferred.dtype.kind)
+            if changes is None or not any(map(changes, column)):
                 frame[j] = inferred
     return nw.from_native(frame, eager_only=True)

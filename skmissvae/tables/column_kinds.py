@@ -14,7 +14,7 @@ from .._utils.quoting import listed, quoted
 from .codecs import CODED, KINDS, Categories, Codec, Dates, Numbers, Unsupported
 from .column_selection import column_index
 from .columns import (
-    LARGE,
+    FIRST_INEXACT_INTEGER,
     Column,
     Markers,
     Mask,
@@ -94,7 +94,7 @@ def choose_codecs(
     kinds : mapping of int to str
         Kinds that are declared, by position of the column; others are inferred.
     """
-    check_markers(source.columns, markers)
+    check_markers(source.names, source.columns, markers)
     columns = zip(source.names, source.columns, markers, strict=True)
     codecs = [
         choose_codec(name, column, is_missing(column, marked), kinds.get(j))
@@ -173,7 +173,7 @@ def _are_large_integers(column: nw.Series, missing: Mask, numbers: NDArray[np.fl
     Measurements do not have so many digits, so that such integers are labels.
     """
     dtype = column_type(column)
-    if dtype.is_float() or not len(numbers) or np.median(np.abs(numbers)) < LARGE:
+    if dtype.is_float() or not len(numbers) or np.median(np.abs(numbers)) < FIRST_INEXACT_INTEGER:
         return False
     is_float = (float, np.floating)
     return dtype.is_integer() or all(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from .._utils.quoting import quoted
 from .codecs import Dates
 from .column_kinds import can_be_read
 from .column_statistics import HIGH_TAIL_SHARE
@@ -47,7 +48,7 @@ def _remarks(schema: TableSchema, j: int, d: int | None) -> Iterator[str]:
     """Yield unusual properties of a column and what to do; ``d`` is its place in the model."""
     codec, to_date = schema.codecs[j], datetime.date.fromisoformat
     if schema.roles[j] == "copy":
-        yield f"an exact copy of {schema.names[schema.copies[j]]!r}: modelled as one column"
+        yield f"an exact copy of {quoted(schema.names[schema.copies[j]])}: modelled as one column"
     elif schema.roles[j] != "modelled":
         yield ROLE_REMARKS[schema.roles[j]]
     if d is not None and (point_mass := schema.columns[d].point_mass) is not None:

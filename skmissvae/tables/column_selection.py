@@ -166,7 +166,7 @@ def _check_types(schema: TableSchema, low: NDArray[np.float64], high: NDArray[np
             first, last = codec.decode(np.array(codec.limits))
             raise ValueError(
                 f"Parameters 'min_value' and 'max_value' leave no value for column "
-                f"{schema.names[j]!r}, whose data type holds {first} to {last}; correct the "
+                f"{quoted(schema.names[j])}, whose data type holds {first} to {last}; correct the "
                 "limits, or convert the column to a wider type."
             )
 

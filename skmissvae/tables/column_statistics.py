@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from .codecs import Codec
-from .columns import LARGE, Column, Floats, Mask, have_equal_cells
+from .columns import FIRST_INEXACT_INTEGER, Column, Floats, Mask, have_equal_cells
 
 #: Share of a column's variance from its farthest 1% of cells, above which it is reported.
 HIGH_TAIL_SHARE = 0.5
@@ -85,7 +85,7 @@ def find_copies(
                 codecs[i].kind == codecs[j].kind and codecs[i].categories == codecs[j].categories
             )
             is_equal = is_enough and same_type and (X[both, i] == X[both, j]).all()
-            if is_equal and np.abs(X[both, i]).max() >= LARGE:
+            if is_equal and np.abs(X[both, i]).max() >= FIRST_INEXACT_INTEGER:
                 is_equal = have_equal_cells(columns[i], columns[j], both)
             if is_equal and both.sum() * _entropy(X[both, i]) >= _MIN_EVIDENCE:
                 copies[int(j)] = int(i)

@@ -27,8 +27,8 @@ Column = nw.Series | NDArray
 Markers = tuple[Any, ...]
 
 
-#: Integers from this size on have no exact float.
-LARGE = 2**53
+#: Integers from this size on are not all exact as floats.
+FIRST_INEXACT_INTEGER = 2**53
 
 
 _MAX_FLOAT = int(np.finfo(float).max)
@@ -146,7 +146,7 @@ def is_large_integer(cell: Any) -> bool:
     """Return whether a cell is an integer that a float may not represent."""
     # durations of numpy are a subclass of its integers
     is_integer = isinstance(cell, numbers.Integral) and not isinstance(cell, np.timedelta64)
-    return is_integer and abs(int(cell)) >= LARGE
+    return is_integer and abs(int(cell)) >= FIRST_INEXACT_INTEGER
 
 
 def category_order(column: Column) -> list[Any] | None:
@@ -172,7 +172,8 @@ def as_markers(value: Any) -> Markers:
     markers = []
     for marker in values:
         is_number = isinstance(marker, numbers.Real)
-        is_null = marker is None or (is_number and marker != marker) or str(marker) in _NULLS
+        is_null = marker is None or (is_number and marker != marker)
+        is_null = is_null or (not isinstance(marker, str) and str(marker) in _NULLS)
         if not (is_null or is_number or isinstance(marker, str)):
             raise ValueError(
                 "Parameter 'missing_values' must be a number, a string, np.nan, None or pd.NA, a "
@@ -210,28 +211,36 @@ def is_missing(column: Column, markers: Markers = ()) -> Mask:
     missing = column.is_null().to_numpy().astype(bool)
     cells = column.to_list() if possible else []
     for marker in possible:
-        # comparisons of other objects, such as pandas.NA, may be no truth value
-        comparable = (numbers.Number, str)
-        is_marker = [isinstance(cell, comparable) and cell == marker for cell in cells]
+        is_marker = [_is_number_or_string(cell) and cell == marker for cell in cells]
         missing = missing | np.array(is_marker, dtype=bool)
     return missing
 
 
-def check_markers(columns: Sequence[Column], markers: Sequence[Markers]) -> None:
-    """Raise where none of its columns can hold a marker of missing cells."""
-    pairs = [
-        (marker, _can_hold(column, marker))
-        for column, own in zip(columns, markers, strict=True)
-        for marker in own
-    ]
-    possible = {marker for marker, can_hold in pairs if can_hold}
-    for marker, _ in pairs:
-        if marker not in possible:
-            needed = "strings" if isinstance(marker, str) else "numbers"
+def _is_number_or_string(cell: Any) -> bool:
+    """Return whether a cell may equal a marker; comparisons of others may be no truth value."""
+    return isinstance(cell, (numbers.Number, str)) and not isinstance(cell, (bool, np.bool_))
+
+
+def check_markers(
+    names: Sequence[Any], columns: Sequence[Column], markers: Sequence[Markers]
+) -> None:
+    """Raise where no column can hold a marker of all columns, or a column its own."""
+    are_of_all = len(set(markers)) == 1
+    for marker in dict.fromkeys(marker for own in markers for marker in own):
+        kind = "strings" if isinstance(marker, str) else "numbers"
+        wrong = [
+            name
+            for name, column, own in zip(names, columns, markers, strict=True)
+            if marker in own and not _can_hold(column, marker)
+        ]
+        if wrong and (not are_of_all or len(wrong) == len(names)):
+            where = f"X has no column of {kind}"
+            if not are_of_all:
+                where = f"column {quoted(wrong[0])} holds no {kind}"
             raise ValueError(
-                f"Parameter 'missing_values' is {marker!r}, but X has no column of {needed}, so "
-                "that no cell can equal it. Give the marker the type of the cells, or leave "
-                "missing_values at np.nan: NaN, None, pandas.NA and NaT are always missing."
+                f"Parameter 'missing_values' has the marker {quoted(marker)}, but {where}, so "
+                "that no cell can equal it. Give the marker the type of the cells, or leave it "
+                "out: NaN, None, pandas.NA and NaT are always missing."
             )
 
 

@@ -222,8 +222,8 @@ def hide_cells(X: Any, hidden: Mask) -> Any:
         return np.where(hidden, np.array(null, cells.dtype), cells)
     columns = []
     for column, is_hidden in zip(columns_of(frame), hidden.T, strict=True):
-        shown = nw.new_series("shown", (~is_hidden).tolist(), backend=frame.implementation)
-        columns.append(nw.when(shown).then(column).alias(column.name))
+        is_kept = nw.new_series("is_kept", (~is_hidden).tolist(), backend=frame.implementation)
+        columns.append(nw.when(is_kept).then(column).alias(column.name))
     return nw.to_native(frame.select(columns))
 
 

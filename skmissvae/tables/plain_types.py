@@ -53,7 +53,7 @@ def type_from_plain(plain: Any) -> Any:
 
 def plain_label(label: Any) -> Any:
     """Return a label, such as a category; one of a class of pandas as a dict of plain values."""
-    if isinstance(label, pd.Timestamp):
+    if isinstance(label, pd.Timestamp) and _has_zone_name(label):
         zone = None if label.tz is None else str(label.tz)
         return {"kind": "time", "iso": label.isoformat(), "unit": label.unit, "zone": zone}
     if isinstance(label, pd.Timedelta):
@@ -68,6 +68,14 @@ def plain_label(label: Any) -> Any:
         ends = plain_label(label.left), plain_label(label.right)
         return {"kind": "interval", "ends": ends, "closed": label.closed}
     return label
+
+
+def _has_zone_name(label: pd.Timestamp) -> bool:
+    """Return whether the time zone of a label is recovered by its name."""
+    try:
+        return label.tz is None or label.tz_convert(str(label.tz)) == label
+    except (KeyError, ValueError):  # zoneinfo's error is a KeyError
+        return False
 
 
 def label_from_plain(plain: Any) -> Any:

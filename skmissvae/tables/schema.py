@@ -51,7 +51,7 @@ _MAX_FLOAT = float(np.finfo(np.float64).max)
 
 
 # Columns with larger numbers are divided by four in conversions, so that sums do not overflow.
-_LARGE = _MAX_FLOAT / 4
+_DIVIDED_FROM = _MAX_FLOAT / 4
 
 
 # Ratio of standard deviation to robust scale from which on outliers dominate the former.
@@ -161,7 +161,7 @@ class TableSchema:
 
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))
-        self.factor = np.where(np.maximum(-self.low, self.high) > _LARGE, 0.25, 1.0)
+        self.factor = np.where(np.maximum(-self.low, self.high) > _DIVIDED_FROM, 0.25, 1.0)
         self.tail_share = np.zeros(len(self.modelled))
         self.columns = []
         for d, j in enumerate(self.modelled.tolist()):  # one column at a time, to limit memory

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._utils.quoting import quoted, shortened
 from .codecs import Categories, Codec, Numbers
 from .columns import Floats, Mask
 
@@ -97,9 +98,8 @@ def _marker(name: Any, markers: dict[Any, int], n_cells: int) -> Iterator[Suspic
     if not markers:
         return
     shares = [f"{value!r} in {_share(n, n_cells)}" for value, n in markers.items()]
-    remedy = f"set missing_values={next(iter(markers))!r}"
-    if len(markers) > 1:
-        remedy = f"use X[{name!r}].replace({list(markers)!r}, numpy.nan)"
+    values = list(markers) if len(markers) > 1 else next(iter(markers))
+    remedy = f"set missing_values={{{shortened(repr(name), 100)}: {values!r}}}"
     finding = f"{', '.join(shares)} of the cells may mark missing cells"
     yield Suspicion("marker", "problem", finding, remedy)
 
@@ -155,13 +155,13 @@ def _numbers_in_text(
 
     A few categories must all be plain numbers, without a currency or a unit.
     """
-    all_differ = bool((counts == 1).all())
-    parsed = [_parse(category, all_differ) for category in codec.categories]
+    is_identifier = codec.kind == "identifier"
+    parsed = [_parse(category, is_identifier) for category in codec.categories]
     is_number = np.array([match is not None for match in parsed], dtype=bool)
     matches = [match for match in parsed if match is not None]
     affixes = {(match["before"], match["after"]) for match in matches}
     is_plain = affixes == {("", "")} and all(_is_float(match["number"]) for match in matches)
-    is_varied = len(parsed) > _MAX_CATEGORIES or codec.kind == "identifier"
+    is_varied = len(parsed) > _MAX_CATEGORIES or is_identifier
     if is_varied:
         are_numbers = is_number.mean() >= _NUMERIC_SHARE and len(affixes) <= _MAX_AFFIXES
     else:
@@ -170,7 +170,7 @@ def _numbers_in_text(
         return
     example = codec.categories[int(is_number.argmax())]
     share = _share(int(counts[is_number].sum()), int(counts.sum()))
-    finding = f"{share} of the cells are strings of numbers, such as {example!r}"
+    finding = f"{share} of the cells are strings of numbers, such as {quoted(example)}"
     remedy = f"use {_conversion(name, [match['number'] for match in matches], is_plain)}"
     units = sorted({after for _, after in affixes if after})
     if len(units) > 1:
@@ -178,17 +178,18 @@ def _numbers_in_text(
     yield Suspicion("numbers", "problem" if is_varied else "note", finding, remedy)
 
 
-def _parse(category: Any, all_differ: bool) -> re.Match[str] | None:
+def _parse(category: Any, is_identifier: bool) -> re.Match[str] | None:
     """Return the parts of a string that is a number with a currency or a unit.
 
-    Distinct integers in all rows are row identifiers, and a leading zero marks a code: neither
-    counts as a number.
+    Integers of identifiers, codes with a leading zero and exponents next to a unit do not count.
     """
     match = _NUMBER_IN_TEXT.fullmatch(category.strip()) if isinstance(category, str) else None
     if match is None or re.match(r"[+-]?0\d", match["number"]):
         return None
     is_integer = match["number"] == category.strip() and category.replace(" ", "").isdigit()
-    return None if all_differ and is_integer else match
+    has_affix = bool(match["before"] or match["after"])
+    has_exponent = "e" in match["number"].lower()
+    return None if (is_identifier and is_integer) or (has_affix and has_exponent) else match
 
 
 def _is_float(number: str) -> bool:
@@ -197,10 +198,10 @@ def _is_float(number: str) -> bool:
 
 def _conversion(name: Any, numbers: Sequence[str], is_plain: bool) -> str:
     """Return the call of pandas that converts a column of strings to numbers."""
-    column = f"X[{name!r}]"
+    column = f"X[{shortened(repr(name), 100)}]"
     if not is_plain:
-        # 3,14 and 1.234,5 have a decimal comma, 1,234 and 1,234.5 have none
-        is_comma = any(re.search(r",(?!\d{3}$)\d+$|\..*,", number) for number in numbers)
+        # 3,14, 1.234,5 and 1.234.567 have or allow a decimal comma, 1,234 and 1,234.5 do not
+        is_comma = any(re.search(r",(?!\d{3}$)\d+$|\..*[.,]", number) for number in numbers)
         kept = "," if is_comma else "."
         column += f".str.replace(r'[^\\d{kept}-]', '', regex=True)"
         column += ".str.replace(',', '.')" if is_comma else ""

@@ -108,7 +108,7 @@ def test_object_arrays_of_numbers_are_arrays_of_numbers():
 @pytest.mark.parametrize(
     ("cell", "kind"),
     [
-        (pd.NaT, "continuous"),
+        (pd.NaT, "categorical"),  # a column of nulls
         (pd.Timestamp("2020-01-01"), "continuous"),
         (np.datetime64("2020-01-01", "ns"), "continuous"),
         (np.timedelta64(3, "ns"), "continuous"),

@@ -270,6 +270,13 @@ def large_integers(dtype, step, n=80):
     return pd.DataFrame({"id": pd.Series(ids, dtype=dtype), "x": beside}), ids
 
 
+def test_large_integers_in_lists_are_not_rounded():
+    rows = [[2**60 + i, float(i % 7)] for i in range(60)]
+    rows[3][1] = np.nan
+    imputer = tiny(MVAEImputer).fit(rows)
+    assert imputer.fit_report_["n_values"].iloc[0] == 60
+
+
 LARGE_INTEGERS = [
     *("Int64", "UInt64", "int64[pyarrow]", "object", "decimal", "int64 array", "object array"),
     *("polars.Int64", "polars.UInt64", "polars.Decimal"),

@@ -225,12 +225,32 @@ def numbers(kind):
 def test_markers_that_no_column_can_hold_are_refused(kind):
     imputer = tiny(MVAEImputer, missing_values="?")
     for fit in (imputer.fit, imputer.partial_fit):
-        with pytest.raises(ValueError, match=r"'missing_values' is '\?', but X has no column"):
+        with pytest.raises(ValueError, match=r"has the marker '\?', but X has no column"):
             fit(numbers(kind))
     words = pd.DataFrame({"word": with_missing(WORDS, 3), "other": WORDS, "flag": True})
     for frame in (words, pl.from_pandas(words), words.convert_dtypes(dtype_backend="pyarrow")):
-        with pytest.raises(ValueError, match="'missing_values' is -1, but X has no column of num"):
+        with pytest.raises(ValueError, match="has the marker -1, but X has no column of num"):
             tiny(MVAEImputer, missing_values=-1).fit(frame)
+
+
+def test_markers_of_a_column_that_cannot_hold_them_are_refused():
+    frame = pd.DataFrame({"word": with_missing(WORDS, 3), "x": REAL, "flag": [True, False] * 30})
+    for missing_values in ({"x": "?"}, {"x": "?", "word": "?"}):
+        with pytest.raises(ValueError, match=r"marker '\?', but column 'x' holds no strings"):
+            tiny(MVAEImputer, missing_values=missing_values).fit(frame)
+
+
+@pytest.mark.parametrize("marker", ["<NA>", "NaT"])
+def test_strings_that_pandas_prints_for_nulls_are_markers(marker):
+    frame = pd.DataFrame({"word": [marker, "a", "b"] * 20, "x": REAL})
+    imputer = tiny(MVAEImputer, missing_values=marker).fit(frame)
+    assert imputer.fit_report_["n_missing"].tolist() == [20, 0]
+
+
+def test_booleans_of_objects_are_no_numeric_markers():
+    frame = pd.DataFrame({"flag": np.array([True, False, None] * 20, dtype=object), "x": REAL})
+    imputer = tiny(MVAEImputer, missing_values=0).fit(frame)
+    assert imputer.fit_report_["n_missing"].tolist() == [20, 0]
 
 
 def test_new_rows_may_have_no_column_that_can_hold_the_marker():

@@ -66,7 +66,7 @@ NUMBERS = [
 def test_strings_that_mark_missing_cells_are_reported(kind, marker):
     X, name = table_of(with_marker(WORDS, marker), kind)
     expected = f"{marker!r} in 30% of the cells may mark missing cells: set missing_values="
-    assert expected + repr(marker) in remark(X, name)
+    assert f"{expected}{{{name!r}: {marker!r}}}" in remark(X, name)
     assert remark(X, name, missing_values=marker) == ""
     assert remark(*table_of(WORDS, kind)) == ""
 
@@ -75,8 +75,8 @@ def test_strings_that_mark_missing_cells_are_reported(kind, marker):
 @pytest.mark.parametrize("marker", [-999, 999])
 def test_numbers_that_mark_missing_cells_are_reported(kind, marker):
     X, name = table_of(with_marker(AGES, marker), kind)
-    expected = f"{marker} in 30% of the cells may mark missing cells: set missing_values={marker}"
-    assert expected in remark(X, name)
+    expected = f"{marker} in 30% of the cells may mark missing cells: set missing_values="
+    assert f"{expected}{{{name!r}: {marker}}}" in remark(X, name)
     assert "mark missing" not in remark(X, name, missing_values=marker)
     assert "mark missing" not in remark(*table_of(AGES, kind))
 
@@ -107,7 +107,7 @@ def test_markers_of_numbers_are_far_from_the_other_values(values, marker):
         assert "mark missing" not in text
         return
     assert f"{marker} of the cells may mark missing cells" in text
-    reported = float(text.split("set missing_values=")[1].split(";")[0])
+    reported = eval(text.split("set missing_values=")[1].split(";")[0])
     assert "mark missing" not in remark(frame, "a", missing_values=reported)
 
 
@@ -116,13 +116,15 @@ def test_declared_codes_are_no_markers():
     assert remark(X, name, feature_kinds={name: "categorical"}) == ""
 
 
-def test_several_markers_in_a_column_are_replaced_by_one_call():
+def test_several_markers_of_a_column_are_one_mapping():
     X, name = table_of(with_marker(WORDS, "?", "N/A"), "object")
     text = remark(X, name)
     assert "'?' in 30%, 'N/A' in 30% of the cells" in text
-    completed = eval(text.partition(": use ")[2], {"X": X, "numpy": np})
-    assert completed.isna().sum() == 36
-    assert remark(X.assign(a=completed), name) == ""
+    reported = eval(text.partition("set missing_values=")[2])
+    assert reported == {"a": ["?", "N/A"]}
+    imputer = tiny(MVAEImputer, max_iter=1, missing_values=reported).fit(X)
+    assert imputer.fit_report_.loc["a", "n_missing"] == 36
+    assert remark(X, name, missing_values=reported) == ""
 
 
 FORMATS = {
@@ -159,6 +161,20 @@ def test_the_reported_call_converts_strings_to_numbers(name, share):
     converted = eval(text.rpartition(": use ")[2], {"X": frame, "pandas": pd})
     np.testing.assert_allclose(converted, np.where(np.arange(len(values)) == 3, np.nan, values))
     assert imputer.transform(frame)["a"].tolist() == frame["a"].tolist()  # no conversion
+
+
+def test_dots_between_thousands_are_no_decimal_points():
+    values = 1_100_000 + 1_000 * np.arange(N)
+    texts = [f"{value:,} €".replace(",", ".") for value in values.tolist()]
+    text = remark(pd.DataFrame({"a": texts, "b": REAL}), "a")
+    frame = pd.DataFrame({"a": texts})
+    converted = eval(text.rpartition(": use ")[2], {"X": frame, "pandas": pd})
+    np.testing.assert_array_equal(converted, values)
+
+
+def test_exponents_before_a_unit_are_not_converted():
+    texts = [f"{1 + i / 7:.3f}e3 kg" for i in range(N)]
+    assert "strings of numbers" not in remark(pd.DataFrame({"a": texts, "b": REAL}), "a")
 
 
 @pytest.mark.parametrize(
@@ -214,8 +230,8 @@ def test_diagnose_reports_each_column():
         "column 'price'",
     ]
     assert "30% of the cells" in problems[0].finding
-    assert problems[0].remedy == "Set missing_values='?'."
-    assert problems[1].remedy == "Set missing_values=-999."
+    assert problems[0].remedy == "Set missing_values={'word': '?'}."
+    assert problems[1].remedy == "Set missing_values={'age': -999}."
     assert problems[2].remedy.startswith("Use pandas.to_numeric(X['price']")
     assert not any((f.check, f.level) == ("columns", "ok") for f in findings)
 

@@ -107,7 +107,7 @@ class CodedColumns(DiscreteColumns):
 
     @abstractmethod
     def probabilities(self) -> Tensor:
-        """Return the probability of each category, (*, D, C); zero for those a column has not."""
+        """Return the probability of each category, (*, D, C); 0 if a column does not have it."""
 
 
 class LocationScaleColumns(ColumnDistribution):
