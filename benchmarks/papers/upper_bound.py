@@ -123,9 +123,9 @@ def _column_model(likelihood: Likelihood) -> _ColumnModel:
         if type(part) is BernoulliLikelihood:
             columns.binary[index] = True
         elif isinstance(part, NormalLikelihood):
-            fixed = not isinstance(part.scale, str)
-            columns.min_scale[index] = float(part.scale) if fixed else part.min_scale
-            columns.max_scale[index] = float(part.scale) if fixed else torch.inf
+            scale = part.scale
+            columns.min_scale[index] = part.min_scale if scale is None else scale
+            columns.max_scale[index] = torch.inf if scale is None else scale
         else:
             raise ValueError(
                 "The upper bound is implemented for Normal and Bernoulli columns; got "

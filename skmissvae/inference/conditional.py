@@ -163,11 +163,14 @@ class ConditionalModel(NamedTuple):
         draws = self._importance(batch, batch.new_noise()).weighted_draws()
         return draws.log_w.squeeze(0)
 
-    def _weighted_latents(self, batch: RowBatch, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+    def weighted_latents(
+        self, batch: RowBatch, noise: Noise | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return weighted latents of a single row that represent p(z | x_obs).
 
         Latents (M, 1, L), weights (M,), whose sum is one, and the effective sample size (1,).
         """
+        noise = noise or batch.new_noise()
         if not self._always_runs_chains(batch):
             pool = self._importance(batch, noise).weighted_draws()
             if not self._needs_chains(batch, pool.ess):
@@ -181,7 +184,7 @@ class ConditionalModel(NamedTuple):
         It is estimated by n completions of the row.
         """
         noise = batch.new_noise()
-        z, w, _ = self._weighted_latents(batch, noise)
+        z, w, _ = self.weighted_latents(batch, noise)
         columns = self.decode(z)
         chosen = choose_by_weight(w, noise.uniform(n, 1, 1).flatten())  # (n,)
         completed = self.decode(z[chosen]).completion(noise)  # (n, 1, D)
@@ -231,7 +234,7 @@ class ConditionalModel(NamedTuple):
         (1,).
         """
         noise = batch.new_noise()
-        z, w, ess = self._weighted_latents(batch, noise)
+        z, w, ess = self.weighted_latents(batch, noise)
         columns = self.decode(z)
         n = max(1, _N_VALUES // len(z))
         u = noise.uniform(*columns.shape)
