@@ -42,8 +42,8 @@ class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     r"""Detection of outliers among incomplete rows by their density.
 
     The log-density of the observed cells depends on which cells are observed, so densities of rows
-    with different missing cells are not comparable. The score of a row compares it with rows of the
-    model that have the same missing cells,
+    with different missing cells are not comparable. The score of a row compares its density [1]_
+    with those of rows of the model that have the same missing cells,
 
     .. math:: s(x_{obs}) = \frac{\log p(x_{obs}) - \mu_{obs}}{\max(\sigma_{obs}, 1)},
 

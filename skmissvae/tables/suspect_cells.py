@@ -202,7 +202,7 @@ def _conversion(name: Any, numbers: Sequence[str], is_plain: bool) -> str:
     if not is_plain:
         # 3,14, 1.234,5 and 1.234.567 have or allow a decimal comma, 1,234 and 1,234.5 do not
         is_comma = any(re.search(r",(?!\d{3}$)\d+$|\..*[.,]", number) for number in numbers)
-        kept = "," if is_comma else "."
-        column += f".str.replace(r'[^\\d{kept}-]', '', regex=True)"
+        decimal_mark = "," if is_comma else "."
+        column += f".str.replace(r'[^\\d{decimal_mark}-]', '', regex=True)"
         column += ".str.replace(',', '.')" if is_comma else ""
     return f"pandas.to_numeric({column}, errors='coerce')"

@@ -110,10 +110,10 @@ def assert_completed(imputer, table, completed):
     """Check the container, types, observed cells and imputed cells of a completed table."""
     assert type(completed) is type(table)
     report = imputer.fit_report_
-    kept = np.flatnonzero(report["role"] != "empty")
+    returned = np.flatnonzero(report["role"] != "empty").tolist()
     (before, types), (after, types_after) = lists(table), lists(completed)
-    assert len(after) == len(kept)
-    for j, column, dtype in zip(kept.tolist(), after, types_after, strict=True):
+    assert len(after) == len(returned)
+    for j, column, dtype in zip(returned, after, types_after, strict=True):
         role, kind = report["role"].iloc[j], report["kind"].iloc[j]
         # arrays of objects that are all numbers are read, and returned, as floats
         is_float = isinstance(table, np.ndarray) and dtype == np.float64

@@ -153,13 +153,13 @@ def test_single_limits_and_wrong_limits():
 
 
 FORMS = {
-    "list": list,
-    "tuple": tuple,
-    "array": np.array,
-    "float32": np.float32,
-    "polars": pl.Series,
-    "series": lambda limits: pd.Series(limits, index=list("abcd"))[list("dcab")],
-    "positions": pd.Series,
+    "list": lambda limits, names: limits,
+    "tuple": lambda limits, names: tuple(limits),
+    "array": lambda limits, names: np.array(limits),
+    "float32": lambda limits, names: np.float32(limits),
+    "polars": lambda limits, names: pl.Series(limits),
+    "series": lambda limits, names: pd.Series(limits, index=names)[names[::-1]],
+    "positions": lambda limits, names: pd.Series(limits),
 }
 
 
@@ -170,11 +170,12 @@ def test_one_limit_for_each_column(container, form):
     X = incomplete()
     frame = {"pandas": pd.DataFrame, "polars": pl.DataFrame}.get(container)
     table = X if frame is None else frame(dict(zip("abcd", X.T, strict=True)))
-    if container == "array" and form == "series":
-        pytest.skip("an array has no names")
+    names = [f"x{j}" for j in range(4)] if frame is None else list("abcd")
     expected = tiny(MVAEImputer).fit(table)
     expected.set_params(min_value={0: -0.25, 2: 1.0}, max_value={0: 0.5, 1: 100.0})
-    imputer = clone(tiny(MVAEImputer, min_value=FORMS[form](low), max_value=FORMS[form](high)))
+    imputer = clone(
+        tiny(MVAEImputer, min_value=FORMS[form](low, names), max_value=FORMS[form](high, names))
+    )
     imputer.fit(table)
     out = np.asarray(imputer.transform(table))
     np.testing.assert_array_equal(out, np.asarray(expected.transform(table)))
