@@ -23,7 +23,7 @@ demo: $(STAMP)
 gallery: $(STAMP)
 	for script in examples/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
 
-# the recipes of docs/scale.md for Dask and Ray, which only this target installs
+# the recipes of docs/guide/scale.md for Dask and Ray, which only this target installs
 test-distributed: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[engines]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/training/test_engines.py

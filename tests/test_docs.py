@@ -19,7 +19,7 @@ EXEMPT = {"GL01", "GL02", "ES01", "EX01", "SA01", "RT02"}
 
 # Parts that only authors of custom models use: their methods have one line with the shapes.
 INNER_MODULES = ("vae", "tables", "inference")
-USER_MODULES = ("inspection", "pooling")
+USER_MODULES = ("inspection", "pooling", "datasets")
 
 
 def is_named_tuple(member):

@@ -17,6 +17,7 @@ PACKAGES = [
     "estimators",
     "inspection",
     "pooling",
+    "datasets",
 ]
 FOLDER = Path(skmissvae.__file__).parent
 FILES = sorted(path.relative_to(FOLDER) for path in FOLDER.rglob("*.py") if path.parent != FOLDER)

@@ -12,7 +12,7 @@ import sklearn.datasets
 from estimator_cases import ESTIMATORS, quiet, table
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n+)?```python\n(.*?)```", re.DOTALL)
 SMALL = {"max_iter": 2, "n_hidden": 16, "n_blocks": 1, "n_importance_draws": 20}
 

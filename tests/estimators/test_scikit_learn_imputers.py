@@ -1,4 +1,4 @@
-"""Where the imputers differ from those of scikit-learn, as docs/imputation.md lists it."""
+"""Where the imputers differ from those of scikit-learn, as docs/guide/imputation.md lists it."""
 
 import numpy as np
 import pandas as pd

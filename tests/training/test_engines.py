@@ -1,4 +1,4 @@
-"""The code of docs/scale.md for Dask and Ray, if they are installed."""
+"""The code of docs/guide/scale.md for Dask and Ray, if they are installed."""
 
 import re
 import socket
@@ -13,11 +13,11 @@ from sklearn.model_selection import GridSearchCV
 
 from skmissvae import HiddenCellScorer
 
-SCALE = Path(__file__).parents[2] / "docs" / "scale.md"
+SCALE = Path(__file__).parents[2] / "docs" / "guide" / "scale.md"
 
 
 def run_recipe(heading, **names):
-    """Run the code below a heading of docs/scale.md, and return its names."""
+    """Run the code below a heading of docs/guide/scale.md, and return its names."""
     section = SCALE.read_text().split(f"### {heading}\n")[1].split("\n##")[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.S)
     assert blocks
