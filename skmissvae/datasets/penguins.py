@@ -16,8 +16,8 @@ def load_penguins() -> pd.DataFrame:
 
     The columns are three categories (``species``, ``island``, ``sex``), four measurements
     (``bill_length_mm``, ``bill_depth_mm``, ``flipper_length_mm``, ``body_mass_g``) and the
-    ``year``. Sex is missing in 11 rows, the measurements in two of them. The file is part of the
-    package; nothing is downloaded.
+    ``year``. Sex is missing in 11 rows, the measurements in two of them. The table is part of
+    the package and needs no download.
 
     Returns
     -------
