@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: test demo gallery coverage test-distributed test-oldest peers benchmarks-quick clean
+.PHONY: test demo gallery coverage docs test-docs test-distributed test-oldest peers benchmarks-quick clean
 
 test: $(STAMP)
 	$(BIN)/ruff check .
@@ -22,6 +22,19 @@ demo: $(STAMP)
 
 gallery: $(STAMP)
 	for script in examples/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
+
+# the documentation site, in docs/_build/html: executes all code, prints its seconds; warnings are errors
+docs: $(VENV)/.installed-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider skmissvae
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -j 2 -b html docs docs/_build/html
+
+# the site in a browser: needs chromium and chromedriver (Debian: chromium, chromium-driver)
+test-docs: docs
+	$(BIN)/python -m pytest -q docs/test_site.py
+
+$(VENV)/.installed-docs: $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	touch $@
 
 # the recipes of docs/guide/scale.md for Dask and Ray, which only this target installs
 test-distributed: $(STAMP)
@@ -59,4 +72,4 @@ benchmarks-quick: $(STAMP)
 	PYTHON=$(BIN)/python sh benchmarks/quick.sh
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-peers *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf docs/_build docs/api docs/gallery $(VENV) .venv-oldest .venv-peers *.egg-info .pytest_cache .mypy_cache .ruff_cache

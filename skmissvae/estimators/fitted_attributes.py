@@ -47,7 +47,7 @@ class FittedAttributes(BaseEstimator):
         A row per column: kind, role, missing cells, number of values, remarks.
     n_features_in_ : int
         Number of columns in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if all names of ``X`` are strings.
     """
 

@@ -59,7 +59,7 @@ class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
         The members.
     n_features_in_ : int
         Number of columns seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of columns seen during fit. Defined only if ``X`` has names that are all strings.
 
     Notes

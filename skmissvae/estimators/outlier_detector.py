@@ -70,7 +70,7 @@ class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
         Threshold: ``decision_function`` is ``score_samples`` minus ``offset_``.
     n_features_in_ : int
         Number of columns in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if all names of ``X`` are strings.
 
     See Also

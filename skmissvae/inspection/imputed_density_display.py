@@ -52,7 +52,7 @@ class ImputedDensityDisplay:
 
     See Also
     --------
-    compare_imputed : The differences as numbers.
+    skmissvae.compare_imputed : The differences as numbers.
     OverimputationDisplay : Imputations of cells with known values.
 
     References

@@ -48,7 +48,7 @@ class MissingnessDisplay:
 
     See Also
     --------
-    missing_patterns : The patterns as a data frame.
+    skmissvae.missing_patterns : The patterns as a data frame.
 
     References
     ----------

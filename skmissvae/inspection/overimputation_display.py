@@ -41,7 +41,7 @@ class OverimputationDisplay:
 
     See Also
     --------
-    overimputation_report : Compute a report.
+    skmissvae.overimputation_report : Compute a report.
     ImputedDensityDisplay : Distributions of imputed and observed values.
 
     References

@@ -39,7 +39,7 @@ class TrainingDisplay:
     See Also
     --------
     MixtureUseDisplay : Weights of the components of the posterior.
-    diagnose : Judge the training curve, among other checks.
+    skmissvae.diagnose : Judge the training curve, among other checks.
 
     Examples
     --------
