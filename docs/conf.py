@@ -1,5 +1,6 @@
 """Configuration of the documentation site."""
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -20,7 +21,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline",
     "numpydoc",
     "myst_nb",
     "sphinx_design",
@@ -69,9 +69,16 @@ sphinx_gallery_conf = {
 
 # -- HTML ------------------------------------------------------------------------------------------
 
+# MathJax is served with the site, and the package that brings it is no module
+MATHJAX = [
+    f"{folder}/static"
+    for folder in importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
+]
+
 html_theme = "pydata_sphinx_theme"
 html_title = f"skmissvae {release}"
-html_static_path = ["_static"]
+html_static_path = ["_static", *MATHJAX]
+mathjax_path = "mathjax/tex-chtml.js"
 html_css_files = ["site.css"]
 html_context = {"default_mode": "auto"}
 html_copy_source = False
