@@ -48,6 +48,7 @@ nb_merge_streams = True
 
 autosummary_generate = False
 autodoc_typehints = "none"  # numpydoc's sections have the types
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "groupwise"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -63,6 +64,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
+    "write_computation_times": False,  # its page loads scripts from another site
     "min_reported_time": 0,
     "abort_on_example_error": True,
 }

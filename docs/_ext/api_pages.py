@@ -116,6 +116,7 @@ def table(module, names):
         f".. currentmodule:: {module}",
         "",
         ".. autosummary::",
+        "   :nosignatures:",
         "",
         *(f"   {name}" for name in names),
         "",
@@ -141,7 +142,9 @@ def write_pages(folder):
         names = [name for name, first in first_module.items() if first == module]
         index += [module, "-" * len(module), "", introduction, ""]
         index += table(module, names) if names else []
-    index += [".. toctree::", "   :hidden:", "", *(f"   {Path(name).stem}" for name in files)]
+    order = [f"skmissvae.{name}" for name in in_sections]
+    order += [f"{module}.{name}" for name, module in first_module.items() if name not in top]
+    index += [".. toctree::", "   :hidden:", "", *(f"   {page}" for page in order)]
     files["index.rst"] = "\n".join(index) + "\n"
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.rst"):
