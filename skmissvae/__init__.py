@@ -1,5 +1,6 @@
 """Scikit-learn estimators over variational autoencoders fitted on incomplete data."""
 
+from ._utils.version import InconsistentVersionWarning, __version__
 from .estimators import (
     DeMissVAEImputer,
     Imputations,
@@ -13,6 +14,7 @@ from .estimators import (
     MVAEImputer,
     VAEDensityEstimator,
     VAEOutlierDetector,
+    load,
 )
 from .inspection import (
     Diagnosis,
@@ -36,8 +38,6 @@ from .tables import Chunks, make_missing, missing_patterns
 from .training import AdamW, EarlyStopping
 from .vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
 
-__version__ = "0.1.0"
-
 __all__ = [
     "AdamW",
     "ConvNetwork",
@@ -50,6 +50,7 @@ __all__ = [
     "HiddenCellScorer",
     "Imputations",
     "ImputedComparison",
+    "InconsistentVersionWarning",
     "MIWAEImputer",
     "MVAEImputer",
     "MissIWAEImputer",
@@ -64,7 +65,9 @@ __all__ = [
     "VAEDensityEstimator",
     "VAEOutlierDetector",
     "compare_imputed",
+    "__version__",
     "diagnose",
+    "load",
     "make_missing",
     "missing_patterns",
     "overimputation_report",

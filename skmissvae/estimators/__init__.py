@@ -12,6 +12,7 @@ from .imputers import (
     MVAEImputer,
 )
 from .meta import MultipleImputationClassifier, MultipleImputationRegressor
+from .model_files import load
 from .outlier_detector import VAEOutlierDetector
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "MultipleImputationRegressor",
     "VAEDensityEstimator",
     "VAEOutlierDetector",
+    "load",
 ]

@@ -12,9 +12,10 @@ from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
 from ..training.fit import FittedModel
 from ..training.optim import EarlyStopping
+from .saving import Saveable
 
 
-class FittedAttributes(BaseEstimator):
+class FittedAttributes(Saveable, BaseEstimator):
     """Fitted attributes; in a class with parameters their annotations would be parameters.
 
     Attributes

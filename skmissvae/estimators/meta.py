@@ -19,6 +19,7 @@ from typing_extensions import override
 from .._utils.quoting import quoted
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_fields, integer
+from .._utils.version import VersionedState
 from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
 from .imputers import MissSIWAEImputer
@@ -29,7 +30,7 @@ T = TypeVar("T", bound=type)
 
 
 @dataclass(eq=False, repr=False)
-class _MultipleImputation(MetaEstimatorMixin, BaseEstimator, ABC):
+class _MultipleImputation(MetaEstimatorMixin, VersionedState, BaseEstimator, ABC):
     """Base class: one member for each of several completed tables.
 
     Parameters

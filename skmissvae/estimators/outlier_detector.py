@@ -22,6 +22,7 @@ from ..tables.schema import EncodedRows
 from .base import BaseVAE
 from .density import VAEDensityEstimator
 from .messages import warn_of_low_ess
+from .saving import Saveable
 
 _AUTO_OFFSET = -3.0  # standard deviations
 _N_SAMPLED = 512  # rows of the model from which reference rows are chosen
@@ -38,7 +39,7 @@ def is_contamination(value: object) -> str | None:
 
 
 @dataclass(eq=False, repr=False)
-class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, Saveable, BaseEstimator):
     r"""Detection of outliers among incomplete rows by their density.
 
     The log-density of the observed cells depends on which cells are observed, so densities of rows

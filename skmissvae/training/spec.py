@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, Self, TypeVar
 
 import torch
@@ -90,24 +91,62 @@ class ModelSpec:
         """Return an untrained model on the CPU, in evaluation mode."""
         return self.build_pair(seed, has_second=False)[0]
 
-    def build_pair(self, seed: int, *, has_second: bool) -> tuple[VAE, VAE | None]:
+    def build_pair(
+        self, seed: int, *, has_second: bool, device: str = "cpu"
+    ) -> tuple[VAE, VAE | None]:
         """Return a model, and if requested the same with an untrained encoder of completed rows.
 
         The posterior of a completed row has one component; encoder and family alone are not shared.
+        On the device "meta" the networks have shapes but no memory.
         """
         coordinates, second = None, None
+        networks_on = nullcontext() if device == "cpu" else torch.device(device)
         with SeededGenerators(seed, torch.device("cpu")).block(), torch_defaults():
             likelihood, prior = self._likelihood(), self._prior()
             family = self._family(prior)
-            encoder, decoder = self._encoder(family, likelihood), self._decoder(likelihood)
-            if self.factor_analysis != "never" and likelihood.n_linear:
-                coordinates = FactorAnalysisPosterior(likelihood.n_linear, self.n_latents)
+            with networks_on:
+                encoder, decoder = self._encoder(family, likelihood), self._decoder(likelihood)
+                if self.factor_analysis != "never" and likelihood.n_linear:
+                    coordinates = FactorAnalysisPosterior(likelihood.n_linear, self.n_latents)
             vae = VAE(encoder, decoder, prior, family, likelihood, coordinates).eval()
             if has_second:
                 family = dataclasses.replace(self, K=1)._family(prior)
-                encoder = self._encoder(family, likelihood)
+                with networks_on:
+                    encoder = self._encoder(family, likelihood)
                 second = VAE(encoder, decoder, prior, family, likelihood).eval()
         return vae, second
+
+    def check_shapes(self, shapes: Mapping[str, Mapping[str, tuple[int, ...]]]) -> None:
+        """Raise ValueError if weights of these shapes are not those of the model.
+
+        Networks are built without memory, so that a damaged file cannot allocate any; other parts
+        of this package are smaller than the columns times the number of latents. Custom parts are
+        compared with their weights when they are loaded.
+        """
+        dimensions = [size for part in shapes.values() for shape in part.values() for size in shape]
+        n_arrays = sum(map(len, shapes.values()))
+        widths = [[len(self.columns[d].counts) for d in group] for _, group in self.likelihood]
+        is_padded = any(len(group) * max(group, default=0) > 2 * sum(group) for group in widths)
+        is_deep = self.n_blocks > n_arrays
+        if is_padded or is_deep or not 0 <= self.n_latents <= max(dimensions, default=0):
+            raise ValueError("the sizes of the model differ from its weights")
+        if self._has_custom_parts:
+            return
+        models = self.build_pair(0, has_second="encoder" in shapes, device="meta")
+        expected = {"vae": models[0].state_dict()}
+        if models[1] is not None:
+            expected |= {
+                part: getattr(models[1], part).state_dict() for part in ("encoder", "family")
+            }
+        for part, state in expected.items():
+            if {name: tuple(array.shape) for name, array in state.items()} != shapes[part]:
+                raise ValueError("the shapes of the weights differ from those of the model")
+
+    @property
+    def _has_custom_parts(self) -> bool:
+        options = [self.prior, self.posterior, *(option for option, _ in self.likelihood)]
+        is_custom = any(callable(option) for option in options)
+        return is_custom or callable(self.custom_encoder) or callable(self.custom_decoder)
 
     @torch_defaults()
     def check_networks(self, vae: VAE, device: torch.device) -> None:

@@ -118,9 +118,9 @@ class CategoricalLikelihood(Likelihood):
             if n:
                 contrasts[place, :n] = _contrasts(frequency)
         self.contrasts = nn.Buffer(contrasts, persistent=False)  # (P, widest)   of each class
-        exists = torch.arange(widest) < torch.tensor(n_contrasts).unsqueeze(-1)
         # (S,)   among the widest contrasts of each column
-        self.contrast_index = nn.Buffer(exists.flatten().nonzero().squeeze(-1), persistent=False)
+        index = [widest * d + c for d, n in enumerate(n_contrasts) for c in range(n)]
+        self.contrast_index = nn.Buffer(torch.tensor(index, dtype=torch.long), persistent=False)
 
     @property
     @override

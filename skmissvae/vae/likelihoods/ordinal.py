@@ -97,7 +97,8 @@ class CumulativeLogitLikelihood(Likelihood):
         # (D, C - 1)   whether a column has the threshold, and where it does
         exists = torch.arange(1, widest) < torch.tensor(n_levels).unsqueeze(-1)
         self.exists = nn.Buffer(exists, persistent=False)
-        self.inner = nn.Buffer(exists.flatten().nonzero().squeeze(-1), persistent=False)
+        inner = [(widest - 1) * d + c for d, n in enumerate(n_levels) for c in range(n - 1)]
+        self.inner = nn.Buffer(torch.tensor(inner, dtype=torch.long), persistent=False)
 
     @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:

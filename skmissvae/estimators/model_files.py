@@ -1,0 +1,230 @@
+"""Model files: fitted estimators as data, which are loaded without executing code.
+
+A model file has the format of safetensors: arrays, and a JSON text in its header. The text holds
+the parameters and the fitted state; functions and classes are stored by name.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from sklearn.impute import MissingIndicator
+
+from .. import vae
+from .._utils.quoting import quoted
+from .._utils.version import InconsistentVersionWarning, __version__
+from ..inference.calibration import Calibration
+from ..inference.samplers import SAMPLERS
+from ..tables.codecs import Categories, Dates, Numbers, Unsupported
+from ..tables.plain_values import PlainReader, PlainWriter
+from ..tables.schema import ColumnSchema, TableSchema
+from ..tables.suspect_cells import Suspicion
+from ..training.fit import FittedModel
+from ..training.optim import AdamW, EarlyStopping, TrainingSettings
+from ..training.spec import ModelSpec
+from ..vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
+from .density import VAEDensityEstimator
+from .imputers import (
+    DeMissVAEImputer,
+    MissIWAEImputer,
+    MissSIWAEImputer,
+    MissSVAEImputer,
+    MissVAEImputer,
+    MIWAEImputer,
+    MVAEImputer,
+)
+from .outlier_detector import VAEOutlierDetector
+
+FORMAT = 1  # of the files that this version writes; it reads these and older ones
+
+#: Classes of objects in a file, by the name that stands in it. Names never change.
+CLASSES: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        *(MVAEImputer, MIWAEImputer, MissVAEImputer, MissSVAEImputer, MissIWAEImputer),
+        *(MissSIWAEImputer, DeMissVAEImputer, VAEDensityEstimator, VAEOutlierDetector),
+        *(TableSchema, ColumnSchema, Suspicion, Numbers, Categories, Dates, Unsupported),
+        *(FittedModel, ModelSpec, TrainingSettings, AdamW, EarlyStopping, MissingIndicator),
+        Calibration,
+        *(ResidualNetwork, ConvNetwork, CustomNetwork, *map(type, SAMPLERS.values())),
+    )
+}
+
+#: Functions and classes that are stored by name: parts of models of this package.
+FUNCTIONS = {
+    name: part
+    for name, part in vars(vae).items()
+    if isinstance(part, type) and issubclass(part, vae.Prior | vae.Family | vae.Likelihood)
+}
+
+_INVALID = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError),
+    *(AssertionError, RecursionError, SafetensorError),
+)
+
+
+def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator to a model file; see ``Saveable.save``."""
+    writer = PlainWriter(CLASSES, FUNCTIONS)
+    content = {
+        "format": FORMAT,
+        "versions": {name: metadata.version(name) for name in ("torch", "numpy", "scikit-learn")},
+        "version": __version__,
+        "estimator": writer.write(estimator, type(estimator).__name__),
+        "custom": sorted(writer.custom),
+    }
+    text = json.dumps(content)
+    header = {"skmissvae": text, "sha256": _digest(text, writer.arrays)}
+    data = safetensors.numpy.save(writer.arrays, header)
+    with replaced_file(path) as file:
+        file.write(data)
+
+
+def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) -> Any:
+    """Load an estimator from a model file that its ``save`` wrote.
+
+    The file holds data only: loading executes no code of the file and imports no module. Its
+    SHA-256, sizes and shapes are checked first, so that a damaged file is refused.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    custom : mapping of str to callable, optional
+        Custom functions and classes that were parameters of the estimator, such as a likelihood, by
+        their names. An error lists the names that the file needs.
+
+    Returns
+    -------
+    estimator : estimator of this package
+        The fitted estimator. It returns the same bits as the saved one on the same machine.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a model file, is damaged, or was written by a newer version with another
+        format; or if a custom function is missing.
+    OSError
+        If the file cannot be read.
+
+    Warns
+    -----
+    InconsistentVersionWarning
+        If another version of the package wrote the file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from skmissvae import MVAEImputer, load
+    >>> X = [[1.0, 2.0], [np.nan, 3.0], [2.0, np.nan], [4.0, 5.0]]
+    >>> imputer = MVAEImputer(max_iter=2, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "imputer.skmissvae")
+    ...     imputer.save(path)
+    ...     restored = load(path)
+    >>> np.array_equal(restored.transform(X), imputer.transform(X))
+    True
+    """
+    text, arrays = _read(Path(path))
+    content = json.loads(text)
+    missing = sorted(set(content["custom"]) - set(custom or {}))
+    if missing:
+        raise ValueError(
+            f"The model in {quoted(str(path))} has custom functions or classes; pass them as "
+            f"custom={{{', '.join(f'{name!r}: ...' for name in missing[:5])}}}."
+        )
+    if content["version"] != __version__:
+        warnings.warn(
+            InconsistentVersionWarning(content["estimator"]["@object"][0], content["version"]),
+            stacklevel=2,
+        )
+    reader = PlainReader(CLASSES, FUNCTIONS, arrays, custom or {}, _check_sizes)
+    try:
+        return reader.read(content["estimator"])
+    except _INVALID as error:
+        raise ValueError(_not_valid(path, str(error))) from error
+
+
+def _read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Return the text and the arrays of a file, after a check of its SHA-256."""
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+            names = list(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names}
+        text = header["skmissvae"]
+        content = json.loads(text)
+        if content["format"] > FORMAT:
+            raise ValueError(
+                f"The file {quoted(str(path))} has the format {content['format']} of version "
+                f"{content['version']}; this version, {__version__}, reads up to {FORMAT}. Install "
+                "a newer version of skmissvae."
+            )
+        is_intact = _digest(text, arrays) == header["sha256"]
+    except OSError:
+        raise
+    except _INVALID as error:
+        raise ValueError(_not_valid(path, str(error))) from error
+    if not is_intact:
+        raise ValueError(_not_valid(path, "its SHA-256 differs from that of its content"))
+    return text, arrays
+
+
+def _not_valid(path: str | os.PathLike[str], reason: str) -> str:
+    return (
+        f"{quoted(str(path))} is not a model file of skmissvae, or it is damaged ({reason[:100]}); "
+        "restore it from a copy, or save the estimator again. Files of pickle, joblib and skops "
+        "are loaded by their own functions."
+    )
+
+
+def _digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of the text and of names, types, shapes and bytes of the arrays."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _check_sizes(name: str, state: Any) -> None:
+    """Refuse a model whose specification differs from the shapes of its weights."""
+    if name == "FittedModel":
+        spec, weights = state["spec"], state["weights"]
+        spec.check_shapes({part: _shapes(arrays) for part, arrays in weights.items()})
+
+
+def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
+
+
+@contextmanager
+def replaced_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a new file that replaces the one at a path when it is complete and on the disk.
+
+    After an error, a full disk or the end of the process, the file at the path is the old one.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
