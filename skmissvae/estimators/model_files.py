@@ -8,11 +8,10 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from sklearn.impute import MissingIndicator
 
 from .. import vae
+from .._utils.files import replaced_file
 from .._utils.quoting import quoted
 from .._utils.version import InconsistentVersionWarning, __version__
 from ..inference.calibration import Calibration
@@ -136,8 +136,7 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
     >>> np.array_equal(restored.transform(X), imputer.transform(X))
     True
     """
-    text, arrays = _read(Path(path))
-    content = json.loads(text)
+    content, arrays = _read(Path(path))
     missing = sorted(set(content["custom"]) - set(custom or {}))
     if missing:
         raise ValueError(
@@ -156,29 +155,29 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
         raise ValueError(_not_valid(path, str(error))) from error
 
 
-def _read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
-    """Return the text and the arrays of a file, after a check of its SHA-256."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the parsed text and the arrays of a file, after a check of its SHA-256."""
+    path.open("rb").close()  # errors of the system name the file
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
             names = list(file.keys())
             arrays = {name: file.get_tensor(name) for name in names}
         text = header["skmissvae"]
-        content = json.loads(text)
-        if content["format"] > FORMAT:
-            raise ValueError(
-                f"The file {quoted(str(path))} has the format {content['format']} of version "
-                f"{content['version']}; this version, {__version__}, reads up to {FORMAT}. Install "
-                "a newer version of skmissvae."
-            )
         is_intact = _digest(text, arrays) == header["sha256"]
-    except OSError:
-        raise
-    except _INVALID as error:
+        content = json.loads(text)
+        file_format, file_version = int(content["format"]), content["version"]
+    except (*_INVALID, OSError) as error:
         raise ValueError(_not_valid(path, str(error))) from error
     if not is_intact:
         raise ValueError(_not_valid(path, "its SHA-256 differs from that of its content"))
-    return text, arrays
+    if file_format > FORMAT:
+        raise ValueError(
+            f"The file {quoted(str(path))} has the format {file_format} of version {file_version}; "
+            f"this version, {__version__}, reads formats up to {FORMAT}. Install a newer version "
+            "of skmissvae."
+        )
+    return content, arrays
 
 
 def _not_valid(path: str | os.PathLike[str], reason: str) -> str:
@@ -208,23 +207,3 @@ def _check_sizes(name: str, state: Any) -> None:
 
 def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in arrays.items()}
-
-
-@contextmanager
-def replaced_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a new file that replaces the one at a path when it is complete and on the disk.
-
-    After an error, a full disk or the end of the process, the file at the path is the old one.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise

@@ -14,7 +14,12 @@ from .._utils.quoting import listed, quoted
 from .array_types import FLOATS, array_to_frame, read_type
 from .chunks import Chunks
 from .columns import Column, Floats, Mask, as_frame, category_order, columns_of
-from .plain_types import plain_type, type_from_plain
+from .plain_types import (
+    plain_polars_type,
+    plain_type,
+    polars_type_from_plain,
+    type_from_plain,
+)
 
 
 class NumericTable(NamedTuple):
@@ -76,8 +81,10 @@ class InputTable(NamedTuple):
         if isinstance(native, pd.DataFrame):
             types = [plain_type(dtype) for dtype in native.dtypes]
             return {**plain, "names": native.columns.tolist(), "types": types}
-        # of polars: an empty file holds names and types
-        return plain if native is None else {**plain, "polars": native.write_ipc(None).getvalue()}
+        if native is None:
+            return plain
+        types = [(name, plain_polars_type(dtype)) for name, dtype in native.schema.items()]
+        return {**plain, "polars": types}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
@@ -91,7 +98,8 @@ class InputTable(NamedTuple):
         elif "polars" in plain:
             import polars
 
-            native = polars.read_ipc(plain["polars"])
+            types = {name: polars_type_from_plain(dtype) for name, dtype in plain["polars"]}
+            native = polars.DataFrame(schema=types)
         else:
             return cls([np.empty(0, dtype)] * plain["n"], None, dtype)
         frame = nw.from_native(native, eager_only=True)

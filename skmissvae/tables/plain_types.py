@@ -48,6 +48,45 @@ def type_from_plain(plain: Any) -> Any:
     return pd.ArrowDtype(pa.ipc.read_schema(pa.py_buffer(values[0])).types[0])
 
 
+_POLARS_FIELDS = {
+    "Datetime": ("time_unit", "time_zone"),
+    "Duration": ("time_unit",),
+    "Decimal": ("precision", "scale"),
+    "List": ("inner",),
+    "Array": ("inner", "size"),
+    "Struct": ("fields",),
+    "Enum": ("categories",),
+}
+
+
+def plain_polars_type(dtype: Any) -> Any:
+    """Return the type of a polars column as its name or a tuple of plain values."""
+    name = type(dtype).__name__
+    values = [getattr(dtype, field) for field in _POLARS_FIELDS.get(name, ())]
+    if name in ("List", "Array"):
+        values[0] = plain_polars_type(values[0])
+    if name == "Struct":
+        values = [[(field.name, plain_polars_type(field.dtype)) for field in values[0]]]
+    if name == "Enum":
+        values = [values[0].to_list()]
+    return (name, *values) if values else name
+
+
+def polars_type_from_plain(plain: Any) -> Any:
+    """Return the type that ``plain_polars_type`` converted."""
+    import polars
+
+    name, *values = plain if isinstance(plain, tuple) else (plain,)
+    cls = getattr(polars, name)
+    if not (isinstance(cls, type) and issubclass(cls, polars.DataType)):
+        raise ValueError(f"{name} is not a type of polars")
+    if name in ("List", "Array"):
+        values[0] = polars_type_from_plain(values[0])
+    if name == "Struct":
+        values = [{key: polars_type_from_plain(field) for key, field in values[0]}]
+    return cls(*values)
+
+
 # -- labels ---------------------------------------------------------------------------------------
 
 

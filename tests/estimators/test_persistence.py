@@ -3,10 +3,13 @@
 import copy
 import functools
 import io
+import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -16,7 +19,7 @@ import torch
 from estimator_cases import IMPUTERS, assert_same, every_estimator, outputs, quiet, tiny
 from estimator_cases import table as incomplete
 
-from skmissvae import MissSVAEImputer, MVAEImputer
+from skmissvae import MissSVAEImputer, MVAEImputer, load
 from skmissvae.vae import StudentTPrior
 
 pytestmark = quiet
@@ -40,7 +43,17 @@ def by_skops(estimator):
     return skops.io.loads(data, trusted=trusted)
 
 
-every_way = pytest.mark.parametrize("round_trip", [by_pickle, copy.deepcopy, by_joblib, by_skops])
+def by_model_file(estimator):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        estimator.save(path)
+        assert os.listdir(folder) == ["model"]
+        return load(path)
+
+
+every_way = pytest.mark.parametrize(
+    "round_trip", [by_pickle, copy.deepcopy, by_joblib, by_skops, by_model_file]
+)
 
 
 @functools.cache
