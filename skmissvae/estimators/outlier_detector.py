@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.html import DocumentationLink
 from .._utils.quoting import quoted
 from .._utils.random import SeedStream, StreamNoise, derive_seed
 from .._utils.runtime import inference, unchanged_on_error
@@ -38,7 +39,7 @@ def is_contamination(value: object) -> str | None:
 
 
 @dataclass(eq=False, repr=False)
-class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+class VAEOutlierDetector(DocumentationLink, OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     r"""Detection of outliers among incomplete rows by their density.
 
     The log-density of the observed cells depends on which cells are observed, so densities of rows
