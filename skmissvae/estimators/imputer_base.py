@@ -290,7 +290,9 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         warn_of_few_models(len(models), n)
         seed, warn = self._call_seed(random_state), partial(warn_of_low_ess, copy.copy(self))
         make = ImputationSampler(task, models, self._device(), seed, n, warn)
-        return Imputations(make, range(n), list(self.get_feature_names_out()))
+        n_imputed = task.to_impute.sum(0)[self.schema_.output_columns].tolist()
+        n_imputed += [0] * len(task.indicators)
+        return Imputations(make, range(n), list(self.get_feature_names_out()), n_imputed)
 
     def cell_distribution(
         self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95), *, where: Any = None
