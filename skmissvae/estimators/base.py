@@ -27,7 +27,7 @@ from ..training.defaults import TrainingDefaults
 from ..training.fit import FitTask, FittedModel, fit_model
 from ..training.loop import joined
 from ..training.methods import METHODS, Method
-from .cell_distributions import outlier_scores
+from .cell_distributions import describe_outliers
 from .fitted_attributes import FittedAttributes
 from .messages import (
     explain_divergence,
@@ -391,19 +391,7 @@ class BaseVAE(
         ValueError
             If X has a column named ``score`` or ``per_cell``.
         """
-        check_is_fitted(self)
-        names = self.schema_.modelled_names
-        for name in ("score", "per_cell"):
-            if name in names:
-                raise ValueError(
-                    f"X has a column named {name!r}, which outlier_scores adds; rename it."
-                )
-        result = self.map_rows(X, outlier_scores)
-        scores, n_observed = np.asarray(result.scores), np.asarray(result.n_observed)
-        index = X.index if isinstance(X, pd.DataFrame) else None
-        frame = pd.DataFrame(scores, columns=["score", *names], index=index)
-        frame.insert(1, "per_cell", scores[:, 0] / np.maximum(n_observed, 1))
-        return frame
+        return describe_outliers(self, X)
 
     def encode(self, X: Any) -> np.ndarray:
         """Return the posterior means of the latents, E[z | x_obs].

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ..inference.batching import map_rows
@@ -24,6 +25,7 @@ from .imputation_task import ImputationTask, RowBlock
 from .messages import warn_of_low_ess
 
 if TYPE_CHECKING:
+    from .base import BaseVAE
     from .imputer_base import BaseImputer
 
 
@@ -166,6 +168,23 @@ def _row_labels(source: InputTable) -> NDArray[Any]:
     if isinstance(native, pd.DataFrame) and source.dtype is None:
         return np.asarray(native.index)
     return np.arange(source.n_rows)
+
+
+def describe_outliers(estimator: BaseVAE, X: Any) -> pd.DataFrame:
+    """Return the frame of ``BaseVAE.outlier_scores``."""
+    check_is_fitted(estimator)
+    names = estimator.schema_.modelled_names
+    for name in ("score", "per_cell"):
+        if name in names:
+            raise ValueError(
+                f"X has a column named {name!r}, which outlier_scores adds; rename it."
+            )
+    result = estimator.map_rows(X, outlier_scores)
+    scores, n_observed = np.asarray(result.scores), np.asarray(result.n_observed)
+    index = X.index if isinstance(X, pd.DataFrame) else None
+    frame = pd.DataFrame(scores, columns=["score", *names], index=index)
+    frame.insert(1, "per_cell", scores[:, 0] / np.maximum(n_observed, 1))
+    return frame
 
 
 class OutlierScores(NamedTuple):
