@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from .._utils.progress import progress_of
 from ..inference.batching import map_rows
 from ..inference.calibration import checked_quantiles, quantiles_at, weighted_quantiles
 from ..inference.conditional import ConditionalModel, RowBatch
@@ -67,9 +68,9 @@ def describe_cells(
         total = torch.stack(probabilities).sum(0, keepdim=True)
         return _RowCells(statistics, total, cells.ess)
 
-    result = map_rows(
-        block.rows, describe, models[0], device, imputer._shared_noise, block.incomplete
-    )
+    arguments = block.rows, describe, models[0], device, imputer._shared_noise, block.incomplete
+    with progress_of(imputer).task("row", task.n_incomplete) as rows:
+        result = map_rows(*arguments, task=rows)
     warn_of_low_ess(imputer, np.asarray(result.ess))
     statistics, probabilities = np.asarray(result.statistics), np.asarray(result.probabilities)
     names = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
