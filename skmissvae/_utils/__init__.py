@@ -1,3 +1,3 @@
-"""Helpers of all packages: random noise, runtime state, threads, validation, matrix products."""
+"""Helpers of all packages: noise, runtime state, threads, progress, validation, HTML, products."""
 
 __all__ = []

@@ -1,6 +1,5 @@
-"""Global state: random generators, precision, logging, and attributes after an error."""
+"""Global state: random generators, precision, and attributes after an error."""
 
-import logging
 import os
 import sys
 import threading
@@ -18,9 +17,6 @@ _GENERATORS_LOCK = threading.RLock()
 
 
 _CPU = torch.device("cpu")
-
-
-_LOG = logging.getLogger("skmissvae")
 
 
 class _SinglePrecision:
@@ -81,15 +77,6 @@ def user_stacklevel() -> int:
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
         level, frame = level + 1, frame.f_back
     return level
-
-
-def log_progress(text: str, *values: object) -> None:
-    """Log progress, on stderr if logging is not configured."""
-    if _LOG.hasHandlers():
-        _LOG.info(text, *values)
-    else:
-        record = _LOG.makeRecord(_LOG.name, logging.INFO, "", 0, text, values, None)
-        logging.StreamHandler().handle(record)
 
 
 class SeededGenerators:

@@ -11,6 +11,7 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.progress import SILENT_TASK, Task, progress_of
 from .._utils.random import KeyedNoise, SeedStream, StreamNoise, derive_seed
 from .._utils.runtime import inference, unchanged_on_error
 from .._utils.validation import check_minimum
@@ -26,15 +27,10 @@ from ..training.callbacks import CallbackSupportMixin, FitProgress, with_callbac
 from ..training.defaults import TrainingDefaults
 from ..training.fit import FitTask, FittedModel, fit_model
 from ..training.loop import joined
-from ..training.methods import METHODS, Method
-from .cell_distributions import outlier_scores
+from ..training.methods import METHODS, Method, encoder_epochs
+from .cell_distributions import describe_outliers
 from .fitted_attributes import FittedAttributes
-from .messages import (
-    explain_divergence,
-    resolve_device,
-    warn_of_low_ess,
-    warn_of_training,
-)
+from .messages import explain_divergence, resolve_device, warn_of_low_ess, warn_of_training
 from .options import InferenceOptions, ModelOptions, TableOptions, TrainingOptions
 from .parameters import estimator, validate
 from .preparation import prepare_fit, prepare_partial_fit, prepare_refit
@@ -114,9 +110,12 @@ class BaseVAE(
             previous = self.model_ if hasattr(self, "model_") and self.warm_start else None
             task = prepare_fit(self, X, previous)
             n_epochs = task.method.n_epochs(task.settings.max_iter)
-            progress = FitProgress(self, n_epochs, X, y, self.verbose)
             with explain_divergence(self, task):
-                model = fit_model(task, previous=previous, progress=progress, interruptible=True)
+                with progress_of(self).task("epoch", n_epochs) as epochs:
+                    progress = FitProgress(self, n_epochs, X, y, epochs)
+                    model = fit_model(
+                        task, previous=previous, progress=progress, interruptible=True
+                    )
                 self.model_ = model.without_training_state(keep_imputations=self.warm_start)
                 self._fit_more_models(task, previous)
             progress.close()
@@ -170,8 +169,12 @@ class BaseVAE(
         """
         task, previous = prepare_refit(self, X), self.model_.without_training_state()
         stages = [task.method.encoder_stage]
-        with explain_divergence(self, task):
-            model = fit_model(task, previous=previous, stages=stages, interruptible=True)
+        n_epochs = encoder_epochs(task.settings.max_iter)
+        with explain_divergence(self, task), progress_of(self).task("epoch", n_epochs) as epochs:
+            progress = FitProgress(task=epochs)
+            model = fit_model(
+                task, previous=previous, stages=stages, progress=progress, interruptible=True
+            )
         other = copy.copy(self)
         other.model_ = model.without_training_state()
         warn_of_training(self, task, [model])
@@ -256,7 +259,9 @@ class BaseVAE(
         self, table: InputTable, function: RowFunction[Result], **options: Any
     ) -> Result:
         """Apply a function of the fitted model to each row, in the memory of a block of rows."""
-        results = [self._map(rows, function, **options) for rows in self._reader().blocks(table)]
+        with progress_of(self).task("row", table.n_rows) as task:
+            blocks = self._reader().blocks(table)
+            results = [self._map(rows, function, task=task, **options) for rows in blocks]
         return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
 
     def _map(self, rows: EncodedRows, function: RowFunction[Result], **options: Any) -> Result:
@@ -314,16 +319,20 @@ class BaseVAE(
            Scandinavian Journal of Statistics 39.
         """
         table, scores, ess = self._open(X), [], []
-        for rows in self._reader().blocks(table):
-            log_evidence, row_ess = self._log_evidence(rows)
-            scores.append(log_evidence - self.schema_.log_units(rows))
-            ess.append(row_ess)
+        with progress_of(self).task("row", table.n_rows) as task:
+            for rows in self._reader().blocks(table):
+                log_evidence, row_ess = self._log_evidence(rows, task)
+                scores.append(log_evidence - self.schema_.log_units(rows))
+                ess.append(row_ess)
         warn_of_low_ess(self, np.concatenate(ess), chains=False)
         return np.concatenate(scores)
 
-    def _log_evidence(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+    def _log_evidence(
+        self, rows: EncodedRows, task: Task = SILENT_TASK
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return log-density, in the model's units, and effective sample size of each row."""
-        result = self._map(rows, ConditionalModel.evidence, batched=True, runs_chains=False)
+        options = {"batched": True, "runs_chains": False, "task": task}
+        result = self._map(rows, ConditionalModel.evidence, **options)
         # without an observed cell the density is exactly one
         return np.where(rows.observed.any(1), result.log_evidence, 0.0), np.asarray(result.ess)
 
@@ -391,19 +400,7 @@ class BaseVAE(
         ValueError
             If X has a column named ``score`` or ``per_cell``.
         """
-        check_is_fitted(self)
-        names = self.schema_.modelled_names
-        for name in ("score", "per_cell"):
-            if name in names:
-                raise ValueError(
-                    f"X has a column named {name!r}, which outlier_scores adds; rename it."
-                )
-        result = self.map_rows(X, outlier_scores)
-        scores, n_observed = np.asarray(result.scores), np.asarray(result.n_observed)
-        index = X.index if isinstance(X, pd.DataFrame) else None
-        frame = pd.DataFrame(scores, columns=["score", *names], index=index)
-        frame.insert(1, "per_cell", scores[:, 0] / np.maximum(n_observed, 1))
-        return frame
+        return describe_outliers(self, X)
 
     def encode(self, X: Any) -> np.ndarray:
         """Return the posterior means of the latents, E[z | x_obs].

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from .._utils.progress import progress_of
 from ..inference.batching import map_rows
 from ..inference.calibration import checked_quantiles, quantiles_at, weighted_quantiles
 from ..inference.conditional import ConditionalModel, RowBatch
@@ -24,6 +26,7 @@ from .imputation_task import ImputationTask, RowBlock
 from .messages import warn_of_low_ess
 
 if TYPE_CHECKING:
+    from .base import BaseVAE
     from .imputer_base import BaseImputer
 
 
@@ -65,9 +68,9 @@ def describe_cells(
         total = torch.stack(probabilities).sum(0, keepdim=True)
         return _RowCells(statistics, total, cells.ess)
 
-    result = map_rows(
-        block.rows, describe, models[0], device, imputer._shared_noise, block.incomplete
-    )
+    arguments = block.rows, describe, models[0], device, imputer._shared_noise, block.incomplete
+    with progress_of(imputer).task("row", task.n_incomplete) as rows:
+        result = map_rows(*arguments, task=rows)
     warn_of_low_ess(imputer, np.asarray(result.ess))
     statistics, probabilities = np.asarray(result.statistics), np.asarray(result.probabilities)
     names = ["mean", "std", *(f"{100 * q:g}%" for q in levels)]
@@ -166,6 +169,23 @@ def _row_labels(source: InputTable) -> NDArray[Any]:
     if isinstance(native, pd.DataFrame) and source.dtype is None:
         return np.asarray(native.index)
     return np.arange(source.n_rows)
+
+
+def describe_outliers(estimator: BaseVAE, X: Any) -> pd.DataFrame:
+    """Return the frame of ``BaseVAE.outlier_scores``."""
+    check_is_fitted(estimator)
+    names = estimator.schema_.modelled_names
+    for name in ("score", "per_cell"):
+        if name in names:
+            raise ValueError(
+                f"X has a column named {name!r}, which outlier_scores adds; rename it."
+            )
+    result = estimator.map_rows(X, outlier_scores)
+    scores, n_observed = np.asarray(result.scores), np.asarray(result.n_observed)
+    index = X.index if isinstance(X, pd.DataFrame) else None
+    frame = pd.DataFrame(scores, columns=["score", *names], index=index)
+    frame.insert(1, "per_cell", scores[:, 0] / np.maximum(n_observed, 1))
+    return frame
 
 
 class OutlierScores(NamedTuple):

@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 
+from .._utils.html import DocumentationLink
 from ..tables.column_report import column_report
 from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
@@ -15,7 +16,7 @@ from ..training.optim import EarlyStopping
 from .saving import Saveable
 
 
-class FittedAttributes(Saveable, BaseEstimator):
+class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
     """Fitted attributes; in a class with parameters their annotations would be parameters.
 
     Attributes

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._utils.progress import SILENT, Progress, Task
 from .._utils.random import SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
 from ..inference.conditional import ConditionalModel, RowBatch
@@ -42,6 +43,8 @@ class ImputationSampler:
         Number of imputations.
     warn : callable or None
         Warns about low effective sample sizes, once.
+    progress : Progress
+        Shows how many rows are imputed.
     """
 
     task: ImputationTask
@@ -50,29 +53,32 @@ class ImputationSampler:
     seed: int
     n: int
     warn: Callable[[np.ndarray], None] | None
+    progress: Progress = SILENT
 
     def __post_init__(self) -> None:
         """Decide whether latents are stored."""
         self._stored: dict[tuple[range, int], RowLatents] = {}
-        n_rows = int(self.task.to_impute.any(1).sum())
-        self._stores = n_rows * self.n * self.models[0].vae.prior.n_latents <= _MAX_STORED
+        n_latents = self.models[0].vae.prior.n_latents
+        self._stores = self.task.n_incomplete * self.n * n_latents <= _MAX_STORED
 
     def __call__(self, i: int) -> Any:
         """Return the i-th completed table."""
         numbers, ess = [], [np.empty(0)]
-        for block in self.task.incomplete_blocks():
-            x, block_ess = self._draw_cells(i, block)
-            numbers.append(self.task.numbers(block, x))
-            ess.append(block_ess)
+        unit = f"imputation {i + 1}, row"
+        with self.progress.task(unit, self.task.n_incomplete) as rows:
+            for block in self.task.incomplete_blocks():
+                x, block_ess = self._draw_cells(i, block, rows)
+                numbers.append(self.task.numbers(block, x))
+                ess.append(block_ess)
         if self.warn is not None:
             self.warn(np.concatenate(ess))
             self.warn = None
         return self.task.table(numbers)
 
-    def _draw_cells(self, i: int, block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_cells(self, i: int, block: RowBlock, rows: Task) -> tuple[np.ndarray, np.ndarray]:
         """Return the i-th draw of the incomplete rows, and the effective sample sizes."""
         model, incomplete = self.models[i % len(self.models)], block.incomplete
-        latents, pool_ess = self._latents(i, block)
+        latents, pool_ess = self._latents(i, block, rows)
         x, ess = np.empty((len(incomplete), block.rows.x.shape[1])), pool_ess.copy()
         has_latents = ~np.isnan(latents).any(1)
         order = np.zeros(len(block.rows.x), dtype=np.intp)
@@ -90,11 +96,12 @@ class ImputationSampler:
         if has_latents.any():
             x[has_latents] = draw(decode, incomplete[has_latents], uses_posterior=False).x
         if not has_latents.all():
-            draws = draw(ConditionalModel.draw, incomplete[~has_latents])
+            rows.extend(int((~has_latents).sum()))
+            draws = draw(ConditionalModel.draw, incomplete[~has_latents], task=rows)
             x[~has_latents], ess[~has_latents] = draws.x, draws.ess
         return x, ess
 
-    def _latents(self, i: int, block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
+    def _latents(self, i: int, block: RowBlock, rows: Task) -> tuple[np.ndarray, np.ndarray]:
         """Return latents, (n_rows, L), from pools that all imputations share; NaN if not possible.
 
         Those of all imputations by one model are computed in the first call, and stored if there is
@@ -104,12 +111,14 @@ class ImputationSampler:
         slots = range(i % n_models, self.n, n_models) if self._stores else range(i, i + 1)
         result = self._stored.get((slots, block.first))
         if result is None:
-            result = self._shared_latents(block, slots)
+            result = self._shared_latents(block, slots, rows)
+        else:
+            rows.advance(len(block.incomplete))
         if len(slots) > 1:
             self._stored[slots, block.first] = result
         return np.asarray(result.z)[:, slots.index(i)], np.asarray(result.ess)
 
-    def _shared_latents(self, block: RowBlock, slots: range) -> RowLatents:
+    def _shared_latents(self, block: RowBlock, slots: range, task: Task) -> RowLatents:
         choices = [self._noise(block, SeedStream.IMPUTATION_CHOICE, i) for i in slots]
 
         def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
@@ -120,7 +129,7 @@ class ImputationSampler:
         model = self.models[slots[0] % len(self.models)]
         noise = self._noise(block, SeedStream.IMPUTATION_POOL)
         rows, positions = block.rows, block.incomplete
-        return map_rows(rows, choose, model, self.device, noise, positions, batched=True)
+        return map_rows(rows, choose, model, self.device, noise, positions, batched=True, task=task)
 
     def _noise(self, block: RowBlock, *stream: int) -> RowNoise:
         """Return the noise of rows by their identifiers."""

@@ -93,6 +93,11 @@ class ImputationTask:
         """Yield the blocks that have a cell to impute."""
         return (block for block in self.blocks() if len(block.incomplete))
 
+    @property
+    def n_incomplete(self) -> int:
+        """Number of rows with a cell to impute."""
+        return int(self.to_impute.any(1).sum())
+
     def whole(self) -> RowBlock:
         """Return the table as one block."""
         return self._only_block or self._read(slice(0, self.source.n_rows))

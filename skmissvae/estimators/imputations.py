@@ -7,6 +7,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from .._utils.html import html_table
 from .._utils.quoting import quoted
 
 
@@ -21,10 +22,19 @@ class Imputations(Sequence[Any]):
         Indices of the tables in the sequence.
     names : sequence of str
         Names of the columns, if the tables are arrays.
+    n_imputed : sequence of int
+        Number of imputed cells of each column.
     """
 
-    def __init__(self, make: Callable[[int], Any], indices: range, names: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], Any],
+        indices: range,
+        names: Sequence[Any],
+        n_imputed: Sequence[int],
+    ) -> None:
         self._make, self._indices, self._names = make, indices, names
+        self._n_imputed = n_imputed
 
     def __len__(self) -> int:
         """Return the number of tables."""
@@ -38,7 +48,7 @@ class Imputations(Sequence[Any]):
         """Return a table, which is the same in every call, or a shorter sequence."""
         chosen = self._indices[index]
         if isinstance(chosen, range):
-            return type(self)(self._make, chosen, self._names)
+            return type(self)(self._make, chosen, self._names, self._n_imputed)
         return self._make(chosen)
 
     def __iter__(self) -> Iterator[Any]:
@@ -82,3 +92,8 @@ class Imputations(Sequence[Any]):
     def __repr__(self) -> str:
         """Return the number of imputations."""
         return f"Imputations(n={len(self)})"
+
+    def _repr_html_(self) -> str:
+        """Return the number of imputed cells of each column; no table is computed."""
+        counts = pd.DataFrame({"column": self._names, "imputed cells": self._n_imputed})
+        return html_table(counts, f"{len(self)} imputations")

@@ -15,6 +15,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
 from typing_extensions import override
 
+from .._utils.progress import progress_of
 from .._utils.quoting import quoted
 from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import unchanged_on_error
@@ -75,7 +76,7 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
             task,
             lambda spec: self._defaults.settings(table_size(self, spec, n_rows), n_all_rows=n_rows),
             np.array([support == "coded" for support in self.schema_.supports], dtype=bool),
-            verbose=self.verbose > 0,
+            progress_of(self),
         )
         return task._replace(spec=spec, settings=training_settings(self, spec, n_rows))
 
@@ -109,7 +110,8 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         if self.model_.stopped_by is not None or previous is not None:
             task = task._replace(settings=task.settings._replace(max_iter=self.model_.n_iter))
         seeds = [derive_seed(task.seed, SeedStream.BOOTSTRAP, i) for i in range(self.n_bootstrap)]
-        self.models_, self._calibration = fit_bootstrap_models(task, seeds, self.n_jobs), None
+        fits = task, seeds, self.n_jobs, progress_of(self)
+        self.models_, self._calibration = fit_bootstrap_models(*fits), None
         if self.calibrate:
             self._calibration = fit_calibration(
                 task,
@@ -118,6 +120,7 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
                 self.schema_.numeric(),
                 n_bootstrap=self.n_bootstrap,
                 n_jobs=self.n_jobs,
+                progress=progress_of(self),
             )
 
     @override
@@ -220,13 +223,13 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         function, point, batched, draws = STRATEGIES[self.strategy]
         device, seed = self._device(), self._draw_seed() if draws else 0
         values, ess = [], [np.empty(0)]
-        for block in task.incomplete_blocks():
-            noise = partial(block.noise, seed) if draws else self._shared_noise
-            result = map_rows(
-                block.rows, function, model, device, noise, block.incomplete, batched=batched
-            )
-            values.append(task.numbers(block, point(result, self.vae_)))
-            ess.append(np.asarray(result.ess))
+        with progress_of(self).task("row", task.n_incomplete) as rows:
+            for block in task.incomplete_blocks():
+                noise = partial(block.noise, seed) if draws else self._shared_noise
+                arguments = block.rows, function, model, device, noise, block.incomplete
+                result = map_rows(*arguments, batched=batched, task=rows)
+                values.append(task.numbers(block, point(result, self.vae_)))
+                ess.append(np.asarray(result.ess))
         completed = task.table(values)
         warn_of_low_ess(self, np.concatenate(ess))
         # scikit-learn would convert a frame of polars to one of pandas with object columns
@@ -289,8 +292,10 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         models, n = self._conditional_models(self.models_), int(n_imputations)
         warn_of_few_models(len(models), n)
         seed, warn = self._call_seed(random_state), partial(warn_of_low_ess, copy.copy(self))
-        make = ImputationSampler(task, models, self._device(), seed, n, warn)
-        return Imputations(make, range(n), list(self.get_feature_names_out()))
+        make = ImputationSampler(task, models, self._device(), seed, n, warn, progress_of(self))
+        n_imputed = task.to_impute.sum(0)[self.schema_.output_columns].tolist()
+        n_imputed += [0] * len(task.indicators)
+        return Imputations(make, range(n), list(self.get_feature_names_out()), n_imputed)
 
     def cell_distribution(
         self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95), *, where: Any = None

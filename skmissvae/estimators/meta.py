@@ -16,6 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 from typing_extensions import override
 
+from .._utils.html import DocumentationLink
 from .._utils.quoting import quoted
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_fields, integer
@@ -30,7 +31,9 @@ T = TypeVar("T", bound=type)
 
 
 @dataclass(eq=False, repr=False)
-class _MultipleImputation(MetaEstimatorMixin, VersionedState, BaseEstimator, ABC):
+class _MultipleImputation(
+    DocumentationLink, MetaEstimatorMixin, VersionedState, BaseEstimator, ABC
+):
     """Base class: one member for each of several completed tables.
 
     Parameters

@@ -193,9 +193,12 @@ class TrainingOptions:
     random_state : int, RandomState instance or None
         Source of all randomness; an int makes results reproducible.
     verbose : int
-        0 is silent; 1 reports about ten epochs of a fit, 2 every epoch, to the logger "skmissvae"
-        at level INFO, or on stderr if logging has no handler. scikit-learn's callbacks (1.9 and
-        later) draw progress bars.
+        0 is silent. 1 shows progress with the time that is left: of the stages of ``fit`` (choice
+        of the initialization, epochs, bootstrap models, calibration), and of methods that compute
+        rows for more than 3 seconds. In a terminal or notebook it is a bar, if rich is installed
+        (in notebooks also ipywidgets); otherwise a line at most every 5 seconds. 2 writes a line
+        for every epoch and no bars. Lines go to the logger "skmissvae" at level INFO if it records
+        them, which also replaces bars, otherwise to stderr. It does not change results.
     """
 
     _group = "training"

@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.html import DocumentationLink
+from .._utils.progress import Task, progress_of
 from .._utils.quoting import quoted
 from .._utils.random import SeedStream, StreamNoise, derive_seed
 from .._utils.runtime import inference, unchanged_on_error
@@ -39,7 +41,9 @@ def is_contamination(value: object) -> str | None:
 
 
 @dataclass(eq=False, repr=False)
-class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, Saveable, BaseEstimator):
+class VAEOutlierDetector(
+    DocumentationLink, OutlierMixin, MetaEstimatorMixin, Saveable, BaseEstimator
+):
     r"""Detection of outliers among incomplete rows by their density.
 
     The log-density of the observed cells depends on which cells are observed, so densities of rows
@@ -162,11 +166,13 @@ class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, Saveable, BaseEstimat
         """
         check_is_fitted(self)
         estimator, scores, ess = self.estimator_, [], []
-        for rows in estimator._reader().blocks(estimator._open(X)):
-            log_density, row_ess = estimator._log_evidence(rows)
-            mean, std = self._expectations(rows.observed)
-            scores.append((log_density - mean) / np.maximum(std, _MIN_STD))
-            ess.append(row_ess)
+        table = estimator._open(X)
+        with progress_of(estimator).task("row", table.n_rows) as task:
+            for rows in estimator._reader().blocks(table):
+                log_density, row_ess = estimator._log_evidence(rows, task)
+                mean, std = self._expectations(rows.observed, task)
+                scores.append((log_density - mean) / np.maximum(std, _MIN_STD))
+                ess.append(row_ess)
         warn_of_low_ess(estimator, np.concatenate(ess), chains=False)
         return np.concatenate(scores)
 
@@ -218,15 +224,18 @@ class VAEOutlierDetector(OutlierMixin, MetaEstimatorMixin, Saveable, BaseEstimat
         n_draws = min(_N_DRAWS, self.estimator_.n_importance_draws)
         return copy.copy(self.estimator_).set_params(n_importance_draws=n_draws)
 
-    def _expectations(self, observed: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _expectations(
+        self, observed: Mask, task: Task
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and standard deviation of log-densities by the observed cells, (N,) each."""
         estimator, x = self._reference_estimator(), self._reference
         patterns, inverse = np.unique(observed, axis=0, return_inverse=True)
         log_densities = []
+        task.extend(len(patterns) * len(x))
         for start in range(0, len(patterns), _N_PATTERNS):
             masks = patterns[start : start + _N_PATTERNS].repeat(len(x), axis=0)
             rows = EncodedRows(np.where(masks, np.tile(x, (len(masks) // len(x), 1)), 0.0), masks)
-            log_densities.append(estimator._log_evidence(rows)[0].reshape(-1, len(x)))
+            log_densities.append(estimator._log_evidence(rows, task)[0].reshape(-1, len(x)))
         by_pattern = np.concatenate(log_densities)
         inverse = inverse.reshape(-1)
         return by_pattern.mean(1)[inverse], by_pattern.std(1)[inverse]

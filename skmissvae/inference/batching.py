@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn import get_config
 from torch import Tensor
 
+from .._utils.progress import SILENT_TASK, Task
 from .._utils.random import Noise
 from .._utils.runtime import inference as inference_mode
 from .._utils.threads import thread_map
@@ -65,6 +66,7 @@ def map_rows(
     batched: bool = False,
     runs_chains: bool = True,
     uses_posterior: bool = True,
+    task: Task = SILENT_TASK,
 ) -> Result:
     """Apply a function to rows and concatenate its results.
 
@@ -92,13 +94,16 @@ def map_rows(
     uses_posterior : bool
         Whether the function uses the posterior of the rows. Without it a function has little work
         per row; if ``batched``, all rows are computed in batches, and its result needs no fields.
+    task : Task
+        Shows how many rows are computed; its total includes these rows.
 
     Returns
     -------
     Result
         The named tuple with arrays, a row for each position.
     """
-    job = _Job(model.to(device), *rows.tensors(device), noise, device, runs_chains, uses_posterior)
+    x, observed = rows.tensors(device)
+    job = _Job(model.to(device), x, observed, noise, device, runs_chains, uses_posterior, task)
     index = np.arange(len(rows.x)) if positions is None else np.array(list(positions), np.intp)
     if not len(index):  # the fields of an empty result are those of a row
         return _apply(lambda values: values[:0], job.one_by_one(function, np.array([0])))
@@ -124,6 +129,7 @@ class _Job:
     device: torch.device
     runs_chains: bool
     uses_posterior: bool
+    task: Task
 
     def one_by_one(self, function: RowFunction[Result], index: Positions) -> Result:
         """Return the results of rows, computed one at a time."""
@@ -183,6 +189,7 @@ class _Job:
             alone |= low_ess
         elif low_ess.any():
             adaptive = invariant._replace(adapt="always")
+            self.task.extend(int(low_ess.sum()))
             try:
                 adapted = self.batches(function, adaptive, index[low_ess], _VECTOR_WIDTH)
                 _assign(result, low_ess, adapted)
@@ -192,6 +199,7 @@ class _Job:
             has_low_ess = self.model.has_low_ess(torch.from_numpy(result.ess)).numpy()
             alone |= has_low_ess & has_evidence & ~observed.all(1)
         if alone.any():
+            self.task.extend(int((alone & has_evidence).sum()))
             _assign(result, alone, self.parts(one_by_one, index[alone], _ROWS_PER_THREAD))
         return result
 
@@ -199,7 +207,10 @@ class _Job:
         """Apply a function to ``size`` positions at a time, in threads."""
         parts = [index[i : i + size] for i in range(0, len(index), size)]
         with thread_map(self.device, len(parts)) as run:
-            results = list(run(function, parts))
+            results = []
+            for part, result in zip(parts, run(function, parts), strict=True):
+                results.append(result)
+                self.task.advance(len(part))
         return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
 
     def _encode(self, model: ConditionalModel, positions: Sequence[int]) -> RowBatch:

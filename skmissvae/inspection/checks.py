@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import ks_2samp
 from sklearn.utils import check_random_state
 
+from .._utils.html import html_table
 from .._utils.validation import check_minimum
 from .evaluated_columns import EvaluatedColumns, Floats, evaluated_columns
 
@@ -126,6 +127,10 @@ class ImputedComparison(NamedTuple):
 
     distributions: pd.DataFrame
     correlations: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        tables = [html_table(frame, name) for name, frame in self._asdict().items()]
+        return "\n".join(tables)
 
 
 def compare_imputed(

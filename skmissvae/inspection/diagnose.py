@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from .._utils.html import html_table
 from .._utils.quoting import listed, quoted
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
@@ -113,6 +114,12 @@ class Diagnosis:
             for check, finding_level, finding, remedy in self.findings
             if finding_level == level
         )
+
+    def _repr_html_(self) -> str:
+        """Return the findings as a table, problems first."""
+        order = {"problem": 0, "note": 1, "ok": 2}
+        frame = self.to_frame()[["level", "check", "finding", "remedy"]]
+        return html_table(frame.sort_values("level", key=lambda s: s.map(order), kind="stable"))
 
 
 def diagnose(

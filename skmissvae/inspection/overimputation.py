@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from .._utils.html import html_table
 from .._utils.quoting import quoted
 from .._utils.validation import check_minimum
 from ..tables.columns import Mask
@@ -31,6 +32,7 @@ _CELL_COLUMNS = (
     *("repeat", "row", "column", "kind", "method", "truth", "mean", "low", "high", "covered"),
     *("crps", "scale", "category", "predicted", "probability", "brier"),
 )
+_FORMAT = "{:.3f}".format  # of scores
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,7 +131,11 @@ class OverimputationReport:
     def __repr__(self) -> str:
         """Return the summary as text."""
         summary = self.summary.dropna(axis=1, how="all")
-        return summary.to_string(index=False, na_rep="", float_format="{:.3f}".format)
+        return summary.to_string(index=False, na_rep="", float_format=_FORMAT)
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a table."""
+        return html_table(self.summary.dropna(axis=1, how="all"), float_format=_FORMAT)
 
 
 def overimputation_report(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from .._utils.html import DocumentationLink
 from .._utils.quoting import quoted
 from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum, real
@@ -20,7 +21,7 @@ from ..tables.columns import Column, Mask, is_missing, time_type, to_objects
 from ..tables.input_table import columns_and_names, hide_cells
 
 
-class HiddenCellScorer(BaseEstimator):
+class HiddenCellScorer(DocumentationLink, BaseEstimator):
     """Score an imputer by its error on observed cells that are hidden from it.
 
     A callable ``(estimator, X, y=None) -> float`` for the ``scoring`` of GridSearchCV and

@@ -19,9 +19,11 @@ from .inputs import (
     with_names,
 )
 from .statistics import (
+    FORMAT,
     PooledTest,
     denominator_df,
     f_test,
+    html_table,
     imputation_moments,
     large_sample_df,
     small_sample_df,
@@ -30,7 +32,6 @@ from .statistics import (
 Values = Any  # of one quantity a float; of several a Series, or an array without names
 Matrix = Any  # covariances of several quantities: a DataFrame, or an array without names
 
-_FORMAT = "{:.4g}".format
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is not singular
 
 
@@ -276,11 +277,11 @@ class PooledEstimates:
             return np.where(difference == 0, 0.0, difference / np.sqrt(np.asarray(self.t)))
 
     def __repr__(self) -> str:
-        table = self.to_frame().to_string(index=np.ndim(self.qbar) > 0, float_format=_FORMAT)
+        table = self.to_frame().to_string(index=np.ndim(self.qbar) > 0, float_format=FORMAT)
         return f"{table}\n{self._caption()}"
 
     def _repr_html_(self) -> str:
-        table = self.to_frame().to_html(index=np.ndim(self.qbar) > 0, float_format=_FORMAT)
+        table = html_table(self.to_frame(), index=np.ndim(self.qbar) > 0)
         return f"{table}\n<p>{self._caption()}</p>"
 
     def _caption(self) -> str:

@@ -4,9 +4,12 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from .inputs import Floats, to_degrees_of_freedom, to_statistics
+
+FORMAT = "{:.4g}".format  # of floats in tables
 
 
 class PooledTest(NamedTuple):
@@ -41,6 +44,15 @@ class PooledTest(NamedTuple):
             f"F({self.df1:g}, {self.df2:.4g}) = {self.statistic:.4g}, "
             f"p = {self.p_value:.4g}, riv = {self.riv:.4g}"
         )
+
+    def _repr_html_(self) -> str:
+        return html_table(pd.DataFrame([self._asdict()]), index=False)
+
+
+def html_table(frame: pd.DataFrame, *, index: bool) -> str:
+    """Return a data frame as an HTML table: escaped, cut if it is long."""
+    max_rows = pd.get_option("display.max_rows")
+    return frame.to_html(index=index, float_format=FORMAT, max_rows=max_rows)
 
 
 def f_test(statistic: float, df1: float, df2: Any, riv: float) -> PooledTest:

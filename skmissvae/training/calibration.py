@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .._utils.progress import SILENT, Progress
 from .._utils.random import KeyedNoise, SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
 from ..inference.calibration import Calibration, normal_score
@@ -14,6 +15,7 @@ from ..inference.summaries import summarize_cells
 from ..tables.columns import Mask
 from ..tables.missingness import borrowed_masks
 from ..tables.schema import EncodedRows
+from .callbacks import FitProgress
 from .data import TrainingRows, held_out_mask
 from .fit import FitTask, FittedModel, fit_bootstrap_models, fit_model
 
@@ -35,6 +37,7 @@ def fit_calibration(
     *,
     n_bootstrap: int = 0,
     n_jobs: int | None = None,
+    progress: Progress = SILENT,
 ) -> Calibration:
     """Return the calibration of the intervals of a fit.
 
@@ -53,6 +56,8 @@ def fit_calibration(
         Which modelled columns have intervals.
     n_bootstrap, n_jobs : int
         As of the imputers.
+    progress : Progress
+        Shows the fits and the rows.
 
     Raises
     ------
@@ -75,7 +80,12 @@ def fit_calibration(
     part_rows = TrainingRows(fitted_rows, held_out)
     part = task._replace(rows=part_rows, seed=model_seed, init_seed=model_seed)
     seeds = [derive_seed(model_seed, SeedStream.BOOTSTRAP, i) for i in range(n_bootstrap)]
-    models = fit_bootstrap_models(part, seeds, n_jobs) if seeds else [fit_model(part)]
+    if seeds:
+        models = fit_bootstrap_models(part, seeds, n_jobs, progress, "calibration, model")
+    else:
+        n_epochs = part.method.n_epochs(part.settings.max_iter)
+        with progress.task("calibration, epoch", n_epochs) as epochs:
+            models = [fit_model(part, progress=FitProgress(task=epochs))]
     conditional = [model.to(task.device) for model in condition(models)]
     hidden = masks.reshape(-1, rest.x.shape[1])
     x, observed = np.tile(rest.x, (_N_MASKS, 1)), np.tile(rest.observed, (_N_MASKS, 1))
@@ -94,5 +104,7 @@ def fit_calibration(
         return _Scores(normal_score(cells.values, cells.w, truth, ties.uniform(1, len(truth))))
 
     positions = np.flatnonzero(is_scored.any(1))
-    scores = map_rows(incomplete, score, conditional[0], task.device, noise, positions).score
+    arguments = incomplete, score, conditional[0], task.device, noise, positions
+    with progress.task("calibration, row", len(positions)) as shown:
+        scores = map_rows(*arguments, task=shown).score
     return Calibration(np.where(is_scored[positions], scores, np.nan))

@@ -1,4 +1,4 @@
-"""Progress of a fit: scikit-learn's callbacks (1.9 and later), and messages to the log."""
+"""Epochs of a fit: scikit-learn's callbacks (1.9 and later), and shown progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._utils.runtime import convert, log_progress
+from .._utils.progress import SILENT_TASK, Task
+from .._utils.runtime import convert
 from ..vae.vae import VAE
 from .loop import History
 from .objectives import Objective
@@ -30,31 +31,33 @@ if TYPE_CHECKING:
     from .fit import FittedModel
     from .methods import Stage
 
-_N_MESSAGES = 10  # of a fit with verbose=1
-
 
 class FitProgress:
-    """Reports the epochs of a fit to the callbacks of its estimator and to the log.
+    """Reports the epochs of a fit to the callbacks of its estimator, and to the user.
 
     Parameters
     ----------
     estimator : estimator or None
-        The estimator that is fitted; None does not report.
+        The estimator with the callbacks; None has none.
     n_epochs : int
         Maximum number of epochs, over all stages.
     X, y : array-like
         Arguments of ``fit``.
-    verbose : int
-        1 for about ten messages a fit, 2 for one an epoch.
+    task : Task
+        Shows the epochs.
     """
 
     def __init__(
-        self, estimator: Any, n_epochs: int, X: object, y: object, verbose: int = 0
+        self,
+        estimator: Any = None,
+        n_epochs: int = 0,
+        X: object = None,
+        y: object = None,
+        task: Task = SILENT_TASK,
     ) -> None:
         self._arguments = {"estimator": estimator, "X": X, "y": y}
-        self._name, self._verbose = type(estimator).__name__, verbose
         self._fit_context: Any = None
-        self._n_epochs, self._n_done = n_epochs, 0
+        self._task, self._n_done = task, 0
         begin_fit = getattr(estimator, "_init_callback_context", None)
         if begin_fit is not None:
             self._fit_context = begin_fit(max_subtasks=n_epochs)
@@ -73,11 +76,7 @@ class FitProgress:
     def end_epoch(self, history: History) -> bool:
         """Report the end of an epoch; return whether a callback requests to stop."""
         self._n_done += 1
-        interval = 1 if self._verbose > 1 else max(1, self._n_epochs // _N_MESSAGES)
-        if self._verbose and self._n_done % interval == 0:
-            values = ", ".join(f"{name} {values[-1]:.4g}" for name, values in history.items())
-            message = "%s, epoch %d of %d: %s"
-            log_progress(message, self._name, self._n_done, self._n_epochs, values)
+        self._task.advance(detail=lambda: _last_values(history))
         if self._fit_context is None:
             return False
         stop = self._epoch_context.call_on_fit_task_end(
@@ -100,3 +99,8 @@ class FitProgress:
             **updates, n_iter=self._n_done, history={}, validation_score=math.nan
         )
         return {"model_": model}
+
+
+def _last_values(history: History) -> dict[str, float]:
+    """Return the quantities of the last epoch."""
+    return {name: values[-1] for name, values in history.items()}

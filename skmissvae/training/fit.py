@@ -14,9 +14,11 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
+from .._utils.progress import SILENT, Progress
 from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import (
     SeededGenerators,
@@ -155,7 +157,7 @@ def fit_model(
     stages : sequence of Stage, optional
         Training runs; None takes all of the method.
     progress : FitProgress, optional
-        Reports epochs to callbacks and to the log.
+        Reports epochs to callbacks and to the user.
     interruptible : bool
         Whether a model whose training was interrupted is returned; otherwise KeyboardInterrupt is
         raised.
@@ -174,7 +176,7 @@ def fit_model(
     """
     model = untrained_model(task) if previous is None else previous
     model = model.replace(stopped_by=None, skipped_steps=(0, 0))
-    progress = progress or FitProgress(None, 0, None, None)
+    progress = progress or FitProgress()
     for stage in task.method.stages if stages is None else stages:
         part = stage.task(task, model)
         vae = copy.deepcopy(stage.network(model)).to(task.device)
@@ -225,7 +227,11 @@ def fit_model(
 
 
 def fit_bootstrap_models(
-    task: FitTask, seeds: Sequence[int], n_jobs: int | None
+    task: FitTask,
+    seeds: Sequence[int],
+    n_jobs: int | None,
+    progress: Progress = SILENT,
+    unit: str = "bootstrap model",
 ) -> list[FittedModel]:
     """Return models that are fitted to bootstrap samples of the rows, one per seed.
 
@@ -237,11 +243,20 @@ def fit_bootstrap_models(
         Seeds of the samples and of the models.
     n_jobs : int or None
         Number of processes, as in joblib. Results do not depend on it.
+    progress : Progress
+        Shows how many models are fitted.
+    unit : str
+        Name of a model there.
     """
-    parallel = Parallel(n_jobs=n_jobs)
-    models = parallel(delayed(_fit)(bootstrap_task(task, seed)) for seed in seeds)
-    # other processes return copies of the specification
-    return [model.replace(spec=task.spec) for model in models]
+    is_lazy = progress.verbose > 0 and get_active_backend()[0].supports_return_generator
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator" if is_lazy else "list")
+    models = []
+    with progress.task(unit, len(seeds)) as fits:
+        for model in parallel(delayed(_fit)(bootstrap_task(task, seed)) for seed in seeds):
+            # other processes return copies of the specification
+            models.append(model.replace(spec=task.spec))
+            fits.advance()
+    return models
 
 
 def _fit(task: FitTask) -> FittedModel:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from .._utils.progress import SILENT, Progress, log_progress
 from .._utils.random import KeyedNoise, SeedStream, derive_seed
-from .._utils.runtime import log_progress
 from ..inference.batching import map_rows
 from ..inference.conditional import ConditionalModel
 from ..tables.columns import Mask
 from ..tables.schema import EncodedRows
+from .callbacks import FitProgress
 from .data import TrainingRows
 from .fit import FitTask, FittedModel, fit_model
 from .optim import DivergenceError, TrainingSettings
@@ -30,8 +31,7 @@ def choose_initialization(
     task: FitTask,
     default_settings: Callable[[ModelSpec], TrainingSettings],
     is_coded: Mask,
-    *,
-    verbose: bool = False,
+    progress: Progress = SILENT,
 ) -> ModelSpec:
     """Return the specification of the initialization whose model has the lower error.
 
@@ -47,8 +47,8 @@ def choose_initialization(
         Returns the default training of a specification.
     is_coded : ndarray of shape (D,)
         Which modelled columns are categorical or ordinal.
-    verbose : bool
-        Whether the errors are logged.
+    progress : Progress
+        Shows the epochs and the errors.
     """
     rows = task.rows.rows
     seed = derive_seed(task.init_seed, SeedStream.CHOICE_OF_INITIALIZATION)
@@ -58,20 +58,22 @@ def choose_initialization(
     if not hidden.any():
         return task.spec
     rest = TrainingRows(EncodedRows(np.where(hidden, 0.0, rows.x), rows.observed & ~hidden))
-    if verbose:
-        log_progress("choosing the initialization by hidden cells")
-    errors = {}
+    candidates, errors = {}, {}
     for init in ("if possible", "never"):
         spec = dataclasses.replace(task.spec, factor_analysis=init)
-        candidate = task._replace(
+        candidates[init] = task._replace(
             spec=spec, rows=rest, settings=default_settings(spec), seed=task.init_seed
         )
-        try:
-            error = _hidden_error(fit_model(candidate), candidate, rows, is_coded)
-        except DivergenceError:
-            error = math.inf
-        errors[init] = error if math.isfinite(error) else math.inf
-    if verbose:
+    n_epochs = sum(candidate.settings.max_iter for candidate in candidates.values())
+    with progress.task("initialization, epoch", n_epochs) as epochs:
+        for init, candidate in candidates.items():
+            try:
+                model = fit_model(candidate, progress=FitProgress(task=epochs))
+                error = _hidden_error(model, candidate, rows, is_coded)
+            except DivergenceError:
+                error = math.inf
+            errors[init] = error if math.isfinite(error) else math.inf
+    if progress.verbose:
         message = "error of hidden cells: %.4g from factor analysis, %.4g from random weights"
         log_progress(message, errors["if possible"], errors["never"])
     is_linear = errors["if possible"] <= errors["never"]

@@ -193,16 +193,19 @@ def test_numpy_values_and_no_clipping_are_valid_options():
 
 
 @pytest.mark.parametrize(
-    ("verbose", "n_messages"), [(0, 0), (1, 10), (2, 20)], ids=["silent", "ten", "every epoch"]
+    ("verbose", "epochs"),
+    [(0, []), (1, [1, 20]), (2, range(1, 21))],
+    ids=["silent", "some", "every epoch"],
 )
-def test_verbose_is_the_level_of_reports(verbose, n_messages, caplog):
+def test_verbose_is_the_level_of_reports(verbose, epochs, caplog):
     with caplog.at_level("INFO", logger="skmissvae"):
         tiny(MVAEImputer, max_iter=20, verbose=verbose).fit(incomplete())
     messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == n_messages
-    for i, message in enumerate(messages):
-        epoch = (i + 1) * 20 // n_messages
-        assert message.startswith(f"MVAEImputer, epoch {epoch} of 20: bound ")
+    assert {f"MVAEImputer, epoch {epoch} of 20" for epoch in epochs} <= {
+        message.partition(":")[0] for message in messages
+    }
+    assert len(messages) == len(epochs) or verbose == 1  # more on a slow machine
+    assert all("bound " in message for message in messages)
 
 
 # -- custom parts -------------------------------------------------------------------------------

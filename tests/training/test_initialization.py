@@ -110,9 +110,9 @@ def test_initialization_with_the_lower_error_of_hidden_cells_is_chosen(init, mon
     fitted, scored = [], []
     fit_model, hidden_error = selection.fit_model, selection._hidden_error
 
-    def recorded_fit(task):
+    def recorded_fit(task, **options):
         fitted.append(task.rows.rows)
-        return fit_model(task)
+        return fit_model(task, **options)
 
     def recorded_error(model, task, rows, is_coded):
         scored.append(task.rows.rows)
@@ -187,10 +187,10 @@ def test_choice_does_not_depend_on_parameters_of_training(few_epochs, monkeypatc
 def test_initialization_that_diverges_is_not_chosen(diverges, few_epochs, monkeypatch):
     fit_model = selection.fit_model
 
-    def diverge(task):
+    def diverge(task, **options):
         if task.spec.factor_analysis == diverges:
             raise DivergenceError
-        return fit_model(task)
+        return fit_model(task, **options)
 
     monkeypatch.setattr(selection, "fit_model", diverge)
     imputer = tiny(MVAEImputer).fit(two_factors())

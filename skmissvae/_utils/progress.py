@@ -1,0 +1,263 @@
+"""Progress of long computations: bars of rich in terminals and notebooks, otherwise log lines."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import multiprocessing
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+_LOG = logging.getLogger("skmissvae")
+
+_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_REFRESHES = 0.5  # of bars; drawing them takes milliseconds
+_SECONDS_BEFORE_ROWS = 3.0  # of a computation on rows, which is often short
+
+
+def log_progress(text: str, *values: object) -> None:
+    """Log progress, or write it to stderr if the log does not record it."""
+    if _is_logged():
+        _LOG.info(text, *values)
+    else:
+        record = _LOG.makeRecord(_LOG.name, logging.INFO, "", 0, text, values, None)
+        logging.StreamHandler().handle(record)
+
+
+def _is_logged() -> bool:
+    return _LOG.hasHandlers() and _LOG.isEnabledFor(logging.INFO)
+
+
+#: Quantities of a unit by name, the most important first.
+Detail = dict[str, float]
+
+
+class Task:
+    """A computation of a known number of units, such as epochs or rows.
+
+    Parameters
+    ----------
+    total : int
+        Number of units.
+    show : callable or None
+        Shows the task, and is called whenever units are finished; None shows no task.
+    """
+
+    def __init__(self, total: int = 0, show: Callable[[Task], None] | None = None) -> None:
+        self.n_done, self.total, self._show = 0, total, show
+        self.detail: Callable[[], Detail] | None = None  # of the last unit
+        self.is_over = False
+        now = time.perf_counter()
+        # units and time before the task, and before the units of the last extension
+        self._start, self._extension, self._n_extended = now, (0, now), 0
+
+    def advance(self, n: int = 1, detail: Callable[[], Detail] | None = None) -> None:
+        """Report n finished units; ``detail`` returns quantities of the last one."""
+        if self._show is not None:
+            self.n_done, self.detail = min(self.n_done + n, self.total), detail
+            self._show(self)
+
+    def extend(self, n: int) -> None:
+        """Add the next n units, which may take longer than the others."""
+        if self._show is not None:
+            self.total, self._n_extended = self.total + n, n
+            self._extension = self.n_done, time.perf_counter()
+
+    def _seconds_left(self) -> float:
+        """Return the expected time until the end; NaN if it is unknown."""
+        n_before, start = self._extension
+        now, n = time.perf_counter(), self.n_done - n_before
+        n_left = max(self._n_extended - n, 0)
+        if not n or self.is_over:
+            return math.nan
+        per_unit = (now - self._start) / self.n_done
+        return (now - start) / n * n_left + per_unit * (self.total - self.n_done - n_left)
+
+    def texts(self) -> list[str]:
+        """Return the time that is left, if it is known, and the quantities of the last unit."""
+        detail, seconds = {} if self.detail is None else self.detail(), self._seconds_left()
+        left = [f"{_duration(seconds)} left"] if seconds > 0 else []
+        return left + [f"{name} {value:.4g}" for name, value in detail.items()]
+
+
+#: A task that is not shown.
+SILENT_TASK = Task()
+
+
+class Progress(NamedTuple):
+    """Shows the computations of an estimator, without a thread of its own."""
+
+    name: str = ""  # of the estimator
+    verbose: int = 0
+
+    @contextmanager
+    def task(self, unit: str, total: int) -> Iterator[Task]:
+        """Show a task within the block; afterwards a line with its last detail remains.
+
+        Parameters
+        ----------
+        unit : str
+            What is counted. Rows are not shown in the first seconds.
+        total : int
+            Number of units.
+        """
+        if not self.verbose or not total:
+            yield SILENT_TASK
+            return
+        is_rows, title = unit.endswith("row"), f"{self.name}, {unit}"
+        first_time = time.perf_counter() + (_SECONDS_BEFORE_ROWS if is_rows else 0.0)
+        console = _bar_console() if self.verbose == 1 else None
+        lines = _Lines(title, first_time, every_unit=self.verbose > 1 and not is_rows)
+        as_lines = nullcontext(Task(total, lines.show))
+        bar = as_lines if console is None else _BARS.bar(title, total, console, first_time)
+        with bar as task:
+            yield task
+        task.is_over = True
+        if task.detail is not None and task.n_done != lines.n_logged:
+            lines.log(task)
+
+
+#: Progress that is not shown.
+SILENT = Progress()
+
+
+def progress_of(estimator: Any) -> Progress:
+    """Return the progress of an estimator with the parameter ``verbose``."""
+    return Progress(type(estimator).__name__, estimator.verbose)
+
+
+class _Lines:
+    """Logs lines about a task: one for every unit, or at most one in some seconds."""
+
+    def __init__(self, title: str, first_time: float, *, every_unit: bool) -> None:
+        self._title, self._next_time = title, first_time
+        self._interval = 0.0 if every_unit else _SECONDS_BETWEEN_LINES
+        self.n_logged = 0  # units in the last line
+
+    def show(self, task: Task) -> None:
+        """Log a line if it is time."""
+        if time.perf_counter() >= self._next_time:
+            self.log(task)
+
+    def log(self, task: Task) -> None:
+        """Log a line."""
+        text = ", ".join(task.texts())
+        text = f": {text}" if text else ""
+        log_progress("%s %d of %d%s", self._title, task.n_done, task.total, text)
+        self.n_logged, self._next_time = task.n_done, time.perf_counter() + self._interval
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in hours, minutes or seconds."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{math.ceil(seconds)} s"
+
+
+def _bar_console() -> Any:
+    """Return a console of rich that shows bars, on stderr or in a notebook, or None."""
+    # several processes would write over one another
+    if _is_logged() or multiprocessing.parent_process() is not None:
+        return None
+    try:
+        from rich.console import Console
+        from rich.file_proxy import FileProxy
+    except ImportError:
+        return None
+    if isinstance(sys.stderr, FileProxy) and not _BARS.are_shown:
+        return None  # another display of rich is shown, such as that of a callback
+    console = Console(stderr=True)
+    if console.is_jupyter:
+        return console if importlib.util.find_spec("ipywidgets") is not None else None
+    # environment variables make rich regard files as terminals
+    is_terminal = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
+    return console if is_terminal else None
+
+
+class _Bars:
+    """The bars of the tasks of all threads, which share one display."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._display: Any = None
+        self._next_refresh = 0.0
+
+    @property
+    def are_shown(self) -> bool:
+        """Whether there is a display."""
+        return self._display is not None
+
+    @contextmanager
+    def bar(self, title: str, total: int, console: Any, first_time: float) -> Iterator[Task]:
+        """Show a task by a bar within the block, from ``first_time`` on."""
+        identifiers: list[Any] = []
+
+        def show(task: Task) -> None:
+            now = time.perf_counter()
+            if now < first_time:
+                return
+            with self._lock:
+                if not identifiers:
+                    identifiers.append(self._add(title, task, console))
+                elif now >= self._next_refresh or task.n_done == task.total:
+                    self._refresh(identifiers[0], task)
+
+        task = Task(total, show)
+        try:
+            show(task)
+            yield task
+        finally:
+            with self._lock:
+                self._remove(identifiers)
+
+    def _add(self, title: str, task: Task, console: Any) -> Any:
+        """Add a bar, and begin the display if it is the first one."""
+        if self._display is None:
+            self._display = _new_display(console)
+            self._display.start()
+        return self._display.add_task(title, **_bar_values(task))
+
+    def _refresh(self, identifier: Any, task: Task) -> None:
+        self._display.update(identifier, **_bar_values(task), refresh=True)
+        self._next_refresh = time.perf_counter() + _SECONDS_BETWEEN_REFRESHES
+
+    def _remove(self, identifiers: list[Any]) -> None:
+        """Remove bars, and end the display if it has no other."""
+        if self._display is None:
+            return
+        for identifier in identifiers:
+            self._display.remove_task(identifier)
+        if not self._display.tasks:
+            display, self._display = self._display, None
+            display.stop()
+
+
+_BARS = _Bars()
+
+
+def _bar_values(task: Task) -> dict[str, Any]:
+    text = ", ".join(task.texts()[:2])  # the line has no space for all quantities
+    return {"total": task.total, "completed": task.n_done, "text": text}
+
+
+def _new_display(console: Any) -> Any:
+    """Return a display of rich that is drawn on request, and removed at its end."""
+    from rich import progress
+    from rich.table import Column
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        progress.BarColumn(None),  # as wide as there is space
+        progress.TextColumn("{task.fields[text]}", markup=False),
+        console=console,
+        auto_refresh=False,  # a thread would compete with the computation
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # not if it is a file
+    )
