@@ -4,8 +4,6 @@ A model file has the format of safetensors: arrays, and a JSON text in its heade
 the parameters and the fitted state; functions and classes are stored by name.
 """
 
-import hashlib
-import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -13,19 +11,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from sklearn.impute import MissingIndicator
 
 from .. import vae
-from .._utils.files import replaced_file
 from .._utils.quoting import quoted
 from .._utils.version import InconsistentVersionWarning, __version__
 from ..inference.calibration import Calibration
 from ..inference.samplers import SAMPLERS
 from ..tables.codecs import Categories, Dates, Numbers, Unsupported
+from ..tables.plain_files import INVALID, read_plain_file, write_plain_file
 from ..tables.plain_values import PlainReader, PlainWriter
 from ..tables.schema import ColumnSchema, TableSchema
 from ..tables.suspect_cells import Suspicion
@@ -67,10 +62,7 @@ FUNCTIONS = {
     if isinstance(part, type) and issubclass(part, vae.Prior | vae.Family | vae.Likelihood)
 }
 
-_INVALID = (
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError),
-    *(AssertionError, RecursionError, SafetensorError),
-)
+_KIND = "skmissvae"  # of plain files
 
 
 def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -83,11 +75,7 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
         "estimator": writer.write(estimator, type(estimator).__name__),
         "custom": sorted(writer.custom),
     }
-    text = json.dumps(content)
-    header = {"skmissvae": text, "sha256": _digest(text, writer.arrays)}
-    data = safetensors.numpy.save(writer.arrays, header)
-    with replaced_file(path) as file:
-        file.write(data)
+    write_plain_file(path, _KIND, content, writer.arrays)
 
 
 def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) -> Any:
@@ -125,8 +113,7 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
     Examples
     --------
     >>> import os, tempfile
-    >>> import numpy as np
-    >>> from skmissvae import MVAEImputer, load
+    >>>     >>> from skmissvae import MVAEImputer, load
     >>> X = [[1.0, 2.0], [np.nan, 3.0], [2.0, np.nan], [4.0, 5.0]]
     >>> imputer = MVAEImputer(max_iter=2, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -151,26 +138,17 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
     reader = PlainReader(CLASSES, FUNCTIONS, arrays, custom or {}, _check_sizes)
     try:
         return reader.read(content["estimator"])
-    except _INVALID as error:
+    except INVALID as error:
         raise ValueError(_not_valid(path, str(error))) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the parsed text and the arrays of a file, after a check of its SHA-256."""
-    path.open("rb").close()  # errors of the system name the file
     try:
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            names = list(file.keys())
-            arrays = {name: file.get_tensor(name) for name in names}
-        text = header["skmissvae"]
-        is_intact = _digest(text, arrays) == header["sha256"]
-        content = json.loads(text)
+        content, arrays = read_plain_file(path, _KIND)
         file_format, file_version = int(content["format"]), content["version"]
-    except (*_INVALID, OSError) as error:
+    except INVALID as error:
         raise ValueError(_not_valid(path, str(error))) from error
-    if not is_intact:
-        raise ValueError(_not_valid(path, "its SHA-256 differs from that of its content"))
     if file_format > FORMAT:
         raise ValueError(
             f"The file {quoted(str(path))} has the format {file_format} of version {file_version}; "
@@ -186,16 +164,6 @@ def _not_valid(path: str | os.PathLike[str], reason: str) -> str:
         "restore it from a copy, or save the estimator again. Files of pickle, joblib and skops "
         "are loaded by their own functions."
     )
-
-
-def _digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return the SHA-256 of the text and of names, types, shapes and bytes of the arrays."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
-    return digest.hexdigest()
 
 
 def _check_sizes(name: str, state: Any) -> None:

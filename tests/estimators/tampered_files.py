@@ -9,7 +9,6 @@ dependencies.
 """
 
 import copy
-import json
 import random
 import resource
 import signal
@@ -19,11 +18,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
-from safetensors import safe_open
 
 from skmissvae import load
-from skmissvae.estimators import model_files
+from skmissvae.tables.plain_files import read_plain_file, write_plain_file
 
 SPECIAL = [None, True, -1, 0, 10**9, 1e308, "", "x" * 100, [], {}, [[]], "os.system"]
 TAGS = ["@tuple", "@dict", "@object", "@array", "@function", "@partial", "@custom", "@label"]
@@ -31,16 +28,12 @@ TAGS = ["@tuple", "@dict", "@object", "@array", "@function", "@partial", "@custo
 
 def read(path):
     """Return the JSON and the arrays of a model file."""
-    with safe_open(path, framework="np") as file:
-        names = list(file.keys())
-        return json.loads(file.metadata()["skmissvae"]), {n: file.get_tensor(n) for n in names}
+    return read_plain_file(path, "skmissvae")
 
 
 def write(path, content, arrays):
     """Write a model file with a valid SHA-256."""
-    text = json.dumps(content)
-    header = {"skmissvae": text, "sha256": model_files._digest(text, arrays)}
-    safetensors.numpy.save_file(arrays, path, header)
+    write_plain_file(path, "skmissvae", content, arrays)
 
 
 def places(value, path=()):
