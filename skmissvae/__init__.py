@@ -35,11 +35,12 @@ from .pooling import (
     pool_wald,
 )
 from .tables import Chunks, make_missing, missing_patterns
-from .training import AdamW, EarlyStopping
+from .training import AdamW, Checkpoint, EarlyStopping
 from .vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
 
 __all__ = [
     "AdamW",
+    "Checkpoint",
     "ConvNetwork",
     "CustomNetwork",
     "EarlyStopping",

@@ -96,17 +96,18 @@ class SeededGenerators:
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._seed, self._device = seed, device
-        self._states: list[Tensor] = []
+        #: States of the generators after the last block; empty before the first.
+        self.states: list[Tensor] = []
 
     @contextmanager
     def block(self) -> Iterator[None]:
         """Draw from the stream within the block."""
         on_gpu = self._device.type == "cuda"
         with _GENERATORS_LOCK, torch.random.fork_rng([self._device] if on_gpu else []):
-            if self._states:
-                torch.set_rng_state(self._states[0])
+            if self.states:
+                torch.set_rng_state(self.states[0])
                 if on_gpu:
-                    torch.cuda.set_rng_state(self._states[1], self._device)
+                    torch.cuda.set_rng_state(self.states[1], self._device)
             else:
                 torch.default_generator.manual_seed(self._seed)
                 if on_gpu:
@@ -115,9 +116,9 @@ class SeededGenerators:
             try:
                 yield
             finally:
-                self._states = [torch.get_rng_state()]
+                self.states = [torch.get_rng_state()]
                 if on_gpu:
-                    self._states.append(torch.cuda.get_rng_state(self._device))
+                    self.states.append(torch.cuda.get_rng_state(self._device))
 
 
 def full_precision(device: torch.device) -> torch.autocast:

@@ -119,6 +119,7 @@ class BaseVAE(
                 self.model_ = model.without_training_state(keep_imputations=self.warm_start)
                 self._fit_more_models(task, previous)
             progress.close()
+        task.record.close()
         warn_of_training(self, task, [model, *getattr(self, "models_", ())])
         return self
 

@@ -16,6 +16,7 @@ from ..tables.column_selection import missing_markers
 from ..tables.input_table import NumericTable, open_table
 from ..tables.reader import read_numbers
 from ..tables.schema import MODELLED_ROLES, EncodedRows, TableSchema
+from ..training.checkpoint import Checkpoint, RunRecord, open_checkpoint
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
 from ..training.defaults import TableSize, epochs_from_random
 from ..training.fit import MIN_ROWS, FitTask, FittedModel, factor_analysis_error
@@ -72,8 +73,26 @@ def prepare_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None) -> Fit
         # a continued fit must not repeat the noise of the last one, even with an integer seed
         seed = derive_seed(seed, SeedStream.CONTINUATION, previous.n_iter)
     task = FitTask(spec, training_rows, settings, method, estimator._device(), seed, seeds[0])
+    task = task._replace(record=_open_checkpoint(estimator, task, previous))
     is_choice = previous is None and parts is None
     return estimator._choose_initialization(task) if is_choice else task
+
+
+def _open_checkpoint(estimator: BaseVAE, task: FitTask, previous: FittedModel | None) -> RunRecord:
+    """Return the record of a fit in the checkpoint of its estimator, if there is one."""
+    callbacks = getattr(estimator, "_skl_callbacks", [])
+    checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+    if not checkpoints:
+        return RunRecord()
+    owner = type(estimator).__name__
+    if len(checkpoints) > 1:
+        raise ValueError(f"{owner} has {len(checkpoints)} callbacks of class Checkpoint; set one.")
+    if estimator.random_state is None:
+        raise ValueError(
+            f"Parameter 'random_state' of {owner} must not be None for a fit with a Checkpoint: "
+            "the next fit has to use the same seed. Use an integer."
+        )
+    return open_checkpoint(checkpoints[0], owner, task, previous)
 
 
 def prepare_partial_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None) -> FitTask:

@@ -78,7 +78,12 @@ def fit_calibration(
     model_seed = derive_seed(seed, SeedStream.CALIBRATION_MODEL)
     held_out = held_out_mask(n_fitted, seed, task.settings.early_stopping)
     part_rows = TrainingRows(fitted_rows, held_out)
-    part = task._replace(rows=part_rows, seed=model_seed, init_seed=model_seed)
+    part = task._replace(
+        rows=part_rows,
+        seed=model_seed,
+        init_seed=model_seed,
+        record=task.record.part("calibration"),
+    )
     seeds = [derive_seed(model_seed, SeedStream.BOOTSTRAP, i) for i in range(n_bootstrap)]
     if seeds:
         models = fit_bootstrap_models(part, seeds, n_jobs, progress, "calibration, model")

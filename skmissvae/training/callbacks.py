@@ -11,8 +11,9 @@ import numpy as np
 from .._utils.progress import SILENT_TASK, Task
 from .._utils.runtime import convert
 from ..vae.vae import VAE
-from .loop import History
+from .checkpoint import Checkpoint
 from .objectives import Objective
+from .state import History
 
 try:
     from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
@@ -20,7 +21,27 @@ try:
 except ImportError:  # scikit-learn < 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Empty replacement of scikit-learn's mixin, without callbacks."""
+        """Replacement of scikit-learn's mixin that has checkpoints only."""
+
+        def set_callbacks(self, *callbacks: Checkpoint) -> Any:
+            """Set the checkpoint of ``fit``; other callbacks require scikit-learn 1.9.
+
+            Parameters
+            ----------
+            *callbacks : Checkpoint
+                The checkpoint; none removes it.
+
+            Returns
+            -------
+            self : object
+                The estimator.
+            """
+            if not all(isinstance(callback, Checkpoint) for callback in callbacks):
+                raise TypeError(
+                    "Callbacks other than Checkpoint require scikit-learn 1.9 or newer."
+                )
+            self._skl_callbacks = list(callbacks)
+            return self
 
     def with_callbacks(method: Any) -> Any:
         """Return the method unchanged."""
@@ -66,6 +87,12 @@ class FitProgress:
     def begin_stage(self, stage: Stage, model: FittedModel, vae: VAE, objective: Objective) -> None:
         """Begin a stage of the fit, which trains ``vae`` in place."""
         self._stage, self._model, self._vae, self._objective = stage, model, vae, objective
+
+    def skip(self, n_epochs: int) -> None:
+        """Count epochs of an earlier process that the fit continues."""
+        if n_epochs:
+            self._n_done += n_epochs
+            self._task.advance(n_epochs)
 
     def begin_epoch(self) -> None:
         """Report the begin of an epoch."""

@@ -100,7 +100,7 @@ class ImputationStore:
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue from what ``state`` returned for the same rows."""
         for name, values in state.items():
-            getattr(self, name).copy_(torch.from_numpy(values))
+            getattr(self, name).copy_(torch.tensor(values))
 
 
 def _device_of_store(n_bytes: int, device: torch.device) -> torch.device:
@@ -186,6 +186,14 @@ class DeMissObjective(Objective):
     def update_unused(self, vae: VAE, batch: Batch, noise: Noise) -> None:
         """Update the imputations of rows that are not trained on."""
         self._update(vae, batch, self.imputations.read(batch.position), noise, None)
+
+    @override
+    def state(self) -> dict[str, np.ndarray]:
+        return self.imputations.state()
+
+    @override
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.imputations.restore(state)
 
     def _forward(self, vae: VAE, completed: Tensor, noise: Noise) -> _ForwardPass:
         q = encodings(vae, completed)

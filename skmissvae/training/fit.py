@@ -10,11 +10,12 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
-from joblib.parallel import get_active_backend
+from joblib.parallel import effective_n_jobs, get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
@@ -32,13 +33,15 @@ from ..vae.factor_analysis import ENOUGH_ROWS, factor_analysis, initialize_from
 from ..vae.likelihoods.categorical import MAX_CONTRASTED
 from ..vae.vae import VAE
 from .callbacks import FitProgress
+from .checkpoint import Generators, RunRecord
 from .data import TrainingRows, held_out_mask
 from .loaders import InMemoryLoader
-from .loop import History, n_useful_threads, train
+from .loop import n_useful_threads, train
 from .methods import Method, Stage
 from .objectives import Batch
 from .optim import TrainingSettings
 from .spec import ModelSpec
+from .state import History
 
 MIN_ROWS = 10  # of factor analysis
 _MAX_FACTORS = 20
@@ -54,6 +57,7 @@ class FitTask(NamedTuple):
     device: torch.device
     seed: int  # of batches, draws and dropout
     init_seed: int  # of the initial weights and of factor analysis
+    record: RunRecord = RunRecord()  # in a checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,10 +178,11 @@ def fit_model(
     ValueError
         If factor analysis is required and not possible.
     """
-    model = untrained_model(task) if previous is None else previous
-    model = model.replace(stopped_by=None, skipped_steps=(0, 0))
+    model, record = _initial_model(task, previous), task.record
     progress = progress or FitProgress()
-    for stage in task.method.stages if stages is None else stages:
+    progress.skip(record.n_epochs)
+    stages = task.method.stages if stages is None else stages
+    for stage in stages[record.n_stages :]:
         part = stage.task(task, model)
         vae = copy.deepcopy(stage.network(model)).to(task.device)
         _warn_of_light_tails(vae)
@@ -192,6 +197,8 @@ def fit_model(
         loader = part.rows.loader or InMemoryLoader(rows)
         seed = loader.process_seed(part.seed)
         dropout = SeededGenerators(derive_seed(seed, SeedStream.GLOBAL_GENERATORS), task.device)
+        generator = torch.Generator(task.device).manual_seed(seed)
+        generators = Generators(loader, generator, dropout)
         n_threads = n_useful_threads(vae, objective, part.settings.batch_size)
         progress.begin_stage(stage, model, vae, objective)
         with full_precision(task.device), thread_limit(n_threads):
@@ -200,14 +207,18 @@ def fit_model(
                 objective,
                 loader,
                 part.settings,
-                torch.Generator(task.device).manual_seed(seed),
+                generator,
                 held_out=held_out,
                 frozen=[getattr(vae, name) for name in stage.frozen],
                 optimizer_state=model.optimizers.get(stage.name),
                 epoch_context=dropout.block,
                 begin_epoch=progress.begin_epoch,
                 end_epoch=progress.end_epoch,
+                restore=partial(record.restore, generators=generators),
+                save=partial(record.save, generators=generators),
             )
+        if result.interrupted:
+            record.freeze()
         if result.stopped and not interruptible:
             raise KeyboardInterrupt
         optimizer = convert(result.optimizer, Tensor, lambda moment: moment.cpu())
@@ -223,7 +234,21 @@ def fit_model(
         if result.stopped:
             updates["stopped_by"] = "interrupt" if result.interrupted else "callback"
         model = model.replace(**updates)
+        n_epochs = len(result.history["bound"])
+        record.finish_stage(model, n_epochs, is_last=record.n_stages + 1 == len(stages))
     return model
+
+
+def _initial_model(task: FitTask, previous: FittedModel | None) -> FittedModel:
+    """Return the model with which training begins, or that of the finished stages."""
+    state = task.record.model_state
+    if state is not None:
+        spec = task.spec if previous is None else previous.spec
+        model = FittedModel.__new__(FittedModel)
+        model.__setstate__({**state, "spec": spec, "settings": task.settings})
+        return model
+    model = untrained_model(task) if previous is None else previous
+    return model.replace(stopped_by=None, skipped_steps=(0, 0))
 
 
 def fit_bootstrap_models(
@@ -248,19 +273,33 @@ def fit_bootstrap_models(
     unit : str
         Name of a model there.
     """
-    is_lazy = progress.verbose > 0 and get_active_backend()[0].supports_return_generator
+    is_shown = progress.verbose > 0 or task.record.is_active
+    is_lazy = is_shown and get_active_backend()[0].supports_return_generator
     parallel = Parallel(n_jobs=n_jobs, return_as="generator" if is_lazy else "list")
-    models = []
+    records = [task.record.part(f"bootstrap {i}") for i in range(len(seeds))]
+    runs = [(record, seed, record.is_finished) for record, seed in zip(records, seeds, strict=True)]
+    is_here = effective_n_jobs(n_jobs) == 1  # other processes cannot write to a checkpoint
+    task, models = task._replace(record=RunRecord()), []
     with progress.task(unit, len(seeds)) as fits:
-        for model in parallel(delayed(_fit)(bootstrap_task(task, seed)) for seed in seeds):
+        fitted = parallel(
+            delayed(_fit)(task, seed, record if is_here else RunRecord())
+            for record, seed, is_finished in runs
+            if not is_finished
+        )
+        rest = iter(fitted)
+        for record, seed, is_finished in runs:
+            model = _fit(task, seed, record) if is_finished else next(rest)
+            if not (is_here or is_finished):
+                record.finish_elsewhere(model)
             # other processes return copies of the specification
             models.append(model.replace(spec=task.spec))
             fits.advance()
     return models
 
 
-def _fit(task: FitTask) -> FittedModel:
-    return fit_model(task).without_training_state()
+def _fit(task: FitTask, seed: int, record: RunRecord) -> FittedModel:
+    """Return the model of a bootstrap sample, or that of a finished run."""
+    return fit_model(bootstrap_task(task, seed)._replace(record=record)).without_training_state()
 
 
 def bootstrap_task(task: FitTask, seed: int) -> FitTask:

@@ -55,6 +55,10 @@ class BatchLoader(ABC):
         """Return the value of the first process."""
         return value
 
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes."""
+        return [value]
+
     def process_seed(self, seed: int) -> int:
         """Return the seed of this process."""
         return seed
@@ -220,6 +224,10 @@ class DistributedLoader(BatchLoader):
     @override
     def agree(self, value: Any) -> Any:
         return from_first_process(value)
+
+    @override
+    def gather(self, value: Any) -> list[Any]:
+        return gather(value)
 
     @override
     def process_seed(self, seed: int) -> int:

@@ -14,11 +14,10 @@ from .._utils.random import StreamNoise
 from ..vae.vae import VAE
 from .loaders import BatchLoader, InMemoryLoader
 from .objectives import Batch, Objective
-from .optim import EarlyStoppingMonitor, FlatParameters, Optimizer, TrainingSettings
+from .optim import FlatParameters, Optimizer, TrainingSettings
+from .state import History, TrainingState
 
 _OPERATIONS_PER_THREAD = 12_000_000  # multiplications of a product that occupy a thread
-
-History = dict[str, list[float]]
 
 
 class TrainingResult(NamedTuple):
@@ -46,6 +45,8 @@ def train(
     epoch_context: Callable[[], AbstractContextManager[None]] = nullcontext,
     begin_epoch: Callable[[], None] = lambda: None,
     end_epoch: Callable[[History], bool] = lambda history: False,
+    restore: Callable[[TrainingState], None] = lambda state: None,
+    save: Callable[[TrainingState], None] = lambda state: None,
 ) -> TrainingResult:
     """Fit a VAE to incomplete rows, in place.
 
@@ -78,6 +79,10 @@ def train(
         Called before each epoch.
     end_epoch : callable
         Called after each epoch with the history so far; returns whether to stop.
+    restore : callable
+        Called with the state before the first epoch, to continue from a checkpoint.
+    save : callable
+        Called with the state after each epoch that another may follow, to write a checkpoint.
 
     Returns
     -------
@@ -95,15 +100,17 @@ def train(
     optimizer = Optimizer(flat, settings, loader.n_batches(settings.batch_size), optimizer_state)
     noise = StreamNoise(generator, dtype=loader.dtype)
     validation_seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    history: History = {"bound": [], "learning_rate": [], "seconds": []}
-    monitor, best_weights = EarlyStoppingMonitor(settings.early_stopping), None
-    start, stopped, interrupted = time.perf_counter(), False, False
+    state = TrainingState(vae, objective, optimizer, settings.early_stopping)
+    history, monitor = state.history, state.monitor
+    stopped, interrupted = False, False
 
     for weight in fixed:
         weight.requires_grad_(False)
     try:
         loader.broadcast([*flat.weights, *vae.buffers()])
-        for _ in range(settings.max_iter):
+        restore(state)
+        start = time.perf_counter() - max(history["seconds"], default=0.0)
+        for _ in range(state.n_epochs, settings.max_iter):
             begin_epoch()
             with epoch_context():
                 vae.train()
@@ -125,10 +132,11 @@ def train(
                         objective.update_unused(vae, batch, noise)
                     history.setdefault("validation_bound", []).append(score)
                     if monitor.is_best(score):
-                        best_weights = copy.deepcopy(vae.state_dict())
+                        state.best_weights = copy.deepcopy(vae.state_dict())
             stopped = loader.agree(end_epoch(history))
             if stopped or monitor.should_stop:
                 break
+            save(state)
     except KeyboardInterrupt:
         if loader.is_distributed:
             raise  # the other processes are at another step
@@ -137,14 +145,14 @@ def train(
         flat.release()
         for weight in fixed:
             weight.requires_grad_(True)
-    if best_weights is not None:
-        vae.load_state_dict(best_weights)
+    if state.best_weights is not None:
+        vae.load_state_dict(state.best_weights)
     loader.broadcast([*vae.parameters(), *vae.buffers()])
     vae.eval()
     n_epochs = min(map(len, history.values()))  # an interrupted epoch leaves no entry
     history = {name: values[:n_epochs] for name, values in history.items()}
     score = monitor.best if held_out is not None else math.nan
-    steps = optimizer.n_skipped, optimizer.n_done
+    steps = optimizer.counters.n_skipped, optimizer.counters.n_done
     return TrainingResult(history, score, optimizer.state, stopped, interrupted, *steps)
 
 

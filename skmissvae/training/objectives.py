@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from .._utils.random import Noise
@@ -47,6 +48,13 @@ class Objective(ABC):
 
     def update_unused(self, vae: VAE, batch: Batch, noise: Noise) -> None:  # noqa: B027
         """Update the state of rows that are not trained on; most objectives have no state."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the state for ``restore``; arrays may share memory with it."""
+        return {}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:  # noqa: B027
+        """Continue from what ``state`` returned for the same rows."""
 
 
 @dataclass(frozen=True)

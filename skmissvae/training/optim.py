@@ -142,6 +142,16 @@ class FlatParameters:
             weight.data, weight.grad = weight.data.clone(), None
 
 
+@dataclass
+class _Counters:
+    """Steps and failures of an optimizer so far."""
+
+    n_done: int = 0  # steps
+    n_skipped: int = 0  # steps of finished epochs that were skipped
+    factor: float = 1.0  # of the learning rate
+    n_failed_epochs: int = 0  # in a row, without a single finite step
+
+
 class Optimizer:
     """AdamW steps that skip gradients that are not finite.
 
@@ -176,17 +186,20 @@ class Optimizer:
             "means": [torch.zeros_like(weight) for weight in flat.weights],
             "squares": [torch.zeros_like(weight) for weight in flat.weights],
         }
-        if state is not None:
-            for name, moments in self.state.items():
-                for moment, previous in zip(moments, state[name], strict=True):
-                    moment.copy_(previous)
         self._n_steps = n_batches * settings.max_iter
-        self._factor, self._n_failed_epochs = 1.0, 0
-        #: Steps so far, with those of finished epochs that were skipped.
-        self.n_done, self.n_skipped = 0, 0
+        self.counters = _Counters()
         self.learning_rate = settings.learning_rate
         self._total = torch.zeros((), dtype=torch.float64, device=device)
         self._n_skipped = torch.zeros((), device=device)  # in the current epoch
+        if state is not None:
+            self.restore(state, {})
+
+    def restore(self, state: dict[str, list[Tensor]], counters: dict[str, Any]) -> None:
+        """Continue between two epochs from the state and the counters of another optimizer."""
+        for name, moments in self.state.items():
+            for moment, previous in zip(moments, state[name], strict=True):
+                moment.copy_(previous)
+        self.counters = _Counters(**counters)
 
     @torch.no_grad()
     def step(self, loss: Tensor) -> None:
@@ -196,8 +209,8 @@ class Optimizer:
         """
         settings, gradients = self._settings, self._flat.gradients
         options = settings.optimizer
-        schedule = schedule_factor(options.schedule, self.n_done, self._n_steps)
-        self.learning_rate = self._factor * settings.learning_rate * schedule
+        schedule = schedule_factor(options.schedule, self.counters.n_done, self._n_steps)
+        self.learning_rate = self.counters.factor * settings.learning_rate * schedule
         norm = clip_gradients(gradients, options.max_grad_norm)
         skipped = ~(norm.isfinite() & loss.isfinite())
         adamw(
@@ -219,7 +232,7 @@ class Optimizer:
         )
         self._n_skipped += skipped
         self._total -= torch.where(skipped, 0.0, loss.double())
-        self.n_done += 1
+        self.counters.n_done += 1
 
     def end_epoch(self, mean: Callable[[Tensor], Tensor] = lambda total: total) -> float:
         """Return the mean bound of the epoch; halve the learning rate if a step was skipped.
@@ -238,12 +251,14 @@ class Optimizer:
         bound, n_skipped = totals.tolist()  # waits for the device
         self._total.zero_()
         self._n_skipped.zero_()
-        self.n_skipped += int(n_skipped)
+        counters = self.counters
+        counters.n_skipped += int(n_skipped)
         if n_skipped:
-            self._factor *= 0.5
-        self._n_failed_epochs = self._n_failed_epochs + 1 if n_skipped == self._n_batches else 0
-        is_last = self.n_done == self._n_steps
-        if self._n_failed_epochs == _MAX_FAILED_EPOCHS or (self._n_failed_epochs and is_last):
+            counters.factor *= 0.5
+        has_failed = n_skipped == self._n_batches
+        counters.n_failed_epochs = counters.n_failed_epochs + 1 if has_failed else 0
+        is_last = counters.n_done == self._n_steps
+        if counters.n_failed_epochs == _MAX_FAILED_EPOCHS or (has_failed and is_last):
             raise DivergenceError
         return float(bound) / max(self._n_batches - n_skipped, 1)
 
@@ -266,6 +281,15 @@ class EarlyStoppingMonitor:
     def should_stop(self) -> bool:
         """Whether the bound has not improved for too many epochs."""
         return self._n_epochs >= self._options.n_iter_no_change
+
+    def values(self) -> list[float]:
+        """Return the state for ``restore``."""
+        return [self.best, self._reference, self._n_epochs]
+
+    def restore(self, values: list[float]) -> None:
+        """Continue from what ``values`` returned."""
+        self.best, self._reference = values[:2]
+        self._n_epochs = int(values[2])
 
     def is_best(self, score: float) -> bool:
         """Record the bound of an epoch; return whether it is the best so far."""

@@ -62,7 +62,11 @@ def choose_initialization(
     for init in ("if possible", "never"):
         spec = dataclasses.replace(task.spec, factor_analysis=init)
         candidates[init] = task._replace(
-            spec=spec, rows=rest, settings=default_settings(spec), seed=task.init_seed
+            spec=spec,
+            rows=rest,
+            settings=default_settings(spec),
+            seed=task.init_seed,
+            record=task.record.part(f"factor analysis {init}"),
         )
     n_epochs = sum(candidate.settings.max_iter for candidate in candidates.values())
     with progress.task("initialization, epoch", n_epochs) as epochs:
