@@ -20,7 +20,6 @@ import torch
 import torch.distributed as dist
 
 from .. import vae
-from .._utils.quoting import quoted
 from .._utils.runtime import SeededGenerators, user_stacklevel
 from .._utils.validation import any_of, check_fields, integer, none, real
 from .._utils.version import __version__
@@ -228,7 +227,7 @@ class _CheckpointFile:
             function()
         except OSError as error:
             warnings.warn(
-                f"The checkpoint {quoted(str(self._options.path))} {what} ({error}). The fit goes "
+                f"The checkpoint {str(self._options.path)!r} {what} ({error}). The fit goes "
                 "on, and an earlier checkpoint is kept.",
                 UserWarning,
                 stacklevel=user_stacklevel(),
@@ -305,12 +304,15 @@ class RunRecord:
             self._file.is_due(model.n_iter)
             self.finish_stage(model, model.n_iter, is_last=True)
 
-    def restore(self, state: TrainingState, generators: Generators) -> None:
-        """Restore the state of the stage in progress, if there is one."""
+    def restore(
+        self, state: TrainingState, generators: Generators, skip: Callable[[int], None]
+    ) -> None:
+        """Restore the state of the stage in progress, if there is one; skip its epochs."""
         values = self._values.pop("state", None)
         if values is not None:
             state.restore(values["training"])
             generators.restore(state, values["processes"])
+            skip(state.n_epochs)
 
     def save(self, state: TrainingState, generators: Generators) -> None:
         """Write the state of the stage in progress, if it is time."""
@@ -410,7 +412,7 @@ def open_checkpoint(
 
 def _read(path: str | os.PathLike[str], fit: dict[str, str]) -> dict[str, Any]:
     """Return the runs of a checkpoint of a fit."""
-    name = quoted(str(path))
+    name = repr(str(path))
     remedy = "Delete the file to begin this fit, or use another path."
     try:
         content, arrays = read_plain_file(path, _KIND)

@@ -214,7 +214,7 @@ def fit_model(
                 epoch_context=dropout.block,
                 begin_epoch=progress.begin_epoch,
                 end_epoch=progress.end_epoch,
-                restore=partial(record.restore, generators=generators),
+                restore=partial(record.restore, generators=generators, skip=progress.skip),
                 save=partial(record.save, generators=generators),
             )
         if result.interrupted:
