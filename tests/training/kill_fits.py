@@ -31,6 +31,7 @@ from skmissvae import (
     MissVAEImputer,
     VAEDensityEstimator,
 )
+from skmissvae._utils.files import replaced_file
 from skmissvae.training import checkpoint
 
 #: Functions that return an estimator, and a table, by name.
@@ -114,10 +115,10 @@ def fitted(name):
 def large(seed):
     """Return an estimator that takes some seconds to fit, and its table."""
     classes = [MissSIWAEImputer, DeMissVAEImputer, VAEDensityEstimator]
-    cls, options = classes[seed % 3], {"max_iter": 40, "n_importance_draws": 40, "random_state": 0}
+    cls, options = classes[seed % 3], {"max_iter": 15, "n_importance_draws": 40, "random_state": 0}
     if cls is not VAEDensityEstimator:
         options |= {"n_bootstrap": 1, "calibrate": True}
-    return cls(**options, n_hidden=32, dropout=0.1), table(600, seed=seed)
+    return cls(**options, n_hidden=32, dropout=0.1), table(300, seed=seed)
 
 
 def fit(path, output, seed):
@@ -125,21 +126,31 @@ def fit(path, output, seed):
     estimator, X = large(seed)
     if path != "-":
         estimator.set_callbacks(Checkpoint(path, every_n_epochs=1))
-    values = results(estimator.fit(X), X)
-    Path(output).write_bytes(pickle.dumps(values))
+    sys.stdout.write("begin\n")
+    sys.stdout.flush()
+    start = time.perf_counter()
+    estimator.fit(X)
+    content = time.perf_counter() - start, results(estimator, X)
+    with replaced_file(output) as file:
+        file.write(pickle.dumps(content))
 
 
 def run_until_complete(case, path, output, limits):
     """Kill a fit after each time limit until it is complete; return how often, and with a file."""
     n_kills = n_with_file = 0
     while not output.exists():
-        process = subprocess.Popen([sys.executable, __file__, path, output, str(case)])
+        command = [sys.executable, __file__, path, output, str(case)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        process.stdout.readline()  # written when the fit begins
         try:
-            code = process.wait(next(limits))
-            assert code == 0, f"fit {output.stem} failed"
+            process.wait(next(limits))
+            assert process.returncode == 0, f"fit {output.stem} failed"
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        finally:
+            process.stdout.close()
+        if process.returncode:
             n_kills, n_with_file = n_kills + 1, n_with_file + Path(path).exists()
     return n_kills, n_with_file
 
@@ -152,15 +163,13 @@ def main(n, seed):
         for i in range(n):
             output, path, case = Path(folder) / f"{i}.pickle", Path(folder) / f"{i}.fit", i % 3
             if case not in expected:
-                start = time.perf_counter()
                 run_until_complete(case, "-", output, itertools.repeat(None))
-                durations[case] = time.perf_counter() - start
-                expected[case] = pickle.loads(output.read_bytes())
+                durations[case], expected[case] = pickle.loads(output.read_bytes())
                 output.unlink()
             # the time rises, so that a fit that makes no progress between two kills ends
-            limits = (rng.uniform(2.0, durations[case]) + j for j in itertools.count())
+            limits = (durations[case] * (rng.random() + 0.05 * j) for j in itertools.count())
             kills = run_until_complete(case, path, output, limits)
-            values = pickle.loads(output.read_bytes())
+            _, values = pickle.loads(output.read_bytes())
             is_same = all(
                 np.array_equal(values[name], value, equal_nan=True)
                 for name, value in expected[case].items()

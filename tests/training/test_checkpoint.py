@@ -97,6 +97,7 @@ def test_the_comparison_of_initializations_continues(n_epochs, path, monkeypatch
     assert_same(results(estimator, X), results(make().fit(X), X))
 
 
+@pytest.mark.filterwarnings("ignore:.*tasks:UserWarning")  # of joblib, about cancelled ones
 def test_models_of_other_processes_are_recorded_when_they_are_finished(path, monkeypatch):
     X = table()
 
