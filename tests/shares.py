@@ -1,12 +1,22 @@
 """The script of each process of ``test_distributed.py``: fit imputers to its share of a table."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from training.kill_fits import Killed, kill_after
 
-from skmissvae import Chunks, DeMissVAEImputer, EarlyStopping, MissSIWAEImputer, MVAEImputer
+from skmissvae import (
+    Checkpoint,
+    Chunks,
+    DeMissVAEImputer,
+    EarlyStopping,
+    MissSIWAEImputer,
+    MVAEImputer,
+)
+from skmissvae.training.checkpoint import RunRecord
 from skmissvae.training.loaders import DistributedLoader, InMemoryLoader
 from skmissvae.training.objectives import Batch
 
@@ -35,6 +45,27 @@ def error_message(call):
     return "none"
 
 
+def continued(share, path, n_epochs, options):
+    """Return an imputer whose fit is stopped after every ``n_epochs`` epochs."""
+    save = RunRecord.save
+    while True:
+        fitted = imputer(**options).set_callbacks(Checkpoint(path, every_n_epochs=1))
+        kill_after(n_epochs, setattr)
+        try:
+            return fitted.fit(share)
+        except Killed:
+            pass
+        finally:
+            RunRecord.save = save
+
+
+def refused(share, path):
+    """Fit with the checkpoint of another fit."""
+    if dist.get_rank() == 0:
+        Path(path).write_bytes(b"damaged")
+    imputer().set_callbacks(Checkpoint(path)).fit(share)
+
+
 def main(folder):
     """Fit imputers to arrays and chunks, and save the results in a folder."""
     dist.init_process_group("gloo")
@@ -56,6 +87,16 @@ def main(folder):
             f"{name}_bound": fitted.history_["bound"],
             f"{name}_completed": fitted.transform(X[:100]),
         }
+    for name, options in (("continued", {}), ("continued dropout", {"dropout": 0.2})):
+        options["early_stopping"] = EarlyStopping(n_iter_no_change=3)
+        path = f"{folder}/{name}.checkpoint"
+        fits = continued(share, path, 2, options), imputer(**options).fit(share)
+        for suffix, fitted in zip(("", " expected"), fits, strict=True):
+            weights = torch.cat([w.flatten() for w in fitted.vae_.state_dict().values()])
+            results[f"{name}{suffix}"] = weights.numpy()
+            results[f"{name}{suffix} bound"] = fitted.history_["validation_bound"]
+        results[f"{name} files"] = Path(path).exists()
+    results["refused"] = error_message(lambda: refused(share, f"{folder}/refused"))
     loader = DistributedLoader(
         InMemoryLoader(Batch(*map(torch.from_numpy, (share, ~np.isnan(share), share))))
     )

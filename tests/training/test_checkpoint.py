@@ -16,7 +16,6 @@ from kill_fits import CASES, Killed, fitted, kill_after, results
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-from test_callbacks import Recorder
 
 from skmissvae import (
     Checkpoint,
@@ -297,6 +296,8 @@ def test_time_between_writes(path, monkeypatch):
 
 def test_callbacks_get_the_epochs_that_remain(stopped):
     pytest.importorskip("sklearn.callback")
+    from test_callbacks import Recorder
+
     recorder = Recorder(evaluate=lambda fitted: fitted.n_iter_)
     tiny(MVAEImputer).set_callbacks(recorder, Checkpoint(stopped)).fit(table())
     assert recorder.results == [3]

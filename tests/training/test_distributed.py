@@ -67,6 +67,21 @@ def test_gradients_are_averaged_by_rows_and_invalid_in_all_processes(results):
         assert np.isnan(result["invalid"]).all()
 
 
+@pytest.mark.parametrize("name", ["continued", "continued dropout"])
+def test_fits_that_are_stopped_continue_with_the_same_bits(results, name):
+    for result in results:
+        for suffix in ("", " bound"):
+            expected = result[f"{name} expected{suffix}"]
+            np.testing.assert_array_equal(result[f"{name}{suffix}"], expected)
+        assert len(result[f"{name} bound"]) > 4
+        assert not result[f"{name} files"]
+
+
+def test_every_process_refuses_a_damaged_checkpoint(results):
+    for result in results:
+        assert "not a checkpoint, or it is damaged" in str(result["refused"])
+
+
 def test_every_process_raises_the_errors_of_shares(results):
     for result in results:
         assert "Process 1 cannot read its share: ValueError: Chunks have no rows" in str(
