@@ -106,9 +106,9 @@ for name, imputer in imputers.items():
 # ----------------------
 #
 # A single score conceals where an imputer is good. Usually the true values are unknown
-# (:func:`~skmissvae.overimputation_report` has the errors of each column then); here they are known.
-# The error of a column is the root mean squared error in standard deviations, or the share of wrong
-# categories.
+# (:func:`~skmissvae.overimputation_report` has the errors of each column then); here they are
+# known. The error of a column is the root mean squared error in standard deviations, or the share
+# of wrong categories.
 
 hidden = pd.DataFrame(hidden, index=penguins.index, columns=penguins.columns)
 by_column = {}

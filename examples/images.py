@@ -16,8 +16,9 @@ from sklearn.impute import KNNImputer, SimpleImputer
 
 from skmissvae import MissSIWAEImputer, make_missing
 
-# Pixels at the border that are always white, and a few rows with a low effective sample size
-warnings.filterwarnings("ignore", category=UserWarning)
+# some pixels at the border are always white; a few digits have a low effective sample size
+warnings.filterwarnings("ignore", message="Columns with a single value")
+warnings.filterwarnings("ignore", message=".*effective sample size")
 
 # %%
 # Images with missing squares

@@ -51,7 +51,7 @@ print(sexes.pivot(index="row", columns="category", values="probability").round(3
 # Census: hidden categories
 # -------------------------
 #
-# A fifth of the cells of 1,500 persons are hidden. Education is declared as an ordered category,
+# A fifth of the cells of 1,000 persons are hidden. Education is declared as an ordered category,
 # and imputed numbers cannot be negative.
 
 folder = os.environ.get("SKMISSVAE_DATA")
@@ -62,7 +62,7 @@ else:
 census.columns = [name.replace("-", "_") for name in census]
 census = census.rename(columns={"class": "income"})
 census = census.drop(columns=["split", "fnlwgt", "education_num"], errors="ignore")
-census = census.sample(1500, random_state=0, ignore_index=True)
+census = census.sample(1000, random_state=0, ignore_index=True)
 levels = ["Preschool", "1st-4th", "5th-6th", "7th-8th", "9th", "10th", "11th", "12th", "HS-grad"]
 levels += ["Some-college", "Assoc-voc", "Assoc-acdm", "Bachelors", "Masters"]
 levels += ["Prof-school", "Doctorate"]

@@ -23,7 +23,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skmissvae import VAEDensityEstimator, VAEOutlierDetector, make_missing
 
-warnings.filterwarnings("ignore", category=UserWarning)  # outliers have a low effective sample size
+# outliers have a low effective sample size
+warnings.filterwarnings("ignore", message=".*effective sample size")
 
 # %%
 # New rows with wrong values
@@ -80,7 +81,7 @@ print(
 # -----
 #
 # ``outlier_scores`` of the fitted density returns the contribution of each observed cell, in nats:
-# minus its log-density given the other observed cells of its row, compared with a usual cell.
+# minus its log-density given the other observed cells of its row.
 
 outliers = detector.estimator_.outlier_scores(new)
 cells = outliers[list(X)]
@@ -112,7 +113,7 @@ plt.show()
 # sphinx_gallery_thumbnail_number = 2
 order = cells.max(axis=1).sort_values(ascending=False).index[:25]
 figure, ax = plt.subplots(figsize=(9, 6), layout="constrained")
-image = ax.imshow(cells.loc[order], aspect="auto", cmap="magma_r", vmin=0, vmax=15)
+image = ax.imshow(cells.loc[order], aspect="auto", cmap="magma_r", vmin=0, vmax=40)
 ax.set_facecolor("0.8")
 for position, i in enumerate(order):
     for j in wrong_cells[wrong_rows == i]:
