@@ -4,7 +4,7 @@ Cells with several plausible values
 
 The rows are points on two half-moons; one coordinate of some points is missing. Given the other
 coordinate, the missing one is often on either of two moons. The conditional mean lies between the
-moons, where there are no points; draws from a model with a mixture posterior lie on the moons.
+moons, where there are no points; most draws of a model with a mixture posterior lie on the moons.
 """
 
 import matplotlib.pyplot as plt
@@ -28,7 +28,8 @@ incomplete[rows, rng.integers(0, 2, len(rows))] = np.nan
 #
 # The energy distance (Székely and Rizzo, 2013) between the completed rows and new points is about 0
 # if both have the same distribution. ``IterativeImputer`` draws from linear regressions;
-# ``MVAEImputer`` has a Gaussian posterior, ``MissSIWAEImputer`` a mixture.
+# :class:`~skmissvae.MVAEImputer` has a Gaussian posterior, :class:`~skmissvae.MissSIWAEImputer` a
+# mixture. Both start from random weights, because the default initialization is linear.
 
 
 def energy_distance(A, B):
@@ -36,8 +37,8 @@ def energy_distance(A, B):
     return 2 * cdist(A, B).mean() - cdist(A, A).mean() - cdist(B, B).mean()
 
 
-options = {"n_latents": 2, "min_scale": 0.03, "max_iter": 150, "random_state": 0}
-options |= {"n_importance_draws": 200}
+options = {"n_latents": 2, "min_scale": 0.03, "init": "random", "random_state": 0}
+options |= {"learning_rate": 0.005, "max_iter": 100, "n_importance_draws": 200}
 mixture = MissSIWAEImputer(**options).fit(incomplete)
 gaussian = MVAEImputer(**options).fit(incomplete)
 chained = IterativeImputer(sample_posterior=True, random_state=0)
