@@ -26,24 +26,26 @@ warnings.filterwarnings("ignore", message=".*effective sample size")
 #
 # ``patterns`` are the sets of cells that a row can lose together: here all squares of 4 x 4 pixels.
 
-X = load_digits().data / 16  # grey values from 0 to 1
+digits = load_digits()
+X = digits.data / 16  # grey values from 0 to 1
 squares = np.zeros((25, 8, 8), dtype=bool)
 for i, square in enumerate(squares):
     top, left = divmod(i, 5)
     square[top : top + 4, left : left + 4] = True
 patterns = squares.reshape(25, 64)
 incomplete = make_missing(X, "mcar", 1.0, of="rows", patterns=patterns, random_state=0)
-train, test = incomplete[:1200], incomplete[1200:]
-truth, hidden = X[1200:], np.isnan(test)
+train, test = incomplete[:1200], incomplete[1200:1500]
+truth, hidden = X[1200:1500], np.isnan(test)
 
 # %%
 # Errors
 # ------
 #
-# The imputer learns from incomplete digits and completes others. It trains for 50 epochs here, to
-# save time.
+# The imputer learns from incomplete digits and completes others. It trains for 120 epochs here, to
+# save time. The mean of ten neighbours has a similar error; it has no draws and no measure of
+# uncertainty.
 
-imputer = MissSIWAEImputer(n_importance_draws=300, max_iter=50, random_state=0).fit(train)
+imputer = MissSIWAEImputer(n_importance_draws=300, max_iter=120, random_state=0).fit(train)
 completed = imputer.transform(test)
 draws = list(imputer.impute(test, 5, random_state=0))
 
@@ -67,8 +69,8 @@ print(f"{'MissSIWAEImputer':17} {error(completed):.3f}")
 
 figure, axes = plt.subplots(5, 8, figsize=(8.4, 5.6), layout="constrained")
 titles = ["observed", "mean", *(f"draw {i}" for i in range(1, 5)), "std of draws", "truth"]
-for n, row in enumerate(axes):
-    i = 20 * (n + 1)
+for n, (row, digit) in enumerate(zip(axes, (2, 4, 5, 6, 8), strict=True)):
+    i = np.flatnonzero(digits.target[1200:1500] == digit)[1]
     spread = np.std([draw[i] for draw in draws], axis=0)
     panels = [test[i], completed[i], *(draw[i] for draw in draws[:4]), spread, truth[i]]
     for ax, title, image in zip(row, titles, panels, strict=True):
