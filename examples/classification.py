@@ -30,11 +30,11 @@ train, test = train_test_split(range(len(X)), test_size=600, stratify=y, random_
 # ---------------------------
 #
 # The classifier of complete digits is a bound that no imputer can be expected to exceed. Gradient
-# boosted trees accept missing values and need no imputer. The imputer trains for 50 epochs here, to
+# boosted trees accept missing values and need no imputer. The imputer trains for 80 epochs here, to
 # save time.
 
 regression = LogisticRegression(max_iter=1000)
-imputer = MissSIWAEImputer(n_importance_draws=300, max_iter=50, random_state=0)
+imputer = MissSIWAEImputer(n_importance_draws=300, max_iter=80, random_state=0)
 models = {
     "complete digits": (X, regression),
     "trees, no imputer": (incomplete, HistGradientBoostingClassifier(random_state=0)),
