@@ -59,6 +59,7 @@ print(f"Training ended after {imputer.n_iter_} epochs.")
 # The distributions of imputed and observed values may differ, because rows with high values have
 # more missing cells. Imputed values should be plausible, and imputations should be similar.
 
+# sphinx_gallery_thumbnail_number = 3
 columns = ["age", "sex", "pressure", "LDL", "HDL", "ratio"]
 ImputedDensityDisplay.from_estimator(imputer, incomplete, columns, random_state=0)
 plt.show()

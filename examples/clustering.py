@@ -64,7 +64,7 @@ for name, values in scores.items():
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 for ax, name, title in (
-    (axes[0], "SimpleImputer", "completed by column means"),
+    (axes[0], "SimpleImputer", "column means"),
     (axes[1], "MissSIWAE, latents", "latents"),
 ):
     plane, labels = PCA(2).fit_transform(tables[name]), clusters(tables[name])
@@ -72,6 +72,6 @@ for ax, name, title in (
         rows = labels == k
         ax.scatter(*plane[rows].T, c=grower[rows], marker=marker, cmap="viridis", vmin=0, vmax=2)
     score = adjusted_rand_score(grower, labels)
-    ax.set(title=f"{title}: adjusted Rand index {score:.2f}", xticks=[], yticks=[])
+    ax.set(title=f"{title}, Rand index {score:.2f}", xticks=[], yticks=[])
 figure.suptitle("Wines by grower (color) and cluster (marker)", fontsize=11)
 plt.show()
