@@ -41,11 +41,11 @@ truth, hidden = X[1200:1500], np.isnan(test)
 # Errors
 # ------
 #
-# The imputer learns from incomplete digits and completes others. It trains for 120 epochs here, to
+# The imputer learns from incomplete digits and completes others. It trains for 90 epochs here, to
 # save time. The mean of ten neighbours has a similar error; it has no draws and no measure of
 # uncertainty.
 
-imputer = MissSIWAEImputer(n_importance_draws=300, max_iter=120, random_state=0).fit(train)
+imputer = MissSIWAEImputer(n_importance_draws=300, max_iter=90, random_state=0).fit(train)
 completed = imputer.transform(test)
 draws = list(imputer.impute(test, 5, random_state=0))
 
