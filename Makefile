@@ -16,12 +16,16 @@ test: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python -m pytest -q --cov
 
-# one thread: small networks do not gain from more
+# one thread: small networks do not gain from more; figures are not shown
+EXAMPLE := OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONWARNINGS="ignore:FigureCanvasAgg" $(BIN)/python
+
 demo: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python examples/first_steps.py
+	$(EXAMPLE) -c "import runpy, matplotlib.pyplot as plt; \
+	runpy.run_path('examples/first_steps.py'); plt.savefig('examples/first_steps.png', dpi=150)"
+	@echo "Figure: examples/first_steps.png"
 
 gallery: $(STAMP)
-	for script in examples/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
+	for script in examples/*.py; do echo $$script; $(EXAMPLE) $$script || exit 1; done
 
 # the documentation site, in docs/_build/html: executes all code, prints its seconds; warnings are errors
 docs: $(VENV)/.installed-docs

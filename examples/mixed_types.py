@@ -1,144 +1,98 @@
-"""Tables of mixed types: strings, binary columns, counts and ordinal columns.
+"""
+Tables of mixed types
+=====================
 
-Penguins: the fit report and data types. Passengers: an imputer in a Pipeline. Census: errors of
-categorical columns. Survey: multiple imputation. The tables are read from the folder
-$SKMISSVAE_DATA, or from OpenML, except for the survey.
+Data frames with numbers, counts, binary columns, categories and ordered categories are imputed as
+they are, without encoding. The penguins show the types, a census shows the errors.
+
+The census (Adult) is read from ``adult.csv.gz`` in the folder ``$SKMISSVAE_DATA``, or from OpenML.
 """
 
 import os
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from sklearn.compose import make_column_transformer
 from sklearn.datasets import fetch_openml
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder
 
-from skmissvae import MissSIWAEImputer
+from skmissvae import MissSIWAEImputer, make_missing
+from skmissvae.datasets import load_penguins
 
-FILES = {
-    "penguins": "E_real_missing/penguins.csv.gz",
-    "titanic": "E_real_missing/titanic.csv.gz",
-    "adult": "B_tabular/adult.csv.gz",
-    "nhanes": "E_real_missing/nhanes_2009_2012.csv.gz",
-}
+# %%
+# Penguins: kinds of columns, and data types
+# ------------------------------------------
+#
+# The kinds are determined by the data types and the values; ``feature_kinds`` changes them.
+# Integers with missing cells are floats in pandas; such columns are recognized, and imputed as
+# their means.
 
-
-def load(name, rows):
-    """Return a table, a sample of at most ``rows`` rows."""
-    folder = os.environ.get("SKMISSVAE_DATA")
-    if folder:
-        table = pd.read_csv(Path(folder) / FILES[name])
-    elif name == "nhanes":
-        raise SystemExit(
-            "The survey is in R's package NHANES: save it as "
-            f"{FILES[name]} below a folder, and set $SKMISSVAE_DATA to the folder."
-        )
-    else:
-        try:
-            table = fetch_openml(name, version=1, as_frame=True).frame
-        except OSError as error:
-            raise SystemExit(
-                f"OpenML is not available ({error}): save {name} as {FILES[name]} below a folder, "
-                "and set $SKMISSVAE_DATA to the folder."
-            ) from error
-    return table.sample(min(rows, len(table)), random_state=0).reset_index(drop=True)
-
-
-def heading(text):
-    """Print a heading."""
-    print(f"\n{text}\n{'-' * len(text)}")
-
-
-# -- penguins: kinds and data types ----------------------------------------------------------------
-
-heading("Penguins")
-penguins = load("penguins", 400)
-imputer = MissSIWAEImputer(random_state=0).fit(penguins)
-completed = imputer.transform(penguins)
+penguins = load_penguins()
+imputer = MissSIWAEImputer(init="factor_analysis", random_state=0).fit(penguins)
 print(imputer.fit_report_[["kind", "role", "n_missing"]].to_string())
-print("\nRows that were incomplete:")
-print(completed[penguins.isna().any(axis=1)].head().to_string())
-assert completed.dtypes.equals(penguins.dtypes)
-assert not completed.isna().any(axis=None)
 
-# -- passengers: a step of a Pipeline --------------------------------------------------------------
+# %%
+# The result has the data types of the table. Observed cells are unchanged.
 
-heading("Passengers: accuracy of predicted survival, five folds")
-passengers = load("titanic", 900).rename(columns=str.lower)
-survived = passengers.pop("survived").astype(int)
-passengers = passengers.drop(columns=["name", "ticket", "cabin"], errors="ignore")
-strings = passengers.select_dtypes(exclude="number").columns.tolist()
+completed = imputer.transform(penguins)
+is_incomplete = penguins.isna().any(axis=1)
+print(completed[is_incomplete].head().to_string())
+print("Same data types:", completed.dtypes.equals(penguins.dtypes))
+print("Missing cells:", completed.isna().to_numpy().sum())
 
+# %%
+# ``cell_distribution`` returns the probability of each category.
 
-def pipeline(imputer):
-    """Return a pipeline of an imputer, codes of strings, and a random forest."""
-    codes = make_column_transformer(
-        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), strings),
-        remainder="passthrough",
-    )
-    return make_pipeline(imputer, codes, RandomForestClassifier(300, random_state=0))
+cells = imputer.cell_distribution(penguins)
+sexes = cells[cells["column"] == "sex"]
+print(sexes.pivot(index="row", columns="category", values="probability").round(3).to_string())
 
+# %%
+# Census: hidden categories
+# -------------------------
+#
+# A fifth of the cells of 1,000 persons are hidden. Education is declared as an ordered category,
+# and imputed numbers cannot be negative.
 
-# ages from 0 to 90; categories that are absent from a fold are treated as missing
-imputer = MissSIWAEImputer(
-    min_value={"age": 0}, max_value={"age": 90}, handle_unknown="missing", random_state=0
-)
-most_frequent = SimpleImputer(strategy="most_frequent").set_output(transform="pandas")
-for name, step in (("most frequent", most_frequent), ("MissSIWAEImputer", imputer)):
-    scores = cross_val_score(pipeline(step), passengers, survived, cv=5)
-    print(f"{name:20s} {scores.mean():.3f} ({scores.std():.3f})")
+folder = os.environ.get("SKMISSVAE_DATA")
+if folder:
+    census = pd.read_csv(Path(folder) / "B_tabular" / "adult.csv.gz")
+else:
+    census = fetch_openml("adult", version=2, as_frame=True).frame
+census.columns = [name.replace("-", "_") for name in census]
+census = census.rename(columns={"class": "income"})
+census = census.drop(columns=["split", "fnlwgt", "education_num"], errors="ignore")
+census = census.sample(1000, random_state=0, ignore_index=True)
+levels = ["Preschool", "1st-4th", "5th-6th", "7th-8th", "9th", "10th", "11th", "12th", "HS-grad"]
+levels += ["Some-college", "Assoc-voc", "Assoc-acdm", "Bachelors", "Masters"]
+levels += ["Prof-school", "Doctorate"]
+census["education"] = census["education"].astype(pd.CategoricalDtype(levels, ordered=True))
+incomplete, hidden = make_missing(census, "mcar", 0.2, random_state=0, return_mask=True)
 
-# -- census: hidden categories ---------------------------------------------------------------------
-
-heading("Census: share of hidden categories that are imputed correctly")
-census = load("adult", 3000).drop(columns=["split", "fnlwgt"], errors="ignore")
-hidden = np.random.default_rng(0).random(census.shape) < 0.2
-hidden &= census.notna().to_numpy()
-incomplete = census.astype(dict.fromkeys(census.select_dtypes("integer"), "Int64")).mask(hidden)
-completed = MissSIWAEImputer(random_state=0).fit_transform(incomplete)
-rows = {}
+imputer = MissSIWAEImputer(min_value=0, max_iter=40, n_importance_draws=300, random_state=0)
+completed = imputer.fit_transform(incomplete)
+shares = {}
 for j, name in enumerate(census):
     if not pd.api.types.is_numeric_dtype(census[name]):
-        rows_hidden = hidden[:, j]
-        correct = (completed[name] == census[name])[rows_hidden].mean()
-        mode = (census[name][rows_hidden] == incomplete[name].mode()[0]).mean()
-        rows[name] = {"most frequent": mode, "MissSIWAEImputer": correct}
-print(pd.DataFrame(rows).T.round(3).to_string())
+        true = census[name][hidden[:, j]].astype(object)
+        imputed = completed[name][hidden[:, j]].astype(object)
+        shares[f"{name} ({census[name].nunique()})"] = {
+            "most frequent": np.mean(true == incomplete[name].mode()[0]),
+            "MissSIWAEImputer": np.mean(true == imputed),
+        }
+shares = pd.DataFrame(shares).T.sort_values("MissSIWAEImputer")
+print(shares.round(3).to_string())
 
-# -- survey: multiple imputation of selected columns -----------------------------------------------
+# %%
+# Columns differ in how well the others determine them. The number of categories is in brackets.
 
-heading("Survey: depression and sleep, pooled over ten imputations")
-survey = load("nhanes", 10_000).query("Age >= 20")
-survey = survey[
-    [
-        *("Age", "Gender", "Race1", "Education", "HHIncomeMid", "BMI", "BPSysAve", "Pulse"),
-        *("Smoke100", "HealthGen", "DaysMentHlthBad", "SleepHrsNight", "SleepTrouble"),
-        *("PhysActive", "Depressed"),
-    ]
-].sample(2000, random_state=0)
-ordered = {
-    "HealthGen": ["Poor", "Fair", "Good", "Vgood", "Excellent"],
-    "Depressed": ["none", "Several", "Most"],
-}
-survey = survey.astype({n: pd.CategoricalDtype(r, ordered=True) for n, r in ordered.items()})
-model = MissSIWAEImputer(min_value=0, random_state=0).fit(survey)
-share = [
-    (table["Depressed"] != "none").groupby(table["SleepTrouble"]).mean()
-    for table in model.impute(survey, 10)
-]
-complete_cases = survey.dropna(subset=["Depressed", "SleepTrouble"])
-print("share with depression on several or most days, by trouble with sleep")
-pooled = pd.concat(share, axis=1)
-columns = {
-    "complete cases": (complete_cases["Depressed"] != "none")
-    .groupby(complete_cases["SleepTrouble"])
-    .mean(),
-    "imputed": pooled.mean(axis=1),
-    "std over imputations": pooled.std(axis=1),
-}
-print(pd.DataFrame(columns).round(4).to_string())
+figure, ax = plt.subplots(figsize=(8, 4.4), layout="constrained")
+positions = range(len(shares))
+ax.hlines(positions, *shares.T.to_numpy(), color="0.8", lw=2, zorder=0)
+ax.scatter(shares["most frequent"], positions, color="0.55", s=50, label="most frequent category")
+ax.scatter(shares["MissSIWAEImputer"], positions, color="C0", s=50, label="MissSIWAEImputer")
+ax.set_yticks(positions, shares.index)
+ax.set(title="Hidden categories that are imputed correctly", xlabel="share", xlim=(0, 1))
+ax.spines[["top", "right"]].set_visible(False)
+ax.legend(loc="upper left", frameon=False)
+plt.show()

@@ -51,7 +51,7 @@ TEXT = {"STRING", "FSTRING_MIDDLE", "COMMENT"}
 def files():
     """Return the files whose prose is checked."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    pages += [*(ROOT / "examples").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
+    pages += [*(ROOT / "examples").rglob("*.rst"), *(ROOT / "benchmarks").rglob("*.md")]
     code = [*(ROOT / "skmissvae").rglob("*.py"), *(ROOT / "examples").rglob("*.py")]
     return [path for path in sorted(pages + code) if "_build" not in path.parts]
 
