@@ -16,9 +16,9 @@ from skmissvae import (
     MissSIWAEImputer,
     MVAEImputer,
 )
-from skmissvae.training.checkpoint import RunRecord
 from skmissvae.training.loaders import DistributedLoader, InMemoryLoader
 from skmissvae.training.objectives import Batch
+from skmissvae.training.records import RunRecord
 
 N = 900
 SMALL = {"n_hidden": 16, "n_blocks": 1, "n_importance_draws": 50, "batch_size": 32}

@@ -48,8 +48,8 @@ SECTIONS = [
     ),
     (
         "Networks and training",
-        "Values of the parameters ``network``, ``optimizer`` and ``early_stopping``.",
-        ["ResidualNetwork", "ConvNetwork", "CustomNetwork", "AdamW", "EarlyStopping"],
+        "Values of the parameters ``network``, ``optimizer`` and ``early_stopping``; a callback.",
+        ["ResidualNetwork", "ConvNetwork", "CustomNetwork", "AdamW", "EarlyStopping", "Checkpoint"],
     ),
     (
         "Evaluation and diagnosis",

@@ -16,13 +16,14 @@ from ..tables.column_selection import missing_markers
 from ..tables.input_table import NumericTable, open_table
 from ..tables.reader import read_numbers
 from ..tables.schema import MODELLED_ROLES, EncodedRows, TableSchema
-from ..training.checkpoint import Checkpoint, RunRecord, open_checkpoint
+from ..training.checkpoint import Checkpoint, open_checkpoint
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
 from ..training.defaults import TableSize, epochs_from_random
 from ..training.fit import MIN_ROWS, FitTask, FittedModel, factor_analysis_error
 from ..training.loaders import from_first_process, is_distributed
 from ..training.methods import Method
 from ..training.optim import TrainingSettings
+from ..training.records import RunRecord
 from ..training.spec import ModelSpec, group_likelihoods
 from ..vae.networks.options import ConvNetwork
 from .messages import warn_of_changed_constants, warn_of_schema

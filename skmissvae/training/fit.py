@@ -33,13 +33,13 @@ from ..vae.factor_analysis import ENOUGH_ROWS, factor_analysis, initialize_from
 from ..vae.likelihoods.categorical import MAX_CONTRASTED
 from ..vae.vae import VAE
 from .callbacks import FitProgress
-from .checkpoint import Generators, RunRecord
 from .data import TrainingRows, held_out_mask
 from .loaders import InMemoryLoader
 from .loop import n_useful_threads, train
 from .methods import Method, Stage
 from .objectives import Batch
 from .optim import TrainingSettings
+from .records import Generators, RunRecord
 from .spec import ModelSpec
 from .state import History
 

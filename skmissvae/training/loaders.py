@@ -239,6 +239,11 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def is_first_process() -> bool:
+    """Return whether this is the first process of a group, or the only one."""
+    return not is_distributed() or dist.get_rank() == 0
+
+
 def from_first_process(value: Any) -> Any:
     """Return the value of the first process; without a process group, the value itself."""
     values = [value]

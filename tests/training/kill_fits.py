@@ -32,7 +32,7 @@ from skmissvae import (
     VAEDensityEstimator,
 )
 from skmissvae._utils.files import replaced_file
-from skmissvae.training import checkpoint
+from skmissvae.training.records import RunRecord
 
 #: Functions that return an estimator, and a table, by name.
 CASES = {
@@ -74,7 +74,7 @@ class Killed(Exception):
 def kill_after(n_epochs, setattr):
     """Raise an error after a number of epochs."""
     n_done = []
-    save = checkpoint.RunRecord.save
+    save = RunRecord.save
 
     def save_and_stop(record, state, generators):
         save(record, state, generators)
@@ -82,7 +82,7 @@ def kill_after(n_epochs, setattr):
         if len(n_done) == n_epochs:
             raise Killed
 
-    setattr(checkpoint.RunRecord, "save", save_and_stop)
+    setattr(RunRecord, "save", save_and_stop)
 
 
 def results(estimator, X):

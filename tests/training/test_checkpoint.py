@@ -27,7 +27,7 @@ from skmissvae import (
     load,
 )
 from skmissvae.tables import plain_files
-from skmissvae.training import checkpoint as module
+from skmissvae.training import records as module
 
 pytestmark = quiet
 HERE = Path(__file__).parent
