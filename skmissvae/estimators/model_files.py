@@ -67,7 +67,7 @@ _KIND = "skmissvae"  # of plain files
 
 def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to a model file; see ``Saveable.save``."""
-    writer = PlainWriter(CLASSES, FUNCTIONS)
+    writer = PlainWriter(CLASSES, FUNCTIONS, omitted=["_skl_callbacks"])
     content = {
         "format": FORMAT,
         "versions": {name: metadata.version(name) for name in ("torch", "numpy", "scikit-learn")},

@@ -14,7 +14,7 @@ import functools
 import math
 import uuid
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class PlainWriter:
         Classes of objects that are stored with their state, by name.
     functions : mapping of str to callable
         Classes and functions that are stored by name.
+    omitted : collection of str
+        Attributes of objects that are not stored.
 
     Attributes
     ----------
@@ -47,8 +49,12 @@ class PlainWriter:
     """
 
     def __init__(
-        self, classes: Mapping[str, type], functions: Mapping[str, Callable[..., Any]]
+        self,
+        classes: Mapping[str, type],
+        functions: Mapping[str, Callable[..., Any]],
+        omitted: Collection[str] = (),
     ) -> None:
+        self._omitted = omitted
         self._class_names = {cls: name for name, cls in classes.items()}
         self._function_names = {function: name for name, function in functions.items()}
         self.arrays: dict[str, NDArray[Any]] = {}
@@ -123,7 +129,8 @@ class PlainWriter:
         if isinstance(value, tuple):  # a named one
             fields = zip(value._fields, value, strict=True)  # type: ignore[attr-defined]
             return {"@object": [name, [self.write(v, f"{path}.{key}") for key, v in fields]]}
-        return {"@object": [name, self._dict(value.__getstate__() or {}, path)]}
+        state = {k: v for k, v in (value.__getstate__() or {}).items() if k not in self._omitted}
+        return {"@object": [name, self._dict(state, path)]}
 
     def _callable(self, value: Any, path: str) -> Any:
         is_known = isinstance(value, type) or hasattr(value, "__name__")
