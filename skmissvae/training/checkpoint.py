@@ -77,7 +77,9 @@ class Checkpoint:
     imputations of DeMissVAE. It is replaced when the new one is complete; a later write that fails,
     as on a full disk, gives a warning, and the file stays as it is.
 
-    Of a table in ``Chunks`` only the sample in memory is compared with that of the checkpoint. In a
+    All finished models are written each time: with many bootstrap models use ``every_minutes``
+    instead of ``every_n_epochs``. Custom functions and classes are compared with those of the
+    checkpoint by their names, and of a table in ``Chunks`` only the sample in memory is. In a
     process group of ``torch.distributed`` all processes use the same path; the first one reads and
     writes the file.
 
@@ -228,6 +230,12 @@ def _identity(owner: str, task: FitTask, previous: FittedModel | None) -> dict[s
         "n_processes": dist.get_world_size() if is_distributed() else 1,
         "previous": None if previous is None else previous.__getstate__()["weights"],
     }
-    text = json.dumps(writer.write(values, "fit"))
+    try:
+        text = json.dumps(writer.write(values, "fit"))
+    except TypeError as error:
+        raise TypeError(
+            f"A checkpoint cannot identify a fit with this parameter: {error} Fit without a "
+            "Checkpoint."
+        ) from error
     versions = {"skmissvae": __version__, "torch": str(torch.__version__)}
     return {"digest": digest(text, writer.arrays), **versions}

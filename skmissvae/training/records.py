@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ class CheckpointFile:
     def close(self) -> None:
         """Remove the file at the end of a complete fit."""
         if not self.is_frozen and is_first_process():
-            self._warn_of_errors(Path(self._options.path).unlink, "cannot be removed")
+            remove = partial(Path(self._options.path).unlink, missing_ok=True)
+            self._warn_of_errors(remove, "cannot be removed")
 
     def _warn_of_errors(self, function: Callable[[], None], what: str) -> None:
         try:

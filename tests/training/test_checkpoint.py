@@ -1,8 +1,10 @@
 """Checkpoints: fits that are stopped anywhere continue with the same bits."""
 
+import dataclasses
 import errno
 import itertools
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -26,11 +28,20 @@ from skmissvae import (
     VAEDensityEstimator,
     load,
 )
+from skmissvae.inference import LAIR
 from skmissvae.tables import plain_files
 from skmissvae.training import records as module
+from skmissvae.vae import NormalLikelihood
 
 pytestmark = quiet
 HERE = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class CustomSampler(LAIR):
+    """A sampler of a user."""
+
+    state: object = None
 
 
 @pytest.fixture
@@ -289,8 +300,7 @@ def test_time_between_writes(path, monkeypatch):
 
     monkeypatch.setattr(module.RunRecord, "save", tick)
     options = Checkpoint(path, every_n_epochs=None, every_minutes=1)
-    with pytest.warns(UserWarning, match="cannot be removed"):
-        tiny(MVAEImputer, max_iter=7).set_callbacks(options).fit(table())
+    tiny(MVAEImputer, max_iter=7).set_callbacks(options).fit(table())
     assert writes == [0, 60, 120]
 
 
@@ -316,6 +326,45 @@ def test_invalid_options():
             Checkpoint("file", **options)
     with pytest.raises(ValueError, match="path"):
         Checkpoint(3)
+
+
+def test_custom_functions_are_compared_by_name(path, monkeypatch):
+    X = table()
+    likelihood, other = (lambda n: NormalLikelihood(n)), NormalLikelihood
+    make = lambda function: tiny(MVAEImputer, likelihood=function)  # noqa: E731
+    estimator, n_kills = continued(lambda: make(likelihood), X, path, monkeypatch, 1)
+    assert n_kills == 3
+    assert_same(results(estimator, X), results(make(likelihood).fit(X), X))
+    with monkeypatch.context() as patch:
+        kill_after(1, patch.setattr)
+        with pytest.raises(Killed):
+            make(likelihood).set_callbacks(Checkpoint(path, every_n_epochs=1)).fit(X)
+    with pytest.raises(ValueError, match="of another fit"):
+        make(other).set_callbacks(Checkpoint(path)).fit(X)
+
+
+def test_a_fit_with_a_custom_sampler_continues(path, monkeypatch):
+    X = table()
+
+    def make():
+        return tiny(DeMissVAEImputer, sampler=CustomSampler(n_steps=2, state=[1.5]))
+
+    estimator, _ = continued(make, X, path, monkeypatch, 2)
+    assert_same(results(estimator, X), results(make().fit(X), X))
+
+
+def test_a_custom_sampler_without_plain_state_is_refused(path):
+    sampler = CustomSampler(n_steps=2, state=memoryview(b""))
+    imputer = tiny(DeMissVAEImputer, sampler=sampler).set_callbacks(Checkpoint(path))
+    with pytest.raises(TypeError, match=r"A checkpoint cannot identify .*sampler"):
+        imputer.fit(table())
+
+
+def test_saved_estimators_with_a_checkpoint_load(path, tmp_path):
+    imputer = tiny(MVAEImputer).set_callbacks(Checkpoint(path)).fit(table())
+    imputer.save(tmp_path / "model")
+    for restored in (load(tmp_path / "model"), pickle.loads(pickle.dumps(imputer))):
+        assert_same(outputs(restored, table()), outputs(imputer, table()))
 
 
 def test_a_seed_is_required(path):
