@@ -59,4 +59,18 @@ benchmarks-quick: $(STAMP)
 	PYTHON=$(BIN)/python sh benchmarks/quick.sh
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-peers *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# -- the package ------------------------------------------------------------------------------
+.PHONY: dist dist-check lint
+
+dist: $(STAMP)
+	$(BIN)/python -m pip install -q build twine
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
+# installs the wheel and runs tests of the sdist in a new environment; DIST_TESTS=all runs all
+DIST_TESTS ?= some
+dist-check: dist
+	OMP_NUM_THREADS=1 $(BIN)/python packaging/check_dist.py --tests $(DIST_TESTS)
