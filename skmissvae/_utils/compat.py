@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,3 +50,29 @@ def default_device() -> torch.device:
     ``torch.set_default_device(None)``.
     """
     return torch.empty(0).device
+
+
+def pad_ends(tensor: Tensor, sizes: list[int]) -> Tensor:
+    """Append zeros to the last axes of a tensor: ``sizes[0]`` to the last axis, and so on.
+
+    torch 2.5 does not pad tensors without elements.
+    """
+    if not tensor.numel():
+        lead = tensor.dim() - len(sizes)
+        added = [0] * lead + sizes[::-1]
+        shape = [size + more for size, more in zip(tensor.shape, added, strict=True)]
+        return tensor.new_zeros(shape)
+    return nn.functional.pad(tensor, [side for size in sizes for side in (0, size)])
+
+
+def take_along_dim(values: Tensor, index: Tensor, dim: int) -> Tensor:
+    """Select values by indices along an axis; other axes of both are broadcast.
+
+    The gather of torch 2.5 returns values of wrong rows for some indices with broadcast axes.
+    """
+    shapes = [list(values.shape), list(index.shape)]
+    shapes[0][dim] = shapes[1][dim] = 1
+    full_values = list(torch.broadcast_shapes(*shapes))
+    full_index = full_values.copy()
+    full_values[dim], full_index[dim] = values.shape[dim], index.shape[dim]
+    return values.expand(full_values).gather(dim, index.expand(full_index).contiguous())
