@@ -36,11 +36,15 @@ $(STAMP): constraints.txt setup.cfg pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
-# the tests with the lowest versions that setup.cfg allows
+# the tests with the lowest versions that setup.cfg allows; torch 2.5.1 only by OLDEST_TORCH=2.5.1,
+# since on Linux it comes with 5 GB of GPU libraries
+OLDEST_TORCH ?= 2.13.0
 test-oldest: constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install -q --upgrade pip
-	.venv-oldest/bin/python -m pip install -q -c constraints-oldest.txt -e . pytest numpydoc matplotlib skops hypothesis polars pyarrow
+	grep -v '^torch==' constraints-oldest.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install -q -c .venv-oldest/constraints.txt torch==$(OLDEST_TORCH)
+	.venv-oldest/bin/python -m pip install -q -c .venv-oldest/constraints.txt -e . pytest numpydoc matplotlib skops hypothesis polars pyarrow
 	.venv-oldest/bin/python -m pytest -q
 
 # environments of the imputers that benchmarks/accuracy.py compares with
@@ -62,7 +66,16 @@ clean:
 	rm -rf $(VENV) .venv-oldest .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # -- the package ------------------------------------------------------------------------------
-.PHONY: dist dist-check lint
+.PHONY: lint dist dist-check
+
+# the checks of .pre-commit-config.yaml, and both type checkers on uses of the public methods
+lint: $(STAMP)
+	$(BIN)/python -m pip install -q codespell "pyright[nodejs]"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_typing.py
 
 dist: $(STAMP)
 	$(BIN)/python -m pip install -q build twine
