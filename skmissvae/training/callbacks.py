@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._utils.compat import CallbackSupportMixin as CallbackSupportMixin
+from .._utils.compat import with_callbacks as with_callbacks
 from .._utils.progress import SILENT_TASK, Task
 from .._utils.runtime import convert
 from ..vae.vae import VAE
 from .loop import History
 from .objectives import Objective
-
-try:
-    from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
-    from sklearn.callback import with_callbacks as with_callbacks
-except ImportError:  # scikit-learn < 1.9
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Empty replacement of scikit-learn's mixin, without callbacks."""
-
-    def with_callbacks(method: Any) -> Any:
-        """Return the method unchanged."""
-        return method
-
 
 if TYPE_CHECKING:
     from .fit import FittedModel
