@@ -53,11 +53,15 @@ $(STAMP): constraints.txt setup.cfg pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
-# the tests with the lowest versions that setup.cfg allows
+# the tests with the lowest versions that setup.cfg allows; torch 2.5.1 only by OLDEST_TORCH=2.5.1,
+# since on Linux it comes with 5 GB of GPU libraries
+OLDEST_TORCH ?= 2.13.0
 test-oldest: constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install -q --upgrade pip
-	.venv-oldest/bin/python -m pip install -q -c constraints-oldest.txt -e . pytest numpydoc matplotlib skops hypothesis polars pyarrow
+	grep -v '^torch==' constraints-oldest.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install -q -c .venv-oldest/constraints.txt torch==$(OLDEST_TORCH)
+	.venv-oldest/bin/python -m pip install -q -c .venv-oldest/constraints.txt -e . pytest numpydoc matplotlib skops hypothesis polars pyarrow
 	.venv-oldest/bin/python -m pytest -q
 
 # environments of the imputers that benchmarks/accuracy.py compares with
@@ -76,4 +80,27 @@ benchmarks-quick: $(STAMP)
 	PYTHON=$(BIN)/python sh benchmarks/quick.sh
 
 clean:
-	rm -rf docs/_build docs/api docs/gallery $(VENV) .venv-oldest .venv-peers *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf docs/_build docs/api docs/gallery $(VENV) .venv-oldest .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# -- the package ------------------------------------------------------------------------------
+.PHONY: lint dist dist-check
+
+# the checks of .pre-commit-config.yaml, and both type checkers on uses of the public methods
+lint: $(STAMP)
+	$(BIN)/python -m pip install -q codespell "pyright[nodejs]"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_typing.py
+
+dist: $(STAMP)
+	$(BIN)/python -m pip install -q build twine
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
+# installs the wheel and runs tests of the sdist in a new environment; DIST_TESTS=all runs all
+DIST_TESTS ?= some
+dist-check: dist
+	OMP_NUM_THREADS=1 $(BIN)/python packaging/check_dist.py --tests $(DIST_TESTS)

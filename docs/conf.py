@@ -58,6 +58,7 @@ numpydoc_xref_param_type = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
+    "within_subsection_order": "example_order.TableOrder",
     "filename_pattern": r"\.py$",
     "doc_module": ("skmissvae",),
     "backreferences_dir": "gallery/backreferences",
@@ -78,6 +79,7 @@ MATHJAX = [
 ]
 
 html_theme = "pydata_sphinx_theme"
+html_logo = html_favicon = "_static/logo.svg"
 html_title = f"skmissvae {release}"
 html_static_path = ["_static", *MATHJAX]
 mathjax_path = "mathjax/tex-chtml.js"
@@ -87,7 +89,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "github_url": "https://github.com/skmissvae/skmissvae",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],

@@ -63,6 +63,7 @@ def read_page(text):
         return nbformat.read(executed, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=20 * LIMIT, kernel_name="python3")
+        client.create_kernel_manager().transport = "ipc"  # TCP warns that it is not encrypted
         client.execute(cwd=folder)
     executed.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, executed)

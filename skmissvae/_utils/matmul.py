@@ -6,7 +6,9 @@ shape, one per row.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from .compat import pad_ends
 
 
 def must_separate_rows(n_rows: int) -> bool:
@@ -25,7 +27,7 @@ def pad_to_cache_line(matrix: Tensor, n_axes: int = 1) -> Tensor:
     """
     multiple = 64 // matrix.element_size()
     padding = [-size % multiple for size in reversed(matrix.shape[-n_axes:])]
-    return nn.functional.pad(matrix, [side for size in padding for side in (0, size)])
+    return pad_ends(matrix, padding)
 
 
 def rows_times_matrix(rows: Tensor, matrix: Tensor) -> Tensor:

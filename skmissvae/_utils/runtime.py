@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .compat import default_device
+
 _OURS = {"skmissvae", "sklearn", "joblib"}
 
 
@@ -130,7 +132,7 @@ def full_precision(device: torch.device) -> torch.autocast:
 def torch_defaults() -> Iterator[None]:
     """Use torch's own defaults: float32, the CPU, gradients, and no inference mode."""
     # a device context slows all functions of torch
-    on_cpu = nullcontext() if torch.get_default_device() == _CPU else _CPU
+    on_cpu = nullcontext() if default_device() == _CPU else _CPU
     with _SINGLE_PRECISION, on_cpu, torch.inference_mode(False), torch.enable_grad():
         yield
 

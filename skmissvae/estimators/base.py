@@ -20,7 +20,7 @@ from ..inference.conditional import ConditionalModel
 from ..inference.samplers import SAMPLERS, Sampler
 from ..tables.column_selection import missing_markers
 from ..tables.input_table import InputTable, open_table
-from ..tables.output import create_table
+from ..tables.output import Table, create_table
 from ..tables.reader import TableReader
 from ..tables.schema import EncodedRows
 from ..training.callbacks import CallbackSupportMixin, FitProgress, with_callbacks
@@ -421,7 +421,7 @@ class BaseVAE(
         warn_of_low_ess(self, np.asarray(means.ess))
         return np.asarray(means.z).astype(table.number_type)
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Table:
         """Draw new rows from the model.
 
         Parameters

@@ -1,6 +1,6 @@
 """Density estimation from incomplete tables."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from sklearn.base import DensityMixin
 
@@ -72,7 +72,12 @@ class VAEDensityEstimator(DensityMixin, MixtureOptions, BaseVAE):
     learn_shapes: bool = True
 
     # scikit-learn requires DensityMixin to the left; its score returns None
-    score = BaseVAE.score
+    if TYPE_CHECKING:
+
+        def score(self, X: Any, y: object = None) -> float: ...  # noqa: D102
+
+    else:
+        score = BaseVAE.score
 
     @property
     def _method_name(self) -> str:

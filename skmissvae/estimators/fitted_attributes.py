@@ -1,8 +1,8 @@
 """The fitted attributes of the estimators, and how scikit-learn copies and stores them."""
 
-from operator import attrgetter
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
@@ -13,6 +13,8 @@ from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
 from ..training.fit import FittedModel
 from ..training.optim import EarlyStopping
+from ..training.state import History
+from ..vae.vae import VAE
 from .saving import Saveable
 
 
@@ -57,21 +59,55 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
     schema_: TableSchema
     feature_kinds_: dict[str, str]
     n_features_in_: int
+    feature_names_in_: np.ndarray
     _template: InputTable  # the table of fit without rows: its container and data types
     _kind_options: dict[str, str]  # parameters that determined the kinds of columns
     _seed: int  # of the noise that all rows share
 
-    vae_ = property(attrgetter("model_.vae"), doc="The fitted VAE.")
-    max_iter_ = property(attrgetter("model_.settings.max_iter"), doc="Maximum number of epochs.")
-    batch_size_ = property(attrgetter("model_.settings.batch_size"), doc="Batch size.")
-    learning_rate_ = property(attrgetter("model_.settings.learning_rate"), doc="Learning rate.")
-    n_latents_ = property(attrgetter("model_.spec.n_latents"), doc="Number of latents.")
-    init_ = property(attrgetter("model_.init"), doc="Initialization of the weights.")
-    history_ = property(attrgetter("model_.history"), doc="Bound and learning rate per epoch.")
-    n_iter_ = property(attrgetter("model_.n_iter"), doc="Epochs since the initialization.")
-    validation_score_ = property(
-        attrgetter("model_.validation_score"), doc="Bound of the held-out rows."
-    )
+    @property
+    def vae_(self) -> VAE:
+        """The fitted VAE."""
+        return self.model_.vae
+
+    @property
+    def max_iter_(self) -> int:
+        """Maximum number of epochs."""
+        return self.model_.settings.max_iter
+
+    @property
+    def batch_size_(self) -> int:
+        """Batch size."""
+        return self.model_.settings.batch_size
+
+    @property
+    def learning_rate_(self) -> float:
+        """Learning rate."""
+        return self.model_.settings.learning_rate
+
+    @property
+    def n_latents_(self) -> int:
+        """Number of latents."""
+        return self.model_.spec.n_latents
+
+    @property
+    def init_(self) -> str:
+        """Initialization of the weights."""
+        return self.model_.init
+
+    @property
+    def history_(self) -> History:
+        """Bound and learning rate per epoch."""
+        return self.model_.history
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs since the initialization."""
+        return self.model_.n_iter
+
+    @property
+    def validation_score_(self) -> float:
+        """Bound of the held-out rows."""
+        return self.model_.validation_score
 
     @property
     def early_stopping_(self) -> EarlyStopping | bool:

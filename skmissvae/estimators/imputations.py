@@ -1,17 +1,21 @@
 """The sequence of completed tables that ``impute`` returns."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
+from narwhals.typing import IntoDataFrameT
+from numpy.typing import NDArray
 
 from .._utils.html import html_table
 from .._utils.quoting import quoted
 
+TableT = TypeVar("TableT")
 
-class Imputations(Sequence[Any]):
+
+class Imputations(Sequence[TableT]):
     """A lazy sequence of completed tables.
 
     Parameters
@@ -28,7 +32,7 @@ class Imputations(Sequence[Any]):
 
     def __init__(
         self,
-        make: Callable[[int], Any],
+        make: Callable[[int], TableT],
         indices: range,
         names: Sequence[Any],
         n_imputed: Sequence[int],
@@ -41,20 +45,24 @@ class Imputations(Sequence[Any]):
         return len(self._indices)
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> TableT: ...
     @overload
     def __getitem__(self, index: slice) -> Self: ...
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> TableT | Self:
         """Return a table, which is the same in every call, or a shorter sequence."""
         chosen = self._indices[index]
         if isinstance(chosen, range):
             return type(self)(self._make, chosen, self._names, self._n_imputed)
         return self._make(chosen)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[TableT]:
         """Yield the tables, one in memory at a time."""
         return (self._make(i) for i in self._indices)
 
+    @overload
+    def to_frame(self: "Imputations[NDArray[Any]]") -> pd.DataFrame: ...
+    @overload
+    def to_frame(self: "Imputations[IntoDataFrameT]") -> IntoDataFrameT: ...
     def to_frame(self) -> Any:
         """Return all tables in one frame, like ``complete(..., "long")`` of mice.
 
@@ -66,9 +74,9 @@ class Imputations(Sequence[Any]):
         """
         if not len(self):
             raise ValueError("There is no imputation; use n_imputations=1 or more.")
-        frames = []
+        frames: list[Any] = []
         for i, table in enumerate(self):
-            native = table
+            native: Any = table
             if isinstance(table, np.ndarray):
                 native = pd.DataFrame(table, columns=list(self._names))
             frame = nw.from_native(native, eager_only=True)

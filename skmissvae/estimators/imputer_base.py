@@ -4,11 +4,13 @@ import copy
 import numbers
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import pandas as pd
 import torch
+from narwhals.typing import IntoDataFrameT
+from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator
@@ -161,6 +163,12 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         other.model_, other.models_, other._calibration = model, [], None
         return other
 
+    @overload
+    def fit_transform(
+        self, X: IntoDataFrameT, y: object = None, **fit_params: Any
+    ) -> IntoDataFrameT: ...
+    @overload
+    def fit_transform(self, X: Any, y: object = None, **fit_params: Any) -> NDArray[Any]: ...
     def fit_transform(self, X: Any, y: object = None, **fit_params: Any) -> Any:
         """Fit the model to an incomplete table and complete it.
 
@@ -193,6 +201,10 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         calibration = self._calibration
         return None if calibration is None else calibration.report(self.schema_.modelled_names)
 
+    @overload
+    def transform(self, X: IntoDataFrameT, *, where: Any = None) -> IntoDataFrameT: ...
+    @overload
+    def transform(self, X: Any, *, where: Any = None) -> NDArray[Any]: ...
     def transform(self, X: Any, *, where: Any = None) -> Any:
         """Complete a table.
 
@@ -237,6 +249,17 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         is_pandas = (config or get_config()["transform_output"]) == "pandas"
         return to_pandas(completed) if is_pandas else completed
 
+    @overload
+    def impute(
+        self,
+        X: IntoDataFrameT,
+        n_imputations: int = 5,
+        *,
+        random_state: Any = None,
+        where: Any = None,
+        row_ids: Any = None,
+    ) -> Imputations[IntoDataFrameT]: ...
+    @overload
     def impute(
         self,
         X: Any,
@@ -245,7 +268,16 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         random_state: Any = None,
         where: Any = None,
         row_ids: Any = None,
-    ) -> Imputations:
+    ) -> Imputations[NDArray[Any]]: ...
+    def impute(
+        self,
+        X: Any,
+        n_imputations: int = 5,
+        *,
+        random_state: Any = None,
+        where: Any = None,
+        row_ids: Any = None,
+    ) -> Imputations[Any]:
         """Complete a table several times, for inference by Rubin's rules.
 
         Each imputation draws a latent from a pool of ``n_importance_draws`` in proportion to the

@@ -1,8 +1,7 @@
 """The imputers: one per method, over one model."""
 
-from operator import attrgetter
-
 from ..inference.samplers import Sampler
+from ..vae.vae import VAE
 from .imputer_base import BaseImputer
 from .options import MixtureOptions
 from .parameters import estimator
@@ -322,8 +321,9 @@ class DeMissVAEImputer(MixtureOptions, BaseImputer):
     min_scale: float = 0.1
     sampler: str | Sampler = "lair"
 
-    completed_vae_ = property(
-        attrgetter("model_.completed_vae"), doc="The VAE with the encoder of completed rows."
-    )
+    @property
+    def completed_vae_(self) -> VAE | None:
+        """The VAE with the encoder of completed rows."""
+        return self.model_.completed_vae
 
     _method_name = "DeMissVAE"

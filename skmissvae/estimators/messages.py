@@ -191,7 +191,10 @@ def warn_of_low_ess(estimator: BaseVAE, ess: np.ndarray, *, chains: bool = True)
     if n_low <= _LOW_ESS_SHARE * len(ess):
         return
     of = f"of {n_draws} importance draws"
-    remedy = f"{more_draws(model)}; effective_sample_size(X) returns it for each row."
+    remedy = (
+        "Increase n_importance_draws, or use the copy that refit_encoder(X) returns; "
+        "effective_sample_size(X) returns it for each row."
+    )
     if chains and estimator._sampler() is not None:
         of += ", or chains that disagree"
         remedy = (
@@ -207,12 +210,6 @@ def warn_of_low_ess(estimator: BaseVAE, ess: np.ndarray, *, chains: bool = True)
         f"{n_low} of {len(ess)} rows have an effective sample size below {limit:g} {of}: their "
         f"imputations and scores are uncertain. {remedy}"
     )
-
-
-def more_draws(model: FittedModel) -> str:
-    """Return the remedy for a low effective sample size."""
-    k = ", K" if model.spec.K > 1 else ""
-    return f"Increase n_importance_draws{k} or max_iter"
 
 
 def resolve_device(device: Any, owner: str) -> torch.device:

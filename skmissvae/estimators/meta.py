@@ -3,19 +3,19 @@
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils import Tags, check_consistent_length, check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 from typing_extensions import override
 
+from .._utils.compat import available_if
 from .._utils.html import DocumentationLink
 from .._utils.quoting import quoted
 from .._utils.runtime import unchanged_on_error
@@ -105,7 +105,7 @@ class _MultipleImputation(
     def _predict_member(self, member: Any, table: Any) -> np.ndarray:
         """Return the prediction of a member that is averaged: (n_samples, ...)."""
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> Any:
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the imputer to X, and a member to each completed table.
 
         Parameters
@@ -403,7 +403,13 @@ class MultipleImputationRegressor(RegressorMixin, _MultipleImputation):
 
     _kind = "regressor"
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> np.ndarray: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+    def predict(
+        self, X: Any, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return the mean of the predictions of the members.
 
         Parameters

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import KW_ONLY, dataclass
-from operator import attrgetter
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -104,8 +103,15 @@ class VAEOutlierDetector(
     _: KW_ONLY
     contamination: float | Literal["auto"] = "auto"
 
-    n_features_in_ = property(attrgetter("estimator_.n_features_in_"))
-    feature_names_in_ = property(attrgetter("estimator_.feature_names_in_"))
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns in fit."""
+        return self.estimator_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """Names of the columns in fit, if all of them are strings."""
+        return self.estimator_.feature_names_in_
 
     def fit(self, X: Any, y: object = None) -> Self:
         """Fit the density, and determine the threshold of scores.
@@ -135,7 +141,7 @@ class VAEOutlierDetector(
                 f"imputer of this package or None; got {quoted(self.estimator)}."
             )
         with unchanged_on_error(self):
-            self.estimator_ = clone(estimator).fit(X)
+            self.estimator_: BaseVAE = clone(estimator).fit(X)
             self._reference = self._make_reference()
             self.offset_ = _AUTO_OFFSET
             if self.contamination != "auto":

@@ -83,9 +83,13 @@ def _open_checkpoint(estimator: BaseVAE, task: FitTask, previous: FittedModel | 
     """Return the record of a fit in the checkpoint of its estimator, if there is one."""
     callbacks = getattr(estimator, "_skl_callbacks", [])
     checkpoints = [callback for callback in callbacks if isinstance(callback, Checkpoint)]
+    owner = type(estimator).__name__
+    if len(checkpoints) < len(callbacks) and not hasattr(estimator, "_init_callback_context"):
+        raise TypeError(
+            f"{owner} has callbacks other than Checkpoint, which require scikit-learn 1.9."
+        )
     if not checkpoints:
         return RunRecord()
-    owner = type(estimator).__name__
     if len(checkpoints) > 1:
         raise ValueError(f"{owner} has {len(checkpoints)} callbacks of class Checkpoint; set one.")
     if estimator.random_state is None:

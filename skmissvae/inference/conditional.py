@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from .._utils.compat import take_along_dim
 from .._utils.random import Noise
 from .._utils.runtime import convert
 from ..vae.distributions import LatentDistribution
@@ -219,7 +220,7 @@ class ConditionalModel(NamedTuple):
             min_ess = _MIN_SHARED_ESS if is_last else _SHARED_ESS
             is_enough = effective_sample_size_of(w) >= min_ess
             draws = torch.cat([pool.z for pool in pools]).transpose(0, 1)  # (B, M, L)
-            chosen = draws.take_along_dim(choose_by_weight(w, u).unsqueeze(-1), 1)
+            chosen = take_along_dim(draws, choose_by_weight(w, u).unsqueeze(-1), 1)
             z = torch.where((waiting & is_enough)[:, None, None], chosen, z)
             waiting &= ~is_enough
             if is_last or not waiting.any():

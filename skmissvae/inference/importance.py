@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from .._utils.compat import take_along_dim
 from .._utils.random import Noise
 from ..vae.distributions import LatentDistribution, Proposal
 from ..vae.likelihoods.base import ColumnDistribution
@@ -214,7 +215,7 @@ class ImportanceSampler:
             share = (w.sum(-1) / sums.total).unsqueeze(-1)  # (B, 1)
             u = self.noise.uniform(n, n_rows, 2).double().expand(n, n_rows, 2)
             index = weights.choose_by_weight(w, u[..., 0].T.contiguous())  # (B, n)
-            z = z.take_along_dim(index.T.unsqueeze(-1), 0)  # (n, B, L)
+            z = take_along_dim(z, index.T.unsqueeze(-1), 0)  # (n, B, L)
             is_replaced = u[..., 1:] < share  # (n, B, 1)
             chosen = z if chosen is None else torch.where(is_replaced, z, chosen)
         assert chosen is not None, "there is at least one draw"

@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from .._utils.compat import take_along_dim
 from .._utils.random import Noise
 from .._utils.validation import check_fields, integer
 from ..vae.distributions import LatentDistribution
@@ -162,7 +163,7 @@ class Pool(NamedTuple):
         below = self.log_w.double().softmax(0).cumsum(0)[:-1]  # (M - 1, B)
         u = noise.uniform(n, below.shape[1], 1).double()  # (n, B, 1)
         winner = (u > below.T).sum(-1, keepdim=True)  # (n, B, 1)
-        return self.z.take_along_dim(winner, 0), self.params.take_along_dim(winner, 0)
+        return take_along_dim(self.z, winner, 0), take_along_dim(self.params, winner, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from .._utils.quoting import listed, quoted
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
 from ..estimators.imputer_base import BaseImputer
-from ..estimators.messages import more_draws
 from ..inference.weights import low_ess
 from ..tables.chunks import Chunks, is_table, take_rows
 from ..tables.column_statistics import HIGH_TAIL_SHARE
@@ -305,9 +304,8 @@ def _check_weights(estimator: BaseVAE, rows: Any) -> Finding:
         f"{estimator.n_importance_draws} draws, {tails}."
     )
     remedy = (
-        f"Scores and imputations of these rows are uncertain. {more_draws(estimator.model_)}; use "
-        "the copy returned by refit_encoder if the rows differ from those of fit; or set "
-        "sampler='lair'."
+        "Scores and imputations of these rows are uncertain. Increase n_importance_draws, use the "
+        "copy returned by refit_encoder, or set sampler='lair'."
     )
     is_problem = low_share > _FEW_ROWS or heavy_share > 5 * _FEW_ROWS
     return _finding("weights", "problem" if is_problem else "ok", finding, remedy)

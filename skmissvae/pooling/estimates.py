@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from .inputs import (
@@ -29,8 +30,10 @@ from .statistics import (
     small_sample_df,
 )
 
-Values = Any  # of one quantity a float; of several a Series, or an array without names
-Matrix = Any  # covariances of several quantities: a DataFrame, or an array without names
+#: Of one quantity a float; of several a Series, or an array without names.
+Values: TypeAlias = "float | NDArray[np.float64] | pd.Series[float]"
+#: Covariances of several quantities.
+Matrix: TypeAlias = NDArray[np.float64] | pd.DataFrame | None
 
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is not singular
 
@@ -85,7 +88,9 @@ class PooledEstimates:
     @property
     def t_cov(self) -> Matrix:
         """Covariance matrix with diagonal ``t``, or None."""
-        return None if self.ubar_cov is None else self.ubar_cov + (1 + 1 / self.m) * self.b_cov
+        if self.ubar_cov is None or self.b_cov is None:
+            return None
+        return self.ubar_cov + (1 + 1 / self.m) * self.b_cov
 
     @property
     def riv(self) -> Values:

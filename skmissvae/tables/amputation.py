@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
+from narwhals.typing import IntoDataFrameT
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
@@ -33,6 +34,58 @@ _LOG_ODDS: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
+@overload
+def make_missing(
+    X: IntoDataFrameT,
+    mechanism: str = "mcar",
+    proportion: float = 0.3,
+    *,
+    of: str = "cells",
+    patterns: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    kind: str = "right",
+    random_state: Any = None,
+    return_mask: Literal[False] = False,
+) -> IntoDataFrameT: ...
+@overload
+def make_missing(
+    X: IntoDataFrameT,
+    mechanism: str = "mcar",
+    proportion: float = 0.3,
+    *,
+    of: str = "cells",
+    patterns: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    kind: str = "right",
+    random_state: Any = None,
+    return_mask: Literal[True],
+) -> tuple[IntoDataFrameT, Mask]: ...
+@overload
+def make_missing(
+    X: Any,
+    mechanism: str = "mcar",
+    proportion: float = 0.3,
+    *,
+    of: str = "cells",
+    patterns: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    kind: str = "right",
+    random_state: Any = None,
+    return_mask: Literal[False] = False,
+) -> NDArray[Any]: ...
+@overload
+def make_missing(
+    X: Any,
+    mechanism: str = "mcar",
+    proportion: float = 0.3,
+    *,
+    of: str = "cells",
+    patterns: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    kind: str = "right",
+    random_state: Any = None,
+    return_mask: Literal[True],
+) -> tuple[NDArray[Any], Mask]: ...
 def make_missing(
     X: Any,
     mechanism: str = "mcar",

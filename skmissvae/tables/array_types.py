@@ -47,7 +47,7 @@ def read_type(X: Any, dtype_at_fit: np.dtype | None = None) -> Any:
         return object
     try:
         cells = np.asarray(X)
-    except (ValueError, TypeError):  # scikit-learn raises an error with the reason
+    except (ValueError, TypeError, NotImplementedError):  # scikit-learn reports the reason
         return FLOATS
     kind = cells.dtype.kind
     if kind == "f" and isinstance(X, (list, tuple)):  # numpy has rounded large integers

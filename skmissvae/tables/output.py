@@ -4,17 +4,21 @@ import copy
 import decimal
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
+from narwhals.typing import IntoDataFrame
 from numpy.typing import NDArray
 
 from .codecs import Dates
 from .columns import Floats, Mask, column_type, columns_of
 from .input_table import InputTable
 from .schema import TableSchema
+
+#: Containers of tables.
+Table: TypeAlias = np.ndarray | pd.DataFrame | IntoDataFrame
 
 
 def complete_table(
@@ -68,7 +72,7 @@ def complete_table(
     return table
 
 
-def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.float64]) -> Any:
+def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.float64]) -> Table:
     """Return a new table like the template, whose cells the numbers (n, n_features) stand for.
 
     Columns without any observed cell at fit stay missing, unless they are kept.

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._utils.compat import string_type
+
 # -- data types -----------------------------------------------------------------------------------
 
 
@@ -42,7 +44,7 @@ def type_from_plain(plain: Any) -> Any:
     if kind == "sparse":
         return pd.SparseDtype(type_from_plain(values[0]), label_from_plain(values[1]))
     if kind == "string":
-        return pd.StringDtype(values[0], na_value=pd.NA if values[1] else np.nan)
+        return string_type(values[0], has_na=values[1])
     import pyarrow as pa
 
     return pd.ArrowDtype(pa.ipc.read_schema(pa.py_buffer(values[0])).types[0])

@@ -8,45 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._utils.compat import CallbackSupportMixin as CallbackSupportMixin
+from .._utils.compat import with_callbacks as with_callbacks
 from .._utils.progress import SILENT_TASK, Task
 from .._utils.runtime import convert
 from ..vae.vae import VAE
-from .checkpoint import Checkpoint
 from .objectives import Objective
 from .state import History
-
-try:
-    from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
-    from sklearn.callback import with_callbacks as with_callbacks
-except ImportError:  # scikit-learn < 1.9
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Replacement of scikit-learn's mixin that has checkpoints only."""
-
-        def set_callbacks(self, *callbacks: Checkpoint) -> Any:
-            """Set the checkpoint of ``fit``; other callbacks require scikit-learn 1.9.
-
-            Parameters
-            ----------
-            *callbacks : Checkpoint
-                The checkpoint; none removes it.
-
-            Returns
-            -------
-            self : object
-                The estimator.
-            """
-            if not all(isinstance(callback, Checkpoint) for callback in callbacks):
-                raise TypeError(
-                    "Callbacks other than Checkpoint require scikit-learn 1.9 or newer."
-                )
-            self._skl_callbacks = list(callbacks)
-            return self
-
-    def with_callbacks(method: Any) -> Any:
-        """Return the method unchanged."""
-        return method
-
 
 if TYPE_CHECKING:
     from .fit import FittedModel

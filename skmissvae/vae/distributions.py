@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from .._utils.compat import take_along_dim
 from .._utils.matmul import matrix_times_draws
 from .._utils.random import Noise
 from .functional import mixing_scale, normal_log_prob, student_t_log_prob
@@ -250,8 +251,8 @@ class Mixture(LatentDistribution):
         with torch.no_grad():
             k = self._choose(n, noise, systematic)[..., None, None]  # (n, *batch, 1, 1)
             full = (n, *batch, self.n_components, n_latents)
-            loc = normal.loc.expand(full).take_along_dim(k, -2).squeeze(-2)
-            scale = normal.scale.expand(full).take_along_dim(k, -2).squeeze(-2)
+            loc = take_along_dim(normal.loc.expand(full), k, -2).squeeze(-2)
+            scale = take_along_dim(normal.scale.expand(full), k, -2).squeeze(-2)
             z = loc + scale * standard  # (n, *batch, L)
         return reparameterize_mixture(z, self.log_pi, normal.loc, normal.scale), log_mass
 

@@ -50,6 +50,7 @@ def test_crps_of_a_point_is_its_absolute_error():
 
 
 def test_brier_score_equals_that_of_scikit_learn():
+    pytest.importorskip("sklearn", minversion="1.7")  # scores of several classes
     rng = np.random.default_rng(0)
     for categories in (["a", "b"], ["a", "b", "c"]):
         probabilities = rng.dirichlet(np.ones(len(categories)), size=50)

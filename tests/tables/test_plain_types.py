@@ -44,6 +44,7 @@ def categorical(values, dtype=None):
     return pd.CategoricalDtype(pd.Index(values, dtype=dtype))
 
 
+PANDAS_2_3 = tuple(map(int, pd.__version__.split(".")[:2])) >= (2, 3)
 TYPES = [
     *map(pd.ArrowDtype, ARROW),
     *(categorical([2, 1], "Int64"), categorical(["b", "a"], "string[pyarrow]")),
@@ -52,7 +53,8 @@ TYPES = [
     *(pd.CategoricalDtype(["b", "a"], ordered=True), pd.cut([0, 1, 2], 2).dtype),
     *(categorical(pd.period_range("2020", periods=2, freq="D")), pd.PeriodDtype("D")),
     *(pd.IntervalDtype("float64", "left"), pd.SparseDtype("float64", 7.0), pd.SparseDtype("int64")),
-    *(pd.StringDtype(s, n) for s in ("python", "pyarrow") for n in (pd.NA, np.nan)),
+    *(pd.StringDtype("python"), pd.StringDtype("pyarrow")),
+    *(pd.StringDtype(s, np.nan) for s in ("python", "pyarrow") if PANDAS_2_3),
     *(pd.DatetimeTZDtype("us", "Europe/Berlin"), np.dtype("timedelta64[ms]"), np.dtype("O")),
     *(pd.Int8Dtype(), pd.BooleanDtype(), np.dtype("complex64"), np.dtype("float32")),
 ]

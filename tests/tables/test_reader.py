@@ -227,7 +227,8 @@ def test_markers_that_no_column_can_hold_are_refused(kind):
     for fit in (imputer.fit, imputer.partial_fit):
         with pytest.raises(ValueError, match=r"has the marker '\?', but X has no column"):
             fit(numbers(kind))
-    words = pd.DataFrame({"word": with_missing(WORDS, 3), "other": WORDS, "flag": True})
+    words = pd.DataFrame({"word": with_missing(WORDS, 3), "other": WORDS}, dtype="string")
+    words["flag"] = True
     for frame in (words, pl.from_pandas(words), words.convert_dtypes(dtype_backend="pyarrow")):
         with pytest.raises(ValueError, match="has the marker -1, but X has no column of num"):
             tiny(MVAEImputer, missing_values=-1).fit(frame)

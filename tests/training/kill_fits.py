@@ -167,7 +167,7 @@ def main(n, seed):
                 durations[case], expected[case] = pickle.loads(output.read_bytes())
                 output.unlink()
             # the time rises, so that a fit that makes no progress between two kills ends
-            limits = (durations[case] * (rng.random() + 0.05 * j) for j in itertools.count())
+            limits = (durations[case] * (rng.random() + 0.3 * j) for j in itertools.count())
             kills = run_until_complete(case, path, output, limits)
             _, values = pickle.loads(output.read_bytes())
             is_same = all(

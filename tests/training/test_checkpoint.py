@@ -377,6 +377,12 @@ def test_one_checkpoint_is_accepted(path):
         tiny(MVAEImputer).set_callbacks(Checkpoint(path), Checkpoint(path)).fit(table())
 
 
+@pytest.mark.skipif(hasattr(MVAEImputer, "_init_callback_context"), reason="has all callbacks")
+def test_other_callbacks_require_a_newer_scikit_learn():
+    with pytest.raises(TypeError, match=r"require scikit-learn 1\.9"):
+        tiny(MVAEImputer).set_callbacks(print).fit(table())
+
+
 def test_other_estimators_are_refused(path):
     pytest.importorskip("sklearn.callback")
     X = table()

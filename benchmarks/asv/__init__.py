@@ -1,0 +1,1 @@
+"""Timings by airspeed velocity: see CONTRIBUTING.md."""

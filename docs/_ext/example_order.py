@@ -1,0 +1,20 @@
+"""The order of the examples in the gallery: that of the table on its first page."""
+
+from pathlib import Path
+
+
+class TableOrder:
+    """Sort key of sphinx-gallery.
+
+    Parameters
+    ----------
+    folder : str
+        Folder of the examples, with the page ``README.rst``.
+    """
+
+    def __init__(self, folder):
+        self._page = (Path(folder) / "README.rst").read_text(encoding="utf-8")
+
+    def __call__(self, filename):
+        """Return the position of a script in the table."""
+        return self._page.index(filename)

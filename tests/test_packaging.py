@@ -1,0 +1,55 @@
+"""Files of the package agree: versions, and links of the README."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOB = "https://github.com/skmissvae/skmissvae/blob/main/"
+SITE = "https://skmissvae.github.io/skmissvae/"
+
+
+def floors():
+    """Return the lowest version of each requirement and of the extra ``plot``."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = config["options"]["install_requires"] + config["options.extras_require"]["plot"]
+    return dict(re.findall(r"^([\w-]+)>=([\d.]+)$", lines, re.MULTILINE))
+
+
+def pinned(name):
+    """Return the versions of a file of constraints."""
+    return dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / name).read_text(), re.MULTILINE))
+
+
+def test_the_oldest_versions_of_the_tests_are_the_lowest_that_the_package_allows():
+    oldest = pinned("constraints-oldest.txt")
+    assert floors().keys() >= {"numpy", "torch", "scikit-learn", "matplotlib"}
+    for name, floor in floors().items():
+        assert re.fullmatch(rf"{re.escape(floor)}(\.0)*", oldest[name]), name
+
+
+def test_the_pinned_versions_are_allowed():
+    versions = pinned("constraints.txt")
+    for name, floor in floors().items():
+        parts = [[int(part) for part in v.split(".")] for v in (versions[name], floor)]
+        assert parts[0] >= parts[1], name
+
+
+def links():
+    return re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("link", links())
+def test_links_of_the_readme_are_absolute_and_lead_to_files(link):
+    assert link.startswith((BLOB, SITE)), "package indexes do not resolve relative links"
+    if link.startswith(BLOB):
+        assert (ROOT / link.removeprefix(BLOB)).exists()
+
+
+def test_the_readme_is_short():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert len(text.split()) <= 700
