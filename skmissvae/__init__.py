@@ -66,7 +66,6 @@ __all__ = [
     "VAEDensityEstimator",
     "VAEOutlierDetector",
     "compare_imputed",
-    "__version__",
     "diagnose",
     "load",
     "make_missing",

@@ -65,6 +65,11 @@ SECTIONS = [
             "ImputedComparison",
         ],
     ),
+    (
+        "Saving",
+        "See :doc:`/guide/persistence`; estimators have a method ``save``.",
+        ["load", "InconsistentVersionWarning"],
+    ),
     ("Tables", "", ["Chunks", "make_missing", "missing_patterns"]),
 ]
 
