@@ -1,6 +1,7 @@
 """Scikit-learn estimators over variational autoencoders fitted on incomplete data."""
 
-from ._utils.version import InconsistentVersionWarning, __version__
+from ._utils.version import InconsistentVersionWarning
+from ._utils.version import __version__ as __version__
 from .estimators import (
     DeMissVAEImputer,
     Imputations,
