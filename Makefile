@@ -61,7 +61,7 @@ test-oldest: constraints-oldest.txt
 	.venv-oldest/bin/python -m pip install -q --upgrade pip
 	grep -v '^torch==' constraints-oldest.txt > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install -q -c .venv-oldest/constraints.txt torch==$(OLDEST_TORCH)
-	.venv-oldest/bin/python -m pip install -q -c .venv-oldest/constraints.txt -e . pytest numpydoc matplotlib skops hypothesis polars pyarrow
+	.venv-oldest/bin/python -m pip install -q -c .venv-oldest/constraints.txt -e ".[plot,progress]" pytest numpydoc skops hypothesis polars pyarrow
 	.venv-oldest/bin/python -m pytest -q
 
 # environments of the imputers that benchmarks/accuracy.py compares with
@@ -80,7 +80,7 @@ benchmarks-quick: $(STAMP)
 	PYTHON=$(BIN)/python sh benchmarks/quick.sh
 
 clean:
-	rm -rf docs/_build docs/api docs/gallery $(VENV) .venv-oldest .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf docs/_build docs/api docs/gallery docs/sg_execution_times.rst .asv $(VENV) .venv-oldest .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # -- the package ------------------------------------------------------------------------------
 .PHONY: lint dist dist-check

@@ -30,7 +30,7 @@ extensions = [
     "executed_pages",
 ]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
-exclude_patterns = ["_build", "README.md", "gallery/*.ipynb", "gallery/**/*.py"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/**/*.py"]
 nitpicky = True
 OTHER_PACKAGES = "collections|joblib|matplotlib|numpy|pandas|pathlib|polars|scipy|sklearn|torch"
 # links to classes of other packages would need their inventories, and so a network
@@ -85,11 +85,14 @@ html_static_path = ["_static", *MATHJAX]
 mathjax_path = "mathjax/tex-chtml.js"
 html_css_files = ["site.css"]
 html_context = {"default_mode": "auto"}
+html_sidebars = {name: [] for name in ("choosing", "questions", "results", "glossary", "install")}
+html_sidebars |= {name: [] for name in ("getting_started", "citation", "project/*")}
+html_search_scorer = "_static/scorer.js"
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "github_url": "https://github.com/skmissvae/skmissvae",
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 4,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],

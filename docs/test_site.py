@@ -63,6 +63,10 @@ def is_external(address):
     return bool(urlsplit(address).scheme or urlsplit(address).netloc)
 
 
+def test_the_site_is_built():
+    assert set(FIRST_PAGES) <= set(PAGES), "run make docs"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_pages_and_anchors_of_the_site(page):
     for link in parsed(page).links:
@@ -141,11 +145,26 @@ def test_pages_fit_the_screen_and_load_without_errors(browser, address, page, wi
     assert errors(browser) == []
 
 
-@pytest.mark.parametrize("words", ["effective sample size", "MissSIWAEImputer", "save", "mice"])
-def test_search_finds_pages(browser, address, words):
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("which imputer", "choosing.html"),
+        ("effective sample size", "guide/inference.html"),
+        ("MissSIWAEImputer", "api/skmissvae.MissSIWAEImputer.html"),
+        ("save", "guide/persistence.html"),
+        ("pooling", "guide/multiple_imputation.html"),
+        ("mice", "coming_from/mice.html"),
+        ("n_bootstrap", "guide/multiple_imputation.html"),
+        ("uncertainty", "guide/uncertainty.html"),
+    ],
+)
+def test_search_finds_the_page_among_the_first_five(browser, address, words, page):
     set_width(browser, 1300)
     browser.get(f"{address}search.html?q={words.replace(' ', '+')}")
-    wait_for(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "ul.search li a"))
+    wait_for(browser, lambda b: "page" in b.find_element(By.CSS_SELECTOR, "p.search-summary").text)
+    links = browser.find_elements(By.CSS_SELECTOR, "ul.search li > a")
+    found = [link.get_attribute("href").split("?")[0].split("#")[0] for link in links]
+    assert address + page in found[:5]
     assert errors(browser) == []
 
 

@@ -9,6 +9,7 @@ tests of the unpacked sdist: those that take about a minute, or all.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -39,6 +40,9 @@ def check_contents(wheel: Path, sdist: Path) -> None:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     absent = {n for n in tracked if not n.startswith(NOT_IN_SDIST)} - in_sdist
     assert not absent, f"the sdist lacks {sorted(absent)}; see MANIFEST.in"
+    files = {n for n in in_sdist if "." in Path(n).name and ".egg-info" not in n}
+    extra = files - {*tracked, "PKG-INFO", "setup.cfg"}
+    assert not extra, f"the sdist has files that are not tracked: {sorted(extra)}; see MANIFEST.in"
 
 
 def run(*command: str | Path, folder: Path) -> None:
@@ -67,13 +71,14 @@ def main() -> None:
         run(*install, "-c", constraints, f"{wheel}[plot]", folder=folder)
         run(python, ROOT / "packaging" / "check_wheel.py", folder=folder / "empty")
         page = ROOT / "docs" / "getting_started.md"
-        if page.exists():
-            run(python, ROOT / "packaging" / "run_blocks.py", page, folder=folder / "empty")
+        run(python, ROOT / "packaging" / "run_blocks.py", page, folder=folder / "empty")
         run(*install, "-c", constraints, f"{wheel}[dev]", folder=folder)
         with tarfile.open(sdist) as archive:
             archive.extractall(folder, filter="data")
-        arguments = SOME_TESTS if tests == "some" else []
+        arguments = SOME_TESTS if tests == "some" else ["-n", "auto", "tests"]
         unpacked = folder / sdist.name.removesuffix(".tar.gz")
+        # the tests import the wheel, and those that read files of the package find them there
+        shutil.rmtree(unpacked / "skmissvae")
         run(python, "-m", "pytest", "-q", *arguments, folder=unpacked)
 
 

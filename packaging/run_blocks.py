@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n+)?```python\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"^(<!-- not run[^\n]*-->\n+)?```python\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 
 
 def main(page: Path) -> None:

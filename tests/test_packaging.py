@@ -1,10 +1,13 @@
 """Files of the package agree: versions, and links of the README."""
 
 import configparser
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+
+import skmissvae
 
 ROOT = Path(__file__).parents[1]
 BLOB = "https://github.com/skmissvae/skmissvae/blob/main/"
@@ -12,10 +15,11 @@ SITE = "https://skmissvae.github.io/skmissvae/"
 
 
 def floors():
-    """Return the lowest version of each requirement and of the extra ``plot``."""
+    """Return the lowest version of each requirement and of the extras ``plot`` and ``progress``."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
-    lines = config["options"]["install_requires"] + config["options.extras_require"]["plot"]
+    extras = config["options.extras_require"]
+    lines = config["options"]["install_requires"] + extras["plot"] + extras["progress"]
     return dict(re.findall(r"^([\w-]+)>=([\d.]+)$", lines, re.MULTILINE))
 
 
@@ -53,3 +57,14 @@ def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120
     assert len(text.split()) <= 700
+
+
+def test_the_gallery_lists_all_examples_and_the_reference_all_names():
+    page = (ROOT / "examples" / "README.rst").read_text(encoding="utf-8")
+    for script in (ROOT / "examples").glob("*.py"):
+        assert f"``{script.name}``" in page
+    spec = importlib.util.spec_from_file_location("api_pages", ROOT / "docs/_ext/api_pages.py")
+    api_pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api_pages)
+    names = [name for _, _, section in api_pages.SECTIONS for name in section]
+    assert sorted(names) == sorted(skmissvae.__all__)

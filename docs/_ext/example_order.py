@@ -17,4 +17,6 @@ class TableOrder:
 
     def __call__(self, filename):
         """Return the position of a script in the table."""
+        if filename not in self._page:
+            raise ValueError(f"The table in examples/README.rst has no row for {filename}; add it.")
         return self._page.index(filename)

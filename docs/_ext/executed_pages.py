@@ -3,14 +3,16 @@
 MyST-NB reads each page by `read_page`: blocks of Python at the start of a line become the cells of
 a notebook, executed in one process in an empty folder. Blocks below a comment of the form
 ``<!-- not run: reason -->`` are shown only. Executed pages are kept in ``_build/blocks`` until the
-page or the package changes.
+page, the package or a library changes; then pages and examples are executed again.
 """
 
 import csv
+import functools
 import hashlib
 import re
 import tempfile
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -46,10 +48,19 @@ def code_cell(source):
     return nbformat.v4.new_code_cell(source.rstrip("\n"))
 
 
-def version_of_package():
-    """Return a hash of the package's files."""
-    sources = sorted(Path(skmissvae.__file__).parent.rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+@functools.cache
+def version_of_code():
+    """Return a hash of the package's files and of the versions of its libraries."""
+    folder = Path(skmissvae.__file__).parent
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".csv")]
+    versions = [metadata.version(name) for name in ("numpy", "pandas", "scikit-learn", "torch")]
+    content = b"".join(path.read_bytes() for path in files)
+    return hashlib.sha256(content + " ".join(versions).encode()).hexdigest()
+
+
+def executed_page(text):
+    """Return the file of an executed page."""
+    return CACHE / (hashlib.sha256((version_of_code() + text).encode()).hexdigest() + ".ipynb")
 
 
 def read_page(text):
@@ -57,13 +68,14 @@ def read_page(text):
     notebook = split(text)
     if len(notebook.cells) == 1:
         return notebook
-    key = hashlib.sha256((version_of_package() + text).encode()).hexdigest()
-    executed = CACHE / f"{key}.ipynb"
+    executed = executed_page(text)
     if executed.exists():
         return nbformat.read(executed, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=20 * LIMIT, kernel_name="python3")
-        client.create_kernel_manager().transport = "ipc"  # TCP warns that it is not encrypted
+        manager = client.create_kernel_manager()
+        # TCP warns that it is not encrypted
+        manager.transport, manager.ip = "ipc", str(Path(folder) / "kernel")
         client.execute(cwd=folder)
     executed.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, executed)
@@ -82,12 +94,9 @@ def report_seconds(app, exception):
     if exception is not None or app.builder.format != "html":
         return
     rows = []
-    for page in sorted(app.env.found_docs):
-        path = Path(app.env.doc2path(page))
-        if path.suffix == ".md":
-            notebook = read_page(path.read_text(encoding="utf-8"))
-            cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-            rows += [(page, i, seconds(cell)) for i, cell in enumerate(cells, start=1)]
+    for page, text in markdown_texts(app, app.env.found_docs):
+        cells = [cell for cell in read_page(text).cells if cell.cell_type == "code"]
+        rows += [(page, i, seconds(cell)) for i, cell in enumerate(cells, start=1)]
     rows.sort(key=lambda row: -row[2])
     with (DOCS / "_build" / "seconds.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("page", "block", "seconds"), *rows])
@@ -97,7 +106,33 @@ def report_seconds(app, exception):
         log.info("%6.1f s  block %d of %s%s", duration, i, page, mark)
 
 
+def markdown_texts(app, pages):
+    """Yield name and text of the Markdown pages among pages."""
+    for page in sorted(pages):
+        path = Path(app.env.doc2path(page))
+        if path.suffix == ".md":
+            yield page, path.read_text(encoding="utf-8")
+
+
+def outdated_pages(app, env, added, changed, removed):
+    """Return the pages with blocks that were executed with other code."""
+    pages = markdown_texts(app, env.found_docs)
+    return [page for page, text in pages if BLOCK.search(text) and not executed_page(text).exists()]
+
+
+def forget_examples(app, config):
+    """Remove the sums by which sphinx-gallery knows executed examples, if the code changed."""
+    version = DOCS / "_build" / "version_of_code"
+    if not version.exists() or version.read_text() != version_of_code():
+        for path in (DOCS / "gallery").glob("*.md5"):
+            path.unlink()
+        version.parent.mkdir(exist_ok=True)
+        version.write_text(version_of_code())
+
+
 def setup(app):
-    """Connect the report of seconds."""
+    """Connect what executes pages and examples again, and the report of seconds."""
+    app.connect("config-inited", forget_examples)
+    app.connect("env-get-outdated", outdated_pages)
     app.connect("build-finished", report_seconds)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -38,7 +38,8 @@ def load_penguins() -> pd.DataFrame:
     ((344, 8), 19)
     """
     path = files(__package__).joinpath("penguins.csv")
-    frame = pd.read_csv(path.open(encoding="utf-8"))
+    with path.open(encoding="utf-8") as file:
+        frame = pd.read_csv(file)
     for column, categories in _CATEGORIES.items():
         frame[column] = pd.Categorical(frame[column], categories)
     return frame

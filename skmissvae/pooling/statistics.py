@@ -51,8 +51,12 @@ class PooledTest(NamedTuple):
 
 def html_table(frame: pd.DataFrame, *, index: bool) -> str:
     """Return a data frame as an HTML table: escaped, cut if it is long."""
-    max_rows = pd.get_option("display.max_rows")
-    return frame.to_html(index=index, float_format=FORMAT, max_rows=max_rows)
+    limits: Any = {
+        "max_rows": pd.get_option("display.max_rows"),
+        "max_cols": pd.get_option("display.max_columns"),
+        "show_dimensions": "truncate",
+    }
+    return frame.to_html(index=index, float_format=FORMAT, **limits)
 
 
 def f_test(statistic: float, df1: float, df2: Any, riv: float) -> PooledTest:
