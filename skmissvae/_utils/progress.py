@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 _LOG = logging.getLogger("skmissvae")
@@ -25,8 +25,9 @@ def log_progress(text: str, *values: object) -> None:
     if _is_logged():
         _LOG.info(text, *values)
     else:
-        record = _LOG.makeRecord(_LOG.name, logging.INFO, "", 0, text, values, None)
-        logging.StreamHandler().handle(record)
+        with suppress(Exception):  # stderr may be None, closed, or a terminal that is closed
+            sys.stderr.write(f"{text % values}\n")
+            sys.stderr.flush()
 
 
 def _is_logged() -> bool:
@@ -49,7 +50,7 @@ class Task:
     """
 
     def __init__(self, total: int = 0, show: Callable[[Task], None] | None = None) -> None:
-        self.n_done, self.total, self._show = 0, total, show
+        self.n_done, self.total, self.show = 0, total, show
         self.detail: Callable[[], Detail] | None = None  # of the last unit
         self.is_over = False
         now = time.perf_counter()
@@ -58,13 +59,13 @@ class Task:
 
     def advance(self, n: int = 1, detail: Callable[[], Detail] | None = None) -> None:
         """Report n finished units; ``detail`` returns quantities of the last one."""
-        if self._show is not None:
+        if self.show is not None:
             self.n_done, self.detail = min(self.n_done + n, self.total), detail
-            self._show(self)
+            self.show(self)
 
     def extend(self, n: int) -> None:
         """Add the next n units, which may take longer than the others."""
-        if self._show is not None:
+        if self.show is not None:
             self.total, self._n_extended = self.total + n, n
             self._extension = self.n_done, time.perf_counter()
 
@@ -113,9 +114,8 @@ class Progress(NamedTuple):
         first_time = time.perf_counter() + (_SECONDS_BEFORE_ROWS if is_rows else 0.0)
         console = _bar_console() if self.verbose == 1 else None
         lines = _Lines(title, first_time, every_unit=self.verbose > 1 and not is_rows)
-        as_lines = nullcontext(Task(total, lines.show))
-        bar = as_lines if console is None else _BARS.bar(title, total, console, first_time)
-        with bar as task:
+        task = Task(total, lines.show)
+        with nullcontext() if console is None else _BARS.bar(title, task, console, first_time):
             yield task
         task.is_over = True
         if task.detail is not None and task.n_done != lines.n_logged:
@@ -176,8 +176,19 @@ def _bar_console() -> Any:
     if console.is_jupyter:
         return console if importlib.util.find_spec("ipywidgets") is not None else None
     # environment variables make rich regard files as terminals
-    is_terminal = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
-    return console if is_terminal else None
+    is_terminal = _is_terminal(sys.stderr) and console.is_terminal
+    return console if is_terminal and not console.is_dumb_terminal else None
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Return whether a stream is a terminal; it may be None, closed or without ``isatty``."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
+_DRAWING_ERRORS = (Exception, SystemExit)  # rich exits if a pipe is broken
 
 
 class _Bars:
@@ -194,48 +205,64 @@ class _Bars:
         return self._display is not None
 
     @contextmanager
-    def bar(self, title: str, total: int, console: Any, first_time: float) -> Iterator[Task]:
-        """Show a task by a bar within the block, from ``first_time`` on."""
-        identifiers: list[Any] = []
+    def bar(self, title: str, task: Task, console: Any, first_time: float) -> Iterator[None]:
+        """Show a task by a bar within the block, from ``first_time`` on.
+
+        If drawing fails, as on a terminal that is closed, the task is shown as before the block.
+        """
+        show_otherwise = task.show
 
         def show(task: Task) -> None:
-            now = time.perf_counter()
-            if now < first_time:
+            if time.perf_counter() < first_time:
                 return
+            values = _bar_values(task)
             with self._lock:
-                if not identifiers:
-                    identifiers.append(self._add(title, task, console))
-                elif now >= self._next_refresh or task.n_done == task.total:
-                    self._refresh(identifiers[0], task)
+                try:
+                    self._draw(title, task, values, console)
+                except _DRAWING_ERRORS:
+                    task.show = show_otherwise
+                    self._end()
 
-        task = Task(total, show)
+        task.show = show
         try:
             show(task)
-            yield task
+            yield
         finally:
             with self._lock:
-                self._remove(identifiers)
+                self._remove(task)
 
-    def _add(self, title: str, task: Task, console: Any) -> Any:
-        """Add a bar, and begin the display if it is the first one."""
+    def _draw(self, title: str, task: Task, values: dict[str, Any], console: Any) -> None:
+        """Add or update the bar of a task, and begin the display if it is the first one."""
         if self._display is None:
             self._display = _new_display(console)
+        identifiers, now = self._identifiers(task), time.perf_counter()
+        if not identifiers:
+            # a display draws from its start on; an interrupt there leaves a bar that is removed
+            self._display.add_task(title, task=task, **values)
             self._display.start()
-        return self._display.add_task(title, **_bar_values(task))
+        elif now >= self._next_refresh or task.n_done == task.total:
+            self._display.update(*identifiers, **values, refresh=True)
+            self._next_refresh = now + _SECONDS_BETWEEN_REFRESHES
 
-    def _refresh(self, identifier: Any, task: Task) -> None:
-        self._display.update(identifier, **_bar_values(task), refresh=True)
-        self._next_refresh = time.perf_counter() + _SECONDS_BETWEEN_REFRESHES
+    def _identifiers(self, task: Task) -> list[Any]:
+        """Return the identifier of the bar of a task, if it has one."""
+        return [bar.id for bar in self._display.tasks if bar.fields["task"] is task]
 
-    def _remove(self, identifiers: list[Any]) -> None:
-        """Remove bars, and end the display if it has no other."""
+    def _remove(self, task: Task) -> None:
+        """Remove the bar of a task, and end the display if it has no other."""
         if self._display is None:
             return
-        for identifier in identifiers:
+        for identifier in self._identifiers(task):
             self._display.remove_task(identifier)
         if not self._display.tasks:
-            display, self._display = self._display, None
-            display.stop()
+            self._end()
+
+    def _end(self) -> None:
+        """End the display, which restores stdout and stderr."""
+        display, self._display = self._display, None
+        if display is not None:
+            with suppress(*_DRAWING_ERRORS):
+                display.stop()
 
 
 _BARS = _Bars()
@@ -259,5 +286,5 @@ def _new_display(console: Any) -> Any:
         console=console,
         auto_refresh=False,  # a thread would compete with the computation
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # not if it is a file
+        redirect_stdout=_is_terminal(sys.stdout),  # not if it is a file
     )

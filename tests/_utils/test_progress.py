@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from threading import Barrier
 from types import SimpleNamespace
 
@@ -57,7 +58,7 @@ def terminal(monkeypatch):
     console = rich_console.Console(force_terminal=True, file=io.StringIO(), width=80)
     monkeypatch.setattr(progress, "_bar_console", lambda: console)
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_REFRESHES", 0.0)
-    return console.file
+    return console
 
 
 @pytest.fixture
@@ -147,23 +148,78 @@ def test_bars_disappear_and_a_line_remains(terminal, clock, log):
     with Progress("MVAEImputer", 1).task("epoch", 20) as task:
         clock.now += 2.0
         task.advance(detail=values)
-        shown = terminal.getvalue()
+        shown = terminal.file.getvalue()
         assert "MVAEImputer, epoch" in shown
         assert "38 s left, bound -1.5" in shown
         assert log() == []
-    assert terminal.getvalue().rstrip("\x1b[2K\r").endswith(SHOW_CURSOR)
+    assert terminal.file.getvalue().rstrip("\x1b[2K\r").endswith(SHOW_CURSOR)
     assert log() == ["MVAEImputer, epoch 1 of 20: bound -1.5, learning_rate 0.002"]
     assert not progress._BARS.are_shown
 
 
 def test_bars_of_short_computations_on_rows_are_not_shown(terminal, clock, log):
     for seconds in (1.0, 4.0):
-        assert terminal.getvalue() == ""
+        assert terminal.file.getvalue() == ""
         with Progress("MVAEImputer", 1).task("row", 1000) as task:
             clock.now += seconds
             task.advance(500)
-    assert "MVAEImputer, row" in terminal.getvalue()
+    assert "MVAEImputer, row" in terminal.file.getvalue()
     assert log() == []
+
+
+class ClosedTerminal(io.StringIO):
+    """A stream whose writes raise an error after some of them."""
+
+    def __init__(self, error, n_writes=0):
+        super().__init__()
+        self.error, self.n_writes = error, n_writes
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.n_writes -= 1
+        if self.n_writes < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("n_writes", [0, 1, 5])
+@pytest.mark.parametrize("error", [OSError, ValueError, BrokenPipeError])
+def test_lines_replace_bars_on_a_terminal_that_is_closed(terminal, n_writes, error, clock, log):
+    terminal.file = ClosedTerminal(error, n_writes)
+    terminal.on_broken_pipe = sys.exit  # without a change of stdout
+    streams = sys.stdout, sys.stderr
+    with Progress("MVAEImputer", 1).task("epoch", 20) as task:
+        for _ in range(20):
+            clock.now += 2.0
+            task.advance(detail=values)
+    assert (sys.stdout, sys.stderr) == streams
+    assert not progress._BARS.are_shown
+    assert task.n_done == 20
+    assert log()[-1] == "MVAEImputer, epoch 20 of 20: bound -1.5, learning_rate 0.002"
+
+
+@pytest.mark.parametrize("n_shown", [0, 1])
+def test_interrupts_of_the_first_drawing_leave_no_bar(n_shown, terminal, monkeypatch):
+    from rich.progress import Progress as Bars
+
+    def interrupt(bars):
+        raise KeyboardInterrupt
+
+    streams = sys.stdout, sys.stderr
+    with ExitStack() as stack:
+        for _ in range(n_shown):
+            stack.enter_context(Progress("first", 1).task("epoch", 20))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Bars, "get_renderables", interrupt)
+            with Progress("second", 1).task("epoch", 20):
+                pass
+        assert progress._BARS.are_shown == bool(n_shown)
+        if n_shown:
+            assert [bar.description for bar in progress._BARS._display.tasks] == ["first, epoch"]
+    assert (sys.stdout, sys.stderr) == streams
+    assert not progress._BARS.are_shown
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
@@ -178,7 +234,7 @@ def test_bars_disappear_on_errors(error, terminal, log):
     with pytest.raises(error):
         fail()
     assert (sys.stdout, sys.stderr) == streams
-    assert SHOW_CURSOR in terminal.getvalue()
+    assert SHOW_CURSOR in terminal.file.getvalue()
     assert not progress._BARS.are_shown
     assert log() == []
 
@@ -198,7 +254,7 @@ def test_threads_share_a_display(terminal):
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(compute, ["first", "second", "third"])) == [3] * 3
-    assert all(f"{name}, epoch" in terminal.getvalue() for name in ("first", "second", "third"))
+    assert all(f"{name}, epoch" in terminal.file.getvalue() for name in ("first", "second", "third"))
     assert not progress._BARS.are_shown
 
 
@@ -246,6 +302,33 @@ def test_lines_replace_bars_next_to_the_bars_of_others(monkeypatch):
     assert bars_are_possible()
 
 
+def closed_stream():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: None,
+        SimpleNamespace,
+        closed_stream,
+        lambda: ClosedTerminal(OSError),
+        lambda: ClosedTerminal(ValueError),
+    ],
+    ids=["None", "other", "closed", "OSError", "ValueError"],
+)
+def test_fits_do_not_need_streams(make, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(progress, "_is_logged", lambda: False)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, make())
+    streams = sys.stdout, sys.stderr
+    assert tiny(MVAEImputer, verbose=1).fit(table()).n_iter_ == 3
+    assert (sys.stdout, sys.stderr) == streams
+
+
 def test_lines_are_written_to_stderr_without_rich(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rich.console", None)
     monkeypatch.setattr(progress, "_is_logged", lambda: False)
@@ -265,7 +348,7 @@ def test_lines_are_written_to_stderr_without_rich(monkeypatch, capsys):
 def test_results_do_not_depend_on_verbose(cls, verbose, terminal, every_row):
     X = table()
     assert_same(outputs(tiny(cls, verbose=verbose).fit(X), X), outputs(tiny(cls).fit(X), X))
-    assert (f"{cls.__name__}, row" in terminal.getvalue()) == (verbose == 1)
+    assert (f"{cls.__name__}, row" in terminal.file.getvalue()) == (verbose == 1)
 
 
 def test_stages_of_a_fit_are_shown(log, every_row, monkeypatch):
@@ -369,4 +452,4 @@ def test_interrupted_fits_leave_no_bar(terminal, monkeypatch, log):
         imputer = tiny(MVAEImputer, max_iter=50, verbose=1).fit(table())
     assert imputer.n_iter_ < 50
     assert not progress._BARS.are_shown
-    assert SHOW_CURSOR in terminal.getvalue()
+    assert SHOW_CURSOR in terminal.file.getvalue()
