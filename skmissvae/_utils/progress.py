@@ -240,9 +240,12 @@ class _Bars:
             # a display draws from its start on; an interrupt there leaves a bar that is removed
             self._display.add_task(title, task=task, **values)
             self._display.start()
-        elif now >= self._next_refresh or task.n_done == task.total:
-            self._display.update(*identifiers, **values, refresh=True)
-            self._next_refresh = now + _SECONDS_BETWEEN_REFRESHES
+        else:
+            self._display.update(*identifiers, **values)
+            if now < self._next_refresh and task.n_done < task.total:
+                return
+            self._display.refresh()
+        self._next_refresh = now + _SECONDS_BETWEEN_REFRESHES
 
     def _identifiers(self, task: Task) -> list[Any]:
         """Return the identifier of the bar of a task, if it has one."""

@@ -211,10 +211,11 @@ def test_interrupts_of_the_first_drawing_leave_no_bar(n_shown, terminal, monkeyp
     with ExitStack() as stack:
         for _ in range(n_shown):
             stack.enter_context(Progress("first", 1).task("epoch", 20))
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(Bars, "get_renderables", interrupt)
-            with Progress("second", 1).task("epoch", 20):
-                pass
+            second = Progress("second", 1).task("epoch", 20)
+            with pytest.raises(KeyboardInterrupt):
+                stack.enter_context(second)
         assert progress._BARS.are_shown == bool(n_shown)
         if n_shown:
             assert [bar.description for bar in progress._BARS._display.tasks] == ["first, epoch"]
@@ -254,8 +255,28 @@ def test_threads_share_a_display(terminal):
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(compute, ["first", "second", "third"])) == [3] * 3
-    assert all(f"{name}, epoch" in terminal.file.getvalue() for name in ("first", "second", "third"))
+    shown = terminal.file.getvalue()
+    assert all(f"{name}, epoch" in shown for name in ("first", "second", "third"))
     assert not progress._BARS.are_shown
+
+
+def test_bars_of_slow_tasks_are_drawn_with_those_of_fast_ones(terminal, clock, monkeypatch):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_REFRESHES", 0.5)
+    with (
+        Progress("slow", 1).task("epoch", 20) as slow,
+        Progress("fast", 1).task("epoch", 20) as fast,
+    ):
+        clock.now += 0.6
+        fast.advance()
+        clock.now += 0.1
+        before = terminal.file.getvalue()
+        slow.advance()  # is not drawn itself
+        assert terminal.file.getvalue() == before
+        clock.now += 0.5
+        fast.advance()
+    drawn = terminal.file.getvalue()[len(before) :]
+    assert " 1/20" in drawn
+    assert " 2/20" in drawn
 
 
 class Terminal(io.StringIO):
