@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import math
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -163,7 +164,8 @@ def _duration(seconds: float) -> str:
 def _bar_console() -> Any:
     """Return a console of rich that shows bars, on stderr or in a notebook, or None."""
     # several processes would write over one another
-    if _is_logged() or multiprocessing.parent_process() is not None:
+    is_child = _BARS.is_forked or multiprocessing.parent_process() is not None
+    if is_child or _is_logged():
         return None
     try:
         from rich.console import Console
@@ -198,6 +200,15 @@ class _Bars:
         self._lock = threading.RLock()
         self._display: Any = None
         self._next_refresh = 0.0
+        self.is_forked = False  # from a process that may show bars
+
+    def renew(self) -> None:
+        """Forget the display of the parent process, and a lock that a thread of it may hold."""
+        if self._display is not None:
+            for name in ("stdout", "stderr"):
+                stream = getattr(sys, name)
+                setattr(sys, name, getattr(stream, "rich_proxied_file", stream))
+        self._lock, self._display, self.is_forked = threading.RLock(), None, True
 
     @property
     def are_shown(self) -> bool:
@@ -213,7 +224,7 @@ class _Bars:
         show_otherwise = task.show
 
         def show(task: Task) -> None:
-            if time.perf_counter() < first_time:
+            if self.is_forked or time.perf_counter() < first_time:
                 return
             values = _bar_values(task)
             with self._lock:
@@ -269,6 +280,9 @@ class _Bars:
 
 
 _BARS = _Bars()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_BARS.renew)
 
 
 def _bar_values(task: Task) -> dict[str, Any]:

@@ -4,10 +4,12 @@ import copy
 import functools
 import io
 import multiprocessing
+import os
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from threading import Barrier
+from contextlib import ExitStack, suppress
+from threading import Barrier, Event
 from types import SimpleNamespace
 
 import joblib
@@ -277,6 +279,34 @@ def test_bars_of_slow_tasks_are_drawn_with_those_of_fast_ones(terminal, clock, m
     drawn = terminal.file.getvalue()[len(before) :]
     assert " 1/20" in drawn
     assert " 2/20" in drawn
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="requires fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_processes_have_no_display(terminal):
+    stderr, is_held, is_over = sys.stderr, Event(), Event()
+
+    def hold_lock():
+        with progress._BARS._lock:
+            is_held.set()
+            is_over.wait(60)
+
+    with Progress("MVAEImputer", 1).task("epoch", 20) as task, ThreadPoolExecutor(1) as pool:
+        assert sys.stderr is not stderr
+        pool.submit(hold_lock)
+        is_held.wait(60)
+        before = terminal.file.getvalue()
+        child = os.fork()
+        if not child:
+            signal.alarm(20)  # ends a child that waits for the lock
+            with suppress(Exception):
+                task.advance()
+                is_unchanged = terminal.file.getvalue() == before and sys.stderr is stderr
+                os._exit(0 if is_unchanged and not progress._BARS.are_shown else 1)
+            os._exit(2)
+        is_over.set()
+        assert os.waitpid(child, 0)[1] == 0
+        assert progress._BARS.are_shown
 
 
 class Terminal(io.StringIO):
