@@ -170,7 +170,7 @@ def _bar_console() -> Any:
     try:
         from rich.console import Console
         from rich.file_proxy import FileProxy
-    except ImportError:
+    except (ImportError, AttributeError):  # no rich, or an old version
         return None
     if isinstance(sys.stderr, FileProxy) and not _BARS.are_shown:
         return None  # another display of rich is shown, such as that of a callback
@@ -219,7 +219,8 @@ class _Bars:
     def bar(self, title: str, task: Task, console: Any, first_time: float) -> Iterator[None]:
         """Show a task by a bar within the block, from ``first_time`` on.
 
-        If drawing fails, as on a terminal that is closed, the task is shown as before the block.
+        If drawing fails, as on a terminal that is closed or with an old version of rich, the task
+        is shown as before the block.
         """
         show_otherwise = task.show
 

@@ -1,5 +1,6 @@
 """Progress: lines and bars with the time that is left, which never change results."""
 
+import builtins
 import copy
 import functools
 import io
@@ -340,6 +341,30 @@ def test_bars_require_a_terminal_and_rich(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "rich.console", None)
         assert not bars_are_possible()
+
+
+@pytest.mark.parametrize("module", ["rich.console", "rich.file_proxy", "rich", "rich.table"])
+@pytest.mark.parametrize("error", [ImportError, AttributeError])
+def test_lines_replace_bars_with_old_versions_of_rich(module, error, clock, monkeypatch):
+    pytest.importorskip("rich.progress")
+    import_module = builtins.__import__
+
+    def fail(name, *arguments):
+        if name == module and arguments[0].get("__name__") == progress.__name__:
+            raise error
+        return import_module(name, *arguments)
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(progress, "_is_logged", lambda: False)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with Progress("MVAEImputer", 1).task("epoch", 20) as task:
+        task.advance()
+        clock.now += 2.0
+        task.advance(detail=values)
+    first, last = sys.stderr.getvalue().splitlines()
+    assert first == "MVAEImputer, epoch 1 of 20"
+    assert last == "MVAEImputer, epoch 2 of 20: bound -1.5, learning_rate 0.002"
 
 
 def test_lines_replace_bars_next_to_the_bars_of_others(monkeypatch):
