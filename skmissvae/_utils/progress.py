@@ -92,29 +92,32 @@ SILENT_TASK = Task()
 
 
 class Progress(NamedTuple):
-    """Shows the computations of an estimator, without a thread of its own."""
+    """Shows the computations of an estimator, without an additional thread."""
 
     name: str = ""  # of the estimator
     verbose: int = 0
 
     @contextmanager
-    def task(self, unit: str, total: int) -> Iterator[Task]:
+    def task(self, unit: str, total: int, *, of_rows: bool = False) -> Iterator[Task]:
         """Show a task within the block; afterwards a line with its last detail remains.
 
         Parameters
         ----------
         unit : str
-            What is counted. Rows are not shown in the first seconds.
+            What is counted.
         total : int
             Number of units.
+        of_rows : bool
+            Whether units are rows: a task that is not shown in the first seconds, and has no line
+            for every unit.
         """
         if not self.verbose or not total:
             yield SILENT_TASK
             return
-        is_rows, title = unit.endswith("row"), f"{self.name}, {unit}"
-        first_time = time.perf_counter() + (_SECONDS_BEFORE_ROWS if is_rows else 0.0)
+        title = f"{self.name}, {unit}"
+        first_time = time.perf_counter() + (_SECONDS_BEFORE_ROWS if of_rows else 0.0)
         console = _bar_console() if self.verbose == 1 else None
-        lines = _Lines(title, first_time, every_unit=self.verbose > 1 and not is_rows)
+        lines = _Lines(title, first_time, every_unit=self.verbose > 1 and not of_rows)
         task = Task(total, lines.show)
         with nullcontext() if console is None else _BARS.bar(title, task, console, first_time):
             yield task

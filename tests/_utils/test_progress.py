@@ -109,7 +109,7 @@ def test_durations_are_rounded():
 @pytest.mark.parametrize("verbose", [1, 2])
 def test_rows_are_shown_after_some_seconds(verbose, clock, log):
     for seconds, n_lines in ((0.2, 0), (0.5, 1)):
-        with Progress("MVAEImputer", verbose).task("row", 1000) as task:
+        with Progress("MVAEImputer", verbose).task("row", 1000, of_rows=True) as task:
             for _ in range(10):
                 clock.now += seconds
                 task.advance(100)
@@ -117,8 +117,15 @@ def test_rows_are_shown_after_some_seconds(verbose, clock, log):
     assert log() == ["MVAEImputer, row 600 of 1000: 2 s left"]
 
 
+def test_units_with_the_name_of_rows_are_shown_at_once(clock, log):
+    with Progress("MVAEImputer", 2).task("arrow", 2) as task:
+        task.advance()
+        task.advance()
+    assert log() == ["MVAEImputer, arrow 1 of 2", "MVAEImputer, arrow 2 of 2"]
+
+
 def test_added_units_have_their_own_speed(clock, log):
-    with Progress("MVAEImputer", 1).task("row", 3000) as task:
+    with Progress("MVAEImputer", 1).task("row", 3000, of_rows=True) as task:
         clock.now += 10.0
         task.advance(1000)
         task.extend(100)  # ten times as slow
@@ -163,7 +170,7 @@ def test_bars_disappear_and_a_line_remains(terminal, clock, log):
 def test_bars_of_short_computations_on_rows_are_not_shown(terminal, clock, log):
     for seconds in (1.0, 4.0):
         assert terminal.file.getvalue() == ""
-        with Progress("MVAEImputer", 1).task("row", 1000) as task:
+        with Progress("MVAEImputer", 1).task("row", 1000, of_rows=True) as task:
             clock.now += seconds
             task.advance(500)
     assert "MVAEImputer, row" in terminal.file.getvalue()
