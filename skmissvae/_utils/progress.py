@@ -96,6 +96,7 @@ class Progress(NamedTuple):
 
     name: str = ""  # of the estimator
     verbose: int = 0
+    has_bars: bool = True  # if they are possible
 
     @contextmanager
     def task(self, unit: str, total: int, *, of_rows: bool = False) -> Iterator[Task]:
@@ -116,7 +117,7 @@ class Progress(NamedTuple):
             return
         title = f"{self.name}, {unit}"
         first_time = time.perf_counter() + (_SECONDS_BEFORE_ROWS if of_rows else 0.0)
-        console = _bar_console() if self.verbose == 1 else None
+        console = _bar_console() if self.verbose == 1 and self.has_bars else None
         lines = _Lines(title, first_time, every_unit=self.verbose > 1 and not of_rows)
         task = Task(total, lines.show)
         with nullcontext() if console is None else _BARS.bar(title, task, console, first_time):
@@ -131,8 +132,14 @@ SILENT = Progress()
 
 
 def progress_of(estimator: Any) -> Progress:
-    """Return the progress of an estimator with the parameter ``verbose``."""
-    return Progress(type(estimator).__name__, estimator.verbose)
+    """Return the progress of an estimator with the parameter ``verbose``.
+
+    An estimator with callbacks of other packages has no bars: scikit-learn's ``ProgressBar`` draws
+    in the same lines of the terminal.
+    """
+    callbacks = getattr(estimator, "_skl_callbacks", [])
+    has_bars = all(type(callback).__module__.startswith("skmissvae.") for callback in callbacks)
+    return Progress(type(estimator).__name__, estimator.verbose, has_bars)
 
 
 class _Lines:

@@ -17,8 +17,16 @@ import joblib
 import numpy as np
 import pytest
 from estimator_cases import assert_same, every_estimator, outputs, quiet, table, tiny
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
-from skmissvae import MissSIWAEImputer, MVAEImputer, VAEDensityEstimator, VAEOutlierDetector
+from skmissvae import (
+    Checkpoint,
+    MissSIWAEImputer,
+    MVAEImputer,
+    VAEDensityEstimator,
+    VAEOutlierDetector,
+)
 from skmissvae._utils import progress
 from skmissvae._utils.progress import SILENT, SILENT_TASK, Progress
 from skmissvae.estimators import imputer_base
@@ -432,6 +440,21 @@ def test_results_do_not_depend_on_verbose(cls, verbose, terminal, every_row):
     X = table()
     assert_same(outputs(tiny(cls, verbose=verbose).fit(X), X), outputs(tiny(cls).fit(X), X))
     assert (f"{cls.__name__}, row" in terminal.file.getvalue()) == (verbose == 1)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_lines_replace_bars_next_to_callbacks(nested, terminal, log):
+    callback = pytest.importorskip("sklearn.callback")
+    imputer = tiny(MVAEImputer, verbose=1)
+    outer = Pipeline([("impute", imputer), ("scale", StandardScaler())]) if nested else imputer
+    outer.set_callbacks(callback.ProgressBar()).fit(table())
+    assert terminal.file.getvalue() == ""
+    assert log()[0].startswith("MVAEImputer, epoch 1 of 3")
+
+
+def test_a_checkpoint_does_not_replace_bars(terminal, tmp_path):
+    tiny(MVAEImputer, verbose=1).set_callbacks(Checkpoint(tmp_path / "fit")).fit(table())
+    assert "MVAEImputer, epoch" in terminal.file.getvalue()
 
 
 def test_stages_of_a_fit_are_shown(log, every_row, monkeypatch):
