@@ -32,8 +32,6 @@ from skmissvae._utils.progress import SILENT, SILENT_TASK, Progress
 from skmissvae.estimators import imputer_base
 from skmissvae.inference import LAIR
 
-rich_console = pytest.importorskip("rich.console")
-
 pytestmark = quiet
 
 SHOW_CURSOR = "\x1b[?25h"
@@ -66,6 +64,7 @@ def log(caplog):
 @pytest.fixture
 def terminal(monkeypatch):
     """Return a terminal on which bars are shown."""
+    rich_console = pytest.importorskip("rich.console")
     console = rich_console.Console(force_terminal=True, file=io.StringIO(), width=80)
     monkeypatch.setattr(progress, "_bar_console", lambda: console)
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_REFRESHES", 0.0)
@@ -337,6 +336,7 @@ def bars_are_possible():
 
 
 def test_bars_require_a_terminal_and_rich(monkeypatch):
+    pytest.importorskip("rich.console")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress, "_is_logged", lambda: False)
     monkeypatch.setenv("FORCE_COLOR", "1")  # with which rich treats files as terminals
@@ -383,12 +383,11 @@ def test_lines_replace_bars_with_old_versions_of_rich(module, error, clock, monk
 
 
 def test_lines_replace_bars_next_to_the_bars_of_others(monkeypatch):
-    from rich.progress import Progress as Bars
-
+    rich_progress = pytest.importorskip("rich.progress")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress, "_is_logged", lambda: False)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with Bars(console=rich_console.Console(stderr=True)):
+    with rich_progress.Progress(console=rich_progress.Console(stderr=True)):
         assert not bars_are_possible()
     assert bars_are_possible()
 
@@ -420,7 +419,7 @@ def test_fits_do_not_need_streams(make, monkeypatch):
     assert (sys.stdout, sys.stderr) == streams
 
 
-def test_lines_are_written_to_stderr_without_rich(monkeypatch, capsys):
+def test_lines_are_written_to_stderr_without_rich(monkeypatch, clock, capsys):
     monkeypatch.setitem(sys.modules, "rich.console", None)
     monkeypatch.setattr(progress, "_is_logged", lambda: False)
     tiny(MVAEImputer, verbose=1).fit(table())
@@ -528,7 +527,7 @@ def test_rows_of_outlier_detection_are_counted(every_row, log):
 
 
 @every_estimator
-def test_short_computations_on_rows_are_silent(cls, log, capsys):
+def test_short_computations_on_rows_are_silent(cls, clock, log, capsys):
     X = table()
     estimator = tiny(cls).fit(X).set_params(verbose=1)
     outputs(estimator, X)
