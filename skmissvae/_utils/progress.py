@@ -6,11 +6,12 @@ import importlib.util
 import logging
 import math
 import multiprocessing
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 _LOG = logging.getLogger("skmissvae")
@@ -25,8 +26,9 @@ def log_progress(text: str, *values: object) -> None:
     if _is_logged():
         _LOG.info(text, *values)
     else:
-        record = _LOG.makeRecord(_LOG.name, logging.INFO, "", 0, text, values, None)
-        logging.StreamHandler().handle(record)
+        with suppress(Exception):  # stderr may be None, closed, or a terminal that is closed
+            sys.stderr.write(f"{text % values}\n")
+            sys.stderr.flush()
 
 
 def _is_logged() -> bool:
@@ -49,7 +51,7 @@ class Task:
     """
 
     def __init__(self, total: int = 0, show: Callable[[Task], None] | None = None) -> None:
-        self.n_done, self.total, self._show = 0, total, show
+        self.n_done, self.total, self.show = 0, total, show
         self.detail: Callable[[], Detail] | None = None  # of the last unit
         self.is_over = False
         now = time.perf_counter()
@@ -58,13 +60,13 @@ class Task:
 
     def advance(self, n: int = 1, detail: Callable[[], Detail] | None = None) -> None:
         """Report n finished units; ``detail`` returns quantities of the last one."""
-        if self._show is not None:
+        if self.show is not None:
             self.n_done, self.detail = min(self.n_done + n, self.total), detail
-            self._show(self)
+            self.show(self)
 
     def extend(self, n: int) -> None:
         """Add the next n units, which may take longer than the others."""
-        if self._show is not None:
+        if self.show is not None:
             self.total, self._n_extended = self.total + n, n
             self._extension = self.n_done, time.perf_counter()
 
@@ -90,32 +92,35 @@ SILENT_TASK = Task()
 
 
 class Progress(NamedTuple):
-    """Shows the computations of an estimator, without a thread of its own."""
+    """Shows the computations of an estimator, without an additional thread."""
 
     name: str = ""  # of the estimator
     verbose: int = 0
+    has_bars: bool = True  # if they are possible
 
     @contextmanager
-    def task(self, unit: str, total: int) -> Iterator[Task]:
+    def task(self, unit: str, total: int, *, of_rows: bool = False) -> Iterator[Task]:
         """Show a task within the block; afterwards a line with its last detail remains.
 
         Parameters
         ----------
         unit : str
-            What is counted. Rows are not shown in the first seconds.
+            What is counted.
         total : int
             Number of units.
+        of_rows : bool
+            Whether units are rows: a task that is not shown in the first seconds, and has no line
+            for every unit.
         """
         if not self.verbose or not total:
             yield SILENT_TASK
             return
-        is_rows, title = unit.endswith("row"), f"{self.name}, {unit}"
-        first_time = time.perf_counter() + (_SECONDS_BEFORE_ROWS if is_rows else 0.0)
-        console = _bar_console() if self.verbose == 1 else None
-        lines = _Lines(title, first_time, every_unit=self.verbose > 1 and not is_rows)
-        as_lines = nullcontext(Task(total, lines.show))
-        bar = as_lines if console is None else _BARS.bar(title, total, console, first_time)
-        with bar as task:
+        title = f"{self.name}, {unit}"
+        first_time = time.perf_counter() + (_SECONDS_BEFORE_ROWS if of_rows else 0.0)
+        console = _bar_console() if self.verbose == 1 and self.has_bars else None
+        lines = _Lines(title, first_time, every_unit=self.verbose > 1 and not of_rows)
+        task = Task(total, lines.show)
+        with nullcontext() if console is None else _BARS.bar(title, task, console, first_time):
             yield task
         task.is_over = True
         if task.detail is not None and task.n_done != lines.n_logged:
@@ -127,8 +132,14 @@ SILENT = Progress()
 
 
 def progress_of(estimator: Any) -> Progress:
-    """Return the progress of an estimator with the parameter ``verbose``."""
-    return Progress(type(estimator).__name__, estimator.verbose)
+    """Return the progress of an estimator with the parameter ``verbose``.
+
+    An estimator with callbacks of other packages has no bars: scikit-learn's ``ProgressBar`` draws
+    in the same lines of the terminal.
+    """
+    callbacks = getattr(estimator, "_skl_callbacks", [])
+    has_bars = all(type(callback).__module__.startswith("skmissvae.") for callback in callbacks)
+    return Progress(type(estimator).__name__, estimator.verbose, has_bars)
 
 
 class _Lines:
@@ -163,12 +174,13 @@ def _duration(seconds: float) -> str:
 def _bar_console() -> Any:
     """Return a console of rich that shows bars, on stderr or in a notebook, or None."""
     # several processes would write over one another
-    if _is_logged() or multiprocessing.parent_process() is not None:
+    is_child = _BARS.is_forked or multiprocessing.parent_process() is not None
+    if is_child or _is_logged():
         return None
     try:
         from rich.console import Console
         from rich.file_proxy import FileProxy
-    except ImportError:
+    except (ImportError, AttributeError):  # no rich, or an old version
         return None
     if isinstance(sys.stderr, FileProxy) and not _BARS.are_shown:
         return None  # another display of rich is shown, such as that of a callback
@@ -176,8 +188,19 @@ def _bar_console() -> Any:
     if console.is_jupyter:
         return console if importlib.util.find_spec("ipywidgets") is not None else None
     # environment variables make rich regard files as terminals
-    is_terminal = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
-    return console if is_terminal else None
+    is_terminal = _is_terminal(sys.stderr) and console.is_terminal
+    return console if is_terminal and not console.is_dumb_terminal else None
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Return whether a stream is a terminal; it may be None, closed or without ``isatty``."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
+_DRAWING_ERRORS = (Exception, SystemExit)  # rich exits if a pipe is broken
 
 
 class _Bars:
@@ -187,6 +210,15 @@ class _Bars:
         self._lock = threading.RLock()
         self._display: Any = None
         self._next_refresh = 0.0
+        self.is_forked = False  # from a process that may show bars
+
+    def renew(self) -> None:
+        """Forget the display of the parent process, and a lock that a thread of it may hold."""
+        if self._display is not None:
+            for name in ("stdout", "stderr"):
+                stream = getattr(sys, name)
+                setattr(sys, name, getattr(stream, "rich_proxied_file", stream))
+        self._lock, self._display, self.is_forked = threading.RLock(), None, True
 
     @property
     def are_shown(self) -> bool:
@@ -194,51 +226,74 @@ class _Bars:
         return self._display is not None
 
     @contextmanager
-    def bar(self, title: str, total: int, console: Any, first_time: float) -> Iterator[Task]:
-        """Show a task by a bar within the block, from ``first_time`` on."""
-        identifiers: list[Any] = []
+    def bar(self, title: str, task: Task, console: Any, first_time: float) -> Iterator[None]:
+        """Show a task by a bar within the block, from ``first_time`` on.
+
+        If drawing fails, as on a terminal that is closed or with an old version of rich, the task
+        is shown as before the block.
+        """
+        show_otherwise = task.show
 
         def show(task: Task) -> None:
-            now = time.perf_counter()
-            if now < first_time:
+            if self.is_forked or time.perf_counter() < first_time:
                 return
+            values = _bar_values(task)
             with self._lock:
-                if not identifiers:
-                    identifiers.append(self._add(title, task, console))
-                elif now >= self._next_refresh or task.n_done == task.total:
-                    self._refresh(identifiers[0], task)
+                try:
+                    self._draw(title, task, values, console)
+                except _DRAWING_ERRORS:
+                    task.show = show_otherwise
+                    self._end()
 
-        task = Task(total, show)
+        task.show = show
         try:
             show(task)
-            yield task
+            yield
         finally:
             with self._lock:
-                self._remove(identifiers)
+                self._remove(task)
 
-    def _add(self, title: str, task: Task, console: Any) -> Any:
-        """Add a bar, and begin the display if it is the first one."""
+    def _draw(self, title: str, task: Task, values: dict[str, Any], console: Any) -> None:
+        """Add or update the bar of a task, and begin the display if it is the first one."""
         if self._display is None:
             self._display = _new_display(console)
+        identifiers, now = self._identifiers(task), time.perf_counter()
+        if not identifiers:
+            # a display draws from its start on; an interrupt there leaves a bar that is removed
+            self._display.add_task(title, task=task, **values)
             self._display.start()
-        return self._display.add_task(title, **_bar_values(task))
+        else:
+            self._display.update(*identifiers, **values)
+            if now < self._next_refresh and task.n_done < task.total:
+                return
+            self._display.refresh()
+        self._next_refresh = now + _SECONDS_BETWEEN_REFRESHES
 
-    def _refresh(self, identifier: Any, task: Task) -> None:
-        self._display.update(identifier, **_bar_values(task), refresh=True)
-        self._next_refresh = time.perf_counter() + _SECONDS_BETWEEN_REFRESHES
+    def _identifiers(self, task: Task) -> list[Any]:
+        """Return the identifier of the bar of a task, if it has one."""
+        return [bar.id for bar in self._display.tasks if bar.fields["task"] is task]
 
-    def _remove(self, identifiers: list[Any]) -> None:
-        """Remove bars, and end the display if it has no other."""
+    def _remove(self, task: Task) -> None:
+        """Remove the bar of a task, and end the display if it has no other."""
         if self._display is None:
             return
-        for identifier in identifiers:
+        for identifier in self._identifiers(task):
             self._display.remove_task(identifier)
         if not self._display.tasks:
-            display, self._display = self._display, None
-            display.stop()
+            self._end()
+
+    def _end(self) -> None:
+        """End the display, which restores stdout and stderr."""
+        display, self._display = self._display, None
+        if display is not None:
+            with suppress(*_DRAWING_ERRORS):
+                display.stop()
 
 
 _BARS = _Bars()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_BARS.renew)
 
 
 def _bar_values(task: Task) -> dict[str, Any]:
@@ -259,5 +314,5 @@ def _new_display(console: Any) -> Any:
         console=console,
         auto_refresh=False,  # a thread would compete with the computation
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # not if it is a file
+        redirect_stdout=_is_terminal(sys.stdout),  # not if it is a file
     )

@@ -260,7 +260,7 @@ class BaseVAE(
         self, table: InputTable, function: RowFunction[Result], **options: Any
     ) -> Result:
         """Apply a function of the fitted model to each row, in the memory of a block of rows."""
-        with progress_of(self).task("row", table.n_rows) as task:
+        with progress_of(self).task("row", table.n_rows, of_rows=True) as task:
             blocks = self._reader().blocks(table)
             results = [self._map(rows, function, task=task, **options) for rows in blocks]
         return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
@@ -320,7 +320,7 @@ class BaseVAE(
            Scandinavian Journal of Statistics 39.
         """
         table, scores, ess = self._open(X), [], []
-        with progress_of(self).task("row", table.n_rows) as task:
+        with progress_of(self).task("row", table.n_rows, of_rows=True) as task:
             for rows in self._reader().blocks(table):
                 log_evidence, row_ess = self._log_evidence(rows, task)
                 scores.append(log_evidence - self.schema_.log_units(rows))

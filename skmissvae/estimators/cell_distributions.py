@@ -69,7 +69,7 @@ def describe_cells(
         return _RowCells(statistics, total, cells.ess)
 
     arguments = block.rows, describe, models[0], device, imputer._shared_noise, block.incomplete
-    with progress_of(imputer).task("row", task.n_incomplete) as rows:
+    with progress_of(imputer).task("row", task.n_incomplete, of_rows=True) as rows:
         result = map_rows(*arguments, task=rows)
     warn_of_low_ess(imputer, np.asarray(result.ess))
     statistics, probabilities = np.asarray(result.statistics), np.asarray(result.probabilities)

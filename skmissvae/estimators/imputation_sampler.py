@@ -65,7 +65,7 @@ class ImputationSampler:
         """Return the i-th completed table."""
         numbers, ess = [], [np.empty(0)]
         unit = f"imputation {i + 1}, row"
-        with self.progress.task(unit, self.task.n_incomplete) as rows:
+        with self.progress.task(unit, self.task.n_incomplete, of_rows=True) as rows:
             for block in self.task.incomplete_blocks():
                 x, block_ess = self._draw_cells(i, block, rows)
                 numbers.append(self.task.numbers(block, x))

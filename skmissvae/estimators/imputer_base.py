@@ -235,7 +235,7 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         function, point, batched, draws = STRATEGIES[self.strategy]
         device, seed = self._device(), self._draw_seed() if draws else 0
         values, ess = [], [np.empty(0)]
-        with progress_of(self).task("row", task.n_incomplete) as rows:
+        with progress_of(self).task("row", task.n_incomplete, of_rows=True) as rows:
             for block in task.incomplete_blocks():
                 noise = partial(block.noise, seed) if draws else self._shared_noise
                 arguments = block.rows, function, model, device, noise, block.incomplete

@@ -195,10 +195,11 @@ class TrainingOptions:
     verbose : int
         0 is silent. 1 shows progress with the time that is left: of the stages of ``fit`` (choice
         of the initialization, epochs, bootstrap models, calibration), and of methods that compute
-        rows for more than 3 seconds. In a terminal or notebook it is a bar, if rich is installed
-        (in notebooks also ipywidgets); otherwise a line at most every 5 seconds. 2 writes a line
-        for every epoch and no bars. Lines go to the logger "skmissvae" at level INFO if it records
-        them, which also replaces bars, otherwise to stderr. It does not change results.
+        rows for more than 3 seconds. Progress is a bar in terminals and notebooks if rich is
+        installed (in notebooks also ipywidgets), otherwise a line at most every 5 seconds. 2 writes
+        a line for every epoch and no bars. Lines go to the logger "skmissvae" if this logger
+        records level INFO, otherwise to stderr. Lines also replace bars if the logger records them,
+        or if callbacks other than ``Checkpoint`` are set. Results do not depend on ``verbose``.
     """
 
     _group = "training"

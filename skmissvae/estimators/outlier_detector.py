@@ -173,7 +173,7 @@ class VAEOutlierDetector(
         check_is_fitted(self)
         estimator, scores, ess = self.estimator_, [], []
         table = estimator._open(X)
-        with progress_of(estimator).task("row", table.n_rows) as task:
+        with progress_of(estimator).task("row", table.n_rows, of_rows=True) as task:
             for rows in estimator._reader().blocks(table):
                 log_density, row_ess = estimator._log_evidence(rows, task)
                 mean, std = self._expectations(rows.observed, task)

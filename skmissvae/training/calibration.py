@@ -110,6 +110,6 @@ def fit_calibration(
 
     positions = np.flatnonzero(is_scored.any(1))
     arguments = incomplete, score, conditional[0], task.device, noise, positions
-    with progress.task("calibration, row", len(positions)) as shown:
-        scores = map_rows(*arguments, task=shown).score
+    with progress.task("calibration, row", len(positions), of_rows=True) as scored_rows:
+        scores = map_rows(*arguments, task=scored_rows).score
     return Calibration(np.where(is_scored[positions], scores, np.nan))
