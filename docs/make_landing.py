@@ -44,7 +44,8 @@ def main() -> None:
 
     arrow = {"arrowstyle": "-|>", "color": BLUE, "lw": 2.5, "mutation_scale": 22}
     ax.annotate("", (8.4, 3.1), (7.1, 3.1), arrowprops=arrow)
-    ax.text(7.72, 2.75, "fit\ntransform", ha="center", va="bottom", color=BLUE, size=10)
+    ax.text(7.72, 2.75, "fit\ntransform", ha="center", va="bottom", color=BLUE, size=11)
+    ax.text(7.72, 3.45, "cell_\ndistribution", ha="center", va="top", color=BLUE, size=11)
     draw_table(ax, 8.75, "completed, with uncertainty", X, completed_text, widths=1.18)
     path = Path(__file__).parent / "_static" / "landing.png"
     figure.savefig(path, dpi=170)
@@ -73,10 +74,10 @@ def text_of_cell(
 def draw_table(ax, left, title, X, missing_text, widths=1.0):
     """Draw rows of X; the text of missing cells comes from a function of row and column."""
     width = COLUMN_WIDTH * widths
-    ax.text(left, 0.12, title, size=13, weight="bold", color=GREY, va="center")
+    ax.text(left, 0.12, title, size=15, weight="bold", color=GREY, va="center")
     for j, (name, label) in enumerate(COLUMNS.items()):
         x = left + j * width
-        ax.text(x + width / 2 - 0.05, 0.78, label, ha="center", va="center", size=10, color=GREY)
+        ax.text(x + width / 2 - 0.05, 0.78, label, ha="center", va="center", size=12, color=GREY)
         for i, row in enumerate(ROWS):
             y = 1.12 + i * 0.7
             value, face, color = X.loc[row, name], PALE, GREY
@@ -97,10 +98,10 @@ def draw_table(ax, left, title, X, missing_text, widths=1.0):
                 text,
                 ha="center",
                 va="center",
-                size=8 if is_tall else 10,
+                size=9.5 if is_tall else 12,
                 color=color,
                 weight="bold" if text == "?" else "normal",
-                linespacing=1.05,
+                linespacing=1.0,
             )
 
 
