@@ -335,8 +335,7 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         """Return the distribution of each missing cell given the observed cells of its row.
 
         It is that of the weighted draws whose means ``transform`` imputes, over all ``models_`` if
-        there are any. With ``calibrate=True`` quantiles are moved so that intervals between them
-        have their nominal coverage.
+        there are any. With ``calibrate=True`` quantiles are moved as described there.
 
         Parameters
         ----------

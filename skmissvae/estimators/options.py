@@ -163,7 +163,7 @@ class TrainingOptions:
         but imputers of 100 to 499 rows choose: a tenth of the observed cells is hidden, a model is
         fitted from each initialization with the default training, whatever the other parameters
         are, and the initialization with the lower squared error of the hidden cells is used. This
-        takes about four times as long; ``init_`` reports the choice. With Chunks, in process groups
+        takes two to four times as long; ``init_`` reports the choice. With Chunks, in process groups
         and in ``partial_fit`` there is no choice: it is factor analysis.
     max_iter : int or None
         Maximum number of epochs. None depends on the table and is reported as ``max_iter_``: the
@@ -311,8 +311,9 @@ class ImputationOptions:
     calibrate : bool
         Whether ``fit`` calibrates the intervals of ``cell_distribution``: models are fitted to 80%
         of the rows, cells of the others are hidden by patterns of the table, and quantiles are
-        moved so that a 90% interval covers 90% of these cells. The time of the fit doubles. As
-        hidden cells come in addition to missing ones, intervals are slightly too wide.
+        moved so that a 90% interval covers 90% of these cells: in each column with 100 of them,
+        otherwise in all such columns together, of which single ones can get worse. The time of the
+        fit doubles.
     """
 
     _group = "imputation"
