@@ -163,7 +163,7 @@ class TrainingOptions:
         but imputers of 100 to 499 rows choose: a tenth of the observed cells is hidden, a model is
         fitted from each initialization with the default training, whatever the other parameters
         are, and the initialization with the lower squared error of the hidden cells is used. This
-        takes two to four times as long; ``init_`` reports the choice. With Chunks, in process groups
+        takes two to four times as long; ``init_`` has the choice. With Chunks, in process groups
         and in ``partial_fit`` there is no choice: it is factor analysis.
     max_iter : int or None
         Maximum number of epochs. None depends on the table and is reported as ``max_iter_``: the
