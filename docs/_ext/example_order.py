@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+PAGE = Path(__file__).parents[2] / "examples" / "README.rst"
+
 
 class TableOrder:
     """Sort key of sphinx-gallery.
@@ -9,11 +11,11 @@ class TableOrder:
     Parameters
     ----------
     folder : str
-        Folder of the examples, with the page ``README.rst``.
+        Not used: folder of a section.
     """
 
     def __init__(self, folder):
-        self._page = (Path(folder) / "README.rst").read_text(encoding="utf-8")
+        self._page = PAGE.read_text(encoding="utf-8")
 
     def __call__(self, filename):
         """Return the position of a script in the table."""

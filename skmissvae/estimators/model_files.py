@@ -113,7 +113,8 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
     Examples
     --------
     >>> import os, tempfile
-    >>>     >>> from skmissvae import MVAEImputer, load
+    >>> import numpy as np
+    >>> from skmissvae import MVAEImputer, load
     >>> X = [[1.0, 2.0], [np.nan, 3.0], [2.0, np.nan], [4.0, 5.0]]
     >>> imputer = MVAEImputer(max_iter=2, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
