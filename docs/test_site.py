@@ -154,7 +154,7 @@ def test_pages_fit_the_screen_and_load_without_errors(browser, address, page, wi
         ("save", "guide/persistence.html"),
         ("pooling", "guide/multiple_imputation.html"),
         ("mice", "coming_from/mice.html"),
-        ("n_bootstrap", "guide/multiple_imputation.html"),
+        ("n_bootstrap", "choosing.html"),
         ("uncertainty", "guide/uncertainty.html"),
     ],
 )

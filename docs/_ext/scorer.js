@@ -1,8 +1,10 @@
 /* Order of search results: pages that explain before the reference, and the reference of one
    imputer before the same methods of the others. */
 var Scorer = {
-  score: ([page, title, anchor, description, score]) => {
-    if (/^(choosing|questions|getting_started|install|guide\/|coming_from\/)/.test(page)) return score + 25;
+  score: ([page, title, anchor, description, score, file, kind]) => {
+    if (kind === "object" && /^Python (class|function)/.test(description)) return score + 40;
+    if (page === "choosing") return score + 40;
+    if (/^(questions|getting_started|install|guide\/|coming_from\/)/.test(page)) return score + 25;
     if (/^(methods\/|glossary|results)/.test(page)) return score + 10;
     if (/^project\//.test(page)) return score - 10;
     if (/^api\/skmissvae\.(MVAE|MIWAE|MissVAE|MissSVAE|MissIWAE|DeMissVAE)Imputer/.test(page))
