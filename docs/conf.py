@@ -91,6 +91,7 @@ html_search_scorer = str(Path(__file__).parent / "_ext" / "scorer.js")
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {"text": "skmissvae", "alt_text": "skmissvae"},
     "github_url": "https://github.com/skmissvae/skmissvae",
     "header_links_before_dropdown": 4,
     "navigation_with_keys": False,
