@@ -36,6 +36,12 @@ FRAME = pd.DataFrame(X, columns=list("abcd"))
 QUICK = {"refit": False, "baselines": False, "random_state": 0}
 
 
+@pytest.fixture(autouse=True)
+def without_figures():
+    """Close the figures of other tests in the same process."""
+    plt.close("all")
+
+
 @pytest.fixture(scope="module")
 def imputer():
     return tiny(MissSVAEImputer).fit(FRAME)
