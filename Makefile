@@ -45,12 +45,18 @@ test-distributed: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[engines]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/training/test_engines.py
 
-# torch first: a version range would select the newest build, with gigabytes of GPU packages
+# with LOCKED=1, as in CI on Linux with Python 3.11: only files with a SHA-256 in constraints-hashes.txt;
+# else torch first: a version range would select the newest build, with gigabytes of GPU packages
 $(STAMP): constraints.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
+ifdef LOCKED
+	$(BIN)/python -m pip install -q --require-hashes --no-deps -r constraints-hashes.txt
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+else
 	$(BIN)/python -m pip install -q torch==2.13.0
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+endif
 	touch $@
 
 # the tests with the lowest versions that setup.cfg allows; torch 2.5.1 only by OLDEST_TORCH=2.5.1,

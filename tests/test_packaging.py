@@ -42,6 +42,16 @@ def test_the_pinned_versions_are_allowed():
         assert parts[0] >= parts[1], name
 
 
+def test_the_files_with_a_hash_have_the_pinned_versions():
+    """CI installs constraints-hashes.txt, and users of the repository constraints.txt."""
+    text = (ROOT / "constraints-hashes.txt").read_text()
+    hashed = dict(re.findall(r"^([\w-]+)==([\d.]+)(?:\+cpu)? \\\n    --hash=sha256:", text, re.M))
+    hashed = {name.lower(): version for name, version in hashed.items()}
+    pinned_versions = {name.lower(): v for name, v in pinned("constraints.txt").items()}
+    assert hashed.keys() >= pinned_versions.keys()
+    assert {name: hashed[name] for name in pinned_versions} == pinned_versions
+
+
 def links():
     return re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
 
