@@ -289,7 +289,7 @@ class MultipleImputationClassifier(ClassifierMixin, _MultipleImputation):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skmissvae import MissSIWAEImputer, MultipleImputationClassifier
     >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(100, 1)) + 0.3 * rng.normal(size=(100, 3))
+    >>> X = rng.normal(size=(90, 1)) + 0.3 * rng.normal(size=(90, 3))
     >>> y = np.where(X[:, 0] > 0, "high", "low")
     >>> X[rng.random(X.shape) < 0.2] = np.nan
     >>> imputer = MissSIWAEImputer(max_iter=20)
@@ -391,7 +391,7 @@ class MultipleImputationRegressor(RegressorMixin, _MultipleImputation):
     >>> from sklearn.linear_model import Ridge
     >>> from skmissvae import MissSIWAEImputer, MultipleImputationRegressor
     >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(100, 1)) + 0.3 * rng.normal(size=(100, 3))
+    >>> X = rng.normal(size=(90, 1)) + 0.3 * rng.normal(size=(90, 3))
     >>> y = X.sum(axis=1)
     >>> X[rng.random(X.shape) < 0.2] = np.nan
     >>> imputer = MissSIWAEImputer(max_iter=20)

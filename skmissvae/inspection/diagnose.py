@@ -169,7 +169,7 @@ def diagnose(
     >>> import numpy as np
     >>> from skmissvae import MissSIWAEImputer, diagnose
     >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(100, 1)) + 0.5 * rng.normal(size=(100, 3))
+    >>> X = rng.normal(size=(90, 1)) + 0.5 * rng.normal(size=(90, 3))
     >>> X[rng.random(X.shape) < 0.3] = np.nan
     >>> diagnosis = diagnose(MissSIWAEImputer(max_iter=50, random_state=0).fit(X), X)
     >>> "weights" in diagnosis.to_frame()["check"].tolist()

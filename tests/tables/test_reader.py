@@ -76,7 +76,7 @@ def curved(n=150, d=13, seed=0):
     ids=["weights", "models and bounds", "chains"],
 )
 def test_arrays_are_the_same_read_by_blocks(cls, options, monkeypatch):
-    X = np.vstack([curved(30), np.random.default_rng(1).normal(size=(30, 13)), curved(30, seed=1)])
+    X = np.vstack([curved(12), np.random.default_rng(1).normal(size=(12, 13)), curved(12, seed=1)])
     imputer = tiny(cls, **options).fit(X)
     mask = np.random.default_rng(2).random(X.shape) < 0.3
 

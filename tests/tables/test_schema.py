@@ -23,7 +23,7 @@ pytestmark = quiet
 
 @every_estimator
 def test_empty_rows_get_means_and_score_zero(cls):
-    X = incomplete(200)
+    X = incomplete(99)
     estimator = tiny(cls, max_iter=50, n_importance_draws=500).fit(X)
     empty = np.full((3, 4), np.nan)
     np.testing.assert_array_equal(estimator.score_samples(empty), 0.0)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -124,10 +125,11 @@ def test_models_of_other_processes_are_recorded_when_they_are_finished(path, mon
             raise Killed
 
     monkeypatch.setattr(module.RunRecord, "finish_elsewhere", finish_and_stop)
-    for _ in range(2):
-        with pytest.raises(Killed):
-            make(2).set_callbacks(Checkpoint(path, every_n_epochs=1)).fit(X)
-    estimator = make(2).set_callbacks(Checkpoint(path, every_n_epochs=1)).fit(X)
+    with joblib.parallel_config("threading"):  # processes would import torch
+        for _ in range(2):
+            with pytest.raises(Killed):
+                make(2).set_callbacks(Checkpoint(path, every_n_epochs=1)).fit(X)
+        estimator = make(2).set_callbacks(Checkpoint(path, every_n_epochs=1)).fit(X)
     assert len(n_fits) == 6
     assert_same(results(estimator, X), results(make(None).fit(X), X))
 
@@ -402,10 +404,10 @@ def test_the_clones_of_a_search_use_one_after_the_other(path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill")
 def test_fits_that_are_killed_at_random_moments():
-    command = [sys.executable, HERE / "kill_fits.py", "5", "0"]
+    command = [sys.executable, HERE / "kill_fits.py", "3", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
         command, capture_output=True, text=True, timeout=600, check=False, env=environment
     )
     assert run.returncode == 0, run.stdout[-1000:] + run.stderr[-2000:]
-    assert "5 of 5 fits have the same bits" in run.stdout
+    assert "3 of 3 fits have the same bits" in run.stdout
