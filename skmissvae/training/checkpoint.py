@@ -116,6 +116,8 @@ class Checkpoint:
             raise ValueError(
                 "Parameters 'every_n_epochs' and 'every_minutes' of Checkpoint cannot both be None."
             )
+        # stored estimators with the callback load on every system
+        object.__setattr__(self, "path", os.fspath(self.path))
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Refuse estimators that write no checkpoint.
