@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from estimator_cases import assert_same, every_estimator, outputs, quiet, table, tiny
 from tampered_files import read, write
 
@@ -103,6 +104,30 @@ def test_sizes_that_differ_from_the_weights_are_refused(path, option, size):
     spec[option] = size
     write(path, content, arrays)
     with pytest.raises(ValueError, match="differ"):
+        load(path)
+
+
+@pytest.mark.parametrize("part", ["prior", "encoder", "decoder"])
+def test_sizes_beside_custom_parts_are_compared(path, part):
+    content, arrays = read(path)
+    spec = content["estimator"]["@object"][1]["model_"]["@object"][1]["spec"]["@object"][1]
+    if part == "prior":
+        spec["prior"] = {"@function": "NormalPrior"}
+    else:
+        networks = {"encoder": None, "decoder": None, part: {"@custom": "make"}}
+        spec["network"] = {"@object": ["CustomNetwork", networks]}
+    spec["n_hidden"] = 30_000
+    write(path, {**content, "custom": ["make"]}, arrays)
+    with pytest.raises(ValueError, match="shapes of the weights differ"):
+        load(path, {"make": torch.nn.Linear})
+
+
+def test_sizes_of_arguments_of_priors_are_compared(path):
+    content, arrays = read(path)
+    spec = content["estimator"]["@object"][1]["model_"]["@object"][1]["spec"]["@object"][1]
+    spec["prior"] = {"@partial": ["MixturePrior", [[], {"n_components": 10**8}]]}
+    write(path, content, arrays)
+    with pytest.raises(ValueError, match="shapes of the weights differ"):
         load(path)
 
 
