@@ -23,7 +23,9 @@ from .objectives import Batch
 from .optim import FlatParameters
 from .processes import exchange, from_first_process, gather
 
-_STEPS_PER_READ = 16
+# Steps after which processes read whether another one raised an error, by the type of their device:
+# a GPU has to complete its steps first. Other types as "cuda".
+_STEPS_PER_READ = {"cpu": 1, "cuda": 16}
 
 
 class BatchLoader(ABC):
@@ -200,8 +202,8 @@ class DistributedLoader(BatchLoader):
         self.n_rows, self.device, self.dtype = sum(sizes), share.device, share.dtype
         self._largest_share, self._n_processes = max(sizes), len(sizes)
         self._weight = share.n_rows / self.n_rows
-        # to read whether another process raised an error, a GPU has to complete its steps
-        self._read_every = 1 if set(devices) == {"cpu"} else _STEPS_PER_READ
+        steps = [_STEPS_PER_READ.get(device, _STEPS_PER_READ["cuda"]) for device in devices]
+        self._read_every = max(steps)
         self._n_left = 0  # steps of the epoch that all processes have yet to take
 
     @override

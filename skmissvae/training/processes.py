@@ -80,7 +80,10 @@ def from_first_process(value: Any) -> Any:
 
 @contextmanager
 def joint_errors() -> Iterator[None]:
-    """Raise an error in all processes of the group if the block raises one in any of them."""
+    """Raise an error in all processes of the group if the block raises one in any of them.
+
+    Only Ctrl-C in the last exchange, after which all blocks are complete, is that of one process.
+    """
     try:
         yield
     except ProcessError:  # which all processes raise

@@ -134,6 +134,7 @@ def main(folder, number=0, seed=0):
     rng = random.Random(int(seed))
     cases = [(place, "error", i % 2) for i, place in enumerate(PLACES)]
     cases += [("step", way, i % 2) for i, way in enumerate(ways_to_fail())]
+    cases += [("step", "error", i // 2 % 2) for i in range(4)]
     for _ in range(int(number)):
         cases.append((rng.choice([*PLACES]), rng.choice([*ways_to_fail()]), rng.randrange(2)))
     outcomes = {}
@@ -147,8 +148,12 @@ def main(folder, number=0, seed=0):
             n_calls = rng.randint(1, PLACES[place][2])
             if place == "write":
                 rank = 0  # the only one that writes
+            if place in ("end of the stage", "end of the fit") and way == "interrupt later":
+                way = "interrupt"  # Ctrl-C in the last exchange is that of one process
             name = f"{i}: {way} at call {n_calls} of {place} in process {rank}"
-            outcomes[name] = outcome(place, way, n_calls, rank, paths[0], expected)
+            steps = {"cpu": 4 if i % 2 else 1}  # between two reads, as with GPUs and without
+            with mock.patch.dict(loaders._STEPS_PER_READ, steps):
+                outcomes[name] = outcome(place, way, n_calls, rank, paths[0], expected)
         dist.barrier()
     Path(folder, f"{dist.get_rank()}.json").write_text(json.dumps(outcomes, indent=1))
     dist.destroy_process_group()
