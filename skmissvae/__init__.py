@@ -17,6 +17,7 @@ from .estimators import (
     VAEOutlierDetector,
     load,
 )
+from .estimators.stored_types import publish_stored_types
 from .inspection import (
     Diagnosis,
     HiddenCellScorer,
@@ -39,7 +40,12 @@ from .tables import Chunks, make_missing, missing_patterns
 from .training import AdamW, Checkpoint, EarlyStopping
 from .vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
 
+#: Names of the classes of this package that files of skops can hold, for the parameter ``trusted``
+#: of ``skops.io.load``. Names are never removed.
+SKOPS_TYPES: list[str] = publish_stored_types()
+
 __all__ = [
+    "SKOPS_TYPES",
     "AdamW",
     "Checkpoint",
     "ConvNetwork",

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from skmissvae import (
 )
 from skmissvae.training.loaders import DistributedLoader, InMemoryLoader
 from skmissvae.training.objectives import Batch
+from skmissvae.training.optim import FlatParameters
 from skmissvae.training.records import RunRecord
 
 N = 900
@@ -37,10 +39,10 @@ def imputer(**options):
 
 
 def error_message(call):
-    """Return the message of a ValueError, "none" if there is none."""
+    """Return the message of an error, "none" if there is none."""
     try:
         call()
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         return str(error)
     return "none"
 
@@ -87,6 +89,9 @@ def main(folder):
             f"{name}_bound": fitted.history_["bound"],
             f"{name}_completed": fitted.transform(X[:100]),
         }
+    with mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as reduce:
+        imputer().fit(share)
+    results["n_exchanges"] = reduce.call_count
     for name, options in (("continued", {}), ("continued dropout", {"dropout": 0.2})):
         options["early_stopping"] = EarlyStopping(n_iter_no_change=3)
         path = f"{folder}/{name}.checkpoint"
@@ -101,12 +106,16 @@ def main(folder):
         InMemoryLoader(Batch(*map(torch.from_numpy, (share, ~np.isnan(share), share))))
     )
     gradient = torch.tensor([3.0 + 6 * rank, -rank])
-    loader.average_gradients(torch.zeros(()), [gradient])
-    results["average"] = gradient.clone()
+    flat = FlatParameters([torch.nn.Parameter(torch.zeros(2))])
+    loader.begin_epoch(N)
+    flat.gradients[0].copy_(gradient)
+    loader.average_gradients(torch.zeros(()), flat)
+    results["average"] = flat.gradients[0].clone()
     results["mean"] = loader.mean(torch.tensor(3.0 + 6 * rank))
     loss = torch.tensor([0.0, np.inf])[rank]  # not finite in one of the processes
-    loader.average_gradients(loss, [gradient])
-    results["invalid"] = gradient
+    loader.begin_epoch(N)
+    loader.average_gradients(loss, flat)
+    results["invalid"] = flat.gradients[0]
     results["no rows"] = error_message(lambda: imputer().fit(share if rank == 0 else X[:0]))
     results["DeMissVAE"] = error_message(lambda: DeMissVAEImputer(**SMALL).fit(share))
     results["bootstrap"] = error_message(lambda: MVAEImputer(**SMALL, n_bootstrap=2).fit(share))

@@ -68,7 +68,7 @@ SECTIONS = [
     (
         "Saving",
         "See :doc:`/guide/persistence`; estimators have a method ``save``.",
-        ["load", "InconsistentVersionWarning"],
+        ["load", "SKOPS_TYPES", "InconsistentVersionWarning"],
     ),
     ("Tables", "", ["Chunks", "make_missing", "missing_patterns"]),
 ]

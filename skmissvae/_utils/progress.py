@@ -138,7 +138,7 @@ def progress_of(estimator: Any) -> Progress:
     in the same lines of the terminal.
     """
     callbacks = getattr(estimator, "_skl_callbacks", [])
-    has_bars = all(type(callback).__module__.startswith("skmissvae.") for callback in callbacks)
+    has_bars = all(type(callback).__module__.split(".")[0] == "skmissvae" for callback in callbacks)
     return Progress(type(estimator).__name__, estimator.verbose, has_bars)
 
 

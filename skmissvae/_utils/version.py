@@ -1,8 +1,5 @@
 """The version of the package, which saved estimators hold."""
 
-import warnings
-from typing import Any
-
 import sklearn.exceptions
 
 __version__ = "0.1.0"
@@ -35,18 +32,3 @@ class InconsistentVersionWarning(sklearn.exceptions.InconsistentVersionWarning):
             f"{__version__}. Its results can differ from those of the saved estimator: compare "
             "them, or fit and save the estimator again."
         )
-
-
-class VersionedState:
-    """Adds the version to the state that pickle, joblib and skops store."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_skmissvae_version": __version__}  # type: ignore[dict-item]
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        saved = state.pop("_skmissvae_version", "an unknown version")
-        if saved != __version__:
-            warning = InconsistentVersionWarning(type(self).__name__, saved)
-            warnings.warn(warning, stacklevel=2)
-        super().__setstate__(state)  # type: ignore[misc]

@@ -28,6 +28,7 @@ from ..training.defaults import TrainingDefaults
 from ..training.fit import FitTask, FittedModel, fit_model
 from ..training.loop import joined
 from ..training.methods import METHODS, Method, encoder_epochs
+from ..training.processes import joint_errors
 from .cell_distributions import describe_outliers
 from .fitted_attributes import FittedAttributes
 from .messages import explain_divergence, resolve_device, warn_of_low_ess, warn_of_training
@@ -97,16 +98,16 @@ class BaseVAE(
         Notes
         -----
         In a process group of ``torch.distributed`` every process calls ``fit`` with its share of
-        the rows, and all get the same model. If one raises an error in training the others wait,
-        unless the launcher stops them, as ``torchrun`` does. ``partial_fit`` and ``refit_encoder``
-        do not use the group.
+        the rows, and all get the same model. If one of them raises an error, the others raise a
+        RuntimeError that names it at their next step. ``partial_fit`` and ``refit_encoder`` do not
+        use the group.
 
         Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and the
         bootstrap and calibration models of imputers are fitted with as many epochs. In a process
         group, and while an imputer chooses an initialization or fits these models,
         KeyboardInterrupt is raised and the estimator is unchanged.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), joint_errors():
             previous = self.model_ if hasattr(self, "model_") and self.warm_start else None
             task = prepare_fit(self, X, previous)
             n_epochs = task.method.n_epochs(task.settings.max_iter)

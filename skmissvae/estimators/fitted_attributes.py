@@ -15,6 +15,7 @@ from ..training.fit import FittedModel
 from ..training.optim import EarlyStopping
 from ..training.state import History
 from ..vae.vae import VAE
+from .plain_state import to_plain_state
 from .saving import Saveable
 
 
@@ -137,13 +138,7 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "_template" in state:
-            state["_template"] = state["_template"].to_plain()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if "_template" in state:
-            state["_template"] = InputTable.from_plain(state["_template"])
-        super().__setstate__(state)
+        # parameters stay objects: estimators may share them, such as a RandomState
+        state, parameters = super().__getstate__(), self.get_params(deep=False)
+        own = {name: state.pop(name) for name in [*parameters, "_skmissvae_version"]}
+        return {**own, "_attributes": to_plain_state(state)} if state else own

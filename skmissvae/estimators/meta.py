@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin
 from sklearn.utils import Tags, check_consistent_length, check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.multiclass import check_classification_targets
@@ -20,20 +20,23 @@ from .._utils.html import DocumentationLink
 from .._utils.quoting import quoted
 from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_fields, integer
-from .._utils.version import VersionedState
 from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
 from .imputers import MissSIWAEImputer
-from .meta_imputation import RepeatedImputer, can_impute_repeatedly, row_digests
+from .meta_imputation import (
+    RepeatedImputer,
+    can_impute_repeatedly,
+    clone_with_seeds,
+    row_digests,
+)
 from .parameters import section
+from .saving import StoredState
 
 T = TypeVar("T", bound=type)
 
 
 @dataclass(eq=False, repr=False)
-class _MultipleImputation(
-    DocumentationLink, MetaEstimatorMixin, VersionedState, BaseEstimator, ABC
-):
+class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, BaseEstimator, ABC):
     """Base class: one member for each of several completed tables.
 
     Parameters
@@ -138,11 +141,11 @@ class _MultipleImputation(
             random_state = check_random_state(self.random_state)
             imputer = MissSIWAEImputer() if self.imputer is None else self.imputer
             if hasattr(imputer, "impute"):
-                self.imputer_ = _clone_with_seeds(imputer, random_state).fit(X)
+                self.imputer_ = clone_with_seeds(imputer, random_state).fit(X)
             else:
-                self.imputer_ = RepeatedImputer(imputer, X, self.n_imputations, random_state)
+                self.imputer_ = RepeatedImputer.fit(imputer, X, self.n_imputations, random_state)
             members = [
-                _clone_with_seeds(self.estimator, random_state) for _ in range(self.n_imputations)
+                clone_with_seeds(self.estimator, random_state) for _ in range(self.n_imputations)
             ]
             fit_seed, self._seed = random_state.randint(2**31 - 1, size=2).tolist()
             tables = self.imputer_.impute(X, self.n_imputations, random_state=fit_seed)
@@ -211,20 +214,21 @@ class _MultipleImputation(
                 f"a Pipeline before imputation belong before {name}, later steps into 'estimator'."
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if isinstance(state.get("imputer_"), RepeatedImputer):
+            state["imputer_"] = state["imputer_"].clones  # a list, of which files need no class
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if isinstance(vars(self).get("imputer_"), list):
+            self.imputer_ = RepeatedImputer(state["imputer_"])
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def _clone_with_seeds(estimator: Any, random_state: np.random.RandomState) -> Any:
-    """Return a clone whose random states that are None are replaced by seeds."""
-    unset = [
-        name
-        for name, value in sorted(estimator.get_params().items())
-        if value is None and (name == "random_state" or name.endswith("__random_state"))
-    ]
-    return clone(estimator).set_params(**{name: random_state.randint(2**31 - 1) for name in unset})
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

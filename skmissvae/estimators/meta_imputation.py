@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -17,26 +17,33 @@ class RepeatedImputer:
 
     Parameters
     ----------
-    imputer : imputer
-        Imputer with a parameter ``random_state``.
-    X : array-like of shape (n_samples, n_features)
-        The table to fit the clones to.
-    n : int
-        Number of clones.
-    random_state : RandomState instance
-        Source of their random states.
+    clones : list of imputer
+        The clones.
     """
 
-    def __init__(self, imputer: Any, X: Any, n: int, random_state: np.random.RandomState) -> None:
+    def __init__(self, clones: list[Any]) -> None:
+        self.clones = clones
+
+    @classmethod
+    def fit(cls, imputer: Any, X: Any, n: int, random_state: np.random.RandomState) -> Self:
+        """Return ``n`` clones, fitted to a table, with random states from ``random_state``."""
         seeds = random_state.randint(2**31 - 1, size=n).tolist()
-        self.clones = [clone(imputer).set_params(random_state=seed) for seed in seeds]
-        for imputer in self.clones:
-            imputer.fit(X)
+        return cls([clone(imputer).set_params(random_state=seed).fit(X) for seed in seeds])
 
     def impute(self, X: Any, n_imputations: int, *, random_state: int) -> Iterator[Any]:
         """Yield the table completed by each clone, the same in every call."""
         # copies, because a transform that draws changes the state of its imputer
         return (copy.deepcopy(imputer).transform(X) for imputer in self.clones)
+
+
+def clone_with_seeds(estimator: Any, random_state: np.random.RandomState) -> Any:
+    """Return a clone whose random states that are None are replaced by seeds."""
+    unset = [
+        name
+        for name, value in sorted(estimator.get_params().items())
+        if value is None and (name == "random_state" or name.endswith("__random_state"))
+    ]
+    return clone(estimator).set_params(**{name: random_state.randint(2**31 - 1) for name in unset})
 
 
 def can_impute_repeatedly(imputer: Any) -> bool:

@@ -5,29 +5,18 @@ the parameters and the fitted state; functions and classes are stored by name.
 """
 
 import os
-import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from sklearn.impute import MissingIndicator
 
-from .. import vae
 from .._utils.quoting import quoted
-from .._utils.version import InconsistentVersionWarning, __version__
-from ..inference.calibration import Calibration
-from ..inference.samplers import SAMPLERS
-from ..tables.codecs import Categories, Dates, Numbers, Unsupported
+from .._utils.version import __version__
 from ..tables.plain_files import INVALID, read_plain_file, write_plain_file
 from ..tables.plain_values import PlainReader, PlainWriter
-from ..tables.schema import ColumnSchema, TableSchema
-from ..tables.suspect_cells import Suspicion
-from ..training.fit import FittedModel
-from ..training.optim import AdamW, EarlyStopping, TrainingSettings
-from ..training.spec import ModelSpec
-from ..vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
+from . import plain_state
 from .density import VAEDensityEstimator
 from .imputers import (
     DeMissVAEImputer,
@@ -39,27 +28,16 @@ from .imputers import (
     MVAEImputer,
 )
 from .outlier_detector import VAEOutlierDetector
-
-FORMAT = 1  # of the files that this version writes; it reads these and older ones
+from .plain_state import FORMAT, FUNCTIONS, newer_format
+from .saving import Saveable
 
 #: Classes of objects in a file, by the name that stands in it. Names never change.
-CLASSES: dict[str, type] = {
+CLASSES: dict[str, type] = plain_state.CLASSES | {
     cls.__name__: cls
     for cls in (
         *(MVAEImputer, MIWAEImputer, MissVAEImputer, MissSVAEImputer, MissIWAEImputer),
         *(MissSIWAEImputer, DeMissVAEImputer, VAEDensityEstimator, VAEOutlierDetector),
-        *(TableSchema, ColumnSchema, Suspicion, Numbers, Categories, Dates, Unsupported),
-        *(FittedModel, ModelSpec, TrainingSettings, AdamW, EarlyStopping, MissingIndicator),
-        Calibration,
-        *(ResidualNetwork, ConvNetwork, CustomNetwork, *map(type, SAMPLERS.values())),
     )
-}
-
-#: Functions and classes that are stored by name: parts of models of this package.
-FUNCTIONS = {
-    name: part
-    for name, part in vars(vae).items()
-    if isinstance(part, type) and issubclass(part, vae.Prior | vae.Family | vae.Likelihood)
 }
 
 _KIND = "skmissvae"  # of plain files
@@ -67,7 +45,7 @@ _KIND = "skmissvae"  # of plain files
 
 def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to a model file; see ``Saveable.save``."""
-    writer = PlainWriter(CLASSES, FUNCTIONS, omitted=["_skl_callbacks"])
+    writer = PlainWriter(CLASSES, FUNCTIONS, state_of=_attributes)
     content = {
         "format": FORMAT,
         "versions": {name: metadata.version(name) for name in ("torch", "numpy", "scikit-learn")},
@@ -76,6 +54,14 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
         "custom": sorted(writer.custom),
     }
     write_plain_file(path, _KIND, content, writer.arrays)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return the state of an object in a file: of estimators the attributes, without callbacks."""
+    if not isinstance(value, Saveable):
+        return value.__getstate__() or {}
+    state = Saveable.__getstate__(value)
+    return {name: item for name, item in state.items() if name != "_skl_callbacks"}
 
 
 def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) -> Any:
@@ -131,12 +117,7 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
             f"The model in {quoted(str(path))} has custom functions or classes; pass them as "
             f"custom={{{', '.join(f'{name!r}: ...' for name in missing[:5])}}}."
         )
-    if content["version"] != __version__:
-        warnings.warn(
-            InconsistentVersionWarning(content["estimator"]["@object"][0], content["version"]),
-            stacklevel=2,
-        )
-    reader = PlainReader(CLASSES, FUNCTIONS, arrays, custom or {}, _check_sizes)
+    reader = PlainReader(CLASSES, FUNCTIONS, arrays, custom or {})
     try:
         return reader.read(content["estimator"])
     except INVALID as error:
@@ -151,11 +132,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     except INVALID as error:
         raise ValueError(_not_valid(path, str(error))) from error
     if file_format > FORMAT:
-        raise ValueError(
-            f"The file {quoted(str(path))} has the format {file_format} of version {file_version}; "
-            f"this version, {__version__}, reads formats up to {FORMAT}. Install a newer version "
-            "of skmissvae."
-        )
+        raise newer_format(f"The file {quoted(str(path))}", file_format, f"version {file_version}")
     return content, arrays
 
 
@@ -165,14 +142,3 @@ def _not_valid(path: str | os.PathLike[str], reason: str) -> str:
         "restore it from a copy, or save the estimator again. Files of pickle, joblib and skops "
         "are loaded by their own functions."
     )
-
-
-def _check_sizes(name: str, state: Any) -> None:
-    """Refuse a model whose specification differs from the shapes of its weights."""
-    if name == "FittedModel":
-        spec, weights = state["spec"], state["weights"]
-        spec.check_shapes({part: _shapes(arrays) for part, arrays in weights.items()})
-
-
-def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in arrays.items()}

@@ -20,9 +20,9 @@ from ..training.checkpoint import Checkpoint, open_checkpoint
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
 from ..training.defaults import TableSize, epochs_from_random
 from ..training.fit import MIN_ROWS, FitTask, FittedModel, factor_analysis_error
-from ..training.loaders import from_first_process, is_distributed
 from ..training.methods import Method
 from ..training.optim import TrainingSettings
+from ..training.processes import from_first_process, is_distributed
 from ..training.records import RunRecord
 from ..training.spec import ModelSpec, group_likelihoods
 from ..vae.networks.options import ConvNetwork

@@ -14,7 +14,7 @@ import functools
 import math
 import uuid
 import zoneinfo
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,24 +37,30 @@ class PlainWriter:
         Classes of objects that are stored with their state, by name.
     functions : mapping of str to callable
         Classes and functions that are stored by name.
-    omitted : collection of str
-        Attributes of objects that are not stored.
+    state_of : callable, optional
+        Returns the state of an object; None calls its ``__getstate__``.
+    keeps_others : bool
+        Whether values without a plain form are custom ones; otherwise they raise an error.
 
     Attributes
     ----------
     arrays : dict of str to ndarray
         Arrays by name.
     custom : dict of str to object
-        Other callables by name; ``PlainReader`` needs them.
+        Custom callables, and other values without a plain form, by name; ``PlainReader`` needs
+        them.
     """
 
     def __init__(
         self,
         classes: Mapping[str, type],
         functions: Mapping[str, Callable[..., Any]],
-        omitted: Collection[str] = (),
+        state_of: Callable[[Any], dict[str, Any]] | None = None,
+        *,
+        keeps_others: bool = False,
     ) -> None:
-        self._omitted = omitted
+        self._state_of = state_of or (lambda value: value.__getstate__() or {})
+        self._keeps_others = keeps_others
         self._class_names = {cls: name for name, cls in classes.items()}
         self._function_names = {function: name for name, function in functions.items()}
         self.arrays: dict[str, NDArray[Any]] = {}
@@ -91,12 +97,22 @@ class PlainWriter:
         if callable(value) or hasattr(value, "encoder"):
             return self._callable(value, path)
         plain = _plain_scalar(value)
-        if plain is None:
-            raise TypeError(
-                f"A model file cannot store {path}, which is {quoted(value)} of class "
-                f"{type(value).__module__}.{type(value).__qualname__}; use pickle, joblib or skops."
-            )
-        return plain
+        if plain is not None:
+            return plain
+        return self._other(
+            value,
+            path,
+            f"which is {quoted(value)} of class {type(value).__module__}."
+            f"{type(value).__qualname__}; use pickle, joblib or skops.",
+        )
+
+    def _other(self, value: Any, path: str, description: str) -> Any:
+        """Store a value without a plain form, or raise."""
+        if not self._keeps_others:
+            raise TypeError(f"A model file cannot store {path}, {description}")
+        name = path if path not in self.custom else f"{path}#{len(self.custom)}"
+        self.custom[name] = value
+        return {"@custom": name}
 
     @staticmethod
     def _as_dict(value: dict[Any, Any]) -> type:
@@ -118,7 +134,7 @@ class PlainWriter:
             return {"@objects": [value.dtype.str, list(value.shape), cells]}
         is_time = kind in "mM"
         if not is_time and (kind not in "biuf" or value.dtype.itemsize > 8):
-            raise TypeError(f"A model file cannot store {path}, an array of {value.dtype}.")
+            return self._other(value, path, f"an array of {value.dtype}.")
         numbers = value.view(np.int64) if is_time else value
         name = path if path not in self.arrays else f"{path}#{len(self.arrays)}"
         self.arrays[name] = np.asarray(numbers, numbers.dtype.newbyteorder("="), order="C")
@@ -129,8 +145,7 @@ class PlainWriter:
         if isinstance(value, tuple):  # a named one
             fields = zip(value._fields, value, strict=True)  # type: ignore[attr-defined]
             return {"@object": [name, [self.write(v, f"{path}.{key}") for key, v in fields]]}
-        state = {k: v for k, v in (value.__getstate__() or {}).items() if k not in self._omitted}
-        return {"@object": [name, self._dict(state, path)]}
+        return {"@object": [name, self._dict(self._state_of(value), path)]}
 
     def _callable(self, value: Any, path: str) -> Any:
         is_known = isinstance(value, type) or hasattr(value, "__name__")
@@ -156,8 +171,6 @@ class PlainReader:
         The arrays.
     custom : mapping of str to object
         The custom callables.
-    check : callable, optional
-        Called with the name of a class and a restored state before the object is made.
     """
 
     def __init__(
@@ -166,10 +179,9 @@ class PlainReader:
         functions: Mapping[str, Callable[..., Any]],
         arrays: Mapping[str, NDArray[Any]],
         custom: Mapping[str, Any],
-        check: Callable[[str, Any], None] | None = None,
     ) -> None:
         self._classes, self._functions = classes, functions
-        self._arrays, self._custom, self._check = arrays, custom, check
+        self._arrays, self._custom = arrays, custom
 
     def read(self, plain: Any) -> Any:
         """Return the value of parsed JSON.
@@ -218,8 +230,6 @@ class PlainReader:
     def _object(self, name: str, state: Any) -> Any:
         cls = self._classes[name]
         values = self.read(state)
-        if self._check is not None:
-            self._check(name, values)
         if issubclass(cls, tuple):
             return cls._make(values)  # type: ignore[attr-defined]
         value: Any = object.__new__(cls)

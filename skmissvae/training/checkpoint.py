@@ -24,9 +24,9 @@ from ..tables.plain_files import digest
 from ..tables.plain_values import PlainWriter
 from ..tables.schema import ColumnSchema
 from ..vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
-from .loaders import from_first_process, is_distributed, is_first_process
 from .methods import BoundMethod, DecomposedMethod
 from .optim import AdamW, EarlyStopping, TrainingSettings
+from .processes import from_first_process, is_distributed, is_first_process
 from .records import CheckpointFile, RunRecord, read_runs
 from .spec import ModelSpec
 
@@ -116,6 +116,8 @@ class Checkpoint:
             raise ValueError(
                 "Parameters 'every_n_epochs' and 'every_minutes' of Checkpoint cannot both be None."
             )
+        # stored estimators with the callback load on every system
+        object.__setattr__(self, "path", os.fspath(self.path))
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Refuse estimators that write no checkpoint.
@@ -195,20 +197,14 @@ def open_checkpoint(
         If the file cannot be read or written.
     """
     fit = _identity(owner, task, previous)
-    outcome: CheckpointFile | Exception | None = None
+    file = None
     if is_first_process():
-        try:
-            if Path(options.path).exists():
-                outcome = CheckpointFile(options, fit, read_runs(options.path, fit))
-            else:
-                outcome = CheckpointFile(options, fit, {})
-                outcome.write()  # an error of the path is raised before training
-        except (ValueError, OSError) as error:
-            outcome = error
-    outcome = from_first_process(outcome)
-    if isinstance(outcome, Exception):
-        raise outcome
-    return RunRecord(outcome)
+        if Path(options.path).exists():
+            file = CheckpointFile(options, fit, read_runs(options.path, fit))
+        else:
+            file = CheckpointFile(options, fit, {})
+            file.write()  # an error of the path is raised before training
+    return RunRecord(from_first_process(file))
 
 
 def _identity(owner: str, task: FitTask, previous: FittedModel | None) -> dict[str, str]:

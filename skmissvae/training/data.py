@@ -10,12 +10,12 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._utils.quoting import shortened
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, concatenate_tables, draw_sample, is_table, take_rows
 from ..tables.schema import EncodedRows
-from .loaders import BatchLoader, ChunkLoader, DistributedLoader, gather, is_distributed
+from .loaders import BatchLoader, ChunkLoader, DistributedLoader
 from .optim import EarlyStopping
+from .processes import gather, is_distributed
 
 
 class TrainingRows(NamedTuple):
@@ -57,20 +57,10 @@ def joint_sample(share: Chunks, seed: int) -> JointSample:
     seed : int
         Seed of the sample, the same in every process.
     """
-    rank, own, cause = dist.get_rank(), None, None
-    outcome: int | str
-    try:
-        own = draw_sample(share, derive_seed(seed, rank))
-        outcome = sum(own.sizes)
-    except Exception as error:  # every process has to learn of it, or the others would wait
-        cause, outcome = error, shortened(f"{type(error).__name__}: {error}", 300)
-    outcomes = gather(outcome)
-    for i, message in enumerate(outcomes):
-        if isinstance(message, str):
-            raise ValueError(f"Process {i} cannot read its share: {message}") from cause
-    assert own is not None, "an error was raised above"
-    n_rows = sum(outcomes)
-    n = min(len(own.table), math.ceil(share.sample_size * outcomes[rank] / n_rows))
+    rank, own = dist.get_rank(), draw_sample(share, derive_seed(seed, dist.get_rank()))
+    sizes = gather(sum(own.sizes))
+    n_rows = sum(sizes)
+    n = min(len(own.table), math.ceil(share.sample_size * sizes[rank] / n_rows))
     chosen = np.random.default_rng(derive_seed(seed, rank, 1)).permutation(len(own.table))[:n]
     chosen.sort()
     samples = gather((take_rows(own.table, chosen), own.places[chosen]))

@@ -20,6 +20,12 @@ from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, shuffled_chunks
 from ..tables.schema import EncodedRows
 from .objectives import Batch
+from .optim import FlatParameters
+from .processes import exchange, from_first_process, gather
+
+# Steps after which processes read whether another one raised an error, by the type of their device:
+# a GPU has to complete its steps first. Other types as "cuda".
+_STEPS_PER_READ = {"cpu": 1, "cuda": 16}
 
 
 class BatchLoader(ABC):
@@ -44,8 +50,14 @@ class BatchLoader(ABC):
     def broadcast(self, weights: Sequence[Tensor]) -> None:  # noqa: B027
         """Copy the weights of the first process to all, in place."""
 
-    def average_gradients(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:  # noqa: B027
+    def begin_epoch(self, batch_size: int) -> None:  # noqa: B027
+        """Begin the steps of an epoch in all processes."""
+
+    def average_gradients(self, loss: Tensor, flat: FlatParameters) -> None:  # noqa: B027
         """Average gradients over all processes, in place."""
+
+    def leave_epoch(self, flat: FlatParameters) -> None:  # noqa: B027
+        """Let the other processes know of an error in this one."""
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a number over all processes."""
@@ -180,7 +192,8 @@ class DistributedLoader(BatchLoader):
 
     def __init__(self, share: BatchLoader) -> None:
         self._share = share
-        sizes: Sequence[int] = gather(share.n_rows)
+        sizes: Sequence[int]
+        sizes, devices = zip(*gather((share.n_rows, share.device.type)), strict=True)
         if not min(sizes):
             raise ValueError(
                 f"Process {sizes.index(0)} has no rows to train on: all of its rows are held out "
@@ -189,6 +202,9 @@ class DistributedLoader(BatchLoader):
         self.n_rows, self.device, self.dtype = sum(sizes), share.device, share.dtype
         self._largest_share, self._n_processes = max(sizes), len(sizes)
         self._weight = share.n_rows / self.n_rows
+        steps = [_STEPS_PER_READ.get(device, _STEPS_PER_READ["cuda"]) for device in devices]
+        self._read_every = max(steps)
+        self._n_left = 0  # steps of the epoch that all processes have yet to take
 
     @override
     def n_batches(self, batch_size: int) -> int:
@@ -204,22 +220,46 @@ class DistributedLoader(BatchLoader):
     @override
     def broadcast(self, weights: Sequence[Tensor]) -> None:
         # those of other processes may differ in the last bits
-        for weight in weights:
-            dist.broadcast(weight.detach(), 0)
+        with exchange():
+            gather(None)
+            for weight in weights:
+                dist.broadcast(weight.detach(), 0)
 
     @override
-    def average_gradients(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
+    def begin_epoch(self, batch_size: int) -> None:
+        with exchange():
+            gather(None)
+            self._n_left = self.n_batches(batch_size)
+
+    @override
+    def average_gradients(self, loss: Tensor, flat: FlatParameters) -> None:
         # if the loss of one process is not finite, all skip the step, as a single process would
         invalid = torch.where(loss.isfinite(), 0.0, torch.nan)
-        for gradient in gradients:
+        for gradient in flat.gradients:
             gradient.mul_(self._weight).add_(invalid)
-            dist.all_reduce(gradient)
+        if self._reduce(flat):
+            gather(None)  # raises the error
+
+    @override
+    def leave_epoch(self, flat: FlatParameters) -> None:
+        while self._n_left:
+            flat.n_errors.fill_(1.0)
+            self._reduce(flat)
+
+    def _reduce(self, flat: FlatParameters) -> bool:
+        """Sum gradients over all processes; return whether one of them raised an error."""
+        with exchange():
+            for values in flat.exchanged:
+                dist.all_reduce(values)
+            self._n_left -= 1
+            has_error = self._n_left % self._read_every == 0 and bool(flat.n_errors)
+            if has_error:
+                self._n_left = 0
+        return has_error
 
     @override
     def mean(self, value: Tensor) -> Tensor:
-        value = self._weight * value
-        dist.all_reduce(value)
-        return value
+        return value.new_tensor(sum(gather(self._weight * value.item())))
 
     @override
     def agree(self, value: Any) -> Any:
@@ -232,28 +272,3 @@ class DistributedLoader(BatchLoader):
     @override
     def process_seed(self, seed: int) -> int:
         return derive_seed(seed, SeedStream.PROCESS, dist.get_rank())
-
-
-def is_distributed() -> bool:
-    """Return whether there is a process group of several processes."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def is_first_process() -> bool:
-    """Return whether this is the first process of a group, or the only one."""
-    return not is_distributed() or dist.get_rank() == 0
-
-
-def from_first_process(value: Any) -> Any:
-    """Return the value of the first process; without a process group, the value itself."""
-    values = [value]
-    if is_distributed():
-        dist.broadcast_object_list(values)
-    return values[0]
-
-
-def gather(value: Any) -> list[Any]:
-    """Return the values of all processes."""
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values

@@ -15,6 +15,7 @@ from ..vae.vae import VAE
 from .loaders import BatchLoader, InMemoryLoader
 from .objectives import Batch, Objective
 from .optim import FlatParameters, Optimizer, TrainingSettings
+from .processes import ProcessError
 from .state import History, TrainingState
 
 _OPERATIONS_PER_THREAD = 12_000_000  # multiplications of a product that occupy a thread
@@ -116,10 +117,11 @@ def train(
                 vae.train()
                 for module in frozen:
                     module.eval()
+                loader.begin_epoch(settings.batch_size)
                 for batch in loader.batches(settings.batch_size, generator):
                     flat.zero_grad()
                     loss = objective.backward(vae, batch, noise)
-                    loader.average_gradients(loss, flat.gradients)
+                    loader.average_gradients(loss, flat)
                     optimizer.step(loss)
                 history["bound"].append(optimizer.end_epoch(loader.mean))
                 history["learning_rate"].append(optimizer.learning_rate)
@@ -137,9 +139,12 @@ def train(
             if stopped or monitor.should_stop:
                 break
             save(state)
-    except KeyboardInterrupt:
-        if loader.is_distributed:
-            raise  # the other processes are at another step
+    except ProcessError:  # which all processes raise
+        raise
+    except BaseException as error:
+        loader.leave_epoch(flat)
+        if loader.is_distributed or not isinstance(error, KeyboardInterrupt):
+            raise
         stopped = interrupted = True
     finally:
         flat.release()

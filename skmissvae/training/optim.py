@@ -113,6 +113,15 @@ class FlatParameters:
     ----------
     weights : iterable of Parameter
         They are views of the flat tensors until ``release``.
+
+    Attributes
+    ----------
+    weights, gradients : list of Tensor
+        The flat tensors.
+    exchanged : list of Tensor
+        What processes that train one model sum in a step: the gradients, and ``n_errors``.
+    n_errors : Tensor of shape ()
+        How many processes raised an error.
     """
 
     def __init__(self, weights: Iterable[nn.Parameter]) -> None:
@@ -124,7 +133,9 @@ class FlatParameters:
             by_dtype.setdefault(weight.dtype, []).append(weight)
         groups = list(by_dtype.values())
         self.weights = [torch.cat([w.detach().flatten() for w in group]) for group in groups]
-        self.gradients = [torch.zeros_like(flat) for flat in self.weights]
+        self.exchanged = [flat.new_zeros(flat.numel() + 1) for flat in self.weights]
+        self.gradients = [values[:-1] for values in self.exchanged]
+        self.n_errors = self.exchanged[0][-1]
         for flat, gradient, group in zip(self.weights, self.gradients, groups, strict=True):
             sizes = [weight.numel() for weight in group]
             views = zip(flat.split(sizes), gradient.split(sizes), strict=True)

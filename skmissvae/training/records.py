@@ -16,7 +16,8 @@ import torch.distributed as dist
 from .._utils.runtime import SeededGenerators, user_stacklevel
 from ..tables.plain_files import INVALID, read_plain_file, write_plain_file
 from ..tables.plain_values import PlainReader, PlainWriter
-from .loaders import BatchLoader, is_first_process
+from .loaders import BatchLoader
+from .processes import is_first_process
 from .state import TrainingState, to_arrays, to_tensors
 
 if TYPE_CHECKING:

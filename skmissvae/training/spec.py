@@ -97,12 +97,15 @@ class ModelSpec:
         """Return a model, and if requested the same with an untrained encoder of completed rows.
 
         The posterior of a completed row has one component; encoder and family alone are not shared.
-        On the device "meta" the networks have shapes but no memory.
+        On the device "meta" networks and priors of this package have shapes but no memory.
         """
         coordinates, second = None, None
         networks_on = nullcontext() if device == "cpu" else torch.device(device)
+        prior_on = networks_on if _is_of_package(self.prior) else nullcontext()
         with SeededGenerators(seed, torch.device("cpu")).block(), torch_defaults():
-            likelihood, prior = self._likelihood(), self._prior()
+            likelihood = self._likelihood()
+            with prior_on:
+                prior = self._prior()
             family = self._family(prior)
             with networks_on:
                 encoder, decoder = self._encoder(family, likelihood), self._decoder(likelihood)
@@ -119,9 +122,9 @@ class ModelSpec:
     def check_shapes(self, shapes: Mapping[str, Mapping[str, tuple[int, ...]]]) -> None:
         """Raise ValueError if weights of these shapes are not those of the model.
 
-        Networks are built without memory, so that a damaged file cannot allocate any; other parts
-        of this package are smaller than the columns times the number of latents. Custom parts are
-        compared with their weights when they are loaded.
+        Networks and priors are built without memory, so that a damaged file cannot allocate any;
+        other parts of this package are smaller than the columns times the number of latents. Custom
+        networks are compared with their weights when they are loaded.
         """
         dimensions = [size for part in shapes.values() for shape in part.values() for size in shape]
         n_arrays = sum(map(len, shapes.values()))
@@ -130,23 +133,23 @@ class ModelSpec:
         is_deep = self.n_blocks > n_arrays
         if is_padded or is_deep or not 0 <= self.n_latents <= max(dimensions, default=0):
             raise ValueError("the sizes of the model differ from its weights")
-        if self._has_custom_parts:
-            return
-        models = self.build_pair(0, has_second="encoder" in shapes, device="meta")
+        custom = {name for name in ("encoder", "decoder") if getattr(self, f"custom_{name}")}
+        network = ResidualNetwork(linear_path=self.linear_path) if custom else self.network
+        spec = dataclasses.replace(self, network=network)
+        models = spec.build_pair(0, has_second="encoder" in shapes, device="meta")
         expected = {"vae": models[0].state_dict()}
         if models[1] is not None:
             expected |= {
                 part: getattr(models[1], part).state_dict() for part in ("encoder", "family")
             }
         for part, state in expected.items():
-            if {name: tuple(array.shape) for name, array in state.items()} != shapes[part]:
+            expected_shapes = {name: tuple(array.shape) for name, array in state.items()}
+            differing = {
+                f"{part}.{name}".removeprefix("vae.").partition(".")[0]
+                for name, _ in expected_shapes.items() ^ shapes[part].items()
+            }
+            if differing - custom:
                 raise ValueError("the shapes of the weights differ from those of the model")
-
-    @property
-    def _has_custom_parts(self) -> bool:
-        options = [self.prior, self.posterior, *(option for option, _ in self.likelihood)]
-        is_custom = any(callable(option) for option in options)
-        return is_custom or callable(self.custom_encoder) or callable(self.custom_decoder)
 
     @torch_defaults()
     def check_networks(self, vae: VAE, device: torch.device) -> None:
@@ -253,6 +256,12 @@ def check_network(network: object) -> str | None:
         "None, a ResidualNetwork, a ConvNetwork or an object with the callables 'encoder' and "
         "'decoder', (in_features, out_features) -> nn.Module"
     )
+
+
+def _is_of_package(option: Any) -> bool:
+    """Return whether a prior is named, or a class of this package, perhaps with arguments."""
+    made_by = getattr(option, "func", option)
+    return isinstance(made_by, str) or str(made_by.__module__).startswith("skmissvae.")
 
 
 def _checked_type(parameter: str, value: T, required: type) -> T:

@@ -1,12 +1,15 @@
 """Prediction from incomplete rows by members that are fitted to completed tables."""
 
+import io
 import pickle
 from functools import partial
 
+import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import skops.io
 import torch
 from estimator_cases import quiet, tiny
 from estimator_cases import table as incomplete
@@ -25,7 +28,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skmissvae import MissSIWAEImputer, MVAEImputer
+from skmissvae import SKOPS_TYPES, InconsistentVersionWarning, MissSIWAEImputer, MVAEImputer
 from skmissvae.estimators import meta
 from skmissvae.estimators.meta import MultipleImputationClassifier, MultipleImputationRegressor
 from skmissvae.estimators.meta_imputation import row_digests
@@ -367,13 +370,47 @@ def test_searches_and_pipelines(cls):
     assert np.isfinite(cross_val_score(pipeline, X, y, cv=2)).all()
 
 
+def by_joblib(model):
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def by_skops(model):
+    return skops.io.loads(skops.io.dumps(model), trusted=SKOPS_TYPES)
+
+
+@pytest.mark.parametrize(
+    "round_trip", [lambda m: pickle.loads(pickle.dumps(m)), by_joblib, by_skops]
+)
+@pytest.mark.parametrize("imputer", ["own", "repeated", "frame"])
 @both
-def test_pickles_and_clones(cls):
+def test_round_trips_keep_every_bit(cls, imputer, round_trip):
     X, new = incomplete(), incomplete(10, seed=1)
-    model = fast(cls).fit(X, outcome(cls, X))
-    loaded = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(loaded.predict_all(new), model.predict_all(new))
-    cloned = clone(model)
+    if imputer == "frame":
+        X, new = (pd.DataFrame(table, columns=list("abcd")) for table in (X, new))
+    repeated = IterativeImputer(sample_posterior=True, max_iter=2, random_state=0)
+    options = {"imputer": repeated} if imputer == "repeated" else {}
+    model = fast(cls, n_imputations=2, **options).fit(X, outcome(cls, incomplete()))
+    restored = round_trip(model)
+    np.testing.assert_array_equal(restored.predict_all(new), model.predict_all(new))
+    assert repr(restored) == repr(model)
+    with pytest.raises(ValueError, match=r"4 features|feature names"):
+        restored.predict(new.rename(columns={"a": "z"}) if imputer == "frame" else new[:, :3])
+
+
+@both
+def test_states_of_another_version_warn(cls):
+    state = fast(cls).__getstate__()
+    with pytest.warns(InconsistentVersionWarning, match=cls.__name__):
+        cls(None).__setstate__(state | {"_skmissvae_version": "0.0.1"})
+
+
+@both
+def test_clones_are_not_fitted(cls):
+    X = incomplete()
+    cloned = clone(fast(cls, n_imputations=2).fit(X, outcome(cls, X)))
     assert set(vars(cloned)) == set(cloned.get_params(deep=False))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from estimator_cases import assert_same, every_estimator, outputs, quiet, table, tiny
 from tampered_files import read, write
 
@@ -106,6 +107,30 @@ def test_sizes_that_differ_from_the_weights_are_refused(path, option, size):
         load(path)
 
 
+@pytest.mark.parametrize("part", ["prior", "encoder", "decoder"])
+def test_sizes_beside_custom_parts_are_compared(path, part):
+    content, arrays = read(path)
+    spec = content["estimator"]["@object"][1]["model_"]["@object"][1]["spec"]["@object"][1]
+    if part == "prior":
+        spec["prior"] = {"@function": "NormalPrior"}
+    else:
+        networks = {"encoder": None, "decoder": None, part: {"@custom": "make"}}
+        spec["network"] = {"@object": ["CustomNetwork", networks]}
+    spec["n_hidden"] = 30_000
+    write(path, {**content, "custom": ["make"]}, arrays)
+    with pytest.raises(ValueError, match="shapes of the weights differ"):
+        load(path, {"make": torch.nn.Linear})
+
+
+def test_sizes_of_arguments_of_priors_are_compared(path):
+    content, arrays = read(path)
+    spec = content["estimator"]["@object"][1]["model_"]["@object"][1]["spec"]["@object"][1]
+    spec["prior"] = {"@partial": ["MixturePrior", [[], {"n_components": 10**8}]]}
+    write(path, content, arrays)
+    with pytest.raises(ValueError, match="shapes of the weights differ"):
+        load(path)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory")
 def test_tampered_files_execute_nothing_and_take_no_memory(path):
@@ -157,20 +182,16 @@ def test_a_parameter_without_plain_form_is_named_and_the_file_kept(path):
 
 def test_files_of_another_version_warn_and_of_a_newer_format_are_refused(path):
     content, arrays = read(path)
-    write(path, content | {"version": "0.0.1"}, arrays)
-    with pytest.warns(InconsistentVersionWarning, match=r"MissSVAEImputer was saved by .* 0\.0\.1"):
+    content["estimator"]["@object"][1]["_skmissvae_version"] = "0.0.1"
+    write(path, content, arrays)
+    with pytest.warns(
+        InconsistentVersionWarning, match=r"Imputer was saved by .* 0\.0\.1"
+    ) as warned:
         load(path)
-    write(path, content | {"format": 99}, arrays)
-    with pytest.raises(ValueError, match="Install a newer version"):
+    assert [warning.filename for warning in warned] == [__file__]
+    write(path, content | {"format": 99, "version": "9.9"}, arrays)
+    with pytest.raises(ValueError, match=r"format 99 of version 9\.9.*Install a newer"):
         load(path)
-
-
-@every_estimator
-def test_pickled_states_of_another_version_warn(cls):
-    state = tiny(cls).__getstate__()
-    with pytest.warns(InconsistentVersionWarning, match=cls.__name__):
-        cls().__setstate__(state | {"_skmissvae_version": "0.0.1"})
-    assert "_skmissvae_version" not in vars(tiny(cls))
 
 
 def test_model_files_are_hardly_larger_than_their_weights(tmp_path):

@@ -1,7 +1,9 @@
 """Fitted estimators after pickling, copying and skops, and in other processes."""
 
 import copy
+import dataclasses
 import functools
+import importlib
 import io
 import os
 import pickle
@@ -13,14 +15,34 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 import torch
 from estimator_cases import IMPUTERS, assert_same, every_estimator, outputs, quiet, tiny
 from estimator_cases import table as incomplete
 
-from skmissvae import MissSVAEImputer, MVAEImputer, load
-from skmissvae.vae import StudentTPrior
+from skmissvae import (
+    SKOPS_TYPES,
+    AdamW,
+    Checkpoint,
+    ConvNetwork,
+    EarlyStopping,
+    InconsistentVersionWarning,
+    MissSVAEImputer,
+    MVAEImputer,
+    ResidualNetwork,
+    VAEOutlierDetector,
+    load,
+)
+from skmissvae.inference import SAMPLERS
+from skmissvae.vae import (
+    MixturePrior,
+    NormalFamily,
+    NormalLikelihood,
+    StudentTLikelihood,
+    StudentTPrior,
+)
 
 pytestmark = quiet
 
@@ -38,9 +60,7 @@ def by_joblib(estimator):
 
 def by_skops(estimator):
     data = skops.io.dumps(estimator)
-    trusted = skops.io.get_untrusted_types(data=data)
-    assert all(name.startswith("skmissvae.") for name in trusted), trusted
-    return skops.io.loads(data, trusted=trusted)
+    return skops.io.loads(data, trusted=SKOPS_TYPES)
 
 
 def by_model_file(estimator):
@@ -192,3 +212,116 @@ def test_another_process_gets_the_same_bits(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     np.testing.assert_array_equal(joblib.load(tmp_path / "out"), estimator.transform(X))
+
+
+def frame():
+    """Return a data frame with columns of several kinds."""
+    X = pd.DataFrame(incomplete(), columns=list("abcd"))
+    day = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(len(X)) % 7, unit="D")
+    return X.assign(kind=pd.Categorical(["u", "v"] * 20), day=day, count=np.arange(len(X)) % 5)
+
+
+OPTIONS = {
+    "networks": {"network": ResidualNetwork(linear_path=False)},
+    "images": {"network": ConvNetwork((2, 2)), "init": "random"},
+    "training": {"optimizer": AdamW(), "early_stopping": EarlyStopping(), "warm_start": True},
+    "bootstrap": {"n_bootstrap": 2},
+    "calibration": {"calibrate": True},
+    "indicator": {"add_indicator": True, "min_value": 0.0, "max_value": [9.0, np.inf, 9.0, 9.0]},
+    "random state": {"random_state": np.random.RandomState(0)},
+    "classes": {"prior": MixturePrior, "posterior": NormalFamily, "likelihood": NormalLikelihood},
+    "mapping": {"likelihood": {0: StudentTLikelihood, 1: "student_t"}, "learn_shapes": True},
+    **{
+        f"sampler {name}": {"sampler": dataclasses.replace(sampler, n_steps=2)}
+        for name, sampler in SAMPLERS.items()
+    },
+    "frame": {"feature_kinds": {"count": "categorical"}},
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # about the options
+@pytest.mark.parametrize("name", OPTIONS)
+def test_files_of_all_options_need_the_listed_types_only(name, tmp_path):
+    X = frame() if name == "frame" else incomplete()
+    estimator = tiny(MissSVAEImputer, max_iter=1, **OPTIONS[name])
+    if name != "random state":  # which identifies no fit
+        estimator.set_callbacks(Checkpoint(tmp_path / "checkpoint"))
+    expected = estimator.fit(X).transform(X)
+    for round_trip in (by_pickle, by_skops):
+        np.testing.assert_array_equal(round_trip(estimator).transform(X), expected)
+
+
+def test_names_of_the_listed_types_are_public():
+    for name in SKOPS_TYPES:
+        module, _, name_in_module = name.rpartition(".")
+        cls = getattr(importlib.import_module(module), name_in_module)
+        assert f"{cls.__module__}.{cls.__qualname__}" == name
+        assert name_in_module in importlib.import_module(module).__all__
+
+
+@every_way
+def test_round_trips_of_outlier_detectors(round_trip):
+    X = incomplete()
+    detector = VAEOutlierDetector(fitted(MVAEImputer), contamination=0.1).fit(X)
+    restored = round_trip(detector)
+    np.testing.assert_array_equal(restored.decision_function(X), detector.decision_function(X))
+
+
+@every_estimator
+def test_fitted_attributes_are_stored_as_data(cls):
+    state = fitted(cls).__getstate__()["_attributes"]
+    assert type(state["text"]) is str
+    assert {type(array) for array in state["arrays"].values()} == {np.ndarray}
+    assert state["custom"] == {}
+
+
+def test_attributes_without_plain_form_are_pickled():
+    estimator = copy.copy(fitted(MVAEImputer))
+    estimator.note_ = {"spectrum": np.array([1j, 2j]), "range": range(3)}
+    restored = by_pickle(estimator)
+    assert_same(outputs(restored, incomplete()), results(MVAEImputer))
+    np.testing.assert_array_equal(restored.note_.pop("spectrum"), [1j, 2j])
+    assert restored.note_ == {"range": range(3)}
+
+
+def test_estimators_that_share_a_random_state_still_share_it():
+    random_state = np.random.RandomState(0)
+    pair = by_pickle([tiny(MVAEImputer, random_state=random_state).fit(incomplete())] * 2)
+    first, second = (copy.copy(estimator) for estimator in pair)
+    assert first.random_state is second.random_state
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.update(format=99), "has the format 99 .* Install a newer version"),
+        (lambda state: state.update(text=state["text"][:-9]), "MissSVAEImputer is damaged"),
+        (lambda state: state.pop("arrays"), "MissSVAEImputer is damaged"),
+        (
+            lambda state: state.update(
+                text=state["text"].replace('"n_hidden": 16', '"n_hidden": 30000')
+            ),
+            "MissSVAEImputer is damaged .*shapes of the weights differ",
+        ),
+    ],
+)
+def test_damaged_states_are_refused_before_networks_are_built(change, message):
+    state = by_pickle(fitted(MissSVAEImputer).__getstate__())
+    change(state["_attributes"])
+    with pytest.raises(ValueError, match=message):
+        MissSVAEImputer().__setstate__(state)
+
+
+@every_estimator
+def test_states_of_another_version_warn(cls):
+    state = tiny(cls).__getstate__()
+    with pytest.warns(InconsistentVersionWarning, match=cls.__name__) as warned:
+        cls().__setstate__(state | {"_skmissvae_version": "0.0.1"})
+    assert warned[0].filename == __file__
+    assert "_skmissvae_version" not in vars(tiny(cls))
+
+
+def test_estimators_in_a_memory_map_are_saved_again(tmp_path):
+    joblib.dump(fitted(MVAEImputer), tmp_path / "joblib")
+    restored = joblib.load(tmp_path / "joblib", mmap_mode="r")
+    assert_same(outputs(by_model_file(restored), incomplete()), results(MVAEImputer))

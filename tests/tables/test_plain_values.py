@@ -7,6 +7,7 @@ import fractions
 import functools
 import json
 import math
+import operator
 import uuid
 import zoneinfo
 
@@ -93,7 +94,21 @@ def test_custom_functions_are_stored_by_name():
     assert PlainReader(CLASSES, FUNCTIONS, {}, writer.custom).read(plain) == [first, second, first]
 
 
-@pytest.mark.parametrize("value", [object(), np.zeros(2, "c8"), np.zeros(2, "f4,i4"), range(3)])
+OTHERS = [object(), np.zeros(2, "c8"), np.zeros(2, "f4,i4"), range(3)]
+
+
+def test_other_values_are_kept_if_requested():
+    writer = PlainWriter(CLASSES, FUNCTIONS, keeps_others=True)
+    plain = json.loads(
+        json.dumps(writer.write({"a": OTHERS, "b.c": OTHERS[0], "b": {"c": OTHERS[3]}}, "v"))
+    )
+    restored = PlainReader(CLASSES, FUNCTIONS, writer.arrays, writer.custom).read(plain)
+    assert all(map(operator.is_, restored["a"], OTHERS))
+    assert restored["b.c"] is OTHERS[0]
+    assert len(writer.custom) == 6
+
+
+@pytest.mark.parametrize("value", OTHERS)
 def test_other_values_are_refused_with_their_place(value):
     with pytest.raises(TypeError, match=r"cannot store value\.a\.0"):
         PlainWriter(CLASSES, FUNCTIONS).write({"a": [value]}, "value")

@@ -1,5 +1,6 @@
 """Training by several processes, each with a share of the rows."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,19 +15,24 @@ pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch has no pr
 TESTS = Path(__file__).parents[1]
 
 
+def run_two_processes(script, folder, timeout):
+    """Run a script of the tests in two processes of a group."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    run = subprocess.run(
+        [*command, TESTS / script, folder],
+        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Return the results of two processes."""
     folder = tmp_path_factory.mktemp("shares")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run = subprocess.run(
-        [*command, TESTS / "shares.py", folder],
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_two_processes("shares.py", folder, 300)
     by_process = []
     for rank in range(2):
         with np.load(folder / f"{rank}.npz") as file:
@@ -41,7 +47,7 @@ def single_process():
 
 
 def test_all_processes_have_the_same_model_bit_for_bit(results):
-    for name in results[0]:
+    for name in results[0].keys() - {"no rows", "refused"}:
         np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
 
 
@@ -84,8 +90,28 @@ def test_every_process_refuses_a_damaged_checkpoint(results):
 
 def test_every_process_raises_the_errors_of_shares(results):
     for result in results:
-        assert "Process 1 cannot read its share: ValueError: Chunks have no rows" in str(
-            result["no rows"]
-        )
+        assert "Chunks have no rows" in str(result["no rows"])
         assert "cannot be fitted by processes: DeMissVAE stores" in str(result["DeMissVAE"])
         assert "n_bootstrap=2 cannot be fitted by processes" in str(result["bootstrap"])
+
+
+def test_an_error_in_one_process_is_raised_in_all(tmp_path):
+    """The processes would wait for 30 minutes, the timeout of their group."""
+    run_two_processes("training/process_errors.py", tmp_path, 200)
+    by_process = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert len(by_process[0]) >= 23
+    for name in by_process[0]:
+        rank = int(name[-1])
+        own, other = (by_process[r][name] for r in (rank, 1 - rank))
+        message = f"Process {rank} of the group raised an error, so the others stop: "
+        assert not own["error"].startswith("ProcessError"), name
+        assert other["error"] == f"ProcessError: {message}{own['error'].removesuffix(': ')}", name
+        for outcome in (own, other):
+            assert outcome["is_unchanged"], name
+            assert outcome["next_fit_is_the_same"], name
+
+
+def test_a_step_has_one_exchange(results):
+    """38 steps of 32 rows, or of 16 rows of the larger share, in each of 15 epochs."""
+    for result in results:
+        assert result["n_exchanges"] == 38 * 15

@@ -1,0 +1,105 @@
+"""The processes of a group: exchanges of values, and errors that reach all of them.
+
+All processes make the same exchanges in the same order. A process that raises an error takes part
+in the next exchange with the error in place of its value. So the others raise an error instead of
+waiting, and the group can be used again.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch.distributed as dist
+
+from .._utils.quoting import shortened
+
+
+class ProcessError(RuntimeError):
+    """Error of another process of the group, or of the communication with it."""
+
+
+def is_distributed() -> bool:
+    """Return whether there is a process group of several processes."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first process of a group, or the only one."""
+    return not is_distributed() or dist.get_rank() == 0
+
+
+@contextmanager
+def exchange() -> Iterator[None]:
+    """Complete the block before Ctrl-C raises, or this process would miss an exchange.
+
+    Errors of the communication become a ProcessError.
+    """
+    interrupts: list[Any] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if is_main else None
+    if callable(handler):
+        signal.signal(signal.SIGINT, lambda *arguments: interrupts.append(arguments))
+    try:
+        yield
+    except ProcessError:
+        raise
+    except RuntimeError as error:
+        raise ProcessError(
+            "The communication with the other processes of the group failed; one of them may have "
+            f"ended. {shortened(str(error), 300)}"
+        ) from error
+    finally:
+        if callable(handler):
+            signal.signal(signal.SIGINT, handler)
+    if callable(handler) and interrupts:
+        handler(*interrupts[0])
+
+
+def gather(value: Any) -> list[Any]:
+    """Return the values of all processes; raise ProcessError if one of them raises an error."""
+    outcomes = _all_gather((None, value))
+    for rank, (error, _) in enumerate(outcomes):
+        if error is not None:
+            raise ProcessError(
+                f"Process {rank} of the group raised an error, so the others stop: {error}"
+            )
+    return [value for _, value in outcomes]
+
+
+def from_first_process(value: Any) -> Any:
+    """Return the value of the first process; without a process group, the value itself."""
+    values = [value]
+    if is_distributed():
+        with exchange():
+            gather(None)
+            dist.broadcast_object_list(values)
+    return values[0]
+
+
+@contextmanager
+def joint_errors() -> Iterator[None]:
+    """Raise an error in all processes of the group if the block raises one in any of them.
+
+    Only Ctrl-C in the last exchange, after which all blocks are complete, is that of one process.
+    """
+    try:
+        yield
+    except ProcessError:  # which all processes raise
+        raise
+    except BaseException as error:
+        if is_distributed():
+            message = shortened(": ".join(filter(None, [type(error).__name__, str(error)])), 300)
+            with suppress(ProcessError):
+                _all_gather((message, None))
+        raise
+    if is_distributed():
+        gather(None)
+
+
+def _all_gather(value: Any) -> list[Any]:
+    values: list[Any] = [None] * dist.get_world_size()
+    with exchange():
+        dist.all_gather_object(values, value)
+    return values
