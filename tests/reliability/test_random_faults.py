@@ -53,7 +53,7 @@ def check(trial, folder):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("error", (*faults.ERRORS, KeyboardInterrupt))
+@pytest.mark.parametrize("error", [*faults.ERRORS, KeyboardInterrupt])
 def test_an_error_at_a_random_line_leaves_everything_as_it_was(error, tmp_path):
     check(functools.partial(faults.at_random_line, make_error=error), tmp_path)
 

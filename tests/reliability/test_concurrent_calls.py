@@ -1,0 +1,17 @@
+"""Eight threads that use one estimator, and fit clones, get the bits of sequential calls."""
+
+import os
+import random
+
+import concurrent_calls
+import pytest
+from faults import global_state
+
+N_CALLS = 4 * int(os.environ.get("SKMISSVAE_FAULTS", "8"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_concurrent_calls_give_the_bits_of_sequential_ones():
+    rng, state = random.Random(0), global_state()
+    assert concurrent_calls.run(rng, N_CALLS) + concurrent_calls.run(rng, N_CALLS) == []
+    assert global_state() == state
