@@ -108,7 +108,8 @@ dist-check: dist
 # -- faults -----------------------------------------------------------------------------------
 .PHONY: faults
 
-# errors, interrupts, full disks, little memory, threads and leaks: about 5 minutes, FAULTS times
+# errors, interrupts, full disks, little memory, threads and leaks: 16 minutes on two busy cores;
+# FAULTS multiplies the numbers of trials
 FAULTS ?= 1
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/run_faults.py $(FAULTS)

@@ -12,6 +12,8 @@ N_CALLS = 4 * int(os.environ.get("SKMISSVAE_FAULTS", "8"))
 
 @pytest.mark.filterwarnings("ignore")
 def test_concurrent_calls_give_the_bits_of_sequential_ones():
-    rng, state = random.Random(0), global_state()
-    assert concurrent_calls.run(rng, N_CALLS) + concurrent_calls.run(rng, N_CALLS) == []
+    rng = random.Random(0)
+    assert concurrent_calls.run(rng, N_CALLS) == []
+    state = global_state()  # after imports of torch's first calls, which add filters of warnings
+    assert concurrent_calls.run(rng, N_CALLS) == []
     assert global_state() == state
