@@ -110,3 +110,12 @@ dist: $(STAMP)
 DIST_TESTS ?= some
 dist-check: dist
 	OMP_NUM_THREADS=1 $(BIN)/python packaging/check_dist.py --tests $(DIST_TESTS)
+
+# -- faults -----------------------------------------------------------------------------------
+.PHONY: faults
+
+# errors, interrupts, full disks, little memory, threads and leaks: 16 minutes on two busy cores;
+# FAULTS multiplies the numbers of trials
+FAULTS ?= 1
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/run_faults.py $(FAULTS)

@@ -29,20 +29,25 @@ class _SinglePrecision:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._n_blocks, self._before = 0, torch.float32
+        self._blocks: set[object] = set()  # that have begun
+        self._before = torch.float32
 
-    def __enter__(self) -> None:
-        with self.lock:
-            if self._n_blocks == 0:
-                self._before = torch.get_default_dtype()
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """Use float32 within the block."""
+        block = object()
+        try:  # Ctrl-C may come before the block begins
+            with self.lock:
+                if not self._blocks:
+                    self._before = torch.get_default_dtype()
+                self._blocks.add(block)
                 torch.set_default_dtype(torch.float32)
-            self._n_blocks += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self.lock:
-            self._n_blocks -= 1
-            if self._n_blocks == 0:
-                torch.set_default_dtype(self._before)
+            yield
+        finally:
+            with self.lock:
+                if self._blocks == {block}:
+                    torch.set_default_dtype(self._before)
+                self._blocks.discard(block)
 
 
 _SINGLE_PRECISION = _SinglePrecision()
@@ -133,7 +138,7 @@ def torch_defaults() -> Iterator[None]:
     """Use torch's own defaults: float32, the CPU, gradients, and no inference mode."""
     # a device context slows all functions of torch
     on_cpu = nullcontext() if default_device() == _CPU else _CPU
-    with _SINGLE_PRECISION, on_cpu, torch.inference_mode(False), torch.enable_grad():
+    with _SINGLE_PRECISION.block(), on_cpu, torch.inference_mode(False), torch.enable_grad():
         yield
 
 

@@ -14,9 +14,9 @@ _MAX_THREADS = 4  # a third of a row's time holds Python's interpreter lock
 def thread_limit(n: int) -> Iterator[None]:
     """Limit torch to n threads within the block."""
     before = torch.get_num_threads()
-    if n < before:
-        torch.set_num_threads(n)
-    try:
+    try:  # Ctrl-C may come before the block begins
+        if n < before:
+            torch.set_num_threads(n)
         yield
     finally:
         if n < before:

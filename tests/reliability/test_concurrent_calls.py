@@ -1,0 +1,19 @@
+"""Eight threads that use one estimator, and fit clones, get the bits of sequential calls."""
+
+import os
+import random
+
+import concurrent_calls
+import pytest
+from faults import global_state
+
+N_CALLS = 4 * int(os.environ.get("SKMISSVAE_FAULTS", "8"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_concurrent_calls_give_the_bits_of_sequential_ones():
+    rng = random.Random(0)
+    assert concurrent_calls.run(rng, N_CALLS) == []
+    state = global_state()  # after imports of torch's first calls, which add filters of warnings
+    assert concurrent_calls.run(rng, N_CALLS) == []
+    assert global_state() == state
