@@ -136,7 +136,7 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
             InconsistentVersionWarning(content["estimator"]["@object"][0], content["version"]),
             stacklevel=2,
         )
-    reader = PlainReader(CLASSES, FUNCTIONS, arrays, custom or {}, _check_sizes)
+    reader = PlainReader(CLASSES, FUNCTIONS, arrays, custom or {})
     try:
         return reader.read(content["estimator"])
     except INVALID as error:
@@ -165,14 +165,3 @@ def _not_valid(path: str | os.PathLike[str], reason: str) -> str:
         "restore it from a copy, or save the estimator again. Files of pickle, joblib and skops "
         "are loaded by their own functions."
     )
-
-
-def _check_sizes(name: str, state: Any) -> None:
-    """Refuse a model whose specification differs from the shapes of its weights."""
-    if name == "FittedModel":
-        spec, weights = state["spec"], state["weights"]
-        spec.check_shapes({part: _shapes(arrays) for part, arrays in weights.items()})
-
-
-def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in arrays.items()}

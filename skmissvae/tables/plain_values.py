@@ -156,8 +156,6 @@ class PlainReader:
         The arrays.
     custom : mapping of str to object
         The custom callables.
-    check : callable, optional
-        Called with the name of a class and a restored state before the object is made.
     """
 
     def __init__(
@@ -166,10 +164,9 @@ class PlainReader:
         functions: Mapping[str, Callable[..., Any]],
         arrays: Mapping[str, NDArray[Any]],
         custom: Mapping[str, Any],
-        check: Callable[[str, Any], None] | None = None,
     ) -> None:
         self._classes, self._functions = classes, functions
-        self._arrays, self._custom, self._check = arrays, custom, check
+        self._arrays, self._custom = arrays, custom
 
     def read(self, plain: Any) -> Any:
         """Return the value of parsed JSON.
@@ -218,8 +215,6 @@ class PlainReader:
     def _object(self, name: str, state: Any) -> Any:
         cls = self._classes[name]
         values = self.read(state)
-        if self._check is not None:
-            self._check(name, values)
         if issubclass(cls, tuple):
             return cls._make(values)  # type: ignore[attr-defined]
         value: Any = object.__new__(cls)

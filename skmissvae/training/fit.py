@@ -130,8 +130,11 @@ class FittedModel:
     @torch_defaults()
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
+        weights = state.pop("weights")
+        # a damaged file must not allocate memory for networks that its weights do not fill
+        state["spec"].check_shapes(convert(weights, np.ndarray, np.shape))
         # copies, as the arrays may be read-only views of a file
-        weights = convert(state.pop("weights"), np.ndarray, torch.tensor)
+        weights = convert(weights, np.ndarray, torch.tensor)
         vae, completed = state["spec"].build_pair(0, has_second="encoder" in weights)
         if completed is not None:
             for part in ("encoder", "family"):

@@ -1,5 +1,6 @@
 """Model files: damaged and tampered ones are refused, custom parts, versions, formats."""
 
+import dataclasses
 import functools
 import random
 import subprocess
@@ -18,6 +19,7 @@ from skmissvae import (
     VAEOutlierDetector,
     load,
 )
+from skmissvae.training.fit import FittedModel
 from skmissvae.vae import NormalLikelihood, StudentTPrior
 
 pytestmark = quiet
@@ -104,6 +106,15 @@ def test_sizes_that_differ_from_the_weights_are_refused(path, option, size):
     write(path, content, arrays)
     with pytest.raises(ValueError, match="differ"):
         load(path)
+
+
+@pytest.mark.parametrize("option", ["n_hidden", "n_latents"])
+def test_states_of_pickles_with_sizes_that_differ_from_the_weights_are_refused(option):
+    """They take no memory: a network of so many units would take terabytes."""
+    state = fitted().model_.__getstate__()
+    spec = dataclasses.replace(state["spec"], **{option: 10**6})
+    with pytest.raises(ValueError, match="differ"):
+        object.__new__(FittedModel).__setstate__({**state, "spec": spec})
 
 
 @pytest.mark.slow
