@@ -104,3 +104,11 @@ dist: $(STAMP)
 DIST_TESTS ?= some
 dist-check: dist
 	OMP_NUM_THREADS=1 $(BIN)/python packaging/check_dist.py --tests $(DIST_TESTS)
+
+# -- fuzzers ----------------------------------------------------------------------------------
+.PHONY: fuzz
+
+# random tables, and tampered files of each format, in two processes
+FUZZ ?= 10000
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/fuzz.py $(FUZZ)
