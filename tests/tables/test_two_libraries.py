@@ -202,3 +202,13 @@ def test_empty_columns_of_frames_get_the_type_of_the_array_at_fit(dtype):
         column = imputer.transform(frame)["a"]
         assert str(column.dtype).lower().startswith(dtype)
         assert np.isfinite(column.to_numpy()).all()
+
+
+def test_numbers_as_strings_in_arrays_stay_strings_for_an_estimator_of_a_frame():
+    labels = ["0.5", "1.5"] * (N // 2)
+    imputer = tiny(MVAEImputer).fit(pd.DataFrame({"n": COUNTS, "label": labels}))
+    rows = np.array([[3, "0.5"], [None, "1.5"], [2, None]], dtype=object)
+    completed = imputer.transform(rows)
+    assert completed[0].tolist() == [3, "0.5"]
+    assert type(completed[0, 0]) is int
+    assert completed[2, 1] in labels
