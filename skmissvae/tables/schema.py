@@ -320,9 +320,10 @@ class TableSchema:
                 observed[only_copy, original] = True
         observed = observed[:, self.modelled]
         x = X[:, self.modelled].astype(np.float64, copy=False)  # indexing copies: no second copy
-        x *= self.factor
-        x -= self.location * self.factor
-        x /= self.scale * self.factor
+        with np.errstate(over="ignore"):  # new rows may be far from those at fit
+            x *= self.factor
+            x -= self.location * self.factor
+            x /= self.scale * self.factor
         x.clip(-_LIMIT, _LIMIT, out=x)
         for d in self._with_support("binary"):  # the float32 of a value differs from its float64
             for value in (0.0, 1.0):
