@@ -1,4 +1,4 @@
-"""Run the fuzzers of tables and files in two processes, and print the sums of their summaries.
+"""Run the fuzzers of tables and files in two processes; print violations, summaries and their sums.
 
 usage: python fuzz.py [NUMBER [SEED]]
 
@@ -13,7 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-SHARD = 1000  # tables or files in a process, which limits its memory
+SHARD = 500  # tables or files in a process, which limits its memory
 FORMATS = ("model", "checkpoint", "skops", "damaged")
 HERE = Path(__file__).parent
 
@@ -32,8 +32,8 @@ def main(n=10_000, seed=0):
     scripts = [[HERE / "fuzz_tables.py"], *([HERE / "fuzz_files.py", name] for name in FORMATS)]
     tasks = [
         [*script, min(SHARD, n - first), seed, first]
-        for script in scripts
         for first in range(0, n, SHARD)
+        for script in scripts
     ]
     sums = collections.defaultdict(collections.Counter)
     with ThreadPoolExecutor(2) as pool:
@@ -44,8 +44,8 @@ def main(n=10_000, seed=0):
                     counts = re.findall(r"(\d+) ([a-z ]+)", summary[3])
                     sums[summary[2]].update({key: int(count) for count, key in counts})
                     sums[summary[2]]["number"] += int(summary[1])
-                else:
-                    sys.stdout.write(line + "\n")
+                    line = f"  shard: {line}"
+                sys.stdout.write(line + "\n")
             sys.stdout.write(result.stderr)
             sys.stdout.flush()
     for what, counts in sums.items():
