@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from narwhals.exceptions import NarwhalsError
 from numpy.typing import NDArray
 from sklearn.impute import MissingIndicator
 
@@ -145,7 +144,9 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
         estimator = reader.read(content["estimator"])
         _complete_a_row(estimator)
         return estimator
-    except (*INVALID, NarwhalsError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # the libraries raise errors of many classes
         raise ValueError(_not_valid(path, str(error))) from error
 
 

@@ -121,6 +121,12 @@ class TableSchema:
     def __init__(self, keep_empty: bool = False, learn_shapes: bool = False) -> None:
         self.keep_empty, self.learn_shapes = keep_empty, learn_shapes
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in ("location", "scale", "factor", "fill_values"):
+            if not np.isfinite(state.get(name, 0.0)).all():
+                raise ValueError(f"the {name} of a column is not finite")
+        vars(self).update(state)
+
     @property
     def modelled_names(self) -> list[Any]:
         """Names of the modelled columns."""

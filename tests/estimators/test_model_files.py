@@ -137,6 +137,15 @@ def test_fitted_attributes_that_do_not_fit_together_are_refused(path, name, valu
         load(path)
 
 
+@pytest.mark.parametrize("name", ["location", "scale", "fill_values"])
+def test_units_that_are_not_finite_are_refused(path, name):
+    content, arrays = read(path)
+    (key,) = [key for key in arrays if key.endswith(f"schema_.{name}")]
+    write(path, content, {**arrays, key: arrays[key] * np.nan})
+    with pytest.raises(ValueError, match=f"the {name} of a column is not finite"):
+        load(path)
+
+
 def test_files_without_an_estimator_are_refused(path):
     content, arrays = read(path)
     write(path, content | {"estimator": {"vae_": 3}}, arrays)
