@@ -119,3 +119,11 @@ dist-check: dist
 FAULTS ?= 1
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/run_faults.py $(FAULTS)
+
+# -- fuzzers ----------------------------------------------------------------------------------
+.PHONY: fuzz
+
+# random tables, and tampered files of each format, in two processes
+FUZZ ?= 10000
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/fuzz.py $(FUZZ)

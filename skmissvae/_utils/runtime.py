@@ -106,6 +106,13 @@ class SeededGenerators:
         #: States of the generators after the last block; empty before the first.
         self.states: list[Tensor] = []
 
+    def restore(self, states: list[Tensor]) -> None:
+        """Continue from the ``states`` of generators of the same devices."""
+        devices = [_CPU, self._device] if self._device.type == "cuda" else [_CPU]
+        for device, state in zip(devices, states, strict=True) if states else []:
+            torch.Generator(device).set_state(state)  # raises if it is invalid
+        self.states = states
+
     @contextmanager
     def block(self) -> Iterator[None]:
         """Draw from the stream within the block."""

@@ -7,6 +7,7 @@ valid values for an error message: "an integer of 1 or more".
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -100,6 +101,24 @@ def unchecked(value: object) -> str | None:
 def mapping(value: object) -> str | None:
     """Check for a mapping."""
     return None if isinstance(value, Mapping) else "a mapping from columns"
+
+
+def check_form(values: Any, example: Any, name: str) -> None:
+    """Raise a ValueError if nested values differ from an example in types, keys or shapes."""
+    is_valid = type(values) is type(example)
+    pairs: list[tuple[Any, Any]] = []
+    if is_valid and isinstance(example, dict):
+        is_valid = values.keys() == example.keys()
+        pairs = [(values[key], example[key]) for key in example] if is_valid else []
+    elif is_valid and isinstance(example, (list, tuple)):
+        is_valid = len(values) == len(example)
+        pairs = list(zip(values, example, strict=False))
+    elif is_valid and hasattr(example, "shape"):
+        is_valid = values.shape == example.shape and values.dtype == example.dtype
+    if not is_valid:
+        raise ValueError(f"{name} of another model")
+    for value, part in pairs:
+        check_form(value, part, name)
 
 
 def check_fields(options: object, **checks: Check) -> None:

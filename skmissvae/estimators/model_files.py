@@ -5,11 +5,13 @@ the parameters and the fitted state; functions and classes are stored by name.
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .._utils.quoting import quoted
@@ -68,7 +70,8 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
     """Load an estimator from a model file that its ``save`` wrote.
 
     The file holds data only: loading executes no code of the file and imports no module. Its
-    SHA-256, sizes and shapes are checked first, so that a damaged file is refused.
+    SHA-256, sizes and shapes are checked first, so that a damaged file is refused. Then the
+    estimator completes a row that it draws itself, so that its fitted attributes fit together.
 
     Parameters
     ----------
@@ -119,8 +122,12 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
         )
     reader = PlainReader(CLASSES, FUNCTIONS, arrays, custom or {})
     try:
-        return reader.read(content["estimator"])
-    except INVALID as error:
+        estimator = reader.read(content["estimator"])
+        _complete_a_row(estimator)
+        return estimator
+    except MemoryError:
+        raise
+    except Exception as error:  # the libraries raise errors of many classes
         raise ValueError(_not_valid(path, str(error))) from error
 
 
@@ -142,3 +149,25 @@ def _not_valid(path: str | os.PathLike[str], reason: str) -> str:
         "restore it from a copy, or save the estimator again. Files of pickle, joblib and skops "
         "are loaded by their own functions."
     )
+
+
+def _complete_a_row(estimator: Any) -> None:
+    """Raise if the fitted attributes of an estimator do not fit together.
+
+    Its parameters are checked when they are used; here they have their defaults.
+    """
+    if not isinstance(estimator, Saveable):
+        raise TypeError("it holds no estimator")
+    fitted: Any = getattr(estimator, "estimator_", estimator)
+    if not hasattr(fitted, "model_"):
+        return
+    options = {"n_importance_draws": 1, "sampler": "importance", "device": "cpu"}
+    trial = type(fitted)(**options, random_state=0)
+    names = trial.get_params()
+    vars(trial).update({name: v for name, v in vars(fitted).items() if name not in names})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        row = trial.sample()
+        trial.score_samples(row)
+        if hasattr(trial, "transform"):
+            trial.transform(row, where=np.ones((1, trial.n_features_in_), bool))

@@ -26,7 +26,7 @@ _NO_NUMBERS = (bool, np.bool_, np.timedelta64)  # subclasses of integers, except
 _INEXACT_UNITS = {"M": ("ps", "fs", "as"), "m": ("ps", "fs", "as", "Y", "M", "generic")}
 
 
-def read_type(X: Any, dtype_at_fit: np.dtype | None = None) -> Any:
+def read_type(X: Any, dtype_at_fit: np.dtype | None = None, *, parses_strings: bool = True) -> Any:
     """Return the types to which an array is converted.
 
     Parameters
@@ -35,6 +35,8 @@ def read_type(X: Any, dtype_at_fit: np.dtype | None = None) -> Any:
         The array.
     dtype_at_fit : numpy.dtype or None
         Type of the array at fit; None at fit and for data frames.
+    parses_strings : bool
+        Whether an array is one of floats if all of its strings can be read as numbers.
 
     Returns
     -------
@@ -54,14 +56,14 @@ def read_type(X: Any, dtype_at_fit: np.dtype | None = None) -> Any:
         cells = np.asarray(X, dtype=object)
         return object if _has_large_integers(cells) else FLOATS
     if kind in "OSUT":
-        return FLOATS if _are_numbers(cells) else object
+        return FLOATS if _are_numbers(cells, parses_strings) else object
     if kind in "iu":
         is_kept = kind_at_fit in ("i", "u") or _has_large_integers(cells)
         return None if is_kept else FLOATS
     return None if kind in "mM" else FLOATS
 
 
-def _are_numbers(cells: NDArray[Any]) -> bool:
+def _are_numbers(cells: NDArray[Any], parses_strings: bool) -> bool:
     """Return whether all cells of an array of objects or strings can be read as floats."""
     types = set(map(type, cells.flat))
     if any(issubclass(t, _NO_NUMBERS) or not issubclass(t, (*_NUMBERS, str, bytes)) for t in types):
@@ -69,6 +71,8 @@ def _are_numbers(cells: NDArray[Any]) -> bool:
     if any(issubclass(t, numbers.Integral) for t in types) and _has_large_integers(cells):
         return False
     if any(issubclass(t, (str, bytes)) for t in types):
+        if not parses_strings:
+            return False
         try:
             cells.astype(np.float64)
         except ValueError:

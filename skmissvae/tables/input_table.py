@@ -122,7 +122,10 @@ def open_table(estimator: Any, X: Any, template: InputTable | None = None) -> In
     _refuse_other_containers(X)
     if (frame := as_frame(X)) is not None:
         return _open_dataframe(estimator, X, frame, template)
-    dtype = read_type(X, None if template is None else template.dtype)
+    at_fit = None if template is None else template.dtype
+    # a column of strings of a data frame at fit holds categories, even if they look like numbers
+    parses_strings = template is None or template.frame is None or at_fit is not None
+    dtype = read_type(X, at_fit, parses_strings=parses_strings)
     cells = validate_data(
         estimator, X, reset=template is None, dtype=dtype, ensure_all_finite=False
     )

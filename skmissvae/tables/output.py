@@ -12,6 +12,7 @@ import pandas as pd
 from narwhals.typing import IntoDataFrame
 from numpy.typing import NDArray
 
+from .._utils.quoting import quoted, shortened
 from .codecs import Dates
 from .columns import Floats, Mask, column_type, columns_of
 from .input_table import InputTable
@@ -64,8 +65,17 @@ def complete_table(
     for j, values in zip(output_columns, numbers, strict=True):
         column, at_fit = source.columns[j], template.columns[j]
         assert isinstance(column, nw.Series), "a column of a data frame"
-        column_at_fit = at_fit if isinstance(at_fit, nw.Series) else None
-        columns.append(_fill(column, imputed[:, j], codecs[j].decode(values), column_at_fit))
+        if not isinstance(at_fit, nw.Series):  # of an array
+            at_fit = nw.new_series(column.name, at_fit, backend=source.frame.implementation)
+        try:
+            columns.append(_fill(column, imputed[:, j], codecs[j].decode(values), at_fit))
+        except Exception as error:  # the libraries raise errors of many classes
+            raise ValueError(
+                f"Column {quoted(schema.names[j])} has the type "
+                f"{shortened(str(column.dtype), 50)}, which cannot hold imputed values of its type "
+                f"at fit, {shortened(str(at_fit.dtype), 50)} ({shortened(str(error), 100)}); give "
+                "it the type that it had at fit."
+            ) from error
     table = _join_columns(source, columns, indicators)
     if isinstance(table, pd.DataFrame):
         table.attrs = copy.deepcopy(nw.to_native(source.frame).attrs)  # as methods of pandas do
@@ -113,7 +123,7 @@ def _join_columns(
     return frame.to_numpy(dtype=source.dtype if has_one_type else object)
 
 
-def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series | None) -> nw.Series:
+def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series) -> nw.Series:
     """Return the column with other values in some cells, of the same type and index.
 
     Parameters
@@ -124,13 +134,13 @@ def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series | None
         Cells to fill.
     cells : sequence of length imputed.sum()
         Their values.
-    at_fit : Series or None
+    at_fit : Series
         The column at fit. A column without any observed cell gets its type.
     """
     if not imputed.any():
         return column
     native = nw.to_native(column)
-    if imputed.all() and at_fit is not None and column_type(at_fit) != column_type(column):
+    if imputed.all() and column_type(at_fit) != column_type(column):
         same_library = at_fit.implementation == column.implementation
         filled = (
             _new_column(at_fit.alias(column.name), cells)
@@ -140,7 +150,7 @@ def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series | None
         if isinstance(native, pd.Series):
             return nw.from_native(nw.to_native(filled).set_axis(native.index), series_only=True)
         return filled
-    if at_fit is not None and _should_widen(column, cells, at_fit):
+    if _should_widen(column, cells, at_fit):
         column = column.cast(at_fit.dtype)
         native = nw.to_native(column)
     if not isinstance(native, pd.Series):

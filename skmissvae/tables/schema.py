@@ -121,6 +121,12 @@ class TableSchema:
     def __init__(self, keep_empty: bool = False, learn_shapes: bool = False) -> None:
         self.keep_empty, self.learn_shapes = keep_empty, learn_shapes
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in ("location", "scale", "factor", "fill_values"):
+            if not np.isfinite(state.get(name, 0.0)).all():
+                raise ValueError(f"the {name} of a column is not finite")
+        vars(self).update(state)
+
     @property
     def modelled_names(self) -> list[Any]:
         """Names of the modelled columns."""
@@ -320,9 +326,10 @@ class TableSchema:
                 observed[only_copy, original] = True
         observed = observed[:, self.modelled]
         x = X[:, self.modelled].astype(np.float64, copy=False)  # indexing copies: no second copy
-        x *= self.factor
-        x -= self.location * self.factor
-        x /= self.scale * self.factor
+        with np.errstate(over="ignore"):  # new rows may be far from those at fit
+            x *= self.factor
+            x -= self.location * self.factor
+            x /= self.scale * self.factor
         x.clip(-_LIMIT, _LIMIT, out=x)
         for d in self._with_support("binary"):  # the float32 of a value differs from its float64
             for value in (0.0, 1.0):

@@ -41,7 +41,7 @@ from .objectives import Batch
 from .optim import TrainingSettings
 from .records import Generators, RunRecord
 from .spec import ModelSpec
-from .state import History
+from .state import History, check_history
 
 MIN_ROWS = 10  # of factor analysis
 _MAX_FACTORS = 20
@@ -131,6 +131,7 @@ class FittedModel:
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         weights = state.pop("weights")
+        _check_training(state)
         # a damaged file must not allocate memory for networks that its weights do not fill
         state["spec"].check_shapes(convert(weights, np.ndarray, np.shape))
         # copies, as the arrays may be read-only views of a file
@@ -142,6 +143,23 @@ class FittedModel:
         vae.load_state_dict(weights["vae"])
         state["optimizers"] = convert(state["optimizers"], np.ndarray, torch.tensor)
         vars(self).update(state, vae=vae, completed_vae=completed)
+
+
+def _check_training(state: dict[str, Any]) -> None:
+    """Raise ValueError if the state of a model is not one that training leaves."""
+    check_history(state["history"])
+    optimizers, imputations = state["optimizers"], state["imputations"]
+    arrays = list((imputations or {}).values())
+    arrays += [a for o in optimizers.values() for moments in o.values() for a in moments]
+    is_valid = (
+        state["init"] in ("factor_analysis", "random")
+        and state["stopped_by"] in (None, "callback", "interrupt")
+        and [type(n) for n in (state["n_iter"], *state["skipped_steps"])] == [int] * 3
+        and isinstance(state["validation_score"], float)
+        and all(isinstance(array, np.ndarray) for array in arrays)
+    )
+    if not is_valid:
+        raise ValueError("the record of the training is incomplete")
 
 
 @torch_defaults()
@@ -248,7 +266,8 @@ def _initial_model(task: FitTask, previous: FittedModel | None) -> FittedModel:
     if state is not None:
         spec = task.spec if previous is None else previous.spec
         model = FittedModel.__new__(FittedModel)
-        model.__setstate__({**state, "spec": spec, "settings": task.settings})
+        with task.record.reading():
+            model.__setstate__({**state, "spec": spec, "settings": task.settings})
         return model
     model = untrained_model(task) if previous is None else previous
     return model.replace(stopped_by=None, skipped_steps=(0, 0))

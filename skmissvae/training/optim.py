@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from .._utils.validation import any_of, check_fields, infinity, integer, one_of, real
+from .._utils.validation import any_of, check_fields, check_form, infinity, integer, one_of, real
 
 Schedule = Literal["cosine", "constant"]
 
@@ -207,6 +207,7 @@ class Optimizer:
 
     def restore(self, state: dict[str, list[Tensor]], counters: dict[str, Any]) -> None:
         """Continue between two epochs from the state and the counters of another optimizer."""
+        check_form(state, self.state, "the state of an optimizer")
         for name, moments in self.state.items():
             for moment, previous in zip(moments, state[name], strict=True):
                 moment.copy_(previous)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _KIND = "skmissvae checkpoint"  # of plain files
 _FORMAT = 1
+_REMEDY = "Delete the file to begin this fit, or use another path."
 
 
 class CheckpointFile:
@@ -76,6 +78,10 @@ class CheckpointFile:
             remove = partial(Path(self._options.path).unlink, missing_ok=True)
             self._warn_of_errors(remove, "cannot be removed")
 
+    def damage(self, error: Exception) -> ValueError:
+        """Return the error of a file whose values are not those of this fit."""
+        return _damage(self._options.path, error)
+
     def _warn_of_errors(self, function: Callable[[], None], what: str) -> None:
         try:
             function()
@@ -110,6 +116,16 @@ class RunRecord:
     def part(self, name: str) -> RunRecord:
         """Return the record of a run that belongs to this one."""
         return RunRecord(self._file, f"{self._name}, {name}")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raise ValueError with the path if values of the file are not those of this fit."""
+        try:
+            yield
+        except INVALID as error:
+            if self._file is None:
+                raise
+            raise self._file.damage(error) from error
 
     @property
     def _values(self) -> dict[str, Any]:
@@ -164,8 +180,9 @@ class RunRecord:
         """Restore the state of the stage in progress, if there is one; skip its epochs."""
         values = self._values.pop("state", None)
         if values is not None:
-            state.restore(values["training"])
-            generators.restore(state, values["processes"])
+            with self.reading():
+                state.restore(values["training"])
+                generators.restore(state, values["processes"])
             skip(state.n_epochs)
 
     def save(self, state: TrainingState, generators: Generators) -> None:
@@ -219,7 +236,7 @@ class Generators:
         """Restore the state of this process."""
         own = values[dist.get_rank() if self.loader.is_distributed else 0]
         self._generator.set_state(to_tensors(own["generator"]))
-        self._dropout.states = to_tensors(own["dropout"])
+        self._dropout.restore(to_tensors(own["dropout"]))
         if self.loader.is_distributed:
             state.restore_buffers(own["buffers"])
 
@@ -227,24 +244,38 @@ class Generators:
 def read_runs(path: str | os.PathLike[str], fit: dict[str, str]) -> dict[str, Any]:
     """Return the runs of a checkpoint of a fit."""
     name = repr(str(path))
-    remedy = "Delete the file to begin this fit, or use another path."
     try:
         content, arrays = read_plain_file(path, _KIND)
         runs = PlainReader({}, {}, arrays, {}).read(content["runs"])
         stored = content["fit"]
+        _check_runs(runs)
         differences = [key for key, value in fit.items() if stored[key] != value]
     except INVALID as error:
-        raise ValueError(
-            f"{name} is not a checkpoint, or it is damaged ({str(error)[:100]}). {remedy}"
-        ) from error
+        raise _damage(path, error) from error
     if "digest" in differences:
         raise ValueError(
             f"{name} is the checkpoint of another fit: its estimator, parameters, rows or seed "
-            f"differ from those of this fit. {remedy}"
+            f"differ from those of this fit. {_REMEDY}"
         )
     for key in differences:
         raise ValueError(
             f"{name} was written with {key} {stored[key]}, and this is {fit[key]}: the bits of the "
-            f"continued fit can differ. {remedy}"
+            f"continued fit can differ. {_REMEDY}"
         )
     return runs
+
+
+def _check_runs(runs: dict[str, dict[str, Any]]) -> None:
+    """Raise if runs are not those that ``RunRecord`` stores."""
+    for run in runs.values():
+        counts = run.get("n_stages", 0), run.get("n_epochs", 0)
+        is_valid = all(type(count) is int and count >= 0 for count in counts)
+        is_valid &= isinstance(run.get("model", {}), dict)
+        if not is_valid or (counts[0] > 0) != ("model" in run):
+            raise ValueError("the record of a training run is incomplete")
+
+
+def _damage(path: str | os.PathLike[str], error: Exception) -> ValueError:
+    return ValueError(
+        f"{str(path)!r} is not a checkpoint, or it is damaged ({str(error)[:100]}). {_REMEDY}"
+    )

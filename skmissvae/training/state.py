@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .._utils.runtime import convert
+from .._utils.validation import check_form
 from ..vae.vae import VAE
 from .objectives import Objective
 from .optim import EarlyStopping, EarlyStoppingMonitor, Optimizer
@@ -69,6 +70,12 @@ class TrainingState:
 
     def restore(self, values: dict[str, Any]) -> None:
         """Continue from what ``values`` returned."""
+        own, weights = self.values(), values["best_weights"]
+        own |= {"history": values["history"], "best_weights": weights}
+        check_form(values, own, "a state")
+        check_history(values["history"])
+        if weights is not None:
+            check_form(weights, own["weights"], "weights")
         self._vae.load_state_dict(to_tensors(values["weights"]))
         self.best_weights = to_tensors(values["best_weights"])
         self._optimizer.restore(to_tensors(values["optimizer"]), values["counters"])
@@ -85,6 +92,14 @@ class TrainingState:
         """Set the buffers to what ``buffers`` returned."""
         for name, buffer in self._vae.named_buffers():
             buffer.copy_(torch.tensor(values[name]))
+
+
+def check_history(history: History) -> None:
+    """Raise ValueError if a history is not one list of numbers per quantity."""
+    if len(set(map(len, history.values()))) > 1 or not all(
+        isinstance(value, (int, float)) for values in history.values() for value in values
+    ):
+        raise ValueError("a history of lists that differ in length or hold other values")
 
 
 def to_arrays(values: Any) -> Any:

@@ -372,3 +372,10 @@ def test_numbers_beyond_integer_types_are_continuous():
     imputer = tiny(MVAEImputer).fit(frame)
     assert imputer.feature_kinds_ == {"a": "continuous", "b": "count"}
     assert np.isfinite(imputer.transform(frame).to_numpy()).all()
+
+
+def test_new_rows_far_from_those_at_fit_are_clipped_without_a_warning():
+    imputer = tiny(MVAEImputer).fit(
+        np.column_stack([incomplete()[:, 0] * 1e-100, incomplete()[:, 1]])
+    )
+    assert np.isfinite(imputer.transform([[1e300, np.nan]])).all()

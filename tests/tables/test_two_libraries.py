@@ -176,3 +176,39 @@ def test_columns_without_a_type_in_pandas_become_objects():
     assert result["n"].dtype == pd.Int64Dtype()
     assert result["n"].dropna().tolist() == frame["n"].drop_nulls().to_list()
     assert result["flag"].dtype == pd.BooleanDtype()
+
+
+@pytest.mark.parametrize(
+    ("at_fit", "new"),
+    [
+        (pl.Series([datetime.timedelta(hours=c) for c in COUNTS]), pl.Series(COUNTS)),
+        (pl.Series(WORDS), pl.Series(with_missing(COUNTS, 5))),
+        (pd.Series(WORDS), pd.Series(with_missing(COUNTS, 5), dtype="Int64")),
+    ],
+)
+def test_columns_of_another_type_are_named(at_fit, new):
+    frame = type(at_fit.to_frame())
+    imputer = tiny(MVAEImputer, handle_unknown="missing")
+    imputer.fit(frame({"name of it": at_fit, "beside": REAL}))
+    with pytest.raises(ValueError, match=r"Column 'name of it' .*; give it the type .* at fit"):
+        imputer.transform(frame({"name of it": new, "beside": REAL}))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_empty_columns_of_frames_get_the_type_of_the_array_at_fit(dtype):
+    imputer = tiny(MVAEImputer).fit(np.column_stack([REAL, REAL[::-1]]).astype(dtype))
+    empty = pd.DataFrame({"a": pd.array([None, None], dtype=pd.ArrowDtype(pa.null()))})
+    for frame in (empty.assign(b=1.0), pl.DataFrame({"a": [None, None], "b": [1.0, 1.0]})):
+        column = imputer.transform(frame)["a"]
+        assert str(column.dtype).lower().startswith(dtype)
+        assert np.isfinite(column.to_numpy()).all()
+
+
+def test_numbers_as_strings_in_arrays_stay_strings_for_an_estimator_of_a_frame():
+    labels = ["0.5", "1.5"] * (N // 2)
+    imputer = tiny(MVAEImputer).fit(pd.DataFrame({"n": COUNTS, "label": labels}))
+    rows = np.array([[3, "0.5"], [None, "1.5"], [2, None]], dtype=object)
+    completed = imputer.transform(rows)
+    assert completed[0].tolist() == [3, "0.5"]
+    assert type(completed[0, 0]) is int
+    assert completed[2, 1] in labels

@@ -234,6 +234,33 @@ def test_damaged_files_are_refused(stopped):
         assert stopped.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run["state"]["training"].pop("weights"),
+        lambda run: run["state"]["training"]["weights"].popitem(),
+        lambda run: run["state"]["training"]["history"].update(bound=["x", "y"]),
+        lambda run: run["state"]["training"]["history"]["bound"].append(1.0),
+        lambda run: run["state"]["training"].update(best_weights={}),
+        lambda run: run["state"]["training"]["counters"].update(n_done="x"),
+        lambda run: run["state"]["processes"][0].update(dropout=["x"]),
+        lambda run: run["state"]["processes"][0].update(generator=None),
+        lambda run: run.update(n_stages=-1),
+        lambda run: run.update(n_stages=1),
+        lambda run: run.update(n_stages=1, model={}),
+    ],
+)
+def test_changed_values_with_a_valid_digest_are_refused(stopped, change):
+    content, arrays = plain_files.read_plain_file(stopped, "skmissvae checkpoint")
+    change(content["runs"]["model"])
+    plain_files.write_plain_file(stopped, "skmissvae checkpoint", content, arrays)
+    estimator = tiny(MVAEImputer).set_callbacks(Checkpoint(stopped))
+    before = dict(vars(estimator))
+    with pytest.raises(ValueError, match=r"not a checkpoint, or it is damaged.*Delete"):
+        estimator.fit(table())
+    assert vars(estimator) == before
+
+
 def test_model_files_and_checkpoints_are_not_mistaken(stopped, tmp_path):
     with pytest.raises(ValueError, match="not a model file"):
         load(stopped)
