@@ -126,6 +126,8 @@ class TableSchema:
             if not np.isfinite(state.get(name, 0.0)).all():
                 raise ValueError(f"the {name} of a column is not finite")
         vars(self).update(state)
+        if "roles" in state:
+            self._select_columns()
 
     @property
     def modelled_names(self) -> list[Any]:
@@ -190,12 +192,17 @@ class TableSchema:
                 self.roles.append(codec.kind)
             else:
                 self.roles.append("copy" if j in self.copies else "modelled")
+        self._select_columns()
         roles = np.array(self.roles)
-        self.output_columns = np.flatnonzero((roles != "empty") | self.keep_empty)
-        self.modelled = np.flatnonzero(roles == "modelled")
         self.fill_values = np.where(roles == "constant", low, 0.0).astype(np.float64)
         for j in np.flatnonzero(np.isin(roles, ("identifier", "date"))).tolist():
             self.fill_values[j] = most_frequent(X[observed[:, j], j])
+
+    def _select_columns(self) -> None:
+        """Set the columns of the output and of the model from the roles."""
+        roles = np.array(self.roles)
+        self.output_columns = np.flatnonzero((roles != "empty") | self.keep_empty)
+        self.modelled = np.flatnonzero(roles == "modelled")
 
     def _learn_units(self, d: int, values: NDArray[np.float64]) -> None:
         """Set location and scale of a column of numbers from its observed cells."""

@@ -171,6 +171,15 @@ def test_units_that_are_not_finite_are_refused(path, name):
         load(path)
 
 
+@pytest.mark.parametrize("name", ["output_columns", "modelled"])
+def test_columns_follow_from_their_roles(path, name):
+    content, arrays = read(path)
+    (key,) = [key for key in arrays if key.endswith(f"schema_.{name}")]
+    write(path, content, {**arrays, key: arrays[key][:0]})
+    X = table()
+    assert_same(outputs(load(path), X), outputs(fitted(), X))
+
+
 def test_files_without_an_estimator_are_refused(path):
     content, arrays = read(path)
     write(path, content | {"estimator": {"vae_": 3}}, arrays)
