@@ -47,6 +47,7 @@ def test_correct_intervals_are_not_moved():
     np.testing.assert_allclose(Calibration(z).moved(q)[0], stats.norm.ppf(q), atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.5, 2.0, 6.0])
 def test_calibrated_intervals_have_their_nominal_coverage(factor):
     rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ def test_pareto_k_of_equal_weights_and_of_few_weights():
     assert np.isnan(weights.pareto_k(torch.arange(8.0)))
 
 
+@pytest.mark.slow
 @every_estimator
 def test_statistics_of_rows_are_independent_of_the_other_rows(cls):
     X = table()
