@@ -9,6 +9,7 @@ from scipy import stats
 
 from skmissvae.inference import ConditionalModel, weights
 from skmissvae.inspection import latent_information, mixture_weights, pareto_k
+from skmissvae.vae import Draws
 
 pytestmark = quiet
 
@@ -27,6 +28,19 @@ def test_pareto_k_estimates_the_shape_of_the_tail(k):
 def test_pareto_k_of_equal_weights_and_of_few_weights():
     assert weights.pareto_k(torch.zeros(1000)) == -np.inf
     assert np.isnan(weights.pareto_k(torch.arange(8.0)))
+
+
+def test_pareto_k_of_a_short_tail_is_shrunk_towards_a_half():
+    w = torch.arange(1.0, 26.0)  # the tail of five equally distant weights has the shape -1
+    assert 0 < weights.pareto_k(w.log()) < 0.5
+
+
+def test_of_log_weights_that_float32_cannot_separate_the_best_is_kept():
+    log_ratio = torch.tensor([[-3e6, -5.0], [-2e6, -4.0], [-2e6, -6.0]])
+    draws = Draws(torch.zeros(3, 2, 1), torch.zeros(3, 2), log_ratio, None)
+    w = weights.log_weights(draws).softmax(-1)
+    torch.testing.assert_close(w[0], torch.tensor([0.0, 1.0, 0.0]).double())
+    torch.testing.assert_close(w[1], log_ratio[:, 1].double().softmax(0))
 
 
 @pytest.mark.slow

@@ -2,15 +2,17 @@
 
 usage: python mutants.py [--workers N] [--stages {fast,package,all}] [--only NAME ...]
 
-First all tests run once, to record which of them call which lines of the package. The tests that
-call the function with the fault then run in three stages, up to the first failure: those of
-``tests/fast.txt``, those of the file's package, all others. ``build/mutants.csv`` holds the outcome
-of each fault, the test and the seconds; faults with an entry for the same code and tests are
-skipped. The exit code is 1 if the tests detect less than 95%.
+First all tests run once, to record their seconds and the lines of the package that they call. The
+tests that call the function with the fault then run in three stages, up to the first failure:
+those of ``tests/fast.txt``, those of the file's package, all others. ``build/mutants.csv`` holds
+the outcome of each fault, the test and the seconds; faults with an entry for the same code and
+tests are skipped. The exit code is 1 if the tests detect less than 95%.
 """
 
 import argparse
 import ast
+import collections
+import contextlib
 import csv
 import functools
 import hashlib
@@ -29,6 +31,7 @@ import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
@@ -82,35 +85,52 @@ def fast_tests():
 # -- which tests call which lines -----------------------------------------------------------------
 
 
-def record_calls(folder, n_workers):
-    """Run all tests once on a copy of the repository; record the lines that each of them calls."""
-    path = BUILD / f"mutants_{digest()}.coverage"
-    if path.exists():
-        return path
-    command = [sys.executable, "-m", "pytest", "-q", "-n", str(n_workers), "--cov=skmissvae"]
-    command += ["--cov-config=", "--cov-context=test", "--cov-report=", "tests", "skmissvae"]
-    command += [f"--ignore={ignored}" for ignored in IGNORED_TESTS]
-    environment = {"PYTHONPATH": str(folder), "COVERAGE_FILE": str(folder / "coverage")}
-    subprocess.run(command, cwd=folder, env={**os.environ, **environment}, check=True)
-    shutil.copy(folder / "coverage", path)
-    return path
+class Record(NamedTuple):
+    """What a run of all tests recorded: the lines that each test calls, and its seconds."""
+
+    calls: Path  # of coverage
+    seconds: Path  # of pytest
+
+    @classmethod
+    def of(cls, folder, n_workers):
+        """Return the record of the tests on a copy of the repository."""
+        paths = [BUILD / f"mutants_{digest()}.{suffix}" for suffix in ("coverage", "xml")]
+        record = cls(*paths)
+        if record.calls.exists():
+            return record
+        command = [sys.executable, "-m", "pytest", "-q", "-n", str(n_workers), "--cov=skmissvae"]
+        command += ["--cov-config=", "--cov-context=test", "--cov-report="]
+        command += [f"--junitxml={record.seconds}", "tests", "skmissvae"]
+        command += [f"--ignore={ignored}" for ignored in IGNORED_TESTS]
+        environment = {"PYTHONPATH": str(folder), "COVERAGE_FILE": str(folder / "coverage")}
+        subprocess.run(command, cwd=folder, env={**os.environ, **environment}, check=True)
+        shutil.copy(folder / "coverage", record.calls)
+        return record
+
+    @functools.lru_cache  # noqa: B019
+    def tests_by_line(self, file):
+        """Return the tests that call each line of a file, without their parameters."""
+        from coverage import CoverageData
+
+        data = CoverageData(str(self.calls))
+        data.read()
+        (measured,) = (f for f in data.measured_files() if f.endswith(f"/skmissvae/{file}"))
+        return {
+            line: {context.split("|")[0].split("[")[0] for context in contexts if context}
+            for line, contexts in data.contexts_by_lineno(measured).items()
+        }
+
+    @functools.lru_cache  # noqa: B019
+    def seconds_by_test(self):
+        """Return the seconds of each test, over its parameters."""
+        seconds = collections.Counter()
+        for case in ElementTree.parse(self.seconds).iter("testcase"):
+            path = case.get("classname").replace(".", "/") + ".py"
+            seconds[f"{path}::{case.get('name').split('[')[0]}"] += float(case.get("time"))
+        return seconds
 
 
-@functools.cache
-def callers(path, file):
-    """Return the tests that call each line of a file of the package, without their parameters."""
-    from coverage import CoverageData
-
-    data = CoverageData(str(path))
-    data.read()
-    (measured,) = (f for f in data.measured_files() if f.endswith(f"/skmissvae/{file}"))
-    return {
-        line: {context.split("|")[0].split("[")[0] for context in contexts if context}
-        for line, contexts in data.contexts_by_lineno(measured).items()
-    }
-
-
-def tests_of(mutant, path):
+def tests_of(mutant, record):
     """Return the tests that call the function with a fault, the most likely to fail first.
 
     Faults outside of functions change what is defined on import: they have the tests of all
@@ -122,16 +142,15 @@ def tests_of(mutant, path):
     around = [f for f in functions if f.lineno <= line <= f.end_lineno]
     spans = [(f.body[0].lineno, f.end_lineno) for f in around] or [(1, text.count("\n"))]
     first, last = max(spans)  # of the innermost function
-    by_line = callers(path, mutant.file)
+    by_line, seconds = record.tests_by_line(mutant.file), record.seconds_by_test()
     tests = set().union(*(tests for line, tests in by_line.items() if first <= line <= last))
-    package = f"tests/{Path(mutant.file).parts[0]}/"
-    order = [f"{package}test_{Path(mutant.file).stem}.py", package, ""]
-    return sorted(tests, key=lambda test: ([test.startswith(o) for o in order].index(True), test))
+    mirror = f"tests/{Path(mutant.file).parts[0]}/test_{Path(mutant.file).stem}.py"
+    return sorted(tests, key=lambda test: (not test.startswith(mirror), seconds[test], test))
 
 
-def stages(mutant, path):
+def stages(mutant, record):
     """Yield the name and the arguments of pytest of each stage that has a test."""
-    tests, (options, fast_paths) = tests_of(mutant, path), fast_tests()
+    tests, (options, fast_paths) = tests_of(mutant, record), fast_tests()
     fast = [test for test in tests if test.split("::")[0] in fast_paths]
     yield "fast", [*options, *fast], fast
     package = [test for test in tests if test.startswith(f"tests/{Path(mutant.file).parts[0]}/")]
@@ -154,7 +173,9 @@ def run_pytest(folder, arguments, output):
     sys.path.insert(0, str(folder))
     import pytest
 
-    sys.exit(int(pytest.main(arguments)))
+    code = int(pytest.main(arguments))
+    sys.stdout.flush()
+    os._exit(code)  # without the end of pools of processes, which can wait for ever
 
 
 def run_tests(folder, arguments):
@@ -165,8 +186,9 @@ def run_tests(folder, arguments):
     process = CONTEXT.Process(target=run_pytest, args=(folder, [*options, *arguments], output))
     process.start()
     process.join(LIMIT)
-    if process.exitcode is None:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    if process.exitcode is None:
         return "no end"
     if process.exitcode in (0, 5):  # 5: all of the tests are slow ones
         return None
@@ -177,13 +199,13 @@ def run_tests(folder, arguments):
     return failed[1] if failed else f"signal {-process.exitcode}"
 
 
-def outcome(mutant, folder, calls, last_stage):
+def outcome(mutant, folder, record, last_stage):
     """Return the stage in which the tests detect a fault, the first test that does, and seconds."""
     path, start = folder / "skmissvae" / mutant.file, time.monotonic()
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace(mutant.original, mutant.replacement), encoding="utf-8")
     try:
-        for stage, arguments, tests in stages(mutant, calls):
+        for stage, arguments, tests in stages(mutant, record):
             if tests and (test := run_tests(folder, arguments)) is not None:
                 return stage, test, round(time.monotonic() - start)
             if stage == last_stage:
@@ -228,7 +250,6 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--stages", choices=STAGES, default="all", help="the last stage to run")
     parser.add_argument("--only", nargs="*", metavar="NAME")
-    parser.add_argument("--calls", type=Path, help="a record of calls, in place of a new one")
     options = parser.parse_args()
     selected = [m for m in mutants() if options.only is None or m.fault in options.only]
     BUILD.mkdir(exist_ok=True)
@@ -241,11 +262,11 @@ def main():
             folder = Path(temporary) / str(i)
             shutil.copytree(ROOT, folder, ignore=IGNORED_FILES)
             folders.put(folder)
-        calls = options.calls or record_calls(folder, options.workers)
+        record = Record.of(folder, options.workers)
 
         def evaluate(mutant):
             folder = folders.get()
-            result = outcome(mutant, folder, calls, options.stages)
+            result = outcome(mutant, folder, record, options.stages)
             folders.put(folder)
             with lock:
                 rows[keys[mutant]] = dict(zip(FIELDS, [*keys[mutant], *result], strict=True))
