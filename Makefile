@@ -127,3 +127,14 @@ faults: $(STAMP)
 FUZZ ?= 10000
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/fuzz.py $(FUZZ)
+
+# -- tests of the tests -----------------------------------------------------------------------
+.PHONY: test-fast mutants
+
+# the files of tests/fast.txt without slow tests: under a minute
+test-fast: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 @tests/fast.txt
+
+# the tests on copies of the package with one fault each; the outcomes are in build/mutants.csv
+mutants: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/reliability/mutants.py

@@ -32,6 +32,7 @@ def density(**changes):
     return tiny(VAEDensityEstimator, **{"init": "random", "n_importance_draws": 20, **changes})
 
 
+@pytest.mark.slow
 @parametrize_with_checks([VAEOutlierDetector(density(max_iter=2))])
 def test_scikit_learn(estimator, check):
     check(estimator)

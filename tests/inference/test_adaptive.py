@@ -9,6 +9,7 @@ from torch import nn
 
 from skmissvae._utils.random import KeyedNoise
 from skmissvae.inference import ImportanceSampler
+from skmissvae.inference.adaptive import _INFLATION, adapt_proposal
 from skmissvae.vae import AffineMixture, DefensiveMixture, DiagonalNormal, Mixture
 
 MODEL = LinearGaussian(n_columns=12, n_latents=6, sigma=0.3)
@@ -66,6 +67,17 @@ def test_evidence_by_an_adapted_proposal_is_unbiased(shift):
     ratios = (sampler.evidence().log_evidence - exact).exp()
     assert deviates(ratios, torch.ones(())) < 4
     assert ratios.std() < 1.0  # with a large variance the mean would be no test
+
+
+def test_gaussians_have_the_moments_of_the_target_whatever_the_number_of_draws_of_each_proposal():
+    n_rows = 200
+    zero = torch.zeros(n_rows, 1, 1, dtype=torch.float64)
+    q, target = (Mixture(zero[..., 0], DiagonalNormal(zero + loc, zero + 1)) for loc in (1.5, 0.0))
+    z, _ = q.ancestral(1000, stream())  # each iteration adds 64 draws
+    log_ratio = target.log_prob(z) - q.log_prob(z)
+    gaussian = adapt_proposal(target.log_prob, q, z, log_ratio, 4, stream(1)).proposal
+    assert abs(gaussian.loc.mean().item()) < 0.1
+    assert abs(gaussian.factor.square().mean().item() / _INFLATION - 1) < 0.1
 
 
 @torch.no_grad()

@@ -107,6 +107,7 @@ def fitted(cls):
     return tiny(cls, network=ResidualNetwork(linear_path=False), max_iter=1).fit(curved())
 
 
+@pytest.mark.slow
 @every_case
 @every_estimator
 def test_a_row_has_the_same_bits_with_any_other_rows_and_number_of_threads(cls, case):
@@ -131,6 +132,7 @@ def test_draws_of_transform_do_not_depend_on_later_rows(cls):
         np.testing.assert_array_equal(imputer.transform(X[:n]), expected[:n])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["normal", "student_t"])
 def test_every_strategy_is_independent_of_the_other_rows(likelihood):
     X = curved()

@@ -44,9 +44,20 @@ def test_the_share_of_draws_below_a_draw_of_the_same_distribution_is_uniform():
 def test_correct_intervals_are_not_moved():
     z = np.random.default_rng(0).normal(size=(20_000, 1))
     q = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
-    np.testing.assert_allclose(Calibration(z).moved(q)[0], stats.norm.ppf(q), atol=0.03)
+    calibration = Calibration(z)
+    np.testing.assert_allclose(calibration.moved(q)[0], stats.norm.ppf(q), atol=0.03)
+    coverage = calibration.report(["x"]).loc["x", ["50%", "80%", "90%", "95%"]]
+    np.testing.assert_allclose(coverage.astype(float), [0.5, 0.8, 0.9, 0.95], atol=0.01)
 
 
+def test_limits_of_intervals_are_order_statistics_of_the_scores():
+    z = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))[:, None]
+    q = np.array([0.05, 0.75, 0.9, 0.95])
+    # a new score is among the k smallest of 101 with probability k / 101: the least k above q
+    np.testing.assert_array_equal(Calibration(z).moved(q)[0], [-91, 51, 81, 91])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.5, 2.0, 6.0])
 def test_calibrated_intervals_have_their_nominal_coverage(factor):
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import LinearGaussian, generator, stream, tiny_rows, tiny_vae
 
+from skmissvae.inference import ConditionalModel, conditional
 from skmissvae.inference.samplers import (
     LAIR,
     SAMPLERS,
@@ -219,6 +220,17 @@ def test_the_first_half_of_a_run_is_discarded():
         noise, sampler = stream(0, torch.float32), PseudoGibbs(n_steps=n_steps)
         chains = run(sampler, vae, rows.x, rows.observed, start, noise)
         assert chains.z.shape == (n_retained, 2, 3, 2)
+
+
+@torch.no_grad()
+def test_latents_by_chains_are_those_of_the_last_steps(monkeypatch):
+    x, observed = incomplete_rows(SPARSE, 1)
+    runs = []
+    monkeypatch.setattr(conditional, "run", lambda *args: runs.append(run(*args)) or runs[-1])
+    model = ConditionalModel(SPARSE.vae(), 50, PseudoGibbs(n_chains=5, n_steps=8))
+    for n, steps in ((3, [17, 18, 19]), (22, [*range(20), 0, 1])):
+        z = model.latents(model.encode(x, observed, stream), n).z
+        assert torch.equal(z[0], runs[-1].z.flatten(0, 2)[steps])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from scipy import stats
 
 from skmissvae.inference import ConditionalModel, weights
 from skmissvae.inspection import latent_information, mixture_weights, pareto_k
+from skmissvae.vae import Draws
 
 pytestmark = quiet
 
@@ -29,6 +30,25 @@ def test_pareto_k_of_equal_weights_and_of_few_weights():
     assert np.isnan(weights.pareto_k(torch.arange(8.0)))
 
 
+def test_pareto_k_of_a_short_tail_is_shrunk_towards_a_half():
+    w = torch.arange(1.0, 26.0)  # the tail of five equally distant weights has the shape -1
+    assert 0 < weights.pareto_k(w.log()) < 0.5
+
+
+def test_log_weights_that_are_not_finite_have_no_weight():
+    log_w = torch.tensor([[0.0, np.inf, -np.inf, np.nan]])
+    assert torch.equal(weights.finite_log_weights(log_w).softmax(-1), torch.eye(4)[:1])
+
+
+def test_of_log_weights_that_float32_cannot_separate_the_best_is_kept():
+    log_ratio = torch.tensor([[-3e6, -5.0], [-2e6, -4.0], [-2e6, -6.0]])
+    draws = Draws(torch.zeros(3, 2, 1), torch.zeros(3, 2), log_ratio, None)
+    w = weights.log_weights(draws).softmax(-1)
+    torch.testing.assert_close(w[0], torch.tensor([0.0, 1.0, 0.0]).double())
+    torch.testing.assert_close(w[1], log_ratio[:, 1].double().softmax(0))
+
+
+@pytest.mark.slow
 @every_estimator
 def test_statistics_of_rows_are_independent_of_the_other_rows(cls):
     X = table()
@@ -44,9 +64,10 @@ def test_statistics_of_rows_are_independent_of_the_other_rows(cls):
     assert (information >= 0).all()
 
 
-def test_latent_information_of_the_linear_gaussian_model_is_exact():
+@pytest.mark.parametrize("widen", [1.1, 2.0])
+def test_latent_information_of_the_linear_gaussian_model_is_exact(widen):
     x, observed = MODEL.rows(6)
-    model, L = ConditionalModel(MODEL.vae(widen=1.1), 2000), MODEL.n_latents
+    model, L = ConditionalModel(MODEL.vae(widen=widen), 2000), MODEL.n_latents
     for b in (1, 2, 3):  # the first row is complete
         complete = torch.ones_like(observed[b])
         before, after = (

@@ -161,6 +161,7 @@ def long(n=900):
     return np.where(rng.random(x.shape) < 0.3, np.nan, x), x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_long_tables_are_fitted_to_all_rows(early_stopping):
     X, complete = long()

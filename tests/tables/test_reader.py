@@ -22,6 +22,7 @@ from skmissvae.tables.columns import is_missing, to_floats
 pytestmark = quiet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["pandas", "polars"])
 def test_frames_are_the_same_read_by_blocks(container, monkeypatch):
     frame = mixed(container)
@@ -66,6 +67,7 @@ def curved(n=150, d=13, seed=0):
     return X
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "options"),
     [

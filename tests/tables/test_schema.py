@@ -21,6 +21,7 @@ from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
 pytestmark = quiet
 
 
+@pytest.mark.slow
 @every_estimator
 def test_empty_rows_get_means_and_score_zero(cls):
     X = incomplete(99)
@@ -168,6 +169,7 @@ def test_one_row_and_one_column(cls):
         assert np.isfinite(values).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1e9, 1e-9, 1e200, 1e-200])
 @every_estimator
 def test_results_are_equivariant_to_units(cls, factor):
@@ -225,6 +227,7 @@ def test_outliers_after_fit_stay_finite(cls):
     assert np.isfinite(imputer.score_samples(X)).all()
 
 
+@pytest.mark.slow
 def test_marginal_transforms_are_robust_to_an_outlier():
     """Marginal transforms are fitted in units of the middle half of a column."""
     rng = np.random.default_rng(0)

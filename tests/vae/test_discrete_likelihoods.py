@@ -351,6 +351,16 @@ def test_truncation_is_accurate_and_symmetric_in_both_tails(kind):
         torch.testing.assert_close(below.icdf(1 - u), -at)
 
 
+@pytest.mark.parametrize("loc", [-1e6, 1e6])
+def test_distributions_outside_of_the_bounds_are_point_masses_at_the_nearest_one(loc):
+    low, high = torch.tensor([-0.5]).double(), torch.tensor([0.5]).double()
+    columns = NormalColumns(torch.tensor([[loc]]).double(), torch.ones(1, 1).double())
+    cut = TruncatedColumns(columns, low, high)
+    expected = torch.tensor([[math.copysign(0.5, loc)]]).double()
+    assert torch.equal(cut.mean(), expected)
+    assert torch.equal(cut.icdf(torch.tensor([0.3]).double()), expected)
+
+
 def test_nan_locations_do_not_affect_other_columns():
     loc = torch.tensor([[math.nan, 0.0], [1.0, 0.0]]).double()
     columns = NormalColumns(loc, torch.ones_like(loc))
@@ -374,6 +384,21 @@ def test_means_of_counts_near_their_lower_limit_are_exact(loc, scale):
     n = torch.arange(400).double().view(-1, 1, 1)
     exact = (n * columns.log_prob(n).exp()).sum(0)
     torch.testing.assert_close(columns.mean(), exact, atol=3e-3, rtol=0)
+
+
+def test_the_scale_of_integers_is_their_standard_deviation():
+    likelihood = DiscretizedLogisticLikelihood([0.01], [-math.inf], [0.0])
+    columns = likelihood(torch.zeros(1, 2))
+    scale = likelihood.loc_scale(torch.zeros(1, 2))[1].item()
+    u = (torch.arange(10_000) + 0.5) / 10_000
+    values = columns.icdf(u.view(-1, 1, 1))
+    assert values.std().item() == pytest.approx(scale, rel=0.01)
+
+
+def test_cells_at_the_point_mass_are_missing_in_the_linear_initialization():
+    likelihood = PointMassLikelihood(NormalLikelihood(2), [0.0, 1.0], [0.3, 0.5])
+    x, observed = torch.tensor([[0.0, 0.5], [0.5, 1.0]]), torch.ones(2, 2).bool()
+    assert likelihood.linearize(x, observed)[1].tolist() == [[False, True], [True, False]]
 
 
 def test_truncated_integers_are_integers_and_coded_columns_unchanged():

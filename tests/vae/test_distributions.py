@@ -117,9 +117,10 @@ def test_all_methods_of_drawing_coincide_for_one_component(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_detached_mixture_has_no_gradients(kind):
-    q, _ = mixture(kind, 3, 2, 5)
-    q = q.detach()
+    original, _ = mixture(kind, 3, 2, 5)
+    q = original.detach()
     z, log_mass = q.stratified(2, stream())
+    assert original.log_prob(z).requires_grad
     ancestral, _ = q.ancestral(2, stream())
     for tensor in (z, log_mass, ancestral, q.log_prob(z), q.mean()):
         assert not tensor.requires_grad

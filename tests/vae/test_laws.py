@@ -164,6 +164,28 @@ def test_half_of_the_mass_is_below_the_median(likelihood):
         torch.testing.assert_close(median[:, ~smooth], more_probable[:, ~smooth])
 
 
+@every_likelihood
+def test_quantiles_are_inverse_to_the_distribution_function(likelihood):
+    _, columns = columns_of(likelihood, 3)
+    for u in (0.05, 0.3, 0.5, 0.9):
+        at = columns.icdf(torch.full((3, D), u).double())
+        assert (columns.cdf_left(at) <= u + 1e-6).all()
+        assert (columns.cdf(at) >= u - 1e-6).all()
+
+
+def test_quantile_is_the_smallest_value_with_the_probability():
+    columns = BernoulliLikelihood(1)(torch.zeros(2, 1, 1))
+    assert quantile(columns, 0.5, torch.zeros(1, 1), torch.ones(1, 1)).item() < 1e-6
+
+
+def test_completions_of_grey_values_are_zeros_and_ones():
+    likelihood, _ = columns_of("cross_entropy")
+    columns = likelihood(uniform(3, D, low=-2, high=2).expand(20_000, 3, D))
+    draws = columns.completion(stream())
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    assert deviates(draws, columns.mean()[0]) < 4.5
+
+
 @pytest.mark.parametrize("likelihood", ["normal", "student_t"])
 def test_scales_have_a_lower_limit(likelihood):
     likelihood = LIKELIHOOD_FACTORIES[likelihood](D, 0.07)
@@ -213,6 +235,13 @@ def test_embedding_of_missing_cells_is_zero_whatever_their_values(likelihood):
     assert torch.equal(inputs, likelihood.embed(torch.where(observed, x, 5.0), observed))
     assert (likelihood.embed(x, torch.zeros(6, D).bool()) == 0).all()
     assert inputs.shape == (6, likelihood.n_inputs)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli"])
+def test_embedding_of_an_observed_zero_differs_from_that_of_a_missing_cell(likelihood):
+    likelihood, _ = columns_of(likelihood)
+    ends = torch.tensor([[0.0], [1.0]]).expand(2, D)
+    assert (likelihood.embed(ends, torch.ones(2, D).bool()) == 2 * ends - 1).all()
 
 
 @every_likelihood

@@ -164,6 +164,7 @@ def test_training_works_in_every_dtype(dtype):
     assert {p.dtype for p in vae.parameters()} == {dtype}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawing", DRAWING)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("prior", PRIORS)
