@@ -21,6 +21,8 @@ from .plain_types import (
     type_from_plain,
 )
 
+_STRINGS = (nw.String, nw.Categorical, nw.Enum, nw.Object)  # types that hold categories
+
 
 class NumericTable(NamedTuple):
     """A table as floats, with masks."""
@@ -53,6 +55,12 @@ class InputTable(NamedTuple):
     def number_type(self) -> np.dtype:
         """Type of the floats of the table as numbers."""
         return np.dtype(np.float64) if self.frame is not None or self.dtype is None else self.dtype
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether a column of a data frame may hold strings."""
+        types = [column.dtype for column in self.columns if isinstance(column, nw.Series)]
+        return self.dtype is None and any(isinstance(dtype, _STRINGS) for dtype in types)
 
     def part(self, rows: slice) -> Self:
         """Return a view of consecutive rows."""
@@ -123,8 +131,8 @@ def open_table(estimator: Any, X: Any, template: InputTable | None = None) -> In
     if (frame := as_frame(X)) is not None:
         return _open_dataframe(estimator, X, frame, template)
     at_fit = None if template is None else template.dtype
-    # a column of strings of a data frame at fit holds categories, even if they look like numbers
-    parses_strings = template is None or template.frame is None or at_fit is not None
+    # strings of a data frame at fit are categories, even if they look like numbers
+    parses_strings = at_fit is not None or template is None or not template.has_strings
     dtype = read_type(X, at_fit, parses_strings=parses_strings)
     cells = validate_data(
         estimator, X, reset=template is None, dtype=dtype, ensure_all_finite=False

@@ -65,10 +65,15 @@ def complete_table(
     for j, values in zip(output_columns, numbers, strict=True):
         column, at_fit = source.columns[j], template.columns[j]
         assert isinstance(column, nw.Series), "a column of a data frame"
+        if not imputed[:, j].any():
+            columns.append(column)
+            continue
         if not isinstance(at_fit, nw.Series):  # of an array
             at_fit = nw.new_series(column.name, at_fit, backend=source.frame.implementation)
         try:
             columns.append(_fill(column, imputed[:, j], codecs[j].decode(values), at_fit))
+        except MemoryError:
+            raise
         except Exception as error:  # the libraries raise errors of many classes
             raise ValueError(
                 f"Column {quoted(schema.names[j])} has the type "
@@ -137,8 +142,6 @@ def _fill(column: nw.Series, imputed: Mask, cells: Any, at_fit: nw.Series) -> nw
     at_fit : Series
         The column at fit. A column without any observed cell gets its type.
     """
-    if not imputed.any():
-        return column
     native = nw.to_native(column)
     if imputed.all() and column_type(at_fit) != column_type(column):
         same_library = at_fit.implementation == column.implementation

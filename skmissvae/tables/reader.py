@@ -119,6 +119,8 @@ def read_numbers(
             continue
         try:
             values[:, j] = codec.encode(column, missing[:, j])
+        except MemoryError:
+            raise
         except Exception as error:  # the libraries raise errors of many classes
             raise ValueError(
                 f"Column {quoted(names[j])} cannot be read as at fit, where its kind was "

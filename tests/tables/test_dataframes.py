@@ -321,3 +321,13 @@ def test_frames_of_any_type_raise_no_warnings(dtype, recwarn):
     imputer.impute(frame, 1)[0]
     messages = [str(warning.message) for warning in recwarn]
     assert [message for message in messages if "effective sample size" not in message] == []
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_arrays_of_numbers_as_strings_are_read_as_the_numbers_of_a_frame(make):
+    X = incomplete()
+    imputer = tiny(MVAEImputer).fit(make(pd.DataFrame(X, columns=list("abcd")).to_dict("list")))
+    rows = X[:5].astype(str)
+    completed = imputer.transform(rows)
+    assert completed.dtype == np.float64
+    np.testing.assert_array_equal(completed, imputer.transform(X[:5].tolist()))
