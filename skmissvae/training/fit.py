@@ -133,7 +133,12 @@ class FittedModel:
         weights = state.pop("weights")
         _check_training(state)
         # a damaged file must not allocate memory for networks that its weights do not fill
-        state["spec"].check_shapes(convert(weights, np.ndarray, np.shape))
+        state["spec"].check_shapes(
+            {
+                part: {name: a.shape for name, a in arrays.items() if isinstance(a, np.ndarray)}
+                for part, arrays in weights.items()
+            }
+        )
         # copies, as the arrays may be read-only views of a file
         weights = convert(weights, np.ndarray, torch.tensor)
         vae, completed = state["spec"].build_pair(0, has_second="encoder" in weights)

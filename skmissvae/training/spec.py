@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -126,14 +127,14 @@ class ModelSpec:
         other parts of this package are smaller than the columns times the number of latents. Custom
         networks are compared with their weights when they are loaded.
         """
+        custom = {name for name in ("encoder", "decoder") if getattr(self, f"custom_{name}")}
         dimensions = [size for part in shapes.values() for shape in part.values() for size in shape]
         n_arrays = sum(map(len, shapes.values()))
         widths = [[len(self.columns[d].counts) for d in group] for _, group in self.likelihood]
         is_padded = any(len(group) * max(group, default=0) > 2 * sum(group) for group in widths)
-        is_deep = self.n_blocks > n_arrays
+        is_deep = len(custom) < 2 and self.n_blocks > n_arrays
         if is_padded or is_deep or not 0 <= self.n_latents <= max(dimensions, default=0):
             raise ValueError("the sizes of the model differ from its weights")
-        custom = {name for name in ("encoder", "decoder") if getattr(self, f"custom_{name}")}
         network = ResidualNetwork(linear_path=self.linear_path) if custom else self.network
         spec = dataclasses.replace(self, network=network)
         models = spec.build_pair(0, has_second="encoder" in shapes, device="meta")
@@ -143,7 +144,11 @@ class ModelSpec:
                 part: getattr(models[1], part).state_dict() for part in ("encoder", "family")
             }
         for part, state in expected.items():
-            expected_shapes = {name: tuple(array.shape) for name, array in state.items()}
+            expected_shapes = {
+                name: tuple(array.shape)
+                for name, array in state.items()
+                if isinstance(array, torch.Tensor)
+            }
             differing = {
                 f"{part}.{name}".removeprefix("vae.").partition(".")[0]
                 for name, _ in expected_shapes.items() ^ shapes[part].items()
@@ -182,7 +187,11 @@ class ModelSpec:
         """Return the names of the parameters in which two specifications differ."""
         derived = ("factor_analysis", "positions")  # from the table and the first fit
         names = [field.name for field in dataclasses.fields(self) if field.name not in derived]
-        return [name for name in names if getattr(self, name) != getattr(other, name)]
+        return [
+            name
+            for name in names
+            if _comparable(getattr(self, name)) != _comparable(getattr(other, name))
+        ]
 
     def _likelihood(self) -> Likelihood:
         parts = [
@@ -260,8 +269,15 @@ def check_network(network: object) -> str | None:
 
 def _is_of_package(option: Any) -> bool:
     """Return whether a prior is named, or a class of this package, perhaps with arguments."""
-    made_by = getattr(option, "func", option)
-    return isinstance(made_by, str) or str(made_by.__module__).startswith("skmissvae.")
+    factory = getattr(option, "func", option)
+    return isinstance(factory, str) or str(factory.__module__).startswith("skmissvae.")
+
+
+def _comparable(option: Any) -> Any:
+    """Return an option with the parts of partial objects, which are compared by identity."""
+    if isinstance(option, functools.partial):
+        return option.func, option.args, option.keywords
+    return tuple(map(_comparable, option)) if isinstance(option, tuple) else option
 
 
 def _checked_type(parameter: str, value: T, required: type) -> T:
