@@ -5,9 +5,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags
 
 from .._utils.html import DocumentationLink
+from ..inference.calibration import Calibration
 from ..tables.column_report import column_report
 from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
@@ -64,6 +66,10 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
     _template: InputTable  # the table of fit without rows: its container and data types
     _kind_options: dict[str, str]  # parameters that determined the kinds of columns
     _seed: int  # of the noise that all rows share
+    # of imputers
+    models_: list[FittedModel]  # of bootstrap samples
+    indicator_: MissingIndicator
+    _calibration: Calibration | None
 
     @property
     def vae_(self) -> VAE:
@@ -138,7 +144,7 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        # parameters stay objects: estimators may share them, such as a RandomState
-        state, parameters = super().__getstate__(), self.get_params(deep=False)
-        own = {name: state.pop(name) for name in [*parameters, "_skmissvae_version"]}
-        return {**own, "_attributes": to_plain_state(state)} if state else own
+        # parameters and attributes of subclasses stay objects, which may be shared
+        state, names = super().__getstate__(), FittedAttributes.__annotations__
+        fitted = {name: state.pop(name) for name in names if name in state}
+        return {**state, "_attributes": to_plain_state(fitted)} if fitted else state

@@ -5,13 +5,13 @@ the parameters and the fitted state; functions and classes are stored by name.
 """
 
 import os
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .._utils.quoting import quoted
@@ -19,28 +19,14 @@ from .._utils.version import __version__
 from ..tables.plain_files import INVALID, read_plain_file, write_plain_file
 from ..tables.plain_values import PlainReader, PlainWriter
 from . import plain_state
-from .density import VAEDensityEstimator
-from .imputers import (
-    DeMissVAEImputer,
-    MissIWAEImputer,
-    MissSIWAEImputer,
-    MissSVAEImputer,
-    MissVAEImputer,
-    MIWAEImputer,
-    MVAEImputer,
-)
+from .imputer_base import BaseImputer
 from .outlier_detector import VAEOutlierDetector
 from .plain_state import FORMAT, FUNCTIONS, newer_format
 from .saving import Saveable
+from .stored_types import SAVEABLE
 
-#: Classes of objects in a file, by the name that stands in it. Names never change.
-CLASSES: dict[str, type] = plain_state.CLASSES | {
-    cls.__name__: cls
-    for cls in (
-        *(MVAEImputer, MIWAEImputer, MissVAEImputer, MissSVAEImputer, MissIWAEImputer),
-        *(MissSIWAEImputer, DeMissVAEImputer, VAEDensityEstimator, VAEOutlierDetector),
-    )
-}
+#: Classes of objects in a file, by their name in the file. Names never change.
+CLASSES: dict[str, type] = plain_state.CLASSES | {cls.__name__: cls for cls in SAVEABLE}
 
 _KIND = "skmissvae"  # of plain files
 
@@ -124,11 +110,13 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
     try:
         estimator = reader.read(content["estimator"])
         _complete_a_row(estimator)
-        return estimator
-    except MemoryError:
+    except (MemoryError, torch.OutOfMemoryError, Warning):
         raise
     except Exception as error:  # the libraries raise errors of many classes
-        raise ValueError(_not_valid(path, str(error))) from error
+        if "allocate memory" in str(error):  # torch on the CPU
+            raise
+        raise ValueError(_not_valid(path, str(error), content["custom"])) from error
+    return estimator
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -143,31 +131,38 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return content, arrays
 
 
-def _not_valid(path: str | os.PathLike[str], reason: str) -> str:
+def _not_valid(path: str | os.PathLike[str], reason: str, custom: Sequence[str] = ()) -> str:
+    parts = f", or a part of custom= does not fit ({', '.join(custom)[:50]})" if custom else ""
     return (
-        f"{quoted(str(path))} is not a model file of skmissvae, or it is damaged ({reason[:100]}); "
-        "restore it from a copy, or save the estimator again. Files of pickle, joblib and skops "
-        "are loaded by their own functions."
+        f"{quoted(str(path))} is not a model file of skmissvae, or it is damaged{parts} "
+        f"({reason[:100]}); restore it from a copy, or save the estimator again. Files of pickle, "
+        "joblib and skops are loaded by their own functions."
     )
 
 
 def _complete_a_row(estimator: Any) -> None:
-    """Raise if the fitted attributes of an estimator do not fit together.
+    """Raise an error if the fitted attributes of an estimator do not fit together.
 
-    Its parameters are checked when they are used; here they have their defaults.
+    A row is sampled, scored and, by imputers, completed. Parameters are checked when they are used;
+    here they have their defaults. Bootstrap models and calibration are not tried.
     """
     if not isinstance(estimator, Saveable):
         raise TypeError("it holds no estimator")
-    fitted: Any = getattr(estimator, "estimator_", estimator)
+    fitted: Any = estimator
+    if isinstance(estimator, VAEOutlierDetector) and hasattr(estimator, "estimator_"):
+        float(estimator.offset_)
+        fitted = estimator.estimator_
     if not hasattr(fitted, "model_"):
         return
+    if fitted.n_features_in_ != len(fitted.schema_.names):
+        raise ValueError("the number of columns differs from that of the schema")
     options = {"n_importance_draws": 1, "sampler": "importance", "device": "cpu"}
     trial = type(fitted)(**options, random_state=0)
     names = trial.get_params()
     vars(trial).update({name: v for name, v in vars(fitted).items() if name not in names})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        row = trial.sample()
-        trial.score_samples(row)
-        if hasattr(trial, "transform"):
-            trial.transform(row, where=np.ones((1, trial.n_features_in_), bool))
+    row = trial.sample()
+    trial._log_evidence(trial.encode_rows(row))
+    if isinstance(trial, BaseImputer):
+        task = trial._imputation_task(row, np.ones((1, trial.n_features_in_), bool))
+        block = task.whole()
+        task.table([task.numbers(block, np.zeros((len(block.incomplete), block.rows.x.shape[1])))])

@@ -15,6 +15,7 @@ from .._utils.version import __version__
 from ..inference.calibration import Calibration
 from ..inference.samplers import SAMPLERS
 from ..tables.codecs import Categories, Dates, Numbers, Unsupported
+from ..tables.input_table import InputTable
 from ..tables.plain_files import INVALID
 from ..tables.plain_values import PlainReader, PlainWriter
 from ..tables.schema import ColumnSchema, TableSchema
@@ -65,7 +66,10 @@ def from_plain_state(state: dict[str, Any], owner: str) -> dict[str, Any]:
         if file_format <= FORMAT:
             arrays = {name: np.asarray(array) for name, array in state["arrays"].items()}
             reader = PlainReader(CLASSES, FUNCTIONS, arrays, state["custom"])
-            return dict(reader.read(json.loads(state["text"])))
+            attributes = dict(reader.read(json.loads(state["text"])))
+            if "_template" in attributes:
+                attributes["_template"] = InputTable.from_plain(attributes["_template"])
+            return attributes
     except INVALID as error:
         raise ValueError(
             f"The stored {owner} is damaged ({str(error)[:100]}); restore its file from a copy, or "

@@ -28,7 +28,7 @@ class StoredState:
             warnings.warn(warning, stacklevel=user_stacklevel())
         if "_attributes" in state:
             state |= from_plain_state(state.pop("_attributes"), owner)
-        if "_template" in state:
+        elif "_template" in state:
             state["_template"] = InputTable.from_plain(state["_template"])
         super().__setstate__(state)  # type: ignore[misc]
 

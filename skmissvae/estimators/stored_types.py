@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Iterable
 
 from ..inference.samplers import SAMPLERS
-from ..training.checkpoint import Checkpoint
 from ..training.optim import AdamW, EarlyStopping
 from ..vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
 from .density import VAEDensityEstimator
@@ -21,12 +20,13 @@ from .meta import MultipleImputationClassifier, MultipleImputationRegressor
 from .outlier_detector import VAEOutlierDetector
 from .plain_state import FUNCTIONS
 
-_ESTIMATORS = (
+#: Estimators that have model files.
+SAVEABLE = (
     *(MVAEImputer, MIWAEImputer, MissVAEImputer, MissSVAEImputer, MissIWAEImputer),
     *(MissSIWAEImputer, DeMissVAEImputer, VAEDensityEstimator, VAEOutlierDetector),
-    *(MultipleImputationClassifier, MultipleImputationRegressor),
 )
-_OPTIONS = (AdamW, EarlyStopping, Checkpoint, ResidualNetwork, ConvNetwork, CustomNetwork)
+_ESTIMATORS = (*SAVEABLE, MultipleImputationClassifier, MultipleImputationRegressor)
+_OPTIONS = (AdamW, EarlyStopping, ResidualNetwork, ConvNetwork, CustomNetwork)
 
 
 def publish_stored_types() -> list[str]:

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import random
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from skmissvae import (
 )
 from skmissvae.tables.plain_files import read_plain_file, write_plain_file
 from skmissvae.training.fit import FittedModel
+from skmissvae.training.spec import ModelSpec
 from skmissvae.vae import NormalLikelihood, StudentTPrior
 
 pytestmark = quiet
@@ -251,3 +254,39 @@ def test_model_files_are_hardly_larger_than_their_weights(tmp_path):
     estimator.save(tmp_path / "model")
     weights = sum(4 * p.numel() for p in estimator.vae_.parameters())
     assert (tmp_path / "model").stat().st_size < 1.2 * weights
+
+
+def test_loading_leaves_warnings_to_the_user(path):
+    content, arrays = read(path)
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load, [path] * 8))
+    assert warnings.filters == filters
+    write(path, content | {"version": "0.0.1"}, arrays)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InconsistentVersionWarning)
+        with pytest.raises(InconsistentVersionWarning):
+            load(path)
+
+
+def test_little_memory_is_not_damage(path, monkeypatch):
+    def raise_out_of_memory(*args, **options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(ModelSpec, "build_pair", raise_out_of_memory)
+    with pytest.raises(RuntimeError, match=r"^DefaultCPUAllocator"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["n_features_in_", "offset_"])
+def test_incomplete_attributes_are_refused(path, name):
+    VAEOutlierDetector(fitted()).fit(table()).save(path)
+    content, arrays = read(path)
+    state = content["estimator"]["@object"][1]
+    if name in state:
+        del state[name]
+    else:
+        state["estimator_"]["@object"][1][name] = 10**9
+    write(path, content, arrays)
+    with pytest.raises(ValueError, match="not a model file"):
+        load(path)

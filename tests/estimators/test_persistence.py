@@ -1,5 +1,6 @@
 """Fitted estimators after pickling, copying and skops, and in other processes."""
 
+import collections
 import copy
 import dataclasses
 import functools
@@ -19,7 +20,7 @@ import pandas as pd
 import pytest
 import skops.io
 import torch
-from estimator_cases import IMPUTERS, assert_same, every_estimator, outputs, quiet, tiny
+from estimator_cases import IMPUTERS, TINY, assert_same, every_estimator, outputs, quiet, tiny
 from estimator_cases import table as incomplete
 
 from skmissvae import (
@@ -27,6 +28,7 @@ from skmissvae import (
     AdamW,
     Checkpoint,
     ConvNetwork,
+    CustomNetwork,
     EarlyStopping,
     InconsistentVersionWarning,
     MissSVAEImputer,
@@ -241,14 +243,20 @@ OPTIONS = {
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # about the options
 @pytest.mark.parametrize("name", OPTIONS)
-def test_files_of_all_options_need_the_listed_types_only(name, tmp_path):
+def test_files_of_all_options_need_the_listed_types_only(name):
     X = frame() if name == "frame" else incomplete()
     estimator = tiny(MissSVAEImputer, max_iter=1, **OPTIONS[name])
-    if name != "random state":  # which identifies no fit
-        estimator.set_callbacks(Checkpoint(tmp_path / "checkpoint"))
     expected = estimator.fit(X).transform(X)
     for round_trip in (by_pickle, by_skops):
         np.testing.assert_array_equal(round_trip(estimator).transform(X), expected)
+
+
+def test_callbacks_are_no_listed_types(tmp_path):
+    """A file must not choose a path that the next fit writes to."""
+    estimator = tiny(MVAEImputer).set_callbacks(Checkpoint(tmp_path / "checkpoint"))
+    with pytest.raises(skops.io.exceptions.UntrustedTypesFoundException, match="Checkpoint"):
+        by_skops(estimator)
+    assert len(by_pickle(estimator)._skl_callbacks) == 1
 
 
 def test_names_of_the_listed_types_are_public():
@@ -325,3 +333,48 @@ def test_estimators_in_a_memory_map_are_saved_again(tmp_path):
     joblib.dump(fitted(MVAEImputer), tmp_path / "joblib")
     restored = joblib.load(tmp_path / "joblib", mmap_mode="r")
     assert_same(outputs(by_model_file(restored), incomplete()), results(MVAEImputer))
+
+
+class Counting(MVAEImputer):
+    """An imputer with attributes of its own, and a parameter that instances may lack."""
+
+    def fit(self, X, y=None):
+        super().fit(X, y)
+        self.counts_ = collections.Counter("aab")
+        self.same_ = self.counts_
+        del self.verbose  # as in files of a version without the parameter
+        return self
+
+
+@pytest.mark.parametrize("round_trip", [by_pickle, copy.deepcopy, by_joblib])
+def test_attributes_of_subclasses_stay_as_they_are(round_trip):
+    X = incomplete()
+    restored = round_trip(Counting(**TINY).fit(X))
+    assert type(restored.counts_) is collections.Counter
+    assert restored.same_ is restored.counts_
+    assert restored.verbose == 0
+
+
+class Stateful(torch.nn.Linear):
+    """A network with a state that is no tensor."""
+
+    def get_extra_state(self):
+        return {"version": "x"}
+
+    def set_extra_state(self, state):
+        assert state == {"version": "x"}
+
+
+@pytest.mark.parametrize("round_trip", [by_pickle, copy.deepcopy, by_joblib])
+def test_round_trips_keep_custom_networks(round_trip):
+    X, network = incomplete(), CustomNetwork(encoder=Stateful, decoder=Stateful)
+    estimator = tiny(MVAEImputer, network=network, n_blocks=10).fit(X)
+    assert_same(outputs(round_trip(estimator), X), outputs(estimator, X))
+
+
+@pytest.mark.parametrize("round_trip", [by_pickle, copy.deepcopy, by_joblib, by_model_file])
+def test_estimators_with_partial_objects_continue_after_a_round_trip(round_trip):
+    X, options = incomplete(), {"prior": partial(StudentTPrior, df=3), "warm_start": True}
+    estimator = tiny(MVAEImputer, **options).fit(X)
+    assert_same(outputs(round_trip(estimator).fit(X), X), outputs(estimator.fit(X), X))
+    round_trip(estimator).partial_fit(X)
