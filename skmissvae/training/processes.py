@@ -31,11 +31,8 @@ def is_first_process() -> bool:
 
 
 @contextmanager
-def exchange() -> Iterator[None]:
-    """Complete the block before Ctrl-C raises, or this process would miss an exchange.
-
-    Errors of the communication become a ProcessError.
-    """
+def uninterrupted() -> Iterator[None]:
+    """Complete the block before Ctrl-C raises, or this process would miss an exchange."""
     interrupts: list[Any] = []
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if is_main else None
@@ -43,18 +40,29 @@ def exchange() -> Iterator[None]:
         signal.signal(signal.SIGINT, lambda *arguments: interrupts.append(arguments))
     try:
         yield
-    except ProcessError:
-        raise
-    except RuntimeError as error:
-        raise ProcessError(
-            "The communication with the other processes of the group failed; one of them may have "
-            f"ended. {shortened(str(error), 300)}"
-        ) from error
     finally:
         if callable(handler):
             signal.signal(signal.SIGINT, handler)
     if callable(handler) and interrupts:
         handler(*interrupts[0])
+
+
+@contextmanager
+def exchange() -> Iterator[None]:
+    """Complete the block before Ctrl-C raises.
+
+    Errors of the communication become a ProcessError.
+    """
+    with uninterrupted():
+        try:
+            yield
+        except ProcessError:
+            raise
+        except RuntimeError as error:
+            raise ProcessError(
+                "The communication with the other processes of the group failed; one of them may "
+                f"have ended. {shortened(str(error), 300)}"
+            ) from error
 
 
 def gather(value: Any) -> list[Any]:
@@ -86,16 +94,22 @@ def joint_errors() -> Iterator[None]:
     """
     try:
         yield
-    except ProcessError:  # which all processes raise
-        raise
     except BaseException as error:
-        if is_distributed():
-            message = shortened(": ".join(filter(None, [type(error).__name__, str(error)])), 300)
-            with suppress(ProcessError):
-                _all_gather((message, None))
+        with uninterrupted():
+            if is_distributed() and not _is_joint(error):
+                kind_and_text = filter(None, [type(error).__name__, str(error)])
+                with suppress(ProcessError):
+                    _all_gather((shortened(": ".join(kind_and_text), 300), None))
         raise
     if is_distributed():
         gather(None)
+
+
+def _is_joint(error: BaseException | None) -> bool:
+    """Return whether all processes raise an error, which Ctrl-C may have replaced."""
+    while error is not None and not isinstance(error, ProcessError):
+        error = error.__context__
+    return error is not None
 
 
 def _all_gather(value: Any) -> list[Any]:
