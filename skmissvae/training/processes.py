@@ -2,9 +2,12 @@
 
 All processes make the same exchanges in the same order. A process that raises an error takes part
 in the next exchange with the error in place of its value. So the others raise an error instead of
-waiting, and the group can be used again.
+waiting, and the group can be used again. Errors inside an exchange, such as too little memory for
+it, and those after which a GPU cannot be used are the exception: the others can wait until the
+timeout of the group.
 """
 
+import pickle
 import signal
 import threading
 from collections.abc import Iterator
@@ -59,6 +62,9 @@ def exchange() -> Iterator[None]:
         except ProcessError:
             raise
         except RuntimeError as error:
+            # gloo has no class of errors; its messages begin with the path of its source code
+            if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+                raise
             raise ProcessError(
                 "The communication with the other processes of the group failed; one of them may "
                 f"have ended. {shortened(str(error), 300)}"
@@ -78,12 +84,13 @@ def gather(value: Any) -> list[Any]:
 
 def from_first_process(value: Any) -> Any:
     """Return the value of the first process; without a process group, the value itself."""
-    values = [value]
-    if is_distributed():
-        with exchange():
-            gather(None)
-            dist.broadcast_object_list(values)
-    return values[0]
+    if not is_distributed():
+        return value
+    data: list[Any] = [pickle.dumps(value) if is_first_process() else None]
+    with exchange():
+        gather(None)
+        dist.broadcast_object_list(data)
+    return value if is_first_process() else pickle.loads(data[0])
 
 
 @contextmanager
@@ -98,7 +105,7 @@ def joint_errors() -> Iterator[None]:
         with uninterrupted():
             if is_distributed() and not _is_joint(error):
                 kind_and_text = filter(None, [type(error).__name__, str(error)])
-                with suppress(ProcessError):
+                with suppress(Exception):  # the error itself is raised
                     _all_gather((shortened(": ".join(kind_and_text), 300), None))
         raise
     if is_distributed():
@@ -114,6 +121,7 @@ def _is_joint(error: BaseException | None) -> bool:
 
 def _all_gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
+    data = pickle.dumps(value)  # not in the exchange: an error of a value reaches the others
     with exchange():
-        dist.all_gather_object(values, value)
-    return values
+        dist.all_gather_object(values, data)
+    return [pickle.loads(data) for data in values]

@@ -51,6 +51,7 @@ PLACES = {
     "save": (RunRecord, "save", 3),
     "write": (CheckpointFile, "write", 3),
     "end of the stage": (RunRecord, "finish_stage", 1),
+    "exchange": (dist, "all_gather_object", 30),
     "end of the fit": (imputer_base.BaseImputer, "_fit_more_models", 1),
 }
 
@@ -104,6 +105,7 @@ def ways_to_fail(stack):
     return {
         "error": lambda: fail(ValueError("of this case")),
         "memory": lambda: fail(MemoryError("of this case")),
+        "device memory": lambda: fail(torch.OutOfMemoryError("of this case")),
         "exit": lambda: fail(SystemExit(3)),
         "interrupt": interrupt,
         "interrupt again": interrupt_again,
@@ -151,6 +153,7 @@ def main(folder, number=0, seed=0):
     cases = [(place, "error", i % 2) for i, place in enumerate(PLACES)]
     cases += [("step", way, i % 2) for i, way in enumerate(ways_to_fail(None))]
     cases += [("step", "error", i // 2 % 2) for i in range(4)]
+    cases += [("exchange", "device memory", i) for i in range(2)]
     for _ in range(int(number)):
         cases.append((rng.choice([*PLACES]), rng.choice([*ways_to_fail(None)]), rng.randrange(2)))
     outcomes = {}
