@@ -146,7 +146,7 @@ class FittedModel:
 
 
 def _check_training(state: dict[str, Any]) -> None:
-    """Raise ValueError if the state of a model is not one that training leaves."""
+    """Raise ValueError if a field of the training record has an invalid type or value."""
     check_history(state["history"])
     optimizers, imputations = state["optimizers"], state["imputations"]
     arrays = list((imputations or {}).values())

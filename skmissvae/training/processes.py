@@ -97,7 +97,8 @@ def from_first_process(value: Any) -> Any:
 def joint_errors() -> Iterator[None]:
     """Raise an error in all processes of the group if the block raises one in any of them.
 
-    Only Ctrl-C in the last exchange, after which all blocks are complete, is that of one process.
+    Exception: Ctrl-C during the last exchange raises in this process only; the fits of the others
+    are complete.
     """
     try:
         yield
