@@ -72,10 +72,10 @@ class TrainingState:
         """Raise ValueError if values are not those of a state of this model."""
         own, weights = self.values(), values["best_weights"]
         own |= {"history": values["history"], "best_weights": weights}
-        check_form(values, own, "a state")
+        check_form(values, own, "a state of another model")
         check_history(values["history"])
         if weights is not None:
-            check_form(weights, own["weights"], "weights")
+            check_form(weights, own["weights"], "weights of another model")
 
     def restore(self, values: dict[str, Any]) -> None:
         """Continue from what ``values`` returned, after ``check``."""
