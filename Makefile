@@ -37,23 +37,28 @@ test-docs: docs
 	$(BIN)/python -m pytest -q docs/test_site.py
 
 $(VENV)/.installed-docs: $(STAMP)
+ifndef LOCKED
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+endif
 	touch $@
 
 # the recipes of docs/guide/scale.md for Dask and Ray, which only this target installs
 test-distributed: $(STAMP)
+ifndef LOCKED
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[engines]"
+endif
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/training/test_engines.py
 
-# with LOCKED=1, as in CI on Linux with Python 3.11: only files with a SHA-256 in constraints-hashes.txt;
+# with LOCKED=1, as in CI on Linux with Python 3.11: only files with a SHA-256 in constraints-hashes.txt,
+# which has those of docs and test-distributed, too;
 # else torch first: a version range would select the newest build, with gigabytes of GPU packages
-$(STAMP): constraints.txt setup.cfg pyproject.toml
+$(STAMP): constraints.txt setup.cfg pyproject.toml $(if $(LOCKED),constraints-hashes.txt)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade pip
 ifdef LOCKED
 	$(BIN)/python -m pip install -q --require-hashes --no-deps -r constraints-hashes.txt
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 else
+	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q torch==2.13.0
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 endif

@@ -103,7 +103,7 @@ def mapping(value: object) -> str | None:
     return None if isinstance(value, Mapping) else "a mapping from columns"
 
 
-def check_form(values: Any, example: Any, name: str) -> None:
+def check_form(values: Any, example: Any, message: str) -> None:
     """Raise a ValueError if nested values differ from an example in types, keys or shapes."""
     is_valid = type(values) is type(example)
     pairs: list[tuple[Any, Any]] = []
@@ -116,9 +116,9 @@ def check_form(values: Any, example: Any, name: str) -> None:
     elif is_valid and hasattr(example, "shape"):
         is_valid = values.shape == example.shape and values.dtype == example.dtype
     if not is_valid:
-        raise ValueError(f"{name} of another model")
+        raise ValueError(message)
     for value, part in pairs:
-        check_form(value, part, name)
+        check_form(value, part, message)
 
 
 def check_fields(options: object, **checks: Check) -> None:

@@ -99,8 +99,9 @@ class BaseVAE(
         -----
         In a process group of ``torch.distributed`` every process calls ``fit`` with its share of
         the rows, and all get the same model. If one of them raises an error, the others raise a
-        RuntimeError that names it at their next step. ``partial_fit`` and ``refit_encoder`` do not
-        use the group.
+        RuntimeError that names it at their next step. After an error inside an exchange between
+        processes, such as too little memory for it, they can wait until the timeout of the group.
+        ``partial_fit`` and ``refit_encoder`` do not use the group.
 
         Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and the
         bootstrap and calibration models of imputers are fitted with as many epochs. In a process

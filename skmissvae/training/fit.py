@@ -9,7 +9,8 @@ import copy
 import dataclasses
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal, NamedTuple, Self
 
@@ -127,31 +128,39 @@ class FittedModel:
         state["optimizers"] = convert(self.optimizers, Tensor, lambda t: t.cpu().numpy())
         return state
 
-    @torch_defaults()
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self.restore(state, nullcontext)
+
+    @torch_defaults()
+    def restore(
+        self, state: dict[str, Any], checking: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """Set the state; values are compared with the model in a context."""
         state = dict(state)
-        weights = state.pop("weights")
-        _check_training(state)
-        # a damaged file must not allocate memory for networks that its weights do not fill
-        state["spec"].check_shapes(
-            {
-                part: {name: a.shape for name, a in arrays.items() if isinstance(a, np.ndarray)}
-                for part, arrays in weights.items()
-            }
-        )
+        with checking():
+            weights = state.pop("weights")
+            _check_training(state)
+            # a damaged file must not allocate memory for networks that its weights do not fill
+            state["spec"].check_shapes(
+                {
+                    part: {name: a.shape for name, a in arrays.items() if isinstance(a, np.ndarray)}
+                    for part, arrays in weights.items()
+                }
+            )
         # copies, as the arrays may be read-only views of a file
         weights = convert(weights, np.ndarray, torch.tensor)
         vae, completed = state["spec"].build_pair(0, has_second="encoder" in weights)
-        if completed is not None:
-            for part in ("encoder", "family"):
-                getattr(completed, part).load_state_dict(weights[part])
-        vae.load_state_dict(weights["vae"])
+        with checking():
+            if completed is not None:
+                for part in ("encoder", "family"):
+                    getattr(completed, part).load_state_dict(weights[part])
+            vae.load_state_dict(weights["vae"])
         state["optimizers"] = convert(state["optimizers"], np.ndarray, torch.tensor)
         vars(self).update(state, vae=vae, completed_vae=completed)
 
 
 def _check_training(state: dict[str, Any]) -> None:
-    """Raise ValueError if the state of a model is not one that training leaves."""
+    """Raise ValueError if a field of the training record has an invalid type or value."""
     check_history(state["history"])
     optimizers, imputations = state["optimizers"], state["imputations"]
     arrays = list((imputations or {}).values())
@@ -271,8 +280,8 @@ def _initial_model(task: FitTask, previous: FittedModel | None) -> FittedModel:
     if state is not None:
         spec = task.spec if previous is None else previous.spec
         model = FittedModel.__new__(FittedModel)
-        with task.record.reading():
-            model.__setstate__({**state, "spec": spec, "settings": task.settings})
+        state = {**state, "spec": spec, "settings": task.settings}
+        model.restore(state, task.record.reading)
         return model
     model = untrained_model(task) if previous is None else previous
     return model.replace(stopped_by=None, skipped_steps=(0, 0))

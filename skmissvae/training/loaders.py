@@ -57,7 +57,7 @@ class BatchLoader(ABC):
         """Average gradients over all processes, in place."""
 
     def leave_epoch(self, flat: FlatParameters) -> None:  # noqa: B027
-        """Let the other processes know of an error in this one."""
+        """Report an error of this process to the others."""
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a number over all processes."""

@@ -15,7 +15,7 @@ from ..vae.vae import VAE
 from .loaders import BatchLoader, InMemoryLoader
 from .objectives import Batch, Objective
 from .optim import FlatParameters, Optimizer, TrainingSettings
-from .processes import ProcessError
+from .processes import ProcessError, uninterrupted
 from .state import History, TrainingState
 
 _OPERATIONS_PER_THREAD = 12_000_000  # multiplications of a product that occupy a thread
@@ -142,7 +142,8 @@ def train(
     except ProcessError:  # which all processes raise
         raise
     except BaseException as error:
-        loader.leave_epoch(flat)
+        with uninterrupted():
+            loader.leave_epoch(flat)
         if loader.is_distributed or not isinstance(error, KeyboardInterrupt):
             raise
         stopped = interrupted = True

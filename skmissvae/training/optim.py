@@ -207,7 +207,11 @@ class Optimizer:
 
     def restore(self, state: dict[str, list[Tensor]], counters: dict[str, Any]) -> None:
         """Continue between two epochs from the state and the counters of another optimizer."""
-        check_form(state, self.state, "the state of an optimizer")
+        message = (
+            "The state of the optimizer is that of another model. Call fit with warm_start=False "
+            "to fit a new model."
+        )
+        check_form(state, self.state, message)
         for name, moments in self.state.items():
             for moment, previous in zip(moments, state[name], strict=True):
                 moment.copy_(previous)

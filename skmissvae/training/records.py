@@ -123,7 +123,7 @@ class RunRecord:
         try:
             yield
         except INVALID as error:
-            if self._file is None:
+            if self._file is None or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise self._file.damage(error) from error
 
@@ -181,7 +181,9 @@ class RunRecord:
         values = self._values.pop("state", None)
         if values is not None:
             with self.reading():
-                state.restore(values["training"])
+                state.check(values["training"])
+            state.restore(values["training"])
+            with self.reading():
                 generators.restore(state, values["processes"])
             skip(state.n_epochs)
 

@@ -68,14 +68,17 @@ class TrainingState:
             "objective": self._objective.state(),
         }
 
-    def restore(self, values: dict[str, Any]) -> None:
-        """Continue from what ``values`` returned."""
+    def check(self, values: dict[str, Any]) -> None:
+        """Raise ValueError if values are not those of a state of this model."""
         own, weights = self.values(), values["best_weights"]
         own |= {"history": values["history"], "best_weights": weights}
-        check_form(values, own, "a state")
+        check_form(values, own, "a state of another model")
         check_history(values["history"])
         if weights is not None:
-            check_form(weights, own["weights"], "weights")
+            check_form(weights, own["weights"], "weights of another model")
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Continue from what ``values`` returned, after ``check``."""
         self._vae.load_state_dict(to_tensors(values["weights"]))
         self.best_weights = to_tensors(values["best_weights"])
         self._optimizer.restore(to_tensors(values["optimizer"]), values["counters"])

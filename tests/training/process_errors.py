@@ -4,11 +4,13 @@ usage: python -m torch.distributed.run --standalone --nproc-per-node=2 process_e
        [NUMBER SEED]
 
 In each case one process raises an error at a random call of a function of the fit, or gets Ctrl-C
-there or while it waits for the other one. Both must raise an error, keep their estimator, and give
-the same bits in the next fit. Writes the outcomes of each process as JSON to the folder; NUMBER
-cases follow one case for each place and each way to fail.
+there (once, or again while it reports the error) or while it waits for the other one. Both must
+raise an error, keep their estimator, and give the same bits in the next fit. Writes the outcomes
+of each process as JSON to the folder; NUMBER cases follow one case for each place and each way to
+fail.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -28,10 +30,10 @@ import torch.distributed as dist
 
 from skmissvae import Checkpoint, Chunks, EarlyStopping, MissSIWAEImputer
 from skmissvae.estimators import base, imputer_base, preparation
-from skmissvae.training import data, loaders, loop
+from skmissvae.training import data, loaders, loop, processes
 from skmissvae.training.callbacks import FitProgress
 from skmissvae.training.objectives import BoundObjective
-from skmissvae.training.optim import Optimizer
+from skmissvae.training.optim import FlatParameters, Optimizer
 from skmissvae.training.records import CheckpointFile, RunRecord
 
 #: Functions in which the error is raised: their owner, name and largest number of a call.
@@ -49,6 +51,7 @@ PLACES = {
     "save": (RunRecord, "save", 3),
     "write": (CheckpointFile, "write", 3),
     "end of the stage": (RunRecord, "finish_stage", 1),
+    "exchange": (dist, "all_gather_object", 30),
     "end of the fit": (imputer_base.BaseImputer, "_fit_more_models", 1),
 }
 
@@ -74,8 +77,8 @@ def weights(imputer):
     return torch.cat([w.flatten() for w in imputer.vae_.state_dict().values()])
 
 
-def ways_to_fail():
-    """Return functions that raise an error, by name."""
+def ways_to_fail(stack):
+    """Return functions that raise an error, by name; changes last until a stack is closed."""
 
     def fail(error):
         raise error
@@ -83,14 +86,29 @@ def ways_to_fail():
     def interrupt():
         os.kill(os.getpid(), signal.SIGINT)
 
+    def interrupt_again():
+        calls = [(loaders.DistributedLoader, "leave_epoch"), (FlatParameters, "release")]
+        for owner, name in [*calls, (processes, "shortened")]:
+            stack.enter_context(mock.patch.object(owner, name, interrupted(getattr(owner, name))))
+        interrupt()
+
+    def interrupted(function):
+        def call(*args, **kwargs):
+            interrupt()
+            return function(*args, **kwargs)
+
+        return call
+
     def interrupt_later():
         threading.Timer(0.05, interrupt).start()
 
     return {
         "error": lambda: fail(ValueError("of this case")),
         "memory": lambda: fail(MemoryError("of this case")),
+        "device memory": lambda: fail(torch.OutOfMemoryError("of this case")),
         "exit": lambda: fail(SystemExit(3)),
         "interrupt": interrupt,
+        "interrupt again": interrupt_again,
         "interrupt later": interrupt_later,
     }
 
@@ -103,7 +121,7 @@ def outcome(place, way, n_calls, rank, folder, expected):
     def failing(*args, **kwargs):
         if next(calls) == n_calls:
             if dist.get_rank() == rank:
-                ways_to_fail()[way]()
+                ways_to_fail(stack)[way]()
             elif way == "interrupt later":
                 time.sleep(0.2)
         return function(*args, **kwargs)
@@ -111,7 +129,7 @@ def outcome(place, way, n_calls, rank, folder, expected):
     imputer, error = estimator(folder), None
     imputer.vae_weights = expected
     before = dict(vars(imputer))
-    with mock.patch.object(owner, name, failing):
+    with contextlib.ExitStack() as stack, mock.patch.object(owner, name, failing):
         try:
             imputer.fit(Chunks.from_array(incomplete(), 20, sample_size=40))
             time.sleep(0.1 if way == "interrupt later" else 0)
@@ -133,10 +151,11 @@ def main(folder, number=0, seed=0):
     torch.set_num_threads(1)
     rng = random.Random(int(seed))
     cases = [(place, "error", i % 2) for i, place in enumerate(PLACES)]
-    cases += [("step", way, i % 2) for i, way in enumerate(ways_to_fail())]
+    cases += [("step", way, i % 2) for i, way in enumerate(ways_to_fail(None))]
     cases += [("step", "error", i // 2 % 2) for i in range(4)]
+    cases += [("exchange", "device memory", i) for i in range(2)]
     for _ in range(int(number)):
-        cases.append((rng.choice([*PLACES]), rng.choice([*ways_to_fail()]), rng.randrange(2)))
+        cases.append((rng.choice([*PLACES]), rng.choice([*ways_to_fail(None)]), rng.randrange(2)))
     outcomes = {}
     with tempfile.TemporaryDirectory() as temporary:
         paths = [temporary]

@@ -32,7 +32,8 @@ from skmissvae import (
 from skmissvae.inference import LAIR
 from skmissvae.tables import plain_files
 from skmissvae.training import records as module
-from skmissvae.vae import NormalLikelihood
+from skmissvae.training.spec import ModelSpec
+from skmissvae.vae import VAE, NormalLikelihood
 
 pytestmark = quiet
 HERE = Path(__file__).parent
@@ -259,6 +260,38 @@ def test_changed_values_with_a_valid_digest_are_refused(stopped, change):
     with pytest.raises(ValueError, match=r"not a checkpoint, or it is damaged.*Delete"):
         estimator.fit(table())
     assert vars(estimator) == before
+
+
+@pytest.mark.parametrize(
+    ("n_epochs", "owner", "name", "n_calls", "error"),
+    [
+        (2, VAE, "load_state_dict", 1, RuntimeError("of a custom network")),
+        (8, VAE, "load_state_dict", 1, torch.OutOfMemoryError("on the device")),
+        (8, ModelSpec, "build_pair", 2, RuntimeError("of a custom network")),
+    ],
+)
+def test_valid_files_are_not_blamed_for_other_errors(
+    n_epochs, owner, name, n_calls, error, path, monkeypatch
+):
+    estimator = tiny(MVAEImputer, max_iter=6, n_bootstrap=1)
+    estimator.set_callbacks(Checkpoint(path, every_n_epochs=1))
+    with monkeypatch.context() as patch:
+        kill_after(n_epochs, patch.setattr)
+        with pytest.raises(Killed):
+            estimator.fit(table())
+    function, calls = getattr(owner, name), itertools.count(1)
+
+    def failing(*args, **kwargs):
+        if kwargs.get("device") != "meta" and next(calls) == n_calls:
+            raise error
+        return function(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing)
+        with pytest.raises(type(error), match=str(error)):
+            estimator.fit(table())
+    estimator.fit(table())
+    assert not path.exists()
 
 
 def test_model_files_and_checkpoints_are_not_mistaken(stopped, tmp_path):

@@ -11,6 +11,8 @@ import pytest
 import shares
 import torch.distributed as dist
 
+from skmissvae.training import processes
+
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch has no process groups")
 TESTS = Path(__file__).parents[1]
 
@@ -99,7 +101,7 @@ def test_an_error_in_one_process_is_raised_in_all(tmp_path):
     """The processes would wait for 30 minutes, the timeout of their group."""
     run_two_processes("training/process_errors.py", tmp_path, 200)
     by_process = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    assert len(by_process[0]) >= 23
+    assert len(by_process[0]) >= 28
     for name in by_process[0]:
         rank = int(name[-1])
         own, other = (by_process[r][name] for r in (rank, 1 - rank))
@@ -109,6 +111,23 @@ def test_an_error_in_one_process_is_raised_in_all(tmp_path):
         for outcome in (own, other):
             assert outcome["is_unchanged"], name
             assert outcome["next_fit_is_the_same"], name
+
+
+def test_ctrl_c_after_an_error_of_another_process_is_not_handed_over(monkeypatch):
+    handed_over = []
+    monkeypatch.setattr(processes, "is_distributed", lambda: True)
+    monkeypatch.setattr(processes, "_all_gather", handed_over.append)
+
+    @processes.joint_errors()
+    def fit():
+        try:
+            raise processes.ProcessError
+        finally:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit()
+    assert not handed_over
 
 
 def test_a_step_has_one_exchange(results):

@@ -71,6 +71,12 @@ def test_steps_equal_those_of_torch_and_invalid_ones_are_skipped(weight_decay):
         assert not torch.equal(weight, start)
 
 
+def test_the_state_of_another_model_is_refused():
+    state = optimizer_of([nn.Parameter(torch.zeros(3))]).state
+    with pytest.raises(ValueError, match=r"another model\. Call fit with warm_start=False"):
+        optimizer_of([nn.Parameter(torch.zeros(2))], state=state)
+
+
 def test_epochs_without_a_finite_step_end_training():
     weights = [nn.Parameter(torch.ones(3))]
     optimizer = optimizer_of(weights)
