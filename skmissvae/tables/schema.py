@@ -122,7 +122,7 @@ class TableSchema:
         self.keep_empty, self.learn_shapes = keep_empty, learn_shapes
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for name in ("location", "scale", "factor", "fill_values"):
+        for name in ("location", "scale", "log_scale", "factor", "fill_values"):
             if not np.isfinite(state.get(name, 0.0)).all():
                 raise ValueError(f"the {name} of a column is not finite")
         vars(self).update(state)

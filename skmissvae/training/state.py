@@ -99,9 +99,11 @@ class TrainingState:
 
 def check_history(history: History) -> None:
     """Raise ValueError if a history is not one list of numbers per quantity."""
-    if len(set(map(len, history.values()))) > 1 or not all(
-        isinstance(value, (int, float)) for values in history.values() for value in values
-    ):
+    quantities = list(history.values())
+    if not all(isinstance(values, list) for values in quantities):
+        raise ValueError("a history of other values than lists")
+    is_number = (isinstance(value, (int, float)) for values in quantities for value in values)
+    if len(set(map(len, quantities))) > 1 or not all(is_number):
         raise ValueError("a history of lists that differ in length or hold other values")
 
 

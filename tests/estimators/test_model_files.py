@@ -165,7 +165,7 @@ def test_fitted_attributes_that_do_not_fit_together_are_refused(path, name, valu
         load(path)
 
 
-@pytest.mark.parametrize("name", ["location", "scale", "fill_values"])
+@pytest.mark.parametrize("name", ["location", "scale", "log_scale", "fill_values"])
 def test_units_that_are_not_finite_are_refused(path, name):
     content, arrays = read(path)
     (key,) = [key for key in arrays if key.endswith(f"schema_.{name}")]

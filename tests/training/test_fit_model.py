@@ -14,6 +14,7 @@ from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
 from skmissvae.estimators.preparation import prepare_fit
 from skmissvae.training.callbacks import FitProgress
 from skmissvae.training.fit import factor_analysis_error, fit_model, untrained_model
+from skmissvae.training.state import check_history
 
 pytestmark = quiet
 
@@ -178,3 +179,10 @@ def test_required_factor_analysis_of_few_rows_is_an_error():
     with pytest.raises(ValueError, match="requires 10 training rows") as raised:
         fit_model(task)
     assert str(raised.value) == str(factor_analysis_error())
+
+
+@pytest.mark.parametrize("bound", [(1.0, 2.0), [1.0], [1.0, "x"]])
+def test_histories_of_other_forms_are_refused(bound):
+    check_history({"bound": [1.0, 2.0], "seconds": [0.1, 0.2]})
+    with pytest.raises(ValueError, match="a history of"):
+        check_history({"bound": bound, "seconds": [0.1, 0.2]})
