@@ -14,6 +14,7 @@ from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
 from skmissvae.estimators.preparation import prepare_fit
 from skmissvae.training.callbacks import FitProgress
 from skmissvae.training.fit import factor_analysis_error, fit_model, untrained_model
+from skmissvae.training.methods import encoder_epochs
 
 pytestmark = quiet
 
@@ -106,7 +107,7 @@ def test_continuation_uses_the_state_of_the_optimizer(cls):
 
 @every_estimator
 def test_encoder_stage_changes_the_encoder_alone(cls):
-    task = task_of(cls)
+    task = task_of(cls, prior="mixture", likelihood="student_t")  # both are trained otherwise
     model = fit_model(task)
     refitted = fit_model(task, previous=model, stages=[task.method.encoder_stage])
     before, after = model.vae.state_dict(), refitted.vae.state_dict()
@@ -121,6 +122,10 @@ def test_encoder_stage_changes_the_encoder_alone(cls):
             not torch.equal(value, refitted.completed_vae.state_dict()[name])
             for name, value in model.completed_vae.state_dict().items()
         )
+
+
+def test_an_encoder_alone_is_trained_for_half_of_the_epochs_but_at_least_one():
+    assert [encoder_epochs(n) for n in (1, 2, 5, 100)] == [1, 1, 3, 50]
 
 
 @every_estimator
