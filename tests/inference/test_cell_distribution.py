@@ -99,6 +99,15 @@ def test_observed_cells_of_a_mask_are_described_given_the_rest_of_their_row():
     np.testing.assert_array_equal(cell.iloc[:, 5:].to_numpy(), expected.iloc[:, 5:].to_numpy())
 
 
+def test_integers_are_imputed_by_rounded_means(imputer, cells, mixed):
+    counts = cells[cells["column"] == "count"]
+    mean = counts["mean"].to_numpy(float)
+    is_clear = np.abs(mean % 1 - 0.5) > 1e-3  # both round the same mean up to its last bits
+    completed = imputer.transform(mixed).loc[counts["row"], "count"].to_numpy(int)
+    np.testing.assert_array_equal(completed[is_clear], np.rint(mean[is_clear]))
+    assert (np.rint(mean[is_clear]) != np.floor(mean[is_clear])).any()
+
+
 def test_quantiles_of_the_linear_gaussian_model_are_exact():
     x, observed = MODEL.rows(4)
     model = ConditionalModel(MODEL.vae(widen=1.2), 40_000)

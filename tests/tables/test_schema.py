@@ -148,6 +148,19 @@ def test_copies_share_observed_cells():
     assert out["copy"][0] == frame["real"][0]
 
 
+def test_encoding_does_not_change_the_table():
+    X = incomplete()
+    X = np.column_stack([X, X[:, 0]])
+    schema = tiny(MVAEImputer, max_iter=1).fit(X).schema_
+    assert schema.copies == {4: 0}
+    X[0, [0, 4]] = np.nan, 1.0
+    observed = ~np.isnan(X)
+    table, mask = X.copy(), observed.copy()
+    assert schema.encode(table, mask).observed[0, 0]
+    np.testing.assert_array_equal(table, X)
+    np.testing.assert_array_equal(mask, observed)
+
+
 def test_columns_equal_by_chance_are_no_copies():
     rng = np.random.default_rng(0)
     for seed in range(15):
