@@ -17,6 +17,7 @@ from estimator_cases import table as incomplete
 from table_cases import REAL, mixed, with_missing
 
 from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+from skmissvae.tables.column_statistics import fit_sinh_arcsinh
 
 pytestmark = quiet
 
@@ -292,6 +293,15 @@ def test_point_masses_are_imputed_exactly():
             assert not ((result[:, j] != value) & np.isclose(result[:, j], value, 1e-5, 1e-5)).any()
     cells = imputer.cell_distribution(X, [0.2])
     assert (cells["20%"][cells["column"] == "x0"] == 0).mean() > 0.2
+
+
+def test_the_transform_of_a_column_is_that_of_its_values_beside_the_point_mass():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(400) < 0.4, 0.0, rng.gamma(2.0, 3.7, 400))[:, None]
+    schema = tiny(MVAEImputer, learn_shapes=True, init="random", max_iter=1).fit(x).schema_
+    rest = (x[x > 0] - schema.location) / schema.scale
+    transform = schema.columns[0].marginal_transform
+    np.testing.assert_allclose(transform, fit_sinh_arcsinh(rest), atol=1e-6)
 
 
 def coded(low, high):
