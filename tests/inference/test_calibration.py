@@ -131,6 +131,7 @@ def test_scored_cells_are_hidden_from_the_model(monkeypatch):
     assert (rows.x[~rows.observed] == 0).all()
 
 
+@pytest.mark.slow
 @every_imputer
 def test_calibration_moves_the_ends_of_intervals_only(cls):
     X = table(80)
