@@ -1,5 +1,7 @@
 """The distribution of each missing cell given the observed cells of its row."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,6 +83,28 @@ def test_the_most_probable_category_is_imputed_by_transform(imputer, cells, mixe
     completed = imputer.transform(mixed)
     for (row, column), part in cells[cells["category"].notna()].groupby(["row", "column"]):
         assert completed.at[row, column] == part.loc[part["probability"].idxmax(), "category"]
+
+
+@pytest.mark.parametrize("strategy", ["median", "mode"])
+def test_points_of_latents_have_the_most_probable_category(imputer, cells, mixed, strategy):
+    completed = copy.copy(imputer).set_params(strategy=strategy).transform(mixed)
+    of_categories = cells[cells["category"].notna()]
+    n_clear = 0
+    for (row, column), part in of_categories.groupby(["row", "column"]):
+        best, second, *_ = part["probability"].sort_values(ascending=False)
+        if best - second > 0.04:  # 256 latents have an error
+            n_clear += 1
+            assert completed.at[row, column] == part.loc[part["probability"].idxmax(), "category"]
+    assert n_clear > 10
+
+
+def test_modes_of_grey_values_are_zero_and_one():
+    X = np.random.default_rng(0).random((40, 3))
+    missing = np.random.default_rng(1).random(X.shape) < 0.3
+    X[missing] = np.nan
+    imputer = tiny(MVAEImputer, likelihood="cross_entropy", strategy="mode")
+    modes = imputer.fit_transform(X)[missing]
+    assert set(modes.tolist()) <= {0.0, 1.0}
 
 
 def test_observed_cells_of_a_mask_are_described_given_the_rest_of_their_row():

@@ -101,6 +101,15 @@ def test_arrays_are_the_same_read_by_blocks(cls, options, monkeypatch):
     assert_same(results(), expected)
 
 
+def test_draws_are_the_same_read_by_blocks(monkeypatch):
+    X = incomplete()
+    imputer = tiny(MVAEImputer, strategy="draw").fit(X)
+    expected = imputer.transform(X), imputer.impute(X, 1)[0]
+    monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
+    np.testing.assert_array_equal(imputer.transform(X), expected[0])
+    np.testing.assert_array_equal(imputer.impute(X, 1)[0], expected[1])
+
+
 def test_errors_of_later_blocks_have_the_position_in_the_table(monkeypatch):
     X = np.random.default_rng(0).random((30, 2))
     X[::4, 1] = np.nan
