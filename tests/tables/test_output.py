@@ -126,6 +126,12 @@ def test_set_output():
     assert isinstance(result, pd.DataFrame)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_latents_have_the_type_of_the_table(dtype):
+    X = incomplete(dtype=dtype)
+    assert tiny(MVAEImputer).fit(X).encode(X).dtype == dtype
+
+
 def test_numbers_in_columns_that_have_become_integers_are_rounded():
     X = pd.DataFrame(incomplete(), columns=list("abcd"))
     imputer = tiny(MVAEImputer).fit(X)
