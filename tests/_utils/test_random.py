@@ -58,6 +58,12 @@ def test_noise_has_the_requested_dtype(kind, dtype):
     assert draw(KeyedNoise(3, [0, 1], dtype), 4, 2, 2).dtype == dtype
 
 
+def test_gamma_noise_of_a_row_has_the_concentration_of_the_row():
+    concentration = torch.tensor([[0.5], [50.0]]).expand(2000, 2, 1)
+    draws = KeyedNoise(0, [3, 4]).gamma(concentration)
+    torch.testing.assert_close(draws.mean(0), concentration[0], rtol=0.1, atol=0)
+
+
 def test_gamma_noise_is_differentiable_in_the_concentration():
     concentration = torch.full((20_000, 1), 1.7, dtype=torch.float64, requires_grad=True)
     draws = StreamNoise(generator(), torch.float64).gamma(concentration)

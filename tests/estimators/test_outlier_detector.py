@@ -187,7 +187,11 @@ def test_contamination_is_the_share_of_outliers_among_training_rows(contaminatio
 def test_automatic_threshold(detector):
     assert detector.offset_ == -3.0
     X = correlated(50, 0.2, 4)
-    np.testing.assert_array_equal(detector.decision_function(X), detector.score_samples(X) + 3.0)
+    scores = detector.score_samples(X)
+    np.testing.assert_array_equal(detector.decision_function(X), scores + 3.0)
+    at_threshold = copy.copy(detector)
+    at_threshold.offset_ = np.sort(scores)[5]
+    assert (at_threshold.predict(X) == -1).sum() == 5  # a row at the threshold is no outlier
 
 
 def test_tables_in_chunks():

@@ -7,6 +7,7 @@ import torch
 from estimator_cases import MVAEImputer, every_imputer, quiet, table, tiny
 from scipy import stats
 
+from skmissvae.inference.batching import map_rows
 from skmissvae.inference.calibration import (
     Calibration,
     normal_score,
@@ -14,6 +15,7 @@ from skmissvae.inference.calibration import (
     share_below,
     weighted_quantiles,
 )
+from skmissvae.training import calibration
 
 pytestmark = quiet
 
@@ -116,6 +118,20 @@ def test_a_hidden_cell_is_scored_once():
     assert n_cells.sum() <= 12 * X.shape[1]  # of a fifth of the rows
 
 
+def test_scored_cells_are_hidden_from_the_model(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        calibration, "map_rows", lambda *args, **options: calls.append(args) or map_rows(*args)
+    )
+    tiny(MVAEImputer, calibrate=True).fit(table(60))
+    ((rows, *_, positions),) = calls
+    observed = rows.observed.reshape(-1, 12, 4)  # by mask
+    n_hidden = (observed.any(0) & ~observed).sum(2).ravel()
+    assert (n_hidden[positions] > 0).mean() > 0.5  # some cells are hidden by all masks
+    assert (rows.x[~rows.observed] == 0).all()
+
+
+@pytest.mark.slow
 @every_imputer
 def test_calibration_moves_the_ends_of_intervals_only(cls):
     X = table(80)

@@ -177,6 +177,7 @@ def test_a_pipeline_that_rescales_is_rejected():
         HiddenCellScorer()(pipeline, X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["pandas", "polars"])
 def test_tables_of_mixed_types_are_scored(container):
     rng = np.random.default_rng(0)

@@ -126,6 +126,22 @@ def test_set_output():
     assert isinstance(result, pd.DataFrame)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_latents_have_the_type_of_the_table(dtype):
+    X = incomplete(dtype=dtype)
+    assert tiny(MVAEImputer).fit(X).encode(X).dtype == dtype
+
+
+def test_numbers_in_columns_that_have_become_integers_are_rounded():
+    X = pd.DataFrame(incomplete(), columns=list("abcd"))
+    imputer = tiny(MVAEImputer).fit(X)
+    X["b"] = X["b"].round()
+    floats, integers = (imputer.transform(X.astype({"b": t}))["b"] for t in ("float64", "Int64"))
+    assert integers.dtype == "Int64"
+    np.testing.assert_array_equal(integers.to_numpy(float), np.rint(floats))
+    assert (np.rint(floats) != np.floor(floats)).any()
+
+
 @pytest.mark.parametrize("container", ["array", "objects", "list", "pandas", "polars"])
 def test_default_output_is_the_container_of_the_input(container):
     frame = mixed()

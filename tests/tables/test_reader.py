@@ -101,6 +101,25 @@ def test_arrays_are_the_same_read_by_blocks(cls, options, monkeypatch):
     assert_same(results(), expected)
 
 
+def test_draws_are_the_same_read_by_blocks(monkeypatch):
+    X = incomplete()
+    imputer = tiny(MVAEImputer, strategy="draw").fit(X)
+    expected = imputer.transform(X), imputer.impute(X, 1)[0]
+    monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
+    np.testing.assert_array_equal(imputer.transform(X), expected[0])
+    np.testing.assert_array_equal(imputer.impute(X, 1)[0], expected[1])
+
+
+def test_errors_of_later_blocks_have_the_position_in_the_table(monkeypatch):
+    X = np.random.default_rng(0).random((30, 2))
+    X[::4, 1] = np.nan
+    imputer = tiny(MVAEImputer, likelihood={0: "continuous_bernoulli"}).fit(X)
+    X[25, 0] = 1.5
+    monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
+    with pytest.raises(ValueError, match=r"row 25, holds 1\.5"):
+        imputer.transform(X)
+
+
 @pytest.mark.parametrize("at_once", [7, 1000])
 def test_lazy_imputations_ignore_later_changes(at_once, monkeypatch):
     monkeypatch.setattr(reader, "_BLOCK_ROWS", at_once)

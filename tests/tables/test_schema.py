@@ -17,6 +17,7 @@ from estimator_cases import table as incomplete
 from table_cases import REAL, mixed, with_missing
 
 from skmissvae import MissSVAEImputer, MVAEImputer, VAEDensityEstimator
+from skmissvae.tables.column_statistics import fit_sinh_arcsinh
 
 pytestmark = quiet
 
@@ -148,6 +149,19 @@ def test_copies_share_observed_cells():
     assert out["copy"][0] == frame["real"][0]
 
 
+def test_encoding_does_not_change_the_table():
+    X = incomplete()
+    X = np.column_stack([X, X[:, 0]])
+    schema = tiny(MVAEImputer, max_iter=1).fit(X).schema_
+    assert schema.copies == {4: 0}
+    X[0, [0, 4]] = np.nan, 1.0
+    observed = ~np.isnan(X)
+    table, mask = X.copy(), observed.copy()
+    assert schema.encode(table, mask).observed[0, 0]
+    np.testing.assert_array_equal(table, X)
+    np.testing.assert_array_equal(mask, observed)
+
+
 def test_columns_equal_by_chance_are_no_copies():
     rng = np.random.default_rng(0)
     for seed in range(15):
@@ -169,7 +183,6 @@ def test_one_row_and_one_column(cls):
         assert np.isfinite(values).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1e9, 1e-9, 1e200, 1e-200])
 @every_estimator
 def test_results_are_equivariant_to_units(cls, factor):
@@ -279,6 +292,15 @@ def test_point_masses_are_imputed_exactly():
             assert not ((result[:, j] != value) & np.isclose(result[:, j], value, 1e-5, 1e-5)).any()
     cells = imputer.cell_distribution(X, [0.2])
     assert (cells["20%"][cells["column"] == "x0"] == 0).mean() > 0.2
+
+
+def test_the_transform_of_a_column_is_that_of_its_values_beside_the_point_mass():
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(400) < 0.4, 0.0, rng.gamma(2.0, 3.7, 400))[:, None]
+    schema = tiny(MVAEImputer, learn_shapes=True, init="random", max_iter=1).fit(x).schema_
+    rest = (x[x > 0] - schema.location) / schema.scale
+    transform = schema.columns[0].marginal_transform
+    np.testing.assert_allclose(transform, fit_sinh_arcsinh(rest), atol=1e-6)
 
 
 def coded(low, high):

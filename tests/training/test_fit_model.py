@@ -11,9 +11,10 @@ from estimator_cases import every_estimator, quiet, tiny
 from estimator_cases import table as incomplete
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer, MVAEImputer
-from skmissvae.estimators.preparation import prepare_fit
+from skmissvae.estimators.preparation import prepare_fit, prepare_partial_fit
 from skmissvae.training.callbacks import FitProgress
 from skmissvae.training.fit import factor_analysis_error, fit_model, untrained_model
+from skmissvae.training.methods import encoder_epochs
 from skmissvae.training.state import check_history
 
 pytestmark = quiet
@@ -107,7 +108,7 @@ def test_continuation_uses_the_state_of_the_optimizer(cls):
 
 @every_estimator
 def test_encoder_stage_changes_the_encoder_alone(cls):
-    task = task_of(cls)
+    task = task_of(cls, prior="mixture", likelihood="student_t")  # both are trained otherwise
     model = fit_model(task)
     refitted = fit_model(task, previous=model, stages=[task.method.encoder_stage])
     before, after = model.vae.state_dict(), refitted.vae.state_dict()
@@ -122,6 +123,18 @@ def test_encoder_stage_changes_the_encoder_alone(cls):
             not torch.equal(value, refitted.completed_vae.state_dict()[name])
             for name, value in model.completed_vae.state_dict().items()
         )
+
+
+def test_epochs_of_partial_fit_have_other_seeds():
+    X, imputer, seeds = incomplete(), tiny(MVAEImputer), set()
+    for _ in range(3):
+        seeds.add(prepare_partial_fit(imputer, X, getattr(imputer, "model_", None)).seed)
+        imputer.partial_fit(X)
+    assert len(seeds) == 3
+
+
+def test_an_encoder_alone_is_trained_for_half_of_the_epochs_but_at_least_one():
+    assert [encoder_epochs(n) for n in (1, 2, 5, 100)] == [1, 1, 3, 50]
 
 
 @every_estimator

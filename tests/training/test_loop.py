@@ -199,10 +199,14 @@ def test_weights_of_two_data_types_are_trained_together():
 
 def test_frozen_parts_do_not_change():
     vae, rows = tiny_vae(dropout=0.5), tiny_rows(40)
-    before = weights_of(vae)
+    before, has_dropout = weights_of(vae), set()
+    for name in ("encoder", "decoder"):
+        network = getattr(vae, name)
+        network.register_forward_hook(lambda m, *_, name=name: has_dropout.add((name, m.training)))
     objective = BoundObjective(elbo, 2, stratified=False, gradient="plain")
     settings = SETTINGS._replace(max_iter=2, batch_size=8, learning_rate=1e-2)
     train(vae, objective, rows, settings, generator(), frozen=[vae.decoder, vae.prior])
+    assert has_dropout == {("encoder", True), ("decoder", False)}
     changed = {
         name for name, value in vae.state_dict().items() if not torch.equal(value, before[name])
     }
@@ -251,6 +255,49 @@ def test_evaluate_returns_the_mean_over_rows():
         objective.bound(vae, rows, stream(seed, torch.float32)).mean().item() for seed in range(20)
     ]
     assert evaluate(vae, objective, rows, 7, 0) == pytest.approx(sum(means) / 20, abs=0.1)
+
+
+def test_evaluation_is_without_dropout():
+    vae, rows, objective = tiny_vae(dropout=0.5), tiny_rows(50), objective_of("MVAE")
+    first, second = (evaluate(vae.train(), objective, rows, 7, 0) for _ in range(2))
+    assert first == second
+
+
+def test_training_continues_from_the_state_of_an_epoch():
+    rows, options = tiny_rows(200), EarlyStopping(n_iter_no_change=6)
+    settings = CONSTANT._replace(max_iter=60, learning_rate=0.02, early_stopping=options)
+    stored = {}
+
+    def run(is_invalid, restore, save):
+        vae, source = tiny_vae(n_hidden=64), generator()
+        result = train(
+            vae,
+            InvalidSteps(objective_of("MVAE"), is_invalid),
+            rows.part(slice(0, 20)),
+            settings,
+            source,
+            held_out=rows.part(slice(20, 200)),
+            restore=lambda state: restore(state, source),
+            save=lambda state: save(state, source),
+        )
+        return weights_of(vae), result
+
+    def save(state, source):
+        if state.monitor.values()[2] == 3:  # epochs without improvement
+            stored["state"] = copy.deepcopy(state.values()), source.get_state()
+
+    def restore(state, source):
+        values, generator_state = stored["state"]
+        state.restore(values)
+        source.set_state(generator_state)
+
+    expected, complete = run(lambda step: step == 0, lambda *_: None, save)
+    actual, continued = run(lambda step: False, restore, lambda *_: None)
+    assert_equal_weights(actual, expected)
+    assert continued.validation_score == complete.validation_score
+    assert continued.n_skipped == complete.n_skipped == 1
+    for name in ("bound", "learning_rate", "validation_bound"):
+        assert continued.history[name] == complete.history[name]
 
 
 def test_joined_histories_have_an_entry_for_every_epoch():

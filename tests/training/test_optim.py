@@ -89,6 +89,17 @@ def test_epochs_without_a_finite_step_end_training():
         optimizer.end_epoch()
 
 
+def test_a_skipped_step_halves_the_learning_rate_and_is_not_in_the_mean_bound():
+    weights = [nn.Parameter(torch.ones(3))]
+    settings = TrainingSettings(2, 10, 0.1, AdamW(schedule="constant"))
+    optimizer = Optimizer(FlatParameters(weights), settings, 3)
+    for loss in [2.0, math.nan, 4.0]:
+        step(optimizer, weights, [torch.ones(3)], loss)
+    assert optimizer.end_epoch() == pytest.approx(-3.0)
+    step(optimizer, weights, [torch.ones(3)])
+    assert optimizer.learning_rate == pytest.approx(0.05)
+
+
 @pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e3, torch.inf])
 def test_gradients_are_clipped_like_those_of_torch(max_norm):
     weights = [torch.zeros(5), torch.zeros(3, dtype=torch.float64)]
