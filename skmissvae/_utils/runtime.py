@@ -44,10 +44,18 @@ class _SinglePrecision:
                 torch.set_default_dtype(torch.float32)
             yield
         finally:
-            with self.lock:
-                if self._blocks == {block}:
-                    torch.set_default_dtype(self._before)
-                self._blocks.discard(block)
+            try:
+                self._end(block)
+            except KeyboardInterrupt:  # in the midst of it
+                self._end(block)
+                raise
+
+    def _end(self, block: object) -> None:
+        """Restore the user's data type if no other block runs; may be repeated."""
+        with self.lock:
+            if self._blocks == {block}:
+                torch.set_default_dtype(self._before)
+            self._blocks.discard(block)
 
 
 _SINGLE_PRECISION = _SinglePrecision()
