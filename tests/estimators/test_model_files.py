@@ -48,6 +48,7 @@ def path(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @every_estimator
 def test_a_loaded_estimator_continues_as_the_saved_one(cls, tmp_path):
     X = table()

@@ -98,6 +98,17 @@ def test_points_of_latents_have_the_most_probable_category(imputer, cells, mixed
     assert n_clear > 10
 
 
+def test_means_of_binary_cells_are_probabilities():
+    X = table()
+    X[:, 0] = np.where(np.isnan(X[:, 0]), np.nan, X[:, 0] > 0)
+    imputer = tiny(MVAEImputer, likelihood={0: "bernoulli"}, strategy="mean").fit(X)
+    cells = imputer.cell_distribution(X)
+    of_one = cells[cells["category"] == 1]
+    means = imputer.transform(X)[of_one["row"].to_numpy(int), 0]
+    np.testing.assert_allclose(means, of_one["probability"].to_numpy(float), atol=1e-5)
+    assert ((means > 0) & (means < 1)).all()
+
+
 def test_modes_of_grey_values_are_zero_and_one():
     X = np.random.default_rng(0).random((40, 3))
     missing = np.random.default_rng(1).random(X.shape) < 0.3

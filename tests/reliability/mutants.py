@@ -151,7 +151,7 @@ def tests_of(mutant, record):
 def stages(mutant, record):
     """Yield the name and the arguments of pytest of each stage that has a test."""
     tests, (options, fast_paths) = tests_of(mutant, record), fast_tests()
-    fast = [test for test in tests if test.split("::")[0] in fast_paths]
+    fast = [t for t in tests if t in fast_paths or t.split("::")[0] in fast_paths]
     yield "fast", [*options, *fast], fast
     package = [test for test in tests if test.startswith(f"tests/{Path(mutant.file).parts[0]}/")]
     yield "package", package, package
@@ -169,7 +169,7 @@ def run_pytest(folder, arguments, output):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(folder)
-    os.environ.update(PYTHONPATH=str(folder), OMP_NUM_THREADS="1")
+    os.environ["PYTHONPATH"] = str(folder)
     sys.path.insert(0, str(folder))
     import pytest
 
@@ -251,6 +251,7 @@ def main():
     parser.add_argument("--stages", choices=STAGES, default="all", help="the last stage to run")
     parser.add_argument("--only", nargs="*", metavar="NAME")
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # before the first import of torch
     selected = [m for m in mutants() if options.only is None or m.fault in options.only]
     BUILD.mkdir(exist_ok=True)
     table = BUILD / "mutants.csv"

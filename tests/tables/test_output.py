@@ -78,6 +78,7 @@ def test_the_input_frame_is_unchanged():
         pd.testing.assert_frame_equal(frame, before)
 
 
+@pytest.mark.slow
 @every_imputer
 def test_results_are_the_same_for_any_container(cls):
     X = incomplete()
@@ -201,6 +202,7 @@ def test_indicators_follow_the_columns():
         np.testing.assert_array_equal(flags, [i % 7 == 1 for i in range(N)])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning")
 @pytest.mark.parametrize("keep_empty_features", [False, True])
 @pytest.mark.parametrize("missing_values", [np.nan, -1])

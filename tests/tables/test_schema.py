@@ -278,6 +278,7 @@ def test_point_masses_beside_an_outlier():
     assert schema._at_point_mass(0, rows.x[:, 0]).sum() == (x == 0).sum()
 
 
+@pytest.mark.slow
 def test_point_masses_are_imputed_exactly():
     rng = np.random.default_rng(0)
     rain = np.where(rng.random(400) < 0.4, 0.0, rng.gamma(2.0, 3.7, 400))
@@ -310,6 +311,7 @@ def coded(low, high):
     return X
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 2), (-1, 1)])
 @every_imputer
 def test_binary_columns_get_one_of_two_values(cls, low, high):
@@ -369,6 +371,7 @@ def test_a_likelihood_for_each_column(cls):
     assert drawn["share"].between(0, 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learn_shapes", [False, True])
 @pytest.mark.parametrize("strategy", ["auto", "draw"])
 @pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, pl.DataFrame])

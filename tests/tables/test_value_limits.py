@@ -52,7 +52,6 @@ def test_values_lie_within_limits_and_not_on_them(strategy, likelihood, learn_sh
         assert_frame_equal(out.where(observed), incomplete.where(observed))
 
 
-@pytest.mark.slow
 def test_limits_condition_the_latents():
     """Limits of one of four highly correlated columns apply to the others through the latents."""
     rng = np.random.default_rng(0)

@@ -38,7 +38,7 @@ def fitted():
 
 
 def test_sample_has_as_many_rows_drawn_with_replacement():
-    task = task_of(tiny(MVAEImputer), incomplete(200))
+    task = task_of(tiny(MVAEImputer, init="random"), incomplete(200))
     samples = [rows_of(bootstrap_task(task, seed)) for seed in range(3)]
     for sample in samples:
         assert len(sample) == 200
@@ -49,7 +49,7 @@ def test_sample_has_as_many_rows_drawn_with_replacement():
 
 
 def test_held_out_rows_are_not_in_the_sample():
-    task = task_of(tiny(MVAEImputer, early_stopping=True), incomplete(200))
+    task = task_of(tiny(MVAEImputer, init="random", early_stopping=True), incomplete(200))
     sample = bootstrap_task(task, 3)
     held_out = sample.rows.held_out.numpy()
     rows = np.array(rows_of(sample))

@@ -194,6 +194,7 @@ def stopped(path, monkeypatch):
         (MVAEImputer, {"likelihood": {0: "student_t"}}, table()),
         (MVAEImputer, {"early_stopping": True}, table()),
         (MVAEImputer, {}, table(seed=1)),
+        (MVAEImputer, {}, table() ** 3),
         (MVAEImputer, {}, table()[:-1]),
     ],
 )

@@ -334,6 +334,7 @@ def test_transform_and_impute_by_chains(sampler):
     np.testing.assert_array_equal(first, imputer.impute(X, 2, random_state=0)[0])
 
 
+@pytest.mark.slow
 @every_estimator
 def test_refit_encoder_changes_the_encoder_alone(cls):
     X = incomplete(60)
@@ -356,6 +357,7 @@ def test_refit_encoder_changes_the_encoder_alone(cls):
     assert pickle.dumps(estimator.refit_encoder(complete)) == pickle.dumps(refitted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", CHAINS)
 def test_chain_diagnostics(sampler):
     X = pd.DataFrame(incomplete(12), index=list("abcdefghijkl"))

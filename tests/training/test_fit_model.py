@@ -157,6 +157,7 @@ def test_interrupt_does_not_change_the_previous_model():
     assert contents(first) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [False, True])
 @every_estimator
 def test_fitted_model_is_equal_after_pickling(cls, early_stopping):

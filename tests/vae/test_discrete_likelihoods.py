@@ -178,6 +178,7 @@ def test_linear_initialization_has_the_declared_shapes(name):
 
 
 # Student-t quantiles are computed by scipy on the CPU
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ALL if "student_t" not in name])
 def test_likelihood_creates_no_tensor_on_another_device(name):
     likelihood = ALL[name]().to("meta")
