@@ -7,12 +7,22 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from work import Work
 
 from skmissvae import DeMissVAEImputer, MIWAEImputer, VAEDensityEstimator
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 MAX_SLOPE = 1.08
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute in this thread, whose operations are counted."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
 
 
 def table(n_rows, n_columns):

@@ -174,6 +174,7 @@ def main(folder, number=0, seed=0):
             with mock.patch.dict(loaders._STEPS_PER_READ, steps):
                 outcomes[name] = outcome(place, way, n_calls, rank, paths[0], expected)
         dist.barrier()
+    Path(folder).mkdir(parents=True, exist_ok=True)
     Path(folder, f"{dist.get_rank()}.json").write_text(json.dumps(outcomes, indent=1))
     dist.destroy_process_group()
 
