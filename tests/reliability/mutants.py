@@ -134,7 +134,8 @@ def tests_of(mutant, record):
     """Return the tests that call the function with a fault, the most likely to fail first.
 
     Faults outside of functions change what is defined on import: they have the tests of all
-    functions of the file.
+    functions of the file. The record has no calls in other processes: functions without any have
+    all tests of the package.
     """
     text = (ROOT / "skmissvae" / mutant.file).read_text(encoding="utf-8")
     line = text[: text.index(mutant.original)].count("\n") + 1
@@ -144,7 +145,10 @@ def tests_of(mutant, record):
     first, last = max(spans)  # of the innermost function
     by_line, seconds = record.tests_by_line(mutant.file), record.seconds_by_test()
     tests = set().union(*(tests for line, tests in by_line.items() if first <= line <= last))
-    mirror = f"tests/{Path(mutant.file).parts[0]}/test_{Path(mutant.file).stem}.py"
+    package = f"tests/{Path(mutant.file).parts[0]}/"
+    if not tests:
+        return [package]
+    mirror = f"{package}test_{Path(mutant.file).stem}.py"
     return sorted(tests, key=lambda test: (not test.startswith(mirror), seconds[test], test))
 
 
