@@ -57,7 +57,8 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
 
     The file holds data only: loading executes no code of the file and imports no module. Its
     SHA-256, sizes and shapes are checked first, so that a damaged file is refused. Then the
-    estimator completes a row that it draws itself, so that its fitted attributes fit together.
+    estimator completes a row that it samples; a file whose fitted attributes do not fit together is
+    refused.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def load(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) 
     except (MemoryError, torch.OutOfMemoryError, Warning):
         raise
     except Exception as error:  # the libraries raise errors of many classes
-        if "allocate memory" in str(error):  # torch on the CPU
+        if isinstance(error, RuntimeError) and "allocate memory" in str(error):  # torch on the CPU
             raise
         raise ValueError(_not_valid(path, str(error), content["custom"])) from error
     return estimator

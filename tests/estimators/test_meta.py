@@ -1,19 +1,16 @@
 """Prediction from incomplete rows by members that are fitted to completed tables."""
 
-import io
-import pickle
 from functools import partial
 
-import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-import skops.io
 import torch
 from estimator_cases import quiet, tiny
 from estimator_cases import table as incomplete
 from prediction_cases import BOTH, LINEAR, TREES, both, fast, outcome
+from round_trips import by_joblib, by_pickle, by_skops
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import make_column_transformer
@@ -28,7 +25,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skmissvae import SKOPS_TYPES, InconsistentVersionWarning, MissSIWAEImputer, MVAEImputer
+from skmissvae import InconsistentVersionWarning, MissSIWAEImputer, MVAEImputer
 from skmissvae.estimators import meta
 from skmissvae.estimators.meta import MultipleImputationClassifier, MultipleImputationRegressor
 from skmissvae.estimators.meta_imputation import row_digests
@@ -370,23 +367,10 @@ def test_searches_and_pipelines(cls):
     assert np.isfinite(cross_val_score(pipeline, X, y, cv=2)).all()
 
 
-def by_joblib(model):
-    file = io.BytesIO()
-    joblib.dump(model, file)
-    file.seek(0)
-    return joblib.load(file)
-
-
-def by_skops(model):
-    data = skops.io.dumps(model)
-    types = skops.io.get_untrusted_types(data=data)
-    of_others = [name for name in types if not name.startswith("skmissvae.")]
-    assert all(name.startswith(("sklearn.impute.", "numpy.")) for name in of_others)
-    return skops.io.loads(data, trusted=[*SKOPS_TYPES, *of_others])
-
-
 @pytest.mark.parametrize(
-    "round_trip", [lambda m: pickle.loads(pickle.dumps(m)), by_joblib, by_skops]
+    "round_trip",
+    [by_pickle, by_joblib, partial(by_skops, prefixes=["sklearn.impute.", "numpy."])],
+    ids=["pickle", "joblib", "skops"],
 )
 @pytest.mark.parametrize("imputer", ["own", "repeated", "frame"])
 @both

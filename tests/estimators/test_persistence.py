@@ -5,14 +5,10 @@ import copy
 import dataclasses
 import functools
 import importlib
-import io
-import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -22,6 +18,7 @@ import skops.io
 import torch
 from estimator_cases import IMPUTERS, TINY, assert_same, every_estimator, outputs, quiet, tiny
 from estimator_cases import table as incomplete
+from round_trips import by_joblib, by_model_file, by_pickle, by_skops
 
 from skmissvae import (
     SKOPS_TYPES,
@@ -35,7 +32,6 @@ from skmissvae import (
     MVAEImputer,
     ResidualNetwork,
     VAEOutlierDetector,
-    load,
 )
 from skmissvae.inference import SAMPLERS
 from skmissvae.vae import (
@@ -47,30 +43,6 @@ from skmissvae.vae import (
 )
 
 pytestmark = quiet
-
-
-def by_pickle(estimator):
-    return pickle.loads(pickle.dumps(estimator))
-
-
-def by_joblib(estimator):
-    file = io.BytesIO()
-    joblib.dump(estimator, file)
-    file.seek(0)
-    return joblib.load(file)
-
-
-def by_skops(estimator):
-    data = skops.io.dumps(estimator)
-    return skops.io.loads(data, trusted=SKOPS_TYPES)
-
-
-def by_model_file(estimator):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        estimator.save(path)
-        assert os.listdir(folder) == ["model"]
-        return load(path)
 
 
 every_way = pytest.mark.parametrize(

@@ -19,29 +19,24 @@ Violations and a summary are printed; the exit status is 1 if there is a violati
 import collections
 import datetime
 import decimal
-import io
 import math
 import numbers
-import pickle
 import re
 import string
 import sys
-import tempfile
 import traceback
 import warnings
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
-import skops.io
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from estimator_cases import ESTIMATORS
+from round_trips import by_joblib, by_model_file, by_pickle, by_skops
 
-from skmissvae import load
 from skmissvae.inference import LAIR
 
 MAX_MESSAGE = 400  # characters
@@ -227,35 +222,6 @@ def results(estimator, table, method):
     return np.asarray(result).tolist()
 
 
-def by_model_file(estimator):
-    """Return an estimator after it is saved in a model file and loaded."""
-    with tempfile.TemporaryDirectory() as folder:
-        estimator.save(Path(folder) / "model")
-        return load(Path(folder) / "model")
-
-
-def by_joblib(estimator):
-    """Return an estimator after it is saved by joblib and loaded."""
-    file = io.BytesIO()
-    joblib.dump(estimator, file)
-    file.seek(0)
-    return joblib.load(file)
-
-
-def by_skops(estimator):
-    """Return an estimator after it is saved by skops and loaded."""
-    data = skops.io.dumps(estimator)
-    trusted = skops.io.get_untrusted_types(data=data)
-    assert all(name.startswith("skmissvae.") for name in trusted), trusted
-    return skops.io.loads(data, trusted=trusted)
-
-
-def by_pickle(estimator):
-    """Return an estimator after it is pickled and loaded."""
-    return pickle.loads(pickle.dumps(estimator))
-
-
-#: Ways to save and load; skops takes as long as everything else.
 FORMATS = [*[by_pickle, by_joblib, by_model_file] * 3, by_skops]
 
 

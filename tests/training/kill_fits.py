@@ -136,7 +136,7 @@ def fit(path, output, seed):
 def run_until_complete(case, path, output, limits):
     """Kill a fit after each time limit until it is complete; return how often, and with a file."""
     n_kills = n_with_file = 0
-    # a fork needs no imports; this process has computed nothing and has no threads
+    # a fork needs no imports; it is safe, as this process has not started threads
     processes = multiprocessing.get_context("fork")
     while not output.exists():
         process = processes.Process(target=fit, args=(path, output, case))
