@@ -115,7 +115,7 @@ def fitted(name):
 def large(seed):
     """Return an estimator that takes some seconds to fit, and its table."""
     classes = [MissSIWAEImputer, DeMissVAEImputer, VAEDensityEstimator]
-    cls, options = classes[seed % 3], {"max_iter": 15, "n_importance_draws": 40, "random_state": 0}
+    cls, options = classes[seed % 3], {"max_iter": 10, "n_importance_draws": 40, "random_state": 0}
     if cls is not VAEDensityEstimator:
         options |= {"n_bootstrap": 1, "calibrate": True}
     return cls(**options, n_hidden=32, dropout=0.1), table(120, seed=seed)
@@ -163,7 +163,7 @@ def main(n, seed):
                 durations[case], expected[case] = pickle.loads(output.read_bytes())
                 output.unlink()
             # the time rises, so that a fit that makes no progress between two kills ends
-            limits = (durations[case] * (rng.random() + 0.3 * j) for j in itertools.count())
+            limits = (durations[case] * (rng.random() + 0.6 * j) for j in itertools.count())
             kills = run_until_complete(case, path, output, limits)
             _, values = pickle.loads(output.read_bytes())
             is_same = all(
