@@ -60,6 +60,13 @@ class ResidualMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (*, in_features) -> (*, out_features)."""
+        # with more axes a linear layer would return a view, and autograd would copy the gradients
+        # of the operations that change it in place
+        if x.dim() < 3:
+            return self._outputs(x)
+        return self._outputs(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+    def _outputs(self, x: Tensor) -> Tensor:
         h = self.inlet(x).relu_()
         for block in self.blocks:
             h = block(h).add_(h).relu_()
@@ -106,7 +113,8 @@ class RowInvariantMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (B, in_features) or (M, B, in_features), likewise."""
         rows = pad_to_cache_line((x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1))
-        out = self.network(rows)[..., : self.out_features].transpose(0, 1)  # (M, B, out_features)
+        padded = self.network._outputs(rows)
+        out = padded[..., : self.out_features].transpose(0, 1)  # (M, B, out_features)
         return out.squeeze(0) if x.dim() == 2 else out
 
 
