@@ -161,10 +161,10 @@ class TrainingOptions:
         a column that is neither ordinal nor of more than 20 categories nor continuous Bernoulli nor
         of a custom likelihood; DeMissVAE does not support it. "auto": factor analysis if possible;
         but imputers of 100 to 499 rows choose: a tenth of the observed cells is hidden, a model is
-        fitted from each initialization with the default training, whatever the other parameters
-        are, and the initialization with the lower squared error of the hidden cells is used. This
-        takes two to four times as long; ``init_`` has the choice. With Chunks, in process groups
-        and in ``partial_fit`` there is no choice: it is factor analysis.
+        fitted from each initialization by 30% of the default epochs at twice the default learning
+        rate, and the initialization with the lower squared error of the hidden cells is used. This
+        usually takes up to three times as long; ``init_`` has the choice. With Chunks, in process
+        groups and in ``partial_fit`` there is no choice: it is factor analysis.
     max_iter : int or None
         Maximum number of epochs. None depends on the table and is reported as ``max_iter_``: the
         epochs of 2,500 steps, from 10 to 200; imputers that are initialized from factor analysis

@@ -24,6 +24,8 @@ from .spec import ModelSpec
 ROWS_WITH_CHOICE = range(100, 500)
 
 _HIDDEN_SHARE = 0.1  # of the observed cells
+# Epochs and learning rate of a candidate, relative to those of a fit
+_EPOCHS_FACTOR, _LEARNING_RATE_FACTOR = 0.3, 2.0
 _N_DRAWS = 200  # importance draws, enough to compare means
 
 
@@ -64,7 +66,7 @@ def choose_initialization(
         candidates[init] = task._replace(
             spec=spec,
             rows=rest,
-            settings=default_settings(spec),
+            settings=_shortened(default_settings(spec)),
             seed=task.init_seed,
             record=task.record.part(f"factor analysis {init}"),
         )
@@ -82,6 +84,14 @@ def choose_initialization(
         log_progress(message, errors["if possible"], errors["never"])
     is_linear = errors["if possible"] <= errors["never"]
     return task.spec if is_linear else dataclasses.replace(task.spec, factor_analysis="never")
+
+
+def _shortened(settings: TrainingSettings) -> TrainingSettings:
+    """Return the training of a candidate: enough to compare it, not to impute by it."""
+    return settings._replace(
+        max_iter=math.ceil(_EPOCHS_FACTOR * settings.max_iter),
+        learning_rate=_LEARNING_RATE_FACTOR * settings.learning_rate,
+    )
 
 
 def _hidden_error(fitted: FittedModel, task: FitTask, rows: EncodedRows, is_coded: Mask) -> float:

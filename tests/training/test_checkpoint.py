@@ -97,7 +97,7 @@ def test_a_fit_that_is_killed_once_after_any_epoch_has_the_same_bits(
     assert n > 3
 
 
-@pytest.mark.parametrize("n_epochs", [17, 50])
+@pytest.mark.parametrize("n_epochs", [11, 25])
 def test_the_comparison_of_initializations_continues(n_epochs, path, monkeypatch):
     X = table(120)
 

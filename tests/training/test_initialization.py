@@ -136,6 +136,25 @@ def test_initialization_with_the_lower_error_of_hidden_cells_is_chosen(init, mon
     np.testing.assert_array_equal(chosen.transform(X), expected.transform(X))
 
 
+def test_initializations_are_compared_by_shorter_fits(monkeypatch):
+    settings, fit = [], selection.fit_model
+
+    def recorded(task, **options):
+        settings.append(task.settings)
+        return fit(task._replace(settings=task.settings._replace(max_iter=1)), **options)
+
+    monkeypatch.setattr(selection, "fit_model", recorded)
+    fitted = {
+        init: tiny(MVAEImputer, max_iter=None, learning_rate=None, init=init).fit(two_factors())
+        for init in ("auto", "factor_analysis", "random")
+    }
+    assert len(settings) == 2
+    for setting, init in zip(settings, ("factor_analysis", "random"), strict=True):
+        whole = fitted[init]
+        assert setting.max_iter == np.ceil(0.3 * whole.max_iter_)
+        assert setting.learning_rate == pytest.approx(2 * whole.learning_rate_)
+
+
 def test_initialization_is_chosen_for_imputers_of_small_tables_only(monkeypatch):
     calls = []
 
