@@ -92,6 +92,36 @@ class StreamNoise(Noise):
         return torch._standard_gamma(concentration, generator=self.generator)
 
 
+class AntitheticNoise(Noise):
+    """Noise in antithetic pairs that follow each other on the first axis.
+
+    Normal noise has opposite signs in a pair, gamma noise is equal, uniform noise independent.
+
+    Parameters
+    ----------
+    source : Noise
+        Source of the first noise of each pair.
+    """
+
+    def __init__(self, source: Noise) -> None:
+        self._source = source
+
+    @override
+    def normal(self, *shape: int) -> Tensor:
+        """Return N(0, 1) noise; with an odd number the last one has no partner."""
+        half = self._source.normal((shape[0] + 1) // 2, *shape[1:])
+        return torch.stack([half, -half], 1).flatten(0, 1)[: shape[0]]
+
+    @override
+    def uniform(self, *shape: int) -> Tensor:
+        return self._source.uniform(*shape)
+
+    @override
+    def gamma(self, concentration: Tensor) -> Tensor:
+        """Return Gamma(concentration, 1) noise; both of a pair have the first concentration."""
+        return self._source.gamma(concentration[::2]).repeat_interleave(2, 0)[: len(concentration)]
+
+
 class KeyedNoise(Noise):
     """Noise of rows that is a function of the seed and the key of the row.
 

@@ -124,7 +124,7 @@ class ConditionalModel(NamedTuple):
         """Return conditional means."""
         noise = batch.new_noise()
         if not self._always_runs_chains(batch):
-            means = self._importance(batch, noise).means()
+            means = self._importance(batch, noise, antithetic=True).means()
             if not self._needs_chains(batch, means.ess):
                 return means
         z, log_share, ess = self._chain_latents(batch, noise)
@@ -149,7 +149,7 @@ class ConditionalModel(NamedTuple):
 
     def _latents(self, batch: RowBatch, noise: Noise, n: int) -> RowLatents:
         if not self._always_runs_chains(batch):
-            latents = self._importance(batch, noise).resample(n)
+            latents = self._importance(batch, noise, antithetic=True).resample(n)
             if not self._needs_chains(batch, latents.ess):
                 return latents
         z, log_share, ess = self._chain_latents(batch, noise)
@@ -173,7 +173,7 @@ class ConditionalModel(NamedTuple):
         """
         noise = noise or batch.new_noise()
         if not self._always_runs_chains(batch):
-            pool = self._importance(batch, noise).weighted_draws()
+            pool = self._importance(batch, noise, antithetic=True).weighted_draws()
             if not self._needs_chains(batch, pool.ess):
                 return pool.z, pool.log_w.squeeze(0).softmax(0), pool.ess
         z, log_share, ess = self._chain_latents(batch, noise)
@@ -298,7 +298,9 @@ class ConditionalModel(NamedTuple):
             return z.new_zeros(len(z))
         return torch.where(batch.observed, 0.0, self._truncated(z)[1]).sum(-1).squeeze(-1)
 
-    def _importance(self, batch: RowBatch, noise: Noise) -> ImportanceSampler:
+    def _importance(
+        self, batch: RowBatch, noise: Noise, *, antithetic: bool = False
+    ) -> ImportanceSampler:
         def imputed(draws: Draws) -> tuple[ColumnDistribution, Tensor]:
             columns, log_share = self._truncated(draws.z)
             return columns, torch.where(batch.observed, 0.0, log_share).sum(-1)
@@ -313,6 +315,7 @@ class ConditionalModel(NamedTuple):
             imputed=None if self.bounds is None else imputed,
             adapt=self.adapt,
             n_decoded=self.n_decoded,
+            antithetic=antithetic,
         )
 
 

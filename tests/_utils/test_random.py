@@ -5,7 +5,13 @@ import torch
 from helpers import generator
 from scipy import stats
 
-from skmissvae._utils.random import KeyedNoise, SeedStream, StreamNoise, derive_seed
+from skmissvae._utils.random import (
+    AntitheticNoise,
+    KeyedNoise,
+    SeedStream,
+    StreamNoise,
+    derive_seed,
+)
 
 SOURCES = {
     "stream": lambda dtype: StreamNoise(generator(3), dtype),
@@ -33,6 +39,24 @@ def test_noise_has_its_distribution_and_independent_rows(source, kind):
     if values.shape[1] > 1:  # rows are independent
         correlation = values.squeeze(-1).T.corrcoef() - torch.eye(50)
         assert correlation.abs().max() < 5 / 4000**0.5
+
+
+@every_kind
+@pytest.mark.parametrize("n", [1, 4000, 4001])
+def test_antithetic_noise_has_its_distribution_in_pairs(kind, n):
+    draw, distribution = KINDS[kind]
+    values = draw(AntitheticNoise(KeyedNoise(3, range(5), torch.float64)), n, 5, 1)
+    assert values.shape == (n, 5, 1)
+    first, second = values[0 : n - 1 : 2], values[1::2]  # the last one has no partner if n is odd
+    if n > 1:
+        independent = torch.cat([first, values[len(first) * 2 :]])
+        assert stats.kstest(independent.flatten().numpy(), distribution.cdf).pvalue > 1e-3
+    if kind == "normal":
+        assert torch.equal(first, -second)
+    elif kind == "gamma":
+        assert torch.equal(first, second)
+    elif n > 1:
+        assert (first != second).all()
 
 
 @every_kind

@@ -5,10 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import BreakingDecoder, SplitNoise, deviates, stream, tiny_rows, tiny_vae
+from helpers import (
+    BreakingDecoder,
+    LinearGaussian,
+    SplitNoise,
+    deviates,
+    stream,
+    tiny_rows,
+    tiny_vae,
+)
 
 from skmissvae import MVAEImputer
-from skmissvae.inference import ImportanceSampler
+from skmissvae.inference import ConditionalModel, ImportanceSampler
 from skmissvae.inference.importance import BLOCK
 from skmissvae.inspection import pareto_k
 
@@ -58,6 +66,44 @@ def test_whole_blocks_have_a_constant_number_of_draws(n_decoded):
     noise = stream(dtype=torch.float32)
     sampler = ImportanceSampler(tiny_vae(), rows.x, rows.observed, N, noise, n_decoded=n_decoded)
     assert [len(block.z) for block in sampler.whole_blocks()] == [BLOCK, BLOCK, 44]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [2, 10])
+def test_means_of_antithetic_draws_from_the_exact_posterior_are_exact(n):
+    model = LinearGaussian(one_latent_each=True)
+    x, observed = model.rows(6)
+    for row in zip(x.split(1), observed.split(1), strict=True):
+        loc, _ = model.condition(row[0][0], row[1][0])
+        fitted = ConditionalModel(model.vae(), n)
+        means = fitted.means(fitted.encode(*row, stream))
+        np.testing.assert_allclose(means.z[0], loc[-2:], atol=1e-6)
+        missing = ~row[1][0].numpy()
+        np.testing.assert_allclose(means.expected[0, missing], loc[:-2][missing], atol=1e-6)
+        independent = ImportanceSampler(fitted.vae, *row, n, stream()).means()
+        assert (independent.z - means.z).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_means_of_antithetic_draws_from_another_proposal_are_correct():
+    model = LinearGaussian(one_latent_each=True)
+    x, observed = (values[2:3] for values in model.rows(3))
+    loc, _ = model.condition(x[0], observed[0])
+    for family in ("normal", "student_t"):
+        vae = model.vae(3, spread=0.3, widen=1.2, family=family)
+        deviations = {}
+        for antithetic in (False, True):
+            means = torch.cat(
+                [
+                    ImportanceSampler(vae, x, observed, 501, stream(seed), antithetic=antithetic)
+                    .means()
+                    .z
+                    for seed in range(200)
+                ]
+            )
+            assert deviates(means, torch.tensor(loc[-2:])) < 4.5
+            deviations[antithetic] = means.std(0)
+        assert (deviations[True] < deviations[False]).all()
 
 
 @torch.no_grad()
