@@ -10,7 +10,8 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	# two processes with one thread each: small networks do not gain from more threads
+	# two processes with one thread each: small networks do not gain from more threads;
+	# make test-distributed runs the other file
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --ignore tests/training/test_engines.py
 
 coverage: $(STAMP)
@@ -136,7 +137,7 @@ fuzz: $(STAMP)
 # -- tests of the tests -----------------------------------------------------------------------
 .PHONY: test-fast mutants
 
-# the files of tests/fast.txt without slow tests: under a minute
+# the files of tests/fast.txt without slow tests: about a minute
 test-fast: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 @tests/fast.txt
 

@@ -135,14 +135,20 @@ def impute_in_process(
             return dict(file)
 
 
-def run(method: str, table: str, mechanism: str, seed: int) -> dict[str, Any]:
-    """Hide cells, impute them by a method, and return its errors."""
-    frame, target = tables.load_whole(table, MAX_ROWS)
+def hide(frame: pd.DataFrame, mechanism: str, seed: int) -> tuple[np.ndarray, ...]:
+    """Return a table as numbers, the mask of the cells to hide, and the numbers of categories."""
     truth, n_categories = encode_categories(frame)
     _, hidden = make_missing(
         truth, mechanism.split()[0], MECHANISMS[mechanism], random_state=seed, return_mask=True
     )
     hidden[:, (~np.isnan(truth) & ~hidden).sum(0) < 2] = False  # two observed cells per column
+    return truth, hidden, n_categories
+
+
+def run(method: str, table: str, mechanism: str, seed: int) -> dict[str, Any]:
+    """Hide cells, impute them by a method, and return its errors."""
+    frame, target = tables.load_whole(table, MAX_ROWS)
+    truth, hidden, n_categories = hide(frame, mechanism, seed)
     incomplete = np.where(hidden, np.nan, truth)
     output = impute_in_process(method, incomplete, truth, n_categories, seed)
     if isinstance(output, str):

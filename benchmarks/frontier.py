@@ -18,8 +18,6 @@ import peers
 import tables
 from common import argument_parser, markdown, pyplot, run_grid, versions, write_page
 
-from skmissvae import make_missing
-
 MECHANISMS = ("mcar 20%", "mcar 50%")
 #: Settings of MissSIWAEImputer: the default, and two that are cheaper for most tables.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -63,10 +61,7 @@ def imputers() -> dict[str, Any]:
 def run(method: str, table: str, mechanism: str, seed: int) -> dict[str, Any]:
     """Hide cells, impute them, and return the error and the time."""
     frame, _ = tables.load_whole(table, accuracy.MAX_ROWS)
-    truth, n_categories = accuracy.encode_categories(frame)
-    name, share = mechanism.split()[0], accuracy.MECHANISMS[mechanism]
-    _, hidden = make_missing(truth, name, share, random_state=seed, return_mask=True)
-    hidden[:, (~np.isnan(truth) & ~hidden).sum(0) < 2] = False
+    truth, hidden, n_categories = accuracy.hide(frame, mechanism, seed)
     incomplete = np.where(hidden, np.nan, truth)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -143,7 +138,7 @@ def main() -> None:
     n_runs = int(results.groupby("method").size().min())
     text = markdown(pd.DataFrame(columns), f"{n_runs} runs of each method") + (
         "\nErrors are of hidden cells of numeric columns, geometric means over the runs. "
-        "Times are of fit and transform. The cheaper settings were chosen on other tables. "
+        "Times are of fit and transform. The cheaper settings were not tuned on these tables. "
         "`max_iter=60`: with `learning_rate=0.006` and "
         '`n_importance_draws=128`; `max_iter=15`: with `init="factor_analysis"`, too. At most '
         f"{accuracy.MAX_ROWS} rows. {versions()}"
