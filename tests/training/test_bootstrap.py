@@ -68,6 +68,7 @@ def test_models_are_those_of_fit_model_for_the_samples():
     assert fit_bootstrap_models(task, [], None) == []
 
 
+@pytest.mark.slow
 def test_models_do_not_depend_on_the_number_of_processes():
     X = incomplete()
     results = [tiny(MVAEImputer, n_bootstrap=3, n_jobs=n, dropout=0.3).fit(X) for n in [None, 2]]

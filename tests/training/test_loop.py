@@ -227,6 +227,7 @@ def test_optimizer_continues_from_its_state():
     assert not torch.equal(vae.decoder.outlet.weight, new_vae.decoder.outlet.weight)
 
 
+@pytest.mark.slow
 def test_first_fit_does_not_import_the_compiler_of_torch():
     code = """
 import sys
