@@ -194,6 +194,7 @@ def assert_mostly_close(actual, expected):
         assert is_far.mean() < 0.02, name
 
 
+@pytest.mark.slow
 @every_model
 def test_batches_agree_with_single_rows(model, batch_sizes, monkeypatch):
     imputer, expected = fitted_model(model), results(fitted_model(model), range(65))

@@ -64,6 +64,7 @@ def test_statistics_of_rows_are_independent_of_the_other_rows(cls):
     assert (information >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widen", [1.1, 2.0])
 def test_latent_information_of_the_linear_gaussian_model_is_exact(widen):
     x, observed = MODEL.rows(6)

@@ -183,6 +183,7 @@ def test_one_row_and_one_column(cls):
         assert np.isfinite(values).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1e9, 1e-9, 1e200, 1e-200])
 @every_estimator
 def test_results_are_equivariant_to_units(cls, factor):

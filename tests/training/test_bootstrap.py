@@ -77,6 +77,7 @@ def test_models_do_not_depend_on_the_number_of_processes():
     np.testing.assert_array_equal(*(imputer.impute(X, 3)[2] for imputer in results))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [False, True])
 @every_imputer
 def test_imputers_fit_different_bootstrap_models(cls, early_stopping):

@@ -315,6 +315,7 @@ def test_stored_imputations_require_a_chain(cls, sampler):
             fit("a table that is not read")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", CHAINS)
 def test_transform_and_impute_by_chains(sampler):
     X = incomplete(12)

@@ -236,6 +236,7 @@ def test_binary_columns_are_initialized_by_discriminant_analysis(share, explaine
     assert mean == pytest.approx(share, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.4, 0.9])
 def test_categories_are_initialized_by_discriminant_analysis(size):
     counts = [[60, 30, 10], [50, 50], [10] * 40]
