@@ -20,6 +20,7 @@ from .estimators import (
 from .estimators.stored_types import publish_stored_types
 from .inspection import (
     Diagnosis,
+    EnergyIScorer,
     HiddenCellScorer,
     ImputedComparison,
     OverimputationReport,
@@ -55,6 +56,7 @@ __all__ = [
     "Chunks",
     "DeMissVAEImputer",
     "Diagnosis",
+    "EnergyIScorer",
     "HiddenCellScorer",
     "Imputations",
     "ImputedComparison",

@@ -56,6 +56,7 @@ SECTIONS = [
         "See :doc:`/guide/diagnosis`. More functions and displays are in ``skmissvae.inspection``.",
         [
             "HiddenCellScorer",
+            "EnergyIScorer",
             "diagnose",
             "Diagnosis",
             "overimputation_report",

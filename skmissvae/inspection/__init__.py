@@ -2,6 +2,7 @@
 
 from .checks import ImputedComparison, compare_imputed, posterior_predictive_check
 from .diagnose import Diagnosis, diagnose
+from .energy import EnergyIScorer, energy_distance
 from .imputed_density_display import ImputedDensityDisplay
 from .likelihood import LogLikelihood, log_likelihood
 from .missingness_display import MissingnessDisplay
@@ -14,6 +15,7 @@ from .training_display import TrainingDisplay
 
 __all__ = [
     "Diagnosis",
+    "EnergyIScorer",
     "HiddenCellScorer",
     "ImputedComparison",
     "ImputedDensityDisplay",
@@ -26,6 +28,7 @@ __all__ = [
     "chain_diagnostics",
     "compare_imputed",
     "diagnose",
+    "energy_distance",
     "latent_information",
     "log_likelihood",
     "mixture_weights",

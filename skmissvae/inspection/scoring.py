@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from .._utils.html import DocumentationLink
-from .._utils.quoting import quoted
+from .._utils.quoting import listed, quoted
 from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum, real
 from ..tables.codecs import Numbers
@@ -91,26 +91,20 @@ class HiddenCellScorer(DocumentationLink, BaseEstimator):
             raise ValueError(f"fraction must be {requirement}; got {quoted(self.fraction)}.")
         check_minimum(1, n_repeats=self.n_repeats)
         columns, names = columns_and_names(X)
-        truth = [_cells(column) for column in columns]
+        truth = [cells_of(column) for column in columns]
         observed = np.column_stack([~is_missing(column) for column in columns])
-        scale = np.array([_scale(*args) for args in zip(columns, truth, observed.T, strict=True)])
+        scale = np.array([scale_of(*args) for args in zip(columns, truth, observed.T, strict=True)])
         # with the seed itself, the same cells would be hidden as by make_missing of this seed
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         rng = np.random.default_rng(derive_seed(seed, SeedStream.HIDDEN_CELLS))
         errors: list[NDArray[np.float64]] = []
         for _ in range(self.n_repeats):
             hidden = observed & (scale > 0) & (rng.uniform(size=observed.shape) < self.fraction)
-            imputed = _imputed_columns(estimator, hide_cells(X, hidden), len(columns), names)
+            imputed = completed_cells(
+                estimator.transform(hide_cells(X, hidden)), names, len(columns)
+            )
             for j, cells in enumerate(imputed):
-                if truth[j].dtype != object:  # scikit-learn's imputers may return objects
-                    cells = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy(float)
-                unchanged = observed[:, j] & ~hidden[:, j]
-                if not _equal(cells[unchanged], truth[j][unchanged], scale[j]):
-                    raise ValueError(
-                        "The estimator changes observed cells, so that its output cannot be "
-                        "compared with X. In a Pipeline, score the imputer before columns are "
-                        "rescaled."
-                    )
+                cells = comparable_cells(cells, truth[j], observed[:, j] & ~hidden[:, j], scale[j])
                 at = hidden[:, j]
                 errors.append(_squared_errors(cells[at], truth[j][at], scale[j]))
         if not any(error.size for error in errors):
@@ -118,27 +112,47 @@ class HiddenCellScorer(DocumentationLink, BaseEstimator):
         return -float(np.sqrt(np.mean(np.concatenate(errors))))
 
 
-def _imputed_columns(
-    estimator: Any, X: Any, n_columns: int, names: list[Any] | None
-) -> list[np.ndarray]:
-    """Return the cells of each column of the estimator's output, checked to be those of X."""
-    columns, output_names = columns_and_names(estimator.transform(X))
+def completed_cells(table: Any, names: list[Any] | None, n_columns: int) -> list[np.ndarray]:
+    """Return the cells of each column of a completed table, checked to have the given columns."""
+    columns, output_names = columns_and_names(table)
     if len(columns) != n_columns or (names is not None and output_names not in (None, names)):
+        expected = f"the {n_columns} columns" if names is None else listed(names)
+        found = f"{len(columns)} columns" if output_names is None else listed(output_names)
         raise ValueError(
-            f"The estimator returns {len(columns)} columns for {n_columns}; HiddenCellScorer needs "
-            "an imputer that returns the columns of its input (add_indicator=False)."
+            f"The completed table has {found} instead of {expected}. Use an imputer that returns "
+            "the columns of its input in their order (add_indicator=False)."
         )
-    return [_cells(column) for column in columns]
+    return [cells_of(column) for column in columns]
 
 
-def _cells(column: Column) -> np.ndarray:
+def comparable_cells(
+    cells: np.ndarray, truth: np.ndarray, observed: Mask, scale: float
+) -> np.ndarray:
+    """Return the cells of a completed column, as numbers if the true ones are.
+
+    Raises
+    ------
+    ValueError
+        If an observed cell differs from the true one.
+    """
+    if truth.dtype != object:  # scikit-learn's imputers may return objects
+        cells = pd.to_numeric(pd.Series(cells), errors="coerce").to_numpy(float)
+    if not _equal(cells[observed], truth[observed], scale):
+        raise ValueError(
+            "The estimator changes observed cells, so that its output cannot be compared with X. "
+            "In a Pipeline, score the imputer before columns are rescaled."
+        )
+    return cells
+
+
+def cells_of(column: Column) -> np.ndarray:
     """Return the cells as numbers, NaN where missing, or as objects."""
     if isinstance(column, nw.Series) and not column.dtype.is_numeric():
         return to_objects(column)
     return Numbers("continuous", is_integer=False).encode(column, is_missing(column))
 
 
-def _scale(column: Column, cells: np.ndarray, observed: Mask) -> float:
+def scale_of(column: Column, cells: np.ndarray, observed: Mask) -> float:
     """Return the standard deviation of numbers, 1 for categories, and 0 for excluded columns.
 
     Dates, row identifiers and constant columns are excluded.

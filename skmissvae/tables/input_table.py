@@ -1,6 +1,6 @@
 """Tables that users pass: data frames and arrays with missing cells, and operations on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import narwhals as nw
@@ -244,6 +244,16 @@ def hide_cells(X: Any, hidden: Mask) -> Any:
         is_kept = nw.new_series("is_kept", (~is_hidden).tolist(), backend=frame.implementation)
         columns.append(nw.when(is_kept).then(column).alias(column.name))
     return nw.to_native(frame.select(columns))
+
+
+def select_columns(X: Any, indices: Sequence[int]) -> Any:
+    """Return some columns of a table, in the container of ``X``."""
+    if isinstance(X, pd.DataFrame):
+        return X.iloc[:, list(indices)]
+    frame = as_frame(X)
+    if frame is None:
+        return _to_array(X)[:, list(indices)]
+    return nw.to_native(frame.select([frame.columns[j] for j in indices]))
 
 
 def _to_array(X: Any) -> NDArray[Any]:

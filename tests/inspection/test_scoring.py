@@ -157,7 +157,7 @@ def test_invalid_calls_are_rejected():
             HiddenCellScorer(fraction)(imputer, X)
     with pytest.raises(ValueError, match="n_repeats must be an integer of 1 or more"):
         HiddenCellScorer(n_repeats=0)(imputer, X)
-    with pytest.raises(ValueError, match="returns 8 columns for 4"):
+    with pytest.raises(ValueError, match="has 8 columns instead of the 4 columns"):
         HiddenCellScorer()(SimpleImputer(add_indicator=True).fit(X), X)
     with pytest.raises(ValueError, match="No observed cell was hidden"):
         HiddenCellScorer(fraction=1e-9)(imputer, X)
