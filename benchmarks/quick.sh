@@ -10,7 +10,7 @@ run() {
     echo "== $(($(date +%s) - start)) s"
 }
 
-for script in $(grep -l "argument_parser(__doc__" benchmarks/*.py benchmarks/papers/*.py); do
+for script in $(grep -l "argument_parser(__doc__" benchmarks/*.py benchmarks/papers/*.py benchmarks/published/*.py); do
     run "$script"
 done
 for part in steps tables serving processes memory; do
