@@ -56,12 +56,12 @@ class LeastSquares:
 # Ten imputations
 # ---------------
 #
-# Each comes from the model of another bootstrap sample of the rows. The outcome is one of the
-# columns: without it estimated effects would be too weak. Models train for 40 epochs here, to save
-# time.
+# Each also draws the model, so that standard errors include its uncertainty. The outcome is one of
+# the columns: without it estimated effects would be too weak. The model trains for 40 epochs here,
+# to save time.
 
 options = {"init": "factor_analysis", "max_iter": 40, "n_importance_draws": 100}
-imputer = MissSIWAEImputer(n_bootstrap=10, random_state=0, **options).fit(incomplete)
+imputer = MissSIWAEImputer(random_state=0, **options).fit(incomplete)
 tables = imputer.impute(incomplete, n_imputations=10)
 pooled = pool_models([LeastSquares(table) for table in tables])
 print(pooled.to_frame()[["estimate", "std_error", "low", "high", "p_value", "fmi"]].round(3))

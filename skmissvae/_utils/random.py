@@ -39,6 +39,8 @@ class SeedStream(IntEnum):
     HIDDEN_CELLS = 17  # cells that HiddenCellScorer hides
     CONTINUATION = 18  # training that continues after n epochs (seed, 18, n)
     OUTLIER_REFERENCE = 19  # rows with which VAEOutlierDetector compares densities
+    DECODER_UNCERTAINTY = 20  # bootstrap samples of the uncertainty of the decoder
+    IMPUTATION_DECODER = 21  # decoder of the i-th imputation of impute (seed, 21, i)
 
 
 def derive_seed(*parts: int) -> int:

@@ -10,6 +10,7 @@ from sklearn.utils import Tags
 
 from .._utils.html import DocumentationLink
 from ..inference.calibration import Calibration
+from ..inference.decoder_uncertainty import DecoderUncertainty
 from ..tables.column_report import column_report
 from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
@@ -70,6 +71,7 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
     models_: list[FittedModel]  # of bootstrap samples
     indicator_: MissingIndicator
     _calibration: Calibration | None
+    _decoder_uncertainty: DecoderUncertainty | None = None
 
     @property
     def vae_(self) -> VAE:

@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._utils.progress import SILENT, Progress, Task
 from .._utils.random import SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
 from ..inference.conditional import ConditionalModel, RowBatch
 from ..inference.importance import RowLatents
+from ..vae.networks.mlp import RowInvariantLinear
+from ..vae.networks.shifted import ShiftedDecoder
 from .imputation_task import ImputationTask, RowBlock
 
+_MAX_DECODERS = 32  # of imputations that are evaluated at a time
 _MAX_STORED = 50_000_000  # numbers of latents that are stored between imputations
 
 
@@ -35,6 +38,8 @@ class ImputationSampler:
         The table.
     models : sequence of ConditionalModel
         The models, used in turn.
+    shifts : sequence of nn.Linear
+        Of each imputation, added to the outputs of the decoder; empty if there are none.
     device : torch.device
         Where to compute.
     seed : int
@@ -49,6 +54,7 @@ class ImputationSampler:
 
     task: ImputationTask
     models: Sequence[ConditionalModel]
+    shifts: Sequence[nn.Linear]
     device: torch.device
     seed: int
     n: int
@@ -77,7 +83,7 @@ class ImputationSampler:
 
     def _draw_cells(self, i: int, block: RowBlock, rows: Task) -> tuple[np.ndarray, np.ndarray]:
         """Return the i-th draw of the incomplete rows, and the effective sample sizes."""
-        model, incomplete = self.models[i % len(self.models)], block.incomplete
+        model, incomplete = self._model(i), block.incomplete
         latents, pool_ess = self._latents(i, block, rows)
         x, ess = np.empty((len(incomplete), block.rows.x.shape[1])), pool_ess.copy()
         has_latents = ~np.isnan(latents).any(1)
@@ -120,17 +126,40 @@ class ImputationSampler:
 
     def _shared_latents(self, block: RowBlock, slots: range, task: Task) -> RowLatents:
         choices = [self._noise(block, SeedStream.IMPUTATION_CHOICE, i) for i in slots]
+        shifts = []
+        for start in range(0, len(slots) if self.shifts else 0, _MAX_DECODERS):
+            part = [self.shifts[i] for i in slots[start : start + _MAX_DECODERS]]
+            shifts.append(RowInvariantLinear(_joined(part)).to(self.device))
 
         def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
             n, device = len(batch.x), batch.x.device
             u = [choice(batch.positions, device).uniform(n, 1) for choice in choices]
-            return model.shared_latents(batch, torch.cat(u, 1))
+            return model.shared_latents(batch, torch.cat(u, 1), shifts)
 
         model = self.models[slots[0] % len(self.models)]
         noise = self._noise(block, SeedStream.IMPUTATION_POOL)
         rows, positions = block.rows, block.incomplete
         return map_rows(rows, choose, model, self.device, noise, positions, batched=True, task=task)
 
+    def _model(self, i: int) -> ConditionalModel:
+        """Return the model of the i-th imputation."""
+        model = self.models[i % len(self.models)]
+        if not self.shifts:
+            return model
+        vae = model.vae.with_decoder(ShiftedDecoder(model.vae.decoder, self.shifts[i])).eval()
+        completed = model.completed_vae
+        if completed is not None:
+            completed = vae.with_posterior_of(completed).eval()
+        return model._replace(vae=vae, completed_vae=completed)
+
     def _noise(self, block: RowBlock, *stream: int) -> RowNoise:
         """Return the noise of rows by their identifiers."""
         return partial(block.noise, derive_seed(self.seed, *stream))
+
+
+def _joined(layers: Sequence[nn.Linear]) -> nn.Linear:
+    """Return a layer with the outputs of all layers."""
+    weight = torch.cat([layer.weight for layer in layers])
+    joined = nn.utils.skip_init(nn.Linear, *weight.shape[::-1])
+    joined.weight.data, joined.bias.data = weight, torch.cat([layer.bias for layer in layers])
+    return joined.requires_grad_(False)

@@ -16,11 +16,13 @@ from ..inference.weights import low_ess
 from ..tables.columns import Mask
 from ..tables.input_table import NumericTable
 from ..tables.schema import TableSchema
+from ..training.decoder_uncertainty import columns_without_uncertainty
 from ..training.fit import FitTask, FittedModel
 from ..training.optim import DivergenceError
 
 if TYPE_CHECKING:
     from .base import BaseVAE
+    from .imputer_base import BaseImputer
 
 _WIDTH_OF_NAMES = 300  # characters of the names of columns in a warning
 _LOW_ESS_SHARE = 0.01  # share of rows with a low effective sample size that leads to a warning
@@ -148,12 +150,26 @@ def warn_of_changed_constants(estimator: BaseVAE, numbers: NumericTable) -> None
     )
 
 
-def warn_of_few_models(n_models: int, n_imputations: int) -> None:
-    """Warn if several imputations come from each of several models."""
-    if 1 < n_models < n_imputations:
+def warn_of_similar_imputations(imputer: BaseImputer, to_impute: Mask, n: int) -> None:
+    """Warn if n imputations of the cells of a table do not reflect the model's uncertainty."""
+    n_models = len(imputer.models_)
+    if 1 < n_models < n:
         warn(
-            f"{n_imputations} imputations are drawn from {n_models} models in turn: those of one "
-            "model are too similar for Rubin's rules. Use one imputation per model."
+            f"{n} imputations are drawn from {n_models} models in turn: those of one model are too "
+            "similar for Rubin's rules. Use one imputation per model."
+        )
+    if n_models or n == 1:
+        return
+    schema = imputer.schema_
+    columns = schema.modelled
+    if imputer._decoder_uncertainty is not None:
+        columns = columns[columns_without_uncertainty(imputer.vae_.likelihood)]
+    if to_impute[:, columns].any():
+        names = [schema.names[j] for j in columns if to_impute[:, j].any()]
+        warn(
+            f"The uncertainty of the model is not known for {listed(names, _WIDTH_OF_NAMES)}: "
+            "imputations are too similar, and intervals by Rubin's rules are too narrow. Use fit "
+            "with n_bootstrap=n_imputations."
         )
 
 

@@ -301,10 +301,10 @@ class ImputationOptions:
         in ``fit``.
     n_bootstrap : int
         Number of models that are fitted to bootstrap samples of the rows, in addition to the model
-        of all rows. ``impute`` and ``cell_distribution`` use them in turn, so that imputations
-        reflect the uncertainty of the model: inference from small tables needs as many models as
-        imputations. ``transform``, scores and samples use the model of all rows. With 0, all
-        imputations come from that model.
+        of all rows. ``impute`` and ``cell_distribution`` use them in turn; take as many models as
+        imputations. ``transform``, scores and samples use the model of all rows. With 0,
+        ``impute`` draws the linear relations of the model from their approximate posterior, and
+        ``cell_distribution`` uses the fitted model.
     n_jobs : int or None
         Number of processes that fit the bootstrap models; None is 1 or that of
         joblib.parallel_config, and -1 is all cores. Results do not depend on it.

@@ -13,6 +13,7 @@ from sklearn.impute import MissingIndicator
 from .. import vae
 from .._utils.version import __version__
 from ..inference.calibration import Calibration
+from ..inference.decoder_uncertainty import DecoderUncertainty
 from ..inference.samplers import SAMPLERS
 from ..tables.codecs import Categories, Dates, Numbers, Unsupported
 from ..tables.input_table import InputTable
@@ -33,7 +34,7 @@ CLASSES: dict[str, type] = {
     for cls in (
         *(TableSchema, ColumnSchema, Suspicion, Numbers, Categories, Dates, Unsupported),
         *(FittedModel, ModelSpec, TrainingSettings, AdamW, EarlyStopping, MissingIndicator),
-        *(Calibration, ResidualNetwork, ConvNetwork, CustomNetwork),
+        *(Calibration, DecoderUncertainty, ResidualNetwork, ConvNetwork, CustomNetwork),
         *map(type, SAMPLERS.values()),
     )
 }

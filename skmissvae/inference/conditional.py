@@ -1,11 +1,12 @@
 """A fitted model conditioned on the observed cells of rows: evidence, means, draws, chains."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._utils.compat import take_along_dim
 from .._utils.random import Noise
@@ -18,12 +19,13 @@ from ..vae.vae import VAE, Draws
 from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
-from .weights import choose_by_weight, effective_sample_size_of, low_ess
+from .weights import choose_by_weight, effective_sample_size_of, finite_log_weights, low_ess
 
 _N_VALUES = 4096  # values that represent the distribution of a cell, unless there are more latents
 # Pools of draws are added until their effective sample size is enough for all imputations of a row;
 # at the last pool less is enough, since a pool for each imputation would take long.
 _SHARED_ESS, _MAX_SHARED_POOLS, _MIN_SHARED_ESS = 100.0, 3, 20.0
+_N_CANDIDATES = 128  # latents that imputations with their own decoders choose from
 _MAX_R_HAT = 1.5  # above it chains disagree, and count as a single draw
 
 
@@ -196,13 +198,25 @@ class ConditionalModel(NamedTuple):
         marginal = (log_p_missing + w.log()).logsumexp(1)
         return (given_z - marginal).mean().clamp_min(0).reshape(1)
 
-    def shared_latents(self, batch: RowBatch, u: Tensor) -> RowLatents:
+    def shared_latents(
+        self, batch: RowBatch, u: Tensor, shifts: Sequence[nn.Module] = ()
+    ) -> RowLatents:
         """Return latents of n imputations, chosen by uniform numbers, (B, n), from shared pools.
 
         Draws from shared pools vary less than independent ones by the share 1 / ess. Latents are
-        NaN for rows in which this matters or for which chains run.
+        NaN for rows in which this matters or for which chains run. If imputations have their own
+        decoders, ``shifts`` return what is added to the P outputs of the decoder, each for some of
+        the imputations: (M, B, L) -> (M, B, n_some * P).
         """
         noise = batch.new_noise()
+        if shifts:
+            steps = torch.arange(_N_CANDIDATES, device=u.device)
+            candidates = (noise.uniform(1, len(u), 1)[0] + steps) / _N_CANDIDATES
+            latents = self._shared_latents(batch, candidates.expand(len(u), -1), noise)
+            return latents._replace(z=self._reweighted(batch, latents.z, u, shifts))
+        return self._shared_latents(batch, u, noise)
+
+    def _shared_latents(self, batch: RowBatch, u: Tensor, noise: Noise) -> RowLatents:
         z = batch.x.new_full((*u.shape, self.vae.prior.n_latents), torch.nan)
         if self._always_runs_chains(batch):
             no_ess = z[:, 0, 0].double()
@@ -226,6 +240,38 @@ class ConditionalModel(NamedTuple):
             if is_last or not waiting.any():
                 return RowLatents(z, ess, proposal_ess)
             pools.append(later._importance(batch, noise).weighted_draws())
+
+    def _reweighted(
+        self, batch: RowBatch, z: Tensor, u: Tensor, shifts: Sequence[nn.Module]
+    ) -> Tensor:
+        """Return latents for decoders with shifted outputs, chosen from those of this decoder.
+
+        (B, M, L), (B, n) -> (B, n, L); NaN where the effective sample size is low.
+        """
+        x = torch.where(batch.observed, batch.x, 0.0)
+
+        def log_p(outputs: Tensor) -> Tensor:
+            cells = torch.where(batch.observed, self.vae.likelihood(outputs).log_prob(x), 0.0)
+            if self.bounds is None:
+                return cells.sum(-1).double()  # (m, n, B)
+            columns = self.vae.likelihood(outputs.double())
+            log_share = torch.where(batch.observed, 0.0, truncated(columns, *self.bounds)[1])
+            return (cells + log_share).sum(-1)
+
+        n_some = math.ceil(u.shape[1] / len(shifts))
+        n_draws = max(1, self.n_decoded // (n_some * len(u)))
+        parts = []
+        for draws in z.transpose(0, 1).split(n_draws):
+            outputs = self.vae.decoder(draws).unsqueeze(1)  # (m, 1, B, P)
+            shifted = (shift(draws).unflatten(-1, (-1, outputs.shape[-1])) for shift in shifts)
+            log_p_shifted = [log_p(outputs + part.transpose(1, 2)) for part in shifted]
+            parts.append(torch.cat(log_p_shifted, 1) - log_p(outputs))
+        log_w = torch.cat(parts).permute(1, 2, 0)  # (n, B, M)
+        # contiguous rows, as in ``log_weights``
+        w = finite_log_weights(log_w.contiguous()).softmax(-1)
+        index = choose_by_weight(w, u.T.unsqueeze(-1).contiguous()).transpose(0, 1)  # (B, n, 1)
+        has_low_ess = effective_sample_size_of(w).T < _MIN_SHARED_ESS  # (B, n)
+        return torch.where(has_low_ess.unsqueeze(-1), torch.nan, take_along_dim(z, index, 1))
 
     def cell_values(self, batch: RowBatch) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
         """Return weighted values that represent p(x | x_obs) of a single row.

@@ -396,12 +396,17 @@ def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> boo
         positions = random_state.choice(positions, ENOUGH_ROWS, replace=False)
     x, observed = vae.likelihood.linearize(*rows.rows.part(positions).tensors())
     x = torch.where(observed, x, 0.0)
-    n_factors = min(spec.n_latents, int(observed.any(0).sum()), _MAX_FACTORS)
+    n_factors = number_of_factors(spec.n_latents, observed)
     if not n_factors:
         return False
     model = factor_analysis(x.double().numpy(), observed.numpy(), n_factors, random_state)
     initialize_from(vae, model, with_encoder=spec.custom_encoder is None)
     return True
+
+
+def number_of_factors(n_latents: int, observed: Tensor) -> int:
+    """Return the factors of a model, given the mask of linearized columns; 0 if there are none."""
+    return min(n_latents, int(observed.any(0).sum()), _MAX_FACTORS)
 
 
 def _warn_of_light_tails(vae: VAE) -> None:

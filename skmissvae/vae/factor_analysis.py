@@ -1,5 +1,7 @@
 """Factor analysis of incomplete tables, the initialization of networks with a linear path."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,13 +14,10 @@ from .vae import VAE
 # Precisions of the priors of the loadings. The least keeps the loadings of a column with few cells
 # finite; a factor with the greatest has vanished.
 _MIN_PRECISION, _MAX_PRECISION = 1e-2, 1e4
-
-
 _N_BURN_IN = 10  # iterations before precisions of the priors are updated
-
-
 _MIN_VARIANCE = 2.5e-3  # of the noise, as a share of the variance of the column
-
+_MIN_WEIGHT = 1.0  # of the cells of a column
+_MAX_BOOTSTRAP_FACTORS = 10
 
 ENOUGH_ROWS = 2000  # larger samples do not improve the initialization
 
@@ -60,43 +59,184 @@ def factor_analysis(
     .. [2] Bishop (1999). Bayesian PCA. NeurIPS 11.
     """
     mask = observed.astype(np.float64)
-    n_rows, n_columns = x.shape
-    has_cells = observed.any(0)
+    n_columns = x.shape[1]
+    has_cells: NDArray[np.bool_] = np.any(observed, axis=0)
     unit = _units(x, mask)
     x = x / unit
-    identity = np.eye(n_factors)
-    loadings = 0.3 * random_state.normal(size=(n_columns, n_factors))
-    intercept, variance = np.zeros(n_columns), np.full(n_columns, 0.5)
-    relevance = np.full(n_factors + 1, _MIN_PRECISION)  # the last one is the intercept's
-    second = np.empty((n_rows, n_factors + 1, n_factors + 1))
+    model = _Model(
+        0.3 * random_state.normal(size=(n_columns, n_factors)),
+        np.zeros(n_columns),
+        np.full(n_columns, 0.5),
+    )
+    relevance = np.full(n_factors, _MIN_PRECISION)
     for i in range(n_iter):
-        # E step: moments of the factors of each row, with a constant for the intercept
-        scaled = loadings / variance[:, None]
-        outer = (scaled[:, :, None] * loadings[:, None]).reshape(n_columns, -1)
-        precision = (mask @ outer).reshape(n_rows, n_factors, n_factors)
-        cov = np.linalg.inv(precision + identity)
-        mean = np.einsum("nij,nj->ni", cov, (mask * (x - intercept)) @ scaled)
-        first = np.hstack([mean, np.ones((n_rows, 1))])
-        second[:] = first[:, :, None] * first[:, None, :]
-        second[:, :-1, :-1] += cov
-        # M step: regression of each column on the factors of its observed rows
-        flat = second.reshape(n_rows, -1)
-        gram = (mask.T @ flat).reshape(n_columns, n_factors + 1, n_factors + 1)
-        gram += np.diag(relevance)
-        moment = (mask * x).T @ first
-        loadings_cov = np.linalg.inv(gram)  # in units of the noise of each column
-        solution = np.einsum("dij,dj->di", loadings_cov, moment)
-        loadings, intercept = solution[:, :-1], solution[:, -1]
-        residual = (mask * x**2).sum(0) - 2 * (solution * moment).sum(-1)
-        residual += np.einsum("di,dij,dj->d", solution, gram, solution)
-        variance = np.maximum(residual / np.maximum(mask.sum(0), 1), _MIN_VARIANCE)
-        variance[~has_cells] = 1.0
+        model, loadings_cov = _iterate(model, x, mask, mask, relevance)
+        model.variance[~has_cells] = 1.0
         if i >= _N_BURN_IN:
-            size = loadings**2 / variance[:, None] + loadings_cov.diagonal(axis1=1, axis2=2)[:, :-1]
-            size = size[has_cells].mean(0)
-            relevance[:-1] = (1 / np.maximum(size, 1 / _MAX_PRECISION)).clip(_MIN_PRECISION)
-    parameters = loadings * unit[:, None], intercept * unit, variance * unit**2
-    return LinearModel(*map(torch.from_numpy, parameters))
+            diagonal = loadings_cov.diagonal(axis1=1, axis2=2)[:, :-1]
+            relevance = _relevance(model, has_cells, diagonal)
+    return model.in_units(unit)
+
+
+def bootstrap_factor_analysis(
+    model: LinearModel,
+    x: NDArray[np.float64],
+    observed: NDArray[np.bool_],
+    n: int,
+    random_state: np.random.Generator,
+    n_iter: int = 30,
+) -> list[LinearModel]:
+    """Fit factor analysis to Bayesian bootstrap samples of incomplete rows.
+
+    Rows have independent exponential weights [1]_. The iterations start from the model of all rows,
+    so that factors keep their order and rotation, by parameter expansion [2]_. At most ten factors
+    are fitted, the strongest ones after a rotation.
+
+    Parameters
+    ----------
+    model : LinearModel
+        Factor analysis of the rows, in double precision.
+    x : ndarray of shape (N, D)
+        Rows, zero where missing.
+    observed : ndarray of shape (N, D)
+        Mask of the observed cells.
+    n : int
+        Number of samples.
+    random_state : Generator
+        Source of the weights.
+    n_iter : int
+        Iterations.
+
+    Returns
+    -------
+    list of LinearModel
+        The fitted models, in double precision.
+
+    References
+    ----------
+    .. [1] Rubin (1981). The Bayesian Bootstrap. Annals of Statistics 9.
+    .. [2] Liu, Rubin and Wu (1998). Parameter expansion to accelerate EM: The PX-EM algorithm.
+       Biometrika 85.
+    """
+    mask = observed.astype(np.float64)
+    has_cells: NDArray[np.bool_] = np.any(observed, axis=0)
+    unit = _units(x, mask)
+    x = x / unit
+    loadings, intercept, variance = (values.numpy() for values in model)
+    loadings, variance = loadings / unit[:, None], variance / unit**2
+    _, strength, rotation = np.linalg.svd(loadings / np.sqrt(variance[:, None]))
+    n_strong = max(1, np.count_nonzero(strength[:_MAX_BOOTSTRAP_FACTORS] > 1))
+    weak = loadings @ rotation[n_strong:].T @ rotation[n_strong:]
+    rotation = rotation[:n_strong]
+    start = _Model(loadings @ rotation.T, intercept / unit, variance)
+    relevance = _relevance(start, has_cells)
+    samples = []
+    for _ in range(n):
+        weights = random_state.exponential(size=(len(x), 1))
+        sample = start
+        for _ in range(n_iter):
+            expanded, _ = _iterate(sample, x, mask, weights * mask, relevance)
+            sample = _reduced(expanded, *_moments(sample, x, mask), weights / weights.sum())
+            sample.variance[~has_cells] = 1.0
+        sample = sample._replace(loadings=sample.loadings @ rotation + weak)
+        samples.append(sample.in_units(unit))
+    return samples
+
+
+def factor_means(
+    model: LinearModel, x: NDArray[np.float64], observed: NDArray[np.bool_]
+) -> torch.Tensor:
+    """Return the posterior means of the factors of each row, (N, L)."""
+    estimate = _Model(*(values.numpy() for values in model))
+    return torch.from_numpy(_moments(estimate, x, observed.astype(np.float64))[0])
+
+
+class _Model(NamedTuple):
+    """Factor analysis in standard deviations of the columns."""
+
+    loadings: NDArray[np.float64]  # (D, L)
+    intercept: NDArray[np.float64]  # (D,)
+    variance: NDArray[np.float64]  # (D,)   of the noise
+
+    def in_units(self, unit: NDArray[np.float64]) -> LinearModel:
+        """Return the model in units of the table, given those of this one."""
+        parameters = self.loadings * unit[:, None], self.intercept * unit, self.variance * unit**2
+        return LinearModel(*map(torch.from_numpy, parameters))
+
+
+def _iterate(
+    model: _Model,
+    x: NDArray[np.float64],
+    mask: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    relevance: NDArray[np.float64],
+) -> tuple[_Model, NDArray[np.float64]]:
+    """Return the model after an iteration, and the covariances of its loadings, (D, L + 1, L + 1).
+
+    Covariances are in units of the noise of each column, the last entries are the intercepts'.
+    ``weights`` are those of the observed cells, zero where missing, (N, D).
+    """
+    n_rows, n_columns = x.shape
+    # E step: moments of the factors of each row, with a constant for the intercept
+    mean, cov = _moments(model, x, mask)
+    first = np.hstack([mean, np.ones((n_rows, 1))])
+    second = first[:, :, None] * first[:, None, :]
+    second[:, :-1, :-1] += cov
+    # M step: regression of each column on the factors of its observed rows
+    flat = second.reshape(n_rows, -1)
+    gram = (weights.T @ flat).reshape(n_columns, *second.shape[1:])
+    gram += np.diag([*relevance, _MIN_PRECISION])
+    moment = (weights * x).T @ first
+    loadings_cov = np.linalg.inv(gram)
+    solution = np.einsum("dij,dj->di", loadings_cov, moment)
+    residual = (weights * x**2).sum(0) - 2 * (solution * moment).sum(-1)
+    residual += np.einsum("di,dij,dj->d", solution, gram, solution)
+    variance = np.maximum(residual / np.maximum(weights.sum(0), _MIN_WEIGHT), _MIN_VARIANCE)
+    return _Model(solution[:, :-1], solution[:, -1], variance), loadings_cov
+
+
+def _moments(
+    model: _Model, x: NDArray[np.float64], mask: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return posterior means (N, L) and covariances (N, L, L) of the factors of each row."""
+    loadings, intercept, variance = model
+    n_columns, n_factors = loadings.shape
+    scaled = loadings / variance[:, None]
+    outer = (scaled[:, :, None] * loadings[:, None]).reshape(n_columns, -1)
+    precision = (mask @ outer).reshape(len(x), n_factors, n_factors)
+    cov = np.linalg.inv(precision + np.eye(n_factors)).astype(np.float64, copy=False)
+    mean: NDArray[np.float64] = np.einsum("nij,nj->ni", cov, (mask * (x - intercept)) @ scaled)
+    return mean, cov
+
+
+def _reduced(
+    model: _Model,
+    mean: NDArray[np.float64],
+    cov: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> _Model:
+    """Return the same model for factors whose distribution over the rows is N(0, I).
+
+    Given are their moments in each row, (N, L) and (N, L, L), and weights of the rows, (N, 1).
+    With this step the iterations are those of parameter expansion (PX-EM), which need not move
+    the intercepts and loadings by many small steps if there is little noise.
+    """
+    centre = (weights * mean).sum(0)
+    deviation = mean - centre
+    second = (weights * deviation).T @ deviation + np.einsum("n,nij->ij", weights[:, 0], cov)
+    variance, axes = np.linalg.eigh(second)
+    root = axes * np.sqrt(variance) @ axes.T  # symmetric, so that it rotates no factor
+    return model._replace(
+        loadings=model.loadings @ root, intercept=model.intercept + model.loadings @ centre
+    )
+
+
+def _relevance(
+    model: _Model, has_cells: NDArray[np.bool_], diagonal: NDArray[np.float64] | float = 0.0
+) -> NDArray[np.float64]:
+    """Return the precisions of the priors of the loadings, (L,), given their variances."""
+    size = (model.loadings**2 / model.variance[:, None] + diagonal)[has_cells].mean(0)
+    return (1 / np.maximum(size, 1 / _MAX_PRECISION)).clip(_MIN_PRECISION)
 
 
 def _units(x: NDArray[np.float64], mask: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -89,6 +89,11 @@ class VAE(nn.Module):
         modules = other.encoder, self.decoder, self.prior, other.family, self.likelihood
         return VAE(*modules, other.coordinates)
 
+    def with_decoder(self, decoder: nn.Module) -> VAE:
+        """Return the same model with another decoder."""
+        modules = self.encoder, decoder, self.prior, self.family, self.likelihood
+        return VAE(*modules, self.coordinates)
+
     def row_invariant(self) -> VAE | None:
         """Return the same model for inference on many rows, with bits independent of other rows.
 

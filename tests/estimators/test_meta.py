@@ -131,7 +131,7 @@ def test_standard_deviation_is_that_over_members():
     complete = ~np.isnan(new).any(1)
     np.testing.assert_allclose(std, by_member.std(0, ddof=1), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(std[complete], 0.0, atol=1e-12)
-    assert (std[~complete] > 1e-3).all()
+    assert (std[~complete] > 1e-4).all()
 
 
 def test_several_outcomes():

@@ -20,6 +20,7 @@ MAX_CONTRASTED = 20  # classes of a column that is included in the linear initia
 
 
 _N_ITERATIONS, _N_POINTS = 50, 1024  # until biases have converged; latents of their averages
+_MIN_FACTOR = 0.05  # by which the mean of contrasts changes a frequency
 
 
 class CategoricalColumns(CodedColumns):
@@ -139,8 +140,8 @@ class CategoricalLikelihood(Likelihood):
     def linear_initialization(self, model: LinearModel) -> LinearInitialization:
         r"""Return the logits of linear discriminant analysis, with a floor of the variance.
 
-        A class with contrasts t has the weight :math:`t^T V^{-1} W`. Biases preserve the
-        frequencies of the classes.
+        A class with contrasts t has the weight :math:`t^T V^{-1} W`. Biases give it the frequency
+        :math:`f (1 + t^T b)`, which the mean b of the contrasts implies.
         """
         variance = model.variance.clamp_min(MIN_UNEXPLAINED)  # the variance of a contrast is one
         L, widest = model.loadings.shape[1], self.contrasts.shape[-1]
@@ -152,10 +153,15 @@ class CategoricalLikelihood(Likelihood):
         # means over latents by quasi-Monte Carlo
         points = torch.quasirandom.SobolEngine(L, scramble=True, seed=0).draw(_N_POINTS)
         z = torch.special.ndtri(points.clamp(1e-6, 1 - 1e-6)).to(variance)
-        bias, target = variance.new_zeros(self.n_params), self.log_frequency.to(variance)
+        bias, mean = variance.new_zeros(self.n_params), variance.new_zeros(self.n_columns * widest)
+        mean[self.contrast_index] = model.intercept
+        mean = mean.unflatten(0, (self.n_columns, widest, 1))
+        factor = 1 + (self.contrasts.to(variance)[self.place] @ mean).squeeze(-1)  # (D, C)
+        log_frequency = self.log_frequency.to(variance)
+        target = (log_frequency + factor.clamp_min(_MIN_FACTOR).log()).log_softmax(-1)
         logits = z @ weight.T  # (points, P)
         for _ in range(_N_ITERATIONS):
-            log_p = ((logits + bias)[..., self.place] + target).log_softmax(-1)
+            log_p = ((logits + bias)[..., self.place] + log_frequency).log_softmax(-1)
             error = target - (torch.logsumexp(log_p, 0) - math.log(_N_POINTS))
             bias += error[exists]
         has_contrasts = self.contrasts.any(-1)  # contrasts of a class are never all zero

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -112,10 +112,32 @@ class RowInvariantMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (B, in_features) or (M, B, in_features), likewise."""
-        rows = pad_to_cache_line((x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1))
-        padded = self.network._outputs(rows)
-        out = padded[..., : self.out_features].transpose(0, 1)  # (M, B, out_features)
-        return out.squeeze(0) if x.dim() == 2 else out
+        return _row_by_row(self.network._outputs, x, self.out_features)
+
+
+class RowInvariantLinear(nn.Module):
+    """A linear layer for inference, with one matrix product per row of the table.
+
+    Parameters
+    ----------
+    layer : nn.Linear
+        The layer. Its weights are copied.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.out_features, self.layer = layer.out_features, _RowwiseLinear(layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output: (B, in_features) or (M, B, in_features), likewise."""
+        return _row_by_row(self.layer, x, self.out_features)
+
+
+def _row_by_row(network: Callable[[Tensor], Tensor], x: Tensor, out_features: int) -> Tensor:
+    """Apply a network of padded rows (B, M, in_features) to (M, B, in_features) or (B, ...)."""
+    rows = pad_to_cache_line((x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1))
+    out = network(rows)[..., :out_features].transpose(0, 1)  # (M, B, out_features)
+    return out.squeeze(0) if x.dim() == 2 else out
 
 
 class _RowwiseLinear(nn.Module):
