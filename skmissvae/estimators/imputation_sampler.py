@@ -18,6 +18,7 @@ from ..vae.networks.mlp import RowInvariantLinear
 from ..vae.networks.shifted import ShiftedDecoder
 from .imputation_task import ImputationTask, RowBlock
 
+_MAX_OWN_DRAWS = 128  # of a row for one decoder, of which one is taken
 _MAX_DECODERS = 32  # of imputations that are evaluated at a time
 _MAX_STORED = 50_000_000  # numbers of latents that are stored between imputations
 
@@ -150,7 +151,8 @@ class ImputationSampler:
         completed = model.completed_vae
         if completed is not None:
             completed = vae.with_posterior_of(completed).eval()
-        return model._replace(vae=vae, completed_vae=completed)
+        n_draws = min(model.n_draws, _MAX_OWN_DRAWS)
+        return model._replace(vae=vae, completed_vae=completed, n_draws=n_draws)
 
     def _noise(self, block: RowBlock, *stream: int) -> RowNoise:
         """Return the noise of rows by their identifiers."""

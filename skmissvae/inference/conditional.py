@@ -270,8 +270,9 @@ class ConditionalModel(NamedTuple):
         # contiguous rows, as in ``log_weights``
         w = finite_log_weights(log_w.contiguous()).softmax(-1)
         index = choose_by_weight(w, u.T.unsqueeze(-1).contiguous()).transpose(0, 1)  # (B, n, 1)
-        has_low_ess = effective_sample_size_of(w).T < _MIN_SHARED_ESS  # (B, n)
-        return torch.where(has_low_ess.unsqueeze(-1), torch.nan, take_along_dim(z, index, 1))
+        ess = effective_sample_size_of(w).T  # (B, n)
+        is_enough = (ess >= low_ess(_N_CANDIDATES)).unsqueeze(-1)
+        return torch.where(is_enough, take_along_dim(z, index, 1), torch.nan)
 
     def cell_values(self, batch: RowBatch) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
         """Return weighted values that represent p(x | x_obs) of a single row.

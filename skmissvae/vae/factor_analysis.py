@@ -138,7 +138,9 @@ def bootstrap_factor_analysis(
             expanded, _ = _iterate(sample, x, mask, weights * mask, relevance)
             sample = _reduced(expanded, *_moments(sample, x, mask), weights / weights.sum())
             sample.variance[~has_cells] = 1.0
-        sample = sample._replace(loadings=sample.loadings @ rotation + weak)
+        left, _, right = np.linalg.svd((sample.loadings / variance[:, None]).T @ start.loadings)
+        aligned = sample.loadings @ left @ right  # the rotation that changes the factors least
+        sample = sample._replace(loadings=aligned @ rotation + weak)
         samples.append(sample.in_units(unit))
     return samples
 
