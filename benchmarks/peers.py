@@ -187,6 +187,31 @@ def forest(seed: int) -> Any:
     return RandomForestRegressor(50, max_features="sqrt", random_state=seed)
 
 
+def chained_forests(table: IncompleteTable, n_trees: int = 50, n_rounds: int = 5) -> Imputation:
+    """Impute by random forests of each column, as missForest (Stekhoven and Buehlmann 2012).
+
+    Categories are predicted by classifiers, from the other columns. In IterativeImputer their
+    indicators, which are missing together, would predict one another.
+    """
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    start = time.perf_counter()
+    missing, x = np.isnan(table.x), table.x.copy()
+    for j, n in enumerate(table.n_categories):
+        observed = x[~missing[:, j], j]
+        x[missing[:, j], j] = np.bincount(observed.astype(int)).argmax() if n else observed.mean()
+    order = [j for j in missing.sum(0).argsort(kind="stable") if missing[:, j].any()]
+    for i in range(n_rounds):
+        for j in order:
+            others = [k for k in range(x.shape[1]) if k != j]
+            part = table._replace(x=x[:, others], n_categories=table.n_categories[others])
+            wide, hidden = np.nan_to_num(part.with_indicators()), missing[:, j]
+            Forest = RandomForestClassifier if table.n_categories[j] else RandomForestRegressor
+            model = Forest(n_trees, max_features="sqrt", random_state=table.seed + i)
+            x[hidden, j] = model.fit(wide[~hidden], x[~hidden, j]).predict(wide[hidden])
+    return Imputation(x, time.perf_counter() - start, 0.0)
+
+
 def boosting(seed: int) -> Any:
     """Return gradient boosting."""
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -357,6 +382,7 @@ METHODS = {
         sklearn_imputer(iterative(None, 20), iterative(None, 20, posterior=True))
     ),
     "iterative, forest": Method(sklearn_imputer(iterative(forest, 5))),
+    "forests by column": Method(chained_forests),
     "iterative, boosting": Method(sklearn_imputer(iterative(boosting, 5))),
     "miceforest": Method(miceforest, "miceforest"),
     "hyperimpute": Method(hyperimpute("hyperimpute"), "hyperimpute"),
