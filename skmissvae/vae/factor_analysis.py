@@ -84,7 +84,7 @@ def bootstrap_factor_analysis(
     observed: NDArray[np.bool_],
     n: int,
     random_state: np.random.Generator,
-    n_iter: int = 30,
+    n_iter: int = 10,
 ) -> list[LinearModel]:
     """Fit factor analysis to Bayesian bootstrap samples of incomplete rows.
 
