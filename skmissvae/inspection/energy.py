@@ -124,7 +124,7 @@ class EnergyIScorer(DocumentationLink, BaseEstimator):
     See Also
     --------
     HiddenCellScorer : Errors of point estimates.
-    energy_distance : Distance from a true table.
+    skmissvae.inspection.energy_distance : Distance from a true table.
 
     References
     ----------
@@ -133,8 +133,7 @@ class EnergyIScorer(DocumentationLink, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from skmissvae import MIWAEImputer
-    >>> from skmissvae.inspection import EnergyIScorer
+    >>> from skmissvae import EnergyIScorer, MIWAEImputer
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 1)) + 0.5 * rng.normal(size=(100, 3))
     >>> X[rng.random(100) < 0.3, 1] = np.nan
