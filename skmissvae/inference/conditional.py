@@ -212,41 +212,51 @@ class ConditionalModel(NamedTuple):
         if shifts:
             steps = torch.arange(_N_CANDIDATES, device=u.device)
             candidates = (noise.uniform(1, len(u), 1)[0] + steps) / _N_CANDIDATES
-            latents = self._shared_latents(batch, candidates.expand(len(u), -1), noise)
-            return latents._replace(z=self._reweighted(batch, latents.z, u, shifts))
-        return self._shared_latents(batch, u, noise)
+            latents, pool_ess = self._pooled(batch, candidates.expand(len(u), -1), noise)
+            z = self._reweighted(batch, latents.z, pool_ess, u, shifts)
+            return latents._replace(z=z)
+        return self._pooled(batch, u, noise)[0]
 
-    def _shared_latents(self, batch: RowBatch, u: Tensor, noise: Noise) -> RowLatents:
+    def _pooled(self, batch: RowBatch, u: Tensor, noise: Noise) -> tuple[RowLatents, Tensor]:
+        """Return latents from pools, and the effective sample size of all pools of a row, (B,)."""
         z = batch.x.new_full((*u.shape, self.vae.prior.n_latents), torch.nan)
         if self._always_runs_chains(batch):
             no_ess = z[:, 0, 0].double()
-            return RowLatents(z, no_ess, no_ess)
+            return RowLatents(z, no_ess, no_ess), no_ess
         pools = [self._importance(batch, noise).weighted_draws()]
         # all pools of a row have the same kind of proposal
         later = self._replace(adapt="always" if pools[0].adapted else "never")
         ess, proposal_ess = pools[0].ess, pools[0].proposal_ess
         waiting = torch.ones_like(ess, dtype=torch.bool)
         if self._needs_chains(batch, ess):
-            return RowLatents(z, ess, proposal_ess)
+            return RowLatents(z, ess, proposal_ess), ess
+        pool_ess = ess
         while True:
             w = torch.cat([pool.log_w for pool in pools], 1).softmax(-1)  # (B, M)
             is_last = len(pools) == _MAX_SHARED_POOLS
             min_ess = _MIN_SHARED_ESS if is_last else _SHARED_ESS
-            is_enough = effective_sample_size_of(w) >= min_ess
+            pool_ess = torch.where(waiting, effective_sample_size_of(w), pool_ess)
+            is_enough = pool_ess >= min_ess
             draws = torch.cat([pool.z for pool in pools]).transpose(0, 1)  # (B, M, L)
             chosen = take_along_dim(draws, choose_by_weight(w, u).unsqueeze(-1), 1)
             z = torch.where((waiting & is_enough)[:, None, None], chosen, z)
             waiting &= ~is_enough
             if is_last or not waiting.any():
-                return RowLatents(z, ess, proposal_ess)
+                return RowLatents(z, ess, proposal_ess), pool_ess
             pools.append(later._importance(batch, noise).weighted_draws())
 
     def _reweighted(
-        self, batch: RowBatch, z: Tensor, u: Tensor, shifts: Sequence[nn.Module]
+        self,
+        batch: RowBatch,
+        z: Tensor,
+        pool_ess: Tensor,
+        u: Tensor,
+        shifts: Sequence[nn.Module],
     ) -> Tensor:
         """Return latents for decoders with shifted outputs, chosen from those of this decoder.
 
-        (B, M, L), (B, n) -> (B, n, L); NaN where the effective sample size is low.
+        (B, M, L), (B,), (B, n) -> (B, n, L); NaN where the effective sample size is low, given that
+        of the pools from which the M latents were chosen.
         """
         x = torch.where(batch.observed, batch.x, 0.0)
 
@@ -270,7 +280,8 @@ class ConditionalModel(NamedTuple):
         # contiguous rows, as in ``log_weights``
         w = finite_log_weights(log_w.contiguous()).softmax(-1)
         index = choose_by_weight(w, u.T.unsqueeze(-1).contiguous()).transpose(0, 1)  # (B, n, 1)
-        ess = effective_sample_size_of(w).T  # (B, n)
+        share = (pool_ess / z.shape[1]).clamp_max(1)  # of distinct latents
+        ess = share.unsqueeze(-1) * effective_sample_size_of(w).T  # (B, n)
         is_enough = (ess >= low_ess(_N_CANDIDATES)).unsqueeze(-1)
         return torch.where(is_enough, take_along_dim(z, index, 1), torch.nan)
 
