@@ -65,9 +65,9 @@ def energy_distance(completed: Any, truth: Any) -> float:
     (0.0, 0.04)
     """
     columns, names = columns_and_names(truth)
-    found = completed_cells(completed, names, len(columns))
+    columns_of_completed = completed_cells(completed, names, len(columns))
     parts = []
-    for j, (column, x) in enumerate(zip(columns, found, strict=True)):
+    for j, (column, x) in enumerate(zip(columns, columns_of_completed, strict=True)):
         y = cells_of(column)
         for name, cells in (("completed", x), ("truth", y)):
             if pd.isna(cells).any():

@@ -117,9 +117,9 @@ def completed_cells(table: Any, names: list[Any] | None, n_columns: int) -> list
     columns, output_names = columns_and_names(table)
     if len(columns) != n_columns or (names is not None and output_names not in (None, names)):
         expected = f"the {n_columns} columns" if names is None else listed(names)
-        found = f"{len(columns)} columns" if output_names is None else listed(output_names)
+        description = f"{len(columns)} columns" if output_names is None else listed(output_names)
         raise ValueError(
-            f"The completed table has {found} instead of {expected}. Use an imputer that returns "
+            f"The completed table has {description} instead of {expected}. Use an imputer that returns "
             "the columns of its input in their order (add_indicator=False)."
         )
     return [cells_of(column) for column in columns]
