@@ -119,8 +119,8 @@ def completed_cells(table: Any, names: list[Any] | None, n_columns: int) -> list
         expected = f"the {n_columns} columns" if names is None else listed(names)
         description = f"{len(columns)} columns" if output_names is None else listed(output_names)
         raise ValueError(
-            f"The completed table has {description} instead of {expected}. Use an imputer that returns "
-            "the columns of its input in their order (add_indicator=False)."
+            f"The completed table has {description} instead of {expected}. Use an imputer that "
+            "returns the columns of its input in their order (add_indicator=False)."
         )
     return [cells_of(column) for column in columns]
 
