@@ -137,7 +137,7 @@ fuzz: $(STAMP)
 # -- tests of the tests -----------------------------------------------------------------------
 .PHONY: test-fast mutants
 
-# the files of tests/fast.txt without slow tests: about a minute
+# the files of tests/fast.txt without slow tests: under a minute
 test-fast: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 @tests/fast.txt
 

@@ -25,7 +25,6 @@ from .._utils.validation import check_minimum
 from ..inference.batching import map_rows, n_decoded_draws
 from ..inference.calibration import Calibration
 from ..inference.conditional import ConditionalModel
-from ..inference.decoder_uncertainty import DecoderUncertainty
 from ..tables.chunks import Chunks
 from ..tables.column_selection import limits, requested_cells
 from ..tables.input_table import to_pandas
@@ -87,7 +86,6 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
     @override
     def _begin_schema(self) -> None:
         self.models_: list[FittedModel] = []
-        self._decoder_uncertainty: DecoderUncertainty | None = None
         self._calibration: Calibration | None = None
         self._bounds()
         schema = self.schema_

@@ -206,7 +206,7 @@ class ConditionalModel(NamedTuple):
         Draws from shared pools vary less than independent ones by the share 1 / ess. Latents are
         NaN for rows in which this matters or for which chains run. If imputations have their own
         decoders, ``shifts`` return what is added to the P outputs of the decoder, each for some of
-        the imputations: (M, B, L) -> (M, B, n_some * P).
+        the imputations: (M, B, L) -> (M, B, n_decoders * P).
         """
         noise = batch.new_noise()
         if shifts:
@@ -268,8 +268,8 @@ class ConditionalModel(NamedTuple):
             log_share = torch.where(batch.observed, 0.0, truncated(columns, *self.bounds)[1])
             return (cells + log_share).sum(-1)
 
-        n_some = math.ceil(u.shape[1] / len(shifts))
-        n_draws = max(1, self.n_decoded // (n_some * len(u)))
+        n_decoders = math.ceil(u.shape[1] / len(shifts))  # that are evaluated at a time
+        n_draws = max(1, self.n_decoded // (n_decoders * len(u)))
         parts = []
         for draws in z.transpose(0, 1).split(n_draws):
             outputs = self.vae.decoder(draws).unsqueeze(1)  # (m, 1, B, P)

@@ -70,7 +70,8 @@ def factor_analysis(
     )
     relevance = np.full(n_factors, _MIN_PRECISION)
     for i in range(n_iter):
-        model, loadings_cov = _iterate(model, x, mask, mask, relevance)
+        moments = _moments(model, x, mask)
+        model, loadings_cov = _maximized(*moments, x, mask, relevance)
         model.variance[~has_cells] = 1.0
         if i >= _N_BURN_IN:
             diagonal = loadings_cov.diagonal(axis1=1, axis2=2)[:, :-1]
@@ -135,10 +136,12 @@ def bootstrap_factor_analysis(
         weights = random_state.exponential(size=(len(x), 1))
         sample = start
         for _ in range(n_iter):
-            expanded, _ = _iterate(sample, x, mask, weights * mask, relevance)
-            sample = _reduced(expanded, *_moments(sample, x, mask), weights / weights.sum())
+            moments = _moments(sample, x, mask)
+            expanded, _ = _maximized(*moments, x, weights * mask, relevance)
+            sample = _reduced(expanded, *moments, weights / weights.sum())
             sample.variance[~has_cells] = 1.0
-        left, _, right = np.linalg.svd((sample.loadings / variance[:, None]).T @ start.loadings)
+        scaled = sample.loadings / start.variance[:, None]
+        left, _, right = np.linalg.svd(scaled.T @ start.loadings)
         aligned = sample.loadings @ left @ right  # the rotation that changes the factors least
         sample = sample._replace(loadings=aligned @ rotation + weak)
         samples.append(sample.in_units(unit))
@@ -166,25 +169,24 @@ class _Model(NamedTuple):
         return LinearModel(*map(torch.from_numpy, parameters))
 
 
-def _iterate(
-    model: _Model,
+def _maximized(
+    mean: NDArray[np.float64],
+    cov: NDArray[np.float64],
     x: NDArray[np.float64],
-    mask: NDArray[np.float64],
     weights: NDArray[np.float64],
     relevance: NDArray[np.float64],
 ) -> tuple[_Model, NDArray[np.float64]]:
-    """Return the model after an iteration, and the covariances of its loadings, (D, L + 1, L + 1).
+    """Return the model of the M step, and the covariances of its loadings, (D, L + 1, L + 1).
 
     Covariances are in units of the noise of each column, the last entries are the intercepts'.
-    ``weights`` are those of the observed cells, zero where missing, (N, D).
+    Given are the moments of the factors, and weights of the observed cells, zero where missing,
+    (N, D).
     """
     n_rows, n_columns = x.shape
-    # E step: moments of the factors of each row, with a constant for the intercept
-    mean, cov = _moments(model, x, mask)
-    first = np.hstack([mean, np.ones((n_rows, 1))])
+    first = np.hstack([mean, np.ones((n_rows, 1))])  # with a constant for the intercept
     second = first[:, :, None] * first[:, None, :]
     second[:, :-1, :-1] += cov
-    # M step: regression of each column on the factors of its observed rows
+    # regression of each column on the factors of its observed rows
     flat = second.reshape(n_rows, -1)
     gram = (weights.T @ flat).reshape(n_columns, *second.shape[1:])
     gram += np.diag([*relevance, _MIN_PRECISION])
