@@ -1,5 +1,6 @@
 """Factor analysis of incomplete tables, the initialization of networks with a linear path."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ _N_BURN_IN = 10  # iterations before precisions of the priors are updated
 _MIN_VARIANCE = 2.5e-3  # of the noise, as a share of the variance of the column
 _MIN_WEIGHT = 1.0  # of the cells of a column
 _MAX_BOOTSTRAP_FACTORS = 10
+_MAX_NUMBERS = 2_000_000  # of second moments that are computed at a time
 
 ENOUGH_ROWS = 2000  # larger samples do not improve the initialization
 
@@ -126,25 +128,26 @@ def bootstrap_factor_analysis(
     loadings, intercept, variance = (values.numpy() for values in model)
     loadings, variance = loadings / unit[:, None], variance / unit**2
     _, strength, rotation = np.linalg.svd(loadings / np.sqrt(variance[:, None]))
-    n_strong = max(1, np.count_nonzero(strength[:_MAX_BOOTSTRAP_FACTORS] > 1))
+    n_strong = max(1, int(np.count_nonzero(strength[:_MAX_BOOTSTRAP_FACTORS] > 1)))
     weak = loadings @ rotation[n_strong:].T @ rotation[n_strong:]
     rotation = rotation[:n_strong]
     start = _Model(loadings @ rotation.T, intercept / unit, variance)
     relevance = _relevance(start, has_cells)
+    n_weights = random_state.exponential(size=(n, len(x), 1))
+    n_parts = math.ceil(n_weights.size * (n_strong + 1) ** 2 / _MAX_NUMBERS)
     samples = []
-    for _ in range(n):
-        weights = random_state.exponential(size=(len(x), 1))
-        sample = start
+    for weights in np.array_split(n_weights, min(n_parts, n)):
+        sample = _Model(*(np.repeat(part[None], len(weights), 0) for part in start))
         for _ in range(n_iter):
             moments = _moments(sample, x, mask)
             expanded, _ = _maximized(*moments, x, weights * mask, relevance)
-            sample = _reduced(expanded, *moments, weights / weights.sum())
-            sample.variance[~has_cells] = 1.0
+            sample = _reduced(expanded, *moments, weights / weights.sum(-2, keepdims=True))
+            sample.variance[:, ~has_cells] = 1.0
         scaled = sample.loadings / start.variance[:, None]
-        left, _, right = np.linalg.svd(scaled.T @ start.loadings)
+        left, _, right = np.linalg.svd(_transposed(scaled) @ start.loadings)
         aligned = sample.loadings @ left @ right  # the rotation that changes the factors least
         sample = sample._replace(loadings=aligned @ rotation + weak)
-        samples.append(sample.in_units(unit))
+        samples += [_Model(*parts).in_units(unit) for parts in zip(*sample, strict=True)]
     return samples
 
 
@@ -157,11 +160,11 @@ def factor_means(
 
 
 class _Model(NamedTuple):
-    """Factor analysis in standard deviations of the columns."""
+    """Factor analysis in standard deviations of the columns, or several of them (*)."""
 
-    loadings: NDArray[np.float64]  # (D, L)
-    intercept: NDArray[np.float64]  # (D,)
-    variance: NDArray[np.float64]  # (D,)   of the noise
+    loadings: NDArray[np.float64]  # (*, D, L)
+    intercept: NDArray[np.float64]  # (*, D)
+    variance: NDArray[np.float64]  # (*, D)   of the noise
 
     def in_units(self, unit: NDArray[np.float64]) -> LinearModel:
         """Return the model in units of the table, given those of this one."""
@@ -176,40 +179,41 @@ def _maximized(
     weights: NDArray[np.float64],
     relevance: NDArray[np.float64],
 ) -> tuple[_Model, NDArray[np.float64]]:
-    """Return the model of the M step, and the covariances of its loadings, (D, L + 1, L + 1).
+    """Return the model of the M step, and the covariances of its loadings, (*, D, L + 1, L + 1).
 
     Covariances are in units of the noise of each column, the last entries are the intercepts'.
     Given are the moments of the factors, and weights of the observed cells, zero where missing,
-    (N, D).
+    (*, N, D).
     """
-    n_rows, n_columns = x.shape
-    first = np.hstack([mean, np.ones((n_rows, 1))])  # with a constant for the intercept
-    second = first[:, :, None] * first[:, None, :]
-    second[:, :-1, :-1] += cov
+    first = np.concatenate([mean, np.ones((*mean.shape[:-1], 1))], -1)
+    second = first[..., :, None] * first[..., None, :]
+    second[..., :-1, :-1] += cov
     # regression of each column on the factors of its observed rows
-    flat = second.reshape(n_rows, -1)
-    gram = (weights.T @ flat).reshape(n_columns, *second.shape[1:])
+    flat = second.reshape(*first.shape[:-1], -1)
+    gram = (_transposed(weights) @ flat).reshape(*weights.shape[:-2], -1, *second.shape[-2:])
     gram += np.diag([*relevance, _MIN_PRECISION])
-    moment = (weights * x).T @ first
+    moment = _transposed(weights * x) @ first
     loadings_cov = np.linalg.inv(gram)
-    solution = np.einsum("dij,dj->di", loadings_cov, moment)
-    residual = (weights * x**2).sum(0) - 2 * (solution * moment).sum(-1)
-    residual += np.einsum("di,dij,dj->d", solution, gram, solution)
-    variance = np.maximum(residual / np.maximum(weights.sum(0), _MIN_WEIGHT), _MIN_VARIANCE)
-    return _Model(solution[:, :-1], solution[:, -1], variance), loadings_cov
+    solution = np.einsum("...ij,...j->...i", loadings_cov, moment)
+    residual = (weights * x**2).sum(-2) - 2 * (solution * moment).sum(-1)
+    residual += np.einsum("...i,...ij,...j->...", solution, gram, solution)
+    variance = np.maximum(residual / np.maximum(weights.sum(-2), _MIN_WEIGHT), _MIN_VARIANCE)
+    return _Model(solution[..., :-1], solution[..., -1], variance), loadings_cov
 
 
 def _moments(
     model: _Model, x: NDArray[np.float64], mask: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return posterior means (N, L) and covariances (N, L, L) of the factors of each row."""
+    """Return posterior means (*, N, L) and covariances (*, N, L, L) of the factors of each row."""
     loadings, intercept, variance = model
-    n_columns, n_factors = loadings.shape
-    scaled = loadings / variance[:, None]
-    outer = (scaled[:, :, None] * loadings[:, None]).reshape(n_columns, -1)
-    precision = (mask @ outer).reshape(len(x), n_factors, n_factors)
+    n_factors = loadings.shape[-1]
+    scaled = loadings / variance[..., None]
+    outer = scaled[..., :, None] * loadings[..., None, :]
+    precision = mask @ outer.reshape(*variance.shape, -1)
+    precision = precision.reshape(*precision.shape[:-1], n_factors, n_factors)
     cov = np.linalg.inv(precision + np.eye(n_factors)).astype(np.float64, copy=False)
-    mean: NDArray[np.float64] = np.einsum("nij,nj->ni", cov, (mask * (x - intercept)) @ scaled)
+    deviation = (mask * (x - intercept[..., None, :])) @ scaled
+    mean: NDArray[np.float64] = np.einsum("...ij,...j->...i", cov, deviation)
     return mean, cov
 
 
@@ -221,18 +225,23 @@ def _reduced(
 ) -> _Model:
     """Return the same model for factors whose distribution over the rows is N(0, I).
 
-    Given are their moments in each row, (N, L) and (N, L, L), and weights of the rows, (N, 1).
-    With this step the iterations are those of parameter expansion (PX-EM), which need not move
-    the intercepts and loadings by many small steps if there is little noise.
+    Given are their moments in each row, (*, N, L) and (*, N, L, L), and weights of the rows,
+    (*, N, 1). With this step the iterations are those of parameter expansion (PX-EM), which need
+    not move the intercepts and loadings by many small steps if there is little noise.
     """
-    centre = (weights * mean).sum(0)
+    centre = (weights * mean).sum(-2, keepdims=True)
     deviation = mean - centre
-    second = (weights * deviation).T @ deviation + np.einsum("n,nij->ij", weights[:, 0], cov)
+    second = _transposed(weights * deviation) @ deviation
+    second += np.einsum("...n,...nij->...ij", weights[..., 0], cov)
     variance, axes = np.linalg.eigh(second)
-    root = axes * np.sqrt(variance) @ axes.T  # symmetric, so that it rotates no factor
-    return model._replace(
-        loadings=model.loadings @ root, intercept=model.intercept + model.loadings @ centre
-    )
+    # symmetric, so that it rotates no factor
+    root = axes * np.sqrt(variance)[..., None, :] @ _transposed(axes)
+    shift = (model.loadings @ _transposed(centre))[..., 0]
+    return model._replace(loadings=model.loadings @ root, intercept=model.intercept + shift)
+
+
+def _transposed(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.swapaxes(matrices, -1, -2)
 
 
 def _relevance(

@@ -25,7 +25,7 @@ class Weights:
     """A source of given weights of rows instead of exponential ones."""
 
     def __init__(self, weights):
-        self._weights = np.asarray(weights, dtype=float)[:, None]
+        self._weights = np.asarray(weights, dtype=float)[None, :, None]
 
     def exponential(self, size):
         """Return the weights."""
