@@ -14,7 +14,23 @@ from typing_extensions import override
 from ..._utils.matmul import pad_to_cache_line
 
 
-class ResidualMLP(nn.Module):
+class _Residual(nn.Module):
+    """The layers of a residual network."""
+
+    inlet: nn.Module
+    blocks: nn.ModuleList
+    outlet: nn.Module
+    linear: nn.Module | None
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        h = self.inlet(x).relu_()
+        for block in self.blocks:
+            h = block(h).add_(h).relu_()
+        out: Tensor = self.outlet(h)
+        return out if self.linear is None else out.add_(self.linear(x))
+
+
+class ResidualMLP(_Residual):
     """Residual multilayer perceptron with an optional linear path.
 
     ``h = relu(W_in x)``, then per block ``h = relu(h + W_2 drop(relu(W_1 h)))``, and the output is
@@ -34,6 +50,10 @@ class ResidualMLP(nn.Module):
     linear_path : bool
         Whether a linear map from input to output is added.
     """
+
+    inlet: nn.Linear
+    outlet: nn.Linear
+    linear: nn.Linear | None
 
     def __init__(
         self,
@@ -66,13 +86,6 @@ class ResidualMLP(nn.Module):
             return self._outputs(x)
         return self._outputs(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
-    def _outputs(self, x: Tensor) -> Tensor:
-        h = self.inlet(x).relu_()
-        for block in self.blocks:
-            h = block(h).add_(h).relu_()
-        out: Tensor = self.outlet(h)
-        return out if self.linear is None else out.add_(self.linear(x))
-
     def row_invariant(self) -> RowInvariantMLP | None:
         """Return the same network for inference, with bits of a row independent of other rows.
 
@@ -89,7 +102,7 @@ class ResidualMLP(nn.Module):
         self.outlet.bias[chosen] = bias[chosen]
 
 
-class RowInvariantMLP(nn.Module):
+class RowInvariantMLP(_Residual):
     """The same network for inference, with one matrix product per row of the table.
 
     Matrix libraries choose kernels, whose last bits differ, by the number of rows and by their
@@ -105,14 +118,13 @@ class RowInvariantMLP(nn.Module):
     def __init__(self, network: ResidualMLP) -> None:
         super().__init__()
         self.out_features = network.outlet.out_features
-        self.network = copy.deepcopy(network).eval()
-        for name, layer in network.named_modules():
-            if isinstance(layer, nn.Linear):
-                self.network.set_submodule(name, _RowwiseLinear(layer))
+        self.inlet, self.outlet = _rowwise(network.inlet), _rowwise(network.outlet)
+        self.blocks = nn.ModuleList(map(_rowwise, network.blocks))
+        self.linear = None if network.linear is None else _rowwise(network.linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output: (B, in_features) or (M, B, in_features), likewise."""
-        return _row_by_row(self.network._outputs, x, self.out_features)
+        return _row_by_row(self._outputs, x, self.out_features)
 
 
 class RowInvariantLinear(nn.Module):
@@ -138,6 +150,15 @@ def _row_by_row(network: Callable[[Tensor], Tensor], x: Tensor, out_features: in
     rows = pad_to_cache_line((x.unsqueeze(0) if x.dim() == 2 else x).transpose(0, 1))
     out = network(rows)[..., :out_features].transpose(0, 1)  # (M, B, out_features)
     return out.squeeze(0) if x.dim() == 2 else out
+
+
+def _rowwise(module: nn.Module) -> nn.Module:
+    """Return a copy of layers for inference, for a batch of rows with M inputs each."""
+    if isinstance(module, nn.Sequential):
+        return nn.Sequential(*map(_rowwise, module))
+    if isinstance(module, nn.Linear):
+        return _RowwiseLinear(module)
+    return nn.Identity() if isinstance(module, Dropout) else copy.copy(module)
 
 
 class _RowwiseLinear(nn.Module):
