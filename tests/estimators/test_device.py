@@ -32,6 +32,8 @@ def table(n=24, seed=0):
 
 @pytest.fixture
 def gpu(monkeypatch):
+    # small batches: here the rows that pad a batch take time
+    monkeypatch.setattr("skmissvae.inference.batching._GPU_LIMITS", (2**12, 2**6))
     with Pretended(monkeypatch) as pretended:
         yield pretended
 

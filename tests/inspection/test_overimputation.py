@@ -68,7 +68,7 @@ def test_brier_score_equals_that_of_scikit_learn():
 @pytest.mark.parametrize(("level", "baselines"), [(0.5, False), (0.9, True)])
 def test_intervals_of_the_true_distribution_have_nominal_coverage(exact, level, baselines):
     report = overimputation_report(
-        exact, rows(), level=level, n_repeats=3, baselines=baselines, random_state=0
+        exact, rows(), level=level, n_repeats=2, baselines=baselines, random_state=0
     )
     assert report.level == level
     scores = report.summary.query("column == 'all'").set_index("method")

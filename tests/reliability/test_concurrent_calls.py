@@ -7,7 +7,7 @@ import concurrent_calls
 import pytest
 from faults import global_state
 
-N_CALLS = 4 * int(os.environ.get("SKMISSVAE_FAULTS", "8"))
+N_CALLS = 4 * int(os.environ.get("SKMISSVAE_FAULTS", "6"))
 
 
 @pytest.mark.filterwarnings("ignore")
