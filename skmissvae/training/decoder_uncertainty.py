@@ -11,7 +11,11 @@ from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import torch_defaults
 from ..inference.decoder_uncertainty import DecoderUncertainty
 from ..tables.columns import Mask
-from ..vae.factor_analysis import bootstrap_factor_analysis, factor_analysis, factor_means
+from ..vae.factor_analysis import (
+    bootstrap_factor_analysis,
+    chosen_factor_analysis,
+    factor_means,
+)
 from ..vae.likelihoods.base import Likelihood, LinearModel
 from ..vae.likelihoods.product import ProductLikelihood
 from ..vae.vae import VAE
@@ -67,7 +71,7 @@ def decoder_uncertainty(
     if model.init == "factor_analysis":
         linear, to_factors = _of_coordinates(vae), None
     else:
-        linear = factor_analysis(*cells, n_factors, random_state)
+        linear = chosen_factor_analysis(*cells, n_factors, random_state)
         latents = _latent_means(vae, x[chosen], observed[chosen])
         to_factors = _regression(latents, factor_means(linear, *cells))
     samples = bootstrap_factor_analysis(linear, *cells, _N_REPLICATES, random_state)

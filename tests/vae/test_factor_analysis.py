@@ -18,7 +18,11 @@ from skmissvae.vae import (
     NormalLikelihood,
     ProductLikelihood,
 )
-from skmissvae.vae.factor_analysis import factor_analysis, initialize_from
+from skmissvae.vae.factor_analysis import (
+    chosen_factor_analysis,
+    factor_analysis,
+    initialize_from,
+)
 from skmissvae.vae.likelihoods.base import LinearModel
 
 MODEL = LinearGaussian(6, 2, sigma=0.6)
@@ -92,6 +96,61 @@ def test_superfluous_factors_vanish():
     assert (size[4:] > 0.3).all()
     x, observed = rows(2000, 0.3, seed=1)  # test rows
     assert log_evidence(many, x, observed) > log_evidence(few, x, observed) - 10
+
+
+def correlated(n, n_columns, seed):
+    """Return incomplete rows of equally correlated columns, and their mask."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 1)) + rng.normal(size=(n, n_columns))
+    observed = rng.random(x.shape) < 0.7
+    return np.where(observed, x, 0.0), observed
+
+
+def chosen(x, observed, n_factors, seed=0):
+    """Return the model with chosen shrinkage, and those with and without it."""
+    start = np.random.default_rng(seed)
+    model = chosen_factor_analysis(x, observed, n_factors, start)
+    options = (fit(x, observed, n_factors, shrinks=shrinks) for shrinks in (True, False))
+    return LinearModel(*(part.numpy() for part in model)), *options
+
+
+def variance_share(model):
+    """Return the mean share of the variance of the columns that the factors explain."""
+    signal = (model.loadings**2).sum(1)
+    return (signal / (signal + model.variance)).mean()
+
+
+def test_shrinkage_is_chosen_if_columns_are_many_for_the_rows():
+    x, observed = correlated(50, 40, 0)
+    model, shrunk, free = chosen(x, observed, 30)
+    assert variance_share(free) > variance_share(shrunk) + 0.15  # overfitted: the truth is 0.5
+    assert abs(variance_share(model) - variance_share(shrunk)) < 0.05
+
+
+def test_relations_of_few_columns_are_not_shrunk():
+    slopes = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(60, 3)) @ np.linalg.cholesky(0.5 * (np.ones((3, 3)) + np.eye(3))).T
+        y = x @ [1.0, 0.5, -0.5] + rng.normal(size=60)
+        rows = np.column_stack([x, y])
+        observed = rng.random(rows.shape) < [0.7, 0.7, 1.0, 1.0]
+        estimates = []
+        for model in chosen(np.where(observed, rows, 0.0), observed, 4, seed)[:2]:
+            cov = model.loadings @ model.loadings.T + np.diag(model.variance)
+            estimates.append(np.linalg.solve(cov[:3, :3], cov[:3, 3]))
+        slopes.append([*estimates, np.linalg.lstsq(x - x.mean(0), y - y.mean(), rcond=None)[0]])
+    chosen_slopes, shrunk, complete = np.moveaxis(slopes, 1, 0)
+    error = chosen_slopes - complete
+    assert (np.abs(error.mean(0)) < 3 * error.std(0) / np.sqrt(40)).all()
+    assert np.abs(error[:, 2].mean()) < 0.5 * np.abs((shrunk - complete)[:, 2].mean())
+
+
+def test_shrinkage_is_chosen_for_very_few_rows():
+    x, observed = correlated(30, 4, 0)
+    model, shrunk, _ = chosen(x, observed, 3)
+    for part, expected in zip(model, shrunk, strict=True):
+        np.testing.assert_array_equal(part, expected)
 
 
 def test_columns_without_cells_do_not_change_the_factors():
