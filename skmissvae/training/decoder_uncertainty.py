@@ -13,8 +13,9 @@ from ..inference.decoder_uncertainty import DecoderUncertainty
 from ..tables.columns import Mask
 from ..vae.factor_analysis import (
     bootstrap_factor_analysis,
-    chosen_factor_analysis,
+    factor_analysis,
     factor_means,
+    needs_shrinkage,
 )
 from ..vae.likelihoods.base import Likelihood, LinearModel
 from ..vae.likelihoods.product import ProductLikelihood
@@ -68,13 +69,16 @@ def decoder_uncertainty(
     values, is_observed = values[chosen], is_observed[chosen]
     share = is_observed.sum(0) / n_cells.clamp_min(1)  # of the observed cells of each column
     cells = torch.where(is_observed, values, 0.0).double().numpy(), is_observed.numpy()
+    shrinks = needs_shrinkage(*cells, n_factors, random_state)
     if model.init == "factor_analysis":
         linear, to_factors = _of_coordinates(vae), None
     else:
-        linear = chosen_factor_analysis(*cells, n_factors, random_state)
+        linear = factor_analysis(*cells, n_factors, random_state, shrinks=shrinks)
         latents = _latent_means(vae, x[chosen], observed[chosen])
         to_factors = _regression(latents, factor_means(linear, *cells))
-    samples = bootstrap_factor_analysis(linear, *cells, _N_REPLICATES, random_state)
+    samples = bootstrap_factor_analysis(
+        linear, *cells, _N_REPLICATES, random_state, shrinks=shrinks
+    )
     weights, biases = [], []
     for sample in _scaled(samples, share.double().sqrt()):
         outputs = vae.likelihood.linear_initialization(sample)

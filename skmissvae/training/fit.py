@@ -30,7 +30,7 @@ from .._utils.runtime import (
     user_stacklevel,
 )
 from .._utils.threads import thread_limit
-from ..vae.factor_analysis import ENOUGH_ROWS, chosen_factor_analysis, initialize_from
+from ..vae.factor_analysis import ENOUGH_ROWS, factor_analysis, initialize_from, needs_shrinkage
 from ..vae.likelihoods.categorical import MAX_CONTRASTED
 from ..vae.vae import VAE
 from .callbacks import FitProgress
@@ -399,7 +399,8 @@ def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> boo
     n_factors = number_of_factors(spec.n_latents, observed)
     if not n_factors:
         return False
-    model = chosen_factor_analysis(x.double().numpy(), observed.numpy(), n_factors, random_state)
+    cells = x.double().numpy(), observed.numpy(), n_factors, random_state
+    model = factor_analysis(*cells, shrinks=needs_shrinkage(*cells))
     initialize_from(vae, model, with_encoder=spec.custom_encoder is None)
     return True
 

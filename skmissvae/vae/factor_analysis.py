@@ -21,51 +21,54 @@ _MIN_WEIGHT = 1.0  # of the cells of a column
 _MAX_BOOTSTRAP_FACTORS = 10
 _MAX_NUMBERS = 2_000_000  # of second moments that are computed at a time
 
-# Shrinkage is chosen by hidden cells of a sample. In smaller tables they are too few.
-_LEAST_TO_CHOOSE, _ENOUGH_TO_CHOOSE, _HIDDEN_SHARE = 50, 500, 0.2
+_CELLS_PER_FACTOR = 3  # columns with fewer observed cells have learned priors
+# Rows and share of cells by which the priors of the other columns are chosen.
+_ENOUGH_TO_CHOOSE, _HIDDEN_SHARE = 500, 0.2
 
 ENOUGH_ROWS = 2000  # larger samples do not improve the initialization
 
 
-def chosen_factor_analysis(
-    x: NDArray[np.float64],
-    observed: NDArray[np.bool_],
-    n_factors: int,
-    random_state: np.random.Generator,
-) -> LinearModel:
-    """Fit factor analysis, with shrinkage if the table needs it.
-
-    Shrinkage lowers the errors of tables with many columns for their rows, and biases the relations
-    of columns towards zero. A fifth of the observed cells is hidden: shrinkage is chosen if their
-    mean squared error is lower by more than its standard error, and in tables of fewer than 50
-    rows. Parameters and result are those of ``factor_analysis``.
-    """
-    shrinks = len(x) < _LEAST_TO_CHOOSE or _needs_shrinkage(x, observed, n_factors, random_state)
-    return factor_analysis(x, observed, n_factors, random_state, shrinks=shrinks)
-
-
-def _needs_shrinkage(
+def needs_shrinkage(
     x: NDArray[np.float64],
     observed: NDArray[np.bool_],
     n_factors: int,
     random_state: np.random.Generator,
 ) -> bool:
-    """Return whether shrinkage lowers the error of hidden cells by more than its standard error."""
+    """Return whether learned priors of the loadings lower the error of hidden cells.
+
+    Such priors lower the errors of tables with many columns for their rows, and bias the relations
+    of columns towards zero. A fifth of the observed cells of up to 500 rows is hidden. The priors
+    are needed if they lower the squared error by more than its standard error, with rows as
+    independent units.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, D)
+        Rows, zero where missing.
+    observed : ndarray of shape (N, D)
+        Mask of the observed cells.
+    n_factors : int
+        Number of factors.
+    random_state : Generator
+        Source of the hidden cells.
+    """
     rows = random_state.permutation(len(x))[:_ENOUGH_TO_CHOOSE]
-    hidden = observed[rows] & (random_state.random((len(rows), x.shape[1])) < _HIDDEN_SHARE)
-    observed = observed[rows] & ~hidden
-    x, seed = x[rows], random_state.integers(2**32)
-    if not hidden.any():
+    x, observed = x[rows], observed[rows]
+    unit = _units(x, observed.astype(np.float64))
+    hidden = observed & (random_state.random(x.shape) < _HIDDEN_SHARE)
+    observed = observed & ~hidden
+    seed = random_state.integers(2**32)
+    if _has_few_cells(observed, n_factors).all():
         return True
     cells = np.where(observed, x, 0.0), observed
-    unit, errors = _units(cells[0], observed.astype(np.float64)), []
+    errors = []
     for shrinks in (False, True):
         start = np.random.default_rng(seed)
         model = factor_analysis(*cells, n_factors, start, shrinks=shrinks)
         predicted = model.intercept + factor_means(model, *cells) @ model.loadings.T
-        errors.append((((predicted.numpy() - x) / unit) ** 2)[hidden])
-    gain = errors[0] - errors[1]
-    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+        errors.append((hidden * ((predicted.numpy() - x) / unit) ** 2).sum(1))
+    gain = errors[0] - errors[1]  # of each row
+    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
 def factor_analysis(
@@ -79,9 +82,10 @@ def factor_analysis(
 ) -> LinearModel:
     """Fit factor analysis to incomplete rows by expectation maximization.
 
-    With shrinkage the loadings of a factor have a Normal prior with learned precision in units of
-    the noise of the columns (automatic relevance determination): superfluous factors vanish, so
-    that their number may be large. Without it they have a weak prior.
+    The loadings of a factor have a Normal prior with learned precision in units of the noise of the
+    columns (automatic relevance determination): superfluous factors vanish, so that their number
+    may be large. Without shrinkage this is so in columns with few observed cells only, and those of
+    the other columns have a weak prior.
 
     Parameters
     ----------
@@ -96,7 +100,7 @@ def factor_analysis(
     n_iter : int
         Iterations. Weak factors vanish after hundreds of iterations only.
     shrinks : bool
-        Whether there is shrinkage.
+        Whether the loadings of all columns have learned priors.
 
     Returns
     -------
@@ -118,12 +122,13 @@ def factor_analysis(
         np.zeros(n_columns),
         np.full(n_columns, 0.5),
     )
+    is_shrunk = shrinks | _has_few_cells(observed, n_factors)
     relevance = np.full(n_factors, _MIN_PRECISION)
     for i in range(n_iter):
         moments = _moments(model, x, mask)
-        model, loadings_cov = _maximized(*moments, x, mask, relevance)
+        model, loadings_cov = _maximized(*moments, x, mask, _penalty(relevance, is_shrunk))
         model.variance[~has_cells] = 1.0
-        if shrinks and i >= _N_BURN_IN:
+        if i >= _N_BURN_IN:
             diagonal = loadings_cov.diagonal(axis1=1, axis2=2)[:, :-1]
             relevance = _relevance(model, has_cells, diagonal)
     return model.in_units(unit)
@@ -135,13 +140,16 @@ def bootstrap_factor_analysis(
     observed: NDArray[np.bool_],
     n: int,
     random_state: np.random.Generator,
-    n_iter: int = 10,
+    n_iter: int = 20,
+    *,
+    shrinks: bool = True,
 ) -> list[LinearModel]:
     """Fit factor analysis to Bayesian bootstrap samples of incomplete rows.
 
     Rows have independent exponential weights [1]_. The iterations start from the model of all rows,
     so that factors keep their order and rotation, by parameter expansion [2]_. At most ten factors
-    are fitted, the strongest ones after a rotation.
+    are fitted, the strongest ones after a rotation; with shrinkage, those whose loadings exceed the
+    noise.
 
     Parameters
     ----------
@@ -157,6 +165,8 @@ def bootstrap_factor_analysis(
         Source of the weights.
     n_iter : int
         Iterations.
+    shrinks : bool
+        Whether the loadings of all columns have learned priors, as in ``factor_analysis``.
 
     Returns
     -------
@@ -176,19 +186,21 @@ def bootstrap_factor_analysis(
     loadings, intercept, variance = (values.numpy() for values in model)
     loadings, variance = loadings / unit[:, None], variance / unit**2
     _, strength, rotation = np.linalg.svd(loadings / np.sqrt(variance[:, None]))
-    n_strong = max(1, int(np.count_nonzero(strength[:_MAX_BOOTSTRAP_FACTORS] > 1)))
+    is_strong = strength[:_MAX_BOOTSTRAP_FACTORS] > (1 if shrinks else 0)
+    n_strong = max(1, int(np.count_nonzero(is_strong)))
     weak = loadings @ rotation[n_strong:].T @ rotation[n_strong:]
     rotation = rotation[:n_strong]
     start = _Model(loadings @ rotation.T, intercept / unit, variance)
-    relevance = _relevance(start, has_cells)
-    n_weights = random_state.exponential(size=(n, len(x), 1))
-    n_parts = math.ceil(n_weights.size * (n_strong + 1) ** 2 / _MAX_NUMBERS)
+    is_shrunk = shrinks | _has_few_cells(observed, n_strong)
+    penalty = _penalty(_relevance(start, has_cells), is_shrunk)
+    all_weights = random_state.exponential(size=(n, len(x), 1))
+    n_parts = math.ceil(all_weights.size * max((n_strong + 1) ** 2, len(unit)) / _MAX_NUMBERS)
     samples = []
-    for weights in np.array_split(n_weights, min(n_parts, n)):
+    for weights in np.array_split(all_weights, min(n_parts, n)):
         sample = _Model(*(np.repeat(part[None], len(weights), 0) for part in start))
         for _ in range(n_iter):
             moments = _moments(sample, x, mask)
-            expanded, _ = _maximized(*moments, x, weights * mask, relevance)
+            expanded, _ = _maximized(*moments, x, weights * mask, penalty)
             sample = _reduced(expanded, *moments, weights / weights.sum(-2, keepdims=True))
             sample.variance[:, ~has_cells] = 1.0
         scaled = sample.loadings / start.variance[:, None]
@@ -225,13 +237,13 @@ def _maximized(
     cov: NDArray[np.float64],
     x: NDArray[np.float64],
     weights: NDArray[np.float64],
-    relevance: NDArray[np.float64],
+    penalty: NDArray[np.float64],
 ) -> tuple[_Model, NDArray[np.float64]]:
     """Return the model of the M step, and the covariances of its loadings, (*, D, L + 1, L + 1).
 
     Covariances are in units of the noise of each column, the last entries are the intercepts'.
-    Given are the moments of the factors, and weights of the observed cells, zero where missing,
-    (*, N, D).
+    Given are the moments of the factors, weights of the observed cells, zero where missing,
+    (*, N, D), and precisions of the priors in units of the noise, (D, L + 1).
     """
     first = np.concatenate([mean, np.ones((*mean.shape[:-1], 1))], -1)
     second = first[..., :, None] * first[..., None, :]
@@ -239,7 +251,7 @@ def _maximized(
     # regression of each column on the factors of its observed rows
     flat = second.reshape(*first.shape[:-1], -1)
     gram = (_transposed(weights) @ flat).reshape(*weights.shape[:-2], -1, *second.shape[-2:])
-    gram += np.diag([*relevance, _MIN_PRECISION])
+    gram += np.eye(penalty.shape[-1]) * penalty[..., None]
     moment = _transposed(weights * x) @ first
     loadings_cov = np.linalg.inv(gram)
     solution = np.einsum("...ij,...j->...i", loadings_cov, moment)
@@ -292,6 +304,18 @@ def _transposed(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.swapaxes(matrices, -1, -2)
 
 
+def _has_few_cells(observed: NDArray[np.bool_], n_factors: int) -> NDArray[np.bool_]:
+    """Return which columns have few observed cells for regressions on the factors, (D,)."""
+    few: NDArray[np.bool_] = observed.sum(0) < _CELLS_PER_FACTOR * (n_factors + 1)
+    return few
+
+
+def _penalty(relevance: NDArray[np.float64], is_shrunk: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the precisions of loadings and intercepts of each column, (D, L + 1)."""
+    of_loadings = np.where(is_shrunk[:, None], relevance, _MIN_PRECISION)
+    return np.pad(of_loadings, ((0, 0), (0, 1)), constant_values=_MIN_PRECISION)
+
+
 def _relevance(
     model: _Model, has_cells: NDArray[np.bool_], diagonal: NDArray[np.float64] | float = 0.0
 ) -> NDArray[np.float64]:
@@ -305,7 +329,7 @@ def _units(x: NDArray[np.float64], mask: NDArray[np.float64]) -> NDArray[np.floa
     n = np.maximum(mask.sum(0), 1)
     mean = (mask * x).sum(0) / n
     unit = np.sqrt((mask * (x - mean) ** 2).sum(0) / n)
-    return np.where(unit > 0, unit, 1.0)
+    return np.where(unit > 1e-6 * np.abs(mean), unit, 1.0)  # smaller ones are of rounding
 
 
 @torch.no_grad()

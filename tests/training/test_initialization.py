@@ -19,7 +19,7 @@ from skmissvae import (
 from skmissvae.estimators import imputer_base
 from skmissvae.training import fit, selection
 from skmissvae.training.optim import DivergenceError
-from skmissvae.vae.factor_analysis import chosen_factor_analysis
+from skmissvae.vae.factor_analysis import factor_analysis
 
 pytestmark = quiet
 NO_LINEAR_PATH = ResidualNetwork(linear_path=False)
@@ -77,11 +77,11 @@ def test_required_factor_analysis_that_is_not_possible_is_refused(cls):
 def test_held_out_rows_are_not_used_by_factor_analysis(cls, monkeypatch):
     n_rows = []
 
-    def recorded(x, *args):
+    def recorded(x, *args, **options):
         n_rows.append(len(x))
-        return chosen_factor_analysis(x, *args)
+        return factor_analysis(x, *args, **options)
 
-    monkeypatch.setattr(fit, "chosen_factor_analysis", recorded)
+    monkeypatch.setattr(fit, "factor_analysis", recorded)
     tiny(cls, early_stopping=True, init="factor_analysis").fit(incomplete(100))
     assert n_rows == [90]
 

@@ -19,9 +19,10 @@ from skmissvae.vae import (
     ProductLikelihood,
 )
 from skmissvae.vae.factor_analysis import (
-    chosen_factor_analysis,
+    bootstrap_factor_analysis,
     factor_analysis,
     initialize_from,
+    needs_shrinkage,
 )
 from skmissvae.vae.likelihoods.base import LinearModel
 
@@ -106,51 +107,82 @@ def correlated(n, n_columns, seed):
     return np.where(observed, x, 0.0), observed
 
 
-def chosen(x, observed, n_factors, seed=0):
-    """Return the model with chosen shrinkage, and those with and without it."""
-    start = np.random.default_rng(seed)
-    model = chosen_factor_analysis(x, observed, n_factors, start)
-    options = (fit(x, observed, n_factors, shrinks=shrinks) for shrinks in (True, False))
-    return LinearModel(*(part.numpy() for part in model)), *options
+def slopes(model):
+    """Return the regression of the last of four columns on the others."""
+    cov = np.asarray(model.loadings @ model.loadings.T) + np.diag(model.variance)
+    return np.linalg.solve(cov[:3, :3], cov[:3, 3])
 
 
-def variance_share(model):
-    """Return the mean share of the variance of the columns that the factors explain."""
-    signal = (model.loadings**2).sum(1)
-    return (signal / (signal + model.variance)).mean()
+def regression_rows(seed, n=60):
+    """Return incomplete rows of three covariates and an outcome, their mask, and slopes of all."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3)) @ np.linalg.cholesky(0.5 * (np.ones((3, 3)) + np.eye(3))).T
+    y = x @ [1.0, 0.5, -0.5] + rng.normal(size=n)
+    rows = np.column_stack([x, y])
+    observed = rng.random(rows.shape) < [0.7, 0.7, 1.0, 1.0]
+    complete = np.linalg.lstsq(x - x.mean(0), y - y.mean(), rcond=None)[0]
+    return np.where(observed, rows, 0.0), observed, complete
 
 
-def test_shrinkage_is_chosen_if_columns_are_many_for_the_rows():
-    x, observed = correlated(50, 40, 0)
-    model, shrunk, free = chosen(x, observed, 30)
-    assert variance_share(free) > variance_share(shrunk) + 0.15  # overfitted: the truth is 0.5
-    assert abs(variance_share(model) - variance_share(shrunk)) < 0.05
+def test_shrinkage_is_needed_if_columns_are_many_for_the_rows():
+    tables = [correlated(120, 30, seed) for seed in range(10)]
+    assert all(needs_shrinkage(*table, 20, np.random.default_rng(0)) for table in tables)
 
 
-def test_relations_of_few_columns_are_not_shrunk():
-    slopes = []
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        x = rng.normal(size=(60, 3)) @ np.linalg.cholesky(0.5 * (np.ones((3, 3)) + np.eye(3))).T
-        y = x @ [1.0, 0.5, -0.5] + rng.normal(size=60)
-        rows = np.column_stack([x, y])
-        observed = rng.random(rows.shape) < [0.7, 0.7, 1.0, 1.0]
-        estimates = []
-        for model in chosen(np.where(observed, rows, 0.0), observed, 4, seed)[:2]:
-            cov = model.loadings @ model.loadings.T + np.diag(model.variance)
-            estimates.append(np.linalg.solve(cov[:3, :3], cov[:3, 3]))
-        slopes.append([*estimates, np.linalg.lstsq(x - x.mean(0), y - y.mean(), rcond=None)[0]])
-    chosen_slopes, shrunk, complete = np.moveaxis(slopes, 1, 0)
-    error = chosen_slopes - complete
-    assert (np.abs(error.mean(0)) < 3 * error.std(0) / np.sqrt(40)).all()
-    assert np.abs(error[:, 2].mean()) < 0.5 * np.abs((shrunk - complete)[:, 2].mean())
+def test_shrinkage_is_rarely_chosen_for_few_columns():
+    # one standard error of noise would choose it in 16% of the tables
+    tables = [regression_rows(seed)[:2] for seed in range(100)]
+    n = sum(needs_shrinkage(*table, 4, np.random.default_rng(0)) for table in tables)
+    assert 0 < n < 25
 
 
-def test_shrinkage_is_chosen_for_very_few_rows():
-    x, observed = correlated(30, 4, 0)
-    model, shrunk, _ = chosen(x, observed, 3)
-    for part, expected in zip(model, shrunk, strict=True):
-        np.testing.assert_array_equal(part, expected)
+def test_relations_are_unbiased_without_shrinkage():
+    error, error_of_shrunk = [], []
+    for seed in range(60):
+        x, observed, complete = regression_rows(seed)
+        error.append(slopes(fit(x, observed, 4, shrinks=False)) - complete)
+        error_of_shrunk.append(slopes(fit(x, observed, 4)) - complete)
+    assert (np.abs(np.mean(error, 0)) < 3 * np.std(error, 0) / np.sqrt(60)).all()
+    assert np.mean(error_of_shrunk, 0)[2] > 3 * np.std(error_of_shrunk, 0)[2] / np.sqrt(60)
+
+
+def test_bootstrap_samples_vary_as_slopes_of_other_rows_do():
+    found, variances, shifts = [], [], []
+    for seed in range(60):
+        x, observed, _ = regression_rows(seed)
+        random_state = np.random.default_rng(seed)
+        model = factor_analysis(x, observed, 4, random_state, shrinks=False)
+        samples = bootstrap_factor_analysis(model, x, observed, 16, random_state, shrinks=False)
+        drawn = np.array([slopes(LinearModel(*map(np.asarray, sample))) for sample in samples])
+        found.append(slopes(LinearModel(*map(np.asarray, model))))
+        variances.append(drawn.var(0, ddof=1))
+        shifts.append(drawn.mean(0) - found[-1])
+    ratio = np.mean(variances, 0) / np.var(found, 0, ddof=1)
+    np.testing.assert_allclose(ratio, 1, atol=0.4)  # standard error 0.18
+    assert (np.abs(np.mean(shifts, 0)) < 0.03).all()
+
+
+def test_columns_with_few_cells_are_shrunk():
+    x, observed = correlated(300, 8, 0)
+    observed[12:, 0] = False
+    x = np.where(observed, x, 0.0)
+    shrunk, free = (fit(x, observed, 8, shrinks=shrinks) for shrinks in (True, False))
+    few, many = (free.variance[part] / shrunk.variance[part] for part in (0, slice(1, None)))
+    assert few > 0.7  # nine coefficients of its own would explain nearly all of twelve cells
+    assert (many < 1).all()
+
+
+@pytest.mark.parametrize("n", [3, 40, 700])
+def test_the_choice_of_shrinkage_accepts_rows_and_columns_without_cells(n):
+    x, observed = correlated(n, 6, 0)
+    observed[: n // 4] = False
+    observed[:, 0] = False
+    x = np.where(observed, x, 0.0)
+    x[:, 1] = 0.1 * observed[:, 1]  # constant
+    choices = {needs_shrinkage(x, observed, 5, np.random.default_rng(0)) for _ in range(2)}
+    assert len(choices) == 1
+    if n == 3:
+        assert choices == {True}
 
 
 def test_columns_without_cells_do_not_change_the_factors():
