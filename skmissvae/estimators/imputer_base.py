@@ -297,7 +297,7 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         Each imputation draws the model, too, as Rubin's rules require. With ``n_bootstrap=0`` a
         linear function of the latents is added to the outputs of the decoder. It is drawn from a
         Normal distribution with the covariance of 16 Bayesian bootstrap samples [1]_ of factor
-        analysis, which takes less than a tenth of the fit. Not included is the uncertainty of
+        analysis, which takes about a tenth of the fit. Not included is the uncertainty of
         deviations from linear relations, of ordinal columns, of columns with more than 20
         categories, and of the shares of point masses. It is not known after ``partial_fit``, with
         fewer than ten rows or more than 200 columns: a warning names the columns. Otherwise the

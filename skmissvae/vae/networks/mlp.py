@@ -158,7 +158,7 @@ def _rowwise(module: nn.Module) -> nn.Module:
         return nn.Sequential(*map(_rowwise, module))
     if isinstance(module, nn.Linear):
         return _RowwiseLinear(module)
-    return nn.Identity() if isinstance(module, Dropout) else copy.copy(module)
+    return nn.Identity() if isinstance(module, nn.Dropout) else copy.deepcopy(module)
 
 
 class _RowwiseLinear(nn.Module):
