@@ -24,7 +24,7 @@ from sklearn.impute import IterativeImputer
 from skmissvae import MissSIWAEImputer, make_missing, pool
 
 M = 20  # imputations; with bootstrap models one of each
-OUR_REPETITIONS = {50: 200, 200: 100, 1000: 0}  # by the number of rows
+OUR_REPETITIONS = {50: 200, 200: 60, 1000: 0}  # by the number of rows
 SLOPES = {"linear": [1.0, 0.5, -0.5], "logistic": [1.0, 0.5, -0.5]}
 CORRELATION = 0.5  # of the covariates
 HIDDEN = 0.3  # share of the cells of x1 and x2
@@ -142,13 +142,18 @@ def run(model: str, n: int, method: str, seed: int) -> dict[str, float]:
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """Return bias, coverage and width by model, number of rows and method."""
     lines = []
+    keys = ["model", "n", "seed"]
+    complete = results[results["method"] == METHODS[0]].set_index(keys)
     for (model, n, method), part in results.groupby(["model", "n", "method"], sort=False):
-        bias, covered, width, fmi = [], [], [], []
+        bias, covered, width, fmi, deviation = [], [], [], [], []
+        reference = complete.loc[list(part[keys].itertuples(index=False, name=None))]
         for j, truth in enumerate(SLOPES[model], 1):
             bias.append(100 * (part[f"b{j}"].mean() - truth) / truth)
             covered.append(((part[f"low{j}"] <= truth) & (truth <= part[f"high{j}"])).mean())
             width.append((part[f"high{j}"] - part[f"low{j}"]).mean())
             fmi.append(part[f"fmi{j}"].mean())
+            difference = part[f"b{j}"].to_numpy() - reference[f"b{j}"].to_numpy()
+            deviation.append(100 * difference.mean() / truth)
         lines.append(
             {
                 "model": model,
@@ -156,6 +161,7 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
                 "method": method,
                 "repetitions": len(part),
                 "bias, % (x1, x2, x3)": ", ".join(f"{b:.1f}" for b in bias),
+                "same, from the complete data": ", ".join(f"{b:.1f}" for b in deviation),
                 "coverage (x1, x2, x3)": ", ".join(f"{c:.3f}" for c in covered),
                 "width (x1, x2, x3)": ", ".join(f"{w:.3f}" for w in width),
                 "fraction of missing information": ", ".join(f"{f:.2f}" for f in fmi),
@@ -189,7 +195,7 @@ def main() -> None:
         for seed in repetitions(n, method)
     ]
     bootstrap = [("linear", 200, METHODS[-1], seed) for seed in repetitions(200, METHODS[-1])]
-    cells = sorted([*cells, *bootstrap], key=lambda cell: cell[1])
+    cells = sorted([*cells, *bootstrap], key=lambda cell: (cell[1], cell[3]))
     if options.report:
         cells = []
     keys = ["model", "n", "method", "seed"]
@@ -201,8 +207,9 @@ def main() -> None:
         markdown(frame, "model")
         + "\nSlopes of regressions of y on x1, x2 and x3 (true: 1, 0.5, -0.5), 30% of the cells of "
         "x1 and x2 missing at random given x3 and y; 20 imputations (10 with bootstrap models), "
-        "pooled. Coverage is that of 95% intervals; its Monte Carlo standard error is 0.015 with "
-        "200 repetitions, 0.022 with 100. " + versions()
+        "pooled. Deviations from the slopes of the complete data of the same repetitions vary less than "
+        "those from the true slopes. Coverage is that of 95% intervals; its Monte Carlo standard error is 0.015 with "
+        "200 repetitions, 0.022 with 100, 0.028 with 60. " + versions()
     )
     write_page(path, text)
 
