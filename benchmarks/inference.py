@@ -207,9 +207,9 @@ def main() -> None:
         markdown(frame, "model")
         + "\nSlopes of regressions of y on x1, x2 and x3 (true: 1, 0.5, -0.5), 30% of the cells of "
         "x1 and x2 missing at random given x3 and y; 20 imputations (10 with bootstrap models), "
-        "pooled. Deviations from the slopes of the complete data of the same repetitions vary less than "
-        "those from the true slopes. Coverage is that of 95% intervals; its Monte Carlo standard error is 0.015 with "
-        "200 repetitions, 0.022 with 100, 0.028 with 60. " + versions()
+        "pooled. Deviations from the slopes of the complete data of the same repetitions vary less "
+        "than those from the true slopes. Coverage is that of 95% intervals; its Monte Carlo "
+        "standard error is 0.015 with 200 repetitions, 0.022 with 100, 0.028 with 60. " + versions()
     )
     write_page(path, text)
 
