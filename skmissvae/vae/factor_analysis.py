@@ -19,9 +19,9 @@ _N_BURN_IN = 10  # iterations before precisions of the priors are updated
 _MIN_VARIANCE = 2.5e-3  # of the noise, as a share of the variance of the column
 _MIN_WEIGHT = 1.0  # of the cells of a column
 _MAX_BOOTSTRAP_FACTORS = 10
-_MAX_NUMBERS = 2_000_000  # of second moments that are computed at a time
+_MAX_NUMBERS = 2_000_000  # of the largest array that is computed at a time
 
-_CELLS_PER_FACTOR = 3  # columns with fewer observed cells have learned priors
+_CELLS_PER_COEFFICIENT = 3  # columns with fewer observed cells have learned priors
 # Rows and share of cells by which the priors of the other columns are chosen.
 _ENOUGH_TO_CHOOSE, _HIDDEN_SHARE = 500, 0.2
 
@@ -51,6 +51,11 @@ def needs_shrinkage(
         Number of factors.
     random_state : Generator
         Source of the hidden cells.
+
+    Returns
+    -------
+    bool
+        Whether they do; True if all columns have few observed cells.
     """
     rows = random_state.permutation(len(x))[:_ENOUGH_TO_CHOOSE]
     x, observed = x[rows], observed[rows]
@@ -306,7 +311,7 @@ def _transposed(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _has_few_cells(observed: NDArray[np.bool_], n_factors: int) -> NDArray[np.bool_]:
     """Return which columns have few observed cells for regressions on the factors, (D,)."""
-    few: NDArray[np.bool_] = observed.sum(0) < _CELLS_PER_FACTOR * (n_factors + 1)
+    few: NDArray[np.bool_] = observed.sum(0) < _CELLS_PER_COEFFICIENT * (n_factors + 1)
     return few
 
 
