@@ -66,12 +66,10 @@ def needs_shrinkage(
     if _has_few_cells(observed, n_factors).all():
         return True
     cells = np.where(observed, x, 0.0), observed
-    errors = []
-    for shrinks in (False, True):
-        start = np.random.default_rng(seed)
-        model = factor_analysis(*cells, n_factors, start, shrinks=shrinks)
-        predicted = model.intercept + factor_means(model, *cells) @ model.loadings.T
-        errors.append((hidden * ((predicted.numpy() - x) / unit) ** 2).sum(1))
+    both = np.array([False, True])
+    model = factor_analysis(*cells, n_factors, np.random.default_rng(seed), shrinks=both)
+    predicted = factor_means(model, *cells) @ model.loadings.mT + model.intercept.unsqueeze(1)
+    errors = (hidden * ((predicted.numpy() - x) / unit) ** 2).sum(-1)
     gain = errors[0] - errors[1]  # of each row
     return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
@@ -83,7 +81,7 @@ def factor_analysis(
     random_state: np.random.Generator,
     n_iter: int = 50,
     *,
-    shrinks: bool = True,
+    shrinks: bool | NDArray[np.bool_] = True,
 ) -> LinearModel:
     """Fit factor analysis to incomplete rows by expectation maximization.
 
@@ -104,13 +102,14 @@ def factor_analysis(
         Source of the initial loadings.
     n_iter : int
         Iterations. Weak factors vanish after hundreds of iterations only.
-    shrinks : bool
-        Whether the loadings of all columns have learned priors.
+    shrinks : bool or ndarray of shape (M,)
+        Whether the loadings of all columns have learned priors; of several models, which are then
+        fitted from the same initial loadings.
 
     Returns
     -------
     LinearModel
-        The fitted model, in double precision.
+        The fitted model, or M of them, in double precision.
 
     References
     ----------
@@ -122,19 +121,20 @@ def factor_analysis(
     has_cells: NDArray[np.bool_] = np.any(observed, axis=0)
     unit = _units(x, mask)
     x = x / unit
+    is_shrunk = np.asarray(shrinks)[..., None] | _has_few_cells(observed, n_factors)
+    loadings = 0.3 * random_state.normal(size=(n_columns, n_factors))
     model = _Model(
-        0.3 * random_state.normal(size=(n_columns, n_factors)),
-        np.zeros(n_columns),
-        np.full(n_columns, 0.5),
+        np.broadcast_to(loadings, (*is_shrunk.shape, n_factors)),
+        np.zeros(is_shrunk.shape),
+        np.full(is_shrunk.shape, 0.5),
     )
-    is_shrunk = shrinks | _has_few_cells(observed, n_factors)
-    relevance = np.full(n_factors, _MIN_PRECISION)
+    relevance = np.full((*is_shrunk.shape[:-1], n_factors), _MIN_PRECISION)
     for i in range(n_iter):
         moments = _moments(model, x, mask)
         model, loadings_cov = _maximized(*moments, x, mask, _penalty(relevance, is_shrunk))
-        model.variance[~has_cells] = 1.0
+        model.variance[..., ~has_cells] = 1.0
         if i >= _N_BURN_IN:
-            diagonal = loadings_cov.diagonal(axis1=1, axis2=2)[:, :-1]
+            diagonal = loadings_cov.diagonal(axis1=-2, axis2=-1)[..., :-1]
             relevance = _relevance(model, has_cells, diagonal)
     return model.in_units(unit)
 
@@ -219,7 +219,7 @@ def bootstrap_factor_analysis(
 def factor_means(
     model: LinearModel, x: NDArray[np.float64], observed: NDArray[np.bool_]
 ) -> torch.Tensor:
-    """Return the posterior means of the factors of each row, (N, L)."""
+    """Return the posterior means of the factors of each row, (*, N, L)."""
     estimate = _Model(*(values.numpy() for values in model))
     return torch.from_numpy(_moments(estimate, x, observed.astype(np.float64))[0])
 
@@ -248,14 +248,14 @@ def _maximized(
 
     Covariances are in units of the noise of each column, the last entries are the intercepts'.
     Given are the moments of the factors, weights of the observed cells, zero where missing,
-    (*, N, D), and precisions of the priors in units of the noise, (D, L + 1).
+    (*, N, D), and precisions of the priors in units of the noise, (*, D, L + 1).
     """
     first = np.concatenate([mean, np.ones((*mean.shape[:-1], 1))], -1)
     second = first[..., :, None] * first[..., None, :]
     second[..., :-1, :-1] += cov
     # regression of each column on the factors of its observed rows
     flat = second.reshape(*first.shape[:-1], -1)
-    gram = (_transposed(weights) @ flat).reshape(*weights.shape[:-2], -1, *second.shape[-2:])
+    gram = (_transposed(weights) @ flat).reshape(*first.shape[:-2], -1, *second.shape[-2:])
     gram += np.eye(penalty.shape[-1]) * penalty[..., None]
     moment = _transposed(weights * x) @ first
     loadings_cov = np.linalg.inv(gram)
@@ -316,16 +316,18 @@ def _has_few_cells(observed: NDArray[np.bool_], n_factors: int) -> NDArray[np.bo
 
 
 def _penalty(relevance: NDArray[np.float64], is_shrunk: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the precisions of loadings and intercepts of each column, (D, L + 1)."""
-    of_loadings = np.where(is_shrunk[:, None], relevance, _MIN_PRECISION)
-    return np.pad(of_loadings, ((0, 0), (0, 1)), constant_values=_MIN_PRECISION)
+    """Return the precisions of loadings and intercepts of each column, (*, D, L + 1)."""
+    of_loadings = np.where(is_shrunk[..., None], relevance[..., None, :], _MIN_PRECISION)
+    of_intercepts = np.full((*is_shrunk.shape, 1), _MIN_PRECISION)
+    return np.concatenate([of_loadings, of_intercepts], -1)
 
 
 def _relevance(
     model: _Model, has_cells: NDArray[np.bool_], diagonal: NDArray[np.float64] | float = 0.0
 ) -> NDArray[np.float64]:
-    """Return the precisions of the priors of the loadings, (L,), given their variances."""
-    size = (model.loadings**2 / model.variance[:, None] + diagonal)[has_cells].mean(0)
+    """Return the precisions of the priors of the loadings, (*, L), given their variances."""
+    size = model.loadings**2 / model.variance[..., None] + diagonal
+    size = size[..., has_cells, :].mean(-2)
     return (1 / np.maximum(size, 1 / _MAX_PRECISION)).clip(_MIN_PRECISION)
 
 

@@ -13,7 +13,8 @@ from .base import DiscreteColumns, Likelihood, LinearInitialization, LinearModel
 MIN_UNEXPLAINED = 0.8
 
 
-_N_ITERATIONS = 100  # until biases have converged
+_MAX_ITERATIONS = 100  # of biases
+_TOLERANCE = 1e-5  # of log-odds
 
 
 class BernoulliColumns(DiscreteColumns):
@@ -156,7 +157,10 @@ def _marginal_bias(weight: Tensor, share: Tensor) -> Tensor:
     nodes, weights = (torch.from_numpy(array).to(weight) for array in special.roots_hermitenorm(40))
     logits = weight.norm(dim=-1).unsqueeze(-1) * nodes  # (D, 40)
     bias = share.logit()
-    for _ in range(_N_ITERATIONS):
+    for _ in range(_MAX_ITERATIONS):
         mean = ((logits + bias.unsqueeze(-1)).sigmoid() @ weights) / weights.sum()
-        bias = bias + share.logit() - mean.logit()
+        error = share.logit() - mean.logit()
+        bias = bias + error
+        if error.abs().max() < _TOLERANCE:
+            break
     return bias

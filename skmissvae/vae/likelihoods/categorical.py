@@ -19,7 +19,8 @@ _MAX_CLASSES = 255  # of a categorical column, as in scikit-learn's histogram tr
 MAX_CONTRASTED = 20  # classes of a column that is included in the linear initialization
 
 
-_N_ITERATIONS, _N_POINTS = 50, 1024  # until biases have converged; latents of their averages
+_MAX_ITERATIONS, _N_POINTS = 50, 1024  # of biases; latents of their averages
+_TOLERANCE = 1e-5  # of the logarithms of frequencies
 _MIN_FACTOR = 0.05  # by which the mean of contrasts changes a frequency
 
 
@@ -160,10 +161,12 @@ class CategoricalLikelihood(Likelihood):
         log_frequency = self.log_frequency.to(variance)
         target = (log_frequency + factor.clamp_min(_MIN_FACTOR).log()).log_softmax(-1)
         logits = z @ weight.T  # (points, P)
-        for _ in range(_N_ITERATIONS):
+        for _ in range(_MAX_ITERATIONS):
             log_p = ((logits + bias)[..., self.place] + log_frequency).log_softmax(-1)
-            error = target - (torch.logsumexp(log_p, 0) - math.log(_N_POINTS))
-            bias += error[exists]
+            error = (target - (torch.logsumexp(log_p, 0) - math.log(_N_POINTS)))[exists]
+            bias += error
+            if error.abs().max() < _TOLERANCE:
+                break
         has_contrasts = self.contrasts.any(-1)  # contrasts of a class are never all zero
         return LinearInitialization(weight, bias, has_contrasts, 1 / variance)
 
