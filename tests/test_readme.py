@@ -1,5 +1,6 @@
 """The Python blocks of the README and of the pages in docs/ run, with small tables and models."""
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -11,10 +12,16 @@ import pytest
 import sklearn.datasets
 from estimator_cases import ESTIMATORS, quiet, table
 
+from skmissvae.datasets import load_penguins
+from skmissvae.inference import ConditionalModel
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^(<!-- not run[^\n]*-->\n+)?```python\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 SMALL = {"max_iter": 2, "n_hidden": 16, "n_blocks": 1, "n_importance_draws": 20}
+
+#: Numbers of rows that pages make, and those made here.
+N_ROWS = {"100_000": "2_000", "20_000": "400", "5_000": "100", "300": "43"}
 
 
 def small_fit(fit):
@@ -30,15 +37,26 @@ def small_fit(fit):
     return fit_small_model
 
 
-def small_table(load):
-    """Return a loader of 64 rows and 6 columns of the breast cancer table."""
+def few_rows(load, n, n_columns=None):
+    """Return a loader of ``n`` rows of a table of scikit-learn, and of its first columns."""
 
-    def load_small(**options):
-        bunch = load(as_frame=True)
-        data, target = bunch.data.iloc[::9, :6], bunch.target[::9]
-        return sklearn.utils.Bunch(data=data, target=target)
+    def load_few_rows(**options):
+        bunch = load(**options)
+        rows = slice(None, None, len(bunch.target) // n)
+        take = getattr(bunch.data, "iloc", bunch.data)
+        return sklearn.utils.Bunch(data=take[rows, :n_columns], target=bunch.target[rows])
 
-    return load_small
+    return load_few_rows
+
+
+def short_chains(run_chains):
+    """Return a ``run_chains`` of four chains of four steps."""
+
+    def run_short_chains(self, *args):
+        sampler = dataclasses.replace(self.sampler, n_chains=4, n_steps=4)
+        return run_chains(self._replace(sampler=sampler), *args)
+
+    return run_short_chains
 
 
 @pytest.fixture
@@ -49,8 +67,12 @@ def small(monkeypatch, tmp_path):
         monkeypatch.setattr(owner, "fit", small_fit(owner.fit))
     # a choice between initializations fits four models with the default training
     monkeypatch.setattr("skmissvae.estimators.imputer_base.ROWS_WITH_CHOICE", range(0))
-    load = small_table(sklearn.datasets.load_breast_cancer)
-    monkeypatch.setattr(sklearn.datasets, "load_breast_cancer", load)
+    monkeypatch.setattr(ConditionalModel, "run_chains", short_chains(ConditionalModel.run_chains))
+    for name, sizes in {"breast_cancer": (48, 6), "wine": (40,), "digits": (20,)}.items():
+        load = getattr(sklearn.datasets, f"load_{name}")
+        monkeypatch.setattr(sklearn.datasets, f"load_{name}", few_rows(load, *sizes))
+    penguins = load_penguins().iloc[::7]
+    monkeypatch.setattr("skmissvae.datasets.load_penguins", penguins.copy)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "measurements").mkdir()
     for i in range(2):
@@ -63,8 +85,10 @@ def blocks(page):
     text = page.read_text()
     for match in BLOCK.finditer(text):
         if not match.group(1):
-            n_lines = text[: match.start(2)].count("\n")
-            yield compile("\n" * n_lines + match.group(2), str(page), "exec")
+            n_lines, block = text[: match.start(2)].count("\n"), match.group(2)
+            for n_rows, n_few in N_ROWS.items():
+                block = block.replace(n_rows, n_few)
+            yield compile("\n" * n_lines + block, str(page), "exec")
 
 
 @quiet

@@ -129,8 +129,8 @@ def interrupted():
 @pytest.mark.parametrize("early_stopping", [False, True])
 @every_estimator
 def test_interrupted_fit_keeps_the_model_of_the_last_epoch(cls, early_stopping, interrupted):
-    X = frame()
-    options = {"batch_size": 18 if early_stopping else 20, "early_stopping": early_stopping}
+    X = frame()[:20]
+    options = {"batch_size": 9 if early_stopping else 10, "early_stopping": early_stopping}
     estimator = tiny(cls, network=interrupted, max_iter=50, **options)
     with pytest.warns(UserWarning, match="Training was interrupted"):
         estimator.fit(X)

@@ -14,7 +14,7 @@ pytestmark = quiet
 
 @every_imputer
 def test_imputations_are_a_lazy_sequence(cls, monkeypatch):
-    X = incomplete()
+    X = incomplete(12)
     imputer = tiny(cls).fit(X)
     tables = imputer.impute(X, 6)
     assert len(tables) == 6
@@ -52,7 +52,7 @@ def test_imputations_agree_in_observed_cells_and_differ_in_missing_cells(cls):
 
 @every_imputer
 def test_imputations_are_reproducible(cls):
-    X = incomplete()
+    X = incomplete(12)
     imputer = tiny(cls).fit(X)
     default, repeated, seed_7 = (imputer.impute(X, 1, random_state=s)[0] for s in [None, None, 7])
     np.testing.assert_array_equal(default, repeated)
@@ -76,7 +76,7 @@ def test_imputations_of_equal_rows_are_independent(cls):
 
 @every_imputer
 def test_imputations_do_not_change_when_the_imputer_does(cls):
-    X = incomplete()
+    X = incomplete(20)
     imputer = tiny(cls).fit(X)
     tables = imputer.impute(X, 2)
     before = tables[0]

@@ -1,6 +1,6 @@
 """Prediction from incomplete rows by members that are fitted to completed tables."""
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,12 @@ class Constants(TransformerMixin, BaseEstimator):
         return (np.where(np.isnan(X), float(i), X) for i in range(n_imputations))
 
 
-@parametrize_with_checks([fast(cls, n_imputations=2) for cls in BOTH])
+@parametrize_with_checks(
+    [
+        fast(cls, imputer=tiny(MVAEImputer, init="random", max_iter=1), n_imputations=2)
+        for cls in BOTH
+    ]
+)
 def test_scikit_learn(estimator, check):
     check(estimator)
 
@@ -150,10 +155,10 @@ def test_several_outcomes():
 @both
 def test_prediction_of_a_row_does_not_depend_on_other_rows(cls):
     X, new = incomplete(), incomplete(12, seed=1)
-    model = fast(cls, TREES[cls], n_imputations=9).fit(X, outcome(cls, X))
+    model = fast(cls, TREES[cls], n_imputations=3).fit(X, outcome(cls, X))
     by_member, mean = model.predict_all(new), probabilities(model, new)
     order = np.random.default_rng(0).permutation(12)
-    for index in [order, order[:5], np.repeat(order, 2), [3, 3, 3], [0], [7], [11]]:
+    for index in [order[:5], np.repeat(order, 2), [3, 3, 3], [7]]:
         np.testing.assert_array_equal(model.predict_all(new[index]), by_member[:, index])
         np.testing.assert_array_equal(probabilities(model, new[index]), mean[index])
 
@@ -193,7 +198,8 @@ def test_digests_of_different_rows_are_different():
 def test_predictions_do_not_depend_on_the_container(cls):
     X, new = incomplete(), incomplete(12, seed=1)
     y = outcome(cls, X)
-    expected = fast(cls, TREES[cls]).fit(X, y).predict_all(new)
+    unfitted = fast(cls, TREES[cls], n_imputations=2)
+    expected = clone(unfitted).fit(X, y).predict_all(new)
     names = list("abcd")
     kinds = {
         "list": np.ndarray.tolist,
@@ -202,13 +208,13 @@ def test_predictions_do_not_depend_on_the_container(cls):
         "objects": lambda table: table.astype(object),
     }
     for name, make in kinds.items():
-        model = fast(cls, TREES[cls]).fit(make(X), list(y))
+        model = clone(unfitted).fit(make(X), list(y))
         assert list(getattr(model, "feature_names_in_", [])) == (
             names if name in ("pandas", "polars") else []
         )
         np.testing.assert_array_equal(model.predict_all(make(new)), expected, err_msg=name)
     shuffled = pd.DataFrame(new, columns=names, index=np.arange(12)[::-1])
-    model = fast(cls, TREES[cls]).fit(pd.DataFrame(X, columns=names), y)
+    model = clone(unfitted).fit(pd.DataFrame(X, columns=names), y)
     np.testing.assert_array_equal(model.predict_all(shuffled), expected)
 
 
@@ -357,7 +363,10 @@ def test_searches_and_pipelines(cls):
     X = incomplete(60)
     y = outcome(cls, X)
     name = "C" if cls is MultipleImputationClassifier else "alpha"
-    grid = {f"estimator__{name}": [0.1, 1.0], "imputer__n_hidden": [4, 8]}
+    grid = [
+        {f"estimator__{name}": [value], "imputer__n_hidden": [n_hidden]}
+        for value, n_hidden in [(0.1, 4), (1.0, 8)]
+    ]
     search = GridSearchCV(fast(cls, n_imputations=2), grid, cv=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     best = search.best_estimator_
@@ -365,6 +374,18 @@ def test_searches_and_pipelines(cls):
     assert getattr(best.estimators_[0], name) == search.best_params_[f"estimator__{name}"]
     pipeline = make_pipeline(StandardScaler(), fast(cls))
     assert np.isfinite(cross_val_score(pipeline, X, y, cv=2)).all()
+
+
+@cache
+def fitted(cls, imputer):
+    """Return a fitted estimator, new rows and their predictions, which tests must not change."""
+    X, new = incomplete(), incomplete(10, seed=1)
+    if imputer == "frame":
+        X, new = (pd.DataFrame(table, columns=list("abcd")) for table in (X, new))
+    repeated = IterativeImputer(sample_posterior=True, max_iter=2, random_state=0)
+    options = {"imputer": repeated} if imputer == "repeated" else {}
+    model = fast(cls, n_imputations=2, **options).fit(X, outcome(cls, incomplete()))
+    return model, new, model.predict_all(new)
 
 
 @pytest.mark.parametrize(
@@ -375,14 +396,9 @@ def test_searches_and_pipelines(cls):
 @pytest.mark.parametrize("imputer", ["own", "repeated", "frame"])
 @both
 def test_round_trips_keep_every_bit(cls, imputer, round_trip):
-    X, new = incomplete(), incomplete(10, seed=1)
-    if imputer == "frame":
-        X, new = (pd.DataFrame(table, columns=list("abcd")) for table in (X, new))
-    repeated = IterativeImputer(sample_posterior=True, max_iter=2, random_state=0)
-    options = {"imputer": repeated} if imputer == "repeated" else {}
-    model = fast(cls, n_imputations=2, **options).fit(X, outcome(cls, incomplete()))
+    model, new, expected = fitted(cls, imputer)
     restored = round_trip(model)
-    np.testing.assert_array_equal(restored.predict_all(new), model.predict_all(new))
+    np.testing.assert_array_equal(restored.predict_all(new), expected)
     assert repr(restored) == repr(model)
     with pytest.raises(ValueError, match=r"4 features|feature names"):
         restored.predict(new.rename(columns={"a": "z"}) if imputer == "frame" else new[:, :3])

@@ -33,7 +33,7 @@ def density(**changes):
 
 
 @pytest.mark.slow
-@parametrize_with_checks([VAEOutlierDetector(density(max_iter=2))])
+@parametrize_with_checks([VAEOutlierDetector(density(max_iter=1, n_importance_draws=10))])
 def test_scikit_learn(estimator, check):
     check(estimator)
 

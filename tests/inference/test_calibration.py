@@ -64,8 +64,8 @@ def test_limits_of_intervals_are_order_statistics_of_the_scores():
 def test_calibrated_intervals_have_their_nominal_coverage(factor):
     rng = np.random.default_rng(0)
     # the standard deviations of the model are wrong by a factor
-    values = torch.tensor(rng.normal(size=(4096, 2000)))
-    w = torch.full((4096,), 1 / 4096).double()
+    values = torch.tensor(rng.normal(size=(1024, 2000)))
+    w = torch.full((1024,), 1 / 1024).double()
     hidden, new = torch.tensor(factor * rng.normal(size=(2, 2000)))
     z = normal_score(values, w, hidden, torch.zeros(1, 2000))
     moved = torch.tensor(Calibration(z.T.numpy()).moved(np.array([0.05, 0.95])))

@@ -3,6 +3,8 @@
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer
 
 
 @pytest.fixture
@@ -21,5 +23,9 @@ def agg_backend(tmp_path, monkeypatch):
 
 @pytest.fixture
 def few_baseline_draws(monkeypatch):
-    """Take 20 draws of the baseline instead of 100, the fewest for 90% intervals."""
+    """Take 20 draws of the baseline, the fewest for 90% intervals, after two rounds each.
+
+    By default, there are 100 draws after ten rounds.
+    """
     monkeypatch.setattr("skmissvae.inspection.overimputation_scores.N_BASELINE_DRAWS", 20)
+    monkeypatch.setitem(IterativeImputer.__init__.__kwdefaults__, "max_iter", 2)

@@ -25,6 +25,7 @@ violation is a file that
 Violations and a summary are printed; the exit status is 1 if there is a violation.
 """
 
+import functools
 import io
 import json
 import random
@@ -84,12 +85,13 @@ FORBIDDEN = {
 
 
 def places(value, path=()):
-    """Yield the path of every value in a nested one."""
-    yield path
+    """Return the path of every value in a nested one."""
+    paths = [path]
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
-            yield from places(item, (*path, key))
+            paths += places(item, (*path, key))
+    return paths
 
 
 def change_json(root, rng, special):
@@ -218,6 +220,12 @@ def cases():
     ]
 
 
+@functools.cache
+def fitted_cases():
+    """Return fitted estimators and their tables."""
+    return [(estimator.fit(X), X) for estimator, X in cases()]
+
+
 class Stopped(Exception):
     """The end of a fit."""
 
@@ -257,8 +265,8 @@ class ModelFiles:
 
     def __init__(self, folder):
         self.path, self.tables, self.contents = folder / "model", [], []
-        for estimator, X in cases():
-            estimator.fit(X).save(self.path)
+        for estimator, X in fitted_cases():
+            estimator.save(self.path)
             content, arrays = read_plain_file(self.path, "skmissvae")
             self.contents.append((json.dumps(content), arrays))
             self.tables.append(X)
@@ -323,7 +331,7 @@ class SkopsFiles:
     must_be_refused = False
 
     def __init__(self, folder):
-        self.fitted = [(estimator.fit(X), X) for estimator, X in cases()]
+        self.fitted = fitted_cases()
         self.tables = [X for _, X in self.fitted]
         self.valid = [skops.io.dumps(estimator) for estimator, _ in self.fitted]
         self.trusted = [skops.io.get_untrusted_types(data=data) for data in self.valid]

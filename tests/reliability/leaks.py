@@ -9,12 +9,13 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from estimator_cases import table, tiny
 from sklearn.base import clone
 
 from skmissvae import MissSIWAEImputer, load
 
-X = table(300)
+X = np.hstack([table(100, seed=seed) for seed in range(6)])
 CALLS = {
     "fit": lambda imputer, path: clone(imputer).fit(X),
     "partial_fit": lambda imputer, path: clone(imputer).partial_fit(X),
@@ -38,7 +39,8 @@ def failed(imputer):
 
 @functools.cache
 def fitted():
-    return tiny(MissSIWAEImputer, n_importance_draws=20, init="random").fit(X)
+    options = {"n_latents": 2, "n_importance_draws": 20, "init": "random"}
+    return tiny(MissSIWAEImputer, **options).fit(X)
 
 
 def remains():

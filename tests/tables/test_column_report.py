@@ -30,7 +30,7 @@ def test_remarks_on_suspicious_columns():
         }
     )
     frame.loc[[3, 5], "day"] = pd.Timestamp("2199-01-01"), pd.NaT
-    imputer = tiny(MVAEImputer).fit(frame)
+    imputer = tiny(MVAEImputer, init="random").fit(frame)
     remark = imputer.fit_report_["remark"]
     assert "2199-01-01 00:00:00 among them" in remark["day"]
     assert "variance" not in remark["rare"]
@@ -173,10 +173,10 @@ def test_warning_about_a_single_value_and_missing_cells(kind):
     X, name = single_valued(kind)
     expected = f"single value have missing cells.*: '{name}' \\(95% missing\\).*fillna"
     with pytest.warns(UserWarning, match=expected):
-        imputer = tiny(MVAEImputer).fit(X)
+        imputer = tiny(MVAEImputer, init="random").fit(X)
     assert "fill it before fit" in imputer.fit_report_.loc[name, "remark"]
     with pytest.warns(UserWarning, match=expected):
-        tiny(MVAEImputer).partial_fit(X)
+        tiny(MVAEImputer, max_iter=1).partial_fit(X)
     assert not warnings_with(tiny(VAEDensityEstimator), X, "single value")  # imputes no cell
 
 
@@ -202,7 +202,7 @@ def test_a_second_label_in_a_constant_column_is_refused(kind):
     X, name = single_valued(kind)
     second = False if "bool" in kind else "no"
     Y = with_second_value(X, second)
-    imputer = tiny(MVAEImputer).fit(X)
+    imputer = tiny(MVAEImputer, init="random").fit(X)
     for method in (imputer.transform, imputer.score_samples, lambda X: imputer.impute(X, 1)[0]):
         with pytest.raises(ValueError, match=f"'{name}', row 5, holds {second!r}.*handle_unknown"):
             method(Y)
@@ -219,7 +219,7 @@ def test_warning_about_a_second_value_in_continued_fits(kind):
     X, name = single_valued(kind)
     Y = with_second_value(X, 2 if kind in NUMBERS else False if "bool" in kind else "no")
     expected = f"at most one value in the first table or chunk have others now: '{name}'"
-    imputer = tiny(MVAEImputer, warm_start=True).partial_fit(X)
+    imputer = tiny(MVAEImputer, max_iter=1, warm_start=True).partial_fit(X)
     with pytest.warns(UserWarning, match=expected):
         imputer.partial_fit(Y)
     with pytest.warns(UserWarning, match=expected):

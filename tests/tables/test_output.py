@@ -1,5 +1,6 @@
 """Containers and columns of completed tables."""
 
+import functools
 import warnings
 
 import joblib
@@ -22,7 +23,7 @@ pytestmark = quiet
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @every_imputer
 def test_observed_cells_are_unchanged_and_no_cell_is_missing(cls, dtype):
-    X = incomplete(dtype=dtype)
+    X = incomplete(9, dtype=dtype)
     out = tiny(cls).fit(X).transform(X)
     assert out.dtype == dtype
     assert out.shape == X.shape
@@ -50,7 +51,7 @@ def test_integer_arrays(cls):
 
 @every_imputer
 def test_fit_transform_equals_fit_and_transform(cls):
-    X = incomplete()
+    X = incomplete(12)
     fitted = tiny(cls).fit(X)
     once = fitted.transform(X)
     np.testing.assert_array_equal(tiny(cls).fit_transform(X), once)
@@ -59,7 +60,7 @@ def test_fit_transform_equals_fit_and_transform(cls):
 
 @every_estimator
 def test_the_input_array_is_unchanged(cls):
-    X = incomplete()
+    X = incomplete(12)
     table = X.copy()
     estimator = tiny(cls).fit(table)
     outputs(estimator, table)
@@ -81,7 +82,7 @@ def test_the_input_frame_is_unchanged():
 @pytest.mark.slow
 @every_imputer
 def test_results_are_the_same_for_any_container(cls):
-    X = incomplete()
+    X = incomplete(9)
     expected = tiny(cls).fit_transform(X)
     frozen = X.copy()
     frozen.flags.writeable = False
@@ -145,13 +146,13 @@ def test_numbers_in_columns_that_have_become_integers_are_rounded():
 
 @pytest.mark.parametrize("container", ["array", "objects", "list", "pandas", "polars"])
 def test_default_output_is_the_container_of_the_input(container):
-    frame = mixed()
+    frame = mixed()[:9]
     table = {
-        "array": incomplete(),
+        "array": incomplete(9),
         "objects": frame[["real", "word"]].to_numpy(dtype=object, na_value=None),
-        "list": incomplete().tolist(),
+        "list": incomplete(9).tolist(),
         "pandas": frame,
-        "polars": mixed("polars"),
+        "polars": mixed("polars")[:9],
     }[container]
     imputer = tiny(MVAEImputer).fit(table)
     plain = imputer.transform(table)
@@ -208,8 +209,8 @@ def test_indicators_follow_the_columns():
 @pytest.mark.parametrize("missing_values", [np.nan, -1])
 @every_imputer
 def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empty_features):
-    X = incomplete()
-    X[:, 0] = np.arange(40)  # complete: no indicator
+    X = incomplete(9)
+    X[:, 0] = np.arange(9)  # complete: no indicator
     X[:, 2] = np.nan  # empty
     table = np.where(np.isnan(X), missing_values, X)
     options = {
@@ -233,7 +234,7 @@ def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empt
 
 def with_empty_columns(container):
     """Return a table with columns without any observed cell."""
-    X = incomplete()
+    X = incomplete(9)
     X[:, 1] = np.nan
     frame = pd.DataFrame(X, columns=list("abcd"))
     if container == "polars":
@@ -273,11 +274,18 @@ def assert_same_labels(out, frame):
         pd.testing.assert_index_equal(labels, expected, exact=True)
 
 
+@functools.cache
+def fitted_to_labels(*, plain):
+    """Return an imputer that is fitted to the labelled frame; tests do not change it."""
+    options = {"init": "random", "max_iter": 1, "strategy": "draw"}
+    return tiny(MVAEImputer, **options).fit(labelled_frame(plain=plain))
+
+
 @pytest.mark.parametrize("plain_at_fit", [False, True])
 @pytest.mark.parametrize("plain", [False, True])
 def test_labels_of_categories_keep_their_types(plain_at_fit, plain):
     at_fit, frame = labelled_frame(plain=plain_at_fit), labelled_frame(plain=plain)
-    imputer = tiny(MVAEImputer, max_iter=1, strategy="draw").fit(at_fit)
+    imputer = fitted_to_labels(plain=plain_at_fit)
     drawn = imputer.sample(3)
     assert not drawn.isna().any(axis=None)
     assert_same_labels(drawn, at_fit)
@@ -291,8 +299,7 @@ def test_labels_of_categories_keep_their_types(plain_at_fit, plain):
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_new_labels_of_categories_have_the_type_of_the_others(plain):
-    frame = labelled_frame(plain=plain)
-    imputer = tiny(MVAEImputer, max_iter=1, strategy="draw").fit(frame)
+    frame, imputer = labelled_frame(plain=plain), fitted_to_labels(plain=plain)
     row = frame[:1].assign(**{name: frame[name][1:2].array for name in LABELS})
     for name in LABELS:
         row[name] = row[name].cat.remove_categories(frame[name].cat.categories[1:])

@@ -26,10 +26,11 @@ pytestmark = quiet
 @pytest.mark.parametrize("container", ["pandas", "polars"])
 def test_frames_are_the_same_read_by_blocks(container, monkeypatch):
     frame = mixed(container)
-    imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
+    imputer = tiny(MVAEImputer, init="random", add_indicator=True).fit(frame)
+    rows = frame[:15]
 
     def results():
-        return [imputer.transform(frame), *imputer.impute(frame, 2), imputer.outlier_scores(frame)]
+        return [imputer.transform(rows), *imputer.impute(rows, 2), imputer.outlier_scores(rows)]
 
     expected = results()
     monkeypatch.setattr(reader, "_BLOCK_ROWS", 7)
@@ -78,14 +79,14 @@ def curved(n=150, d=13, seed=0):
     ids=["weights", "models and bounds", "chains"],
 )
 def test_arrays_are_the_same_read_by_blocks(cls, options, monkeypatch):
-    X = np.vstack([curved(12), np.random.default_rng(1).normal(size=(12, 13)), curved(12, seed=1)])
+    X = np.vstack([curved(6), np.random.default_rng(1).normal(size=(6, 13)), curved(6, seed=1)])
     imputer = tiny(cls, **options).fit(X)
     mask = np.random.default_rng(2).random(X.shape) < 0.3
 
     def results():
         computed = {
             **outputs(imputer, X),
-            "draws": list(imputer.impute(X, 3)),
+            "draws": list(imputer.impute(X, 2)),
             "row identifiers": imputer.impute(X, 1, row_ids=np.arange(len(X))[::-1])[0],
             "of a mask": imputer.transform(X, where=mask),
             "of columns": imputer.transform(X, where=["x1", "x4"]),
@@ -123,7 +124,7 @@ def test_errors_of_later_blocks_have_the_position_in_the_table(monkeypatch):
 @pytest.mark.parametrize("at_once", [7, 1000])
 def test_lazy_imputations_ignore_later_changes(at_once, monkeypatch):
     monkeypatch.setattr(reader, "_BLOCK_ROWS", at_once)
-    X, mask = curved(30), np.random.default_rng(2).random((30, 13)) < 0.3
+    X, mask = curved(20, 6), np.random.default_rng(2).random((20, 6)) < 0.3
     imputer = tiny(MissSIWAEImputer).fit(X)
     expected = list(imputer.impute(X, 2, where=mask))
     copy, mask = X.copy(), mask.copy()
@@ -132,7 +133,7 @@ def test_lazy_imputations_ignore_later_changes(at_once, monkeypatch):
     imputer.set_params(device="nowhere", sampler="lair", n_importance_draws=1, missing_values=-1)
     for result, table in zip(imputations, expected, strict=True):
         np.testing.assert_array_equal(result, table)
-    imputer.set_params(device="cpu", missing_values=np.nan).fit(curved(20, seed=1))
+    imputer.set_params(device="cpu", missing_values=np.nan).fit(curved(20, 6, seed=1))
     np.testing.assert_array_equal(imputations[1], expected[1])
 
 
@@ -151,8 +152,8 @@ def test_errors_in_late_blocks_are_raised_first(monkeypatch):
 
 @every_imputer
 def test_unknown_categories(cls):
-    frame = mixed()
-    imputer = tiny(cls).fit(frame)
+    frame = mixed()[["real", "count", "word"]]
+    imputer = tiny(cls).fit(frame.head(9))
     other = frame.head(8).assign(word=["violet", *frame["word"].iloc[1:8]])
     with pytest.raises(ValueError, match=r"'word', row 0, holds 'violet'.*handle_unknown"):
         imputer.transform(other)
@@ -178,6 +179,7 @@ def test_imputed_categories_extend_the_type():
 @pytest.mark.parametrize("marker", ["?", -1, None, pd.NA, np.nan])
 def test_markers_of_missing_cells_in_frames(marker):
     frame = pd.DataFrame({"word": with_missing(WORDS, 3), "n": with_missing(COUNTS, 5), "x": REAL})
+    frame = frame[:9]
     plain = tiny(MVAEImputer).fit_transform(frame)
     marked = frame.copy()
     if isinstance(marker, str):
@@ -223,7 +225,7 @@ def test_floats_with_nulls_and_nan_of_every_type(column):
 
 @pytest.mark.parametrize("marker", [-1, -1.0, np.nan, None])
 def test_markers_of_missing_cells_in_arrays(marker):
-    X = incomplete()
+    X = incomplete(9)
     marked = X.astype(object) if marker is None else X.copy()
     marked[np.isnan(X)] = marker
     out = tiny(MVAEImputer, missing_values=marker).fit_transform(marked)
@@ -308,7 +310,7 @@ def marked_frame(container):
 @pytest.mark.parametrize("container", ["pandas", "polars", "objects"])
 def test_several_markers_of_missing_cells(container):
     marked, plain = marked_frame(container)
-    options = {"strategy": "draw", "max_iter": 1}
+    options = {"strategy": "draw", "init": "random", "max_iter": 1}
     if container == "objects":
         kinds = {1: "count", 2: "continuous", 4: "count"}
         names = dict(zip(MARKED, range(5), strict=True))
@@ -346,7 +348,7 @@ def test_markers_of_a_column_do_not_apply_to_others():
 @pytest.mark.parametrize("dtype", ["Float64", object])
 @pytest.mark.parametrize("marker", [np.nan, pd.NA])
 def test_pandas_na(marker, dtype):
-    X = incomplete()
+    X = incomplete(9)
     cells = X.astype(object)
     cells[np.isnan(X)] = pd.NA
     frame = pd.DataFrame(cells, columns=list("abcd")).astype(dtype)
@@ -401,22 +403,20 @@ def with_infinity(dtype, infinity):
 INFINITE = ["float64", "float32", "Float64", "double[pyarrow]", "object", "category", "decimal"]
 
 
-@pytest.mark.parametrize("infinity", [np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [*INFINITE, "polars.Float64", "polars.Float32"])
-def test_infinity_is_no_category(dtype, infinity):
-    infinite = with_infinity(dtype, infinity)
+def test_infinity_is_no_category(dtype):
     match = "infinity: column 'a', row 1, holds -?inf"
-    for kind in (None, "binary", "categorical"):
-        kinds = None if kind is None else {"a": kind}
-        with pytest.raises(ValueError, match=match):
-            tiny(MVAEImputer, feature_kinds=kinds).fit(infinite)
-    imputer = tiny(MVAEImputer).fit(with_infinity(dtype, 2.0))
+    imputer = tiny(MVAEImputer, init="random").fit(with_infinity(dtype, 2.0))
     assert imputer.feature_kinds_["a"] in ("binary", "categorical")
-    for handle_unknown in ("error", "missing"):
-        imputer.set_params(handle_unknown=handle_unknown)
-        for call in (imputer.transform, imputer.impute, imputer.score_samples):
+    for infinite in (with_infinity(dtype, np.inf), with_infinity(dtype, -np.inf)):
+        for kinds in (None, {"a": "binary"}, {"a": "categorical"}):
             with pytest.raises(ValueError, match=match):
-                call(infinite)
+                tiny(MVAEImputer, feature_kinds=kinds).fit(infinite)
+        for handle_unknown in ("error", "missing"):
+            imputer.set_params(handle_unknown=handle_unknown)
+            for call in (imputer.transform, imputer.impute, imputer.score_samples):
+                with pytest.raises(ValueError, match=match):
+                    call(infinite)
 
 
 @pytest.mark.parametrize("kind", ["count", "integer", "continuous"])

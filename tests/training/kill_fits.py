@@ -1,6 +1,6 @@
 """Kill fits at random moments, and compare them with fits that were not killed.
 
-usage: python kill_fits.py NUMBER SEED
+usage: python kill_fits.py NUMBER SEED [ROWS]
 
 Fits run in a process that is killed (SIGKILL) after a random time and started again, until the fit
 is complete. Prints how many were killed how often and how many have the same bits.
@@ -59,7 +59,7 @@ CASES = {
         ),
         table(),
     ),
-    "bootstrap": (lambda: tiny(MissSIWAEImputer, n_bootstrap=2, dropout=0.1), table()),
+    "bootstrap": (lambda: tiny(MissSIWAEImputer, n_bootstrap=2, dropout=0.1, max_iter=2), table()),
     "calibrated": (
         lambda: tiny(MissSIWAEImputer, n_bootstrap=2, calibrate=True, early_stopping=True),
         table(),
@@ -112,18 +112,18 @@ def fitted(name):
     return results(make().fit(X), X)
 
 
-def large(seed):
-    """Return an estimator that takes some seconds to fit, and its table."""
+def large(seed, n_rows):
+    """Return an estimator that takes some seconds to fit to 120 rows, and its table."""
     classes = [MissSIWAEImputer, DeMissVAEImputer, VAEDensityEstimator]
     cls, options = classes[seed % 3], {"max_iter": 10, "n_importance_draws": 40, "random_state": 0}
     if cls is not VAEDensityEstimator:
         options |= {"n_bootstrap": 1, "calibrate": True}
-    return cls(**options, n_hidden=32, dropout=0.1), table(120, seed=seed)
+    return cls(**options, n_hidden=32, dropout=0.1), table(n_rows, seed=seed)
 
 
-def fit(path, output, seed):
+def fit(path, output, seed, n_rows):
     """Fit with a checkpoint, and write the results."""
-    estimator, X = large(seed)
+    estimator, X = large(seed, n_rows)
     if path is not None:
         estimator.set_callbacks(Checkpoint(path, every_n_epochs=1))
     start = time.perf_counter()
@@ -133,13 +133,13 @@ def fit(path, output, seed):
         file.write(pickle.dumps(content))
 
 
-def run_until_complete(case, path, output, limits):
+def run_until_complete(case, path, output, limits, n_rows):
     """Kill a fit after each time limit until it is complete; return how often, and with a file."""
     n_kills = n_with_file = 0
     # a fork needs no imports; it is safe, as this process has not started threads
     processes = multiprocessing.get_context("fork")
     while not output.exists():
-        process = processes.Process(target=fit, args=(path, output, case))
+        process = processes.Process(target=fit, args=(path, output, case, n_rows))
         process.start()
         process.join(next(limits))
         if process.is_alive():
@@ -151,7 +151,7 @@ def run_until_complete(case, path, output, limits):
     return n_kills, n_with_file
 
 
-def main(n, seed):
+def main(n, seed, n_rows=120):
     """Kill fits and print what they give."""
     rng, n_same, n_kills = random.Random(seed), 0, np.zeros(2, int)
     expected, durations = {}, {}
@@ -159,12 +159,12 @@ def main(n, seed):
         for i in range(n):
             output, path, case = Path(folder) / f"{i}.pickle", Path(folder) / f"{i}.fit", i % 3
             if case not in expected:
-                run_until_complete(case, None, output, itertools.repeat(None))
+                run_until_complete(case, None, output, itertools.repeat(None), n_rows)
                 durations[case], expected[case] = pickle.loads(output.read_bytes())
                 output.unlink()
             # the time rises, so that a fit that makes no progress between two kills ends
             limits = (durations[case] * (rng.random() + 0.6 * j) for j in itertools.count())
-            kills = run_until_complete(case, path, output, limits)
+            kills = run_until_complete(case, path, output, limits, n_rows)
             _, values = pickle.loads(output.read_bytes())
             is_same = all(
                 np.array_equal(values[name], value, equal_nan=True)
@@ -181,4 +181,4 @@ def main(n, seed):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    sys.exit(0 if main(int(sys.argv[1]), int(sys.argv[2])) else 1)
+    sys.exit(0 if main(*map(int, sys.argv[1:])) else 1)

@@ -42,16 +42,16 @@ PLACES = {
     "schema": (preparation, "learn_schema", 1),
     "loader": (loaders.ChunkLoader, "_training_rows", 8),
     "initialization": (base, "fit_model", 1),
-    "begin of an epoch": (FitProgress, "begin_epoch", 4),
-    "step": (BoundObjective, "backward", 24),
-    "step of the optimizer": (Optimizer, "step", 24),
-    "end of the steps": (Optimizer, "end_epoch", 4),
-    "evaluation": (loop, "evaluate", 4),
-    "end of an epoch": (FitProgress, "end_epoch", 4),
-    "save": (RunRecord, "save", 3),
-    "write": (CheckpointFile, "write", 3),
+    "begin of an epoch": (FitProgress, "begin_epoch", 3),
+    "step": (BoundObjective, "backward", 18),
+    "step of the optimizer": (Optimizer, "step", 18),
+    "end of the steps": (Optimizer, "end_epoch", 3),
+    "evaluation": (loop, "evaluate", 3),
+    "end of an epoch": (FitProgress, "end_epoch", 3),
+    "save": (RunRecord, "save", 2),
+    "write": (CheckpointFile, "write", 2),
     "end of the stage": (RunRecord, "finish_stage", 1),
-    "exchange": (dist, "all_gather_object", 30),
+    "exchange": (dist, "all_gather_object", 24),
     "end of the fit": (imputer_base.BaseImputer, "_fit_more_models", 1),
 }
 
@@ -68,7 +68,7 @@ def estimator(folder):
     """Return an imputer whose fit passes all places."""
     options = {"n_hidden": 8, "n_blocks": 1, "n_importance_draws": 20, "batch_size": 32}
     options |= {"early_stopping": EarlyStopping(n_iter_no_change=99), "device": "cpu"}
-    imputer = MissSIWAEImputer(**options, init="random", max_iter=4, random_state=0)
+    imputer = MissSIWAEImputer(**options, init="random", max_iter=3, random_state=0)
     return imputer.set_callbacks(Checkpoint(f"{folder}/checkpoint", every_n_epochs=1))
 
 
@@ -144,10 +144,10 @@ def outcome(place, way, n_calls, rank, folder, expected):
     return {**result, "next_fit_is_the_same": torch.equal(weights(again), expected)}
 
 
+@mock.patch.object(imputer_base, "decoder_uncertainty", mock.Mock(return_value=None))
 def main(folder, number=0, seed=0):
     """Run all cases, and write their outcomes."""
     warnings.simplefilter("ignore")
-    dist.init_process_group("gloo")
     torch.set_num_threads(1)
     rng = random.Random(int(seed))
     cases = [(place, "error", i % 2) for i, place in enumerate(PLACES)]
@@ -176,8 +176,9 @@ def main(folder, number=0, seed=0):
         dist.barrier()
     Path(folder).mkdir(parents=True, exist_ok=True)
     Path(folder, f"{dist.get_rank()}.json").write_text(json.dumps(outcomes, indent=1))
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
+    dist.init_process_group("gloo")
     main(*sys.argv[1:])
+    dist.destroy_process_group()

@@ -14,27 +14,23 @@ import torch.distributed as dist
 from skmissvae.training import processes
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch has no process groups")
-TESTS = Path(__file__).parents[1]
-
-
-def run_two_processes(script, folder, timeout):
-    """Run a script of the tests in two processes of a group."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run = subprocess.run(
-        [*command, TESTS / script, folder],
-        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def folder(tmp_path_factory):
+    """Return the folder with the results of two processes."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    command = [sys.executable, HERE / "two_processes.py", folder]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder):
     """Return the results of two processes."""
-    folder = tmp_path_factory.mktemp("shares")
-    run_two_processes("shares.py", folder, 300)
     by_process = []
     for rank in range(2):
         with np.load(folder / f"{rank}.npz") as file:
@@ -69,7 +65,7 @@ def test_errors_are_similar_to_those_of_one_process(results, single_process, nam
 
 
 def test_gradients_are_averaged_by_rows_and_invalid_in_all_processes(results):
-    for result in results:  # of 600 and of 300 rows
+    for result in results:  # of 400 and of 200 rows
         np.testing.assert_allclose(result["average"], [5.0, -1 / 3], rtol=1e-6)
         assert result["mean"] == pytest.approx(5.0)
         assert np.isnan(result["invalid"]).all()
@@ -96,10 +92,9 @@ def test_every_process_raises_the_errors_of_shares(results):
         assert "n_bootstrap=2 cannot be fitted by processes" in str(result["bootstrap"])
 
 
-def test_an_error_in_one_process_is_raised_in_all(tmp_path):
+def test_an_error_in_one_process_is_raised_in_all(folder):
     """The processes would wait for 30 minutes, the timeout of their group."""
-    run_two_processes("training/process_errors.py", tmp_path, 200)
-    by_process = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    by_process = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     assert len(by_process[0]) >= 28
     for name in by_process[0]:
         rank = int(name[-1])
@@ -130,6 +125,6 @@ def test_ctrl_c_after_an_error_of_another_process_is_not_handed_over(monkeypatch
 
 
 def test_a_step_has_one_exchange(results):
-    """38 steps of 32 rows, or of 16 rows of the larger share, in each of 15 epochs."""
+    """13 steps of 64 rows, or of 32 rows of the larger share, in each of 8 epochs."""
     for result in results:
-        assert result["array_exchanges"] == 38 * 15
+        assert result["array_exchanges"] == 13 * 8

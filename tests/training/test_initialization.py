@@ -43,7 +43,7 @@ def test_initialization_from_factor_analysis_is_the_default_where_it_is_possible
     X = incomplete()
     binary = np.where(np.nanmedian(X, 0) < X, 0.8, 0.3)
     is_possible = cls is not DeMissVAEImputer
-    assert (tiny(cls).fit(X).init_ == "factor_analysis") == is_possible
+    assert (tiny(cls, max_iter=1).fit(X).init_ == "factor_analysis") == is_possible
     for table, options in (
         (X, {"init": "random"}),
         (X, {"network": NO_LINEAR_PATH}),
@@ -53,9 +53,9 @@ def test_initialization_from_factor_analysis_is_the_default_where_it_is_possible
     ):
         assert tiny(cls, max_iter=1, **options).fit(table).init_ == "random"
     encoder = CustomNetwork(encoder=torch.nn.Linear)
-    assert (tiny(cls, network=encoder).fit(X).init_ == "factor_analysis") == is_possible
+    assert (tiny(cls, max_iter=1, network=encoder).fit(X).init_ == "factor_analysis") == is_possible
     image = ConvNetwork((2, 2))
-    assert (tiny(cls, network=image).fit(X).init_ == "factor_analysis") == is_possible
+    assert (tiny(cls, max_iter=1, network=image).fit(X).init_ == "factor_analysis") == is_possible
 
 
 @every_estimator
@@ -137,6 +137,7 @@ def test_initialization_with_the_lower_error_of_hidden_cells_is_chosen(init, mon
 
 
 def test_initializations_are_compared_by_shorter_fits(monkeypatch):
+    monkeypatch.setattr("skmissvae.training.defaults._MAX_EPOCHS", 50)
     settings, fit = [], selection.fit_model
 
     def recorded(task, **options):

@@ -242,7 +242,7 @@ assert "torch._dynamo" not in sys.modules
 
 def test_cosine_schedule_rises_in_the_warm_up_and_falls_to_zero():
     settings = SETTINGS._replace(max_iter=100)
-    history = train(tiny_vae(), objective_of("MVAE"), tiny_rows(), settings, generator()).history
+    history = train(tiny_vae(), objective_of("MVAE"), tiny_rows(32), settings, generator()).history
     rate = history["learning_rate"]
     assert rate[1] == pytest.approx(3e-3, rel=0.01)
     assert all(later < earlier for earlier, later in itertools.pairwise(rate[2:]))
