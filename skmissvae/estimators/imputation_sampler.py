@@ -14,7 +14,7 @@ from .._utils.random import SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
 from ..inference.conditional import ConditionalModel, RowBatch
 from ..inference.importance import RowLatents
-from ..vae.networks.mlp import RowInvariantLinear
+from ..vae.networks.mlp import RowInvariantLinear, fixed_linear
 from ..vae.networks.shifted import ShiftedDecoder
 from .imputation_task import ImputationTask, RowBlock
 
@@ -161,7 +161,5 @@ class ImputationSampler:
 
 def _joined(layers: Sequence[nn.Linear]) -> nn.Linear:
     """Return a layer with the outputs of all layers."""
-    weight = torch.cat([layer.weight for layer in layers])
-    joined = nn.utils.skip_init(nn.Linear, *weight.shape[::-1])
-    joined.weight.data, joined.bias.data = weight, torch.cat([layer.bias for layer in layers])
-    return joined.requires_grad_(False)
+    weights, biases = zip(*((layer.weight, layer.bias) for layer in layers), strict=True)
+    return fixed_linear(torch.cat(weights), torch.cat(biases))

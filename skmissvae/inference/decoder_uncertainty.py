@@ -7,6 +7,7 @@ from torch import nn
 
 from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import torch_defaults
+from ..vae.networks.mlp import fixed_linear
 
 
 class DecoderUncertainty:
@@ -34,9 +35,7 @@ class DecoderUncertainty:
     @torch_defaults()
     def draw(self, seed: int) -> nn.Linear:
         """Return a draw, (*, L) -> (*, P)."""
-        n, n_outputs, n_latents = self._weight.shape
+        n = len(self._weight)
         share = np.random.default_rng(seed).standard_normal(n) / np.sqrt(n - 1)
-        shift = nn.utils.skip_init(nn.Linear, n_latents, n_outputs)
-        for values, replicates in ((shift.weight, self._weight), (shift.bias, self._bias)):
-            values.data = torch.from_numpy(np.tensordot(share, replicates, 1).astype(np.float32))
-        return shift.requires_grad_(False)
+        parts = (np.tensordot(share, values, 1) for values in (self._weight, self._bias))
+        return fixed_linear(*(torch.from_numpy(part.astype(np.float32)) for part in parts))

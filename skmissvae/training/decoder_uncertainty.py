@@ -69,7 +69,9 @@ def decoder_uncertainty(
     values, is_observed = values[chosen], is_observed[chosen]
     share = is_observed.sum(0) / n_cells.clamp_min(1)  # of the observed cells of each column
     cells = torch.where(is_observed, values, 0.0).double().numpy(), is_observed.numpy()
-    shrinks = needs_shrinkage(*cells, n_factors, random_state)
+    shrinks = model.shrinks
+    if shrinks is None:
+        shrinks = needs_shrinkage(*cells, n_factors, random_state)
     if model.init == "factor_analysis":
         linear, to_factors = _of_coordinates(vae), None
     else:

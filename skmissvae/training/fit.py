@@ -77,6 +77,8 @@ class FittedModel:
         The same with the encoder of completed rows, for methods that have one.
     init : {"factor_analysis", "random"}
         Initialization of the weights.
+    shrinks : bool or None
+        Whether all loadings of the factor analysis had learned priors; None without one.
     n_iter : int
         Epochs since the initialization.
     history : dict of str to list of float
@@ -98,6 +100,7 @@ class FittedModel:
     vae: VAE
     completed_vae: VAE | None = None
     init: Literal["factor_analysis", "random"] = "random"
+    shrinks: bool | None = None
     n_iter: int = 0
     history: History = dataclasses.field(default_factory=dict)
     validation_score: float = math.nan
@@ -167,6 +170,7 @@ def _check_training(state: dict[str, Any]) -> None:
     arrays += [a for o in optimizers.values() for moments in o.values() for a in moments]
     is_valid = (
         state["init"] in ("factor_analysis", "random")
+        and state.get("shrinks") in (None, True, False)
         and state["stopped_by"] in (None, "callback", "interrupt")
         and [type(n) for n in (state["n_iter"], *state["skipped_steps"])] == [int] * 3
         and isinstance(state["validation_score"], float)
@@ -355,12 +359,16 @@ def untrained_model(task: FitTask) -> FittedModel:
     """Return an initialized model, from factor analysis if possible."""
     has_second = task.method.stores_imputations
     vae, completed = task.spec.build_pair(task.init_seed, has_second=has_second)
-    is_linear = _initialize(vae, task.spec, task.rows, task.init_seed)
-    if task.spec.factor_analysis == "required" and not is_linear:
+    shrinks = _initialize(vae, task.spec, task.rows, task.init_seed)
+    if task.spec.factor_analysis == "required" and shrinks is None:
         raise factor_analysis_error()
-    init: Literal["factor_analysis", "random"] = "factor_analysis" if is_linear else "random"
     return FittedModel(
-        spec=task.spec, settings=task.settings, vae=vae, completed_vae=completed, init=init
+        spec=task.spec,
+        settings=task.settings,
+        vae=vae,
+        completed_vae=completed,
+        init="random" if shrinks is None else "factor_analysis",
+        shrinks=shrinks,
     )
 
 
@@ -374,8 +382,10 @@ def factor_analysis_error() -> ValueError:
     )
 
 
-def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> bool:
-    """Set a model to factor analysis of the training rows; return whether that was possible.
+def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> bool | None:
+    """Set a model to factor analysis of the training rows, and return whether it shrinks.
+
+    None if it is not possible.
 
     Parameters
     ----------
@@ -390,7 +400,7 @@ def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> boo
     """
     positions = rows.training_positions()
     if vae.coordinates is None or len(positions) < MIN_ROWS:
-        return False
+        return None
     random_state = np.random.default_rng(derive_seed(seed, SeedStream.FACTOR_ANALYSIS))
     if len(positions) > ENOUGH_ROWS:
         positions = random_state.choice(positions, ENOUGH_ROWS, replace=False)
@@ -398,11 +408,12 @@ def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> boo
     x = torch.where(observed, x, 0.0)
     n_factors = number_of_factors(spec.n_latents, observed)
     if not n_factors:
-        return False
+        return None
     cells = x.double().numpy(), observed.numpy(), n_factors, random_state
-    model = factor_analysis(*cells, shrinks=needs_shrinkage(*cells))
+    shrinks = needs_shrinkage(*cells)
+    model = factor_analysis(*cells, shrinks=shrinks)
     initialize_from(vae, model, with_encoder=spec.custom_encoder is None)
-    return True
+    return shrinks
 
 
 def number_of_factors(n_latents: int, observed: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +55,6 @@ def raw_above(value: Tensor, floor: float) -> Tensor:
 
 def pick_category(values: Tensor, index: Tensor) -> Tensor:
     """Return the entries of the last axis at an index per cell: (*, D, C), (*, D) -> (*, D)."""
-    shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
+    shape = np.broadcast_shapes(values.shape[:-1], index.shape)
     index = index.expand(shape).unsqueeze(-1)
     return values.expand(*shape, -1).gather(-1, index).squeeze(-1)

@@ -4,6 +4,7 @@ import functools
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from scipy import special
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class ColumnDistribution(ABC):
 
     def interval_probability(self, low: Tensor, high: Tensor) -> Tensor:
         """Return P(low <= x_d <= high | z) for bounds (D,) or (*, D), also infinite: (*, D)."""
-        shape = torch.broadcast_shapes(self.shape, low.shape, high.shape)
+        shape = np.broadcast_shapes(self.shape, low.shape, high.shape)
         lower = torch.where(low.isinf(), 0.0, self.cdf_left(finite(low).expand(shape)))
         upper = torch.where(high.isinf(), 1.0, self.cdf(finite(high).expand(shape)))
         return (upper - lower).clamp_min(0)

@@ -1,5 +1,6 @@
 """Bernoulli likelihood of binary columns, and of grey values (cross entropy)."""
 
+import numpy as np
 import torch
 from scipy import special
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class CrossEntropyColumns(BernoulliColumns):
 
     @override
     def icdf(self, u: Tensor) -> Tensor:
-        return self.mean().expand(torch.broadcast_shapes(self.shape, u.shape))
+        return self.mean().expand(np.broadcast_shapes(self.shape, u.shape))
 
 
 class BernoulliLikelihood(Likelihood):

@@ -199,6 +199,15 @@ def dropout_mask(dropout: float, shape: Sequence[int], like: Tensor) -> Tensor:
     return levels.sub_(n_dropped - 2**15 - 1).relu_().sign_().mul_(2**16 / (2**16 - n_dropped))
 
 
+def fixed_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """Return a linear layer with given parameters, which are not trained."""
+    n_outputs, n_inputs = weight.shape
+    layer = nn.Linear(n_inputs, n_outputs, device="meta")  # without initial weights
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
+
+
 def linear_layer(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
     """Return a linear layer, without a warning if a table has no columns to model."""
     if in_features and out_features:
