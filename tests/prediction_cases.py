@@ -23,7 +23,8 @@ TREES = {
 
 def fast(cls, estimator=None, **changes):
     """Return an estimator that is fitted in little time."""
-    defaults = {"imputer": tiny(MVAEImputer, init="random"), "n_imputations": 3, "random_state": 0}
+    imputer = tiny(MVAEImputer, n_latents=2, init="random")
+    defaults = {"imputer": imputer, "n_imputations": 3, "random_state": 0}
     return cls(LINEAR[cls] if estimator is None else estimator, **{**defaults, **changes})
 
 

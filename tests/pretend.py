@@ -12,7 +12,6 @@ import sys
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
 
 HOST, AT, ANYWHERE = torch.device("cpu"), torch.device("cuda:0"), torch.device("meta")
 aten, T = torch.ops.aten, torch.Tensor
@@ -35,7 +34,11 @@ def _storage(tensor):
 
 
 def _tensors(tree):
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, T)]
+    if isinstance(tree, T):
+        return [tree]
+    items = tree.values() if isinstance(tree, dict) else tree
+    is_container = isinstance(tree, (tuple, list, dict))
+    return [leaf for item in items for leaf in _tensors(item)] if is_container else []
 
 
 def place(tensor):
@@ -92,24 +95,28 @@ class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         inputs = _tensors((args, kwargs))
-        on_gpu = any(place(tensor) == AT for tensor in inputs)
+        storages = [_storage(tensor) for tensor in inputs]
+        places = [getattr(storage, "place", HOST) for storage in storages]
+        on_gpu = AT in places
         if on_gpu:
-            for tensor in inputs:
-                if place(tensor) == ANYWHERE:
-                    put(tensor, AT)
-            for i, tensor in enumerate(inputs):
-                index = func in _WITH_INDICES and i and place(inputs[0]) == AT
+            for i, where in enumerate(places):
+                if where == ANYWHERE:
+                    storages[i].place = places[i] = AT
+            for i, (tensor, where) in enumerate(zip(inputs, places, strict=True)):
+                if where == AT:
+                    continue
+                index = func in _WITH_INDICES and i and places[0] == AT
                 scalar = not tensor.dim() and func not in _NO_SCALARS
-                if place(tensor) != AT and not (scalar or index or func is aten.copy_.default):
+                if not (scalar or index or func is aten.copy_.default):
                     shape = tuple(tensor.shape)
                     raise RuntimeError(f"{func}: {shape} is on the CPU, other tensors are not")
             masked = func in _WITH_INDICES and any(
                 tensor.dtype == torch.bool for tensor in _tensors(args[1])
             )
-            devices = {place(tensor) for tensor in inputs if tensor.dim()}
+            devices = {where for tensor, where in zip(inputs, places, strict=True) if tensor.dim()}
             if func in _WAITS or masked or len(devices) > 1:
                 self.wait(func)
-        input_storages = {id(_storage(tensor)) for tensor in inputs}
+        input_storages = {id(storage) for storage in storages}
         out = func(*args, **kwargs)
         for tensor in _tensors(out):
             if id(_storage(tensor)) not in input_storages:

@@ -21,7 +21,7 @@ from skmissvae.training.objectives import Batch
 from skmissvae.training.optim import FlatParameters
 from skmissvae.training.records import RunRecord
 
-N = 600
+N = 480
 SMALL = {"n_hidden": 16, "n_blocks": 1, "n_importance_draws": 50, "batch_size": 64}
 
 
@@ -72,13 +72,13 @@ def main(folder):
     torch.set_num_threads(1)
     rank = dist.get_rank()
     X, _ = table()
-    share = X[:400] if rank == 0 else X[400:]  # the first process has twice as many rows
+    share = X[:320] if rank == 0 else X[320:]  # the first process has twice as many rows
     results = {}
     for name, data, options in (
         ("array", share, {}),
         ("stopping", share, {"early_stopping": EarlyStopping(n_iter_no_change=3)}),
-        ("chunks", Chunks.from_array(share, 100, sample_size=200), {"random_state": None}),
-        ("early chunks", Chunks.from_array(share, 100, sample_size=200), {"early_stopping": True}),
+        ("chunks", Chunks.from_array(share, 80, sample_size=160), {"random_state": None}),
+        ("early chunks", Chunks.from_array(share, 80, sample_size=160), {"early_stopping": True}),
     ):
         with mock.patch.object(dist, "all_reduce", wraps=dist.all_reduce) as reduce:
             fitted = imputer(**options).fit(data)

@@ -43,7 +43,7 @@ def test_imputations_are_a_lazy_sequence(cls, monkeypatch):
 def test_imputations_agree_in_observed_cells_and_differ_in_missing_cells(cls):
     X = incomplete()
     observed = ~np.isnan(X)
-    first, second = tiny(cls).fit(X).impute(X, 2)
+    first, second = tiny(cls, n_latents=2).fit(X).impute(X, 2)
     for completed in [first, second]:
         assert np.isfinite(completed).all()
         assert completed[observed].tobytes() == X[observed].tobytes()
@@ -66,7 +66,7 @@ def test_imputations_are_reproducible(cls):
 @every_imputer
 def test_imputations_of_equal_rows_are_independent(cls):
     equal_rows = np.tile([0.5, np.nan, np.nan, -7.0], (40, 1))
-    imputer = tiny(cls).fit(incomplete())
+    imputer = tiny(cls, n_latents=2).fit(incomplete())
     drawn = imputer.impute(equal_rows, 1)[0][:, 1:3]
     assert len(np.unique(drawn, axis=0)) == 40
     assert abs(np.corrcoef(drawn[:-1, 0], drawn[1:, 0])[0, 1]) < 0.5
@@ -77,7 +77,7 @@ def test_imputations_of_equal_rows_are_independent(cls):
 @every_imputer
 def test_imputations_do_not_change_when_the_imputer_does(cls):
     X = incomplete(20)
-    imputer = tiny(cls).fit(X)
+    imputer = tiny(cls, n_latents=2).fit(X)
     tables = imputer.impute(X, 2)
     before = tables[0]
     frames = imputer.impute(pd.DataFrame(X), 1)
@@ -103,7 +103,7 @@ def test_imputations_do_not_change_when_the_table_does():
 @every_imputer
 def test_imputations_of_frames_are_frames(cls):
     frame = pd.DataFrame(incomplete(), columns=list("abcd"), index=pd.RangeIndex(40) + 7)
-    completed = tiny(cls).fit(frame).impute(frame, 1)[0]
+    completed = tiny(cls, n_latents=2).fit(frame).impute(frame, 1)[0]
     assert isinstance(completed, pd.DataFrame)
     assert list(completed) == list(frame)
     pd.testing.assert_index_equal(completed.index, frame.index)

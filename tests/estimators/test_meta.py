@@ -52,7 +52,9 @@ class Constants(TransformerMixin, BaseEstimator):
 
 @parametrize_with_checks(
     [
-        fast(cls, imputer=tiny(MVAEImputer, init="random", max_iter=1), n_imputations=2)
+        fast(
+            cls, imputer=tiny(MVAEImputer, init="random", max_iter=1, n_latents=1), n_imputations=2
+        )
         for cls in BOTH
     ]
 )
@@ -198,7 +200,8 @@ def test_digests_of_different_rows_are_different():
 def test_predictions_do_not_depend_on_the_container(cls):
     X, new = incomplete(), incomplete(12, seed=1)
     y = outcome(cls, X)
-    unfitted = fast(cls, TREES[cls], n_imputations=2)
+    imputer = tiny(MVAEImputer, init="random", max_iter=1, n_latents=1)
+    unfitted = fast(cls, TREES[cls], imputer=imputer, n_imputations=2)
     expected = clone(unfitted).fit(X, y).predict_all(new)
     names = list("abcd")
     kinds = {
@@ -254,7 +257,7 @@ def test_imputations_do_not_depend_on_the_outcome(cls):
 @both
 def test_integer_random_state_reproduces_predictions(cls):
     X, new = incomplete(), incomplete(10, seed=1)
-    y, imputer = outcome(cls, X), tiny(MVAEImputer, random_state=None)
+    y, imputer = outcome(cls, X), tiny(MVAEImputer, n_latents=1, random_state=None)
     forest = clone(TREES[cls]).set_params(random_state=None, splitter="random")
     model = fast(cls, make_pipeline(forest), imputer=imputer).fit(X, y)
     expected = model.predict_all(new)
@@ -362,17 +365,19 @@ def test_encoders_of_columns_follow_the_imputation():
 def test_searches_and_pipelines(cls):
     X = incomplete(60)
     y = outcome(cls, X)
+    imputer = tiny(MVAEImputer, init="random", max_iter=1, n_latents=1)
+    model = fast(cls, imputer=imputer, n_imputations=2)
     name = "C" if cls is MultipleImputationClassifier else "alpha"
     grid = [
         {f"estimator__{name}": [value], "imputer__n_hidden": [n_hidden]}
         for value, n_hidden in [(0.1, 4), (1.0, 8)]
     ]
-    search = GridSearchCV(fast(cls, n_imputations=2), grid, cv=2).fit(X, y)
+    search = GridSearchCV(model, grid, cv=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     best = search.best_estimator_
     assert best.imputer_.n_hidden == search.best_params_["imputer__n_hidden"]
     assert getattr(best.estimators_[0], name) == search.best_params_[f"estimator__{name}"]
-    pipeline = make_pipeline(StandardScaler(), fast(cls))
+    pipeline = make_pipeline(StandardScaler(), model)
     assert np.isfinite(cross_val_score(pipeline, X, y, cv=2)).all()
 
 

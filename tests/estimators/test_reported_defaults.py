@@ -21,14 +21,14 @@ REPORTED = ("max_iter", "batch_size", "learning_rate", "init", "n_latents", "ear
 SMALL = {"n_hidden": 8, "n_blocks": 1, "n_importance_draws": 10, "random_state": 0, "device": "cpu"}
 
 
-def numeric_table(n=150, seed=0):
+def numeric_table(n=100, seed=0):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, 2)) @ rng.normal(size=(2, 4)) + 0.3 * rng.normal(size=(n, 4))
     X[rng.random(X.shape) < 0.2] = np.nan
     return X
 
 
-def curved_table(n=150):
+def curved_table(n=100):
     """Return a table of points on a curve, which factor analysis does not describe."""
     rng = np.random.default_rng(0)
     t = rng.uniform(-np.pi, np.pi, size=n)
@@ -38,7 +38,7 @@ def curved_table(n=150):
     return X
 
 
-def mixed_table(n=150):
+def mixed_table(n=100):
     rng = np.random.default_rng(0)
     z = rng.normal(size=n)
     frame = pd.DataFrame(
@@ -117,7 +117,7 @@ def test_imputer_of_a_large_table_has_larger_batches(few_epochs):
 )
 def test_imputers_with_early_stopping(cls, early_stopping, few_epochs):
     estimator = cls(**SMALL, early_stopping=early_stopping)
-    fitted = assert_reproduced(estimator, numeric_table()[:110])
+    fitted = assert_reproduced(estimator, numeric_table(110))
     assert isinstance(fitted.early_stopping_, EarlyStopping)
 
 

@@ -47,13 +47,14 @@ def assert_finite(estimator, X):
 @every_estimator
 def test_training_increases_the_bound(cls):
     X = incomplete(50)
-    options = {"max_iter": 24, "learning_rate": 0.02}
+    options = {"max_iter": 24, "learning_rate": 0.02, "n_latents": 2}
     bound = tiny(cls, network=NO_LINEAR_PATH, **options).fit(X).history_["bound"]
     assert np.mean(bound[-6:]) > np.mean(bound[:6]) + 0.1
     initialized = tiny(cls, n_hidden=32, dropout=0.0, **options).fit(X).history_["bound"]
     assert np.mean(initialized[-6:]) > np.mean(initialized[:6]) + 0.05
     if cls is not DeMissVAEImputer:  # it is not initialized from factor analysis
-        random, linear = (tiny(cls, max_iter=1, network=n).fit(X) for n in (NO_LINEAR_PATH, None))
+        networks, options = (NO_LINEAR_PATH, None), {"max_iter": 1, "n_latents": 2}
+        random, linear = (tiny(cls, network=network, **options).fit(X) for network in networks)
         assert linear.history_["bound"][0] > random.history_["bound"][0] + 0.5
 
 
@@ -117,10 +118,10 @@ def test_partial_fit_continues_from_fit_and_fit_starts_anew():
 def test_early_stopping(cls):
     X = incomplete(100)
     # imputers of so few rows would fit other models to choose an initialization
-    auto = tiny(cls, max_iter=1, init="random").fit(X)  # densities overfit sooner
+    auto = tiny(cls, max_iter=1, n_latents=1, init="random").fit(X)  # densities overfit sooner
     assert ("validation_bound" in auto.history_) == (cls is VAEDensityEstimator)
     options = EarlyStopping(n_iter_no_change=2, tol=1e6)
-    stopped = tiny(cls, early_stopping=options, max_iter=30, init="random").fit(X)
+    stopped = tiny(cls, early_stopping=options, max_iter=30, n_latents=1, init="random").fit(X)
     validation_bound = stopped.history_["validation_bound"]
     assert stopped.early_stopping_ == options
     assert stopped.n_iter_ == len(validation_bound) == 3
@@ -136,7 +137,7 @@ def test_early_stopping(cls):
 @every_estimator
 def test_gradients(cls, gradient):
     X = incomplete(20)
-    estimator = tiny(cls, gradient=gradient)
+    estimator = tiny(cls, gradient=gradient, n_latents=2)
     if gradient == "dreg" and cls.__name__ not in ("MIWAEImputer", "MissIWAEImputer"):
         with pytest.raises(ValueError, match=r"'gradient'.*cannot be 'dreg'"):
             estimator.fit(X)
@@ -176,7 +177,7 @@ def test_density_estimator_with_an_objective_equals_the_imputer(objective):
 @different_methods
 def test_options_give_finite_results(cls, change):
     X = incomplete(20)
-    assert_finite(tiny(cls, **change).fit(X), X)
+    assert_finite(tiny(cls, n_latents=2, **change).fit(X), X)
 
 
 def test_prior_with_heavier_tails_than_the_posterior_is_warned_about():
@@ -233,7 +234,7 @@ class CustomLikelihood(NormalLikelihood):
 @different_methods
 def test_custom_parts_give_finite_results(cls, change):
     X = incomplete(20)
-    assert_finite(tiny(cls, **change).fit(X), X)
+    assert_finite(tiny(cls, n_latents=2, **change).fit(X), X)
 
 
 def test_network_functions_get_the_widths_of_input_and_output():

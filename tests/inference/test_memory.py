@@ -55,7 +55,7 @@ def test_results_do_not_depend_on_the_number_of_draws_decoded_at_a_time(make):
 @pytest.fixture
 def table():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(40, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(40, 6))
+    X = rng.normal(size=(20, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(20, 6))
     X[rng.random(X.shape) < 0.3] = np.nan
     return X
 

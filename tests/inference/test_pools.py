@@ -71,13 +71,13 @@ def test_pools_are_added_until_their_effective_sample_size_is_sufficient(monkeyp
 
 @every_imputer
 def test_shared_pools_have_nearly_the_variance_of_separate_pools(cls, monkeypatch):
-    X = table()
+    X = table(20, share=0.4)
     imputer = tiny(cls, n_importance_draws=300, max_iter=10).fit(X)
     missing, variances = np.isnan(X), []
     for shared_ess, min_shared_ess in ((100.0, 20.0), (np.inf, np.inf)):
         monkeypatch.setattr(conditional, "_SHARED_ESS", shared_ess)
         monkeypatch.setattr(conditional, "_MIN_SHARED_ESS", min_shared_ess)
-        draws = np.stack(list(imputer.impute(X, 20)))
+        draws = np.stack(list(imputer.impute(X, 16)))
         relative = draws.var(0, ddof=1)[missing] / np.nanvar(X, 0)[np.nonzero(missing)[1]]
         variances.append(relative.mean())
     shared, separate = variances

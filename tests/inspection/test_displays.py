@@ -164,7 +164,7 @@ def test_the_error_for_a_pipeline_suggests_its_step(cls, imputer):
 @pytest.mark.parametrize("cls", [MissSVAEImputer, DeMissVAEImputer, VAEDensityEstimator])
 @pytest.mark.parametrize("X", [X, pl.DataFrame(FRAME)], ids=["array", "polars"])
 def test_displays_accept_every_container_and_method(cls, X):
-    estimator = tiny(cls).fit(X)
+    estimator = tiny(cls, n_latents=2).fit(X)
     epochs = len(estimator.history_["bound"])
     assert TrainingDisplay.from_estimator(estimator).bound.shape == (epochs,)
     assert MixtureUseDisplay.from_estimator(estimator, X).weights.shape == (40, 3)

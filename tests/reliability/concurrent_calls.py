@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from skmissvae import DeMissVAEImputer, MissSIWAEImputer
 
-X = table()
+X = table(20)
 CALLS = {
     "transform": lambda imputer: {"X": imputer.transform(X)},
     "impute": lambda imputer: {str(i): X for i, X in enumerate(imputer.impute(X, 2))},

@@ -110,6 +110,17 @@ class Lines:
         threading.settrace(self._before)
 
 
+class Clock:
+    """Measures the seconds of a block."""
+
+    def __enter__(self):
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *error):
+        self.seconds = time.perf_counter() - self._start
+
+
 # -- state --------------------------------------------------------------------------------------
 
 
@@ -156,11 +167,11 @@ def user_settings(n_threads):
 def frame(seed=0):
     """Return a table with columns of several kinds."""
     rng = np.random.default_rng(seed)
-    z = rng.normal(size=40)
-    X = pd.DataFrame({"x": z, "y": z + rng.normal(size=40)})
+    z = rng.normal(size=24)
+    X = pd.DataFrame({"x": z, "y": z + rng.normal(size=24)})
     X["binary"] = pd.array(z > 0, dtype="boolean")
-    X["count"] = pd.array(rng.poisson(3, 40), dtype="Int64")
-    X["town"] = pd.Categorical(rng.choice(list("abc"), 40))
+    X["count"] = pd.array(rng.poisson(3, 24), dtype="Int64")
+    X["town"] = pd.Categorical(rng.choice(list("abc"), 24))
     return X.mask(rng.random(X.shape) < 0.2)
 
 
@@ -169,7 +180,7 @@ def detector():
 
 
 def array(seed):
-    return table(seed=seed)
+    return table(24, seed=seed)
 
 
 #: Functions that return an unfitted estimator, and of a seed a table.
@@ -264,22 +275,15 @@ def fitted(model):
 _EXPECTED = {}
 
 
-def expected(model, name, is_fitted, folder):
-    """Return the results of a call, where it executes which lines, and its seconds."""
-    key = model, name, is_fitted
+def expected(model, name, is_fitted, folder, measure):
+    """Return the results of a call, and the context of class ``measure`` that it ran in."""
+    key = model, name, is_fitted, measure
     if key not in _EXPECTED:
-        _EXPECTED[key] = _expected(*key, folder)
+        estimator, X, path = prepared(model, name, is_fitted, folder)
+        with measure() as context:
+            values = CALLS[name](estimator, X, path)
+        _EXPECTED[key] = values, context
     return _EXPECTED[key]
-
-
-def _expected(model, name, is_fitted, folder):
-    estimator, X, path = prepared(model, name, is_fitted, folder)
-    with Lines() as lines:
-        values = CALLS[name](estimator, X, path)
-    estimator, X, path = prepared(model, name, is_fitted, folder)
-    start = time.perf_counter()
-    CALLS[name](estimator, X, path)
-    return values, lines.places, time.perf_counter() - start
 
 
 def prepared(model, name, is_fitted, folder):
@@ -334,9 +338,11 @@ class Outcome:
             self.violations.append(f"{self.where}: {text}")
 
 
-def run(model, name, is_fitted, folder, fault, error, n_threads):
-    """Run a call within ``fault``, a context that raises ``error``, and check all laws."""
-    values, _, _ = expected(model, name, is_fitted, folder)
+def run(model, name, is_fitted, folder, fault, error, n_threads, values):
+    """Run a call within ``fault``, a context that raises ``error``, and check all laws.
+
+    ``values`` are the results of the call without the fault.
+    """
     estimator, X, path = prepared(model, name, is_fitted, folder)
     old_file = content(path) if is_fitted else None
     before, X_before = dict(vars(estimator)), X.copy()
@@ -415,11 +421,11 @@ def random_call(rng, models):
 def at_random_line(rng, folder, make_error, models=tuple(MODELS)):
     """Raise an error at a random line of a random call, each line equally probable."""
     model, name, is_fitted = random_call(rng, models)
-    _, places, _ = expected(model, name, is_fitted, folder)
-    target = rng.choice(places[rng.choice(list(places))])
+    values, lines = expected(model, name, is_fitted, folder, Lines)
+    target = rng.choice(lines.places[rng.choice(list(lines.places))])
     error = make_error("a fault of a test")
     fault = Lines(target, error)
-    return run(model, name, is_fitted, folder, fault, error, rng.choice([1, 1, 2]))
+    return run(model, name, is_fitted, folder, fault, error, rng.choice([1, 1, 2]), values)
 
 
 class Timer:
@@ -449,7 +455,7 @@ class Timer:
 def at_random_moment(rng, folder, models=tuple(MODELS)):
     """Interrupt a random call after a random part of its time, as Ctrl-C does."""
     model, name, is_fitted = random_call(rng, models)
-    seconds = max(1e-5, rng.random() * expected(model, name, is_fitted, folder)[2])
+    values, clock = expected(model, name, is_fitted, folder, Clock)
     error = KeyboardInterrupt()
-    fault = Timer(seconds, error)
-    return run(model, name, is_fitted, folder, fault, error, rng.choice([1, 1, 2]))
+    fault = Timer(max(1e-5, rng.random() * clock.seconds), error)
+    return run(model, name, is_fitted, folder, fault, error, rng.choice([1, 1, 2]), values)

@@ -62,6 +62,7 @@ def growth(name, folder, n_before, n):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tracemalloc.start()
+        gc.freeze()  # the objects so far are neither searched nor counted
         try:
             for _ in range(n_before):
                 call()
@@ -70,6 +71,7 @@ def growth(name, folder, n_before, n):
                 call()
             after = remains()
         finally:
+            gc.unfreeze()
             tracemalloc.stop()
     return {key: after[key] - value for key, value in before.items()}
 

@@ -42,16 +42,16 @@ PLACES = {
     "schema": (preparation, "learn_schema", 1),
     "loader": (loaders.ChunkLoader, "_training_rows", 8),
     "initialization": (base, "fit_model", 1),
-    "begin of an epoch": (FitProgress, "begin_epoch", 3),
-    "step": (BoundObjective, "backward", 18),
-    "step of the optimizer": (Optimizer, "step", 18),
-    "end of the steps": (Optimizer, "end_epoch", 3),
-    "evaluation": (loop, "evaluate", 3),
-    "end of an epoch": (FitProgress, "end_epoch", 3),
+    "begin of an epoch": (FitProgress, "begin_epoch", 2),
+    "step": (BoundObjective, "backward", 12),
+    "step of the optimizer": (Optimizer, "step", 12),
+    "end of the steps": (Optimizer, "end_epoch", 2),
+    "evaluation": (loop, "evaluate", 2),
+    "end of an epoch": (FitProgress, "end_epoch", 2),
     "save": (RunRecord, "save", 2),
     "write": (CheckpointFile, "write", 2),
     "end of the stage": (RunRecord, "finish_stage", 1),
-    "exchange": (dist, "all_gather_object", 24),
+    "exchange": (dist, "all_gather_object", 18),
     "end of the fit": (imputer_base.BaseImputer, "_fit_more_models", 1),
 }
 
@@ -68,7 +68,7 @@ def estimator(folder):
     """Return an imputer whose fit passes all places."""
     options = {"n_hidden": 8, "n_blocks": 1, "n_importance_draws": 20, "batch_size": 32}
     options |= {"early_stopping": EarlyStopping(n_iter_no_change=99), "device": "cpu"}
-    imputer = MissSIWAEImputer(**options, init="random", max_iter=3, random_state=0)
+    imputer = MissSIWAEImputer(**options, init="random", max_iter=2, random_state=0)
     return imputer.set_callbacks(Checkpoint(f"{folder}/checkpoint", every_n_epochs=1))
 
 

@@ -150,7 +150,7 @@ def test_means_of_imputations_vary_as_sample_means_do(init):
         imputer = MVAEImputer(
             init=init, max_iter=60, n_hidden=16, n_importance_draws=100, random_state=seed
         )
-        tables = imputer.fit(X).impute(X[:30], 60)
+        tables = list(imputer.fit(X).impute(X[:30], 60))
         means = [table[:, 0].mean() for table in tables]
         spread = np.mean([table[:, 0].var() for table in tables])
         ratios.append(np.var(means) / (spread / 30 + np.var(X[30:, 0]) / 30))
@@ -243,7 +243,7 @@ def test_means_of_correlated_columns_vary_as_sample_means_do():
         X[:30, :4] = np.nan
         options = {"max_iter": 20, "n_hidden": 16, "n_importance_draws": 100}
         imputer = MVAEImputer(init="factor_analysis", random_state=seed, **options)
-        tables = imputer.fit(X).impute(X[:30], 60)
+        tables = list(imputer.fit(X).impute(X[:30], 60))
         means = [table[:, :4].mean() for table in tables]
         of_rows = np.mean([table[:, :4].mean(1).var() for table in tables])
         ratios.append(np.var(means) / (of_rows / 30 + np.var(X[30:, :4].mean(1)) / 30))

@@ -378,7 +378,7 @@ def test_chain_diagnostics(sampler):
     assert (rest["r_hat"].dropna() > 0.8).all()
     if sampler == "lair":  # its chains exchange latents
         assert (rest["r_hat"].dropna() < 1.5).all()
-    pd.testing.assert_frame_equal(chain_diagnostics(imputer, X[::-1])[::-1], diagnostics)
+    pd.testing.assert_frame_equal(chain_diagnostics(imputer, X[5::-1])[::-1], diagnostics[:6])
 
 
 def test_chain_diagnostics_require_chains():

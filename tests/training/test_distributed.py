@@ -65,7 +65,7 @@ def test_errors_are_similar_to_those_of_one_process(results, single_process, nam
 
 
 def test_gradients_are_averaged_by_rows_and_invalid_in_all_processes(results):
-    for result in results:  # of 400 and of 200 rows
+    for result in results:  # of 320 and of 160 rows
         np.testing.assert_allclose(result["average"], [5.0, -1 / 3], rtol=1e-6)
         assert result["mean"] == pytest.approx(5.0)
         assert np.isnan(result["invalid"]).all()
@@ -125,6 +125,6 @@ def test_ctrl_c_after_an_error_of_another_process_is_not_handed_over(monkeypatch
 
 
 def test_a_step_has_one_exchange(results):
-    """13 steps of 64 rows, or of 32 rows of the larger share, in each of 8 epochs."""
+    """10 steps of 64 rows, or of 32 rows of the larger share, in each of 8 epochs."""
     for result in results:
-        assert result["array_exchanges"] == 13 * 8
+        assert result["array_exchanges"] == 10 * 8

@@ -193,7 +193,7 @@ def test_draws_and_their_gradients_are_unbiased(kind, n_components, way):
     """Each row has its own leaves, so that means over rows have standard errors."""
     n_rows, n_latents = 60_000, 2
     _, leaves = mixture(kind, n_components, n_latents)
-    z, log_weight = lattice(n_latents, 501)
+    z, log_weight = lattice(n_latents, 251)
     exact = ((build(leaves).log_prob(z) + log_weight).exp() * statistic(z)).sum()
     exact_grads = torch.autograd.grad(exact, list(leaves.values()))
 
