@@ -9,7 +9,7 @@ from ..inference.samplers import SAMPLERS, Sampler
 from ..training.defaults import DensityDefaults
 from ..training.methods import METHODS, GradientOption
 from .base import BaseVAE
-from .options import MixtureOptions, is_sampler
+from .options import MixtureOptions, ShapesOption, is_sampler
 from .parameters import estimator
 
 
@@ -69,7 +69,7 @@ class VAEDensityEstimator(DensityMixin, MixtureOptions, BaseVAE):
     # by 0.3 to 0.4 nats per row than those of the unbiased estimators
     gradient: GradientOption = "stl"
     min_scale: float = 0.03
-    learn_shapes: bool = True
+    learn_shapes: ShapesOption = True
 
     # scikit-learn requires DensityMixin to the left; its score returns None
     if TYPE_CHECKING:

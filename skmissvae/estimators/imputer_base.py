@@ -298,10 +298,10 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         linear function of the latents is added to the outputs of the decoder. It is drawn from a
         Normal distribution with the covariance of 16 Bayesian bootstrap samples [1]_ of factor
         analysis, which takes about a tenth of the fit. Not included is the uncertainty of
-        deviations from linear relations, of ordinal columns, of columns with more than 20
-        categories, and of the shares of point masses. It is not known after ``partial_fit``, with
-        fewer than ten rows or more than 200 columns: a warning names the columns. Otherwise the
-        i-th imputation uses the i-th of ``models_``, from the first again after the last.
+        deviations from linear relations, of ordinal columns, and of columns with more than 20
+        categories. It is not known after ``partial_fit``, with fewer than ten rows or more than 200
+        columns: a warning names the columns. Otherwise the i-th imputation uses the i-th of
+        ``models_``, from the first again after the last.
 
         Parameters
         ----------

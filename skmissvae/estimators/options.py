@@ -29,6 +29,7 @@ from .parameters import estimator
 
 InitOption = Literal["auto", "factor_analysis", "random"]
 StrategyOption = Literal["auto", "mean", "median", "mode", "draw"]
+ShapesOption = bool | Literal["point_masses"]
 UnknownOption = Literal["error", "missing"]
 EarlyStoppingOption = Literal["auto"] | bool | EarlyStopping
 ColumnLikelihoods = LikelihoodOption | Mapping[object, LikelihoodOption]
@@ -106,11 +107,12 @@ class ModelOptions:
         Lower limit of the scale of Normal and Student-t columns, in standard deviations of the
         column. A smaller one gives better imputations if columns are nearly functions of one
         another, a larger one on other small tables.
-    learn_shapes : bool
-        Whether numeric columns have marginal transforms: a sinh-arcsinh transform, fitted to each
-        column, reduces skewness and heavy tails, and a smallest or largest value that makes up a
-        fifth of a continuous column, such as zero, is a point mass. Densities improve much, means
-        seldom.
+    learn_shapes : bool or "point_masses"
+        With "point_masses", the most frequent value of a continuous column is a point mass if it is
+        the smallest or largest one, such as zero, and makes up a fifth of the cells: draws then
+        contain it as often as the data do. True adds marginal transforms: a sinh-arcsinh transform,
+        fitted to each numeric column, reduces skewness and heavy tails; densities improve much,
+        means seldom. False uses neither.
     network : ResidualNetwork, ConvNetwork, CustomNetwork or None
         Encoder and decoder. None is ``ResidualNetwork()``: residual perceptrons with a linear path.
         ``ConvNetwork((28, 28))`` is for images. ``CustomNetwork``, or an object with the attributes
@@ -132,7 +134,7 @@ class ModelOptions:
     posterior: Annotated[str | Callable[[int, int], Family], is_posterior] = "auto"
     likelihood: Annotated[ColumnLikelihoods, unchecked] = "normal"
     min_scale: Annotated[float, real(0, above=True)] = 0.05
-    learn_shapes: Annotated[bool, is_bool] = False
+    learn_shapes: Annotated[ShapesOption, one_of(True, False, "point_masses")] = False
     network: Annotated[Any, check_network] = None
     n_hidden: Annotated[int, integer(1)] = 128
     n_blocks: Annotated[int, integer(0)] = 2
@@ -286,8 +288,8 @@ class ImputationOptions:
         What ``transform`` imputes: the conditional mean given the observed cells of the row, the
         conditional median or mode, or a draw. "auto" is the mean, and for binary columns the more
         probable value; categories are always the most probable one or a draw. For columns with a
-        point mass (``learn_shapes``) the mode is that of the other values. It is read when a method
-        is called.
+        point mass (``learn_shapes``) the mode is this value if its probability exceeds the density
+        of the other, standardized values. It is read when a method is called.
     min_value : float, array-like of shape (n_features,), mapping or None
         Lower bound of imputed numbers: one for all modelled numeric columns; one for each column of
         X, which has no effect on columns that are not numeric; or a mapping from columns (names or

@@ -176,7 +176,9 @@ def learn_schema(
     if is_image:
         _check_image_shape(estimator, len(names))
     # all pixels have the same observation model
-    schema = TableSchema(estimator.keep_empty_features, estimator.learn_shapes and not is_image)
+    shapes = False if is_image else estimator.learn_shapes
+    has_transforms = shapes not in (False, "point_masses")
+    schema = TableSchema(estimator.keep_empty_features, has_transforms, bool(shapes))
     schema.fit(numbers, codecs, names, table.columns)
     spec = make_spec(estimator, schema, method)
     vae = spec.build(seed)

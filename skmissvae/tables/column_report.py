@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .._utils.quoting import quoted
-from .codecs import Dates
+from .codecs import Codec, Dates
 from .column_kinds import can_be_read
 from .column_statistics import HIGH_TAIL_SHARE
 from .schema import TableSchema
@@ -51,9 +51,9 @@ def _remarks(schema: TableSchema, j: int, d: int | None) -> Iterator[str]:
         yield f"an exact copy of {quoted(schema.names[schema.copies[j]])}: modelled as one column"
     elif schema.roles[j] != "modelled":
         yield ROLE_REMARKS[schema.roles[j]]
-    if d is not None and (point_mass := schema.columns[d].point_mass) is not None:
-        end, share = schema.point_mass_value(d), point_mass[1]
-        yield f"{share:.0%} of the cells are {end:.6g}: modelled as a point mass"
+    if d is not None and schema.supports[d] == "atom":
+        end, share = schema.point_mass(d)
+        yield f"{share:.0%} of the cells are {_as_text(codec, end)}: modelled as a point mass"
     for suspicion in schema.suspicions.get(j, []):
         yield f"{suspicion.finding}: {suspicion.remedy}"
     if codec.categories and all(can_be_read(c, to_date) for c in codec.categories):
@@ -69,9 +69,12 @@ def _remarks(schema: TableSchema, j: int, d: int | None) -> Iterator[str]:
     if schema.tail_share[d] > HIGH_TAIL_SHARE:
         ends = np.array([schema.low[d], schema.high[d]])
         farthest = ends[np.abs(ends - schema.location[d]).argmax()]
-        is_date = isinstance(codec, Dates)
-        value = str(codec.decode(farthest[None])[0]) if is_date else f"{farthest:.6g}"
         yield (
-            f"1% of the cells make up {schema.tail_share[d]:.0%} of the variance, {value} among "
-            "them: correct errors, or set learn_shapes=True"
+            f"1% of the cells make up {schema.tail_share[d]:.0%} of the variance, "
+            f"{_as_text(codec, farthest)} among them: correct errors, or set learn_shapes=True"
         )
+
+
+def _as_text(codec: Codec, value: float) -> str:
+    """Return a number of a column as text."""
+    return str(codec.decode(np.array([value]))[0]) if isinstance(codec, Dates) else f"{value:.6g}"

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import optimize
 
+from .._utils.numerics import is_point_mass
 from .codecs import Codec
 from .columns import FIRST_INEXACT_INTEGER, Column, Floats, Mask, have_equal_cells
 
@@ -30,6 +32,10 @@ _MIN_CELLS = 50  # cells of a column whose farthest 1% is a meaningful share
 
 # Columns of fewer cells, but at least so many, have a tail share if it is above the limit.
 _MIN_CELLS_OF_OUTLIER, _MIN_OUTLIER_SHARE = 10, 0.9
+
+
+# Share of a continuous column's cells at or above which its minimum or maximum is a point mass.
+_POINT_MASS_SHARE = 0.2
 
 
 _QUARTILE_RANGE = 1.349  # interquartile range of a Normal in standard deviations
@@ -130,6 +136,21 @@ def robust_location_scale(x: NDArray[np.float64]) -> tuple[float, float]:
         rest = x[x != values[counts.argmax()]]
         low, middle, high = np.quantile(rest, [0.25, 0.5, 0.75]) if len(rest) else (low,) * 3
     return float(middle), float(high - low) / _QUARTILE_RANGE
+
+
+def find_point_mass(x: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the most frequent value and its share of the cells, if it is a point mass.
+
+    It is one if it is the smallest or largest value, makes up a fifth of the cells, and differs
+    from all other values in the model's precision.
+    """
+    values, counts = np.unique(x, return_counts=True)
+    i = int(counts.argmax())
+    share, single = float(counts[i] / len(x)), torch.from_numpy(values).float()
+    is_end = i in (0, len(values) - 1)
+    is_distinct = is_point_mass(single, single[i]).sum() == 1
+    is_frequent = share >= _POINT_MASS_SHARE
+    return (float(values[i]), share) if is_end and is_distinct and is_frequent else None
 
 
 def fit_sinh_arcsinh(values: NDArray[np.floating]) -> tuple[float, ...]:

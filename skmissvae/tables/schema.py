@@ -15,6 +15,7 @@ from .column_statistics import (
     HIGH_TAIL_SHARE,
     equal_up_to_rounding,
     find_copies,
+    find_point_mass,
     fit_sinh_arcsinh,
     most_frequent,
     robust_location_scale,
@@ -34,10 +35,6 @@ CLOSED_ROLES = (*MODELLED_ROLES, "constant")
 
 # Standard deviations beyond which encoded values are clipped: squares would overflow in float32.
 _LIMIT = 1e15
-
-
-# Share of a continuous column's cells, from which on its minimum or maximum is a point mass.
-_POINT_MASS_SHARE = 0.2
 
 
 _MIN_DISTINCT = 20  # values of a column that is treated as continuous
@@ -101,8 +98,8 @@ class TableSchema:
     ----------
     keep_empty : bool
         Whether columns without any observed cell are kept.
-    learn_shapes : bool
-        Whether columns of numbers get marginal transforms and point masses.
+    has_transforms, has_point_masses : bool
+        Whether columns of numbers get marginal transforms, and continuous ones point masses.
     """
 
     names: list[Any]  # of all columns of the input
@@ -118,8 +115,11 @@ class TableSchema:
     columns: list[ColumnSchema]  # of the modelled columns
     suspicions: dict[int, list[Suspicion]]  # cells that may be missing or numbers, by column
 
-    def __init__(self, keep_empty: bool = False, learn_shapes: bool = False) -> None:
-        self.keep_empty, self.learn_shapes = keep_empty, learn_shapes
+    def __init__(
+        self, keep_empty: bool = False, has_transforms: bool = False, has_point_masses: bool = False
+    ) -> None:
+        self.keep_empty = keep_empty
+        self.has_transforms, self.has_point_masses = has_transforms, has_point_masses
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name in ("location", "scale", "log_scale", "factor", "fill_values"):
@@ -211,7 +211,7 @@ class TableSchema:
         half_range = 0.5 * self.high[d] - 0.5 * self.low[d]
         unit = (values - middle) / half_range
         mean, std = unit.mean(), unit.std()
-        if self.learn_shapes:
+        if self.has_transforms:
             median, robust_scale = robust_location_scale(unit)
             dominated = std > _OUTLIER_RATIO * robust_scale > 0
             if dominated and tail_share(unit - median) > HIGH_TAIL_SHARE:
@@ -219,7 +219,7 @@ class TableSchema:
         self.location[d] = middle + half_range * mean
         self.scale[d] = half_range * std
         # with few distinct values a rare one is no outlier
-        if not self.learn_shapes and self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
+        if not self.has_transforms and self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
             self.tail_share[d] = tail_share(unit - unit.mean())
 
     def _column_schema(self, d: int, values: NDArray[np.float64]) -> ColumnSchema:
@@ -232,14 +232,13 @@ class TableSchema:
         x = (values * factor - self.location[d] * factor) / (self.scale[d] * factor)
         is_integer = codec.kind in ("count", "integer")
         point_mass = transform = None
-        if self.learn_shapes and self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
-            distinct, counts = np.unique(x, return_counts=True)
-            mode = counts.argmax()
-            is_end = mode in (0, len(distinct) - 1) and not is_integer
-            if is_end and counts[mode] >= _POINT_MASS_SHARE * len(x):
-                point_mass = (float(distinct[mode]), float(counts[mode] / len(x)))
-                x = x[x != distinct[mode]]
-            transform = fit_sinh_arcsinh(x)
+        if self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
+            if self.has_point_masses and not is_integer:
+                point_mass = find_point_mass(x)
+            if point_mass is not None:
+                x = x[x != point_mass[0]]
+            if self.has_transforms:
+                transform = fit_sinh_arcsinh(x)
         if not is_integer:
             return ColumnSchema(codec.kind, marginal_transform=transform, point_mass=point_mass)
         # an origin near the cells, and no distant bound, since both would cost digits
@@ -262,6 +261,11 @@ class TableSchema:
                 raise ValueError(
                     f"Column {quoted(name)} holds {value:g}, but its likelihood needs values "
                     "between 0 and 1; rescale it (MinMaxScaler) or choose another likelihood."
+                )
+            if support == "atom" and self.columns[d].point_mass is None:
+                raise ValueError(
+                    f"Column {quoted(name)} has no point mass, but its likelihood needs one: use "
+                    "learn_shapes='point_masses' instead of a custom likelihood."
                 )
             if support == "binary":
                 self.location[d], self.scale[d] = self.low[d], self.high[d] - self.low[d]
@@ -290,9 +294,14 @@ class TableSchema:
             return 0.0, 1.0
         return (0.0 if self.columns[d].kind == "count" else -np.inf), np.inf
 
-    def point_mass_value(self, d: int) -> float:
-        """Return the value of a column's point mass in its units, an end of its range."""
-        return float(self.low[d] if self._point_mass(d) < 0 else self.high[d])
+    def point_mass(self, d: int) -> tuple[float, float]:
+        """Return the point mass of a column, an end of its range, and its share of the cells."""
+        location, share = self._point_mass(d)
+        ends = np.array([self.low[d], self.high[d]])
+        units = (ends * self.factor[d] - self.location[d] * self.factor[d]) / (
+            self.scale[d] * self.factor[d]
+        )
+        return float(ends[np.abs(units - location).argmin()]), share
 
     def fillable(self) -> Mask:
         """Return for which columns missing cells can be imputed, (n_features,)."""
@@ -310,16 +319,16 @@ class TableSchema:
     def _with_support(self, *supports: str) -> list[int]:
         return [d for d, support in enumerate(self.supports) if support in supports]
 
-    def _point_mass(self, d: int) -> float:
-        """Return the standardised value of a column's point mass."""
+    def _point_mass(self, d: int) -> tuple[float, float]:
+        """Return a column's point mass, standardised, and its share of the observed cells."""
         point_mass = self.columns[d].point_mass
         assert point_mass is not None, "a column with a point mass"
-        return point_mass[0]
+        return point_mass
 
     def _at_point_mass(self, d: int, x: NDArray[np.float64]) -> Mask:
         """Return which cells of a column equal its point mass, as its likelihood decides it."""
         cells = torch.from_numpy(x).float()
-        return np.asarray(is_point_mass(cells, cells.new_tensor(self._point_mass(d))))
+        return np.asarray(is_point_mass(cells, cells.new_tensor(self._point_mass(d)[0])))
 
     # -- encoding and decoding --------------------------------------------------------------------
 
@@ -411,7 +420,7 @@ class TableSchema:
         if self.supports[d] == "binary":
             values[x == 1] = self.high[d]
         elif self.supports[d] == "atom":
-            values[self._at_point_mass(d, x)] = self.point_mass_value(d)
+            values[self._at_point_mass(d, x)] = self.point_mass(d)[0]
         return values
 
     def decode(self, x: NDArray[np.float64], X: Floats, observed: Mask) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from .fit import MIN_ROWS, FittedModel, number_of_factors
 
 _N_REPLICATES = 16
 _ENOUGH_ROWS, _ENOUGH_CELLS = 500, 100  # of the sample, and observed cells of each column in it
-_MAX_COLUMNS = 200  # linearized ones
+_MAX_COLUMNS = 200
 
 
 @torch_defaults()
@@ -60,7 +60,7 @@ def decoder_uncertainty(
     x, observed = rows.rows.part(positions).tensors()
     values, is_observed = vae.likelihood.linearize(x, observed)
     n_factors = number_of_factors(model.spec.n_latents, is_observed)
-    if len(x) < MIN_ROWS or not n_factors or is_observed.shape[1] > _MAX_COLUMNS:
+    if len(x) < MIN_ROWS or not n_factors or vae.likelihood.n_columns > _MAX_COLUMNS:
         return None
     random_state = np.random.default_rng(derive_seed(seed, SeedStream.DECODER_UNCERTAINTY))
     chosen = _sample(is_observed.numpy(), random_state)

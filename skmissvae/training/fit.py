@@ -78,7 +78,8 @@ class FittedModel:
     init : {"factor_analysis", "random"}
         Initialization of the weights.
     shrinks : bool or None
-        Whether all loadings of the factor analysis had learned priors; None without one.
+        Whether all loadings of the factor analysis had learned priors; None without factor
+        analysis.
     n_iter : int
         Epochs since the initialization.
     history : dict of str to list of float
@@ -170,7 +171,7 @@ def _check_training(state: dict[str, Any]) -> None:
     arrays += [a for o in optimizers.values() for moments in o.values() for a in moments]
     is_valid = (
         state["init"] in ("factor_analysis", "random")
-        and state.get("shrinks") in (None, True, False)
+        and isinstance(state.get("shrinks"), (bool, type(None)))
         and state["stopped_by"] in (None, "callback", "interrupt")
         and [type(n) for n in (state["n_iter"], *state["skipped_steps"])] == [int] * 3
         and isinstance(state["validation_score"], float)
@@ -383,9 +384,9 @@ def factor_analysis_error() -> ValueError:
 
 
 def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> bool | None:
-    """Set a model to factor analysis of the training rows, and return whether it shrinks.
+    """Set a model to factor analysis of the training rows.
 
-    None if it is not possible.
+    Return whether all loadings had learned priors, or None if factor analysis is not possible.
 
     Parameters
     ----------

@@ -326,6 +326,9 @@ def _make_likelihood(
     return PointMassLikelihood(base, *zip(*masses, strict=True)) if masses else base
 
 
+# Observation models that may have a point mass; they have real values.
+_WITH_POINT_MASS = ("normal", "student_t")
+
 #: Observation models by the kind of a column, if ``likelihood`` does not name the column.
 _BY_KIND = {
     "count": "whole",
@@ -378,6 +381,7 @@ def group_likelihoods(
         likelihood = by_column.get(j, _BY_KIND.get(schema.kind, default))
         # columns with few categories are not padded to the width of those with many
         n_bits = math.ceil(math.log2(max(len(schema.counts), 1)))
-        key = likelihood, schema.marginal_transform is None, schema.point_mass is None, n_bits
+        has_mass = likelihood in _WITH_POINT_MASS and schema.point_mass is not None
+        key = likelihood, schema.marginal_transform is None, has_mass, n_bits
         groups.setdefault(key, (likelihood, []))[1].append(d)
     return list(groups.values())

@@ -25,6 +25,7 @@ from skmissvae.vae import (
     StudentTLikelihood,
     TransformedLikelihood,
 )
+from skmissvae.vae.likelihoods.base import LinearModel
 from skmissvae.vae.likelihoods.normal import NormalColumns
 from skmissvae.vae.likelihoods.transformed import SinhArcsinh, clamped_asinh
 from skmissvae.vae.likelihoods.truncated import TruncatedColumns, truncated
@@ -319,7 +320,7 @@ def test_truncated_density_integrates_to_one_and_to_the_mean(name, low, high):
             total, mean = total + point_mass, mean + point_mass * at[:, d]
         torch.testing.assert_close(total, torch.ones(4).double(), atol=3e-3, rtol=0)
         # means without a formula are those of quantiles, and the nodes omit far tails
-        tolerance = 0.05 if "transformed" in name or "point_mass" in name else 2e-3
+        tolerance = 0.05 if "transformed" in name else 2e-3
         torch.testing.assert_close(cut.mean()[:, d], mean, atol=tolerance, rtol=tolerance)
 
 
@@ -396,10 +397,29 @@ def test_the_scale_of_integers_is_their_standard_deviation():
     assert values.std().item() == pytest.approx(scale, rel=0.01)
 
 
-def test_cells_at_the_point_mass_are_missing_in_the_linear_initialization():
+def test_factor_analysis_has_values_beside_the_point_mass_and_indicators_of_it():
     likelihood = PointMassLikelihood(NormalLikelihood(2), [0.0, 1.0], [0.3, 0.5])
-    x, observed = torch.tensor([[0.0, 0.5], [0.5, 1.0]]), torch.ones(2, 2).bool()
-    assert likelihood.linearize(x, observed)[1].tolist() == [[False, True], [True, False]]
+    x = torch.tensor([[0.0, 0.5], [0.5, 1.0]])
+    observed = torch.tensor([[True, True], [True, False]])
+    values, is_observed = likelihood.linearize(x, observed)
+    assert is_observed.tolist() == [[False, True, True, True], [True, False, True, False]]
+    assert values[:, 2:].tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
+def test_linear_initialization_keeps_the_shares_of_point_masses():
+    likelihood = PointMassLikelihood(NormalLikelihood(2), [0.0, 1.0], [0.3, 0.5])
+    share = torch.tensor([0.2, 0.6])
+    loadings = torch.tensor([[0.5, 0.0], [0.0, 0.5], [0.2, 0.1], [-0.3, 0.2]])
+    intercept = torch.cat([torch.zeros(2), share])
+    model = LinearModel(loadings, intercept, torch.tensor([0.5, 0.5, 0.1, 0.15]))
+    weight, bias, initialized, precision = likelihood.linear_initialization(model)
+    assert initialized.tolist() == [True] * 6
+    assert precision.shape == (4,)
+    z = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
+    p = likelihood(z @ weight.T + bias).logits.sigmoid()
+    torch.testing.assert_close(p.mean(0), share, atol=0.01, rtol=0)
+    slopes = torch.linalg.lstsq(z, p - p.mean(0)).solution.T
+    assert (slopes.sign() == loadings[2:].sign()).all()
 
 
 def test_truncated_integers_are_integers_and_coded_columns_unchanged():

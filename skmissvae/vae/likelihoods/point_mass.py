@@ -10,6 +10,7 @@ from typing_extensions import override
 from ..._utils.numerics import is_point_mass
 from ..._utils.random import Noise
 from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel
+from .bernoulli import discriminant
 
 
 class PointMassColumns(ColumnDistribution):
@@ -61,6 +62,26 @@ class PointMassColumns(ColumnDistribution):
         return (1 - p) * self.base.cdf_left(x) + torch.where(passed, p, 0.0)
 
     @override
+    def interval_probability(self, low: Tensor, high: Tensor) -> Tensor:
+        p = self.logits.sigmoid()
+        inside = torch.where(self._is_within(low, high), p, 0.0)
+        return inside + (1 - p) * self.base.interval_probability(low, high)
+
+    @override
+    def truncated_mean(self, low: Tensor, high: Tensor, probability: Tensor) -> Tensor | None:
+        p, of_base = self.logits.sigmoid(), self.base.interval_probability(low, high)
+        mean = self.base.truncated_mean(low, high, torch.where(of_base > 0, of_base, 1.0))
+        if mean is None:
+            return None
+        inside = torch.where(self._is_within(low, high), p * self.locations, 0.0)
+        return (inside + (1 - p) * of_base * mean) / probability
+
+    def _is_within(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return which point masses are within bounds up to rounding."""
+        above = (self.locations >= low) | is_point_mass(low, self.locations)
+        return above & ((self.locations <= high) | is_point_mass(high, self.locations))
+
+    @override
     def icdf(self, u: Tensor) -> Tensor:
         p = self.logits.sigmoid()
         mass_below = (1 - p) * self.base.cdf(self.locations.expand(self.shape))
@@ -95,7 +116,7 @@ class PointMassLikelihood(Likelihood):
             base.min_scale,
             n_params=base.n_params + n,
             n_inputs=base.n_inputs + n,
-            n_linear=base.n_linear,
+            n_linear=base.n_linear + n,
         )
         self.base = base
         share = np.asarray(shares, dtype=np.float64)
@@ -103,18 +124,30 @@ class PointMassLikelihood(Likelihood):
         log_odds = np.log(share / (1 - share))
         self.log_odds = nn.Buffer(torch.tensor(log_odds, dtype=torch.float32))
 
+    @property
+    @override
+    def covers_all_columns(self) -> bool:
+        return self.base.covers_all_columns
+
     @override
     def linearize(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the values of the base; cells at the point mass count as missing."""
-        return self.base.linearize(x, observed & ~is_point_mass(x, self.locations))
+        """Return the values of the base, missing at the point mass, and indicators of it."""
+        at_location = is_point_mass(x, self.locations)
+        values, is_observed = self.base.linearize(x, observed & ~at_location)
+        indicators = torch.where(observed, at_location.to(x), 0.0)
+        return torch.cat([values, indicators], -1), torch.cat([is_observed, observed], -1)
 
     @override
     def linear_initialization(self, model: LinearModel) -> LinearInitialization:
-        """Return the initialization of the base; logits of the point mass have none."""
-        base = self.base.linear_initialization(model)
-        n, pad = self.n_columns, nn.functional.pad
-        weight, bias = pad(base.weight, (0, 0, 0, n)), pad(base.bias, (0, n))
-        return LinearInitialization(weight, bias, pad(base.initialized, (0, n)), base.precision)
+        """Return the initialization of the base, and logits as those of binary columns."""
+        pieces = zip(
+            *(part.split([self.base.n_linear, self.n_columns]) for part in model), strict=True
+        )
+        of_base, of_indicators = (LinearModel(*piece) for piece in pieces)
+        base = self.base.linear_initialization(of_base)
+        logits = discriminant(of_indicators)
+        logits = logits._replace(bias=logits.bias - self.log_odds)
+        return LinearInitialization(*map(torch.cat, zip(base, logits, strict=True)))
 
     @override
     def embed(self, x: Tensor, observed: Tensor) -> Tensor:

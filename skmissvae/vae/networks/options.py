@@ -39,8 +39,8 @@ class ConvNetwork:
     """Convolutional networks, for tables whose rows are images.
 
     Pixels are the columns in C order. ``n_hidden`` is the number of channels of the coarsest map,
-    ``n_blocks`` the number of residual blocks at each size. Marginal transforms
-    (``learn_shapes``) are not used.
+    ``n_blocks`` the number of residual blocks at each size. Point masses and
+    marginal transforms (``learn_shapes``) are not used.
 
     Parameters
     ----------
