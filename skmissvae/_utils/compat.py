@@ -88,7 +88,7 @@ def take_along_dim(values: Tensor, index: Tensor, dim: int) -> Tensor:
     """
     shapes = [list(values.shape), list(index.shape)]
     shapes[0][dim] = shapes[1][dim] = 1
-    full_values = list(np.broadcast_shapes(*shapes))  # torch's imports sympy in a second
+    full_values = list(np.broadcast_shapes(*shapes))  # torch's imports sympy, which is slow
     full_index = full_values.copy()
     full_values[dim], full_index[dim] = values.shape[dim], index.shape[dim]
     return values.expand(full_values).gather(dim, index.expand(full_index).contiguous())
