@@ -33,7 +33,7 @@ from table_cases import (
     with_missing,
 )
 
-from skmissvae import MVAEImputer, make_missing, missing_patterns
+from skmissvae import DeMissVAEImputer, MVAEImputer, make_missing, missing_patterns
 
 pytestmark = quiet
 
@@ -216,7 +216,11 @@ def test_read_only_frames(dtype):
 
 
 @pytest.mark.parametrize(
-    ("cls", "container"), zip(IMPUTERS, itertools.cycle(["pandas", "polars"]), strict=False)
+    ("cls", "container"),
+    [
+        *zip(IMPUTERS, itertools.cycle(["pandas", "polars"]), strict=False),
+        (DeMissVAEImputer, "polars"),
+    ],
 )
 def test_imputers_complete_mixed_tables(cls, container):
     frame = mixed(container)

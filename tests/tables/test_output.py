@@ -209,9 +209,10 @@ def test_indicators_follow_the_columns():
 @pytest.mark.parametrize("missing_values", [np.nan, -1])
 @every_imputer
 def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empty_features):
-    X = incomplete(9)
-    X[:, 0] = np.arange(9)  # complete: no indicator
+    X = incomplete(16)
+    X[:, 0] = np.arange(16)  # complete: no indicator
     X[:, 2] = np.nan  # empty
+    assert np.isnan(X[:, [1, 3]]).any(0).all()
     table = np.where(np.isnan(X), missing_values, X)
     options = {
         "missing_values": missing_values,
@@ -223,7 +224,7 @@ def test_indicators_equal_those_of_simple_imputer(cls, missing_values, keep_empt
     assert list(ours.get_feature_names_out()) == list(theirs.get_feature_names_out())
     names = list("abcd")
     assert list(ours.get_feature_names_out(names)) == list(theirs.get_feature_names_out(names))
-    new = table[:5].copy()
+    new = table[::-1].copy()
     new[0, 0] = missing_values  # missing, though complete at fit
     out, simple = ours.transform(new), theirs.transform(new)
     assert out.shape == simple.shape

@@ -11,7 +11,7 @@ import pytest
 import skops.io
 from estimator_cases import quiet, tiny
 
-from skmissvae import MVAEImputer, VAEDensityEstimator, diagnose
+from skmissvae import MVAEImputer, diagnose
 
 pytestmark = quiet
 
@@ -49,7 +49,7 @@ def table_of(values, kind):
 def remark(X, name, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimator = tiny(VAEDensityEstimator, init="random", max_iter=1, **options)
+        estimator = tiny(MVAEImputer, init="random", max_iter=1, **options)
         return estimator.fit(X).fit_report_.loc[name, "remark"]
 
 
