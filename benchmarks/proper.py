@@ -8,8 +8,6 @@ repeated. Run it on an idle machine.
 """
 
 import copy
-import os
-import platform
 import time
 import warnings
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from unittest import mock
 
 import pandas as pd
 import tables
+import torch
 from common import argument_parser, markdown, run_grid, versions, write_page
 
 from skmissvae import MissSIWAEImputer, make_missing
@@ -91,7 +90,7 @@ def main() -> None:
     text = (
         markdown(frame, "table") + f"\n{HIDDEN:.0%} of the cells missing; {N_IMPUTATIONS} "
         f"imputations of at most {N_IMPUTED} rows. The shorter times of two calls, "
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores. {versions()}"
+        f"a processor with {torch.backends.cpu.get_cpu_capability()}. {versions()}"
     )
     write_page(path, text)
 
