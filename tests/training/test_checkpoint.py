@@ -76,8 +76,10 @@ def test_a_fit_that_is_killed_after_every_epoch_has_the_same_bits(name, path, mo
     assert_same(results(estimator, X), fitted(name))
 
 
-@pytest.mark.parametrize("every", [1, 2])
-@pytest.mark.parametrize("name", ["MissSIWAE", "DeMissVAE", "early stopping", "bootstrap"])
+@pytest.mark.parametrize(
+    ("name", "every"),
+    [("MissSIWAE", 2), ("DeMissVAE", 1), ("early stopping", 1), ("bootstrap", 2)],
+)
 def test_a_fit_that_is_killed_once_after_any_epoch_has_the_same_bits(
     name, every, path, monkeypatch
 ):
@@ -467,10 +469,10 @@ def test_the_clones_of_a_search_use_one_after_the_other(path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill")
 def test_fits_that_are_killed_at_random_moments():
-    command = [sys.executable, HERE / "kill_fits.py", "3", "0", "60"]
+    command = [sys.executable, HERE / "kill_fits.py", "2", "0", "60"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
         command, capture_output=True, text=True, timeout=600, check=False, env=environment
     )
     assert run.returncode == 0, run.stdout[-1000:] + run.stderr[-2000:]
-    assert "3 of 3 fits have the same bits" in run.stdout
+    assert "2 of 2 fits have the same bits" in run.stdout
