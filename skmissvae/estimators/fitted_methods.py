@@ -1,0 +1,319 @@
+"""What a fitted estimator computes: statistics of rows, scores, latents and samples."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._utils.progress import SILENT_TASK, Task, progress_of
+from .._utils.random import KeyedNoise, SeedStream, StreamNoise, derive_seed
+from .._utils.runtime import inference
+from .._utils.validation import check_minimum
+from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
+from ..inference.conditional import ConditionalModel
+from ..inference.samplers import SAMPLERS, Sampler
+from ..tables.column_selection import missing_markers
+from ..tables.input_table import InputTable, open_table
+from ..tables.output import Table, create_table
+from ..tables.reader import TableReader
+from ..tables.schema import EncodedRows
+from ..training.methods import METHODS, Method
+from .cell_distributions import describe_outliers
+from .fitted_attributes import FittedAttributes
+from .messages import resolve_device, warn_of_low_ess
+from .options import InferenceOptions, ModelOptions, TableOptions, TrainingOptions
+from .parameters import validate
+
+_ROWS_PER_SAMPLE = 10_000  # rows that are sampled at a time
+
+
+class FittedMethods(
+    ModelOptions, TrainingOptions, InferenceOptions, TableOptions, FittedAttributes, ABC
+):
+    """Methods of a fitted estimator."""
+
+    @property
+    @abstractmethod
+    def _method_name(self) -> str:
+        """Name of the method, a key of METHODS."""
+
+    def _method(self) -> Method:
+        method = METHODS[self._method_name]
+        return method.configured(self.n_draws, self.gradient, self._sampler())
+
+    def _sampler(self) -> Sampler | None:
+        """Return the sampler of chains; None for importance weights."""
+        if self.sampler == "auto":
+            return METHODS[self._method_name].sampler
+        if self.sampler == "importance":
+            return None
+        return SAMPLERS[self.sampler] if isinstance(self.sampler, str) else self.sampler
+
+    def _device(self) -> torch.device:
+        return resolve_device(self.device, type(self).__name__)
+
+    # -- rows and the fitted model --------------------------------------------------------------
+
+    def map_rows(self, X: Any, function: RowFunction[Result], *, batched: bool = False) -> Result:
+        """Apply a function of the fitted model to each row of a table.
+
+        It is the basis of statistics of rows that the package does not have. A row's result does
+        not depend on the other rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with missing values.
+        function : callable
+            ``(model, batch) -> result``: a ``ConditionalModel`` and a ``RowBatch`` of a single row,
+            and a named tuple of tensors with the row on the first axis.
+        batched : bool, default=False
+            Whether the function takes many rows at a time, which is faster if a row has few draws.
+            Its result then has the fields ``ess`` and ``proposal_ess``: rows with a low effective
+            sample size are computed again with adapted proposals.
+
+        Returns
+        -------
+        NamedTuple
+            The named tuple of the function, with arrays of ``n_samples`` rows.
+        """
+        return self._map_blocks(self._open(X), function, batched=batched, runs_chains=False)
+
+    def encode_rows(self, X: Any) -> EncodedRows:
+        """Return rows as the model sees them: modelled columns in the model's units.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with missing values.
+
+        Returns
+        -------
+        EncodedRows
+            Standardized values ``x``, zero if missing, and the mask ``observed``.
+        """
+        table, reader = self._open(X), self._reader()
+        return reader.rows(reader.cells(table))
+
+    def conditional_model(self) -> ConditionalModel:
+        """Return the fitted model with the current ``sampler`` and ``n_importance_draws``.
+
+        Returns
+        -------
+        ConditionalModel
+            The model conditioned on observed cells, in the model's units.
+        """
+        check_is_fitted(self)
+        model = self.model_
+        return ConditionalModel(
+            model.vae,
+            self.n_importance_draws,
+            self._sampler(),
+            model.completed_vae,
+            METHODS[self._method_name].chains_for_low_ess,
+            n_decoded=n_decoded_draws(model.vae),
+        )
+
+    def _map_blocks(
+        self, table: InputTable, function: RowFunction[Result], **options: Any
+    ) -> Result:
+        """Apply a function of the fitted model to each row, in the memory of a block of rows."""
+        with progress_of(self).task("row", table.n_rows, of_rows=True) as task:
+            blocks = self._reader().blocks(table)
+            results = [self._map(rows, function, task=task, **options) for rows in blocks]
+        return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
+
+    def _map(self, rows: EncodedRows, function: RowFunction[Result], **options: Any) -> Result:
+        model = self.conditional_model()
+        return map_rows(rows, function, model, self._device(), self._shared_noise, **options)
+
+    def _shared_noise(self, positions: object, device: torch.device) -> KeyedNoise:
+        """Return noise that all rows share, so that the result of a row is its own."""
+        return KeyedNoise(self._seed, [0], device=device)
+
+    def _reader(self, handle_unknown: str | None = None) -> TableReader:
+        unknown = handle_unknown or self.handle_unknown
+        markers = missing_markers(self.missing_values, self.schema_.names)
+        return TableReader(self.schema_, markers, unknown)
+
+    def _open(self, X: Any) -> InputTable:
+        check_is_fitted(self)
+        validate(self)
+        return open_table(self, X, self._template)
+
+    # -- scores, latents, samples ---------------------------------------------------------------
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        r"""Return the log-density of the observed cells of each row.
+
+        It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over
+        ``n_importance_draws`` draws, a lower bound in expectation that tightens with their number
+        [1]_. If less than a twentieth of a row's first 1,024 draws is effective, or fewer than ten
+        draws, all come from a proposal that is adapted to the posterior of the row [2]_; this
+        requires 100 draws. Rows at this limit have a small bias.
+
+        Densities are in the units of ``X``; binary and categorical columns contribute
+        probabilities, columns with a single value in ``fit`` 0. To find outliers use
+        ``VAEOutlierDetector``: densities of rows with different missing cells are not comparable.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with missing values. A row without an observed cell has the score 0.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Log-densities in nats, independent of the other rows in X.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X does not match the table of ``fit``.
+
+        References
+        ----------
+        .. [1] Burda, Grosse and Salakhutdinov (2016). Importance Weighted Autoencoders. ICLR.
+        .. [2] Cornuet, Marin, Mira and Robert (2012). Adaptive multiple importance sampling.
+           Scandinavian Journal of Statistics 39.
+        """
+        table, scores, ess = self._open(X), [], []
+        with progress_of(self).task("row", table.n_rows, of_rows=True) as task:
+            for rows in self._reader().blocks(table):
+                log_evidence, row_ess = self._log_evidence(rows, task)
+                scores.append(log_evidence - self.schema_.log_units(rows))
+                ess.append(row_ess)
+        warn_of_low_ess(self, np.concatenate(ess), chains=False)
+        return np.concatenate(scores)
+
+    def _log_evidence(
+        self, rows: EncodedRows, task: Task = SILENT_TASK
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-density, in the model's units, and effective sample size of each row."""
+        options = {"batched": True, "runs_chains": False, "task": task}
+        result = self._map(rows, ConditionalModel.evidence, **options)
+        # without an observed cell the density is exactly one
+        return np.where(rows.observed.any(1), result.log_evidence, 0.0), np.asarray(result.ess)
+
+    def score(self, X: Any, y: object = None) -> float:
+        """Return the mean log-density of the observed cells of the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with missing values.
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        float
+            Mean of ``score_samples``, by which GridSearchCV tunes without complete data.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def effective_sample_size(self, X: Any) -> np.ndarray:
+        """Return the effective sample size of the importance draws of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with missing values.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Kish's effective sample size, from 1 to ``n_importance_draws``, of the draws that are
+            used: of the encoder, or of the proposal adapted to the row. If it is low, means and
+            scores of the row are uncertain and its imputations too similar.
+        """
+        return np.asarray(self.map_rows(X, ConditionalModel.evidence, batched=True).ess)
+
+    def outlier_scores(self, X: Any) -> pd.DataFrame:
+        r"""Return how improbable each row is, with the contribution of each cell.
+
+        The contribution of an observed cell is the gain from hiding it,
+
+        .. math:: -\log p(x_d | x_{obs \setminus d})
+                  = \log p(x_{obs \setminus d}) - \log p(x_{obs}):
+
+        large if the cell does not fit the rest of its row, even if its value is usual by itself.
+        Densities are those of standardized columns, so that columns with different units are
+        comparable; categories contribute probabilities. The time is that of ``score_samples`` for
+        each observed cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with missing values.
+
+        Returns
+        -------
+        DataFrame
+            A row per row of ``X``: ``score``, minus the log-density of the observed cells in nats;
+            ``per_cell``, the score divided by their number; and the contributions of the cells of
+            each modelled column, NaN if missing.
+
+        Raises
+        ------
+        ValueError
+            If X has a column named ``score`` or ``per_cell``.
+        """
+        return describe_outliers(self, X)
+
+    def encode(self, X: Any) -> np.ndarray:
+        """Return the posterior means of the latents, E[z | x_obs].
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, with missing values.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_latents)
+            Means by importance weights, or over the chains of ``sampler``.
+        """
+        table = self._open(X)
+        means = self._map_blocks(table, ConditionalModel.latent_means, batched=True)
+        warn_of_low_ess(self, np.asarray(means.ess))
+        return np.asarray(means.z).astype(table.number_type)
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Table:
+        """Draw new rows from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws; None uses the ``random_state`` of the estimator.
+
+        Returns
+        -------
+        ndarray or data frame of shape (n_samples, n_features)
+            Complete rows in the units and the container of the training table. Columns that are
+            not modelled have the value that is imputed in them; those that ``transform`` leaves
+            out, since they had no observed cell, stay missing.
+        """
+        check_is_fitted(self)
+        check_minimum(1, n_samples=n_samples)
+        # a separate stream: the same integer may have seeded the initialization
+        seed = derive_seed(self._call_seed(random_state), SeedStream.SAMPLE)
+        noise = StreamNoise(torch.Generator().manual_seed(seed))
+        starts = range(0, n_samples, _ROWS_PER_SAMPLE)
+        sizes = [min(_ROWS_PER_SAMPLE, n_samples - start) for start in starts]
+        with inference(torch.device("cpu")):
+            x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
+        empty = np.full((n_samples, self.n_features_in_), np.nan, self._template.number_type)
+        values = self.schema_.decode(x, empty, np.zeros(empty.shape, dtype=bool))
+        return create_table(self._template, self.schema_, values)
+
+    def _call_seed(self, random_state: Any) -> int:
+        """Return the seed of a call with its own ``random_state``."""
+        source = self.random_state if random_state is None else random_state
+        return int(check_random_state(source).randint(2**31 - 1))
