@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from .quoting import quoted
@@ -119,6 +120,32 @@ def check_form(values: Any, example: Any, message: str) -> None:
         raise ValueError(message)
     for value, part in pairs:
         check_form(value, part, message)
+
+
+def checked_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64]:
+    """Return the weights of rows, (n_rows,), for the parameter ``sample_weight`` of a user.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are not a finite number of zero or more for each row, or all zero.
+    """
+    remedy = f"Pass a number of zero or more for each of the {n_rows} rows."
+    try:
+        weight = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"sample_weight must hold numbers; got {quoted(sample_weight)}. {remedy}"
+        ) from error
+    if weight.shape != (n_rows,):
+        raise ValueError(f"sample_weight has the shape {weight.shape}. {remedy}")
+    invalid = np.flatnonzero(~np.isfinite(weight) | (weight < 0))
+    if len(invalid):
+        row = int(invalid[0])
+        raise ValueError(f"sample_weight of row {row} is {weight[row]:g}. {remedy}")
+    if not weight.any():
+        raise ValueError("sample_weight is zero in every row. Give some rows a positive weight.")
+    return weight
 
 
 def check_fields(options: object, **checks: Check) -> None:

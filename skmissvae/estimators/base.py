@@ -26,8 +26,8 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
     _defaults: ClassVar[TrainingDefaults]
 
     @with_callbacks
-    def fit(self, X: Any, y: object = None) -> Self:
-        """Fit the model to an incomplete table.
+    def fit(self, X: Any, y: object = None, sample_weight: Any = None) -> Self:
+        r"""Fit the model to an incomplete table.
 
         Parameters
         ----------
@@ -35,6 +35,9 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
             The table, with missing values; ``Chunks`` if it is larger than memory.
         y : Ignored
             Not used, present for API consistency by convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, such as sampling weights or frequencies; None weights them
+            equally. Not for ``Chunks`` or several processes.
 
         Returns
         -------
@@ -55,6 +58,12 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
         processes, such as too little memory for it, they can wait until the timeout of the group.
         ``partial_fit`` and ``refit_encoder`` do not use the group.
 
+        With ``sample_weight`` the bound, the factor analysis of the initialization and the units of
+        the columns are means weighted by :math:`w_i / \bar w`. Only ratios of weights matter, and
+        a row of weight zero is as if it were absent. A row of weight two counts as two equal rows,
+        except that what depends on the number of rows, such as the number of epochs and the
+        uncertainty of the decoder, takes it as one.
+
         Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and the
         bootstrap and calibration models of imputers are fitted with as many epochs. In a process
         group, and while an imputer chooses an initialization or fits these models,
@@ -62,7 +71,7 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
         """
         with unchanged_on_error(self), joint_errors():
             previous = self.model_ if hasattr(self, "model_") and self.warm_start else None
-            task = prepare_fit(self, X, previous)
+            task = prepare_fit(self, X, previous, sample_weight)
             n_epochs = task.method.n_epochs(task.settings.max_iter)
             with explain_divergence(self, task):
                 with progress_of(self).task("epoch", n_epochs) as epochs:

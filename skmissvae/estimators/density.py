@@ -74,7 +74,7 @@ class VAEDensityEstimator(DensityMixin, MixtureOptions, BaseVAE):
     # scikit-learn requires DensityMixin to the left; its score returns None
     if TYPE_CHECKING:
 
-        def score(self, X: Any, y: object = None) -> float: ...  # noqa: D102
+        def score(self, X: Any, y: object = None, sample_weight: Any = None) -> float: ...  # noqa: D102
 
     else:
         score = BaseVAE.score

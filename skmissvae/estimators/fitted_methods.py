@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._utils.progress import SILENT_TASK, Task, progress_of
 from .._utils.random import KeyedNoise, SeedStream, StreamNoise, derive_seed
 from .._utils.runtime import inference
-from .._utils.validation import check_minimum
+from .._utils.validation import check_minimum, checked_weights
 from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
 from ..inference.samplers import SAMPLERS, Sampler
@@ -199,7 +199,7 @@ class FittedMethods(
         # without an observed cell the density is exactly one
         return np.where(rows.observed.any(1), result.log_evidence, 0.0), np.asarray(result.ess)
 
-    def score(self, X: Any, y: object = None) -> float:
+    def score(self, X: Any, y: object = None, sample_weight: Any = None) -> float:
         """Return the mean log-density of the observed cells of the rows.
 
         Parameters
@@ -208,13 +208,18 @@ class FittedMethods(
             Rows, with missing values.
         y : Ignored
             Not used, present for API consistency by convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows; None weights them equally.
 
         Returns
         -------
         float
             Mean of ``score_samples``, by which GridSearchCV tunes without complete data.
         """
-        return float(np.mean(self.score_samples(X)))
+        scores = self.score_samples(X)
+        if sample_weight is None:
+            return float(np.mean(scores))
+        return float(np.average(scores, weights=checked_weights(sample_weight, len(scores))))
 
     def effective_sample_size(self, X: Any) -> np.ndarray:
         """Return the effective sample size of the importance draws of each row.

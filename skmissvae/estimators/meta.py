@@ -6,10 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin
 from sklearn.utils import Tags, check_consistent_length, check_random_state, get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
@@ -22,11 +21,12 @@ from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_fields, integer
 from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
-from .imputers import MissSIWAEImputer
 from .meta_imputation import (
     RepeatedImputer,
     can_impute_repeatedly,
     clone_with_seeds,
+    default_imputer,
+    routed_params,
     row_digests,
 )
 from .parameters import section
@@ -118,8 +118,9 @@ class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, Ba
         y : array-like of shape (n_samples,)
             Outcome, which the imputer does not use.
         **fit_params : dict
-            Parameters of the ``fit`` of each member, such as ``sample_weight``; if metadata
-            routing is enabled they are routed by its request.
+            Parameters of the ``fit`` of each member. ``sample_weight`` is also passed to the
+            imputer if its ``fit`` accepts it. If metadata routing is enabled, all are routed to the
+            members and the imputer by their requests.
 
         Returns
         -------
@@ -127,9 +128,8 @@ class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, Ba
             The fitted estimator.
         """
         self._check_parameters()
-        params = fit_params
-        if get_config()["enable_metadata_routing"]:
-            params = process_routing(self, "fit", **fit_params)["estimator"]["fit"]
+        imputer = default_imputer() if self.imputer is None else self.imputer
+        imputer_params, params = routed_params(self, imputer, fit_params)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
@@ -139,11 +139,11 @@ class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, Ba
             y = self._check_y(y)
             check_consistent_length(X, y)
             random_state = check_random_state(self.random_state)
-            imputer = MissSIWAEImputer() if self.imputer is None else self.imputer
             if hasattr(imputer, "impute"):
-                self.imputer_ = clone_with_seeds(imputer, random_state).fit(X)
+                self.imputer_ = clone_with_seeds(imputer, random_state).fit(X, **imputer_params)
             else:
-                self.imputer_ = RepeatedImputer.fit(imputer, X, self.n_imputations, random_state)
+                repeated = imputer, X, self.n_imputations, random_state
+                self.imputer_ = RepeatedImputer.fit(*repeated, **imputer_params)
             members = [
                 clone_with_seeds(self.estimator, random_state) for _ in range(self.n_imputations)
             ]
@@ -188,7 +188,7 @@ class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, Ba
         return np.stack([self._predict_member(member, table)[inverse] for member, table in pairs])
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return the metadata routing: from ``fit`` to the ``fit`` of ``estimator``.
+        """Return the metadata routing: from ``fit`` to those of ``estimator`` and ``imputer``.
 
         Returns
         -------
@@ -196,7 +196,9 @@ class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, Ba
             The routing.
         """
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
+        imputer = default_imputer() if self.imputer is None else self.imputer
+        parts = {"estimator": self.estimator, "imputer": imputer}
+        return MetadataRouter(owner=self).add(method_mapping=mapping, **parts)
 
     def _check_parameters(self) -> None:
         name, tags = type(self).__name__, getattr(self.estimator, "__sklearn_tags__", None)

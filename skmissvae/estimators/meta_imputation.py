@@ -7,9 +7,13 @@ from numbers import Real
 from typing import Any, Self
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import clone
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import has_fit_parameter
 
 from ..tables.columns import Column, is_missing, to_objects
+from .imputers import MissSIWAEImputer
 
 
 class RepeatedImputer:
@@ -25,15 +29,38 @@ class RepeatedImputer:
         self.clones = clones
 
     @classmethod
-    def fit(cls, imputer: Any, X: Any, n: int, random_state: np.random.RandomState) -> Self:
+    def fit(
+        cls, imputer: Any, X: Any, n: int, random_state: np.random.RandomState, **params: Any
+    ) -> Self:
         """Return ``n`` clones, fitted to a table, with random states from ``random_state``."""
         seeds = random_state.randint(2**31 - 1, size=n).tolist()
-        return cls([clone(imputer).set_params(random_state=seed).fit(X) for seed in seeds])
+        clones = [clone(imputer).set_params(random_state=seed) for seed in seeds]
+        return cls([imputer.fit(X, **params) for imputer in clones])
 
     def impute(self, X: Any, n_imputations: int, *, random_state: int) -> Iterator[Any]:
         """Yield the table completed by each clone, the same in every call."""
         # copies, because a transform that draws changes the state of its imputer
         return (copy.deepcopy(imputer).transform(X) for imputer in self.clones)
+
+
+def routed_params(router: Any, imputer: Any, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parameters of the ``fit`` of the imputer, and those of the members.
+
+    Without metadata routing members get all, and the imputer ``sample_weight`` if it accepts it.
+    """
+    if get_config()["enable_metadata_routing"]:
+        routed = process_routing(router, "fit", **params)
+        return [routed["imputer"]["fit"], routed["estimator"]["fit"]]
+    is_accepted = has_fit_parameter(imputer, "sample_weight")
+    return [{k: v for k, v in params.items() if is_accepted and k == "sample_weight"}, params]
+
+
+def default_imputer() -> MissSIWAEImputer:
+    """Return the imputer that is used if none is given; it requests ``sample_weight``."""
+    imputer = MissSIWAEImputer()
+    if get_config()["enable_metadata_routing"]:
+        imputer.set_fit_request(sample_weight=True)
+    return imputer
 
 
 def clone_with_seeds(estimator: Any, random_state: np.random.RandomState) -> Any:

@@ -113,7 +113,7 @@ class VAEOutlierDetector(
         """Names of the columns in fit, if all of them are strings."""
         return self.estimator_.feature_names_in_
 
-    def fit(self, X: Any, y: object = None) -> Self:
+    def fit(self, X: Any, y: object = None, sample_weight: Any = None) -> Self:
         """Fit the density, and determine the threshold of scores.
 
         Parameters
@@ -122,6 +122,9 @@ class VAEOutlierDetector(
             The table, with missing values.
         y : Ignored
             Not used, present for API consistency by convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the ``fit`` of ``estimator``; None weights them equally. The
+            threshold does not depend on them.
 
         Returns
         -------
@@ -141,7 +144,7 @@ class VAEOutlierDetector(
                 f"imputer of this package or None; got {quoted(self.estimator)}."
             )
         with unchanged_on_error(self):
-            self.estimator_: BaseVAE = clone(estimator).fit(X)
+            self.estimator_: BaseVAE = clone(estimator).fit(X, sample_weight=sample_weight)
             self._reference = self._make_reference()
             self.offset_ = _AUTO_OFFSET
             if self.contamination != "auto":

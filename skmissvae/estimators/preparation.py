@@ -6,11 +6,14 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from .._utils.quoting import quoted, shortened
 from .._utils.random import SeedStream, derive_seed
-from ..tables.chunks import Chunks
+from .._utils.validation import checked_weights
+from ..tables.chunks import Chunks, is_table, take_rows
 from ..tables.column_kinds import choose_codecs, declared_kinds
 from ..tables.column_selection import missing_markers
 from ..tables.input_table import NumericTable, open_table
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
 _MAX_LATENTS = 20  # of the default of n_latents
 
 
-def prepare_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None) -> FitTask:
+def prepare_fit(
+    estimator: BaseVAE, X: Any, previous: FittedModel | None, sample_weight: Any = None
+) -> FitTask:
     """Check parameters and table; learn the schema unless a previous model is continued."""
     validate(estimator)
     method, seeds, parts = estimator._method(), _seeds(estimator), None
@@ -46,14 +51,20 @@ def prepare_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None) -> Fit
         seeds = from_first_process(seeds)
         parts = OutOfCoreTable(X, seeds[1])
         X = parts.sample.table
+        if sample_weight is not None:
+            raise ValueError(
+                f"{type(estimator).__name__} cannot be fitted {how} with sample_weight. Draw a "
+                "sample that fits into memory with probabilities proportional to the weights."
+            )
+    X, weight = _with_positive_weights(estimator, X, sample_weight)
     if previous is None:
-        numbers, spec = learn_schema(estimator, X, method, seeds[0])
+        numbers, spec = learn_schema(estimator, X, method, seeds[0], weight)
     else:
         # another sample may have categories that the first one did not have
         unknown = None if parts is None else "missing"
         numbers = _next_table(estimator, X, method, "set warm_start=False", unknown)
         spec = previous.spec
-    rows = estimator._reader().rows(numbers)
+    rows = estimator._reader().rows(numbers)._replace(weight=weight)
     del numbers  # a copy of the table
     n_rows = len(rows.x) if parts is None else parts.sample.n_rows
     early_stopping = training_settings(estimator, spec, n_rows).early_stopping
@@ -77,6 +88,23 @@ def prepare_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None) -> Fit
     task = task._replace(record=_open_checkpoint(estimator, task, previous))
     is_choice = previous is None and parts is None
     return estimator._choose_initialization(task) if is_choice else task
+
+
+def _with_positive_weights(
+    estimator: BaseVAE, X: Any, sample_weight: Any
+) -> tuple[Any, NDArray[np.float64] | None]:
+    """Return the rows of a positive weight, and the weights with mean one, None if equal."""
+    if sample_weight is None:
+        return X, None
+    table = open_table(estimator, X)
+    weight = checked_weights(sample_weight, table.n_rows)
+    positions = np.flatnonzero(weight)
+    if len(positions) < len(weight):
+        X, weight = take_rows(X if is_table(X) else np.asarray(X), positions), weight[positions]
+    if (weight == weight[0]).all():
+        return X, None
+    weight = weight / weight.max()  # sums of large weights would overflow
+    return X, weight / weight.mean()
 
 
 def _open_checkpoint(estimator: BaseVAE, task: FitTask, previous: FittedModel | None) -> RunRecord:
@@ -158,7 +186,11 @@ def table_size(estimator: BaseVAE, spec: ModelSpec, n_rows: int) -> TableSize:
 
 
 def learn_schema(
-    estimator: BaseVAE, X: Any, method: Method, seed: int
+    estimator: BaseVAE,
+    X: Any,
+    method: Method,
+    seed: int,
+    weight: NDArray[np.float64] | None = None,
 ) -> tuple[NumericTable, ModelSpec]:
     """Learn the schema of a table; return its numbers and the specification of the model."""
     table = open_table(estimator, X)
@@ -179,7 +211,7 @@ def learn_schema(
     shapes = False if is_image else estimator.learn_shapes
     has_transforms = shapes not in (False, "point_masses")
     schema = TableSchema(estimator.keep_empty_features, has_transforms, bool(shapes))
-    schema.fit(numbers, codecs, names, table.columns)
+    schema.fit(numbers, codecs, names, table.columns, weight)
     spec = make_spec(estimator, schema, method)
     vae = spec.build(seed)
     spec.check_networks(vae, estimator._device())

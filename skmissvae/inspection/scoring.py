@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import narwhals as nw
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from .._utils.html import DocumentationLink
 from .._utils.quoting import listed, quoted
 from .._utils.random import SeedStream, derive_seed
-from .._utils.validation import check_minimum, real
+from .._utils.validation import check_minimum, checked_weights, real
 from ..tables.codecs import Numbers
 from ..tables.column_kinds import choose_codec
 from ..tables.columns import Column, Mask, is_missing, time_type, to_objects
@@ -64,7 +64,27 @@ class HiddenCellScorer(DocumentationLink, BaseEstimator):
         self.n_repeats = n_repeats
         self.random_state = random_state
 
-    def __call__(self, estimator: Any, X: Any, y: object = None) -> float:
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
+        """Set whether a search passes ``sample_weight``, if metadata routing is enabled.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+            As in scikit-learn's scorers: whether it is passed, or under which name.
+
+        Returns
+        -------
+        self : object
+            The scorer.
+        """
+        request = self.get_metadata_routing()
+        request.score.add_request(param="sample_weight", alias=sample_weight)
+        self._metadata_request = request
+        return self
+
+    def __call__(
+        self, estimator: Any, X: Any, y: object = None, sample_weight: Any = None
+    ) -> float:
         """Return minus the root mean squared error on hidden cells.
 
         Parameters
@@ -75,6 +95,8 @@ class HiddenCellScorer(DocumentationLink, BaseEstimator):
             Table whose missing cells are NaN or null.
         y : Ignored
             Not used, present for API consistency by convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, and so of their cells; None weights them equally.
 
         Returns
         -------
@@ -98,6 +120,10 @@ class HiddenCellScorer(DocumentationLink, BaseEstimator):
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         rng = np.random.default_rng(derive_seed(seed, SeedStream.HIDDEN_CELLS))
         errors: list[NDArray[np.float64]] = []
+        weights: list[NDArray[np.float64]] = []
+        weight = np.ones(len(observed))
+        if sample_weight is not None:
+            weight = checked_weights(sample_weight, len(observed))
         for _ in range(self.n_repeats):
             hidden = observed & (scale > 0) & (rng.uniform(size=observed.shape) < self.fraction)
             imputed = completed_cells(
@@ -107,9 +133,11 @@ class HiddenCellScorer(DocumentationLink, BaseEstimator):
                 cells = comparable_cells(cells, truth[j], observed[:, j] & ~hidden[:, j], scale[j])
                 at = hidden[:, j]
                 errors.append(_squared_errors(cells[at], truth[j][at], scale[j]))
-        if not any(error.size for error in errors):
+                weights.append(weight[at])
+        if not any(part.any() for part in weights):
             raise ValueError("No observed cell was hidden. Pass more rows, or raise fraction.")
-        return -float(np.sqrt(np.mean(np.concatenate(errors))))
+        error = np.average(np.concatenate(errors), weights=np.concatenate(weights))
+        return -float(np.sqrt(error))
 
 
 def completed_cells(table: Any, names: list[Any] | None, n_columns: int) -> list[np.ndarray]:

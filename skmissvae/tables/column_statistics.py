@@ -125,6 +125,26 @@ def equal_up_to_rounding(a: Floats, b: Floats, dtype: Any) -> Mask:
     return np.asarray(np.abs(0.5 * b - 0.5 * a) <= 0.5 * _ROUNDING * unit)
 
 
+def mean_std(x: NDArray[np.float64], weight: NDArray[np.float64] | None) -> tuple[float, float]:
+    """Return mean and standard deviation, with weights of the cells if there are some."""
+    if weight is None:
+        return float(x.mean()), float(x.std())
+    mean = float(np.average(x, weights=weight))
+    return mean, math.sqrt(np.average((x - mean) ** 2, weights=weight))
+
+
+def equally_weighted(x: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return as many cells with equal weights: quantiles of cells with the given weights.
+
+    With equal weights they are the sorted cells.
+    """
+    order = np.argsort(x, kind="stable")
+    total = np.cumsum(weight[order])
+    levels = (np.arange(len(x)) + 0.5) / len(x) * total[-1]
+    result: NDArray[np.float64] = x[order][np.searchsorted(total, levels)]
+    return result
+
+
 def robust_location_scale(x: NDArray[np.float64]) -> tuple[float, float]:
     """Return the median and the standard deviation of a Normal with the same quartiles.
 
@@ -138,15 +158,18 @@ def robust_location_scale(x: NDArray[np.float64]) -> tuple[float, float]:
     return float(middle), float(high - low) / _QUARTILE_RANGE
 
 
-def find_point_mass(x: NDArray[np.float64]) -> tuple[float, float] | None:
+def find_point_mass(
+    x: NDArray[np.float64], weight: NDArray[np.float64] | None = None
+) -> tuple[float, float] | None:
     """Return the most frequent value and its share of the cells, if it is a point mass.
 
     It is one if it is the smallest or largest value, makes up a fifth of the cells, and differs
     from all other values in the model's precision.
     """
-    values, counts = np.unique(x, return_counts=True)
+    values, which = np.unique(x, return_inverse=True)
+    counts = np.bincount(which, weight)
     i = int(counts.argmax())
-    share, single = float(counts[i] / len(x)), torch.from_numpy(values).float()
+    share, single = float(counts[i] / counts.sum()), torch.from_numpy(values).float()
     is_end = i in (0, len(values) - 1)
     is_distinct = is_point_mass(single, single[i]).sum() == 1
     is_frequent = share >= _POINT_MASS_SHARE

@@ -14,9 +14,11 @@ from .codecs import CODED, Codec, Numbers
 from .column_statistics import (
     HIGH_TAIL_SHARE,
     equal_up_to_rounding,
+    equally_weighted,
     find_copies,
     find_point_mass,
     fit_sinh_arcsinh,
+    mean_std,
     most_frequent,
     robust_location_scale,
     tail_share,
@@ -27,29 +29,21 @@ from .suspect_cells import Suspicion, find_suspicions
 
 #: Roles of columns that are part of the model, directly or as copies of others.
 MODELLED_ROLES = ("modelled", "copy")
-
-
 #: Roles of columns whose categories are those of the table at fit.
 CLOSED_ROLES = (*MODELLED_ROLES, "constant")
-
 
 # Standard deviations beyond which encoded values are clipped: squares would overflow in float32.
 _LIMIT = 1e15
 
-
 _MIN_DISTINCT = 20  # values of a column that is treated as continuous
-
 
 # Standard deviations from the mean beyond which zero is no useful bound of a count.
 _FAR = 1000.0
 
-
 _MAX_FLOAT = float(np.finfo(np.float64).max)
 
-
-# Columns with larger numbers are divided by four in conversions, so that sums do not overflow.
+# Larger numbers are divided by four in conversions, so that sums do not overflow.
 _DIVIDED_FROM = _MAX_FLOAT / 4
-
 
 # Ratio of standard deviation to robust scale from which on outliers dominate the former.
 _OUTLIER_RATIO = 50.0
@@ -60,10 +54,12 @@ class EncodedRows(NamedTuple):
 
     x: NDArray[np.float64]  # (N, D)   standardised, zero where missing
     observed: Mask  # (N, D)
+    weight: NDArray[np.float64] | None = None  # (N,)   with mean one in a fit; None: all equal
 
     def part(self, rows: Any) -> Self:
         """Return the rows that an index selects."""
-        return self._replace(x=self.x[rows], observed=self.observed[rows])
+        weight = None if self.weight is None else self.weight[rows]
+        return self._replace(x=self.x[rows], observed=self.observed[rows], weight=weight)
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Return values in single precision and mask, in C order, on a device."""
@@ -142,6 +138,7 @@ class TableSchema:
         codecs: Sequence[Codec],
         names: Sequence[Any],
         columns: Sequence[Column],
+        weight: NDArray[np.float64] | None = None,
     ) -> None:
         """Learn the schema of a table.
 
@@ -155,6 +152,8 @@ class TableSchema:
             Names of the columns.
         columns : sequence of Series or ndarray
             Cells of each column in its own type.
+        weight : ndarray of shape (N,), optional
+            Weights of the rows, for units, point masses and marginal transforms.
         """
         X, observed = cells.values, cells.observed
         self.codecs, self.names = list(codecs), list(names)
@@ -173,10 +172,11 @@ class TableSchema:
         self.tail_share = np.zeros(len(self.modelled))
         self.columns = []
         for d, j in enumerate(self.modelled.tolist()):  # one column at a time, to limit memory
-            values = X[observed[:, j], j].astype(np.float64)
+            at = observed[:, j]
+            values, weight_at = X[at, j].astype(np.float64), None if weight is None else weight[at]
             if self.codecs[j].kind not in CODED:
-                self._learn_units(d, values)
-            self.columns.append(self._column_schema(d, values))
+                self._learn_units(d, values, weight_at)
+            self.columns.append(self._column_schema(d, values, weight_at))
         self.log_scale = np.log(self.scale)
 
     def _assign_roles(self, X: Floats, observed: Mask, low: Floats, varies: Mask) -> None:
@@ -204,13 +204,15 @@ class TableSchema:
         self.output_columns = np.flatnonzero((roles != "empty") | self.keep_empty)
         self.modelled = np.flatnonzero(roles == "modelled")
 
-    def _learn_units(self, d: int, values: NDArray[np.float64]) -> None:
+    def _learn_units(
+        self, d: int, values: NDArray[np.float64], weight: NDArray[np.float64] | None
+    ) -> None:
         """Set location and scale of a column of numbers from its observed cells."""
         # within [-1, 1] squares neither overflow nor underflow, whatever the units
         middle = 0.5 * self.low[d] + 0.5 * self.high[d]
         half_range = 0.5 * self.high[d] - 0.5 * self.low[d]
         unit = (values - middle) / half_range
-        mean, std = unit.mean(), unit.std()
+        mean, std = mean_std(unit, weight)
         if self.has_transforms:
             median, robust_scale = robust_location_scale(unit)
             dominated = std > _OUTLIER_RATIO * robust_scale > 0
@@ -222,7 +224,9 @@ class TableSchema:
         if not self.has_transforms and self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
             self.tail_share[d] = tail_share(unit - unit.mean())
 
-    def _column_schema(self, d: int, values: NDArray[np.float64]) -> ColumnSchema:
+    def _column_schema(
+        self, d: int, values: NDArray[np.float64], weight: NDArray[np.float64] | None
+    ) -> ColumnSchema:
         """Return the schema of a modelled column from its observed cells."""
         codec = self.codecs[self.modelled[d]]
         if codec.kind in CODED:
@@ -234,10 +238,10 @@ class TableSchema:
         point_mass = transform = None
         if self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
             if self.has_point_masses and not is_integer:
-                point_mass = find_point_mass(x)
-            if point_mass is not None:
-                x = x[x != point_mass[0]]
+                point_mass = find_point_mass(x, weight)
             if self.has_transforms:
+                x = x if weight is None else equally_weighted(x, weight)
+                x = x if point_mass is None else x[x != point_mass[0]]
                 transform = fit_sinh_arcsinh(x)
         if not is_integer:
             return ColumnSchema(codec.kind, marginal_transform=transform, point_mass=point_mass)

@@ -226,6 +226,8 @@ def _identity(owner: str, task: FitTask, previous: FittedModel | None) -> dict[s
         "n_processes": dist.get_world_size() if is_distributed() else 1,
         "previous": None if previous is None else previous.__getstate__()["weights"],
     }
+    if rows.weight is not None:
+        values["weight"] = rows.weight
     try:
         text = json.dumps(writer.write(values, "fit"))
     except TypeError as error:

@@ -30,6 +30,11 @@ class TrainingRows(NamedTuple):
         """Number of rows: all of those in memory, or the training rows of the loader."""
         return len(self.rows.x) if self.loader is None else self.loader.n_rows
 
+    def weight(self, device: torch.device) -> Tensor | None:
+        """Return the weights of the rows in memory, (N,), on a device; None if they are equal."""
+        weight = self.rows.weight
+        return None if weight is None else torch.from_numpy(weight).float().to(device)
+
     def training_positions(self) -> NDArray[np.intp]:
         """Return the positions of rows in memory that are not held out."""
         if self.held_out is None:

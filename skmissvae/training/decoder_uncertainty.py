@@ -57,7 +57,8 @@ def decoder_uncertainty(
         None if there are fewer than 10 rows, or more than 200 columns.
     """
     vae, positions = model.vae, rows.training_positions()
-    x, observed = rows.rows.part(positions).tensors()
+    part = rows.rows.part(positions)
+    x, observed = part.tensors()
     values, is_observed = vae.likelihood.linearize(x, observed)
     n_factors = number_of_factors(model.spec.n_latents, is_observed)
     if len(x) < MIN_ROWS or not n_factors or vae.likelihood.n_columns > _MAX_COLUMNS:
@@ -69,17 +70,20 @@ def decoder_uncertainty(
     values, is_observed = values[chosen], is_observed[chosen]
     share = is_observed.sum(0) / n_cells.clamp_min(1)  # of the observed cells of each column
     cells = torch.where(is_observed, values, 0.0).double().numpy(), is_observed.numpy()
+    row_weight = None if part.weight is None else part.weight[chosen]
     shrinks = model.shrinks
     if shrinks is None:
-        shrinks = needs_shrinkage(*cells, n_factors, random_state)
+        shrinks = needs_shrinkage(*cells, n_factors, random_state, row_weight)
     if model.init == "factor_analysis":
         linear, to_factors = _of_coordinates(vae), None
     else:
-        linear = factor_analysis(*cells, n_factors, random_state, shrinks=shrinks)
+        linear = factor_analysis(
+            *cells, n_factors, random_state, shrinks=shrinks, weight=row_weight
+        )
         latents = _latent_means(vae, x[chosen], observed[chosen])
         to_factors = _regression(latents, factor_means(linear, *cells))
     samples = bootstrap_factor_analysis(
-        linear, *cells, _N_REPLICATES, random_state, shrinks=shrinks
+        linear, *cells, _N_REPLICATES, random_state, shrinks=shrinks, weight=row_weight
     )
     weights, biases = [], []
     for sample in _scaled(samples, share.double().sqrt()):

@@ -167,14 +167,15 @@ class DeMissObjective(Objective):
         chain = self.imputations.read(batch.position)
         forward = self._forward(vae, chain.x, noise)
         with torch.set_grad_enabled(self.term is not None):
-            loss = -self._decoder_objective(forward, batch).mean()
+            loss = -self.weighted(self._decoder_objective(forward, batch), batch).mean()
         if self.term is not None:
             loss.backward()
         else:
             # the mixture of encodings does not depend on the decoder
-            log_p = self._log_joint_observed(forward, batch)
+            log_p = self.weighted(self._log_joint_observed(forward, batch), batch)
             _backward(-log_p.mean(), vae, vae.decoder, vae.prior, vae.likelihood)
-            _backward(-self._mvb(forward).mean(), vae, vae.encoder, vae.family)
+            mvb = self.weighted(self._mvb(forward), batch)
+            _backward(-mvb.mean(), vae, vae.encoder, vae.family)
         self._update(vae, batch, chain, noise, forward)
         return loss.detach()
 

@@ -405,14 +405,15 @@ def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> boo
     random_state = np.random.default_rng(derive_seed(seed, SeedStream.FACTOR_ANALYSIS))
     if len(positions) > ENOUGH_ROWS:
         positions = random_state.choice(positions, ENOUGH_ROWS, replace=False)
-    x, observed = vae.likelihood.linearize(*rows.rows.part(positions).tensors())
+    part = rows.rows.part(positions)
+    x, observed = vae.likelihood.linearize(*part.tensors())
     x = torch.where(observed, x, 0.0)
     n_factors = number_of_factors(spec.n_latents, observed)
     if not n_factors:
         return None
     cells = x.double().numpy(), observed.numpy(), n_factors, random_state
-    shrinks = needs_shrinkage(*cells)
-    model = factor_analysis(*cells, shrinks=shrinks)
+    shrinks = needs_shrinkage(*cells, part.weight)
+    model = factor_analysis(*cells, shrinks=shrinks, weight=part.weight)
     initialize_from(vae, model, with_encoder=spec.custom_encoder is None)
     return shrinks
 

@@ -178,14 +178,16 @@ def n_useful_threads(vae: VAE, objective: Objective, batch_size: int) -> int:
 
 @torch.no_grad()
 def evaluate(vae: VAE, objective: Objective, rows: Batch, batch_size: int, seed: int) -> float:
-    """Return the mean bound over rows; calls with the same seed use the same noise."""
+    """Return the weighted mean bound of rows; calls with the same seed use the same noise."""
     vae.eval()
     generator = torch.Generator(rows.x.device).manual_seed(seed)
     noise = StreamNoise(generator, dtype=rows.x.dtype)
     total = rows.x.new_zeros((), dtype=torch.float64)
     for batch in rows.split(batch_size):
-        total += objective.bound(vae, batch, noise).double().sum()
-    return float(total.item()) / rows.x.shape[0]
+        total += objective.weighted(objective.bound(vae, batch, noise).double(), batch).sum()
+    weight = objective.weight
+    n_rows = rows.x.shape[0] if weight is None else weight[rows.position].double().sum().item()
+    return float(total.item()) / n_rows
 
 
 def joined(first: History, second: History) -> History:

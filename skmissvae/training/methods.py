@@ -69,7 +69,7 @@ class WholeModelStage(Stage):
 
     @override
     def objective(self, vae: VAE, rows: Batch, model: FittedModel, task: FitTask) -> Objective:
-        return self.make_objective()
+        return replace(self.make_objective(), weight=task.rows.weight(rows.x.device))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,10 @@ class StoredImputationsStage(Stage):
         held_out = task.rows.held_out
         source = rows if held_out is None else rows.part(~held_out.to(device))
         imputations = ImputationStore(rows, model.spec.K, n_latents, generator, source)
-        objective = DeMissObjective(imputations, self.sampler, self.n_draws, self.term)
+        weight = task.rows.weight(device)
+        objective = DeMissObjective(
+            imputations, self.sampler, self.n_draws, self.term, weight=weight
+        )
         if model.imputations is not None and imputations.matches(model.imputations):
             imputations.restore(model.imputations)
         elif model.n_iter:  # other rows than those of the earlier fit

@@ -31,8 +31,21 @@ class Batch(NamedTuple):
             yield self.part(slice(start, start + size))
 
 
+@dataclass(frozen=True, kw_only=True)
 class Objective(ABC):
-    """What training maximizes."""
+    """What training maximizes.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (N,), optional
+        Weights of all rows, with mean one; None if they are equal.
+    """
+
+    weight: Tensor | None = None
+
+    def weighted(self, values: Tensor, batch: Batch) -> Tensor:
+        """Return values of the rows, (*, B), multiplied by their weights."""
+        return values if self.weight is None else self.weight[batch.position] * values
 
     @abstractmethod
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
@@ -59,7 +72,7 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class BoundObjective(Objective):
-    """The mean over rows of a bound on log p(x_obs).
+    """The weighted mean over rows of a bound on log p(x_obs).
 
     Parameters
     ----------
@@ -98,6 +111,6 @@ class BoundObjective(Objective):
 
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Add the gradients of minus the mean bound; return the loss."""
-        loss = -self.bound(vae, batch, noise).mean()
+        loss = -self.weighted(self.bound(vae, batch, noise), batch).mean()
         loss.backward()
         return loss.detach()

@@ -59,7 +59,9 @@ def choose_initialization(
     hidden &= (rows.observed & ~hidden).any(0)  # every column keeps an observed cell
     if not hidden.any():
         return task.spec
-    rest = TrainingRows(EncodedRows(np.where(hidden, 0.0, rows.x), rows.observed & ~hidden))
+    rest = TrainingRows(
+        rows._replace(x=np.where(hidden, 0.0, rows.x), observed=rows.observed & ~hidden)
+    )
     candidates, errors = {}, {}
     for init in ("if possible", "never"):
         spec = dataclasses.replace(task.spec, factor_analysis=init)
@@ -95,7 +97,7 @@ def _shortened(settings: TrainingSettings) -> TrainingSettings:
 
 
 def _hidden_error(fitted: FittedModel, task: FitTask, rows: EncodedRows, is_coded: Mask) -> float:
-    """Return the mean squared error of conditional means in hidden cells.
+    """Return the weighted mean squared error of conditional means in hidden cells.
 
     For binary columns it is the Brier score, for categories the share of wrong ones.
     """
@@ -113,4 +115,8 @@ def _hidden_error(fitted: FittedModel, task: FitTask, rows: EncodedRows, is_code
     point = fitted.vae.likelihood.point(torch.from_numpy(means.expected), decide=False).numpy()
     truth = rows.x[positions]
     error = np.where(is_coded, point != truth, (point - truth) ** 2)
-    return float(error[hidden[positions]].mean())
+    at = hidden[positions]
+    if rows.weight is None:
+        return float(error[at].mean())
+    weights = np.broadcast_to(rows.weight[positions, None], at.shape)
+    return float(np.average(error[at], weights=weights[at]))

@@ -33,6 +33,7 @@ def needs_shrinkage(
     observed: NDArray[np.bool_],
     n_factors: int,
     random_state: np.random.Generator,
+    weight: NDArray[np.float64] | None = None,
 ) -> bool:
     """Return whether learned priors of the loadings lower the error of hidden cells.
 
@@ -51,6 +52,8 @@ def needs_shrinkage(
         Number of factors.
     random_state : Generator
         Source of the hidden cells.
+    weight : ndarray of shape (N,), optional
+        Weights of the rows.
 
     Returns
     -------
@@ -59,7 +62,8 @@ def needs_shrinkage(
     """
     rows = random_state.permutation(len(x))[:_ENOUGH_TO_CHOOSE]
     x, observed = x[rows], observed[rows]
-    unit = _units(x, observed.astype(np.float64))
+    weight = None if weight is None else weight[rows]
+    unit = _units(x, _cell_weights(observed, weight))
     hidden = observed & (random_state.random(x.shape) < _HIDDEN_SHARE)
     observed = observed & ~hidden
     seed = random_state.integers(2**32)
@@ -67,10 +71,13 @@ def needs_shrinkage(
         return True
     cells = np.where(observed, x, 0.0), observed
     both = np.array([False, True])
-    model = factor_analysis(*cells, n_factors, np.random.default_rng(seed), shrinks=both)
+    random_state = np.random.default_rng(seed)
+    model = factor_analysis(*cells, n_factors, random_state, shrinks=both, weight=weight)
     predicted = factor_means(model, *cells) @ model.loadings.mT + model.intercept.unsqueeze(1)
     errors = (hidden * ((predicted.numpy() - x) / unit) ** 2).sum(-1)
     gain = errors[0] - errors[1]  # of each row
+    if weight is not None:
+        gain *= weight
     return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
@@ -82,6 +89,7 @@ def factor_analysis(
     n_iter: int = 50,
     *,
     shrinks: bool | NDArray[np.bool_] = True,
+    weight: NDArray[np.float64] | None = None,
 ) -> LinearModel:
     """Fit factor analysis to incomplete rows by expectation maximization.
 
@@ -105,6 +113,8 @@ def factor_analysis(
     shrinks : bool or ndarray of shape (M,)
         Whether the loadings of all columns have learned priors; of several models, which are then
         fitted from the same initial loadings.
+    weight : ndarray of shape (N,), optional
+        Weights of the rows. A row of weight two counts as two rows.
 
     Returns
     -------
@@ -116,10 +126,10 @@ def factor_analysis(
     .. [1] Rubin and Thayer (1982). EM algorithms for ML factor analysis. Psychometrika 47.
     .. [2] Bishop (1999). Bayesian PCA. NeurIPS 11.
     """
-    mask = observed.astype(np.float64)
+    mask, cell_weights = observed.astype(np.float64), _cell_weights(observed, weight)
     n_columns = x.shape[1]
     has_cells: NDArray[np.bool_] = np.any(observed, axis=0)
-    unit = _units(x, mask)
+    unit = _units(x, cell_weights)
     x = x / unit
     is_shrunk = np.asarray(shrinks)[..., None] | _has_few_cells(observed, n_factors)
     loadings = 0.3 * random_state.normal(size=(n_columns, n_factors))
@@ -131,7 +141,7 @@ def factor_analysis(
     relevance = np.full((*is_shrunk.shape[:-1], n_factors), _MIN_PRECISION)
     for i in range(n_iter):
         moments = _moments(model, x, mask)
-        model, loadings_cov = _maximized(*moments, x, mask, _penalty(relevance, is_shrunk))
+        model, loadings_cov = _maximized(*moments, x, cell_weights, _penalty(relevance, is_shrunk))
         model.variance[..., ~has_cells] = 1.0
         if i >= _N_BURN_IN:
             diagonal = loadings_cov.diagonal(axis1=-2, axis2=-1)[..., :-1]
@@ -148,6 +158,7 @@ def bootstrap_factor_analysis(
     n_iter: int = 20,
     *,
     shrinks: bool = True,
+    weight: NDArray[np.float64] | None = None,
 ) -> list[LinearModel]:
     """Fit factor analysis to Bayesian bootstrap samples of incomplete rows.
 
@@ -172,6 +183,8 @@ def bootstrap_factor_analysis(
         Iterations.
     shrinks : bool
         Whether the loadings of all columns have learned priors, as in ``factor_analysis``.
+    weight : ndarray of shape (N,), optional
+        Weights of the rows, by which those of each sample are multiplied.
 
     Returns
     -------
@@ -186,7 +199,7 @@ def bootstrap_factor_analysis(
     """
     mask = observed.astype(np.float64)
     has_cells: NDArray[np.bool_] = np.any(observed, axis=0)
-    unit = _units(x, mask)
+    unit = _units(x, _cell_weights(observed, weight))
     x = x / unit
     loadings, intercept, variance = (values.numpy() for values in model)
     loadings, variance = loadings / unit[:, None], variance / unit**2
@@ -199,6 +212,8 @@ def bootstrap_factor_analysis(
     is_shrunk = shrinks | _has_few_cells(observed, n_strong)
     penalty = _penalty(_relevance(start, has_cells), is_shrunk)
     all_weights = random_state.exponential(size=(n, len(x), 1))
+    if weight is not None:
+        all_weights *= weight[:, None]
     n_parts = math.ceil(all_weights.size * max((n_strong + 1) ** 2, len(unit)) / _MAX_NUMBERS)
     samples = []
     for weights in np.array_split(all_weights, min(n_parts, n)):
@@ -331,11 +346,19 @@ def _relevance(
     return (1 / np.maximum(size, 1 / _MAX_PRECISION)).clip(_MIN_PRECISION)
 
 
-def _units(x: NDArray[np.float64], mask: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cell_weights(
+    observed: NDArray[np.bool_], weight: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Return the weights of cells, (N, D), those of their rows, zero where missing."""
+    mask = observed.astype(np.float64)
+    return mask if weight is None else mask * weight[:, None]
+
+
+def _units(x: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the standard deviations of columns, 1 for those without cells or variance."""
-    n = np.maximum(mask.sum(0), 1)
-    mean = (mask * x).sum(0) / n
-    unit = np.sqrt((mask * (x - mean) ** 2).sum(0) / n)
+    n = np.where(weights.any(0), weights.sum(0), 1.0)
+    mean = (weights * x).sum(0) / n
+    unit = np.sqrt((weights * (x - mean) ** 2).sum(0) / n)
     return np.where(unit > 1e-6 * np.abs(mean), unit, 1.0)  # smaller ones are of rounding
 
 

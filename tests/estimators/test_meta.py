@@ -26,7 +26,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skmissvae import InconsistentVersionWarning, MissSIWAEImputer, MVAEImputer
-from skmissvae.estimators import meta
+from skmissvae.estimators import meta_imputation
 from skmissvae.estimators.meta import MultipleImputationClassifier, MultipleImputationRegressor
 from skmissvae.estimators.meta_imputation import row_digests
 from skmissvae.tables.input_table import open_table
@@ -304,7 +304,7 @@ def test_imputer_without_impute_is_fitted_several_times(cls):
 
 
 def test_default_imputer(monkeypatch):
-    monkeypatch.setattr(meta, "MissSIWAEImputer", partial(tiny, MissSIWAEImputer))
+    monkeypatch.setattr(meta_imputation, "MissSIWAEImputer", partial(tiny, MissSIWAEImputer))
     X = incomplete()
     model = MultipleImputationRegressor(Ridge()).fit(X, outcome(MultipleImputationRegressor, X))
     assert type(model.imputer_) is MissSIWAEImputer
@@ -434,15 +434,36 @@ def test_sample_weights_equal_repeated_rows(cls):
     assert not np.allclose(probabilities(fast(cls).fit(X, y), X), expected, rtol=0.01)
     with config_context(enable_metadata_routing=True):
         requesting = clone(LINEAR[cls]).set_fit_request(sample_weight=True)
-        routed = fast(cls, requesting).fit(X, y, sample_weight=weights)
+        model = fast(cls, requesting)
+        model.imputer.set_fit_request(sample_weight=True)
+        routed = clone(model).fit(X, y, sample_weight=weights)
         np.testing.assert_array_equal(probabilities(routed, X), predictions)
-        pipeline = make_pipeline("passthrough", fast(cls, requesting)).fit(
-            X, y, sample_weight=weights
-        )
+        pipeline = make_pipeline("passthrough", clone(model)).fit(X, y, sample_weight=weights)
         np.testing.assert_array_equal(probabilities(pipeline, X), predictions)
-        refusing = clone(LINEAR[cls]).set_fit_request(sample_weight=False)
+        model.imputer.set_fit_request(sample_weight=False)
+        refusing = clone(model).set_params(
+            estimator=clone(LINEAR[cls]).set_fit_request(sample_weight=False)
+        )
         with pytest.raises(TypeError, match="sample_weight"):
-            fast(cls, refusing).fit(X, y, sample_weight=weights)
+            refusing.fit(X, y, sample_weight=weights)
+
+
+@both
+def test_sample_weights_reach_the_imputer(cls):
+    X = incomplete(60)
+    y, weights = outcome(cls, X), 1.0 + np.arange(60) % 3
+    weighted = fast(cls).fit(X, y, sample_weight=weights)
+    expected = clone(weighted.imputer_).fit(X, sample_weight=weights)
+    np.testing.assert_array_equal(weighted.imputer_.encode(X), expected.encode(X))
+    unweighted = clone(weighted.imputer_).fit(X)
+    assert not np.array_equal(unweighted.encode(X), expected.encode(X))
+    repeated = IterativeImputer(sample_posterior=True, max_iter=2)  # takes no weights
+    model = fast(cls, imputer=repeated).fit(X, y, sample_weight=weights)
+    assert np.isfinite(model.predict_all(X)).all()
+    with config_context(enable_metadata_routing=True):
+        member = clone(LINEAR[cls]).set_fit_request(sample_weight=True)
+        model = cls(member, n_imputations=1).fit(X, y, sample_weight=weights)
+    assert model.imputer_.n_features_in_ == 4
 
 
 def test_complete_rows_are_predicted():

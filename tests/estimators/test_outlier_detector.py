@@ -33,7 +33,13 @@ def density(**changes):
 
 
 @pytest.mark.slow
-@parametrize_with_checks([VAEOutlierDetector(density(max_iter=1, n_importance_draws=10))])
+@parametrize_with_checks(
+    [VAEOutlierDetector(density(max_iter=1, n_importance_draws=10))],
+    expected_failed_checks=lambda _: {
+        "check_sample_weight_equivalence_on_dense_data": "other batches and draws; see "
+        "test_sample_weight.py"
+    },
+)
 def test_scikit_learn(estimator, check):
     check(estimator)
 

@@ -379,3 +379,29 @@ def test_grey_values_are_initialized_with_their_means():
     np.testing.assert_allclose(means.mean(0), share, rtol=0.02)
     correlation = np.corrcoef(means.T, (z @ loadings.T).T)[:3, 3:].diagonal()
     assert (correlation > 0.6).all()  # in the direction of the linear model
+
+
+@pytest.mark.parametrize("shrinks", [True, False])
+def test_a_row_of_weight_two_counts_as_two_rows(shrinks):
+    x, observed = rows(80, 0.3)
+    weight = np.arange(80) % 3
+    weighted = fit(x, observed, shrinks=shrinks, weight=weight.astype(float))
+    repeated = fit(x.repeat(weight, 0), observed.repeat(weight, 0), shrinks=shrinks)
+    for values, expected in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_bootstrap_samples_follow_the_weights():
+    x, observed = rows(200, 0.2)
+    x[100:] += 3 * observed[100:]
+    weight = np.where(np.arange(200) < 100, 1.8, 0.2)
+    model = factor_analysis(x, observed, 2, np.random.default_rng(0), weight=weight)
+    samples = bootstrap_factor_analysis(
+        model, x, observed, 40, np.random.default_rng(0), weight=weight
+    )
+    means = np.stack([sample.intercept.numpy() for sample in samples])
+    distance = np.abs(means.mean(0) - model.intercept.numpy())
+    assert (distance < 5 * means.std(0) / np.sqrt(40)).all()
+    unweighted = bootstrap_factor_analysis(model, x, observed, 40, np.random.default_rng(0))
+    shift = np.mean([sample.intercept.numpy() for sample in unweighted], 0) - means.mean(0)
+    np.testing.assert_allclose(shift, 3 * (0.5 - 0.1), atol=0.5)
