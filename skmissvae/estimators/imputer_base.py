@@ -1,33 +1,21 @@
-"""The base class of the imputers: completing tables."""
+"""The base class of the imputers: fitting."""
 
 import copy
-import numbers
-from collections.abc import Sequence
-from functools import partial
 from typing import Any, Self, overload
 
 import numpy as np
 import pandas as pd
-import torch
 from narwhals.typing import IntoDataFrameT
 from numpy.typing import NDArray
-from sklearn import get_config
-from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator
-from sklearn.utils import Tags
 from typing_extensions import override
 
 from .._utils.progress import progress_of
 from .._utils.quoting import quoted
 from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import unchanged_on_error
-from .._utils.validation import check_minimum
-from ..inference.batching import map_rows, n_decoded_draws
 from ..inference.calibration import Calibration
-from ..inference.conditional import ConditionalModel
 from ..tables.chunks import Chunks
-from ..tables.column_selection import limits, requested_cells
-from ..tables.input_table import to_pandas
 from ..training.calibration import fit_calibration
 from ..training.decoder_uncertainty import decoder_uncertainty
 from ..training.defaults import ImputationDefaults
@@ -35,24 +23,17 @@ from ..training.fit import FitTask, FittedModel, fit_bootstrap_models
 from ..training.selection import ROWS_WITH_CHOICE, choose_initialization
 from ..vae.networks.options import ConvNetwork
 from .base import BaseVAE
-from .cell_distributions import describe_cells
-from .imputation_sampler import ImputationSampler
-from .imputation_task import ImputationTask, row_keys
-from .imputations import Imputations
+from .imputing_methods import ImputingMethods
 from .messages import (
     warn_of_constants,
     warn_of_identifiers,
-    warn_of_low_ess,
-    warn_of_similar_imputations,
 )
-from .options import ImputationOptions
 from .parameters import estimator, validate
 from .preparation import table_size, training_settings
-from .strategies import STRATEGIES
 
 
 @estimator
-class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, BaseVAE):
+class BaseImputer(ImputingMethods, BaseVAE):
     """Base class of the imputers.
 
     Attributes
@@ -205,254 +186,3 @@ class BaseImputer(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, Bas
         """Per numeric column: number of hidden cells, and coverage without the calibration."""
         calibration = self._calibration
         return None if calibration is None else calibration.report(self.schema_.modelled_names)
-
-    @overload
-    def transform(self, X: IntoDataFrameT, *, where: Any = None) -> IntoDataFrameT: ...
-    @overload
-    def transform(self, X: Any, *, where: Any = None) -> NDArray[Any]: ...
-    def transform(self, X: Any, *, where: Any = None) -> Any:
-        """Complete a table.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with missing values; those of ``fit`` or new ones.
-        where : array-like of bool of shape (n_samples, n_features), list of columns or None
-            Cells to impute, as in mice: None imputes all missing cells, a list those of some
-            columns (names or indices). Other cells are unchanged. Observed cells in a mask are
-            imputed from the rest of their row.
-
-        Returns
-        -------
-        data frame or ndarray of shape (n_samples, n_features_out)
-            The completed table in the same container, with its index and data types; observed cells
-            are unchanged, bit for bit. The imputations of a row do not depend on the other rows; a
-            draw depends on the position of the row, and differs between calls unless
-            ``random_state`` is an int. ``set_output`` chooses another container.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If X does not match the table of ``fit``, or if ``where`` or a bound names a column
-            that X does not have.
-        """
-        task, model = self._imputation_task(X, where), self._imputation_model()
-        function, point, batched, draws = STRATEGIES[self.strategy]
-        device, seed = self._device(), self._draw_seed() if draws else 0
-        values, ess = [], [np.empty(0)]
-        with progress_of(self).task("row", task.n_incomplete, of_rows=True) as rows:
-            for block in task.incomplete_blocks():
-                noise = partial(block.noise, seed) if draws else self._shared_noise
-                arguments = block.rows, function, model, device, noise, block.incomplete
-                result = map_rows(*arguments, batched=batched, task=rows)
-                values.append(task.numbers(block, point(result, self.vae_)))
-                ess.append(np.asarray(result.ess))
-        completed = task.table(values)
-        warn_of_low_ess(self, np.concatenate(ess))
-        # scikit-learn would convert a frame of polars to one of pandas with object columns
-        config = getattr(self, "_sklearn_output_config", {}).get("transform")
-        is_pandas = (config or get_config()["transform_output"]) == "pandas"
-        return to_pandas(completed) if is_pandas else completed
-
-    @overload
-    def impute(
-        self,
-        X: IntoDataFrameT,
-        n_imputations: int = 5,
-        *,
-        random_state: Any = None,
-        where: Any = None,
-        row_ids: Any = None,
-    ) -> Imputations[IntoDataFrameT]: ...
-    @overload
-    def impute(
-        self,
-        X: Any,
-        n_imputations: int = 5,
-        *,
-        random_state: Any = None,
-        where: Any = None,
-        row_ids: Any = None,
-    ) -> Imputations[NDArray[Any]]: ...
-    def impute(
-        self,
-        X: Any,
-        n_imputations: int = 5,
-        *,
-        random_state: Any = None,
-        where: Any = None,
-        row_ids: Any = None,
-    ) -> Imputations[Any]:
-        """Complete a table several times, for inference by Rubin's rules.
-
-        Each imputation draws a latent from a pool of ``n_importance_draws`` in proportion to the
-        importance weights (sampling importance resampling), or from the last steps of the chains
-        of ``sampler``, and then the missing cells given the latent. Pools are added until the
-        effective sample size of a row is 100, at most three; if it is then at least 20 all
-        imputations of the row use these pools, which reduces the variance between imputations by
-        1% to 10%. Other rows get a new pool, or new chains, for each imputation. Rows are
-        independent. What a row gets depends on its position, or its entry in ``row_ids``, on
-        ``random_state`` and on the fit: use another ``random_state`` for another table.
-
-        Each imputation draws the model, too, as Rubin's rules require. With ``n_bootstrap=0`` a
-        linear function of the latents is added to the outputs of the decoder. It is drawn from a
-        Normal distribution with the covariance of 16 Bayesian bootstrap samples [1]_ of factor
-        analysis, which takes about a tenth of the fit. Not included is the uncertainty of
-        deviations from linear relations, of ordinal columns, and of columns with more than 20
-        categories. It is not known after ``partial_fit``, with fewer than ten rows or more than 200
-        columns: a warning names the columns. Otherwise the i-th imputation uses the i-th of
-        ``models_``, from the first again after the last.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with missing values.
-        n_imputations : int, default=5
-            Number of completed tables.
-        random_state : int, RandomState instance or None, default=None
-            Source of the draws; None uses the ``random_state`` of the estimator.
-        where : array-like of bool of shape (n_samples, n_features), list of columns or None
-            Cells to impute, as in ``transform``.
-        row_ids : array-like of int or str of shape (n_samples,) or None, default=None
-            Identifiers that determine the draws of the rows, in any order and selection. None uses
-            their positions.
-
-        Returns
-        -------
-        Imputations
-            A lazy sequence of tables like ``X``; one is in memory at a time. ``to_frame()``
-            returns all of them in one frame.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As of ``transform``, or if ``n_imputations`` or ``row_ids`` is invalid.
-
-        References
-        ----------
-        .. [1] Rubin (1981). The Bayesian Bootstrap. Annals of Statistics 9.
-        """
-        check_minimum(1, n_imputations=n_imputations)
-        # tables that are made later belong to this fit, these settings and this table
-        task = self._imputation_task(X, where, row_ids, copies=True)
-        n, seed = int(n_imputations), self._call_seed(random_state)
-        models, uncertainty = self._conditional_models(self.models_), self._decoder_uncertainty
-        shifts = [] if uncertainty is None else uncertainty.draws(seed, n)
-        warn_of_similar_imputations(self, task.to_impute, n)
-        warn = partial(warn_of_low_ess, copy.copy(self))
-        device, progress = self._device(), progress_of(self)
-        make = ImputationSampler(task, models, shifts, device, seed, n, warn, progress)
-        n_imputed = task.to_impute.sum(0)[self.schema_.output_columns].tolist()
-        n_imputed += [0] * len(task.indicators)
-        return Imputations(make, range(n), list(self.get_feature_names_out()), n_imputed)
-
-    def cell_distribution(
-        self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95), *, where: Any = None
-    ) -> pd.DataFrame:
-        """Return the distribution of each missing cell given the observed cells of its row.
-
-        It is that of the weighted draws whose means ``transform`` imputes, over all ``models_`` if
-        there are any. With ``calibrate=True`` quantiles are moved as described there.
-
-        Parameters
-        ----------
-        X : data frame or array-like of shape (n_samples, n_features)
-            Rows, with missing values.
-        quantiles : sequence of float, default=(0.05, 0.5, 0.95)
-            Probabilities between 0 and 1. The columns ``"5%"`` and ``"95%"`` form a 90% interval.
-        where : array-like of bool of shape (n_samples, n_features), list of columns or None
-            Cells to describe, as in ``transform``. Observed cells in a mask are described from the
-            rest of their row.
-
-        Returns
-        -------
-        DataFrame
-            A row per cell of a modelled numeric or date column: ``row`` (label of a pandas index,
-            or position), ``column``, ``kind``, ``mean``, ``std`` and the quantiles, in the units of
-            the column. For categorical and binary cells a row per category: ``category`` and its
-            ``probability``.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As of ``transform``, or if a quantile is not between 0 and 1.
-        """
-        return describe_cells(self, X, quantiles, where)
-
-    def _imputation_task(
-        self, X: Any, where: Any, row_ids: Any = None, *, copies: bool = False
-    ) -> ImputationTask:
-        """Return a table to complete; a copy of what the user may change, if requested."""
-        table, names = self._open(X), self.schema_.names
-        cells = None if where is None else requested_cells(where, table, names)
-        if copies:
-            table, cells = table.copy(), None if cells is None else cells.copy()
-        keys, bounds = row_keys(row_ids, table.n_rows), self._bounds()
-        return ImputationTask(
-            self._reader(), table, cells, keys, bounds, self._template, self._indicated_columns()
-        )
-
-    def _indicated_columns(self) -> dict[str, int]:
-        """Return the column of each indicator of missingness, by the indicator's name."""
-        if self.indicator_ is None:
-            return {}
-        names = self.get_feature_names_out()[len(self.schema_.output_columns) :]
-        return dict(zip(names, self.indicator_.features_.tolist(), strict=True))
-
-    def _conditional_models(self, fitted: Sequence[FittedModel]) -> list[ConditionalModel]:
-        """Return the models of imputations: bootstrap models, or if none the model of all rows."""
-        model = self._imputation_model()
-        return [
-            model._replace(vae=other.vae, completed_vae=other.completed_vae) for other in fitted
-        ] or [model]
-
-    def _imputation_model(self) -> ConditionalModel:
-        """Return the model with the bounds of imputed cells."""
-        model, schema = self.conditional_model(), self.schema_
-        low, high = self._bounds()
-        if np.isinf(low).all() and np.isinf(high).all():
-            return model
-        low, high = ((b[schema.modelled] - schema.location) / schema.scale for b in (low, high))
-        bounds = torch.from_numpy(low), torch.from_numpy(high)
-        # truncated columns are decoded a second time, in double precision
-        return model._replace(bounds=bounds, n_decoded=n_decoded_draws(self.vae_, factor=2))
-
-    def _draw_seed(self) -> int:
-        """Return the seed of the draws of ``transform``: that of fit if random_state is an int."""
-        is_fixed = isinstance(self.random_state, numbers.Integral)
-        seed = self._seed if is_fixed else self._call_seed(None)
-        return derive_seed(seed, SeedStream.DRAW)
-
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the bounds of each column, in its units."""
-        return limits(self.schema_, self.min_value, self.max_value)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the columns of ``transform``.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of the input; None uses those of ``fit``, or x0, x1, ...
-
-        Returns
-        -------
-        ndarray of str objects
-            Names of the columns that are kept, then of the indicators.
-
-        Raises
-        ------
-        ValueError
-            If ``input_features`` are not the names of ``fit``.
-        """
-        given_names = None if input_features is None else list(input_features)
-        names = super().get_feature_names_out(given_names)
-        outputs = names[self.schema_.output_columns]
-        if self.indicator_ is None:
-            return outputs
-        return np.concatenate([outputs, self.indicator_.get_feature_names_out(names)])
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
