@@ -123,7 +123,9 @@ def check_form(values: Any, example: Any, message: str) -> None:
 
 
 def checked_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64]:
-    """Return the weights of rows, (n_rows,), for the parameter ``sample_weight`` of a user.
+    """Return the weights of rows, (n_rows,), relative to the largest one.
+
+    Given is the parameter ``sample_weight`` of a user.
 
     Raises
     ------
@@ -132,11 +134,13 @@ def checked_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64]:
     """
     remedy = f"Pass a number of zero or more for each of the {n_rows} rows."
     try:
-        weight = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"sample_weight must hold numbers; got {quoted(sample_weight)}. {remedy}"
-        ) from error
+        values = np.asarray(sample_weight)
+        are_numbers = values.dtype.kind in "buifO" and not np.ma.isMaskedArray(sample_weight)
+        weight = values.astype(np.float64) if are_numbers else None
+    except (TypeError, ValueError, RuntimeError):
+        weight = None
+    if weight is None:
+        raise TypeError(f"sample_weight must hold numbers; got {quoted(sample_weight)}. {remedy}")
     if weight.shape != (n_rows,):
         raise ValueError(f"sample_weight has the shape {weight.shape}. {remedy}")
     invalid = np.flatnonzero(~np.isfinite(weight) | (weight < 0))
@@ -145,7 +149,7 @@ def checked_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64]:
         raise ValueError(f"sample_weight of row {row} is {weight[row]:g}. {remedy}")
     if not weight.any():
         raise ValueError("sample_weight is zero in every row. Give some rows a positive weight.")
-    return weight
+    return np.asarray(weight / weight.max())  # sums of large weights would overflow
 
 
 def check_fields(options: object, **checks: Check) -> None:

@@ -46,9 +46,9 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
 
         Raises
         ------
-        ValueError
-            If a parameter or a column of ``X`` is invalid, or if training diverges. The estimator
-            is then unchanged.
+        ValueError, TypeError
+            If a parameter, a column of ``X`` or ``sample_weight`` is invalid, or if training
+            diverges. The estimator is then unchanged.
 
         Notes
         -----
@@ -59,10 +59,10 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
         ``partial_fit`` and ``refit_encoder`` do not use the group.
 
         With ``sample_weight`` the bound, the factor analysis of the initialization and the units of
-        the columns are means weighted by :math:`w_i / \bar w`. Only ratios of weights matter, and
-        a row of weight zero is as if it were absent. A row of weight two counts as two equal rows,
-        except that what depends on the number of rows, such as the number of epochs and the
-        uncertainty of the decoder, takes it as one.
+        the columns are means weighted by :math:`w_i / \bar w`. Only ratios of weights matter, up
+        to a million, and a row of weight zero is as if it were absent. A row of weight two counts
+        as two equal rows in these means. It is one row for the number of epochs, for the
+        uncertainty of the decoder and for calibration.
 
         Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and the
         bootstrap and calibration models of imputers are fitted with as many epochs. In a process
@@ -75,7 +75,7 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
             n_epochs = task.method.n_epochs(task.settings.max_iter)
             with explain_divergence(self, task):
                 with progress_of(self).task("epoch", n_epochs) as epochs:
-                    progress = FitProgress(self, n_epochs, X, y, epochs)
+                    progress = FitProgress(self, n_epochs, X, y, epochs, sample_weight)
                     model = fit_model(
                         task, previous=previous, progress=progress, interruptible=True
                     )

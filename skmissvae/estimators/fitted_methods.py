@@ -17,10 +17,10 @@ from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
 from ..inference.samplers import SAMPLERS, Sampler
 from ..tables.column_selection import missing_markers
+from ..tables.encoded_rows import EncodedRows
 from ..tables.input_table import InputTable, open_table
 from ..tables.output import Table, create_table
 from ..tables.reader import TableReader
-from ..tables.schema import EncodedRows
 from ..training.methods import METHODS, Method
 from .cell_distributions import describe_outliers
 from .fitted_attributes import FittedAttributes
@@ -216,10 +216,10 @@ class FittedMethods(
         float
             Mean of ``score_samples``, by which GridSearchCV tunes without complete data.
         """
-        scores = self.score_samples(X)
         if sample_weight is None:
-            return float(np.mean(scores))
-        return float(np.average(scores, weights=checked_weights(sample_weight, len(scores))))
+            return float(np.mean(self.score_samples(X)))
+        weight = checked_weights(sample_weight, self._open(X).n_rows)
+        return float(np.average(self.score_samples(X), weights=weight))
 
     def effective_sample_size(self, X: Any) -> np.ndarray:
         """Return the effective sample size of the importance draws of each row.

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from .._utils.quoting import quoted
 from .._utils.random import KeyedNoise
 from ..tables.columns import Floats, Mask
+from ..tables.encoded_rows import EncodedRows
 from ..tables.input_table import InputTable, NumericTable
 from ..tables.output import complete_table
 from ..tables.reader import TableReader, row_slices
-from ..tables.schema import MODELLED_ROLES, EncodedRows
+from ..tables.schema import MODELLED_ROLES
 
 
 class RowBlock(NamedTuple):

@@ -165,7 +165,7 @@ class BaseImputer(ImputingMethods, BaseVAE):
         y : Ignored
             Not used, present for API consistency by convention.
         **fit_params
-            ``fit`` has none.
+            Parameters of ``fit``, such as ``sample_weight``.
 
         Returns
         -------

@@ -21,11 +21,12 @@ from .._utils.runtime import unchanged_on_error
 from .._utils.validation import check_fields, integer
 from ..tables.chunks import is_table, take_rows
 from ..tables.input_table import open_table
+from .imputers import MissSIWAEImputer
 from .meta_imputation import (
     RepeatedImputer,
     can_impute_repeatedly,
     clone_with_seeds,
-    default_imputer,
+    requesting_weights,
     routed_params,
     row_digests,
 )
@@ -119,8 +120,9 @@ class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, Ba
             Outcome, which the imputer does not use.
         **fit_params : dict
             Parameters of the ``fit`` of each member. ``sample_weight`` is also passed to the
-            imputer if its ``fit`` accepts it. If metadata routing is enabled, all are routed to the
-            members and the imputer by their requests.
+            imputer if its ``fit`` accepts it. If metadata routing is enabled, all are routed by the
+            requests of ``estimator`` and ``imputer``; the default imputer requests
+            ``sample_weight``.
 
         Returns
         -------
@@ -128,7 +130,7 @@ class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, Ba
             The fitted estimator.
         """
         self._check_parameters()
-        imputer = default_imputer() if self.imputer is None else self.imputer
+        imputer = MissSIWAEImputer() if self.imputer is None else self.imputer
         imputer_params, params = routed_params(self, imputer, fit_params)
         if y is None:
             raise ValueError(
@@ -196,7 +198,7 @@ class _MultipleImputation(DocumentationLink, MetaEstimatorMixin, StoredState, Ba
             The routing.
         """
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        imputer = default_imputer() if self.imputer is None else self.imputer
+        imputer = requesting_weights() if self.imputer is None else self.imputer
         parts = {"estimator": self.estimator, "imputer": imputer}
         return MetadataRouter(owner=self).add(method_mapping=mapping, **parts)
 

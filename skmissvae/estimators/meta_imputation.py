@@ -55,8 +55,8 @@ def routed_params(router: Any, imputer: Any, params: dict[str, Any]) -> list[dic
     return [{k: v for k, v in params.items() if is_accepted and k == "sample_weight"}, params]
 
 
-def default_imputer() -> MissSIWAEImputer:
-    """Return the imputer that is used if none is given; it requests ``sample_weight``."""
+def requesting_weights() -> MissSIWAEImputer:
+    """Return the default imputer; it requests ``sample_weight`` if metadata routing is enabled."""
     imputer = MissSIWAEImputer()
     if get_config()["enable_metadata_routing"]:
         imputer.set_fit_request(sample_weight=True)

@@ -19,7 +19,7 @@ from .._utils.runtime import inference, unchanged_on_error
 from .._utils.validation import any_of, check_fields, one_of
 from ..tables.chunks import Chunks
 from ..tables.columns import Mask
-from ..tables.schema import EncodedRows
+from ..tables.encoded_rows import EncodedRows
 from .base import BaseVAE
 from .density import VAEDensityEstimator
 from .messages import warn_of_low_ess

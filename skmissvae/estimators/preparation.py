@@ -13,12 +13,13 @@ from sklearn.utils import check_random_state
 from .._utils.quoting import quoted, shortened
 from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import checked_weights
-from ..tables.chunks import Chunks, is_table, take_rows
+from ..tables.chunks import Chunks
 from ..tables.column_kinds import choose_codecs, declared_kinds
 from ..tables.column_selection import missing_markers
-from ..tables.input_table import NumericTable, open_table
+from ..tables.encoded_rows import EncodedRows
+from ..tables.input_table import InputTable, NumericTable, open_table
 from ..tables.reader import read_numbers
-from ..tables.schema import MODELLED_ROLES, EncodedRows, TableSchema
+from ..tables.schema import MODELLED_ROLES, TableSchema
 from ..training.checkpoint import Checkpoint, open_checkpoint
 from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
 from ..training.defaults import TableSize, epochs_from_random
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .base import BaseVAE
 
 _MAX_LATENTS = 20  # of the default of n_latents
+_MAX_WEIGHT_RATIO = 1e6  # of the rows that are used
 
 
 def prepare_fit(
@@ -47,25 +49,21 @@ def prepare_fit(
     method.check_training()
     if isinstance(X, Chunks) or is_distributed():
         how = "to Chunks" if isinstance(X, Chunks) else "by processes"
-        _check_out_of_core(estimator, method, how)
+        _check_out_of_core(estimator, method, how, sample_weight)
         seeds = from_first_process(seeds)
         parts = OutOfCoreTable(X, seeds[1])
         X = parts.sample.table
-        if sample_weight is not None:
-            raise ValueError(
-                f"{type(estimator).__name__} cannot be fitted {how} with sample_weight. Draw a "
-                "sample that fits into memory with probabilities proportional to the weights."
-            )
-    X, weight = _with_positive_weights(estimator, X, sample_weight)
+    table = open_table(estimator, X, None if previous is None else estimator._template)
+    table, weight = _with_positive_weights(table, sample_weight)
     if previous is None:
-        numbers, spec = learn_schema(estimator, X, method, seeds[0], weight)
+        numbers, spec = learn_schema(estimator, table, method, seeds[0], weight)
     else:
         # another sample may have categories that the first one did not have
         unknown = None if parts is None else "missing"
-        numbers = _next_table(estimator, X, method, "set warm_start=False", unknown)
+        numbers = _next_table(estimator, table, method, "set warm_start=False", unknown)
         spec = previous.spec
     rows = estimator._reader().rows(numbers)._replace(weight=weight)
-    del numbers  # a copy of the table
+    del table, numbers  # copies of the table
     n_rows = len(rows.x) if parts is None else parts.sample.n_rows
     early_stopping = training_settings(estimator, spec, n_rows).early_stopping
     held_out = held_out_mask(len(rows.x), seeds[1], early_stopping)
@@ -91,20 +89,22 @@ def prepare_fit(
 
 
 def _with_positive_weights(
-    estimator: BaseVAE, X: Any, sample_weight: Any
-) -> tuple[Any, NDArray[np.float64] | None]:
+    table: InputTable, sample_weight: Any
+) -> tuple[InputTable, NDArray[np.float64] | None]:
     """Return the rows of a positive weight, and the weights with mean one, None if equal."""
     if sample_weight is None:
-        return X, None
-    table = open_table(estimator, X)
+        return table, None
     weight = checked_weights(sample_weight, table.n_rows)
     positions = np.flatnonzero(weight)
     if len(positions) < len(weight):
-        X, weight = take_rows(X if is_table(X) else np.asarray(X), positions), weight[positions]
-    if (weight == weight[0]).all():
-        return X, None
-    weight = weight / weight.max()  # sums of large weights would overflow
-    return X, weight / weight.mean()
+        table, weight = table.part(positions), weight[positions]
+    if weight.max() > _MAX_WEIGHT_RATIO * weight.min():
+        raise ValueError(
+            f"The largest sample_weight is {weight.max() / weight.min():.3g} times the smallest "
+            f"positive one; at most {_MAX_WEIGHT_RATIO:g} are allowed. Trim the weights, or set "
+            "small ones to zero."
+        )
+    return table, None if (weight == weight[0]).all() else weight / weight.mean()
 
 
 def _open_checkpoint(estimator: BaseVAE, task: FitTask, previous: FittedModel | None) -> RunRecord:
@@ -134,9 +134,10 @@ def prepare_partial_fit(estimator: BaseVAE, X: Any, previous: FittedModel | None
     method, seeds = estimator._method(), _seeds(estimator)
     method.check_training()
     if previous is None:
-        numbers, spec = learn_schema(estimator, X, method, seeds[0])
+        numbers, spec = learn_schema(estimator, open_table(estimator, X), method, seeds[0])
     else:
-        numbers, spec = _next_table(estimator, X, method, "call fit"), previous.spec
+        table = open_table(estimator, X, estimator._template)
+        numbers, spec = _next_table(estimator, table, method, "call fit"), previous.spec
     rows = TrainingRows(estimator._reader().rows(numbers))
     spec = _with_possible_initialization(spec, rows)
     settings = training_settings(estimator, spec, rows.n_rows)
@@ -187,13 +188,12 @@ def table_size(estimator: BaseVAE, spec: ModelSpec, n_rows: int) -> TableSize:
 
 def learn_schema(
     estimator: BaseVAE,
-    X: Any,
+    table: InputTable,
     method: Method,
     seed: int,
     weight: NDArray[np.float64] | None = None,
 ) -> tuple[NumericTable, ModelSpec]:
     """Learn the schema of a table; return its numbers and the specification of the model."""
-    table = open_table(estimator, X)
     names = table.names
     markers = missing_markers(estimator.missing_values, names)
     kinds = declared_kinds(table, estimator.feature_kinds, estimator.likelihood)
@@ -225,10 +225,13 @@ def learn_schema(
 
 
 def _next_table(
-    estimator: BaseVAE, X: Any, method: Method, remedy: str, handle_unknown: str | None = None
+    estimator: BaseVAE,
+    table: InputTable,
+    method: Method,
+    remedy: str,
+    handle_unknown: str | None = None,
 ) -> NumericTable:
     """Return the numbers of a table with which the training of the fitted model continues."""
-    table = open_table(estimator, X, estimator._template)
     check_continuation(estimator, method, remedy)
     # columns that are not modelled need no further value: a warning replaces the error
     numbers = estimator._reader(handle_unknown).cells(table, closed_roles=MODELLED_ROLES)
@@ -307,9 +310,14 @@ def check_continuation(estimator: BaseVAE, method: Method, remedy: str) -> None:
         )
 
 
-def _check_out_of_core(estimator: BaseVAE, method: Method, how: str) -> None:
+def _check_out_of_core(estimator: BaseVAE, method: Method, how: str, sample_weight: Any) -> None:
     """Raise if the parameters require all rows in memory."""
     owner, n_bootstrap = type(estimator).__name__, getattr(estimator, "n_bootstrap", 0)
+    if sample_weight is not None:
+        raise ValueError(
+            f"{owner} cannot be fitted {how} with sample_weight. Draw a sample that fits into "
+            "memory with probabilities proportional to the weights."
+        )
     if method.stores_imputations:
         raise ValueError(
             f"{owner} cannot be fitted {how}: {method.name} stores imputations of every row. Use a "

@@ -18,6 +18,10 @@ class StoredState:
         state = {**state, "_skmissvae_version": __version__}
         if "_template" in state:
             state["_template"] = state["_template"].to_plain()
+        if "_metadata_request" in state:  # plain values in place of a class of scikit-learn
+            by_method = vars(state.pop("_metadata_request")).items()
+            requests = {name: dict(getattr(part, "requests", {})) for name, part in by_method}
+            state["_requests"] = {name: request for name, request in requests.items() if request}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -30,7 +34,14 @@ class StoredState:
             state |= from_plain_state(state.pop("_attributes"), owner)
         elif "_template" in state:
             state["_template"] = InputTable.from_plain(state["_template"])
+        requests = state.pop("_requests", None)
         super().__setstate__(state)  # type: ignore[misc]
+        if requests is not None:
+            self._metadata_request = self.get_metadata_routing()  # type: ignore[attr-defined]
+            for name, request in requests.items():
+                for param, alias in request.items():
+                    part = getattr(self._metadata_request, name)
+                    part.add_request(param=param, alias=alias)
 
 
 class Saveable(StoredState):

@@ -23,7 +23,7 @@ from .._utils.progress import SILENT_TASK, Task
 from .._utils.random import Noise
 from .._utils.runtime import inference as inference_mode
 from .._utils.threads import thread_map
-from ..tables.schema import EncodedRows
+from ..tables.encoded_rows import EncodedRows
 from ..vae.vae import VAE
 from .adaptive import n_adaptation_draws
 from .conditional import ConditionalModel, RowBatch

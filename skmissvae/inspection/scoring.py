@@ -17,6 +17,7 @@ from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum, checked_weights, real
 from ..tables.codecs import Numbers
 from ..tables.column_kinds import choose_codec
+from ..tables.column_statistics import mean_std
 from ..tables.columns import Column, Mask, is_missing, time_type, to_objects
 from ..tables.input_table import columns_and_names, hide_cells
 
@@ -115,17 +116,20 @@ class HiddenCellScorer(DocumentationLink, BaseEstimator):
         columns, names = columns_and_names(X)
         truth = [cells_of(column) for column in columns]
         observed = np.column_stack([~is_missing(column) for column in columns])
-        scale = np.array([scale_of(*args) for args in zip(columns, truth, observed.T, strict=True)])
+        row_weight = None
+        if sample_weight is not None:
+            row_weight = checked_weights(sample_weight, len(observed))
+        weight = np.ones(len(observed)) if row_weight is None else row_weight
+        triples = zip(columns, truth, observed.T, strict=True)
+        scale = np.array([scale_of(*triple, row_weight) for triple in triples])
         # with the seed itself, the same cells would be hidden as by make_missing of this seed
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         rng = np.random.default_rng(derive_seed(seed, SeedStream.HIDDEN_CELLS))
         errors: list[NDArray[np.float64]] = []
         weights: list[NDArray[np.float64]] = []
-        weight = np.ones(len(observed))
-        if sample_weight is not None:
-            weight = checked_weights(sample_weight, len(observed))
         for _ in range(self.n_repeats):
             hidden = observed & (scale > 0) & (rng.uniform(size=observed.shape) < self.fraction)
+            hidden &= weight[:, None] > 0
             imputed = completed_cells(
                 estimator.transform(hide_cells(X, hidden)), names, len(columns)
             )
@@ -134,7 +138,7 @@ class HiddenCellScorer(DocumentationLink, BaseEstimator):
                 at = hidden[:, j]
                 errors.append(_squared_errors(cells[at], truth[j][at], scale[j]))
                 weights.append(weight[at])
-        if not any(part.any() for part in weights):
+        if not any(error.size for error in errors):
             raise ValueError("No observed cell was hidden. Pass more rows, or raise fraction.")
         error = np.average(np.concatenate(errors), weights=np.concatenate(weights))
         return -float(np.sqrt(error))
@@ -180,11 +184,18 @@ def cells_of(column: Column) -> np.ndarray:
     return Numbers("continuous", is_integer=False).encode(column, is_missing(column))
 
 
-def scale_of(column: Column, cells: np.ndarray, observed: Mask) -> float:
+def scale_of(
+    column: Column,
+    cells: np.ndarray,
+    observed: Mask,
+    weight: NDArray[np.float64] | None = None,
+) -> float:
     """Return the standard deviation of numbers, 1 for categories, and 0 for excluded columns.
 
-    Dates, row identifiers and constant columns are excluded.
+    Dates, row identifiers and constant columns are excluded. Rows may have weights.
     """
+    if weight is not None:
+        observed = observed & (weight > 0)
     if isinstance(column, nw.Series):
         kind = choose_codec("", column, ~observed, None).kind if column.dtype.is_integer() else ""
         if kind == "identifier" or time_type(column, ~observed) is not None:
@@ -195,7 +206,7 @@ def scale_of(column: Column, cells: np.ndarray, observed: Mask) -> float:
     if not len(values) or np.ptp(values) == 0:
         return 0.0
     size = np.abs(values).max()  # avoids overflow of squares
-    return float(size * np.std(values / size))
+    return float(size * mean_std(values / size, None if weight is None else weight[observed])[1])
 
 
 def _equal(cells: np.ndarray, truth: np.ndarray, scale: float) -> bool:

@@ -11,9 +11,10 @@ missing cells.
 
 from .amputation import make_missing
 from .chunks import Chunks
+from .encoded_rows import EncodedRows
 from .input_table import InputTable, NumericTable
 from .missingness import missing_patterns
-from .schema import ColumnSchema, EncodedRows, TableSchema
+from .schema import ColumnSchema, TableSchema
 
 __all__ = [
     "Chunks",

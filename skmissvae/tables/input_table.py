@@ -62,13 +62,13 @@ class InputTable(NamedTuple):
         types = [column.dtype for column in self.columns if isinstance(column, nw.Series)]
         return self.dtype is None and any(isinstance(dtype, _STRINGS) for dtype in types)
 
-    def part(self, rows: slice) -> Self:
-        """Return a view of consecutive rows."""
-        if rows == slice(0, self.n_rows):
+    def part(self, rows: slice | NDArray[np.intp]) -> Self:
+        """Return a view of consecutive rows, or a copy of those at positions."""
+        if isinstance(rows, slice) and rows == slice(0, self.n_rows):
             return self
         if self.frame is None:
             return self._replace(columns=[column[rows] for column in self.columns])
-        frame = self.frame[rows]
+        frame = self.frame[rows if isinstance(rows, slice) else rows.tolist()]
         return self._replace(columns=columns_of(frame), frame=frame)
 
     def copy(self) -> Self:

@@ -8,8 +8,9 @@ import numpy as np
 from .._utils.quoting import listed, quoted, shortened
 from .codecs import Codec
 from .columns import Markers, is_missing, refuse_infinity, to_objects
+from .encoded_rows import EncodedRows
 from .input_table import InputTable, NumericTable
-from .schema import CLOSED_ROLES, EncodedRows, TableSchema
+from .schema import CLOSED_ROLES, TableSchema
 
 _BLOCK_ROWS = 20_000  # rows that are read at a time
 

@@ -1,12 +1,11 @@
 """The schema of a table: which columns are modelled, and their encoding for the model."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .._utils.numerics import is_point_mass
 from .._utils.quoting import quoted
@@ -24,6 +23,7 @@ from .column_statistics import (
     tail_share,
 )
 from .columns import Column, Floats, Mask
+from .encoded_rows import EncodedRows
 from .input_table import NumericTable
 from .suspect_cells import Suspicion, find_suspicions
 
@@ -49,30 +49,11 @@ _DIVIDED_FROM = _MAX_FLOAT / 4
 _OUTLIER_RATIO = 50.0
 
 
-class EncodedRows(NamedTuple):
-    """Rows of a table as the model sees them."""
-
-    x: NDArray[np.float64]  # (N, D)   standardised, zero where missing
-    observed: Mask  # (N, D)
-    weight: NDArray[np.float64] | None = None  # (N,)   with mean one in a fit; None: all equal
-
-    def part(self, rows: Any) -> Self:
-        """Return the rows that an index selects."""
-        weight = None if self.weight is None else self.weight[rows]
-        return self._replace(x=self.x[rows], observed=self.observed[rows], weight=weight)
-
-    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Return values in single precision and mask, in C order, on a device."""
-        x = torch.from_numpy(self.x.astype(np.float32, order="C"))
-        observed = torch.from_numpy(np.ascontiguousarray(self.observed))
-        return x.to(device), observed.to(device)
-
-
 class ColumnSchema(NamedTuple):
     """Properties of a modelled column that its likelihood depends on, in the model's units."""
 
     kind: str
-    counts: tuple[int, ...] = ()  # observed cells of each category of a coded column
+    counts: tuple[float, ...] = ()  # observed cells of each category, by the weights of rows
     step: float = 0.0  # between neighbouring values of an integer column
     low: float = -np.inf  # lower bound of such a column
     origin: float = 0.0  # one of its values
@@ -214,9 +195,10 @@ class TableSchema:
         unit = (values - middle) / half_range
         mean, std = mean_std(unit, weight)
         if self.has_transforms:
-            median, robust_scale = robust_location_scale(unit)
+            cells = unit if weight is None else equally_weighted(unit, weight)
+            median, robust_scale = robust_location_scale(cells)
             dominated = std > _OUTLIER_RATIO * robust_scale > 0
-            if dominated and tail_share(unit - median) > HIGH_TAIL_SHARE:
+            if dominated and tail_share(cells - median) > HIGH_TAIL_SHARE:
                 mean, std = median, robust_scale
         self.location[d] = middle + half_range * mean
         self.scale[d] = half_range * std
@@ -230,7 +212,7 @@ class TableSchema:
         """Return the schema of a modelled column from its observed cells."""
         codec = self.codecs[self.modelled[d]]
         if codec.kind in CODED:
-            counts = np.bincount(values.astype(int), minlength=len(codec.categories))
+            counts = np.bincount(values.astype(int), weight, len(codec.categories))
             return ColumnSchema(codec.kind, tuple(counts.tolist()))
         factor = self.factor[d]
         x = (values * factor - self.location[d] * factor) / (self.scale[d] * factor)
@@ -240,9 +222,9 @@ class TableSchema:
             if self.has_point_masses and not is_integer:
                 point_mass = find_point_mass(x, weight)
             if self.has_transforms:
-                x = x if weight is None else equally_weighted(x, weight)
-                x = x if point_mass is None else x[x != point_mass[0]]
-                transform = fit_sinh_arcsinh(x)
+                beside = slice(None) if point_mass is None else x != point_mass[0]
+                x, w = x[beside], None if weight is None else weight[beside]
+                transform = fit_sinh_arcsinh(x if w is None else equally_weighted(x, w))
         if not is_integer:
             return ColumnSchema(codec.kind, marginal_transform=transform, point_mass=point_mass)
         # an origin near the cells, and no distant bound, since both would cost digits

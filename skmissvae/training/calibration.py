@@ -13,8 +13,8 @@ from ..inference.calibration import Calibration, normal_score
 from ..inference.conditional import ConditionalModel, RowBatch
 from ..inference.summaries import summarize_cells
 from ..tables.columns import Mask
+from ..tables.encoded_rows import EncodedRows
 from ..tables.missingness import borrowed_masks
-from ..tables.schema import EncodedRows
 from .callbacks import FitProgress
 from .data import TrainingRows, held_out_mask
 from .fit import FitTask, FittedModel, fit_bootstrap_models, fit_model

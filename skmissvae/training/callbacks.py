@@ -34,6 +34,8 @@ class FitProgress:
         Arguments of ``fit``.
     task : Task
         Shows the epochs.
+    sample_weight : array-like, optional
+        Argument of ``fit``.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class FitProgress:
         X: object = None,
         y: object = None,
         task: Task = SILENT_TASK,
+        sample_weight: object = None,
     ) -> None:
-        self._arguments = {"estimator": estimator, "X": X, "y": y}
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._fit_context: Any = None
         self._task, self._n_done = task, 0
         begin_fit = getattr(estimator, "_init_callback_context", None)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, concatenate_tables, draw_sample, is_table, take_rows
-from ..tables.schema import EncodedRows
+from ..tables.encoded_rows import EncodedRows
 from .loaders import BatchLoader, ChunkLoader, DistributedLoader
 from .optim import EarlyStopping
 from .processes import gather, is_distributed
@@ -31,9 +31,15 @@ class TrainingRows(NamedTuple):
         return len(self.rows.x) if self.loader is None else self.loader.n_rows
 
     def weight(self, device: torch.device) -> Tensor | None:
-        """Return the weights of the rows in memory, (N,), on a device; None if they are equal."""
+        """Return the weights of the rows in memory, (N,), on a device; None if they are equal.
+
+        Those of the training rows have mean one.
+        """
         weight = self.rows.weight
-        return None if weight is None else torch.from_numpy(weight).float().to(device)
+        if weight is None:
+            return None
+        relative = weight / weight[self.training_positions()].mean()
+        return torch.from_numpy(relative).float().to(device)
 
     def training_positions(self) -> NDArray[np.intp]:
         """Return the positions of rows in memory that are not held out."""

@@ -70,7 +70,7 @@ def decoder_uncertainty(
     values, is_observed = values[chosen], is_observed[chosen]
     share = is_observed.sum(0) / n_cells.clamp_min(1)  # of the observed cells of each column
     cells = torch.where(is_observed, values, 0.0).double().numpy(), is_observed.numpy()
-    row_weight = None if part.weight is None else part.weight[chosen]
+    row_weight = part.part(chosen).reweighted().weight
     shrinks = model.shrinks
     if shrinks is None:
         shrinks = needs_shrinkage(*cells, n_factors, random_state, row_weight)

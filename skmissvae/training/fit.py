@@ -405,7 +405,7 @@ def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> boo
     random_state = np.random.default_rng(derive_seed(seed, SeedStream.FACTOR_ANALYSIS))
     if len(positions) > ENOUGH_ROWS:
         positions = random_state.choice(positions, ENOUGH_ROWS, replace=False)
-    part = rows.rows.part(positions)
+    part = rows.rows.part(positions).reweighted()
     x, observed = vae.likelihood.linearize(*part.tensors())
     x = torch.where(observed, x, 0.0)
     n_factors = number_of_factors(spec.n_latents, observed)

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, shuffled_chunks
-from ..tables.schema import EncodedRows
+from ..tables.encoded_rows import EncodedRows
 from .objectives import Batch
 from .optim import FlatParameters
 from .processes import exchange, from_first_process, gather

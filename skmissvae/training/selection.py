@@ -12,7 +12,7 @@ from .._utils.random import KeyedNoise, SeedStream, derive_seed
 from ..inference.batching import map_rows
 from ..inference.conditional import ConditionalModel
 from ..tables.columns import Mask
-from ..tables.schema import EncodedRows
+from ..tables.encoded_rows import EncodedRows
 from .callbacks import FitProgress
 from .data import TrainingRows
 from .fit import FitTask, FittedModel, fit_model

@@ -1,12 +1,13 @@
 """Weights of rows: those of zero are absent, and those of two count as two rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import torch
 from estimator_cases import (
-    ESTIMATORS,
     assert_same,
     every_estimator,
     every_imputer,
@@ -15,7 +16,10 @@ from estimator_cases import (
     table,
     tiny,
 )
-from sklearn import config_context
+from helpers import BOUND_METHODS, generator, tiny_rows, tiny_vae
+from round_trips import by_pickle, by_skops
+from sklearn import clone, config_context
+from sklearn.base import BaseEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -29,9 +33,13 @@ from skmissvae import (
     MVAEImputer,
     VAEDensityEstimator,
     VAEOutlierDetector,
+    load,
 )
+from skmissvae._utils.random import KeyedNoise
+from skmissvae.inference import PseudoGibbs
+from skmissvae.training.demissvae import DeMissObjective, ImputationStore
 from skmissvae.training.loop import evaluate
-from skmissvae.training.objectives import Batch, Objective
+from skmissvae.training.objectives import Batch, BoundObjective, Objective
 
 pytestmark = quiet
 
@@ -166,13 +174,116 @@ def test_any_container_of_rows_and_weights(convert):
 
 
 @pytest.mark.parametrize("options", [{"n_bootstrap": 2}, {"calibrate": True}])
-def test_further_models_use_the_weights(options):
+def test_further_models_are_fitted_with_weights(options, monkeypatch):
     X, weight = table(60), 1.0 + np.arange(60) % 3
-    fitted = tiny(MVAEImputer, **options).fit(X, sample_weight=weight)
-    assert np.isfinite(fitted.transform(X)).all()
-    other = tiny(MVAEImputer, **options).fit(X)
-    draws = [next(iter(imputer.impute(X, 1))) for imputer in (fitted, other)]
-    assert not np.array_equal(*draws)
+    used, objective = [], BoundObjective.weighted
+
+    def recorded(self, values, batch):
+        used.append(self.weight)
+        return objective(self, values, batch)
+
+    monkeypatch.setattr(BoundObjective, "weighted", recorded)
+    tiny(MVAEImputer, max_iter=1, batch_size=60, **options).fit(X, sample_weight=weight)
+    assert len(used) == (3 if "n_bootstrap" in options else 2)
+    for values in used:
+        assert values.mean() == pytest.approx(1, abs=1e-5)
+        ratios = (values / values.min()).numpy()
+        np.testing.assert_allclose(np.unique(ratios.round(4)), [1, 2, 3])
+
+
+class SharedNoise(KeyedNoise):
+    """Noise that all rows share."""
+
+    def __init__(self):
+        super().__init__(0, [0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", [*BOUND_METHODS, "DeMissVAE", "CVI-VAE"])
+def test_gradients_are_those_of_repeated_rows(name):
+    vae, rows = tiny_vae(), tiny_rows(12, dtype=torch.float64)
+    vae = vae.double()
+    n = torch.arange(12) % 3
+    repeated = rows.part(torch.repeat_interleave(torch.arange(12), n))
+    gradients = []
+    for batch, weight in ((rows, n * 12 / n.sum()), (repeated, None)):
+        if name in BOUND_METHODS:
+            objective = replace(BOUND_METHODS[name].objective(), weight=weight)
+        else:
+            store = ImputationStore(rows, 3, 0, generator(), rows)
+            store.x, store.z = store.x.double(), store.z.double()
+            term = "cvi" if name == "CVI-VAE" else None
+            objective = DeMissObjective(store, PseudoGibbs(), term=term, weight=weight)
+        vae.zero_grad()
+        objective.backward(vae, batch, SharedNoise())
+        gradients.append([parameter.grad.clone() for parameter in vae.parameters()])
+    assert any(gradient.abs().max() > 0.01 for gradient in gradients[0])
+    for gradient, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_categories_have_their_weighted_frequencies():
+    words = ["a"] * 30 + ["b"] * 20 + ["once", "also once"]
+    X = pd.DataFrame({"word": words, "x": np.random.default_rng(0).normal(size=52)})
+    weight = np.where(X["word"] == "once", 20.0, 1.0)
+    density = tiny(VAEDensityEstimator, init="random").fit(X, sample_weight=weight)
+    (column,) = (column for column in density.schema_.columns if column.counts)
+    share = pd.Series(weight).groupby(X["word"]).sum() / weight.sum()
+    np.testing.assert_allclose(np.array(column.counts) / sum(column.counts), share, rtol=1e-12)
+    draws = density.sample(4000, random_state=0)["word"].value_counts()
+    assert draws["once"] > 5 * draws.get("also once", 0)
+
+
+def test_an_outlier_of_small_weight_does_not_determine_the_units():
+    rng = np.random.default_rng(0)
+    X = np.append(rng.normal(size=990), rng.normal(1e4, 1.0, size=10))[:, None]
+    X = np.hstack([X, rng.normal(size=(1000, 1))])
+    weight = np.where(np.arange(1000) < 990, 1.0, 120.0)
+    schemas = [
+        tiny(VAEDensityEstimator, init="random", max_iter=1).fit(X, **options).schema_
+        for options in ({}, {"sample_weight": weight})
+    ]
+    assert schemas[0].scale[0] < 2 < 1000 < schemas[1].scale[0]
+
+
+def test_a_point_mass_of_large_weight():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.append(np.zeros(90), 1 + rng.exponential(size=30)), np.arange(120) % 7])
+    weight = np.where(np.arange(120) < 90, 100.0, 1.0)
+    density = tiny(VAEDensityEstimator, learn_shapes=True).fit(X, sample_weight=weight)
+    assert density.schema_.columns[0].point_mass[1] == pytest.approx(9000 / 9030)
+
+
+def test_a_warm_start_checks_the_table():
+    frame = pd.DataFrame(table(), columns=list("abcd"))
+    imputer = tiny(MVAEImputer, warm_start=True).fit(frame)
+    before, weight = imputer.score_samples(frame), np.arange(40) % 3
+    with pytest.raises(ValueError, match="feature names"):
+        imputer.fit(frame[list("dcba")], sample_weight=weight)
+    with pytest.raises(ValueError, match="5 features"):
+        imputer.fit(np.ones((40, 5)), sample_weight=weight)
+    np.testing.assert_array_equal(imputer.score_samples(frame), before)
+
+
+def test_lists_of_mixed_types_keep_their_types():
+    X = [[0.1 * i, "xyz"[i % 3], i % 2 == 0] for i in range(40)]
+    imputer = tiny(MVAEImputer).fit(X, sample_weight=np.arange(40) % 2)
+    kinds = imputer.feature_kinds_
+    assert (kinds["x0"], kinds["x1"]) == ("continuous", "categorical")
+    X = [[2**60 + i, np.nan if i % 3 else 1.0] for i in range(40)]
+    weighted = tiny(MVAEImputer).fit(X, sample_weight=np.arange(40) % 2)
+    assert weighted.feature_kinds_ == tiny(MVAEImputer).fit(X[1::2]).feature_kinds_
+
+
+def test_files_keep_weighted_frequencies_and_requests(tmp_path):
+    X = pd.DataFrame({"word": list("aabbbcc") * 6, "x": np.arange(42.0)})
+    with config_context(enable_metadata_routing=True):
+        imputer = tiny(MVAEImputer).set_fit_request(sample_weight=True)
+        imputer.fit(X, sample_weight=1.0 + np.arange(42) % 4)
+        imputer.save(tmp_path / "imputer")
+        for loaded in (load(tmp_path / "imputer"), by_pickle(imputer), by_skops(imputer)):
+            np.testing.assert_array_equal(loaded.score_samples(X), imputer.score_samples(X))
+            assert loaded.schema_.columns == imputer.schema_.columns
+            assert loaded.get_metadata_routing().fit.requests == {"sample_weight": True}
 
 
 def test_a_warm_start_takes_other_weights():
@@ -212,15 +323,32 @@ def test_outlier_detectors_pass_weights_on():
     np.testing.assert_array_equal(detector.estimator_.score_samples(X), expected.score_samples(X))
 
 
+class ByTwo(BaseEstimator):
+    """An imputer that fills in 2 and keeps the mask of missing cells."""
+
+    def transform(self, X):
+        self.missing = np.isnan(X)
+        return np.where(self.missing, 2.0, X)
+
+
 def test_hidden_cells_are_weighted_by_their_rows():
-    X = np.random.default_rng(0).normal(size=(100, 2)) * np.repeat([1.0, 5.0], 50)[:, None]
-    imputer, scorer = SimpleImputer().fit(X), HiddenCellScorer(fraction=0.5)
-    small, large = (scorer(imputer, X, sample_weight=w) for w in np.eye(2).repeat(50, axis=1))
-    equal = scorer(imputer, X)
-    assert small > equal > large
-    assert equal == pytest.approx(scorer(imputer, X, sample_weight=np.full(100, 7.0)))
-    n_hidden = np.array([large**2 - equal**2, equal**2 - small**2])
-    assert 0.7 < n_hidden[0] / n_hidden[1] < 1.4  # about half of the hidden cells are in each part
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(100, 2)) * [1.0, 5.0], rng.integers(0, 4, size=100)
+    X[weight == 0] *= 1e3
+    imputer = ByTwo()
+    score = HiddenCellScorer(fraction=0.5)(imputer, X, sample_weight=weight)
+    assert not imputer.missing[weight == 0].any()
+    scale = np.repeat(X, weight, axis=0).std(0)
+    errors = ((X - 2) / scale)[imputer.missing] ** 2
+    weights = np.repeat(weight[:, None], 2, axis=1)[imputer.missing]
+    assert score == pytest.approx(-np.sqrt(np.average(errors, weights=weights)))
+    used = X[weight > 0]
+    equal = [
+        HiddenCellScorer()(imputer, used, sample_weight=w) for w in (None, np.full(len(used), 7.0))
+    ]
+    assert equal[0] == pytest.approx(equal[1])
+    with pytest.raises(ValueError, match="No observed cell was hidden"):
+        HiddenCellScorer(fraction=0.01)(imputer, X, sample_weight=np.arange(100) == 3)
 
 
 def test_metadata_is_routed():
@@ -231,8 +359,12 @@ def test_metadata_is_routed():
         expected = tiny(MVAEImputer).fit(X, sample_weight=weight)
         np.testing.assert_array_equal(pipeline[0].score_samples(X), expected.score_samples(X))
         scorer = HiddenCellScorer().set_score_request(sample_weight=True)
-        search = GridSearchCV(imputer, {"n_latents": [1, 2]}, cv=2, scoring=scorer)
-        assert np.isfinite(search.fit(X, sample_weight=weight).best_score_)
+        scores = []
+        for asking in (scorer, clone(scorer).set_score_request(sample_weight=False)):
+            search = GridSearchCV(imputer, {"n_latents": [1, 2]}, cv=2, scoring=asking)
+            scores.append(search.fit(X, sample_weight=weight).best_score_)
+        assert np.isfinite(scores).all()
+        assert scores[0] != scores[1]
         density = tiny(VAEDensityEstimator).set_fit_request(sample_weight=True)
         density.set_score_request(sample_weight=True)
         result = cross_validate(density, X, cv=2, params={"sample_weight": weight})
@@ -265,8 +397,10 @@ def test_invalid_weights_are_refused(kind):
         with pytest.raises(ValueError, match=message):
             call(X, sample_weight=change(weight))
     assert vars(estimator) == before
-    with pytest.raises(TypeError, match="must hold numbers; got 'heavy'"):
-        estimator.fit(X, sample_weight="heavy")
+    texts, dates = weight.astype(str), weight.astype("datetime64[s]")
+    for other in ("heavy", texts, dates, weight + 1j, np.ma.array(weight), [[1], [2, 3]]):
+        with pytest.raises(TypeError, match=r"must hold numbers; got .* Pass a number"):
+            estimator.fit(X, sample_weight=other)
 
 
 def test_chunks_take_no_weights():
@@ -276,8 +410,11 @@ def test_chunks_take_no_weights():
         tiny(MissSIWAEImputer).fit(chunks, sample_weight=np.ones(40))
 
 
-def test_weights_of_any_size_are_finite():
-    X, weight = table(), np.where(np.arange(40) < 20, 1e300, 1e-300)
-    for cls in ESTIMATORS:
-        fitted = tiny(cls, max_iter=1).fit(X, sample_weight=weight)
-        assert all(torch.isfinite(value).all() for value in fitted.vae_.state_dict().values())
+@every_estimator
+def test_weights_of_any_size_are_finite(cls):
+    X, is_first = table(), np.arange(40) < 20
+    fitted = tiny(cls, max_iter=1).fit(X, sample_weight=np.where(is_first, 1e308, 1e303))
+    assert all(torch.isfinite(value).all() for value in fitted.vae_.state_dict().values())
+    assert np.isfinite(fitted.score(X, sample_weight=np.full(40, 1e308)))
+    with pytest.raises(ValueError, match=r"1e\+07 times the smallest.*Trim"):
+        tiny(cls).fit(X, sample_weight=np.where(is_first, 1e7, 1.0))

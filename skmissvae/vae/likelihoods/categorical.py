@@ -91,13 +91,13 @@ class CategoricalLikelihood(Likelihood):
 
     Parameters
     ----------
-    counts : sequence of sequence of int
+    counts : sequence of sequence of float
         Observed cells of each category, for each column.
     """
 
     support = "coded"
 
-    def __init__(self, counts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, counts: Sequence[Sequence[float]]) -> None:
         classes, shares, frequencies = zip(*(_classes(np.asarray(c)) for c in counts), strict=True)
         n_classes = [len(frequency) for frequency in frequencies]
         # a column of C <= 20 classes has C - 1 contrasts, others have none
@@ -201,7 +201,7 @@ def _classes(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rare = (counts < 2) | (rank >= _MAX_CLASSES - 1)
     class_of = np.where(rare, (~rare).sum(), np.cumsum(~rare) - 1)
     # categories without observed cells count as half a cell
-    weight = np.maximum(counts, 0.5)
+    weight = np.where(counts > 0, counts, 0.5)
     total = np.bincount(class_of, weight)
     return class_of, weight / total[class_of], total / total.sum()
 

@@ -77,13 +77,13 @@ class CumulativeLogitLikelihood(Likelihood):
 
     Parameters
     ----------
-    counts : sequence of sequence of int
+    counts : sequence of sequence of float
         Number of observed cells of each category in its order, for each column.
     """
 
     support = "coded"
 
-    def __init__(self, counts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, counts: Sequence[Sequence[float]]) -> None:
         n, n_levels = len(counts), [len(column) for column in counts]
         widest = max(n_levels, default=0)
         super().__init__(n, 0.1, n_params=2 * n, n_inputs=sum(n_levels) - n, n_expected=n * widest)
