@@ -32,10 +32,12 @@ from .inspection import (
 from .pooling import (
     PooledEstimates,
     PooledTest,
+    SensitivityAnalysis,
     pool,
     pool_likelihood_ratio,
     pool_models,
     pool_wald,
+    sensitivity,
 )
 from .tables import Chunks, make_missing, missing_patterns
 from .training import AdamW, Checkpoint, EarlyStopping
@@ -72,6 +74,7 @@ __all__ = [
     "OverimputationReport",
     "PooledEstimates",
     "PooledTest",
+    "SensitivityAnalysis",
     "VAEDensityEstimator",
     "VAEOutlierDetector",
     "compare_imputed",
@@ -85,4 +88,5 @@ __all__ = [
     "pool_models",
     "pool_wald",
     "posterior_predictive_check",
+    "sensitivity",
 ]

@@ -39,6 +39,8 @@ SECTIONS = [
             "pool_likelihood_ratio",
             "PooledEstimates",
             "PooledTest",
+            "sensitivity",
+            "SensitivityAnalysis",
         ],
     ),
     (

@@ -17,6 +17,7 @@ from ..inference.importance import RowLatents
 from ..vae.networks.mlp import RowInvariantLinear, fixed_linear
 from ..vae.networks.shifted import ShiftedDecoder
 from .imputation_task import ImputationTask, RowBlock
+from .shifts import NO_SHIFTS, Shifts
 
 _MAX_OWN_DRAWS = 128  # of a row for one decoder, of which one is taken
 _MAX_DECODERS = 32  # of imputations that are evaluated at a time
@@ -51,6 +52,8 @@ class ImputationSampler:
         Warns about low effective sample sizes, once.
     progress : Progress
         Shows how many rows are imputed.
+    added : Shifts
+        What is added to imputed numbers.
     """
 
     task: ImputationTask
@@ -61,6 +64,7 @@ class ImputationSampler:
     n: int
     warn: Callable[[np.ndarray], None] | None
     progress: Progress = SILENT
+    added: Shifts = NO_SHIFTS
 
     def __post_init__(self) -> None:
         """Decide whether latents are stored."""
@@ -75,6 +79,7 @@ class ImputationSampler:
         with self.progress.task(unit, self.task.n_incomplete, of_rows=True) as rows:
             for block in self.task.incomplete_blocks():
                 x, block_ess = self._draw_cells(i, block, rows)
+                x = self.added.added(x, self.task.reader.schema)
                 numbers.append(self.task.numbers(block, x))
                 ess.append(block_ess)
         if self.warn is not None:

@@ -30,6 +30,7 @@ from .imputation_task import ImputationTask, row_keys
 from .imputations import Imputations
 from .messages import warn_of_low_ess, warn_of_similar_imputations
 from .options import ImputationOptions
+from .shifts import ShiftUnit, column_shifts
 from .strategies import STRATEGIES
 
 
@@ -93,6 +94,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         random_state: Any = None,
         where: Any = None,
         row_ids: Any = None,
+        shift: Any = None,
+        shift_unit: ShiftUnit = "column",
     ) -> Imputations[IntoDataFrameT]: ...
     @overload
     def impute(
@@ -103,6 +106,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         random_state: Any = None,
         where: Any = None,
         row_ids: Any = None,
+        shift: Any = None,
+        shift_unit: ShiftUnit = "column",
     ) -> Imputations[NDArray[Any]]: ...
     def impute(
         self,
@@ -112,6 +117,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         random_state: Any = None,
         where: Any = None,
         row_ids: Any = None,
+        shift: Any = None,
+        shift_unit: ShiftUnit = "column",
     ) -> Imputations[Any]:
         """Complete a table several times, for inference by Rubin's rules.
 
@@ -146,6 +153,16 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         row_ids : array-like of int or str of shape (n_samples,) or None, default=None
             Identifiers that determine the draws of the rows, in any order and selection. None uses
             their positions.
+        shift : mapping or None, default=None
+            What is added to the imputed values of some columns, by name or index, if they may be
+            missing because of their own value (delta adjustment [2]_). A number for columns of
+            numbers, ``{"income": -500}``, which is rounded for integers. For binary columns a
+            number that is added to the log-odds of the greater value; for ordered categories, per
+            step upwards; for any categories a mapping, ``{"smoker": {"yes": 0.7}}``. Log-odds are
+            those given the latents. Other cells of the row do not change. Shifted values stay
+            within ``min_value``, ``max_value`` and the limits of their kind.
+        shift_unit : {"column", "sd"}, default="column"
+            Whether numbers are in the units of their column or in its standard deviations.
 
         Returns
         -------
@@ -156,22 +173,33 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         Raises
         ------
         ValueError, TypeError
-            As of ``transform``, or if ``n_imputations`` or ``row_ids`` is invalid.
+            As of ``transform``, or if ``n_imputations``, ``row_ids`` or ``shift`` is invalid.
+
+        See Also
+        --------
+        sensitivity : Pooled estimates for several shifts.
 
         References
         ----------
         .. [1] Rubin (1981). The Bayesian Bootstrap. Annals of Statistics 9.
+        .. [2] Carpenter, Kenward and Vansteelandt (2006). A comparison of multiple imputation and
+           doubly robust estimation for analyses with missing data. JRSS A 169.
         """
         check_minimum(1, n_imputations=n_imputations)
         # tables that are made later belong to this fit, these settings and this table
         task = self._imputation_task(X, where, row_ids, copies=True)
         n, seed = int(n_imputations), self._call_seed(random_state)
-        models, uncertainty = self._conditional_models(self.models_), self._decoder_uncertainty
-        shifts = [] if uncertainty is None else uncertainty.draws(seed, n)
+        shifts = column_shifts(shift, shift_unit, self.schema_)
+        models = [
+            model._replace(log_odds=shifts.log_odds)
+            for model in self._conditional_models(self.models_)
+        ]
+        uncertainty = self._decoder_uncertainty
+        decoders = [] if uncertainty is None else uncertainty.draws(seed, n)
         warn_of_similar_imputations(self, task.to_impute, n)
         warn = partial(warn_of_low_ess, copy.copy(self))
         device, progress = self._device(), progress_of(self)
-        make = ImputationSampler(task, models, shifts, device, seed, n, warn, progress)
+        make = ImputationSampler(task, models, decoders, device, seed, n, warn, progress, shifts)
         n_imputed = task.to_impute.sum(0)[self.schema_.output_columns].tolist()
         n_imputed += [0] * len(task.indicators)
         return Imputations(make, range(n), list(self.get_feature_names_out()), n_imputed)

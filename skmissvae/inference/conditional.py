@@ -14,6 +14,7 @@ from .._utils.runtime import convert
 from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import CodedColumns, ColumnDistribution
 from ..vae.likelihoods.product import ProductColumns
+from ..vae.likelihoods.tilted import tilted
 from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
 from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans
@@ -71,6 +72,8 @@ class ConditionalModel(NamedTuple):
         Lower and upper bounds of imputed columns.
     adapt : {"never", "if needed", "always"}
         Which proposals are adapted.
+    log_odds : Tensor of shape (D, C), optional
+        What is added to the log-odds of the categories of imputed columns.
     """
 
     vae: VAE
@@ -81,6 +84,7 @@ class ConditionalModel(NamedTuple):
     n_decoded: int = BLOCK
     bounds: tuple[Tensor, Tensor] | None = None
     adapt: Adapt = "if needed"
+    log_odds: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         """Return a copy on a device."""
@@ -88,8 +92,8 @@ class ConditionalModel(NamedTuple):
             return self
         models = copy.deepcopy((self.vae, self.completed_vae))
         vae, completed_vae = convert(models, VAE, lambda model: model.to(device))
-        bounds = convert(self.bounds, Tensor, lambda bound: bound.to(device))
-        return self._replace(vae=vae, completed_vae=completed_vae, bounds=bounds)
+        bounds, log_odds = convert((self.bounds, self.log_odds), Tensor, lambda t: t.to(device))
+        return self._replace(vae=vae, completed_vae=completed_vae, bounds=bounds, log_odds=log_odds)
 
     def row_invariant(self) -> Self | None:
         """Return a model for many rows at a time, by importance weights without adaptation.
@@ -116,7 +120,8 @@ class ConditionalModel(NamedTuple):
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""
-        return self.vae.decode(z) if self.bounds is None else self._truncated(z)[0]
+        columns = self.vae.decode(z) if self.bounds is None else self._truncated(z)[0]
+        return columns if self.log_odds is None else tilted(columns, self.log_odds)
 
     def evidence(self, batch: RowBatch) -> Evidence:
         """Return the evidence by importance weights, without the effect of bounds."""

@@ -1,0 +1,132 @@
+"""Shifts of imputed values, for analyses of values that are missing because of their own value."""
+
+import numbers
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .._utils.quoting import listed, quoted
+from ..tables.codecs import Numbers
+from ..tables.column_selection import column_index
+from ..tables.schema import TableSchema
+
+ShiftUnit = Literal["column", "sd"]
+
+
+class Shifts(NamedTuple):
+    """What is added to imputed cells."""
+
+    numbers: NDArray[np.float64] | None = None  # (D,)   in the model's units
+    log_odds: Tensor | None = None  # (D, C)   of categories
+
+    def added(self, x: NDArray[np.float64], schema: TableSchema) -> NDArray[np.float64]:
+        """Return modelled columns, (N, D), with shifted numbers, within the limits of columns."""
+        if self.numbers is None:
+            return x
+        x = x.copy()
+        for d in np.flatnonzero(self.numbers).tolist():
+            low, high = ((b - schema.location[d]) / schema.scale[d] for b in schema.limits(d))
+            x[:, d] = np.clip(x[:, d] + self.numbers[d], low, high)
+        return x
+
+
+NO_SHIFTS = Shifts()
+
+
+def column_shifts(shift: Any, unit: Any, schema: TableSchema) -> Shifts:
+    """Return the shifts of the parameters ``shift`` and ``shift_unit`` of ``impute``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a column, a value or the unit is invalid.
+    """
+    if unit not in ("column", "sd"):
+        raise ValueError(f"shift_unit must be 'column' or 'sd'; got {quoted(unit)}.")
+    if shift is None:
+        return NO_SHIFTS
+    if not isinstance(shift, Mapping):
+        raise TypeError(
+            "shift must be a mapping from columns to shifts, such as {'income': 0.5}; got "
+            f"{quoted(shift)}."
+        )
+    added, log_odds = np.zeros(len(schema.modelled)), dict[int, NDArray[np.float64]]()
+    for column, value in shift.items():
+        j = column_index(column, schema.names, "shift")
+        j = schema.copies.get(j, j)
+        if j not in schema.modelled:
+            raise ValueError(
+                f"Parameter 'shift' names column {quoted(column)}, which is not modelled: its role "
+                f"is {schema.roles[j]!r}. Leave it out."
+            )
+        d = int(np.searchsorted(schema.modelled, j))
+        if schema.supports[d] in ("binary", "coded"):
+            log_odds[d] = _log_odds(column, value, schema, d)
+        else:
+            added[d] = _number(column, value, unit, schema, d)
+    width = max(map(len, log_odds.values()), default=0)
+    padded = np.zeros((len(added), max(width, _most_categories(schema))))
+    for d, values in log_odds.items():
+        padded[d, : len(values)] = values
+    return Shifts(
+        added if added.any() else None, torch.from_numpy(padded) if padded.any() else None
+    )
+
+
+def _most_categories(schema: TableSchema) -> int:
+    """Return the largest number of categories of a modelled column, at least two."""
+    return max([2, *(len(schema.categories(d)) for d in range(len(schema.modelled)))])
+
+
+def _number(column: Any, value: Any, unit: ShiftUnit, schema: TableSchema, d: int) -> float:
+    """Return the shift of a column of numbers in the model's units."""
+    codec = schema.codecs[schema.modelled[d]]
+    if not isinstance(codec, Numbers):
+        raise ValueError(
+            f"Parameter 'shift' names column {quoted(column)} of kind {codec.kind!r}; only numbers "
+            "and categories can be shifted. Convert it to a number."
+        )
+    if not _is_finite(value):
+        raise TypeError(
+            f"The shift of column {quoted(column)} must be a finite number; got {quoted(value)}."
+        )
+    size = float(value) * (schema.scale[d] if unit == "sd" else 1.0)
+    if codec.is_integer and size:
+        rounded = np.rint(size)
+        if not rounded:
+            raise ValueError(
+                f"The shift of column {quoted(column)} is {size:.3g}, but its values are integers: "
+                "it would be rounded to 0. Use a larger shift, or convert the column to floats."
+            )
+        size = rounded
+    return float(size / schema.scale[d])
+
+
+def _log_odds(column: Any, value: Any, schema: TableSchema, d: int) -> NDArray[np.float64]:
+    """Return what is added to the log-odds of each category of a column, (C,)."""
+    categories, codec = schema.categories(d), schema.codecs[schema.modelled[d]]
+    is_ordered = schema.supports[d] == "binary" or codec.kind == "ordinal"
+    if _is_finite(value) and is_ordered:
+        return float(value) * np.arange(len(categories), dtype=np.float64)
+    if isinstance(value, Mapping) and all(map(_is_finite, value.values())):
+        unknown = [key for key in value if key not in categories]
+        if unknown:
+            raise ValueError(
+                f"The shift of column {quoted(column)} names the category {quoted(unknown[0])}; "
+                f"its categories are {listed(categories)}."
+            )
+        return np.array([float(value.get(category, 0.0)) for category in categories])
+    expected = "a finite number of log-odds, or " if is_ordered else ""
+    raise TypeError(
+        f"The shift of column {quoted(column)} must be {expected}a mapping from categories to "
+        f"finite log-odds, such as {{{quoted(categories[0])}: 0.5}}; got {quoted(value)}."
+    )
+
+
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    return is_number and bool(np.isfinite(float(value)))

@@ -1,0 +1,260 @@
+"""Sensitivity of pooled estimates to values that are missing because of their own value."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+from .._utils.html import html_table
+from .._utils.quoting import quoted
+from .._utils.validation import check_minimum
+from ..estimators.imputer_base import BaseImputer
+from ..estimators.shifts import ShiftUnit
+from ..inspection.plotting import BLUE, GREY, PALE, check_fitted, despine, get_axes
+from .estimates import PooledEstimates
+from .models import pool_models
+
+
+class SensitivityAnalysis:
+    """Pooled estimates by shift of the imputed values of a column.
+
+    Returned by :func:`sensitivity`.
+
+    Parameters
+    ----------
+    shifts : sequence of float
+        The shifts, in increasing order.
+    pooled : sequence of PooledEstimates
+        Estimates pooled over the imputations with each shift.
+    column : str or int
+        The column.
+    shift_unit : {"column", "sd"}
+        Unit of the shifts.
+
+    See Also
+    --------
+    sensitivity : Compute it.
+    """
+
+    def __init__(
+        self,
+        shifts: Sequence[float],
+        pooled: Sequence[PooledEstimates],
+        column: Any,
+        shift_unit: ShiftUnit = "column",
+    ) -> None:
+        self.shifts, self.pooled = list(shifts), list(pooled)
+        self.column, self.shift_unit = column, shift_unit
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """Return a row for each quantity and shift.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            Probability that an interval covers its quantity.
+
+        Returns
+        -------
+        DataFrame
+            ``term``, ``shift``, and the columns of ``PooledEstimates.to_frame``.
+        """
+        parts = []
+        for shift, pooled in zip(self.shifts, self.pooled, strict=True):
+            frame = pooled.to_frame(level)
+            keys = pd.DataFrame({"term": frame.index, "shift": shift}, index=frame.index)
+            parts.append(pd.concat([keys, frame], axis=1))
+        frame = pd.concat(parts, ignore_index=True)
+        order = pd.Categorical(frame["term"], self.pooled[0].to_frame().index, ordered=True)
+        frame = frame.assign(term=order).sort_values(["term", "shift"], ignore_index=True)
+        return frame.astype({"term": object})
+
+    def tipping_points(self, null: float = 0.0, level: float = 0.95) -> pd.DataFrame:
+        """Return the shifts at which the conclusion about each quantity changes.
+
+        The conclusion is whether the interval lies below, around or above the null value. It is
+        compared with that of the shift nearest to zero. Between two shifts the end of the interval
+        is interpolated linearly.
+
+        Parameters
+        ----------
+        null : float, default=0.0
+            Value of the null hypothesis.
+        level : float, default=0.95
+            Probability that an interval covers its quantity.
+
+        Returns
+        -------
+        DataFrame
+            A row per quantity: the conclusion ("below", "around" or "above") without a shift, and
+            the nearest shifts ``downwards`` and ``upwards`` that change it, NaN if none of those
+            computed does.
+        """
+        lines = {}
+        for term, part in self.to_frame(level).groupby("term", sort=False):
+            low, high = part["low"].to_numpy() - null, part["high"].to_numpy() - null
+            side = np.where(low > 0, "above", np.where(high < 0, "below", "around"))
+            start = int(np.argmin(np.abs(self.shifts)))
+            lines[term] = {
+                "conclusion": side[start],
+                "downwards": self._change(range(start, -1, -1), side, low, high),
+                "upwards": self._change(range(start, len(self.shifts)), side, low, high),
+            }
+        return pd.DataFrame.from_dict(lines, orient="index").rename_axis("term")
+
+    def _change(self, path: range, side: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+        """Return the first shift on a path at which the conclusion differs, NaN if none does."""
+        for i, j in itertools.pairwise(path):
+            if side[j] != side[i]:
+                # the end of the interval that leaves, or reaches, the null value
+                was_around = side[i] == "around"
+                end = low if (side[j] if was_around else side[i]) == "above" else high
+                share = end[i] / (end[i] - end[j])
+                return float(self.shifts[i] + share * (self.shifts[j] - self.shifts[i]))
+        return float("nan")
+
+    def plot(self, term: Any = None, *, ax: Any = None, level: float = 0.95) -> Any:
+        """Plot the estimate and the interval of a quantity by shift.
+
+        Parameters
+        ----------
+        term : object, optional
+            Name of the quantity; None takes the first one.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None creates a figure.
+        level : float, default=0.95
+            Probability that an interval covers its quantity.
+
+        Returns
+        -------
+        matplotlib Axes
+            The axes.
+        """
+        frame = self.to_frame(level)
+        terms = frame["term"].unique().tolist()
+        term = terms[0] if term is None else term
+        if term not in terms:
+            raise ValueError(f"term must be one of {terms}; got {quoted(term)}.")
+        part = frame[frame["term"] == term]
+        ax, _ = get_axes(type(self), ax, figsize=(6.4, 4))
+        ax.axhline(0, color=GREY, lw=1)
+        ax.fill_between(part["shift"], part["low"], part["high"], color=PALE)
+        ax.plot(part["shift"], part["estimate"], color=BLUE, marker="o", ms=4)
+        unit = "standard deviations" if self.shift_unit == "sd" else "units of the column"
+        ax.set(xlabel=f"shift of {self.column}, {unit}", ylabel=f"{term}, interval of {level:.0%}")
+        despine(ax)
+        return ax
+
+    def __repr__(self) -> str:
+        """Return the column and the shifts."""
+        return f"SensitivityAnalysis(column={self.column!r}, shifts={self.shifts})"
+
+    def _repr_html_(self) -> str:
+        """Return the table of all estimates."""
+        return html_table(self.to_frame(), repr(self))
+
+
+def sensitivity(
+    imputer: Any,
+    X: Any,
+    analysis: Callable[[Any], Any],
+    column: Any,
+    shifts: Iterable[float],
+    *,
+    shift_unit: ShiftUnit = "column",
+    n_imputations: int = 20,
+    random_state: Any = None,
+    estimates: Callable[[Any], Any] | None = None,
+    variances: Callable[[Any], Any] | None = None,
+    dfcom: float | None = None,
+) -> SensitivityAnalysis:
+    r"""Return pooled estimates for several shifts of the imputed values of a column.
+
+    If values are missing because of their own value, they differ from what is expected given the rest
+    of their rows. Data cannot show by how much. A sensitivity analysis asks how large the
+    difference :math:`\delta` would have to be to change a conclusion (delta adjustment [1]_): the
+    imputed values are :math:`x_{mis} + \delta`, or have their log-odds raised by :math:`\delta`.
+    All shifts share the same draws, so that estimates differ by the shift only.
+
+    Parameters
+    ----------
+    imputer : imputer of this package
+        A fitted imputer.
+    X : data frame or array-like of shape (n_samples, n_features)
+        Rows, with missing values.
+    analysis : callable
+        Function of a completed table that returns a fitted model, as ``pool_models`` takes it.
+    column : str or int
+        The column whose imputed values are shifted.
+    shifts : iterable of float
+        The shifts, in any order: numbers, or log-odds of binary and ordered columns. Include 0, the
+        analysis without a shift.
+    shift_unit : {"column", "sd"}, default="column"
+        Whether shifts of numbers are in the units of the column or in its standard deviations.
+    n_imputations : int, default=20
+        Number of imputations for each shift.
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws; None uses the ``random_state`` of the imputer.
+    estimates, variances : callable or None, default=None
+        As in ``pool_models``.
+    dfcom : float or None, default=None
+        As in ``pool_models``.
+
+    Returns
+    -------
+    SensitivityAnalysis
+        With ``to_frame()``, ``tipping_points()`` and ``plot()``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is invalid, or as of ``impute`` and ``pool_models``.
+
+    See Also
+    --------
+    pool_models : Pool fitted models.
+
+    References
+    ----------
+    .. [1] Carpenter, Kenward and Vansteelandt (2006). A comparison of multiple imputation and
+       doubly robust estimation for analyses with missing data. JRSS A 169.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmissvae import MVAEImputer, sensitivity
+    >>> rng = np.random.default_rng(0)
+    >>> X = pd.DataFrame(rng.normal(1, 1, (60, 2)), columns=["age", "income"])
+    >>> X.loc[:19, "income"] = np.nan
+    >>> imputer = MVAEImputer(max_iter=5, random_state=0).fit(X)
+    >>> result = sensitivity(
+    ...     imputer, X, lambda table: table["income"], "income", [-1, 0, 1], n_imputations=5,
+    ...     estimates=np.mean, variances=lambda x: x.var() / len(x),
+    ... )
+    >>> frame = result.to_frame()
+    >>> (frame["estimate"].diff().dropna() * 60 / 20).round(6).tolist()
+    [1.0, 1.0]
+    """
+    check_fitted(imputer, BaseImputer, "imputer")
+    check_minimum(2, n_imputations=n_imputations)
+    values = sorted({float(shift) for shift in shifts})
+    if not values:
+        raise ValueError("shifts is empty. Pass numbers, such as [-1, -0.5, 0, 0.5, 1].")
+    source = imputer.random_state if random_state is None else random_state
+    seed = int(check_random_state(source).randint(2**31 - 1))  # the same draws for all shifts
+    pooled = []
+    for value in values:
+        tables = imputer.impute(
+            X,
+            n_imputations,
+            random_state=seed,
+            shift={column: value} if value else None,
+            shift_unit=shift_unit,
+        )
+        models = (analysis(table) for table in tables)
+        pooled.append(pool_models(models, estimates=estimates, variances=variances, dfcom=dfcom))
+    return SensitivityAnalysis(values, pooled, column, shift_unit)
