@@ -173,8 +173,8 @@ def sensitivity(
 ) -> SensitivityAnalysis:
     r"""Return pooled estimates for several shifts of the imputed values of a column.
 
-    If values are missing because of their own value, they differ from what is expected given the rest
-    of their rows. Data cannot show by how much. A sensitivity analysis asks how large the
+    If values are missing because of their own value, they differ from what is expected given the
+    rest of their rows. Data cannot show by how much. A sensitivity analysis asks how large the
     difference :math:`\delta` would have to be to change a conclusion (delta adjustment [1]_): the
     imputed values are :math:`x_{mis} + \delta`, or have their log-odds raised by :math:`\delta`.
     All shifts share the same draws, so that estimates differ by the shift only.
