@@ -28,6 +28,7 @@ from .inspection import (
     diagnose,
     overimputation_report,
     posterior_predictive_check,
+    value_of_measuring,
 )
 from .pooling import (
     PooledEstimates,
@@ -89,4 +90,5 @@ __all__ = [
     "pool_wald",
     "posterior_predictive_check",
     "sensitivity",
+    "value_of_measuring",
 ]

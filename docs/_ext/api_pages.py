@@ -66,6 +66,7 @@ SECTIONS = [
             "posterior_predictive_check",
             "compare_imputed",
             "ImputedComparison",
+            "value_of_measuring",
         ],
     ),
     (

@@ -156,13 +156,15 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         shift : mapping or None, default=None
             What is added to the imputed values of some columns, by name or index, if they may be
             missing because of their own value (delta adjustment [2]_). A number for columns of
-            numbers, ``{"income": -500}``, which is rounded for integers. For binary columns a
-            number that is added to the log-odds of the greater value; for ordered categories, per
-            step upwards; for any categories a mapping, ``{"smoker": {"yes": 0.7}}``. Log-odds are
-            those given the latents. Other cells of the row do not change. Shifted values stay
-            within ``min_value``, ``max_value`` and the limits of their kind.
+            numbers, ``{"income": -500}``, an integer for integers. For binary columns a number that
+            is added to the log-odds of the greater value; for ordered categories, per step upwards;
+            for any categories a mapping, ``{"smoker": {"yes": 0.7}}``. Log-odds are those given the
+            latents: given the observed cells they move by less. Other cells of the row do not
+            change. Shifted values stay within ``min_value``, ``max_value`` and the limits of their
+            kind.
         shift_unit : {"column", "sd"}, default="column"
-            Whether numbers are in the units of their column or in its standard deviations.
+            Whether numbers are in the units of their column or in its standard deviations at fit;
+            with ``learn_shapes=True``, in a robust scale if outliers dominate it.
 
         Returns
         -------
@@ -188,8 +190,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         check_minimum(1, n_imputations=n_imputations)
         # tables that are made later belong to this fit, these settings and this table
         task = self._imputation_task(X, where, row_ids, copies=True)
-        n, seed = int(n_imputations), self._call_seed(random_state)
         shifts = column_shifts(shift, shift_unit, self.schema_)
+        n, seed = int(n_imputations), self._call_seed(random_state)
         models = [
             model._replace(log_odds=shifts.log_odds)
             for model in self._conditional_models(self.models_)

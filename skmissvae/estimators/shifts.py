@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -49,12 +50,15 @@ def column_shifts(shift: Any, unit: Any, schema: TableSchema) -> Shifts:
         raise ValueError(f"shift_unit must be 'column' or 'sd'; got {quoted(unit)}.")
     if shift is None:
         return NO_SHIFTS
+    if isinstance(shift, pd.Series):
+        shift = shift.to_dict()
     if not isinstance(shift, Mapping):
         raise TypeError(
             "shift must be a mapping from columns to shifts, such as {'income': 0.5}; got "
             f"{quoted(shift)}."
         )
-    added, log_odds = np.zeros(len(schema.modelled)), dict[int, NDArray[np.float64]]()
+    added, names = np.zeros(len(schema.modelled)), dict[int, Any]()
+    log_odds = dict[int, NDArray[np.float64]]()
     for column, value in shift.items():
         j = column_index(column, schema.names, "shift")
         j = schema.copies.get(j, j)
@@ -64,22 +68,28 @@ def column_shifts(shift: Any, unit: Any, schema: TableSchema) -> Shifts:
                 f"is {schema.roles[j]!r}. Leave it out."
             )
         d = int(np.searchsorted(schema.modelled, j))
+        if d in names:
+            raise ValueError(
+                f"Parameter 'shift' names columns {quoted(names[d])} and {quoted(column)}, which "
+                "are the same variable. Name one of them."
+            )
+        names[d] = column
         if schema.supports[d] in ("binary", "coded"):
             log_odds[d] = _log_odds(column, value, schema, d)
         else:
             added[d] = _number(column, value, unit, schema, d)
-    width = max(map(len, log_odds.values()), default=0)
-    padded = np.zeros((len(added), max(width, _most_categories(schema))))
-    for d, values in log_odds.items():
-        padded[d, : len(values)] = values
-    return Shifts(
-        added if added.any() else None, torch.from_numpy(padded) if padded.any() else None
-    )
+    numbers_added = added if added.any() else None
+    is_tilted = any(values.any() for values in log_odds.values())
+    return Shifts(numbers_added, _padded(log_odds, schema) if is_tilted else None)
 
 
-def _most_categories(schema: TableSchema) -> int:
-    """Return the largest number of categories of a modelled column, at least two."""
-    return max([2, *(len(schema.categories(d)) for d in range(len(schema.modelled)))])
+def _padded(log_odds: Mapping[int, NDArray[np.float64]], schema: TableSchema) -> Tensor:
+    """Return the log-odds of all modelled columns, -inf for categories they do not have, (D, C)."""
+    sizes = [max(2, len(schema.categories(d))) for d in range(len(schema.modelled))]
+    padded = np.full((len(sizes), max(sizes)), -np.inf)
+    for d, size in enumerate(sizes):
+        padded[d, :size] = log_odds.get(d, 0.0)
+    return torch.from_numpy(padded)
 
 
 def _number(column: Any, value: Any, unit: ShiftUnit, schema: TableSchema, d: int) -> float:
@@ -87,23 +97,25 @@ def _number(column: Any, value: Any, unit: ShiftUnit, schema: TableSchema, d: in
     codec = schema.codecs[schema.modelled[d]]
     if not isinstance(codec, Numbers):
         raise ValueError(
-            f"Parameter 'shift' names column {quoted(column)} of kind {codec.kind!r}; only numbers "
-            "and categories can be shifted. Convert it to a number."
+            f"Parameter 'shift' names column {quoted(column)}, which holds dates or times; only "
+            "numbers and categories can be shifted. Convert it to a number."
         )
     if not _is_finite(value):
         raise TypeError(
             f"The shift of column {quoted(column)} must be a finite number; got {quoted(value)}."
         )
-    size = float(value) * (schema.scale[d] if unit == "sd" else 1.0)
-    if codec.is_integer and size:
-        rounded = np.rint(size)
-        if not rounded:
-            raise ValueError(
-                f"The shift of column {quoted(column)} is {size:.3g}, but its values are integers: "
-                "it would be rounded to 0. Use a larger shift, or convert the column to floats."
-            )
-        size = rounded
-    return float(size / schema.scale[d])
+    if unit == "sd" and (codec.is_integer or schema.supports[d] == "unit"):
+        values = "integers" if codec.is_integer else "from 0 to 1"
+        raise ValueError(
+            f"shift_unit='sd' is not possible for column {quoted(column)}, whose values are "
+            f"{values}. Use shift_unit='column'."
+        )
+    if codec.is_integer and value != np.rint(value):
+        raise ValueError(
+            f"The shift of column {quoted(column)} is {value}, but its values are integers. Use an "
+            f"integer, or fit with feature_kinds={{{quoted(column)}: 'continuous'}}."
+        )
+    return float(value) / (1.0 if unit == "sd" else float(schema.scale[d]))
 
 
 def _log_odds(column: Any, value: Any, schema: TableSchema, d: int) -> NDArray[np.float64]:

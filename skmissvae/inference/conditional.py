@@ -203,6 +203,29 @@ class ConditionalModel(NamedTuple):
         marginal = (log_p_missing + w.log()).logsumexp(1)
         return (given_z - marginal).mean().clamp_min(0).reshape(1)
 
+    def cell_information(self, batch: RowBatch, n: int, target: int | None = None) -> Tensor:
+        """Return the information of each cell of a row about another one, in nats, (1, D).
+
+        ``target`` is the index of the other column; None means the latents. The expectation is
+        estimated by n completions of the row.
+        """
+        noise = batch.new_noise()
+        z, w, _ = self.weighted_latents(batch, noise)
+        columns, log_w = self.decode(z), w.log().unsqueeze(1)
+        chosen = choose_by_weight(w, noise.uniform(n, 1, 1).flatten())
+        completed = self.decode(z[chosen]).completion(noise)  # (n, 1, D)
+        information = torch.zeros_like(batch.x, dtype=torch.float64)
+        for i, row in zip(chosen, completed, strict=True):
+            log_p = columns.log_prob(row.expand(columns.shape)).squeeze(1).double()  # (M, D)
+            log_joint = log_w + log_p
+            marginal = log_joint.logsumexp(0)
+            if target is None:
+                information += log_p[i] - marginal
+            else:
+                both = (log_joint + log_p[:, target].unsqueeze(1)).logsumexp(0)
+                information += both - marginal - marginal[target]
+        return (information / n).clamp_min(0)
+
     def shared_latents(
         self, batch: RowBatch, u: Tensor, shifts: Sequence[nn.Module] = ()
     ) -> RowLatents:

@@ -12,6 +12,7 @@ from .overimputation_display import OverimputationDisplay
 from .row_diagnostics import chain_diagnostics, latent_information, mixture_weights, pareto_k
 from .scoring import HiddenCellScorer
 from .training_display import TrainingDisplay
+from .value_of_measuring import ValueOfMeasuringDisplay, value_of_measuring
 
 __all__ = [
     "Diagnosis",
@@ -25,6 +26,7 @@ __all__ = [
     "OverimputationDisplay",
     "OverimputationReport",
     "TrainingDisplay",
+    "ValueOfMeasuringDisplay",
     "chain_diagnostics",
     "compare_imputed",
     "diagnose",
@@ -35,4 +37,5 @@ __all__ = [
     "overimputation_report",
     "pareto_k",
     "posterior_predictive_check",
+    "value_of_measuring",
 ]

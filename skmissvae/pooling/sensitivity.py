@@ -1,6 +1,7 @@
 """Sensitivity of pooled estimates to values that are missing because of their own value."""
 
 import itertools
+import numbers
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from .._utils.html import html_table
-from .._utils.quoting import quoted
+from .._utils.quoting import listed, quoted
 from .._utils.validation import check_minimum
 from ..estimators.imputer_base import BaseImputer
-from ..estimators.shifts import ShiftUnit
+from ..estimators.shifts import ShiftUnit, column_shifts
 from ..inspection.plotting import BLUE, GREY, PALE, check_fitted, despine, get_axes
 from .estimates import PooledEstimates
 from .models import pool_models
@@ -31,8 +32,8 @@ class SensitivityAnalysis:
         Estimates pooled over the imputations with each shift.
     column : str or int
         The column.
-    shift_unit : {"column", "sd"}
-        Unit of the shifts.
+    unit : str
+        Unit of the shifts, for the plot.
 
     See Also
     --------
@@ -44,10 +45,18 @@ class SensitivityAnalysis:
         shifts: Sequence[float],
         pooled: Sequence[PooledEstimates],
         column: Any,
-        shift_unit: ShiftUnit = "column",
+        unit: str = "units of the column",
     ) -> None:
         self.shifts, self.pooled = list(shifts), list(pooled)
-        self.column, self.shift_unit = column, shift_unit
+        self.column, self.unit = column, unit
+        names = [_names(part) for part in self.pooled]
+        other = next((i for i, terms in enumerate(names) if terms != names[0]), None)
+        if other is not None:
+            raise ValueError(
+                f"The analysis returns the terms {listed(names[0])} for the shift "
+                f"{self.shifts[0]:g}, but {listed(names[other])} for {self.shifts[other]:g}. Let "
+                "it return the same terms for every table."
+            )
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """Return a row for each quantity and shift.
@@ -62,15 +71,16 @@ class SensitivityAnalysis:
         DataFrame
             ``term``, ``shift``, and the columns of ``PooledEstimates.to_frame``.
         """
-        parts = []
-        for shift, pooled in zip(self.shifts, self.pooled, strict=True):
-            frame = pooled.to_frame(level)
-            keys = pd.DataFrame({"term": frame.index, "shift": shift}, index=frame.index)
-            parts.append(pd.concat([keys, frame], axis=1))
-        frame = pd.concat(parts, ignore_index=True)
-        order = pd.Categorical(frame["term"], self.pooled[0].to_frame().index, ordered=True)
-        frame = frame.assign(term=order).sort_values(["term", "shift"], ignore_index=True)
-        return frame.astype({"term": object})
+        names, n = _names(self.pooled[0]), len(self.shifts)
+        frames = [pooled.to_frame(level).reset_index(drop=True) for pooled in self.pooled]
+        frame = pd.concat(frames, ignore_index=True)
+        places = np.arange(n * len(names)).reshape(n, -1).T.ravel()  # the terms in their order
+        frame = frame.iloc[places].reset_index(drop=True)
+        terms = np.empty(len(frame), dtype=object)
+        terms[:] = [name for name in names for _ in self.shifts]
+        frame.insert(0, "term", terms)
+        frame.insert(1, "shift", np.tile(self.shifts, len(names)))
+        return frame
 
     def tipping_points(self, null: float = 0.0, level: float = 0.95) -> pd.DataFrame:
         """Return the shifts at which the conclusion about each quantity changes.
@@ -89,21 +99,24 @@ class SensitivityAnalysis:
         Returns
         -------
         DataFrame
-            A row per quantity: the conclusion ("below", "around" or "above") without a shift, and
-            the nearest shifts ``downwards`` and ``upwards`` that change it, NaN if none of those
-            computed does.
+            A row per quantity: its ``conclusion`` at the shift nearest to zero ("below", "around"
+            or "above"), and the nearest shifts ``downwards`` and ``upwards`` that change it, NaN if
+            none of those computed does.
         """
-        lines = {}
-        for term, part in self.to_frame(level).groupby("term", sort=False):
+        frame, n = self.to_frame(level), len(self.shifts)
+        lines = []
+        for start_of_term in range(0, len(frame), n):
+            part = frame.iloc[start_of_term : start_of_term + n]
             low, high = part["low"].to_numpy() - null, part["high"].to_numpy() - null
             side = np.where(low > 0, "above", np.where(high < 0, "below", "around"))
             start = int(np.argmin(np.abs(self.shifts)))
-            lines[term] = {
+            line = {
                 "conclusion": side[start],
                 "downwards": self._change(range(start, -1, -1), side, low, high),
-                "upwards": self._change(range(start, len(self.shifts)), side, low, high),
+                "upwards": self._change(range(start, n), side, low, high),
             }
-        return pd.DataFrame.from_dict(lines, orient="index").rename_axis("term")
+            lines.append(line)
+        return pd.DataFrame(lines, index=pd.Index(_names(self.pooled[0]), name="term"))
 
     def _change(self, path: range, side: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
         """Return the first shift on a path at which the conclusion differs, NaN if none does."""
@@ -133,18 +146,17 @@ class SensitivityAnalysis:
         matplotlib Axes
             The axes.
         """
-        frame = self.to_frame(level)
-        terms = frame["term"].unique().tolist()
-        term = terms[0] if term is None else term
-        if term not in terms:
+        terms, n = _names(self.pooled[0]), len(self.shifts)
+        if term is not None and term not in terms:
             raise ValueError(f"term must be one of {terms}; got {quoted(term)}.")
-        part = frame[frame["term"] == term]
+        place = 0 if term is None else terms.index(term)
+        part = self.to_frame(level).iloc[n * place : n * (place + 1)]
         ax, _ = get_axes(type(self), ax, figsize=(6.4, 4))
         ax.axhline(0, color=GREY, lw=1)
         ax.fill_between(part["shift"], part["low"], part["high"], color=PALE)
         ax.plot(part["shift"], part["estimate"], color=BLUE, marker="o", ms=4)
-        unit = "standard deviations" if self.shift_unit == "sd" else "units of the column"
-        ax.set(xlabel=f"shift of {self.column}, {unit}", ylabel=f"{term}, interval of {level:.0%}")
+        ax.set_xlabel(f"shift of {self.column}, {self.unit}")
+        ax.set_ylabel(f"{terms[place]}, interval of {100 * level:g}%")
         despine(ax)
         return ax
 
@@ -155,6 +167,11 @@ class SensitivityAnalysis:
     def _repr_html_(self) -> str:
         """Return the table of all estimates."""
         return html_table(self.to_frame(), repr(self))
+
+
+def _names(pooled: PooledEstimates) -> list[Any]:
+    """Return the names of the quantities."""
+    return pooled.to_frame().index.to_flat_index().tolist()
 
 
 def sensitivity(
@@ -176,8 +193,8 @@ def sensitivity(
     If values are missing because of their own value, they differ from what is expected given the
     rest of their rows. Data cannot show by how much. A sensitivity analysis asks how large the
     difference :math:`\delta` would have to be to change a conclusion (delta adjustment [1]_): the
-    imputed values are :math:`x_{mis} + \delta`, or have their log-odds raised by :math:`\delta`.
-    All shifts share the same draws, so that estimates differ by the shift only.
+    imputed values are :math:`x_{mis} + \delta`, or their log-odds given the latents rise by
+    :math:`\delta`. All shifts share the same draws, so that estimates differ by the shift only.
 
     Parameters
     ----------
@@ -190,8 +207,8 @@ def sensitivity(
     column : str or int
         The column whose imputed values are shifted.
     shifts : iterable of float
-        The shifts, in any order: numbers, or log-odds of binary and ordered columns. Include 0, the
-        analysis without a shift.
+        The shifts, in any order: numbers, or log-odds of binary and ordered columns, as in
+        ``impute``. Include 0, the analysis without a shift.
     shift_unit : {"column", "sd"}, default="column"
         Whether shifts of numbers are in the units of the column or in its standard deviations.
     n_imputations : int, default=20
@@ -241,20 +258,26 @@ def sensitivity(
     """
     check_fitted(imputer, BaseImputer, "imputer")
     check_minimum(2, n_imputations=n_imputations)
-    values = sorted({float(shift) for shift in shifts})
-    if not values:
+    if isinstance(shifts, str) or not np.iterable(shifts):
+        raise TypeError(f"shifts must be a list of numbers, such as [-1, 0, 1]; got {shifts!r}.")
+    given = list(shifts)
+    if not given:
         raise ValueError("shifts is empty. Pass numbers, such as [-1, -0.5, 0, 0.5, 1].")
+    for value in given:  # before the first analysis
+        column_shifts({column: value}, shift_unit, imputer.schema_)
+    values = sorted(set(map(float, given)))
+    # the same draws for all shifts; an integer gives those of impute
     source = imputer.random_state if random_state is None else random_state
-    seed = int(check_random_state(source).randint(2**31 - 1))  # the same draws for all shifts
+    if not isinstance(source, numbers.Integral):
+        random_state = int(check_random_state(source).randint(2**31 - 1))
     pooled = []
     for value in values:
+        shift = {column: value}
         tables = imputer.impute(
-            X,
-            n_imputations,
-            random_state=seed,
-            shift={column: value} if value else None,
-            shift_unit=shift_unit,
+            X, n_imputations, random_state=random_state, shift=shift, shift_unit=shift_unit
         )
         models = (analysis(table) for table in tables)
         pooled.append(pool_models(models, estimates=estimates, variances=variances, dfcom=dfcom))
-    return SensitivityAnalysis(values, pooled, column, shift_unit)
+    unit = "standard deviations" if shift_unit == "sd" else "units of the column"
+    is_odds = column_shifts({column: 1.0}, "column", imputer.schema_).log_odds is not None
+    return SensitivityAnalysis(values, pooled, column, "log-odds" if is_odds else unit)

@@ -11,6 +11,7 @@ from estimator_cases import every_imputer, quiet, table, tiny
 from skmissvae import MissSIWAEImputer, MVAEImputer
 from skmissvae.inference import LAIR
 from skmissvae.vae import BernoulliLikelihood, CategoricalLikelihood, CumulativeLogitLikelihood
+from skmissvae.vae.likelihoods.bernoulli import BernoulliColumns
 from skmissvae.vae.likelihoods.tilted import tilted
 
 pytestmark = quiet
@@ -87,8 +88,30 @@ def test_only_missing_cells_of_the_column_change(options, shift):
             assert before[column].dtype == after[column].dtype
 
 
+def test_categories_move_in_the_direction_of_the_shift():
+    X, imputer = mixed(200), tiny(MissSIWAEImputer, max_iter=1).fit(mixed(200))
+    missing = X.isna()
+
+    def share(column, value, shift=None):
+        cells = imputer.impute(X, 5, shift=shift).to_frame()[column]
+        return (cells[np.tile(missing[column], 5)] == value).mean()
+
+    for column, value, shift in (
+        ("flag", True, 1.0),
+        ("level", "high", 1.0),
+        ("word", "u", {"u": 1.0}),
+        ("level", "middle", {"middle": 1.0}),
+    ):
+        for sign in (1, -1):
+            size = sign if isinstance(shift, float) else {value: sign}
+            change = share(column, value, {column: size}) - share(column, value)
+            assert 0.05 < sign * change < 0.4
+
+
 def test_zero_shifts_change_nothing_and_several_shifts_combine():
     X, imputer = mixed(), fitted()
+    by_series = imputer.impute(X, 1, shift=pd.Series({"real": 5.0}))[0]
+    pd.testing.assert_frame_equal(by_series, imputer.impute(X, 1, shift={"real": 5.0})[0])
     zero = {"real": 0.0, "flag": 0.0, "word": {"u": 0}, "count": 0}
     pd.testing.assert_frame_equal(
         imputer.impute(X, 1)[0], imputer.impute(X, 1, shift=zero)[0], check_exact=True
@@ -136,6 +159,7 @@ def test_odds_are_multiplied(name):
     params = torch.randn(3, 5, likelihood.n_params, dtype=torch.float64)
     base, n = likelihood(params), 2 if name == "binary" else 4
     log_odds = torch.tensor([[0.0, 1.2, -0.7, 0.3], [0.5, 0, 0, 2.0]]).double()[:, :n]
+    assert tilted(base, 0 * log_odds) is base
     columns = tilted(base, log_odds)
     codes = torch.arange(n).double().view(n, 1, 1, 1).expand(n, 3, 5, 2)
     log_p, expected = (torch.stack([d.log_prob(code) for code in codes]) for d in (columns, base))
@@ -151,13 +175,69 @@ def test_odds_are_multiplied(name):
         assert (torch.where(code > 0, columns.cdf(code - 1), 0.0) < u).all()
 
 
+def test_columns_of_a_part_without_a_shift_keep_their_bits():
+    for name, likelihood in LIKELIHOODS.items():
+        n = 2 if name == "binary" else 4
+        log_odds = torch.zeros(2, n).double()
+        log_odds[0, -1] = 1.5
+        params = 5 * torch.randn(50, likelihood.n_params)
+        columns = likelihood.float()(params)
+        for u in (torch.rand(50, 2), torch.rand(50, 2).round(decimals=1)):
+            other, base = tilted(columns, log_odds).icdf(u), columns.icdf(u)
+            torch.testing.assert_close(other[:, 1], base[:, 1], rtol=0, atol=0)
+            assert (other[:, 0] != base[:, 0]).any()
+
+
+def test_certain_categories_are_drawn_and_small_probabilities_have_their_digits():
+    likelihood = CumulativeLogitLikelihood([[5, 5, 5, 5]])
+    log_odds = torch.tensor([[0.0, 0.0, 0.0, 1.0]]).double()
+    for loc, code in ((1e4, 3), (-1e4, 0)):
+        columns = tilted(likelihood(torch.tensor([[[loc, 0.0]]])), log_odds)
+        for u in (1e-6, 0.3, 0.999):
+            assert columns.icdf(torch.full((1, 1, 1), u)).item() == code
+    params = torch.tensor([[[-14.0, 0.0]]])
+    single, double = (
+        tilted(likelihood.to(dtype)(params.to(dtype)), 14 * log_odds).probabilities()
+        for dtype in (torch.float32, torch.float64)
+    )
+    torch.testing.assert_close(single, double, rtol=1e-4, atol=1e-6)
+    categorical = CategoricalLikelihood([[5, 5, 5]]).float()
+    columns = tilted(categorical(torch.tensor([[[-200.0, 0.0, 0.0]]])), log_odds[:, 1:])
+    assert columns.icdf(torch.full((1, 1, 1), 0.99)).item() == 2
+
+
+def test_categories_that_a_column_does_not_have_stay_impossible():
+    likelihood = CategoricalLikelihood([[5, 5], [5, 5, 5, 5]])
+    log_odds = torch.tensor([[0.0, 3.0, -np.inf, -np.inf], [0.0, 0.0, 0.0, 1.0]]).double()
+    columns = tilted(likelihood(torch.randn(40, likelihood.n_params)), log_odds)
+    assert (columns.probabilities()[:, 0, 2:] == 0).all()
+    assert (columns.icdf(torch.rand(40, 2))[:, 0] < 2).all()
+
+
+class OwnBernoulli(BernoulliLikelihood):
+    """A likelihood whose distributions are of a class of its own."""
+
+    class Columns(BernoulliColumns):
+        pass
+
+    def forward(self, params):
+        return self.Columns(params)
+
+
+def test_a_custom_likelihood_of_binary_columns_is_shifted():
+    X = np.where(np.isnan(table()), np.nan, table() > np.nanmean(table(), 0))
+    imputer = tiny(MVAEImputer, max_iter=1, likelihood=OwnBernoulli).fit(X)
+    shifted = imputer.impute(X, 1, shift={"x0": 40.0})[0]
+    assert (shifted[np.isnan(X[:, 0]), 0] == 1).all()
+
+
 INVALID = {
     "text": ("income", TypeError, "must be a mapping from columns to shifts"),
     "unknown column": ({"y": 1.0}, ValueError, "names column 'y', which X does not have"),
     "infinite": ({"real": np.inf}, TypeError, "'real' must be a finite number; got inf"),
     "missing": ({"real": None}, TypeError, "'real' must be a finite number; got None"),
     "bool": ({"real": True}, TypeError, "'real' must be a finite number; got True"),
-    "rounded to zero": ({"count": 0.3}, ValueError, r"'count' is 0\.3.*rounded to 0"),
+    "fraction": ({"count": 0.3}, ValueError, r"'count' is 0\.3, but.*feature_kinds=\{'count': 'c"),
     "number of words": ({"word": 1.0}, TypeError, "'word' must be a mapping from categories"),
     "unknown category": ({"word": {"z": 1.0}}, ValueError, "names the category 'z'.*'u'"),
     "infinite odds": ({"word": {"u": np.inf}}, TypeError, "finite log-odds"),
@@ -179,7 +259,15 @@ def test_columns_that_are_not_numbers_or_categories_are_refused():
     imputer = tiny(MVAEImputer, max_iter=1).fit(X)
     with pytest.raises(ValueError, match="'constant', which is not modelled: its role is 'const"):
         imputer.impute(X, 1, shift={"constant": 1.0})
-    with pytest.raises(ValueError, match="'day'"):
+    with pytest.raises(ValueError, match="'day', which holds dates or times"):
         imputer.impute(X, 1, shift={"day": 1.0})
+    with pytest.raises(ValueError, match="not possible for column 'count', whose values are int"):
+        imputer.impute(X, 1, shift={"count": 1.0}, shift_unit="sd")
+    X = table()
+    imputer = tiny(MVAEImputer, max_iter=1, random_state=np.random.RandomState(0)).fit(X)
+    state = imputer.random_state.get_state()[1].copy()
+    with pytest.raises(ValueError, match="columns 'x0' and 0, which are the same variable"):
+        imputer.impute(X, 1, shift={"x0": 1.0, 0: 2.0})
+    np.testing.assert_array_equal(imputer.random_state.get_state()[1], state)
     with pytest.raises(ValueError, match="shift_unit must be 'column' or 'sd'; got 'SD'"):
         imputer.impute(X, 1, shift={"real": 1.0}, shift_unit="SD")

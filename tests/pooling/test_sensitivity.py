@@ -23,9 +23,8 @@ def test_estimates_are_those_of_shifted_imputations():
     result = sensitivity(imputer, X, lambda t: t, "x1", [10, 0, -5], n_imputations=3, **OPTIONS)
     assert result.shifts == [-5, 0, 10]
     frame = result.to_frame().set_index(["term", "shift"])
-    seed = int(np.random.RandomState(0).randint(2**31 - 1))
-    for shift in (-5, 10):
-        tables = imputer.impute(X, 3, random_state=seed, shift={"x1": shift})
+    for shift in (-5, 0, 10):
+        tables = imputer.impute(X, 3, shift={"x1": shift} if shift else None)
         expected = pool_models(tables, **OPTIONS).to_frame()
         for term in ("mean", "other"):
             pd.testing.assert_series_equal(
@@ -84,6 +83,29 @@ def test_the_plot_shows_a_quantity():
     plt.close("all")
 
 
+def test_random_states_are_shared_by_the_shifts():
+    X = table()
+    imputer = tiny(MVAEImputer, random_state=None).fit(X)
+    for random_state in (None, np.random.RandomState(0)):
+        result = sensitivity(
+            imputer, X, lambda t: t, "x1", [0, 4], random_state=random_state, **OPTIONS
+        )
+        means = result.to_frame()["estimate"]
+        assert means[1] - means[0] == pytest.approx(4 * np.isnan(X[:, 1]).mean())
+        assert means[2] == means[3]
+
+
+def test_terms_of_any_kind():
+    names = pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])
+    pooled = [pool([pd.Series([s, 2.0], names)] * 2, [np.ones(2)] * 2) for s in (1.0, 3.0)]
+    frame = SensitivityAnalysis([0, 1], pooled, "x").to_frame()
+    assert frame["term"].tolist() == [("a", 1)] * 2 + [("a", 2)] * 2
+    assert frame["estimate"].tolist() == [1, 3, 2, 2]
+    other = pool([pd.Series([1.0, 2.0], ["a", "b"])] * 2, [np.ones(2)] * 2)
+    with pytest.raises(ValueError, match=r"terms \('a', 1\).*for the shift 0, but 'a', 'b' for 1"):
+        SensitivityAnalysis([0, 1], [pooled[0], other], "x")
+
+
 def test_invalid_arguments_are_refused():
     X = table()
     imputer = tiny(MVAEImputer).fit(X)
@@ -93,5 +115,12 @@ def test_invalid_arguments_are_refused():
         sensitivity(imputer, X, len, "x1", [])
     with pytest.raises(ValueError, match="n_imputations must be an integer of 2 or more"):
         sensitivity(imputer, X, len, "x1", [0], n_imputations=1)
-    with pytest.raises(ValueError, match="names column 'y'"):
-        sensitivity(imputer, X, len, "y", [1])
+    for shifts in ([0], [0, 1]):  # before the first analysis
+        with pytest.raises(ValueError, match="names column 'y'"):
+            sensitivity(imputer, X, None, "y", shifts)
+    for shifts in (1.0, "12"):
+        with pytest.raises(TypeError, match="shifts must be a list of numbers"):
+            sensitivity(imputer, X, None, "x1", shifts)
+    for shifts in (["a"], [True], [None]):
+        with pytest.raises(TypeError, match="must be a finite number"):
+            sensitivity(imputer, X, None, "x1", shifts)
