@@ -40,7 +40,7 @@ from .pooling import (
     pool_wald,
     sensitivity,
 )
-from .tables import Chunks, make_missing, missing_patterns
+from .tables import Chunks, make_missing, missing_flux, missing_patterns
 from .training import AdamW, Checkpoint, EarlyStopping
 from .vae.networks.options import ConvNetwork, CustomNetwork, ResidualNetwork
 
@@ -82,6 +82,7 @@ __all__ = [
     "diagnose",
     "load",
     "make_missing",
+    "missing_flux",
     "missing_patterns",
     "overimputation_report",
     "pool",

@@ -74,7 +74,7 @@ SECTIONS = [
         "See :doc:`/guide/persistence`; estimators have a method ``save``.",
         ["load", "SKOPS_TYPES", "InconsistentVersionWarning"],
     ),
-    ("Tables", "", ["Chunks", "make_missing", "missing_patterns"]),
+    ("Tables", "", ["Chunks", "make_missing", "missing_patterns", "missing_flux"]),
 ]
 
 INTRODUCTIONS = {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._utils.html import html_table
 from .._utils.quoting import quoted
+from ..tables.columns import as_frame
 
 TableT = TypeVar("TableT")
 
@@ -97,6 +98,91 @@ class Imputations(Sequence[TableT]):
             return pd.concat(frames, ignore_index=True)
         return nw.to_native(nw.concat(frames))
 
+    def to_mids_frame(self, X: Any) -> pd.DataFrame:
+        """Return the incomplete table and all imputations in the form that mice's as.mids reads.
+
+        Write it with ``to_csv(path, index=False)``, and read it in R by
+        ``as.mids(read.csv(path, check.names = FALSE, stringsAsFactors = TRUE))``.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_features)
+            The table that was imputed.
+
+        Returns
+        -------
+        DataFrame
+            The columns ``.imp``, 0 for the incomplete table and then 1, 2, ..., and ``.id``, the
+            label of a pandas index or otherwise 1, 2, ..., before those of the tables, without
+            indicators.
+
+        Raises
+        ------
+        ValueError
+            If X is not the table that was imputed.
+
+        See Also
+        --------
+        from_mids_frame : The other direction.
+        """
+        tables = [_as_pandas(X), *(_as_pandas(table, self._names) for table in self)]
+        columns = [name for name in tables[-1] if name in tables[0].columns]
+        if len({len(table) for table in tables}) > 1 or len(self) == 0 or not columns:
+            raise ValueError(
+                f"X has {len(tables[0])} rows and {len(tables[0].columns)} columns, and is not the "
+                "table that was imputed. Pass that table."
+            )
+        labels = tables[0].index
+        if not isinstance(X, pd.DataFrame) or not labels.is_unique:
+            labels = pd.RangeIndex(1, len(labels) + 1)
+        frames = [
+            table[columns].reset_index(drop=True).pipe(_with_keys, i, labels)
+            for i, table in enumerate(tables)
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    @classmethod
+    def from_mids_frame(cls, frame: pd.DataFrame) -> "Imputations[pd.DataFrame]":
+        """Return the imputations of a frame of mice, ``complete(imp, "long")``.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            With a column ``.imp``; rows with 0, the incomplete table, are left out. A column
+            ``.id`` becomes the index.
+
+        Returns
+        -------
+        Imputations
+            The completed tables as pandas frames.
+
+        Raises
+        ------
+        ValueError
+            If there is no column ``.imp``, or imputations have different numbers of rows.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skmissvae import Imputations
+        >>> long = pd.DataFrame({".imp": [1, 1, 2, 2], ".id": [1, 2, 1, 2], "x": [3, 4, 3, 5]})
+        >>> [table["x"].tolist() for table in Imputations.from_mids_frame(long)]
+        [[3, 4], [3, 5]]
+        """
+        if ".imp" not in frame.columns:
+            raise ValueError("The frame has no column '.imp'. Pass complete(imp, 'long') of mice.")
+        rest = frame[frame[".imp"] > 0]
+        parts = [part.drop(columns=".imp") for _, part in rest.groupby(".imp", sort=True)]
+        if len(sizes := {len(part) for part in parts}) != 1:
+            raise ValueError(
+                f"The imputations in column '.imp' have {sorted(sizes)} rows. Pass complete ones, "
+                "each with the same number of rows."
+            )
+        has_id = ".id" in frame.columns
+        tables = [p.set_index(".id") if has_id else p.reset_index(drop=True) for p in parts]
+        n_imputed = [0] * tables[0].shape[1]
+        return Imputations(tables.__getitem__, range(len(tables)), list(tables[0]), n_imputed)
+
     def __repr__(self) -> str:
         """Return the number of imputations."""
         return f"Imputations(n={len(self)})"
@@ -105,3 +191,24 @@ class Imputations(Sequence[TableT]):
         """Return the number of imputed cells of each column; no table is computed."""
         counts = pd.DataFrame({"column": self._names, "imputed cells": self._n_imputed})
         return html_table(counts, f"{len(self)} imputations")
+
+
+def _as_pandas(table: Any, names: Sequence[Any] | None = None) -> pd.DataFrame:
+    """Return a table as a pandas frame, an array with names of its columns."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    if (frame := as_frame(table)) is not None:
+        return frame.to_pandas()
+    cells = np.asarray(table)
+    columns = [f"x{j}" for j in range(cells.shape[1])] if names is None else list(names)
+    return pd.DataFrame(cells, columns=columns)
+
+
+def _with_keys(frame: pd.DataFrame, i: int, labels: pd.Index) -> pd.DataFrame:
+    """Insert the columns ``.imp`` and ``.id``."""
+    for name in (".imp", ".id"):
+        if name in frame.columns:
+            raise ValueError(f"X has a column {name!r}, which to_mids_frame adds; rename it.")
+    frame.insert(0, ".imp", i)
+    frame.insert(1, ".id", labels)
+    return frame

@@ -13,7 +13,7 @@ from .amputation import make_missing
 from .chunks import Chunks
 from .encoded_rows import EncodedRows
 from .input_table import InputTable, NumericTable
-from .missingness import missing_patterns
+from .missingness import missing_flux, missing_patterns
 from .schema import ColumnSchema, TableSchema
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "NumericTable",
     "TableSchema",
     "make_missing",
+    "missing_flux",
     "missing_patterns",
 ]

@@ -36,6 +36,7 @@ def missing_patterns(X: Any) -> pd.DataFrame:
     See Also
     --------
     make_missing : Hide cells of a table.
+    missing_flux : How missing and observed cells connect.
 
     References
     ----------
@@ -68,6 +69,77 @@ def missing_patterns(X: Any) -> pd.DataFrame:
     table = pd.DataFrame(~patterns[order], columns=names)
     n_rows = n_rows[order]
     return table.assign(n_rows=n_rows, share=n_rows / n_rows.sum(), n_missing=n_missing[order])
+
+
+def missing_flux(X: Any) -> pd.DataFrame:
+    r"""Return how the missing cells of each column connect to the observed cells of the others.
+
+    With the mask :math:`r`, 1 where a cell is observed, the influx of column j,
+
+    .. math:: \frac{\sum_{k, i} (1 - r_{ij}) r_{ik}}{\sum_{k, i} r_{ik}},
+
+    is the share of the observed cells of the table that stand beside a missing cell of the column,
+    and its outflux,
+
+    .. math:: \frac{\sum_{k, i} r_{ij} (1 - r_{ik})}{\sum_{k, i} (1 - r_{ik})},
+
+    the share of the missing cells that stand beside an observed one [1]_. A column with a high
+    outflux is useful for the imputation of the others; one with a low outflux and a low influx
+    hardly contributes.
+
+    Parameters
+    ----------
+    X : data frame or array-like of shape (n_samples, n_features)
+        A table, with missing cells marked NaN or null.
+
+    Returns
+    -------
+    DataFrame
+        A row for each column of X, with the names of mice: ``pobs``, the share of its cells that
+        are observed; ``influx``; ``outflux``; ``ainb``, the mean share of the other columns that
+        are observed where it is missing; ``aout``, the mean share that are missing where it is
+        observed; ``fico``, the share of incomplete rows among those in which it is observed. NaN
+        where a share is of no cells.
+
+    See Also
+    --------
+    missing_patterns : Count the patterns of missing cells.
+
+    References
+    ----------
+    .. [1] van Buuren (2018). Flexible Imputation of Missing Data, section 4.1.3. CRC Press.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skmissvae import missing_flux
+    >>> table = pd.DataFrame({"age": [20, 31, 42, 53], "bmi": [None, 22.7, 30.1, None]})
+    >>> missing_flux(table)[["pobs", "influx", "outflux"]]
+         pobs    influx  outflux
+    age   1.0  0.000000      1.0
+    bmi   0.5  0.333333      0.0
+    """
+    columns, names = columns_and_names(X)
+    if not columns:
+        raise ValueError("X has no columns; give a table of at least one.")
+    names = [f"x{j}" for j in range(len(columns))] if names is None else names
+    r = observed_mask(columns).astype(np.float64)
+    both, missing_beside = r.T @ r, (1 - r).T @ r  # rows with j observed, missing; k observed
+    observed_beside, neither = r.T @ (1 - r), (1 - r).T @ (1 - r)
+    n_others = max(len(columns) - 1, 1)
+    is_incomplete = (r == 0).any(1)
+    with np.errstate(invalid="ignore"):
+        inbound = missing_beside / (missing_beside + neither)
+        outbound = observed_beside / (observed_beside + both)
+        shares = {
+            "pobs": r.mean(0),
+            "influx": missing_beside.sum(1) / (missing_beside + both).sum(1),
+            "outflux": observed_beside.sum(1) / (observed_beside + neither).sum(1),
+            "ainb": np.nansum(inbound, 1) / n_others,
+            "aout": np.nansum(outbound, 1) / n_others,
+            "fico": (is_incomplete @ r) / r.sum(0),
+        }
+    return pd.DataFrame(shares, index=names)
 
 
 def observed_mask(columns: Sequence[Column]) -> Mask:

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from estimator_cases import every_imputer, quiet, tiny
 from estimator_cases import table as incomplete
 
-from skmissvae import MVAEImputer
+from skmissvae import Imputations, MVAEImputer
 from skmissvae.estimators import imputation_sampler
 
 pytestmark = quiet
@@ -114,3 +115,55 @@ def test_indicator_columns_of_imputations_have_names():
     frame = pd.DataFrame(incomplete(), columns=list("abcd"))
     imputer = tiny(MVAEImputer, add_indicator=True).fit(frame)
     assert list(imputer.impute(frame, 1)[0]) == list(imputer.get_feature_names_out())
+
+
+def mids_case(container):
+    """Return an incomplete table with an empty column, and two imputations with indicators."""
+    X = np.column_stack([incomplete(12), np.full(12, np.nan)])
+    names = ["a", "b", "c", "d", "empty"]
+    X = {
+        "pandas": lambda: pd.DataFrame(X, columns=names, index=[f"r{i}" for i in range(12)]),
+        "polars": lambda: pl.DataFrame(X, schema=names),
+        "array": lambda: X,
+    }[container]()
+    imputer = tiny(MVAEImputer, add_indicator=True, max_iter=1).fit(X)
+    return X, imputer.impute(X, 2)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars", "array"])
+def test_a_frame_for_mice_holds_the_table_and_its_imputations(container):
+    X, tables = mids_case(container)
+    frame = tables.to_mids_frame(X)
+    names = ["x0", "x1", "x2", "x3"] if container == "array" else ["a", "b", "c", "d"]
+    assert frame.columns.tolist() == [".imp", ".id", *names]
+    assert frame[".imp"].tolist() == [0] * 12 + [1] * 12 + [2] * 12
+    labels = X.index.tolist() if container == "pandas" else list(range(1, 13))
+    assert frame[".id"].tolist() == labels * 3
+    np.testing.assert_array_equal(frame.loc[:11, names], np.asarray(X)[:, :4])
+    for i, table in enumerate(tables, 1):
+        cells = frame.loc[frame[".imp"] == i, names]
+        np.testing.assert_array_equal(cells, np.asarray(table)[:, :4])
+    back = Imputations.from_mids_frame(frame)
+    assert len(back) == 2
+    np.testing.assert_array_equal(back[1], np.asarray(tables[1])[:, :4])
+    assert back[0].index.tolist() == labels
+
+
+def test_frames_for_mice_are_checked():
+    X, tables = mids_case("pandas")
+    for other in (X[:5], X.set_axis(list("vwxyz"), axis=1)):
+        with pytest.raises(ValueError, match="is not the table that was imputed"):
+            tables.to_mids_frame(other)
+    renamed = X.rename(columns={"a": ".id"})
+    imputations = tiny(MVAEImputer, max_iter=1).fit(renamed).impute(renamed, 1)
+    with pytest.raises(ValueError, match=r"has a column '\.id', which to_mids_frame adds"):
+        imputations.to_mids_frame(renamed)
+    repeated = X.set_axis([0] * 12)
+    assert tables.to_mids_frame(repeated)[".id"].tolist() == [*range(1, 13)] * 3
+    with pytest.raises(ValueError, match=r"no column '\.imp'"):
+        Imputations.from_mids_frame(X)
+    uneven = pd.DataFrame({".imp": [1, 1, 2], "x": [1, 2, 3]})
+    with pytest.raises(ValueError, match=r"have \[1, 2\] rows"):
+        Imputations.from_mids_frame(uneven)
+    long = pd.DataFrame({".imp": [2, 1, 2, 1], "x": [3, 1, 4, 2]})
+    assert [t["x"].tolist() for t in Imputations.from_mids_frame(long)] == [[1, 2], [3, 4]]

@@ -5,10 +5,40 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from skmissvae.tables import make_missing, missing_patterns
+from skmissvae.tables import make_missing, missing_flux, missing_patterns
 from skmissvae.tables.missingness import borrowed_masks
 
 PATTERNS = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [1, 1, 0, 1]], dtype=bool)
+
+
+def test_flux_equals_that_of_mice():
+    # flux(nhanes) and flux(boys) of mice 3.15.0
+    expected = {
+        "age": [1.00, 0.0, 1.0, 0.0, 0.36, 0.48],
+        "bmi": [0.64, 0.1643836, 0.1111111, 0.4444444, 0.06250000, 0.1875],
+        "hyp": [0.68, 0.1232877, 0.1481481, 0.3750000, 0.07843137, 0.2352941],
+        "chl": [0.60, 0.2191781, 0.1111111, 0.5333333, 0.06666667, 0.1333333],
+    }
+    rows = {"1111": 13, "1110": 3, "1011": 1, "1001": 1, "1000": 7}  # age, bmi, hyp, chl
+    observed = np.array([[c == "1" for c in row] for row, n in rows.items() for _ in range(n)])
+    table = pd.DataFrame(np.where(observed, 1.0, np.nan), columns=list(expected))
+    flux = missing_flux(table)
+    assert list(flux) == ["pobs", "influx", "outflux", "ainb", "aout", "fico"]
+    np.testing.assert_allclose(flux, list(expected.values()), atol=5e-8)
+    for same in (table.to_numpy(), pl.from_pandas(table), table.astype("Int64")):
+        np.testing.assert_array_equal(missing_flux(same), flux)
+    assert missing_flux(table.to_numpy()).index.tolist() == ["x0", "x1", "x2", "x3"]
+
+
+def test_flux_of_complete_and_empty_columns():
+    flux = missing_flux(pd.DataFrame({"a": [1.0, 2.0], "b": [np.nan, np.nan]}))
+    assert flux["pobs"].tolist() == [1, 0]
+    assert flux["outflux"].tolist() == [1, 0]
+    assert flux["influx"].tolist() == [0, 1]
+    assert missing_flux(np.ones((3, 2)))["outflux"].isna().all()
+    assert missing_flux(np.ones((3, 1)))["pobs"].tolist() == [1]
+    with pytest.raises(ValueError, match="X has no columns"):
+        missing_flux(pd.DataFrame(index=[0]))
 
 
 def normal(n=1000, n_columns=4, correlation=0.6):
