@@ -1,6 +1,6 @@
 """A table to complete: which cells, in which blocks of rows, with which noise."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ from ..tables.input_table import InputTable, NumericTable
 from ..tables.output import complete_table
 from ..tables.reader import TableReader, row_slices
 from ..tables.schema import MODELLED_ROLES
+
+#: Returns a column, given a completed table.
+Derivation = Callable[[Any], Any]
 
 
 class RowBlock(NamedTuple):
@@ -61,6 +64,8 @@ class ImputationTask:
         The table of fit.
     indicators : mapping of str to int
         Names of additional columns, and the columns whose missing cells they indicate.
+    derived : mapping of int to callable
+        Columns that are functions of a completed table.
     """
 
     reader: TableReader
@@ -70,6 +75,7 @@ class ImputationTask:
     bounds: tuple[np.ndarray, np.ndarray]
     template: InputTable
     indicators: Mapping[str, int]
+    derived: Mapping[int, Derivation]
 
     def __post_init__(self) -> None:
         """Read the table."""
@@ -131,12 +137,47 @@ class ImputationTask:
 
     def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
         """Return the completed table, given the numbers of each block with incomplete rows."""
-        schema, indicators = self.reader.schema, self._indicator_columns
+        schema = self.reader.schema
         none = [np.empty(0)] * len(schema.output_columns)
-        columns = map(np.concatenate, zip(none, *numbers, strict=True))
+        columns = [np.concatenate(parts) for parts in zip(none, *numbers, strict=True)]
+        completed = self._completed(columns)
+        for j, function in self.derived.items():
+            place = int(np.searchsorted(schema.output_columns, j))
+            columns[place] = self._derived_cells(j, function(completed))
+            completed = self._completed(columns)
+        return completed
+
+    def _completed(self, columns: Sequence[Floats]) -> Any:
+        """Return the completed table, given the imputed numbers of each column of the output."""
+        schema, indicators = self.reader.schema, self._indicator_columns
         return complete_table(
             self.source, schema, columns, self.to_impute, indicators, self.template
         )
+
+    def _derived_cells(self, j: int, values: Any) -> Floats:
+        """Return the cells to impute of a derived column, given what its function returned."""
+        name = quoted(self.reader.schema.names[j])
+        try:
+            cells = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"Parameter 'derived' returns {quoted(values)} for column {name}, which are no "
+                "numbers. Return a number for each row."
+            ) from error
+        if cells.shape != (self.source.n_rows,):
+            raise ValueError(
+                f"Parameter 'derived' returns an array of shape {cells.shape} for column {name}. "
+                f"Return a number for each of the {self.source.n_rows} rows."
+            )
+        rows = np.flatnonzero(self.to_impute[:, j] & ~np.isfinite(cells))
+        if len(rows):
+            raise ValueError(
+                f"Parameter 'derived' returns {cells[rows[0]]} for column {name}, row {rows[0]}. "
+                "Return a finite number, or set limits of the columns from which it is computed "
+                "(min_value)."
+            )
+        codec = self.reader.schema.codecs[j]
+        return (np.rint(cells) if codec.is_integer else cells)[self.to_impute[:, j]]
 
 
 def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:

@@ -16,6 +16,7 @@ from .._utils.random import SeedStream, derive_seed
 from .._utils.runtime import unchanged_on_error
 from ..inference.calibration import Calibration
 from ..tables.chunks import Chunks
+from ..tables.column_selection import derivations
 from ..training.calibration import fit_calibration
 from ..training.decoder_uncertainty import decoder_uncertainty
 from ..training.defaults import ImputationDefaults
@@ -69,6 +70,7 @@ class BaseImputer(ImputingMethods, BaseVAE):
         self.models_: list[FittedModel] = []
         self._calibration: Calibration | None = None
         self._bounds()
+        derivations(self.schema_, self.derived)
         schema = self.schema_
         if self.calibrate and not schema.numeric().any():
             raise ValueError(

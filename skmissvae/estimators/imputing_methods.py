@@ -20,7 +20,7 @@ from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum
 from ..inference.batching import map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
-from ..tables.column_selection import limits, requested_cells
+from ..tables.column_selection import derivations, limits, requested_cells
 from ..tables.input_table import to_pandas
 from ..training.fit import FittedModel
 from .cell_distributions import describe_cells
@@ -248,9 +248,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         if copies:
             table, cells = table.copy(), None if cells is None else cells.copy()
         keys, bounds = row_keys(row_ids, table.n_rows), self._bounds()
-        return ImputationTask(
-            self._reader(), table, cells, keys, bounds, self._template, self._indicated_columns()
-        )
+        columns = self._indicated_columns(), derivations(self.schema_, self.derived)
+        return ImputationTask(self._reader(), table, cells, keys, bounds, self._template, *columns)
 
     def _indicated_columns(self) -> dict[str, int]:
         """Return the column of each indicator of missingness, by the indicator's name."""

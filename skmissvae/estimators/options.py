@@ -298,6 +298,12 @@ class ImputationOptions:
         accumulates at the bounds. It is read when a method is called.
     max_value : float, array-like of shape (n_features,), mapping or None
         Upper bound of imputed numbers, like ``min_value``.
+    derived : mapping or None
+        Columns that are functions of others, such as ``{"bmi": lambda t: t["weight"] /
+        t["height"] ** 2}`` (passive imputation). Each function takes a completed table, in the
+        container of X, and returns the column: its missing cells are replaced in every completed
+        table, in the order of the mapping. Observed cells are evidence for the others, as those of
+        any column. It is read when a method is called; ``cell_distribution`` does not use it.
     add_indicator : bool
         Whether the output has indicator columns of missingness, for each column with missing cells
         in ``fit``.
@@ -322,6 +328,7 @@ class ImputationOptions:
     strategy: Annotated[StrategyOption, in_literal(StrategyOption)] = "auto"
     min_value: Annotated[Any, is_bounds] = None
     max_value: Annotated[Any, is_bounds] = None
+    derived: Annotated[Mapping[Any, Callable[[Any], Any]] | None, any_of(mapping, none)] = None
     add_indicator: Annotated[bool, is_bool] = False
     n_bootstrap: Annotated[int, integer(0)] = 0
     n_jobs: Annotated[int | None, any_of(is_n_jobs, none)] = None

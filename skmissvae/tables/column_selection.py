@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -119,6 +119,27 @@ def _cell_mask(where: Any, source: InputTable, names: Sequence[Any]) -> Mask:
             f"array of {mask.dtype} of shape {mask.shape}."
         )
     return mask
+
+
+def derivations(
+    schema: TableSchema, derived: Mapping[Any, Callable[[Any], Any]] | None
+) -> dict[int, Callable[[Any], Any]]:
+    """Return the functions of the parameter ``derived`` by the positions of their columns."""
+    functions = {}
+    for column, function in (derived or {}).items():
+        j = column_index(column, schema.names, "derived")
+        if not callable(function):
+            raise TypeError(
+                f"Parameter 'derived' has {quoted(function)} for column {quoted(column)}. Pass a "
+                "function of a completed table."
+            )
+        if not isinstance(schema.codecs[j], Numbers) or j not in schema.output_columns:
+            raise ValueError(
+                f"Parameter 'derived' names column {quoted(column)}, which is not a column of "
+                "numbers with observed cells. Name such a column, or compute it afterwards."
+            )
+        functions[j] = function
+    return functions
 
 
 def limits(

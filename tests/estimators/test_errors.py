@@ -127,6 +127,7 @@ SOME_PARAMETERS = {
         ["low", np.nan, "", [0, None], [np.nan], {0}, ["0"], [[0.0]]],
         "a number or one for each column or a mapping from columns or None",
     ),
+    "derived": ([["bmi"], "bmi", len], "a mapping from columns or None"),
     "n_bootstrap": ([-1, 1.5], "(an integer of 0 or more|must be 0 for partial_fit)"),
     "n_jobs": ([0, 1.5], "an integer other than 0 or None"),
     "calibrate": (["yes"], "(one of True, False|must be False for partial_fit)"),
