@@ -43,7 +43,8 @@ if ("{method}" == "mice") {{
   pooled <- data.frame(term = rownames(terms), estimate = terms[, 1], std_error = terms[, 2],
                        df = model$df[2], fmi = NA)
 }} else {{
-  long <- read.csv(file("stdin"), check.names = FALSE, stringsAsFactors = TRUE)
+  long <- read.csv(file("stdin"), check.names = FALSE, stringsAsFactors = TRUE,
+                   na.strings = "")
   imputed <- suppressWarnings(as.mids(long))
 }}
 if ("{method}" != "complete rows") {{
@@ -83,7 +84,7 @@ def pooled(table: str, method: str, seed: int) -> pd.DataFrame:
     imputer = MissSIWAEImputer(random_state=seed).fit(incomplete)
     imputations = imputer.impute(incomplete, N_IMPUTATIONS)
     long = imputations.to_mids_frame(incomplete)
-    return run_r(code, long.to_csv(index=False, na_rep="NA")).set_index("term")
+    return run_r(code, long.to_csv(index=False)).set_index("term")
 
 
 def run(table: str, method: str, seed: int, term: str) -> dict[str, float]:

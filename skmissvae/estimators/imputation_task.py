@@ -84,9 +84,12 @@ class ImputationTask:
         self._slices, self._only_block = row_slices(n_rows), None
         #: Cells to impute.
         self.to_impute = np.empty((n_rows, len(schema.names)), dtype=bool)
+        self._stays_incomplete = np.zeros(n_rows, dtype=bool)
         is_missing = np.empty((n_rows, len(indicated)), dtype=bool)
         for block, rows in zip(self.blocks(), self._slices, strict=True):
             self.to_impute[rows] = block.to_impute
+            rest = block.table.missing & ~block.to_impute & self._fillable
+            self._stays_incomplete[rows] = rest.any(1)
             is_missing[rows] = block.table.missing[:, list(indicated)]
             if len(self._slices) == 1:
                 self._only_block = block
@@ -142,8 +145,15 @@ class ImputationTask:
         columns = [np.concatenate(parts) for parts in zip(none, *numbers, strict=True)]
         completed = self._completed(columns)
         for j, function in self.derived.items():
-            place = int(np.searchsorted(schema.output_columns, j))
-            columns[place] = self._derived_cells(j, function(completed))
+            if not self.to_impute[:, j].any():
+                continue
+            cells = self._derived_cells(j, function(completed), completed)
+            root = schema.copies.get(j, j)
+            for k in (j, *(k for k in range(len(schema.names)) if schema.copies.get(k, k) == root)):
+                place = int(np.searchsorted(schema.output_columns, k))
+                both = self.to_impute[:, j] & self.to_impute[:, k] & ~np.isnan(cells)
+                at = both[self.to_impute[:, k]]
+                columns[place] = np.where(at, cells[self.to_impute[:, k]], columns[place])
             completed = self._completed(columns)
         return completed
 
@@ -154,22 +164,30 @@ class ImputationTask:
             self.source, schema, columns, self.to_impute, indicators, self.template
         )
 
-    def _derived_cells(self, j: int, values: Any) -> Floats:
-        """Return the cells to impute of a derived column, given what its function returned."""
+    def _derived_cells(self, j: int, values: Any, completed: Any) -> Floats:
+        """Return the cells of a derived column, NaN where they are not computed, (n_samples,).
+
+        Given is what its function returned for the completed table.
+        """
         name = quoted(self.reader.schema.names[j])
+        if isinstance(values, pd.Series) and isinstance(completed, pd.DataFrame):
+            is_other = not values.index.equals(completed.index)
+            if is_other and values.index.is_unique and completed.index.is_unique:
+                values = values.reindex(completed.index)
         try:
-            cells = np.asarray(values, dtype=np.float64)
+            cells = np.array(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"Parameter 'derived' returns {quoted(values)} for column {name}, which are no "
-                "numbers. Return a number for each row."
+                f"Parameter 'derived' returns {quoted(values)} for column {name}, which are "
+                "not numbers. Return a number for each row."
             ) from error
         if cells.shape != (self.source.n_rows,):
             raise ValueError(
                 f"Parameter 'derived' returns an array of shape {cells.shape} for column {name}. "
                 f"Return a number for each of the {self.source.n_rows} rows."
             )
-        rows = np.flatnonzero(self.to_impute[:, j] & ~np.isfinite(cells))
+        cells[self._stays_incomplete & ~np.isfinite(cells)] = np.nan  # of cells not requested
+        rows = np.flatnonzero(self.to_impute[:, j] & ~np.isfinite(cells) & ~self._stays_incomplete)
         if len(rows):
             raise ValueError(
                 f"Parameter 'derived' returns {cells[rows[0]]} for column {name}, row {rows[0]}. "
@@ -177,7 +195,15 @@ class ImputationTask:
                 "(min_value)."
             )
         codec = self.reader.schema.codecs[j]
-        return (np.rint(cells) if codec.is_integer else cells)[self.to_impute[:, j]]
+        low, high = codec.limits
+        beyond = np.flatnonzero(self.to_impute[:, j] & ((cells < low) | (cells > high)))
+        if len(beyond):
+            raise ValueError(
+                f"Parameter 'derived' returns {cells[beyond[0]]:g} for column {name}, row "
+                f"{beyond[0]}, whose data type holds {low:g} to {high:g}. Convert the column to a "
+                "wider type."
+            )
+        return np.rint(cells) if codec.is_integer else cells
 
 
 def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:

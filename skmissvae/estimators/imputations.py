@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._utils.html import html_table
 from .._utils.quoting import quoted
 from ..tables.columns import as_frame
+from ..tables.input_table import to_pandas
 
 TableT = TypeVar("TableT")
 
@@ -102,7 +103,7 @@ class Imputations(Sequence[TableT]):
         """Return the incomplete table and all imputations in the form that mice's as.mids reads.
 
         Write it with ``to_csv(path, index=False)``, and read it in R by
-        ``as.mids(read.csv(path, check.names = FALSE, stringsAsFactors = TRUE))``.
+        ``as.mids(read.csv(path, check.names = FALSE, stringsAsFactors = TRUE, na.strings = ""))``.
 
         Parameters
         ----------
@@ -125,7 +126,7 @@ class Imputations(Sequence[TableT]):
         --------
         from_mids_frame : The other direction.
         """
-        tables = [_as_pandas(X), *(_as_pandas(table, self._names) for table in self)]
+        tables = [_as_pandas(table, self._names) for table in (X, *self)]
         columns = [name for name in tables[-1] if name in tables[0].columns]
         if len({len(table) for table in tables}) > 1 or len(self) == 0 or not columns:
             raise ValueError(
@@ -144,6 +145,8 @@ class Imputations(Sequence[TableT]):
     @classmethod
     def from_mids_frame(cls, frame: pd.DataFrame) -> "Imputations[pd.DataFrame]":
         """Return the imputations of a frame of mice, ``complete(imp, "long")``.
+
+        In R write it by ``write.csv(complete(imp, "long"), path, row.names = FALSE)``.
 
         Parameters
         ----------
@@ -180,8 +183,18 @@ class Imputations(Sequence[TableT]):
             )
         has_id = ".id" in frame.columns
         tables = [p.set_index(".id") if has_id else p.reset_index(drop=True) for p in parts]
-        n_imputed = [0] * tables[0].shape[1]
-        return Imputations(tables.__getitem__, range(len(tables)), list(tables[0]), n_imputed)
+        if any(not table.index.equals(tables[0].index) for table in tables):
+            raise ValueError(
+                "The imputations have different values of '.id', or another order of them. Sort "
+                "the frame by '.imp' and '.id'."
+            )
+        first, *others = tables
+        differs = np.any([first.ne(table) for table in others or [first]], axis=0)
+
+        def copied(i: int) -> pd.DataFrame:
+            return tables[i].copy()
+
+        return Imputations(copied, range(len(tables)), list(first), differs.sum(0).tolist())
 
     def __repr__(self) -> str:
         """Return the number of imputations."""
@@ -193,14 +206,16 @@ class Imputations(Sequence[TableT]):
         return html_table(counts, f"{len(self)} imputations")
 
 
-def _as_pandas(table: Any, names: Sequence[Any] | None = None) -> pd.DataFrame:
+def _as_pandas(table: Any, names: Sequence[Any]) -> pd.DataFrame:
     """Return a table as a pandas frame, an array with names of its columns."""
     if isinstance(table, pd.DataFrame):
         return table
-    if (frame := as_frame(table)) is not None:
-        return frame.to_pandas()
+    if as_frame(table) is not None:
+        frame: pd.DataFrame = to_pandas(table)
+        return frame
     cells = np.asarray(table)
-    columns = [f"x{j}" for j in range(cells.shape[1])] if names is None else list(names)
+    n = cells.shape[1]
+    columns = list(names) if len(names) == n else [f"x{j}" for j in range(n)]
     return pd.DataFrame(cells, columns=columns)
 
 

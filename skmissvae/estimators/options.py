@@ -301,9 +301,10 @@ class ImputationOptions:
     derived : mapping or None
         Columns that are functions of others, such as ``{"bmi": lambda t: t["weight"] /
         t["height"] ** 2}`` (passive imputation). Each function takes a completed table, in the
-        container of X, and returns the column: its missing cells are replaced in every completed
-        table, in the order of the mapping. Observed cells are evidence for the others, as those of
-        any column. It is read when a method is called; ``cell_distribution`` does not use it.
+        container of X without the columns that ``transform`` leaves out, and returns the column:
+        its missing cells are replaced in every completed table, in the order of the mapping.
+        Limits do not apply to them. Observed cells are evidence for the others, as those of any
+        column. It is read when a method is called; ``cell_distribution`` does not use it.
     add_indicator : bool
         Whether the output has indicator columns of missingness, for each column with missing cells
         in ``fit``.

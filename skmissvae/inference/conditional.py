@@ -25,6 +25,9 @@ from .weights import choose_by_weight, effective_sample_size_of, finite_log_weig
 _N_VALUES = 4096  # values that represent the distribution of a cell, unless there are more latents
 # Pools of draws are added until their effective sample size is enough for all imputations of a row;
 # at the last pool less is enough, since a pool for each imputation would take long.
+#: Effective number of latents given the value of a cell that is sufficient for its information.
+ENOUGH_OF_A_CELL = 50
+_MAX_POOLS_OF_A_CELL = 8
 _SHARED_ESS, _MAX_SHARED_POOLS, _MIN_SHARED_ESS = 100.0, 3, 20.0
 _N_CANDIDATES = 128  # latents that imputations with their own decoders choose from
 _MAX_R_HAT = 1.5  # above it chains disagree, and count as a single draw
@@ -203,28 +206,45 @@ class ConditionalModel(NamedTuple):
         marginal = (log_p_missing + w.log()).logsumexp(1)
         return (given_z - marginal).mean().clamp_min(0).reshape(1)
 
-    def cell_information(self, batch: RowBatch, n: int, target: int | None = None) -> Tensor:
+    def cell_information(
+        self, batch: RowBatch, n: int, target: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the information of each cell of a row about another one, in nats, (1, D).
 
         ``target`` is the index of the other column; None means the latents. The expectation is
-        estimated by n completions of the row.
+        estimated by n completions of the row. The second value is the mean effective number of
+        latents given the values of the cell, (1, D): with few the information is inaccurate. Pools
+        of latents are added until all are sufficient, or there are eight.
         """
         noise = batch.new_noise()
-        z, w, _ = self.weighted_latents(batch, noise)
-        columns, log_w = self.decode(z), w.log().unsqueeze(1)
-        chosen = choose_by_weight(w, noise.uniform(n, 1, 1).flatten())
-        completed = self.decode(z[chosen]).completion(noise)  # (n, 1, D)
-        information = torch.zeros_like(batch.x, dtype=torch.float64)
-        for i, row in zip(chosen, completed, strict=True):
-            log_p = columns.log_prob(row.expand(columns.shape)).squeeze(1).double()  # (M, D)
-            log_joint = log_w + log_p
-            marginal = log_joint.logsumexp(0)
-            if target is None:
-                information += log_p[i] - marginal
-            else:
-                both = (log_joint + log_p[:, target].unsqueeze(1)).logsumexp(0)
-                information += both - marginal - marginal[target]
-        return (information / n).clamp_min(0)
+        pools = [self.weighted_latents(batch, noise)[:2]]
+        chosen = choose_by_weight(pools[0][1], noise.uniform(n, 1, 1).flatten())
+        completed = self.decode(pools[0][0][chosen]).completion(noise)  # (n, 1, D)
+        while True:
+            z, w = (torch.cat(parts) for parts in zip(*pools, strict=True))
+            columns, log_w = self.decode(z), (w / len(pools)).log().unsqueeze(1)
+            information, ess = torch.zeros(2, *batch.x.shape, dtype=torch.float64)
+            for i, row in zip(chosen, completed, strict=True):
+                log_p = columns.log_prob(row.expand(columns.shape)).squeeze(1).double()  # (M, D)
+                log_joint = log_w + log_p
+                marginal = log_joint.logsumexp(0)
+                ess += (2 * marginal - (2 * log_joint).logsumexp(0)).exp() / n
+                if target is None:
+                    information += (log_p[i] - marginal) / n
+                    continue
+                # with the latents of the completion the estimate is too large, without them too
+                # small: their mean has less bias
+                for part in (log_joint, log_joint.index_fill(0, i, -torch.inf)):
+                    marginal, at_target = part.logsumexp(0), log_p[:, target].unsqueeze(1)
+                    both = (part + at_target).logsumexp(0)
+                    information += (both - marginal - marginal[target]) / (2 * n)
+            is_enough = ess >= ENOUGH_OF_A_CELL
+            if len(pools) == _MAX_POOLS_OF_A_CELL or bool((is_enough | batch.observed).all()):
+                return information.clamp_min(0), ess
+            missing = _MAX_POOLS_OF_A_CELL - len(pools)
+            pools += [
+                self.weighted_latents(batch, noise)[:2] for _ in range(min(len(pools), missing))
+            ]
 
     def shared_latents(
         self, batch: RowBatch, u: Tensor, shifts: Sequence[nn.Module] = ()

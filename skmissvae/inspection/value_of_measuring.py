@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._utils.quoting import quoted
+from .._utils.runtime import user_stacklevel
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
 from ..inference.conditional import ConditionalModel, RowBatch
@@ -17,9 +19,12 @@ from ..tables.column_selection import column_index
 from ..tables.schema import TableSchema
 from .plotting import BLUE, GREY, check_fitted, despine, get_axes, import_pyplot
 
+_FEW_LATENTS, _MAX_SHARE = 20, 0.01  # effective ones; of the cells with fewer
+
 
 class _Information(NamedTuple):
     nats: Tensor  # (B, D)
+    ess: Tensor  # (B, D)   of the latents given the cell
 
 
 def value_of_measuring(
@@ -33,8 +38,10 @@ def value_of_measuring(
     .. math:: I(x_t; x_d | x_{obs}) = E \log \frac{p(x_t, x_d | x_{obs})}
               {p(x_t | x_{obs}) \, p(x_d | x_{obs})},
 
-    estimated by completions of the row and the importance draws of its latents. Values of several
-    cells do not add up: measure the best one, enter its value, and call the function again.
+    estimated by completions of the row and up to eight times ``n_importance_draws`` of its latents.
+    If the value of a cell determines the latents so well that few of these agree with it, the
+    estimate is inaccurate, and a warning is given. Values of several cells do not add up: measure
+    the best one, enter its value, and call the function again.
 
     Parameters
     ----------
@@ -93,18 +100,34 @@ def value_of_measuring(
 
     def information(model: ConditionalModel, batch: RowBatch) -> _Information:
         if not is_valued(batch.observed).any():
-            return _Information(torch.zeros_like(batch.x, dtype=torch.float64))
-        return _Information(model.cell_information(batch, n_draws, index))
+            return _Information(*torch.zeros(2, *batch.x.shape, dtype=torch.float64))
+        return _Information(*model.cell_information(batch, n_draws, index))
 
     rows, columns = np.nonzero(is_valued(estimator.encode_rows(X).observed))
-    nats = np.asarray(estimator.map_rows(X, information).nats)[rows, columns]
+    result = estimator.map_rows(X, information)
+    nats, ess = (np.asarray(part)[rows, columns] for part in (result.nats, result.ess))
+    _warn_of_few_latents(ess, estimator.n_importance_draws)
     order = np.lexsort((-nats, rows))
     labels = np.asarray(
         X.index if isinstance(X, pd.DataFrame) else np.arange(rows.max(initial=0) + 1)
     )
-    names = np.array(estimator.schema_.modelled_names, dtype=object)
+    names = np.empty(len(estimator.schema_.modelled), dtype=object)
+    names[:] = estimator.schema_.modelled_names
     cells = {"row": labels[rows[order]], "column": names[columns[order]], "nats": nats[order]}
     return pd.DataFrame(cells)
+
+
+def _warn_of_few_latents(ess: np.ndarray, n_draws: int) -> None:
+    """Warn if the values of many cells rest on few latents."""
+    n_few = int((ess < _FEW_LATENTS).sum())
+    if n_few > _MAX_SHARE * len(ess):
+        warnings.warn(
+            f"The values of {n_few} of {len(ess)} cells are inaccurate: given the value of the "
+            f"cell fewer than {_FEW_LATENTS} latents are effective, of {n_draws} importance draws "
+            "and more. Increase n_importance_draws.",
+            UserWarning,
+            stacklevel=user_stacklevel(),
+        )
 
 
 def _modelled_index(target: Any, schema: TableSchema) -> int:

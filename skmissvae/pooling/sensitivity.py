@@ -263,6 +263,11 @@ def sensitivity(
     given = list(shifts)
     if not given:
         raise ValueError("shifts is empty. Pass numbers, such as [-1, -0.5, 0, 0.5, 1].")
+    if wrong := [value for value in given if not isinstance(value, numbers.Real)]:
+        raise TypeError(
+            f"shifts must hold finite numbers; got {wrong[0]!r}. For categories without order use "
+            "impute(shift=) and pool_models."
+        )
     for value in given:  # before the first analysis
         column_shifts({column: value}, shift_unit, imputer.schema_)
     values = sorted(set(map(float, given)))

@@ -138,6 +138,11 @@ def derivations(
                 f"Parameter 'derived' names column {quoted(column)}, which is not a column of "
                 "numbers with observed cells. Name such a column, or compute it afterwards."
             )
+        if j in functions:
+            raise ValueError(
+                f"Parameter 'derived' names column {quoted(column)} twice, by name and by index. "
+                "Name it once."
+            )
         functions[j] = function
     return functions
 

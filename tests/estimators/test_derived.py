@@ -91,6 +91,50 @@ def test_cells_of_where_and_indicators():
     np.testing.assert_array_equal(completed["bmi"][5:], known["bmi"][5:])
 
 
+def refuse(table):
+    raise AssertionError("a function must not be called without a cell to compute")
+
+
+def test_only_requested_cells_are_computed():
+    X = body()
+    imputer = tiny(MVAEImputer, **OPTIONS).fit(X)
+    plain = clone(imputer).set_params(derived=None).fit(X)
+    completed = imputer.transform(X, where=["bmi"])
+    others = X[["weight", "height"]]
+    pd.testing.assert_frame_equal(completed[["weight", "height"]], others)
+    computed, missing = others.notna().all(axis=1) & X["bmi"].isna(), X["bmi"].isna()
+    np.testing.assert_allclose(completed["bmi"][computed], bmi(X)[computed])
+    rest = missing & ~computed  # of which a part is unknown
+    assert rest.any()
+    np.testing.assert_array_equal(completed["bmi"][rest], plain.transform(X)["bmi"][rest])
+    complete = imputer.transform(X)
+    imputer.set_params(derived={"bmi": refuse})
+    pd.testing.assert_frame_equal(imputer.transform(complete), complete)
+
+
+def test_copies_stay_equal_and_shuffled_series_are_aligned():
+    X = body()
+    X = X.assign(copy=X["bmi"])
+    derived = {"bmi": lambda t: bmi(t).sample(frac=1, random_state=0)}
+    imputer = tiny(MVAEImputer, derived=derived, min_value={"height": 0.5}).fit(X)
+    completed, missing = imputer.transform(X), X["bmi"].isna()
+    np.testing.assert_allclose(completed.loc[missing, "bmi"], bmi(completed)[missing])
+    pd.testing.assert_series_equal(completed["bmi"], completed["copy"], check_names=False)
+
+
+def test_what_cannot_be_combined_is_refused():
+    X = body()
+    imputer = tiny(MVAEImputer, **OPTIONS).fit(X)
+    with pytest.raises(ValueError, match="'bmi', which is computed from others"):
+        imputer.impute(X, 1, shift={"bmi": 1.0})
+    with pytest.raises(ValueError, match="names column 0 twice, by name and by index"):
+        tiny(MVAEImputer, derived={"bmi": bmi, 0: bmi}).fit(X)
+    small = pd.DataFrame({"n": [1, 2, None, 4] * 10, "m": [1, None, 3, 4] * 10}, dtype="Int8")
+    large = tiny(MVAEImputer, derived={"n": lambda t: 300 + t["m"].astype(float)}).fit(small)
+    with pytest.raises(ValueError, match=r"'n', row 2, whose data type holds -128 to 127"):
+        large.transform(small)
+
+
 def test_files_keep_the_function(tmp_path):
     X = body()
     imputer = tiny(MVAEImputer, **OPTIONS).fit(X)
@@ -122,8 +166,12 @@ def test_invalid_mappings_are_refused_by_fit(kind):
 
 
 RESULTS = {
-    "text": (lambda t: ["a"] * len(t), TypeError, "for column 'bmi', which are no numbers"),
-    "short": (lambda t: t["weight"][:3], ValueError, r"shape \(3,\) for column 'bmi'.*60 rows"),
+    "text": (lambda t: ["a"] * len(t), TypeError, "for column 'bmi', which are not numbers"),
+    "short": (
+        lambda t: t["weight"].to_numpy()[:3],
+        ValueError,
+        r"shape \(3,\) for column 'bmi'.*60 rows",
+    ),
     "number": (lambda t: 1.0, ValueError, r"shape \(\) for column 'bmi'"),
     "infinite": (lambda t: t["weight"] / 0, ValueError, r"returns inf for column 'bmi', row \d+"),
 }

@@ -165,5 +165,16 @@ def test_frames_for_mice_are_checked():
     uneven = pd.DataFrame({".imp": [1, 1, 2], "x": [1, 2, 3]})
     with pytest.raises(ValueError, match=r"have \[1, 2\] rows"):
         Imputations.from_mids_frame(uneven)
+    shuffled = pd.DataFrame({".imp": [1, 1, 2, 2], ".id": [1, 2, 2, 1], "x": [1, 2, 3, 4]})
+    with pytest.raises(ValueError, match=r"different values of '\.id', or another order"):
+        Imputations.from_mids_frame(shuffled)
+    back = Imputations.from_mids_frame(shuffled.assign(**{".id": [1, 2, 1, 2], "same": 0}))
+    back[0].loc[1, "x"] = 99
+    assert back[0].loc[1, "x"] == 1
+    assert back._n_imputed == [2, 0]
+    permuted = tiny(MVAEImputer, max_iter=1).fit(X[["b", "a", "c", "d"]])
+    array = X[["b", "a", "c", "d"]].to_numpy()
+    of_array = permuted.impute(array, 1).to_mids_frame(array)
+    np.testing.assert_array_equal(of_array.loc[:11, ["b", "a", "c", "d"]], array)
     long = pd.DataFrame({".imp": [2, 1, 2, 1], "x": [3, 1, 4, 2]})
     assert [t["x"].tolist() for t in Imputations.from_mids_frame(long)] == [[1, 2], [3, 4]]

@@ -32,8 +32,8 @@ def test_it_is_the_mutual_information_of_a_gaussian_model(row):
     _, cov = MODEL.condition(x[0], observed[0])
     std, z = np.sqrt(cov.diagonal()), np.arange(5, 5 + 2)
     target = missing[0]
-    of_target = model.cell_information(batch, 3000, int(target))[0]
-    of_latents = model.cell_information(batch, 3000)[0]
+    of_target = model.cell_information(batch, 3000, int(target))[0][0]
+    of_latents = model.cell_information(batch, 3000)[0][0]
     for d in missing:
         given_z = cov[d, d] - cov[d, z] @ np.linalg.solve(cov[np.ix_(z, z)], cov[z, d])
         assert of_latents[d] == pytest.approx(0.5 * np.log(cov[d, d] / given_z), abs=0.07)
@@ -45,9 +45,9 @@ def test_it_is_the_mutual_information_of_a_gaussian_model(row):
 def test_a_target_is_symmetric_and_its_cells_say_no_more_than_the_latents():
     model = ConditionalModel(MODEL.vae(), 500)
     _, observed, batch = row_batch(model, 1)
-    of = torch.cat([model.cell_information(batch, 500, d) for d in range(5)])
+    of = torch.cat([model.cell_information(batch, 500, d)[0] for d in range(5)])
     torch.testing.assert_close(of, of.T, atol=1e-9, rtol=0)
-    of_latents = model.cell_information(batch, 500)[0]
+    of_latents = model.cell_information(batch, 500)[0][0]
     off_diagonal = of.fill_diagonal_(0.0)
     assert (off_diagonal <= of_latents + 0.1).all()
     assert not observed.any()
@@ -131,3 +131,20 @@ def test_the_display_shows_means_over_rows():
     np.testing.assert_allclose(widths, display.mean)
     assert display.ax_.get_xlabel() == "value of measuring, nats"
     plt.close("all")
+
+
+def test_sharp_cells_get_more_latents_and_a_warning():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 4))
+    X = np.repeat(z, 2, axis=1) + 0.02 * rng.normal(size=(300, 8))
+    options = {"init": "factor_analysis", "n_latents": 4, "max_iter": 5, "min_scale": 0.01}
+    imputer = tiny(MVAEImputer, n_importance_draws=1000, **options).fit(X)
+    empty = np.full((1, 8), np.nan)
+    values = value_of_measuring(imputer, empty, "x0", n_draws=60).set_index("column")["nats"]
+    assert values.index[0] == "x1"
+    expected = -0.5 * np.log(1 - np.corrcoef(imputer.sample(9999).T)[0, 1] ** 2)
+    assert values["x1"] == pytest.approx(expected, abs=0.25)
+    assert values.drop("x1").max() < 0.2
+    imputer.set_params(n_importance_draws=40)
+    with pytest.warns(UserWarning, match=r"cells are inaccurate: .*Increase n_importance_draws"):
+        value_of_measuring(imputer, empty, "x0", n_draws=60)

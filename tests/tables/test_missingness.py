@@ -12,7 +12,7 @@ PATTERNS = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [1, 1, 0, 1]], dtype=bool)
 
 
 def test_flux_equals_that_of_mice():
-    # flux(nhanes) and flux(boys) of mice 3.15.0
+    # flux(nhanes) of mice 3.15.0
     expected = {
         "age": [1.00, 0.0, 1.0, 0.0, 0.36, 0.48],
         "bmi": [0.64, 0.1643836, 0.1111111, 0.4444444, 0.06250000, 0.1875],
