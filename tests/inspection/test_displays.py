@@ -25,6 +25,7 @@ from skmissvae.inspection import (
     MixtureUseDisplay,
     OverimputationDisplay,
     TrainingDisplay,
+    ValueOfMeasuringDisplay,
     overimputation_report,
 )
 from skmissvae.tables import missing_patterns
@@ -82,6 +83,9 @@ MAKERS = {
         **kwargs
     ),
     MixtureUseDisplay: lambda e, **kwargs: MixtureUseDisplay.from_estimator(e, FRAME, **kwargs),
+    ValueOfMeasuringDisplay: lambda e, **kwargs: ValueOfMeasuringDisplay.from_estimator(
+        e, FRAME, n_draws=5, **kwargs
+    ),
 }
 every_display = pytest.mark.parametrize("cls", MAKERS, ids=lambda cls: cls.__name__)
 of_estimators = pytest.mark.parametrize(
