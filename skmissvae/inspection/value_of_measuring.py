@@ -79,9 +79,9 @@ def value_of_measuring(
     --------
     >>> import numpy as np
     >>> from skmissvae import MVAEImputer, value_of_measuring
-    >>> x = np.random.default_rng(0).normal(size=(200, 3))
-    >>> x[:, 2] = x[:, 0] + 0.1 * x[:, 2]
-    >>> imputer = MVAEImputer(max_iter=20, random_state=0).fit(x)
+    >>> x = np.random.default_rng(0).normal(size=(80, 3))
+    >>> x[:, 2] = x[:, 0] + 0.3 * x[:, 2]
+    >>> imputer = MVAEImputer(max_iter=10, random_state=0).fit(x)
     >>> values = value_of_measuring(imputer, [[np.nan, np.nan, np.nan]], target=2)
     >>> values["column"].tolist()
     ['x0', 'x1']
