@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .estimates import PooledEstimates, pool
 
@@ -19,7 +20,8 @@ def pool_models(
     """Pool fitted models by Rubin's rules.
 
     The attributes ``params``, ``cov_params()`` (or ``bse``) and ``df_resid`` of statsmodels are
-    used by default. For other models pass two functions that return estimates and variances.
+    used by default, or ``params_`` and ``variance_matrix_`` of lifelines. For other models pass two
+    functions that return estimates and variances.
 
     Parameters
     ----------
@@ -30,11 +32,13 @@ def pool_models(
         (p,) or a Series. None uses ``params``.
     variances : callable or None, default=None
         Function of a model that returns the squared standard errors, of the shape of the
-        estimates, or a covariance matrix. None uses ``cov_params()``, or ``bse`` squared.
+        estimates, or a covariance matrix. None uses ``cov_params()``, or ``bse`` squared, or
+        ``variance_matrix_``.
     dfcom : float or None, default=None
         Degrees of freedom of the analysis of a complete table. None uses the smallest
-        ``df_resid`` of the models, or infinity if they have none. Pass infinity for models whose
-        tests are based on large-sample theory.
+        ``df_resid`` of the models, or infinity if they have none; for survival models of
+        statsmodels and lifelines the number of events less that of estimates. Pass infinity for
+        models whose tests are based on large-sample theory.
 
     Returns
     -------
@@ -73,22 +77,42 @@ def pool_models(
     q, u, df_resid = [], [], []
     for model in models:
         if estimates is None or variances is None:
-            estimate, variance = _statsmodels_estimates(model)
+            estimate, variance = _estimates_of(model)
         else:
             estimate, variance = estimates(model), variances(model)
         q.append(estimate)
         u.append(variance)
-        df_resid.append(getattr(model, "df_resid", math.inf))
+        df_resid.append(_degrees_of_freedom(model, estimate))
     return pool(q, u, dfcom=min(df_resid, default=math.inf) if dfcom is None else dfcom)
 
 
-def _statsmodels_estimates(model: Any) -> tuple[Any, Any]:
-    """Return the estimates and variances of a model with the attributes of statsmodels."""
+def _estimates_of(model: Any) -> tuple[Any, Any]:
+    """Return the estimates and variances of a model of statsmodels or lifelines."""
     if hasattr(model, "params") and hasattr(model, "cov_params"):
-        return model.params, model.cov_params()
+        return _with_names(model), model.cov_params()
     if hasattr(model, "params") and hasattr(model, "bse"):
-        return model.params, np.square(model.bse)
+        return _with_names(model), np.square(model.bse)
+    if hasattr(model, "params_") and hasattr(model, "variance_matrix_"):
+        return model.params_, model.variance_matrix_
     raise TypeError(
         "models must have params, and cov_params() or bse; got one of type "
         f"{type(model).__name__} without. Pass the functions estimates and variances."
     )
+
+
+def _with_names(model: Any) -> Any:
+    """Return the estimates; those of Cox models of statsmodels get the names of their columns."""
+    params: Any = model.params
+    inner: Any = getattr(model, "model", None)
+    if hasattr(inner, "status") and not isinstance(params, pd.Series):
+        return pd.Series(params, list(inner.exog_names))
+    return params
+
+
+def _degrees_of_freedom(model: Any, estimate: Any) -> float:
+    """Return the degrees of freedom: of rows, or events less estimates; infinity if unknown."""
+    status = getattr(getattr(model, "model", None), "status", None)  # of statsmodels
+    events = getattr(model, "event_observed", status)  # of lifelines
+    if events is None:
+        return float(getattr(model, "df_resid", math.inf))
+    return max(float(np.sum(np.asarray(events))) - np.size(estimate), 1.0)

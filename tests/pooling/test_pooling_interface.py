@@ -152,6 +152,29 @@ def test_dfcom_of_models_is_the_smallest_df_resid():
     assert pool_models(fitted("bse", df_resid=[None] * 5)).dfcom == INF
 
 
+def survival_models(library):
+    """Yield survival models with the attributes of a library, of 40 events."""
+    events = np.repeat([1, 0], [40, 60])
+    for x, y in zip(*analyses(), strict=True):
+        if library == "lifelines":
+            params, cov = pd.Series(x, NAMES), pd.DataFrame(y, NAMES, NAMES)
+            yield Fitted(params_=params, variance_matrix_=cov, event_observed=events)
+        else:
+            inner = Fitted(status=events, exog_names=NAMES)
+            yield Fitted(params=x, cov_params=lambda y=y: y, df_resid=97.0, model=inner)
+
+
+@pytest.mark.parametrize("library", ["statsmodels", "lifelines"])
+def test_survival_models_have_names_and_events_as_degrees_of_freedom(library):
+    pooled = pool_models(survival_models(library))
+    assert pooled.dfcom == 40 - len(NAMES)
+    assert pooled.qbar.index.tolist() == list(NAMES)
+    expected = pool_models(fitted("cov_params"), dfcom=40 - len(NAMES))
+    assert_allclose(pooled.to_frame(), expected.to_frame())
+    assert_allclose(pooled.test(columns=["b", "a"]), expected.test(columns=["b", "a"]))
+    assert pool_models(survival_models(library), dfcom=INF).dfcom == INF
+
+
 def test_models_are_pooled_by_functions():
     tables = [np.random.default_rng(seed).normal(size=50) for seed in range(4)]
     pooled = pool_models(
