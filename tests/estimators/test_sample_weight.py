@@ -16,7 +16,7 @@ from estimator_cases import (
     table,
     tiny,
 )
-from helpers import BOUND_METHODS, generator, tiny_rows, tiny_vae
+from helpers import BOUND_METHODS, generator, tiny_rows, tiny_vae, uniform
 from round_trips import by_pickle, by_skops
 from sklearn import clone, config_context
 from sklearn.base import BaseEstimator
@@ -133,7 +133,7 @@ class FirstColumn(Objective):
 
 
 def test_the_bound_of_held_out_rows_is_weighted():
-    x, weight = torch.randn(7, 2), torch.rand(10)
+    x, weight = uniform(7, 2, low=-1.0).float(), uniform(10).float()
     rows = Batch(x, torch.ones(7, 2, dtype=torch.bool), torch.arange(3, 10))
     value = evaluate(torch.nn.Identity(), FirstColumn(weight=weight), rows, 4, 0)
     assert value == pytest.approx(np.average(x[:, 0], weights=weight[3:]), rel=1e-5)

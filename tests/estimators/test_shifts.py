@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from estimator_cases import every_imputer, quiet, table, tiny
+from helpers import generator, uniform
 
 from skmissvae import MissSIWAEImputer, MVAEImputer
 from skmissvae.inference import LAIR
@@ -149,6 +150,10 @@ def test_a_copy_and_its_original_move_together():
         np.testing.assert_allclose((shifted - plain)[moved][:, [1, 4]], 3.0, rtol=1e-9)
 
 
+def normal(*shape):
+    return torch.randn(*shape, generator=generator())
+
+
 COUNTS = [[5, 3, 2, 1], [4, 4, 0, 9]]
 LIKELIHOODS = {
     "categorical": CategoricalLikelihood(COUNTS),
@@ -161,7 +166,7 @@ LIKELIHOODS = {
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_odds_are_multiplied(name):
     likelihood = LIKELIHOODS[name].double()
-    params = torch.randn(3, 5, likelihood.n_params, dtype=torch.float64)
+    params = normal(3, 5, likelihood.n_params).double()
     base, n = likelihood(params), 2 if name == "binary" else 4
     log_odds = torch.tensor([[0.0, 1.2, -0.7, 0.3], [0.5, 0, 0, 2.0]]).double()[:, :n]
     assert tilted(base, 0 * log_odds) is base
@@ -185,9 +190,9 @@ def test_columns_of_a_part_without_a_shift_keep_their_bits():
         n = 2 if name == "binary" else 4
         log_odds = torch.zeros(2, n).double()
         log_odds[0, -1] = 1.5
-        params = 5 * torch.randn(50, likelihood.n_params)
+        params = 5 * normal(200, likelihood.n_params)
         columns = likelihood.float()(params)
-        for u in (torch.rand(50, 2), torch.rand(50, 2).round(decimals=1)):
+        for u in (uniform(200, 2).float(), uniform(200, 2).float().round(decimals=1)):
             other, base = tilted(columns, log_odds).icdf(u), columns.icdf(u)
             torch.testing.assert_close(other[:, 1], base[:, 1], rtol=0, atol=0)
             assert (other[:, 0] != base[:, 0]).any()
@@ -214,9 +219,9 @@ def test_certain_categories_are_drawn_and_small_probabilities_have_their_digits(
 def test_categories_that_a_column_does_not_have_stay_impossible():
     likelihood = CategoricalLikelihood([[5, 5], [5, 5, 5, 5]])
     log_odds = torch.tensor([[0.0, 3.0, -np.inf, -np.inf], [0.0, 0.0, 0.0, 1.0]]).double()
-    columns = tilted(likelihood(torch.randn(40, likelihood.n_params)), log_odds)
+    columns = tilted(likelihood(normal(40, likelihood.n_params)), log_odds)
     assert (columns.probabilities()[:, 0, 2:] == 0).all()
-    assert (columns.icdf(torch.rand(40, 2))[:, 0] < 2).all()
+    assert (columns.icdf(uniform(40, 2).float())[:, 0] < 2).all()
 
 
 class OwnBernoulli(BernoulliLikelihood):
