@@ -23,7 +23,7 @@ def row_batch(model, row):
     return x, observed, model.encode(x, observed, lambda: stream(row))
 
 
-@pytest.mark.parametrize("row", [1, 4, 8])  # without an observed cell, and with some
+@pytest.mark.parametrize("row", [1, 8])  # without an observed cell, and with some
 def test_it_is_the_mutual_information_of_a_gaussian_model(row):
     model = ConditionalModel(MODEL.vae(), 1500)
     x, observed, batch = row_batch(model, row)
