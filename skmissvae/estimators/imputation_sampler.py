@@ -52,7 +52,7 @@ class ImputationSampler:
         Warns about low effective sample sizes, once.
     progress : Progress
         Shows how many rows are imputed.
-    added : Shifts
+    column_shifts : Shifts
         What is added to imputed numbers.
     """
 
@@ -64,7 +64,7 @@ class ImputationSampler:
     n: int
     warn: Callable[[np.ndarray], None] | None
     progress: Progress = SILENT
-    added: Shifts = NO_SHIFTS
+    column_shifts: Shifts = NO_SHIFTS
 
     def __post_init__(self) -> None:
         """Decide whether latents are stored."""
@@ -79,7 +79,7 @@ class ImputationSampler:
         with self.progress.task(unit, self.task.n_incomplete, of_rows=True) as rows:
             for block in self.task.incomplete_blocks():
                 x, block_ess = self._draw_cells(i, block, rows)
-                x = self.added.added(x, self.task.reader.schema)
+                x = self.column_shifts.apply(x, self.task.reader.schema)
                 numbers.append(self.task.numbers(block, x))
                 ess.append(block_ess)
         if self.warn is not None:

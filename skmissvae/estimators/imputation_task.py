@@ -149,7 +149,7 @@ class ImputationTask:
                 continue
             cells = self._derived_cells(j, function(completed), completed)
             root = schema.copies.get(j, j)
-            for k in (j, *(k for k in range(len(schema.names)) if schema.copies.get(k, k) == root)):
+            for k in (k for k in range(len(schema.names)) if schema.copies.get(k, k) == root):
                 place = int(np.searchsorted(schema.output_columns, k))
                 both = self.to_impute[:, j] & self.to_impute[:, k] & ~np.isnan(cells)
                 at = both[self.to_impute[:, k]]

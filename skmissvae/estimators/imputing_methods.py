@@ -16,12 +16,11 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 
 from .._utils.progress import progress_of
-from .._utils.quoting import quoted
 from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import check_minimum
 from ..inference.batching import map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
-from ..tables.column_selection import column_index, derivations, limits, requested_cells
+from ..tables.column_selection import derivations, limits, requested_cells
 from ..tables.input_table import to_pandas
 from ..training.fit import FittedModel
 from .cell_distributions import describe_cells
@@ -164,9 +163,9 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
             change. Shifted values stay within ``min_value``, ``max_value`` and the limits of their
             kind.
         shift_unit : {"column", "sd"}, default="column"
-            Whether numbers are in the units of their column or in its standard deviations at fit,
-            which is not possible for integers;
-            with ``learn_shapes=True``, in a robust scale if outliers dominate it.
+            Whether numbers are in the units of their column or in its standard deviations at fit.
+            The latter is not possible for integers and values from 0 to 1; with
+            ``learn_shapes=True`` it is a robust scale if outliers dominate the column.
 
         Returns
         -------
@@ -192,14 +191,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         check_minimum(1, n_imputations=n_imputations)
         # tables that are made later belong to this fit, these settings and this table
         task = self._imputation_task(X, where, row_ids, copies=True)
-        shifts = column_shifts(shift, shift_unit, self.schema_)
-        names = self.schema_.names
-        for column in shift or () if self.derived else ():
-            if column_index(column, names, "shift") in derivations(self.schema_, self.derived):
-                raise ValueError(
-                    f"Parameter 'shift' names column {quoted(column)}, which is computed from "
-                    "others ('derived'). Shift those."
-                )
+        derived = derivations(self.schema_, self.derived)
+        shifts = column_shifts(shift, shift_unit, self.schema_, derived)
         n, seed = int(n_imputations), self._call_seed(random_state)
         models = [
             model._replace(log_odds=shifts.log_odds)

@@ -1,7 +1,7 @@
 """Shifts of imputed values, for analyses of values that are missing because of their own value."""
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._utils.quoting import listed, quoted
 from ..tables.codecs import Numbers
-from ..tables.column_selection import column_index
+from ..tables.column_selection import column_index, modelled_index
 from ..tables.schema import TableSchema
 
 ShiftUnit = Literal["column", "sd"]
@@ -24,7 +24,7 @@ class Shifts(NamedTuple):
     numbers: NDArray[np.float64] | None = None  # (D,)   in the model's units
     log_odds: Tensor | None = None  # (D, C)   of categories
 
-    def added(self, x: NDArray[np.float64], schema: TableSchema) -> NDArray[np.float64]:
+    def apply(self, x: NDArray[np.float64], schema: TableSchema) -> NDArray[np.float64]:
         """Return modelled columns, (N, D), with shifted numbers, within the limits of columns."""
         if self.numbers is None:
             return x
@@ -38,8 +38,12 @@ class Shifts(NamedTuple):
 NO_SHIFTS = Shifts()
 
 
-def column_shifts(shift: Any, unit: Any, schema: TableSchema) -> Shifts:
+def column_shifts(
+    shift: Any, unit: Any, schema: TableSchema, derived: Collection[int] = ()
+) -> Shifts:
     """Return the shifts of the parameters ``shift`` and ``shift_unit`` of ``impute``.
+
+    Columns at the positions ``derived`` cannot be shifted.
 
     Raises
     ------
@@ -60,14 +64,12 @@ def column_shifts(shift: Any, unit: Any, schema: TableSchema) -> Shifts:
     added, names = np.zeros(len(schema.modelled)), dict[int, Any]()
     log_odds = dict[int, NDArray[np.float64]]()
     for column, value in shift.items():
-        j = column_index(column, schema.names, "shift")
-        j = schema.copies.get(j, j)
-        if j not in schema.modelled:
+        if column_index(column, schema.names, "shift") in derived:
             raise ValueError(
-                f"Parameter 'shift' names column {quoted(column)}, which is not modelled: its role "
-                f"is {schema.roles[j]!r}. Leave it out."
+                f"Parameter 'shift' names column {quoted(column)}, which is computed from others "
+                "('derived'). Shift those."
             )
-        d = int(np.searchsorted(schema.modelled, j))
+        d = modelled_index(column, schema, "shift")
         if d in names:
             raise ValueError(
                 f"Parameter 'shift' names columns {quoted(names[d])} and {quoted(column)}, which "

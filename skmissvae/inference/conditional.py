@@ -25,8 +25,8 @@ from .weights import choose_by_weight, effective_sample_size_of, finite_log_weig
 _N_VALUES = 4096  # values that represent the distribution of a cell, unless there are more latents
 # Pools of draws are added until their effective sample size is enough for all imputations of a row;
 # at the last pool less is enough, since a pool for each imputation would take long.
-#: Effective number of latents given the value of a cell that is sufficient for its information.
-ENOUGH_OF_A_CELL = 50
+# Effective number of latents given the value of a cell that is sufficient for its information.
+_ENOUGH_OF_A_CELL = 50
 _MAX_POOLS_OF_A_CELL = 8
 _SHARED_ESS, _MAX_SHARED_POOLS, _MIN_SHARED_ESS = 100.0, 3, 20.0
 _N_CANDIDATES = 128  # latents that imputations with their own decoders choose from
@@ -237,8 +237,10 @@ class ConditionalModel(NamedTuple):
                 for part in (log_joint, log_joint.index_fill(0, i, -torch.inf)):
                     marginal, at_target = part.logsumexp(0), log_p[:, target].unsqueeze(1)
                     both = (part + at_target).logsumexp(0)
-                    information += (both - marginal - marginal[target]) / (2 * n)
-            is_enough = ess >= ENOUGH_OF_A_CELL
+                    gain = both - marginal - marginal[target]
+                    # no number if all other latents have the weight zero
+                    information += gain.nan_to_num(nan=0.0) / (2 * n)
+            is_enough = ess >= _ENOUGH_OF_A_CELL
             if len(pools) == _MAX_POOLS_OF_A_CELL or bool((is_enough | batch.observed).all()):
                 return information.clamp_min(0), ess
             missing = _MAX_POOLS_OF_A_CELL - len(pools)

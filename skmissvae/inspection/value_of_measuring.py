@@ -10,13 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .._utils.quoting import quoted
 from .._utils.runtime import user_stacklevel
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
 from ..inference.conditional import ConditionalModel, RowBatch
-from ..tables.column_selection import column_index
-from ..tables.schema import TableSchema
+from ..tables.column_selection import modelled_index
 from .plotting import BLUE, GREY, check_fitted, despine, get_axes, import_pyplot
 
 _FEW_LATENTS, _MAX_SHARE = 20, 0.01  # effective ones; of the cells with fewer
@@ -88,7 +86,7 @@ def value_of_measuring(
     """
     check_fitted(estimator, BaseVAE)
     check_minimum(1, n_draws=n_draws)
-    index = None if target is None else _modelled_index(target, estimator.schema_)
+    index = None if target is None else modelled_index(target, estimator.schema_, "target")
 
     def is_valued(observed: Any) -> Any:
         """Return which cells have a value: missing ones of rows with a missing target."""
@@ -128,18 +126,6 @@ def _warn_of_few_latents(ess: np.ndarray, n_draws: int) -> None:
             UserWarning,
             stacklevel=user_stacklevel(),
         )
-
-
-def _modelled_index(target: Any, schema: TableSchema) -> int:
-    """Return the index of a column among the modelled ones."""
-    j = column_index(target, schema.names, "target")
-    j = schema.copies.get(j, j)
-    if j not in schema.modelled:
-        raise ValueError(
-            f"Parameter 'target' names column {quoted(target)}, which is not modelled: its role is "
-            f"{schema.roles[j]!r}. Name another column."
-        )
-    return int(np.searchsorted(schema.modelled, j))
 
 
 class ValueOfMeasuringDisplay:

@@ -260,17 +260,17 @@ def sensitivity(
     check_minimum(2, n_imputations=n_imputations)
     if isinstance(shifts, str) or not np.iterable(shifts):
         raise TypeError(f"shifts must be a list of numbers, such as [-1, 0, 1]; got {shifts!r}.")
-    given = list(shifts)
-    if not given:
+    all_shifts = list(shifts)
+    if not all_shifts:
         raise ValueError("shifts is empty. Pass numbers, such as [-1, -0.5, 0, 0.5, 1].")
-    if wrong := [value for value in given if not isinstance(value, numbers.Real)]:
+    if wrong := [value for value in all_shifts if not isinstance(value, numbers.Real)]:
         raise TypeError(
             f"shifts must hold finite numbers; got {wrong[0]!r}. For categories without order use "
             "impute(shift=) and pool_models."
         )
-    for value in given:  # before the first analysis
+    for value in all_shifts:  # before the first analysis
         column_shifts({column: value}, shift_unit, imputer.schema_)
-    values = sorted(set(map(float, given)))
+    values = sorted(set(map(float, all_shifts)))
     # the same draws for all shifts; an integer gives those of impute
     source = imputer.random_state if random_state is None else random_state
     if not isinstance(source, numbers.Integral):

@@ -41,6 +41,21 @@ def column_index(column: Any, names: Sequence[Any], parameter: str) -> int:
     )
 
 
+def modelled_index(column: Any, schema: TableSchema, parameter: str) -> int:
+    """Return the index among the modelled columns of a column that a parameter names.
+
+    A copy has the index of the column that it repeats.
+    """
+    j = column_index(column, schema.names, parameter)
+    j = schema.copies.get(j, j)
+    if j not in schema.modelled:
+        raise ValueError(
+            f"Parameter {parameter!r} names column {quoted(column)}, which is not modelled: its "
+            f"role is {schema.roles[j]!r}. Name another column."
+        )
+    return int(np.searchsorted(schema.modelled, j))
+
+
 def missing_markers(missing_values: Any, names: Sequence[Any]) -> list[Markers]:
     """Return the values that mark missing cells of each column beside nulls.
 

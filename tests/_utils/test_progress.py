@@ -435,7 +435,7 @@ def test_lines_are_written_to_stderr_without_rich(monkeypatch, clock, capsys):
 
 @functools.cache
 def silent_outputs(cls):
-    """Return the results of an estimator that shows nothing."""
+    """Return the results of an estimator without progress."""
     return outputs(tiny(cls).fit(table()), table())
 
 
