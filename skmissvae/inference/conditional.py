@@ -237,9 +237,7 @@ class ConditionalModel(NamedTuple):
                 for part in (log_joint, log_joint.index_fill(0, i, -torch.inf)):
                     marginal, at_target = part.logsumexp(0), log_p[:, target].unsqueeze(1)
                     both = (part + at_target).logsumexp(0)
-                    gain = both - marginal - marginal[target]
-                    # no number if all other latents have the weight zero
-                    information += gain.nan_to_num(nan=0.0) / (2 * n)
+                    information += (both - marginal - marginal[target]) / (2 * n)
             is_enough = ess >= _ENOUGH_OF_A_CELL
             if len(pools) == _MAX_POOLS_OF_A_CELL or bool((is_enough | batch.observed).all()):
                 return information.clamp_min(0), ess

@@ -148,14 +148,3 @@ def test_sharp_cells_get_more_latents_and_a_warning():
     imputer.set_params(n_importance_draws=40)
     with pytest.warns(UserWarning, match=r"cells are inaccurate: .*Increase n_importance_draws"):
         value_of_measuring(imputer, empty, "x0", n_draws=60)
-
-
-def test_values_are_finite_if_one_latent_has_all_weight(monkeypatch):
-    z, w = torch.randn(3, 1, 2, dtype=torch.float64), torch.tensor([1.0, 0.0, 0.0]).double()
-    monkeypatch.setattr(ConditionalModel, "weighted_latents", lambda *_: (z, w, torch.ones(1)))
-    model = ConditionalModel(MODEL.vae(), 3)
-    _, _, batch = row_batch(model, 1)
-    for target in (None, 0):
-        information, ess = model.cell_information(batch, 5, target)
-        assert torch.isfinite(information).all()
-        torch.testing.assert_close(ess, torch.ones_like(ess))
