@@ -108,7 +108,7 @@ def step_cases(setting: tuple, n_steps: int, device: str) -> dict[str, tuple[Cal
     size, n_columns, K = setting[0], setting[1], setting[5]
     generator = torch.Generator(device).manual_seed(0)
     rows = random_rows(size * n_steps, n_columns, device, generator)
-    first = Batch(*(values[:size] for values in rows))
+    first = rows.part(slice(size))
     settings = TrainingSettings(1, size, 1e-3, AdamW(schedule="constant"))
 
     def steps(vae: VAE, objective: Objective) -> tuple[Callable, Callable]:

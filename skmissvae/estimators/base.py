@@ -26,7 +26,15 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
     _defaults: ClassVar[TrainingDefaults]
 
     @with_callbacks
-    def fit(self, X: Any, y: object = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: object = None,
+        sample_weight: Any = None,
+        *,
+        lower: Any = None,
+        upper: Any = None,
+    ) -> Self:
         r"""Fit the model to an incomplete table.
 
         Parameters
@@ -38,6 +46,11 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, such as sampling weights or frequencies; None weights them
             equally. Not for ``Chunks`` or several processes.
+        lower, upper : data frame, array-like, mapping or None, default=None
+            Limits within which missing cells are known to lie, such as limits of detection: a
+            table of X's shape with NaN where there is none, or a mapping from columns (names or
+            indices) to a limit, or to one for each row. Observed cells ignore them. For columns of
+            numbers, dates and durations. Not for ``Chunks`` or several processes.
 
         Returns
         -------
@@ -47,8 +60,8 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
         Raises
         ------
         ValueError, TypeError
-            If a parameter, a column of ``X`` or ``sample_weight`` is invalid, or if training
-            diverges. The estimator is then unchanged.
+            If a parameter, a column of ``X``, ``sample_weight`` or a limit is invalid, or if
+            training diverges. The estimator is then unchanged.
 
         Notes
         -----
@@ -64,6 +77,12 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
         as two equal rows in these means. It is one row for the number of epochs, for the
         uncertainty of the decoder and for calibration.
 
+        With ``lower`` and ``upper`` the bound of a row is one on :math:`\log p(x_{obs}, x_d \in
+        [l_d, u_d])`. A cell with limits contributes :math:`\log P(l_d \le x_d \le u_d | z)`.
+        The encoder gets the middle of an interval of at most one standard deviation of the column,
+        other cells with limits as missing. Units and shapes of columns are learned from observed
+        cells and from middles of intervals.
+
         Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and the
         bootstrap and calibration models of imputers are fitted with as many epochs. In a process
         group, and while an imputer chooses an initialization or fits these models,
@@ -71,7 +90,7 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
         """
         with unchanged_on_error(self), joint_errors():
             previous = self.model_ if hasattr(self, "model_") and self.warm_start else None
-            task = prepare_fit(self, X, previous, sample_weight)
+            task = prepare_fit(self, X, previous, sample_weight, (lower, upper))
             n_epochs = task.method.n_epochs(task.settings.max_iter)
             with explain_divergence(self, task):
                 with progress_of(self).task("epoch", n_epochs) as epochs:

@@ -39,14 +39,19 @@ class _RowCells(NamedTuple):
 
 
 def describe_cells(
-    imputer: BaseImputer, X: Any, quantiles: Sequence[float], where: Any
+    imputer: BaseImputer,
+    X: Any,
+    quantiles: Sequence[float],
+    where: Any,
+    limits: tuple[Any, Any],
 ) -> pd.DataFrame:
     """Return the frame of ``BaseImputer.cell_distribution``."""
     levels = checked_quantiles(quantiles)
-    task, schema = imputer._imputation_task(X, where), imputer.schema_
+    task, schema = imputer._imputation_task(X, where, limits=limits), imputer.schema_
     device, calibration = imputer._device(), imputer._calibration
     block, D = task.whole(), len(schema.modelled)
-    models = [model.to(device) for model in imputer._conditional_models(imputer.models_)]
+    fitted, has_limits = imputer.models_, task.limits is not None
+    models = [m.to(device) for m in imputer._conditional_models(fitted, has_limits)]
     n_categories = max((len(schema.categories(d)) for d in range(D)), default=0)
     if calibration is None:
         quantiles_of, at = weighted_quantiles, np.tile(levels, (D, 1))
@@ -57,7 +62,8 @@ def describe_cells(
     def describe(model: ConditionalModel, batch: RowBatch) -> _RowCells:
         parts = [other._replace(n_decoded=model.n_decoded) for other in models]
         cells = summarize_cells(parts, batch)
-        missing = (~batch.observed[0]).nonzero().squeeze(1)
+        is_known = batch.observed if batch.limits is None else batch.observed & ~batch.limits.exist
+        missing = (~is_known[0]).nonzero().squeeze(1)
         shape = (1, D, 2 + len(levels))
         statistics = torch.full(shape, math.nan, dtype=cells.w.dtype, device=device)
         values, mean = cells.values[:, missing], cells.mean[missing]
@@ -109,7 +115,8 @@ def cell_frame(
         if not len(rows):
             continue
         # the cell of a copy whose original is observed
-        copied = rows[block.rows.observed[incomplete[rows], d]]
+        is_known = block.rows.observed[:, d] & ~block.rows.has_limit()[:, d]
+        copied = rows[is_known[incomplete[rows]]]
         value = block.rows.x[incomplete[copied], d]
         categories = schema.categories(d)
         n_lines = max(1, len(categories))
@@ -128,6 +135,10 @@ def cell_frame(
         else:
             statistics[copied, d], statistics[copied, d, 1] = value[:, None], 0.0
             bounds = task.bounds[0][j], task.bounds[1][j]
+            if block.limits is not None:
+                at = incomplete[rows], j
+                low, high = (limit[at][:, None] for limit in block.limits)
+                bounds = np.fmax(bounds[0], low), np.fmin(bounds[1], high)
             values = _in_units(schema, d, schema.codecs[j], statistics[rows, d], bounds)
             columns |= dict(zip(statistic_names, values, strict=True))
         frames.append(pd.DataFrame(columns))
@@ -144,13 +155,13 @@ def _in_units(
     d: int,
     codec: Codec,
     statistics: NDArray[np.float64],
-    bounds: tuple[float, float],
+    bounds: tuple[Any, Any],
 ) -> list[Any]:
     """Return mean, standard deviation and quantiles in the units and the type of the column."""
     values = schema.to_table_units(d, statistics)
     # calibration may move quantiles beyond the possible values
     low, high = schema.limits(d)
-    values[:, 2:] = values[:, 2:].clip(max(low, bounds[0]), min(high, bounds[1]))
+    values[:, 2:] = values[:, 2:].clip(np.fmax(low, bounds[0]), np.fmin(high, bounds[1]))
     values[:, 1] = schema.scale[d] * statistics[:, 1]
     if isinstance(codec, Dates):
         columns: list[Any] = [codec.decode(column) for column in values.T]
@@ -203,6 +214,7 @@ def outlier_scores(model: ConditionalModel, batch: RowBatch) -> OutlierScores:
     for d in observed[0].nonzero().flatten().tolist():
         without = observed.clone()
         without[0, d] = False
-        rest = model.evidence(model.encode(x, without, batch.new_noise)).log_evidence
+        row = x, without, batch.new_noise, batch.positions, batch.limits
+        rest = model.evidence(model.encode(*row)).log_evidence
         scores[0, 1 + d] = (rest if without.any() else 0.0) + scores[0, 0]
     return OutlierScores(scores, observed.sum(1))

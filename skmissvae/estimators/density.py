@@ -74,7 +74,15 @@ class VAEDensityEstimator(DensityMixin, MixtureOptions, BaseVAE):
     # scikit-learn requires DensityMixin to the left; its score returns None
     if TYPE_CHECKING:
 
-        def score(self, X: Any, y: object = None, sample_weight: Any = None) -> float: ...  # noqa: D102
+        def score(  # noqa: D102
+            self,
+            X: Any,
+            y: object = None,
+            sample_weight: Any = None,
+            *,
+            lower: Any = None,
+            upper: Any = None,
+        ) -> float: ...
 
     else:
         score = BaseVAE.score

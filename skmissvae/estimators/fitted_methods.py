@@ -16,6 +16,7 @@ from .._utils.validation import check_minimum, checked_weights
 from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
 from ..inference.samplers import SAMPLERS, Sampler
+from ..tables.cell_limits import CellLimits, GivenLimits
 from ..tables.column_selection import missing_markers
 from ..tables.encoded_rows import EncodedRows
 from ..tables.input_table import InputTable, open_table
@@ -145,9 +146,20 @@ class FittedMethods(
         validate(self)
         return open_table(self, X, self._template)
 
+    def _cell_limits(self, lower: Any, upper: Any, table: InputTable) -> CellLimits | None:
+        """Return the limits of the cells of a table."""
+        schema = self.schema_
+        limits = GivenLimits(lower, upper, table).read(schema.names, schema.codecs)
+        return None if limits is None else limits.within(schema, self._bounds())
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bounds of imputed cells of each column, in its units."""
+        infinite = np.full(len(self.schema_.names), np.inf)
+        return -infinite, infinite
+
     # -- scores, latents, samples ---------------------------------------------------------------
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any, *, lower: Any = None, upper: Any = None) -> np.ndarray:
         r"""Return the log-density of the observed cells of each row.
 
         It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over
@@ -164,6 +176,9 @@ class FittedMethods(
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows, with missing values. A row without an observed cell has the score 0.
+        lower, upper : data frame, array-like, mapping or None, default=None
+            Limits of missing cells, as in ``fit``, which contribute the log-probability of their
+            interval.
 
         Returns
         -------
@@ -173,7 +188,7 @@ class FittedMethods(
         Raises
         ------
         ValueError, TypeError
-            If X does not match the table of ``fit``.
+            If X does not match the table of ``fit``, or limits do not match X.
 
         References
         ----------
@@ -182,8 +197,9 @@ class FittedMethods(
            Scandinavian Journal of Statistics 39.
         """
         table, scores, ess = self._open(X), [], []
+        limits = self._cell_limits(lower, upper, table)
         with progress_of(self).task("row", table.n_rows, of_rows=True) as task:
-            for rows in self._reader().blocks(table):
+            for rows in self._reader().blocks(table, limits):
                 log_evidence, row_ess = self._log_evidence(rows, task)
                 scores.append(log_evidence - self.schema_.log_units(rows))
                 ess.append(row_ess)
@@ -196,10 +212,18 @@ class FittedMethods(
         """Return log-density, in the model's units, and effective sample size of each row."""
         options = {"batched": True, "runs_chains": False, "task": task}
         result = self._map(rows, ConditionalModel.evidence, **options)
-        # without an observed cell the density is exactly one
-        return np.where(rows.observed.any(1), result.log_evidence, 0.0), np.asarray(result.ess)
+        # without evidence the density is exactly one
+        return np.where(rows.has_evidence(), result.log_evidence, 0.0), np.asarray(result.ess)
 
-    def score(self, X: Any, y: object = None, sample_weight: Any = None) -> float:
+    def score(
+        self,
+        X: Any,
+        y: object = None,
+        sample_weight: Any = None,
+        *,
+        lower: Any = None,
+        upper: Any = None,
+    ) -> float:
         """Return the mean log-density of the observed cells of the rows.
 
         Parameters
@@ -210,6 +234,8 @@ class FittedMethods(
             Not used, present for API consistency by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows; None weights them equally.
+        lower, upper : data frame, array-like, mapping or None, default=None
+            Limits of missing cells, as in ``fit``.
 
         Returns
         -------
@@ -217,9 +243,9 @@ class FittedMethods(
             Mean of ``score_samples``, by which GridSearchCV tunes without complete data.
         """
         if sample_weight is None:
-            return float(np.mean(self.score_samples(X)))
+            return float(np.mean(self.score_samples(X, lower=lower, upper=upper)))
         weight = checked_weights(sample_weight, self._open(X).n_rows)
-        return float(np.average(self.score_samples(X), weights=weight))
+        return float(np.average(self.score_samples(X, lower=lower, upper=upper), weights=weight))
 
     def effective_sample_size(self, X: Any) -> np.ndarray:
         """Return the effective sample size of the importance draws of each row.

@@ -98,7 +98,8 @@ class ImputationSampler:
 
         def decode(model: ConditionalModel, batch: RowBatch) -> _Cells:
             z = torch.from_numpy(latents[order[batch.positions]]).to(batch.x.device)[None]
-            return _Cells(model.decode(z).sample(batch.new_noise())[0].double())
+            columns = model.decode(z, batch.limits)
+            return _Cells(columns.sample(batch.new_noise())[0].double())
 
         def draw(function: Any, positions: np.ndarray, **options: Any) -> Any:
             noise = self._noise(block, SeedStream.IMPUTATION, i)

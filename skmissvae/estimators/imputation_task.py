@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._utils.quoting import quoted
 from .._utils.random import KeyedNoise
+from ..tables.cell_limits import CellLimits
 from ..tables.columns import Floats, Mask
 from ..tables.encoded_rows import EncodedRows
 from ..tables.input_table import InputTable, NumericTable
@@ -30,6 +31,7 @@ class RowBlock(NamedTuple):
     rows: EncodedRows
     to_impute: Mask  # (N, n_features)   cells to impute
     keys: NDArray[np.uint64]  # (N,)   of the noise of each row
+    limits: CellLimits | None  # of missing cells
 
     @property
     def incomplete(self) -> NDArray[np.intp]:
@@ -66,6 +68,8 @@ class ImputationTask:
         Names of additional columns, and the columns whose missing cells they indicate.
     derived : mapping of int to callable
         Columns that are functions of a completed table.
+    limits : CellLimits, optional
+        Limits of cells.
     """
 
     reader: TableReader
@@ -76,6 +80,7 @@ class ImputationTask:
     template: InputTable
     indicators: Mapping[str, int]
     derived: Mapping[int, Derivation]
+    limits: CellLimits | None = None
 
     def __post_init__(self) -> None:
         """Read the table."""
@@ -113,15 +118,18 @@ class ImputationTask:
         return self._only_block or self._read(slice(0, self.source.n_rows))
 
     def _read(self, rows: slice) -> RowBlock:
-        table = self.reader.cells(self.source.part(rows), rows.start)
+        table, limits = self.reader.cells(self.source.part(rows), rows.start), None
+        if self.limits is not None:
+            of_cells, schema = self.limits.part(rows), self.reader.schema
+            limits = of_cells.of_missing(table.missing, schema, rows.start)
         if self.where is None or self.where.ndim == 1:
             to_impute = table.missing & (True if self.where is None else self.where)
         else:
             to_impute = self.where[rows]
             table = table._replace(observed=table.observed & ~to_impute)
         to_impute = to_impute & self._fillable
-        encoded = self.reader.rows(table, rows.start)
-        return RowBlock(rows.start, table, encoded, to_impute, self.keys[rows])
+        encoded = self.reader.rows(table, rows.start, limits)
+        return RowBlock(rows.start, table, encoded, to_impute, self.keys[rows], limits)
 
     def numbers(self, block: RowBlock, x: np.ndarray) -> list[Floats]:
         """Return a number for each cell to impute, per column of the output.
@@ -134,7 +142,11 @@ class ImputationTask:
         values = schema.decode(x, table.values[incomplete], table.observed[incomplete])
         # the conversion of units may round a number beyond its bound
         is_modelled = np.isin(schema.roles, MODELLED_ROLES)
-        low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in self.bounds)
+        bounds = self.bounds
+        if block.limits is not None:  # which are within the bounds
+            of_cells = block.limits.part(incomplete)
+            bounds = np.fmax(bounds[0], of_cells.low), np.fmin(bounds[1], of_cells.high)
+        low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in bounds)
         values, to_impute = np.fmin(np.fmax(values, low), high), block.to_impute[incomplete]
         return [values[to_impute[:, j], j] for j in schema.output_columns]
 

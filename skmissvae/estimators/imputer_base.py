@@ -167,7 +167,8 @@ class BaseImputer(ImputingMethods, BaseVAE):
         y : Ignored
             Not used, present for API consistency by convention.
         **fit_params
-            Parameters of ``fit``, such as ``sample_weight``.
+            Parameters of ``fit``, such as ``sample_weight``; limits are those of ``transform``,
+            too.
 
         Returns
         -------
@@ -181,6 +182,9 @@ class BaseImputer(ImputingMethods, BaseVAE):
         """
         if isinstance(X, Chunks):
             raise TypeError("Only fit accepts Chunks; use chunks.map(imputer.transform).")
+        limits = {name: fit_params[name] for name in ("lower", "upper") if name in fit_params}
+        if limits:
+            return self.fit(X, y, **fit_params).transform(X, **limits)
         return super().fit_transform(X, y, **fit_params)
 
     @property

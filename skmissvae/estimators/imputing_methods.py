@@ -38,10 +38,14 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
     """Methods of a fitted imputer."""
 
     @overload
-    def transform(self, X: IntoDataFrameT, *, where: Any = None) -> IntoDataFrameT: ...
+    def transform(
+        self, X: IntoDataFrameT, *, where: Any = None, lower: Any = None, upper: Any = None
+    ) -> IntoDataFrameT: ...
     @overload
-    def transform(self, X: Any, *, where: Any = None) -> NDArray[Any]: ...
-    def transform(self, X: Any, *, where: Any = None) -> Any:
+    def transform(
+        self, X: Any, *, where: Any = None, lower: Any = None, upper: Any = None
+    ) -> NDArray[Any]: ...
+    def transform(self, X: Any, *, where: Any = None, lower: Any = None, upper: Any = None) -> Any:
         """Complete a table.
 
         Parameters
@@ -52,6 +56,9 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
             Cells to impute, as in mice: None imputes all missing cells, a list those of some
             columns (names or indices). Other cells are unchanged. Observed cells in a mask are
             imputed from the rest of their row.
+        lower, upper : data frame, array-like, mapping or None, default=None
+            Limits within which missing cells are known to lie, as in ``fit``: they are evidence,
+            and imputations lie within them.
 
         Returns
         -------
@@ -64,10 +71,11 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         Raises
         ------
         ValueError, TypeError
-            If X does not match the table of ``fit``, or if ``where`` or a bound names a column
-            that X does not have.
+            If X does not match the table of ``fit``, or if ``where``, a limit or a bound does not
+            match X.
         """
-        task, model = self._imputation_task(X, where), self._imputation_model()
+        task = self._imputation_task(X, where, limits=(lower, upper))
+        model = self._imputation_model(has_limits=task.limits is not None)
         function, point, batched, draws = STRATEGIES[self.strategy]
         device, seed = self._device(), self._draw_seed() if draws else 0
         values, ess = [], [np.empty(0)]
@@ -94,6 +102,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         random_state: Any = None,
         where: Any = None,
         row_ids: Any = None,
+        lower: Any = None,
+        upper: Any = None,
         shift: Any = None,
         shift_unit: ShiftUnit = "column",
     ) -> Imputations[IntoDataFrameT]: ...
@@ -106,6 +116,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         random_state: Any = None,
         where: Any = None,
         row_ids: Any = None,
+        lower: Any = None,
+        upper: Any = None,
         shift: Any = None,
         shift_unit: ShiftUnit = "column",
     ) -> Imputations[NDArray[Any]]: ...
@@ -117,6 +129,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         random_state: Any = None,
         where: Any = None,
         row_ids: Any = None,
+        lower: Any = None,
+        upper: Any = None,
         shift: Any = None,
         shift_unit: ShiftUnit = "column",
     ) -> Imputations[Any]:
@@ -153,6 +167,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         row_ids : array-like of int or str of shape (n_samples,) or None, default=None
             Identifiers that determine the draws of the rows, in any order and selection. None uses
             their positions.
+        lower, upper : data frame, array-like, mapping or None, default=None
+            Limits within which missing cells are known to lie, as in ``transform``.
         shift : mapping or None, default=None
             What is added to the imputed values of some columns, by name or index, if they may be
             missing because of their own value (delta adjustment [2]_). A number for columns of
@@ -190,13 +206,13 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         """
         check_minimum(1, n_imputations=n_imputations)
         # tables that are made later belong to this fit, these settings and this table
-        task = self._imputation_task(X, where, row_ids, copies=True)
+        task = self._imputation_task(X, where, row_ids, (lower, upper), copies=True)
         derived = derivations(self.schema_, self.derived)
         shifts = column_shifts(shift, shift_unit, self.schema_, derived)
         n, seed = int(n_imputations), self._call_seed(random_state)
         models = [
             model._replace(log_odds=shifts.log_odds)
-            for model in self._conditional_models(self.models_)
+            for model in self._conditional_models(self.models_, task.limits is not None)
         ]
         uncertainty = self._decoder_uncertainty
         decoders = [] if uncertainty is None else uncertainty.draws(seed, n)
@@ -209,7 +225,13 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         return Imputations(make, range(n), list(self.get_feature_names_out()), n_imputed)
 
     def cell_distribution(
-        self, X: Any, quantiles: Sequence[float] = (0.05, 0.5, 0.95), *, where: Any = None
+        self,
+        X: Any,
+        quantiles: Sequence[float] = (0.05, 0.5, 0.95),
+        *,
+        where: Any = None,
+        lower: Any = None,
+        upper: Any = None,
     ) -> pd.DataFrame:
         """Return the distribution of each missing cell given the observed cells of its row.
 
@@ -225,6 +247,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         where : array-like of bool of shape (n_samples, n_features), list of columns or None
             Cells to describe, as in ``transform``. Observed cells in a mask are described from the
             rest of their row.
+        lower, upper : data frame, array-like, mapping or None, default=None
+            Limits within which missing cells are known to lie, as in ``transform``.
 
         Returns
         -------
@@ -239,10 +263,16 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         ValueError, TypeError
             As of ``transform``, or if a quantile is not between 0 and 1.
         """
-        return describe_cells(self, X, quantiles, where)
+        return describe_cells(self, X, quantiles, where, (lower, upper))
 
     def _imputation_task(
-        self, X: Any, where: Any, row_ids: Any = None, *, copies: bool = False
+        self,
+        X: Any,
+        where: Any,
+        row_ids: Any = None,
+        limits: tuple[Any, Any] = (None, None),
+        *,
+        copies: bool = False,
     ) -> ImputationTask:
         """Return a table to complete; a copy of what the user may change, if requested."""
         table, names = self._open(X), self.schema_.names
@@ -251,7 +281,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
             table, cells = table.copy(), None if cells is None else cells.copy()
         keys, bounds = row_keys(row_ids, table.n_rows), self._bounds()
         columns = self._indicated_columns(), derivations(self.schema_, self.derived)
-        return ImputationTask(self._reader(), table, cells, keys, bounds, self._template, *columns)
+        options = *columns, self._cell_limits(*limits, table)
+        return ImputationTask(self._reader(), table, cells, keys, bounds, self._template, *options)
 
     def _indicated_columns(self) -> dict[str, int]:
         """Return the column of each indicator of missingness, by the indicator's name."""
@@ -260,18 +291,20 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         names = self.get_feature_names_out()[len(self.schema_.output_columns) :]
         return dict(zip(names, self.indicator_.features_.tolist(), strict=True))
 
-    def _conditional_models(self, fitted: Sequence[FittedModel]) -> list[ConditionalModel]:
+    def _conditional_models(
+        self, fitted: Sequence[FittedModel], has_limits: bool = False
+    ) -> list[ConditionalModel]:
         """Return the models of imputations: bootstrap models, or if none the model of all rows."""
-        model = self._imputation_model()
+        model = self._imputation_model(has_limits=has_limits)
         return [
             model._replace(vae=other.vae, completed_vae=other.completed_vae) for other in fitted
         ] or [model]
 
-    def _imputation_model(self) -> ConditionalModel:
-        """Return the model with the bounds of imputed cells."""
+    def _imputation_model(self, *, has_limits: bool = False) -> ConditionalModel:
+        """Return the model with the bounds of imputed cells, infinite ones if cells have limits."""
         model, schema = self.conditional_model(), self.schema_
         low, high = self._bounds()
-        if np.isinf(low).all() and np.isinf(high).all():
+        if np.isinf(low).all() and np.isinf(high).all() and not has_limits:
             return model
         low, high = ((b[schema.modelled] - schema.location) / schema.scale for b in (low, high))
         bounds = torch.from_numpy(low), torch.from_numpy(high)
@@ -285,7 +318,6 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         return derive_seed(seed, SeedStream.DRAW)
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the bounds of each column, in its units."""
         return limits(self.schema_, self.min_value, self.max_value)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

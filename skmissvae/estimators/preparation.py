@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from .._utils.quoting import quoted, shortened
 from .._utils.random import SeedStream, derive_seed
 from .._utils.validation import checked_weights
+from ..tables.cell_limits import GivenLimits
 from ..tables.chunks import Chunks
 from ..tables.column_kinds import choose_codecs, declared_kinds
 from ..tables.column_selection import missing_markers
@@ -41,7 +42,11 @@ _MAX_WEIGHT_RATIO = 1e6  # of the rows that are used
 
 
 def prepare_fit(
-    estimator: BaseVAE, X: Any, previous: FittedModel | None, sample_weight: Any = None
+    estimator: BaseVAE,
+    X: Any,
+    previous: FittedModel | None,
+    sample_weight: Any = None,
+    limits: tuple[Any, Any] = (None, None),
 ) -> FitTask:
     """Check parameters and table; learn the schema unless a previous model is continued."""
     validate(estimator)
@@ -49,21 +54,28 @@ def prepare_fit(
     method.check_training()
     if isinstance(X, Chunks) or is_distributed():
         how = "to Chunks" if isinstance(X, Chunks) else "by processes"
-        _check_out_of_core(estimator, method, how, sample_weight)
+        _check_out_of_core(estimator, method, how, sample_weight, limits)
         seeds = from_first_process(seeds)
         parts = OutOfCoreTable(X, seeds[1])
         X = parts.sample.table
     table = open_table(estimator, X, None if previous is None else estimator._template)
-    table, weight = _with_positive_weights(table, sample_weight)
+    given, weight = GivenLimits(*limits, table), None
+    if sample_weight is not None:
+        positions, weight = _positive_weights(sample_weight, table.n_rows)
+        table, given = table.part(positions), given._replace(rows=positions)
     if previous is None:
-        numbers, spec = learn_schema(estimator, table, method, seeds[0], weight)
+        numbers, spec = learn_schema(estimator, table, method, seeds[0], weight, given)
     else:
         # another sample may have categories that the first one did not have
         unknown = None if parts is None else "missing"
         numbers = _next_table(estimator, table, method, "set warm_start=False", unknown)
         spec = previous.spec
-    rows = estimator._reader().rows(numbers)._replace(weight=weight)
-    del table, numbers  # copies of the table
+    cell_limits = given.read(estimator.schema_.names, estimator.schema_.codecs)
+    if cell_limits is not None:
+        cell_limits = cell_limits.within(estimator.schema_, estimator._bounds())
+        cell_limits = cell_limits.of_missing(numbers.missing, estimator.schema_)
+    rows = estimator._reader().rows(numbers, limits=cell_limits)._replace(weight=weight)
+    del table, given, numbers, cell_limits  # copies of the table
     n_rows = len(rows.x) if parts is None else parts.sample.n_rows
     early_stopping = training_settings(estimator, spec, n_rows).early_stopping
     held_out = held_out_mask(len(rows.x), seeds[1], early_stopping)
@@ -88,23 +100,25 @@ def prepare_fit(
     return estimator._choose_initialization(task) if is_choice else task
 
 
-def _with_positive_weights(
-    table: InputTable, sample_weight: Any
-) -> tuple[InputTable, NDArray[np.float64] | None]:
-    """Return the rows of a positive weight, and the weights with mean one, None if equal."""
-    if sample_weight is None:
-        return table, None
-    weight = checked_weights(sample_weight, table.n_rows)
-    positions = np.flatnonzero(weight)
-    if len(positions) < len(weight):
-        table, weight = table.part(positions), weight[positions]
+def _positive_weights(
+    sample_weight: Any, n_rows: int
+) -> tuple[slice | NDArray[np.intp], NDArray[np.float64] | None]:
+    """Return the positions of rows of a positive weight, and their weights, None if equal.
+
+    Weights have mean one.
+    """
+    weight = checked_weights(sample_weight, n_rows)
+    positions: slice | NDArray[np.intp] = np.flatnonzero(weight)
+    weight = weight[positions]
+    if len(weight) == n_rows:
+        positions = slice(0, n_rows)
     if weight.max() > _MAX_WEIGHT_RATIO * weight.min():
         raise ValueError(
             f"The largest sample_weight is {weight.max() / weight.min():.3g} times the smallest "
             f"positive one; at most {_MAX_WEIGHT_RATIO:g} are allowed. Trim the weights, or set "
             "small ones to zero."
         )
-    return table, None if (weight == weight[0]).all() else weight / weight.mean()
+    return positions, None if (weight == weight[0]).all() else weight / weight.mean()
 
 
 def _open_checkpoint(estimator: BaseVAE, task: FitTask, previous: FittedModel | None) -> RunRecord:
@@ -192,6 +206,7 @@ def learn_schema(
     method: Method,
     seed: int,
     weight: NDArray[np.float64] | None = None,
+    limits: GivenLimits | None = None,
 ) -> tuple[NumericTable, ModelSpec]:
     """Learn the schema of a table; return its numbers and the specification of the model."""
     names = table.names
@@ -199,7 +214,9 @@ def learn_schema(
     kinds = declared_kinds(table, estimator.feature_kinds, estimator.likelihood)
     codecs = choose_codecs(table, markers, kinds)
     numbers = read_numbers(table, codecs, names, markers)
-    if not numbers.observed.any():
+    cell_limits = None if limits is None else limits.read(names, codecs)
+    cells = numbers if cell_limits is None else cell_limits.with_middles(numbers, codecs)
+    if not cells.observed.any():
         raise ValueError(
             f"X has no observed cell: all {numbers.observed.size} cells are missing. A model needs "
             "observed cells."
@@ -211,7 +228,7 @@ def learn_schema(
     shapes = False if is_image else estimator.learn_shapes
     has_transforms = shapes not in (False, "point_masses")
     schema = TableSchema(estimator.keep_empty_features, has_transforms, bool(shapes))
-    schema.fit(numbers, codecs, names, table.columns, weight)
+    schema.fit(cells, codecs, names, table.columns, weight)
     spec = make_spec(estimator, schema, method)
     vae = spec.build(seed)
     spec.check_networks(vae, estimator._device())
@@ -310,13 +327,24 @@ def check_continuation(estimator: BaseVAE, method: Method, remedy: str) -> None:
         )
 
 
-def _check_out_of_core(estimator: BaseVAE, method: Method, how: str, sample_weight: Any) -> None:
+def _check_out_of_core(
+    estimator: BaseVAE,
+    method: Method,
+    how: str,
+    sample_weight: Any,
+    limits: tuple[Any, Any],
+) -> None:
     """Raise if the parameters require all rows in memory."""
     owner, n_bootstrap = type(estimator).__name__, getattr(estimator, "n_bootstrap", 0)
     if sample_weight is not None:
         raise ValueError(
             f"{owner} cannot be fitted {how} with sample_weight. Draw a sample that fits into "
             "memory with probabilities proportional to the weights."
+        )
+    if any(limit is not None for limit in limits):
+        raise ValueError(
+            f"{owner} cannot be fitted {how} with lower or upper. Use a sample that fits into "
+            "memory."
         )
     if method.stores_imputations:
         raise ValueError(

@@ -51,7 +51,7 @@ def _of_latents(
     def point(model: ConditionalModel, batch: RowBatch) -> RowPoints:
         latents = model.latents(batch, _N_LATENTS)
         z = latents.z.transpose(0, 1)  # (n, 1, L)
-        columns, likelihood = model.decode(z), model.vae.likelihood
+        columns, likelihood = model.decode(z, batch.limits), model.vae.likelihood
         value = statistic(columns, z)
         is_category = [support in ("binary", "coded") for support in likelihood.supports]
         if any(is_category):  # the most probable one

@@ -24,6 +24,7 @@ from .._utils.random import Noise
 from .._utils.runtime import inference as inference_mode
 from .._utils.threads import thread_map
 from ..tables.encoded_rows import EncodedRows
+from ..vae.likelihoods.base import Limits
 from ..vae.vae import VAE
 from .adaptive import n_adaptation_draws
 from .conditional import ConditionalModel, RowBatch
@@ -103,7 +104,9 @@ def map_rows(
         The named tuple with arrays, a row for each position.
     """
     x, observed = rows.tensors(device)
-    job = _Job(model.to(device), x, observed, noise, device, runs_chains, uses_posterior, task)
+    limits = Limits.from_arrays(rows.limits, device)
+    options = noise, device, runs_chains, uses_posterior, task
+    job = _Job(model.to(device), x, observed, limits, *options)
     index = np.arange(len(rows.x)) if positions is None else np.array(list(positions), np.intp)
     if not len(index):  # the fields of an empty result are those of a row
         return _apply(lambda values: values[:0], job.one_by_one(function, np.array([0])))
@@ -125,6 +128,7 @@ class _Job:
     model: ConditionalModel
     x: Tensor  # (N, D)
     observed: Tensor  # (N, D)
+    limits: Limits | None
     noise: RowNoise
     device: torch.device
     runs_chains: bool
@@ -217,9 +221,10 @@ class _Job:
         index = torch.as_tensor(positions, device=self.device)
         new_noise = functools.partial(self.noise, positions, self.device)
         x, observed = self.x[index], self.observed[index]
+        limits = None if self.limits is None else self.limits.part(index)
         if not self.uses_posterior:
-            return RowBatch(x, observed, model.vae.prior(), new_noise, positions)
-        return model.encode(x, observed, new_noise, positions)
+            return RowBatch(x, observed, model.vae.prior(), new_noise, positions, limits)
+        return model.encode(x, observed, new_noise, positions, limits)
 
 
 def _apply(function: Callable[[Any], Any], result: Result) -> Result:

@@ -12,11 +12,11 @@ from .._utils.compat import take_along_dim
 from .._utils.random import Noise
 from .._utils.runtime import convert
 from ..vae.distributions import LatentDistribution
-from ..vae.likelihoods.base import CodedColumns, ColumnDistribution
+from ..vae.likelihoods.base import CodedColumns, ColumnDistribution, Limits
 from ..vae.likelihoods.product import ProductColumns
 from ..vae.likelihoods.tilted import tilted
 from ..vae.likelihoods.truncated import truncated
-from ..vae.vae import VAE, Draws
+from ..vae.vae import VAE, Draws, log_prob_of_cells
 from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
@@ -41,6 +41,7 @@ class RowBatch(NamedTuple):
     posterior: LatentDistribution  # q(z | x_obs), batch (B,); the prior without an observed cell
     new_noise: Callable[[], Noise]  # returns the noise of these rows, from its start
     positions: Sequence[int]  # of the rows in the table
+    limits: Limits | None = None  # of missing cells
 
 
 class RowDraws(NamedTuple):
@@ -72,7 +73,7 @@ class ConditionalModel(NamedTuple):
     n_decoded : int
         Importance draws of a row that are decoded at a time.
     bounds : tuple of Tensor of shape (D,), optional
-        Lower and upper bounds of imputed columns.
+        Lower and upper bounds of imputed columns, infinite ones if only cells have limits.
     adapt : {"never", "if needed", "always"}
         Which proposals are adapted.
     log_odds : Tensor of shape (D, C), optional
@@ -112,6 +113,7 @@ class ConditionalModel(NamedTuple):
         observed: Tensor,
         new_noise: Callable[[], Noise],
         positions: Sequence[int] = (),
+        limits: Limits | None = None,
     ) -> RowBatch:
         """Return rows, (B, D), with their posterior.
 
@@ -119,11 +121,11 @@ class ConditionalModel(NamedTuple):
         """
         has_evidence = observed.any()
         q = self.vae.posterior(x, observed) if has_evidence else self.vae.prior().expand(len(x))
-        return RowBatch(x, observed, q, new_noise, positions)
+        return RowBatch(x, observed, q, new_noise, positions, limits)
 
-    def decode(self, z: Tensor) -> ColumnDistribution:
+    def decode(self, z: Tensor, limits: Limits | None = None) -> ColumnDistribution:
         """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""
-        columns = self.vae.decode(z) if self.bounds is None else self._truncated(z)[0]
+        columns = self.vae.decode(z) if self.bounds is None else self._truncated(z, limits)[0]
         return columns if self.log_odds is None else tilted(columns, self.log_odds)
 
     def evidence(self, batch: RowBatch) -> Evidence:
@@ -139,7 +141,9 @@ class ConditionalModel(NamedTuple):
                 return means
         z, log_share, ess = self._chain_latents(batch, noise)
         w = log_share.softmax(0)[:, None, None].double()
-        return RowMeans(ess, (w * self.decode(z).expected()).sum(0), (w * z).sum(0), ess)
+        return RowMeans(
+            ess, (w * self.decode(z, batch.limits).expected()).sum(0), (w * z).sum(0), ess
+        )
 
     def latent_means(self, batch: RowBatch) -> RowMeans:
         """Return conditional means of the latents, without those of the cells."""
@@ -154,7 +158,7 @@ class ConditionalModel(NamedTuple):
         """Return a draw of every cell."""
         noise = batch.new_noise()
         z, ess, proposal_ess = self._latents(batch, noise, 1)
-        x = self.decode(z.transpose(0, 1)).sample(noise)[0].double()
+        x = self.decode(z.transpose(0, 1), batch.limits).sample(noise)[0].double()
         return RowDraws(x, ess, proposal_ess)
 
     def _latents(self, batch: RowBatch, noise: Noise, n: int) -> RowLatents:
@@ -196,9 +200,9 @@ class ConditionalModel(NamedTuple):
         """
         noise = batch.new_noise()
         z, w, _ = self.weighted_latents(batch, noise)
-        columns = self.decode(z)
+        columns = self.decode(z, batch.limits)
         chosen = choose_by_weight(w, noise.uniform(n, 1, 1).flatten())  # (n,)
-        completed = self.decode(z[chosen]).completion(noise)  # (n, 1, D)
+        completed = self.decode(z[chosen], batch.limits).completion(noise)  # (n, 1, D)
         log_p = [columns.log_prob(row.expand(columns.shape)) for row in completed]  # (M, 1, D) each
         log_p_missing = torch.where(batch.observed, 0.0, torch.stack(log_p))
         log_p_missing = log_p_missing.sum((-1, -2)).double()  # (n, M)
@@ -219,10 +223,11 @@ class ConditionalModel(NamedTuple):
         noise = batch.new_noise()
         pools = [self.weighted_latents(batch, noise)[:2]]
         chosen = choose_by_weight(pools[0][1], noise.uniform(n, 1, 1).flatten())
-        completed = self.decode(pools[0][0][chosen]).completion(noise)  # (n, 1, D)
+        completed = self.decode(pools[0][0][chosen], batch.limits).completion(noise)  # (n, 1, D)
         while True:
             z, w = (torch.cat(parts) for parts in zip(*pools, strict=True))
-            columns, log_w = self.decode(z), (w / len(pools)).log().unsqueeze(1)
+            columns = self.decode(z, batch.limits)
+            log_w = (w / len(pools)).log().unsqueeze(1)
             information, ess = torch.zeros(2, *batch.x.shape, dtype=torch.float64)
             for i, row in zip(chosen, completed, strict=True):
                 log_p = columns.log_prob(row.expand(columns.shape)).squeeze(1).double()  # (M, D)
@@ -306,15 +311,14 @@ class ConditionalModel(NamedTuple):
         (B, M, L), (B,), (B, n) -> (B, n, L); NaN where the effective sample size is low, given that
         of the pools from which the M latents were chosen.
         """
-        x = torch.where(batch.observed, batch.x, 0.0)
 
         def log_p(outputs: Tensor) -> Tensor:
-            cells = torch.where(batch.observed, self.vae.likelihood(outputs).log_prob(x), 0.0)
+            columns = self.vae.likelihood(outputs)
+            cells = log_prob_of_cells(columns, batch.x, batch.observed, batch.limits)
             if self.bounds is None:
                 return cells.sum(-1).double()  # (m, n, B)
-            columns = self.vae.likelihood(outputs.double())
-            log_share = torch.where(batch.observed, 0.0, truncated(columns, *self.bounds)[1])
-            return (cells + log_share).sum(-1)
+            columns, bounds = self.vae.likelihood(outputs.double()), self._bounds(batch.limits)
+            return (cells + _of_missing(truncated(columns, *bounds)[1], batch)).sum(-1)
 
         n_decoders = math.ceil(u.shape[1] / len(shifts))  # that are evaluated at a time
         n_draws = max(1, self.n_decoded // (n_decoders * len(u)))
@@ -342,7 +346,7 @@ class ConditionalModel(NamedTuple):
         """
         noise = batch.new_noise()
         z, w, ess = self.weighted_latents(batch, noise)
-        columns = self.decode(z)
+        columns = self.decode(z, batch.limits)
         n = max(1, _N_VALUES // len(z))
         u = noise.uniform(*columns.shape)
         i = torch.arange(n, device=u.device).view(n, 1, 1, 1)
@@ -357,7 +361,7 @@ class ConditionalModel(NamedTuple):
         vae = self.vae
         if self.completed_vae is not None and self.sampler.sees_completed:
             vae = self.completed_vae
-        return run(self.sampler, vae, batch.x, batch.observed, start, noise)
+        return run(self.sampler, vae, batch.x, batch.observed, start, noise, batch.limits)
 
     def has_low_ess(self, ess: Tensor) -> Tensor:
         """Return which effective sample sizes are low: (B,) -> (B,)."""
@@ -389,27 +393,34 @@ class ConditionalModel(NamedTuple):
         """Return whether chains replace importance draws of the given effective sample size."""
         return self._may_run_chains(batch) and bool(self.has_low_ess(ess))
 
-    def _truncated(self, z: Tensor) -> tuple[ColumnDistribution, Tensor]:
+    def _bounds(self, limits: Limits | None) -> tuple[Tensor, Tensor]:
+        """Return the bounds of imputed cells, (D,), or with limits (B, D)."""
+        assert self.bounds is not None, "checked by the callers"
+        if limits is None:
+            return self.bounds
+        return torch.maximum(self.bounds[0], limits.low), torch.minimum(self.bounds[1], limits.high)
+
+    def _truncated(self, z: Tensor, limits: Limits | None) -> tuple[ColumnDistribution, Tensor]:
         """Return columns truncated to the bounds, and the log-probabilities of the bounds, (*, D).
 
         Tails need double precision.
         """
-        assert self.bounds is not None, "checked by the callers"
         columns = self.vae.likelihood(self.vae.decoder(z).double())
-        return truncated(columns, *self.bounds)
+        return truncated(columns, *self._bounds(limits))
 
     def _log_share(self, z: Tensor, batch: RowBatch) -> Tensor:
         """Return the effect of the bounds on log-weights of latents: (M, 1, L) -> (M,)."""
         if self.bounds is None:
             return z.new_zeros(len(z))
-        return torch.where(batch.observed, 0.0, self._truncated(z)[1]).sum(-1).squeeze(-1)
+        log_share = self._truncated(z, batch.limits)[1]
+        return _of_missing(log_share, batch).sum(-1).squeeze(-1)
 
     def _importance(
         self, batch: RowBatch, noise: Noise, *, antithetic: bool = False
     ) -> ImportanceSampler:
         def imputed(draws: Draws) -> tuple[ColumnDistribution, Tensor]:
-            columns, log_share = self._truncated(draws.z)
-            return columns, torch.where(batch.observed, 0.0, log_share).sum(-1)
+            columns, log_share = self._truncated(draws.z, batch.limits)
+            return columns, _of_missing(log_share, batch).sum(-1)
 
         return ImportanceSampler(
             self.vae,
@@ -422,7 +433,16 @@ class ConditionalModel(NamedTuple):
             adapt=self.adapt,
             n_decoded=self.n_decoded,
             antithetic=antithetic,
+            limits=batch.limits,
         )
+
+
+def _of_missing(log_share: Tensor, batch: RowBatch) -> Tensor:
+    """Return log-probabilities of bounds, zero in cells that are evidence, (*, B, D)."""
+    is_evidence = batch.observed
+    if batch.limits is not None:
+        is_evidence = is_evidence | batch.limits.exist
+    return torch.where(is_evidence, 0.0, log_share)
 
 
 def _numeric_quantiles(columns: ColumnDistribution, u: Tensor) -> Tensor:

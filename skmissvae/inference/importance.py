@@ -17,7 +17,7 @@ from torch import Tensor
 from .._utils.compat import take_along_dim
 from .._utils.random import AntitheticNoise, Noise
 from ..vae.distributions import LatentDistribution, Proposal
-from ..vae.likelihoods.base import ColumnDistribution
+from ..vae.likelihoods.base import ColumnDistribution, Limits
 from ..vae.vae import VAE, Draws
 from . import weights
 from .adaptive import adapt_proposal
@@ -111,6 +111,8 @@ class ImportanceSampler:
         Whether draws are in pairs on opposite sides of a component. Means of functions that are
         nearly linear in the latents then vary less, those of even functions, such as the
         evidence, may vary more.
+    limits : Limits, optional
+        Intervals of missing cells, which are evidence.
     """
 
     def __init__(
@@ -126,10 +128,11 @@ class ImportanceSampler:
         adapt: Adapt = "never",
         n_decoded: int = BLOCK,
         antithetic: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         assert adapt != "if needed" or len(x) == 1, "the decision is made for a single row"
         self.vae, self.x, self.observed, self.n, self.noise = vae, x, observed, n, noise
-        self.imputed, self.adapt, self.n_decoded = imputed, adapt, n_decoded
+        self.imputed, self.adapt, self.n_decoded, self.limits = imputed, adapt, n_decoded, limits
         self.noise_of_draws = AntitheticNoise(noise) if antithetic else noise
         if posterior is None:
             posterior = vae.posterior(x, observed) if observed.any() else vae.prior().expand(len(x))
@@ -143,8 +146,9 @@ class ImportanceSampler:
         proposal: Proposal = self.posterior
         parts = self._draw_block(sizes[0], proposal)
         first = self._score(*parts[0])
-        # without an observed cell all weights are one
-        if self.adapt != "never" and self.observed.any():
+        # without evidence all weights are one
+        has_evidence = self.limits is not None or bool(self.observed.any())
+        if self.adapt != "never" and has_evidence:
             z, log_mass, _ = (torch.cat(values) for values in zip(*parts, strict=True))
             rest = [self._score(*part).log_ratio for part in parts[1:]]
             log_ratio = torch.cat([first.log_ratio, *rest])
@@ -240,12 +244,13 @@ class ImportanceSampler:
     def _log_joint(self, z: Tensor) -> Tensor:
         """Return log p(x_obs, z), (M, B)."""
         parts = z.split(self.n_decoded)
-        return torch.cat([self.vae.log_joint(self.x, self.observed, part) for part in parts])
+        row = self.x, self.observed
+        return torch.cat([self.vae.log_joint(*row, part, limits=self.limits) for part in parts])
 
     def _score(self, z: Tensor, log_mass: Tensor, log_q: Tensor) -> Draws:
         columns = self.vae.decode(z)
-        log_ratio = self.vae.log_joint(self.x, self.observed, z, columns) - log_q
-        return Draws(z, log_mass, log_ratio, columns)
+        log_joint = self.vae.log_joint(self.x, self.observed, z, columns, self.limits)
+        return Draws(z, log_mass, log_joint - log_q, columns)
 
 
 def _needs_adaptation(log_w: Tensor) -> bool:

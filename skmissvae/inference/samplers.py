@@ -17,7 +17,8 @@ from .._utils.compat import take_along_dim
 from .._utils.random import Noise
 from .._utils.validation import check_fields, integer
 from ..vae.distributions import LatentDistribution
-from ..vae.likelihoods.base import ColumnDistribution
+from ..vae.likelihoods.base import ColumnDistribution, Limits
+from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE
 from .importance import ImportanceSampler
 from .weights import finite_log_weights
@@ -29,6 +30,7 @@ class Chain(NamedTuple):
     x: Tensor  # (n, B, D)   completed rows
     z: Tensor  # (n, B, L)   latents that the missing cells were drawn from
     accepted: Tensor  # (n, B)   1 where the last step took its proposal, else 0
+    limits: Limits | None = None  # (B, D)   of missing cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,8 @@ class ImportanceResampling(Sampler):
     def step(self, vae: VAE, chain: Chain, observed: Tensor, noise: Noise) -> Chain:
         """Return new draws."""
         n, x = len(chain.x), chain.x[0]
-        latents = ImportanceSampler(vae, x, observed, self.n_draws, noise).resample(n)
+        sampler = ImportanceSampler(vae, x, observed, self.n_draws, noise, limits=chain.limits)
+        latents = sampler.resample(n)
         z = latents.z.transpose(0, 1)
         return impute(vae.decode(z), z, chain, observed, noise)
 
@@ -142,7 +145,10 @@ class MetropolisWithinGibbs(Sampler):
         """Return the chains after one step."""
         q = encodings(vae, chain.x)
         both = torch.stack([one_each(q, noise), chain.z])  # (2, n, B, L)
-        log_w = vae.log_joint(chain.x, torch.ones_like(chain.x, dtype=torch.bool), both)
+        complete = torch.ones_like(chain.x, dtype=torch.bool)
+        # of observed cells; imputed ones are values within theirs
+        limits = None if chain.limits is None else chain.limits.of(observed)
+        log_w = vae.log_joint(chain.x, complete, both, limits=limits)
         log_w = finite_log_weights(log_w - q.log_prob(both))  # (2, n, B)
         u = noise.uniform(*chain.accepted.shape, 1).squeeze(-1)
         accept = torch.lt(u.log(), log_w[0] - log_w[1])
@@ -207,7 +213,8 @@ class LAIR(Sampler):
                 chain = self.resample(vae, pools[-1], chain, observed, noise)
             q = encodings(vae, chain.x)
             z = one_each(q, noise)
-            pools.append(self.weigh(vae, chain.x[0], observed, q, z, vae.decoder(z), noise))
+            params = vae.decoder(z)
+            pools.append(self.weigh(vae, chain.x[0], observed, q, z, params, noise, chain.limits))
         if self.final_resampling:
             pools[-1] = Pool(*(torch.cat(parts) for parts in zip(*pools, strict=True)))
         return self.resample(vae, pools[-1], chain, observed, noise)
@@ -226,6 +233,7 @@ class LAIR(Sampler):
         z: Tensor,
         params: Tensor,
         noise: Noise,
+        limits: Limits | None = None,
     ) -> Pool:
         """Return the pool of latents drawn from the encodings and of new ones from the prior.
 
@@ -243,12 +251,14 @@ class LAIR(Sampler):
             Outputs of the decoder for the latents.
         noise : Noise
             Source of the noise.
+        limits : Limits, optional
+            Intervals of missing cells.
         """
         n, r, prior = len(z), self.n_replenish, vae.prior()
         if r:
             fresh, _ = prior.expand(x.shape[0]).ancestral(r, noise)
             z, params = torch.cat([z, fresh]), torch.cat([params, vae.decoder(fresh)])
-        log_joint = vae.log_joint(x, observed, z, vae.likelihood(params))
+        log_joint = vae.log_joint(x, observed, z, vae.likelihood(params), limits)
         log_proposal = q.log_prob_pooled(z)
         if r:  # encodings and prior are one mixture, with their shares of the latents as weights
             log_p = prior.log_prob(z) + math.log(r / (n + r))
@@ -270,9 +280,11 @@ def impute(
     columns: ColumnDistribution, z: Tensor, chain: Chain, observed: Tensor, noise: Noise
 ) -> Chain:
     """Return the chains with new draws of the missing cells, except draws that are not finite."""
-    x = columns.completion(noise)
+    if chain.limits is not None:
+        columns, _ = truncated(columns, *chain.limits)
+    x = columns.completion(noise).to(chain.x)
     x = torch.where(observed | ~x.isfinite(), chain.x, x)
-    return Chain(x, z, torch.ones_like(chain.accepted))
+    return chain._replace(x=x, z=z, accepted=torch.ones_like(chain.accepted))
 
 
 class ChainRun(NamedTuple):
@@ -288,7 +300,13 @@ class ChainRun(NamedTuple):
 
 
 def run(
-    sampler: Sampler, vae: VAE, x: Tensor, observed: Tensor, start: Tensor, noise: Noise
+    sampler: Sampler,
+    vae: VAE,
+    x: Tensor,
+    observed: Tensor,
+    start: Tensor,
+    noise: Noise,
+    limits: Limits | None = None,
 ) -> ChainRun:
     """Run ``sampler.n_steps`` steps of chains, and discard the first half.
 
@@ -304,6 +322,8 @@ def run(
         Initial latents of the chains.
     noise : Noise
         Source of the noise.
+    limits : Limits, optional
+        Intervals of missing cells.
 
     Returns
     -------
@@ -311,8 +331,8 @@ def run(
         The second half of the steps.
     """
     accepted = torch.ones_like(start[..., 0])
-    rows = x.expand(len(start), *x.shape)
-    chain = impute(vae.decode(start), start, Chain(rows, start, accepted), observed, noise)
+    rows = Chain(x.expand(len(start), *x.shape), start, accepted, limits)
+    chain = impute(vae.decode(start), start, rows, observed, noise)
     z, accepted_steps = [], []
     for step in range(sampler.n_steps):
         chain = sampler.step(vae, chain, observed, noise)

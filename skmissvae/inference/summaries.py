@@ -34,7 +34,8 @@ def summarize_cells(models: Sequence[ConditionalModel], batch: RowBatch) -> Cell
         The row, with the posterior of the first model.
     """
     n = len(models)
-    batches = [batch, *(m.encode(batch.x, batch.observed, batch.new_noise) for m in models[1:])]
+    row = batch.x, batch.observed, batch.new_noise, batch.positions, batch.limits
+    batches = [batch, *(model.encode(*row) for model in models[1:])]
     samples = [model.cell_values(rows) for model, rows in zip(models, batches, strict=True)]
     values = torch.cat([values for values, *_ in samples])
     w = torch.cat([w / n for _, w, *_ in samples])

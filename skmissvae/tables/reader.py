@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._utils.quoting import listed, quoted, shortened
+from .cell_limits import CellLimits
 from .codecs import Codec
 from .columns import Markers, is_missing, refuse_infinity, to_objects
 from .encoded_rows import EncodedRows
@@ -42,22 +43,32 @@ class TableReader(NamedTuple):
             _refuse_unknown(schema, source, table, first, closed_roles)
         return table
 
-    def rows(self, cells: NumericTable, first: int = 0) -> EncodedRows:
-        """Return what the model sees of a table as floats."""
+    def rows(
+        self, cells: NumericTable, first: int = 0, limits: CellLimits | None = None
+    ) -> EncodedRows:
+        """Return what the model sees of a table as floats, with the limits of missing cells."""
         rows = self.schema.encode(cells.values, cells.observed)
         self.schema.check(rows, first)
-        return rows
+        if limits is None:
+            return rows
+        return limits.encode(self.schema, rows)
 
-    def blocks(self, source: InputTable) -> Iterator[EncodedRows]:
-        """Yield what the model sees, block by block; errors are raised before the first block."""
+    def blocks(self, source: InputTable, limits: CellLimits | None = None) -> Iterator[EncodedRows]:
+        """Yield what the model sees, block by block; errors are raised before the first block.
+
+        Cells may have limits.
+        """
         slices = row_slices(source.n_rows)
         for block in slices if len(slices) > 1 else []:
-            self._read(source, block)
+            self._read(source, block, limits)
         for block in slices:
-            yield self._read(source, block)
+            yield self._read(source, block, limits)
 
-    def _read(self, source: InputTable, block: slice) -> EncodedRows:
-        return self.rows(self.cells(source.part(block), block.start), block.start)
+    def _read(self, source: InputTable, block: slice, limits: CellLimits | None) -> EncodedRows:
+        cells = self.cells(source.part(block), block.start)
+        if limits is not None:
+            limits = limits.part(block).of_missing(cells.missing, self.schema, block.start)
+        return self.rows(cells, block.start, limits)
 
 
 def _refuse_unknown(

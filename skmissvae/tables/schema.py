@@ -328,10 +328,7 @@ class TableSchema:
                 observed[only_copy, original] = True
         observed = observed[:, self.modelled]
         x = X[:, self.modelled].astype(np.float64, copy=False)  # indexing copies: no second copy
-        with np.errstate(over="ignore"):  # new rows may be far from those at fit
-            x *= self.factor
-            x -= self.location * self.factor
-            x /= self.scale * self.factor
+        self.in_model_units(x)
         x.clip(-_LIMIT, _LIMIT, out=x)
         for d in self._with_support("binary"):  # the float32 of a value differs from its float64
             for value in (0.0, 1.0):
@@ -344,6 +341,14 @@ class TableSchema:
                 x[:, d] = np.maximum(x[:, d], column.low)
         x[~observed] = 0.0
         return EncodedRows(x, observed)
+
+    def in_model_units(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standardise numbers of the modelled columns in place, (N, D), and return them."""
+        with np.errstate(over="ignore"):  # new rows may be far from those at fit
+            x *= self.factor
+            x -= self.location * self.factor
+            x /= self.scale * self.factor
+        return x
 
     def check(self, rows: EncodedRows, first: int = 0) -> None:
         """Raise where an observed cell lies outside the support of its column's likelihood.
@@ -384,9 +389,10 @@ class TableSchema:
     def log_units(self, rows: EncodedRows) -> NDArray[np.float64]:
         """Return the sum of log-scales of each row's observed cells, (N,).
 
-        Log-densities in the table's units are those in the model's units less this sum.
+        Log-densities in the table's units are those in the model's units less this sum. Cells with
+        limits contribute probabilities, which have no units.
         """
-        log_scale = np.where(rows.observed, self.log_scale, 0.0)
+        log_scale = np.where(rows.observed & ~rows.has_limit(), self.log_scale, 0.0)
         for d in self._with_support("atom"):
             log_scale[self._at_point_mass(d, rows.x[:, d]), d] = 0.0
         # the order of summation depends on the memory layout: C order, as for a single row

@@ -70,6 +70,7 @@ def fit_calibration(
     n_fitted = round((1 - _CALIBRATION_SHARE) * len(order))
     fitted_rows, rest = (rows.part(index) for index in np.split(order, [n_fitted]))
     masks = np.stack([borrowed_masks(rest.observed, random_state) for _ in range(_N_MASKS)])
+    masks &= ~rest.has_limit()
     if not (masks & is_numeric).any():
         raise ValueError(
             f"calibrate=True requires numeric cells that can be hidden in {len(rest.x)} of "
@@ -99,6 +100,9 @@ def fit_calibration(
     is_scored = is_first.reshape(hidden.shape) & is_numeric
     score_seed = derive_seed(seed, SeedStream.CALIBRATION_SCORES)
     incomplete = EncodedRows(np.where(hidden, 0.0, x), observed & ~hidden)
+    if rest.limits is not None:
+        low, high = (np.tile(limit, (_N_MASKS, 1)) for limit in rest.limits)
+        incomplete = incomplete._replace(limits=(low, high))
 
     def score(model: ConditionalModel, batch: RowBatch) -> _Scores:
         models = [other._replace(n_decoded=model.n_decoded) for other in conditional]

@@ -228,6 +228,8 @@ def _identity(owner: str, task: FitTask, previous: FittedModel | None) -> dict[s
     }
     if rows.weight is not None:
         values["weight"] = rows.weight
+    if rows.limits is not None:
+        values["limits"] = list(rows.limits)
     try:
         text = json.dumps(writer.write(values, "fit"))
     except TypeError as error:

@@ -59,7 +59,7 @@ def decoder_uncertainty(
     vae, positions = model.vae, rows.training_positions()
     part = rows.rows.part(positions)
     x, observed = part.tensors()
-    values, is_observed = vae.likelihood.linearize(x, observed)
+    values, is_observed = vae.likelihood.linearize(*part.with_middles().tensors())
     n_factors = number_of_factors(model.spec.n_latents, is_observed)
     if len(x) < MIN_ROWS or not n_factors or vae.likelihood.n_columns > _MAX_COLUMNS:
         return None

@@ -11,6 +11,7 @@ from typing_extensions import override
 from .._utils.random import Noise
 from ..inference.samplers import LAIR, Chain, Sampler, encodings
 from ..vae.distributions import LatentDistribution
+from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE
 from .objectives import Batch, Objective
 
@@ -65,12 +66,17 @@ class ImputationStore:
             self.x[:, :, d] = torch.where(
                 rows.observed[:, d : d + 1], rows.x[:, d : d + 1], values[index]
             )
+        self.limits = rows.limits
+        if rows.limits is not None:
+            low, high = (limit.unsqueeze(1).to(self.x) for limit in rows.limits)
+            self.x = torch.minimum(torch.maximum(self.x, low), high)
 
     def read(self, position: Tensor) -> Chain:
         """Return the chains of some rows: (B,) -> (K, B, ...)."""
         index = position.to(self.x.device)
         x, z = (values[index].transpose(0, 1).to(position.device) for values in (self.x, self.z))
-        return Chain(x, z, x.new_ones(x.shape[:2]))
+        limits = None if self.limits is None else self.limits.part(position)
+        return Chain(x, z, x.new_ones(x.shape[:2]), limits)
 
     def write(self, position: Tensor, chain: Chain) -> None:
         """Store the chains of some rows; the initial imputations are kept in the first visit."""
@@ -116,6 +122,7 @@ class _ForwardPass(NamedTuple):
     q: LatentDistribution  # batch (K, B): the encodings
     z: Tensor  # (S, K, B, L)
     params: Tensor  # (S, K, B, P)   outputs of the decoder
+    columns: ColumnDistribution  # (S, K, B, D)   given these outputs
     log_p: Tensor  # (S, K, B, D)   of every cell, imputed or observed
     log_prior: Tensor  # (S, K, B)
 
@@ -200,12 +207,17 @@ class DeMissObjective(Objective):
         q = encodings(vae, completed)
         z, _ = q.ancestral(self.n_draws, noise)
         params = vae.decoder(z)
-        log_p = vae.likelihood(params).log_prob(completed)  # (S, K, B, D)
-        return _ForwardPass(q, z, params, log_p, vae.prior().log_prob(z))
+        columns = vae.likelihood(params)
+        log_p = columns.log_prob(completed)  # (S, K, B, D)
+        return _ForwardPass(q, z, params, columns, log_p, vae.prior().log_prob(z))
 
     def _log_joint_observed(self, forward: _ForwardPass, batch: Batch) -> Tensor:
         """Return log p(x_obs, z), (S, K, B)."""
-        return torch.where(batch.observed, forward.log_p, 0.0).sum(-1) + forward.log_prior
+        log_p = torch.where(batch.observed, forward.log_p, 0.0)
+        if batch.limits is not None:
+            log_interval = forward.columns.log_interval(*batch.limits).to(log_p)
+            log_p = torch.where(batch.limits.exist, log_interval, log_p)
+        return log_p.sum(-1) + forward.log_prior
 
     def _decoder_objective(self, forward: _ForwardPass, batch: Batch) -> Tensor:
         if self.term == "mvb":
@@ -231,7 +243,7 @@ class DeMissObjective(Objective):
             and not _is_stochastic(vae)
         ):
             z, params = forward.z.flatten(0, 1), forward.params.flatten(0, 1)
-            pool = sampler.weigh(vae, batch.x, observed, forward.q, z, params, noise)
+            pool = sampler.weigh(vae, batch.x, observed, forward.q, z, params, noise, batch.limits)
             chain = sampler.resample(vae, pool, chain, observed, noise)
         else:
             in_training = [module for module in vae.modules() if module.training]

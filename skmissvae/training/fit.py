@@ -226,9 +226,7 @@ def fit_model(
         part = stage.task(task, model)
         vae = copy.deepcopy(stage.network(model)).to(task.device)
         _warn_of_light_tails(vae)
-        encoded, held_out = part.rows.rows, None
-        positions = torch.arange(len(encoded.x), device=task.device)
-        rows = Batch(*encoded.tensors(task.device), positions)
+        rows, held_out = Batch.of(part.rows.rows, task.device), None
         with full_precision(task.device):
             objective = stage.objective(vae, rows, model, part)
         if part.rows.held_out is not None:
@@ -406,7 +404,7 @@ def _initialize(vae: VAE, spec: ModelSpec, rows: TrainingRows, seed: int) -> boo
     if len(positions) > ENOUGH_ROWS:
         positions = random_state.choice(positions, ENOUGH_ROWS, replace=False)
     part = rows.rows.part(positions).reweighted()
-    x, observed = vae.likelihood.linearize(*part.tensors())
+    x, observed = vae.likelihood.linearize(*part.with_middles().tensors())
     x = torch.where(observed, x, 0.0)
     n_factors = number_of_factors(spec.n_latents, observed)
     if not n_factors:

@@ -140,7 +140,8 @@ class ChunkLoader(BatchLoader):
                 shuffled = self._shuffled(waiting, generator)
                 n = len(shuffled.x) // batch_size * batch_size
                 yield from shuffled.part(slice(n)).split(batch_size)
-                waiting = [Batch(*(values[n:].clone() for values in shuffled))]
+                rest = shuffled.part(slice(n, None))
+                waiting = [Batch(rest.x.clone(), rest.observed.clone(), rest.position.clone())]
         if n_rows != self.n_rows:
             raise ValueError(
                 f"Chunks yielded {n_rows} training rows in this pass and {self.n_rows} in the "
@@ -170,8 +171,11 @@ class ChunkLoader(BatchLoader):
 
     def _shuffled(self, batches: list[Batch], generator: torch.Generator) -> Batch:
         """Return the rows of several batches in random order, on the device."""
-        fields = zip(*batches, strict=True)
-        rows = Batch(*(torch.cat([values.to(self.device) for values in field]) for field in fields))
+        x, observed, position = (
+            torch.cat([values.to(self.device) for values in field])
+            for field in zip(*(batch[:3] for batch in batches), strict=True)
+        )
+        rows = Batch(x, observed, position)
         order = torch.randperm(len(rows.x), generator=generator, device=generator.device)
         return rows.part(order)
 

@@ -8,9 +8,12 @@ from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .._utils.random import Noise
+from ..tables.encoded_rows import EncodedRows
+from ..vae.likelihoods.base import Limits
 from ..vae.vae import VAE, Draws, Gradient
 
 
@@ -20,10 +23,18 @@ class Batch(NamedTuple):
     x: Tensor  # (B, D)   zero where missing
     observed: Tensor  # (B, D) bool
     position: Tensor  # (B,)   of the rows in the training table
+    limits: Limits | None = None  # of missing cells
+
+    @classmethod
+    def of(cls, rows: EncodedRows, device: torch.device) -> Batch:
+        """Return rows on a device, with their positions."""
+        positions = torch.arange(len(rows.x), device=device)
+        return cls(*rows.tensors(device), positions, Limits.from_arrays(rows.limits, device))
 
     def part(self, rows: Tensor | slice) -> Batch:
         """Return the rows that an index selects."""
-        return Batch(*(values[rows] for values in self))
+        limits = None if self.limits is None else self.limits.part(rows)
+        return Batch(self.x[rows], self.observed[rows], self.position[rows], limits)
 
     def split(self, size: int) -> Iterator[Batch]:
         """Yield the rows in their order, ``size`` at a time."""
@@ -102,6 +113,7 @@ class BoundObjective(Objective):
             noise,
             stratified=self.stratified,
             gradient=self.gradient,
+            limits=batch.limits,
         )
         return self.function(draws)
 

@@ -56,6 +56,7 @@ def choose_initialization(
     seed = derive_seed(task.init_seed, SeedStream.CHOICE_OF_INITIALIZATION)
     random_state = np.random.default_rng(seed)
     hidden = rows.observed & (random_state.random(rows.observed.shape) < _HIDDEN_SHARE)
+    hidden &= ~rows.has_limit()
     hidden &= (rows.observed & ~hidden).any(0)  # every column keeps an observed cell
     if not hidden.any():
         return task.spec

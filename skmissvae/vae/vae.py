@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from .._utils.random import Noise
 from .distributions import LatentDistribution
-from .likelihoods.base import ColumnDistribution, Likelihood
+from .likelihoods.base import ColumnDistribution, Likelihood, Limits
 from .posteriors import FactorAnalysisPosterior, Family
 from .priors import Prior
 
@@ -122,15 +122,20 @@ class VAE(nn.Module):
         return self.likelihood(self.decoder(z))
 
     def log_joint(
-        self, x: Tensor, observed: Tensor, z: Tensor, columns: ColumnDistribution | None = None
+        self,
+        x: Tensor,
+        observed: Tensor,
+        z: Tensor,
+        columns: ColumnDistribution | None = None,
+        limits: Limits | None = None,
     ) -> Tensor:
         """Return log p(x_obs, z): (B, D), (B, D), (M, B, L) -> (M, B).
 
-        ``columns`` may be ``decode(z)``, to avoid computing it again.
+        Cells with limits contribute the log-probability of their interval. ``columns`` may be
+        ``decode(z)``, to avoid computing it again.
         """
         columns = self.decode(z) if columns is None else columns
-        log_p = columns.log_prob(torch.where(observed, x, 0.0))  # (M, B, D)
-        return torch.where(observed, log_p, 0.0).sum(-1) + self.prior().log_prob(z)
+        return log_prob_of_cells(columns, x, observed, limits).sum(-1) + self.prior().log_prob(z)
 
     def draw(
         self,
@@ -142,6 +147,7 @@ class VAE(nn.Module):
         stratified: bool = False,
         systematic: bool = False,
         gradient: Gradient = "plain",
+        limits: Limits | None = None,
     ) -> Draws:
         """Draw from the posterior and compute the masses and log-ratios of the draws.
 
@@ -165,6 +171,8 @@ class VAE(nn.Module):
             log q with respect to its parameters, but not that of the masses. "dreg" (doubly
             reparameterized, Tucker et al. 2019) is "stl" with the path derivative multiplied by
             the normalized weights, only for ancestral draws under ``iwelbo``.
+        limits : Limits, optional
+            Intervals of missing cells.
 
         Returns
         -------
@@ -181,10 +189,25 @@ class VAE(nn.Module):
         if gradient == "dreg":
             z, zeros = _DoublyReparameterized.apply(z)
         columns = self.decode(z)
-        log_ratio = self.log_joint(x, observed, z, columns) - scoring_q.log_prob(z) + zeros
+        log_joint = self.log_joint(x, observed, z, columns, limits)
+        log_ratio = log_joint - scoring_q.log_prob(z) + zeros
         return Draws(z, log_mass, log_ratio, columns)
 
     def sample(self, n: int, noise: Noise) -> Tensor:
         """Return new rows, (n, D)."""
         z, _ = self.prior().ancestral(n, noise)
         return self.decode(z).sample(noise)
+
+
+def log_prob_of_cells(
+    columns: ColumnDistribution, x: Tensor, observed: Tensor, limits: Limits | None = None
+) -> Tensor:
+    """Return the log-densities of observed cells, (*, B, D), zero for other ones.
+
+    Cells with limits, (B, D), have the log-probability of their interval.
+    """
+    log_p = columns.log_prob(torch.where(observed, x, 0.0))
+    log_p = torch.where(observed, log_p, 0.0)
+    if limits is None:
+        return log_p
+    return torch.where(limits.exist, columns.log_interval(*limits).to(log_p), log_p)

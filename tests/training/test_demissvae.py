@@ -26,7 +26,7 @@ from skmissvae.training import METHODS
 from skmissvae.training.callbacks import FitProgress
 from skmissvae.training.demissvae import DeMissObjective, ImputationStore
 from skmissvae.training.loop import train
-from skmissvae.training.objectives import Batch, BoundObjective
+from skmissvae.training.objectives import BoundObjective
 from skmissvae.training.optim import TrainingSettings
 from skmissvae.vae import elbo
 
@@ -136,7 +136,7 @@ def test_imputations_change_from_the_second_visit(name, dropout):
     vae, rows = tiny_vae(n_components=1, dropout=dropout), tiny_rows(20)
     objective = objective_of(rows, sampler=SAMPLERS[name])
     first = objective.imputations.x.clone()
-    half = Batch(*(part[:10] for part in rows))
+    half = rows.part(slice(10))
     noise = stream(0, torch.float32)
     objective.backward(vae, half, noise)
     assert torch.equal(objective.imputations.x, first)
@@ -146,13 +146,13 @@ def test_imputations_change_from_the_second_visit(name, dropout):
     assert not changed[10:].any()
     assert vae.training
     for _ in range(2):
-        objective.update_unused(vae, Batch(*(part[10:] for part in rows)), noise)
+        objective.update_unused(vae, rows.part(slice(10, None)), noise)
     assert torch.equal((objective.imputations.x != first).any(1), ~rows.observed)
 
 
 def test_initial_imputations_come_from_training_rows():
     rows = tiny_rows(50)
-    source = Batch(*(part[:30] for part in rows))
+    source = rows.part(slice(30))
     store = ImputationStore(rows, K, 0, generator(), source)
     missing = ~rows.observed
     for d in range(4):
@@ -180,7 +180,7 @@ def test_imputations_of_held_out_rows_change_with_the_epochs():
     vae, rows = tiny_vae(n_components=1), tiny_rows(40)
     objective = objective_of(rows)
     first = objective.imputations.x.clone()
-    parts = [Batch(*(part[rows_of] for part in rows)) for rows_of in (slice(30), slice(30, 40))]
+    parts = [rows.part(rows_of) for rows_of in (slice(30), slice(30, 40))]
     settings = TrainingSettings(max_iter=3, batch_size=8, learning_rate=1e-3)
     state = train(vae, objective, parts[0], settings, generator(), held_out=parts[1])
     assert len(state.history["validation_bound"]) == 3

@@ -13,7 +13,7 @@ from helpers import generator, stream, tiny_rows, tiny_vae
 from skmissvae.training import METHODS
 from skmissvae.training.loop import evaluate, joined, train
 from skmissvae.training.methods import BoundMethod
-from skmissvae.training.objectives import Batch, BoundObjective, Objective
+from skmissvae.training.objectives import BoundObjective, Objective
 from skmissvae.training.optim import AdamW, DivergenceError, EarlyStopping, TrainingSettings
 from skmissvae.vae import elbo
 from skmissvae.vae.posteriors import POSTERIORS
@@ -121,9 +121,7 @@ def test_loss_that_is_never_finite_is_an_error_and_changes_no_weight(max_iter):
 
 def test_early_stopping_keeps_the_best_epoch():
     vae, rows = tiny_vae(), tiny_rows(200)
-    training, held_out = (
-        Batch(*(values[index] for values in rows)) for index in (slice(0, 20), slice(20, 200))
-    )
+    training, held_out = (rows.part(index) for index in (slice(0, 20), slice(20, 200)))
     objective = objective_of("MissSVAE")
     # few rows and a high learning rate: the model overfits soon
     options = EarlyStopping()

@@ -6,7 +6,6 @@ import pytest
 import torch
 from helpers import deviates, stream, tiny_rows, tiny_vae
 
-from skmissvae.training.objectives import Batch
 from skmissvae.vae import elbo, iwelbo
 
 K, S = 3, 4
@@ -14,7 +13,7 @@ K, S = 3, 4
 
 def vae_and_rows(n_components=K, family="normal", n=6):
     vae = tiny_vae(n_components=n_components, prior=family, family=family).double()
-    return vae, Batch(*(part[:n] for part in tiny_rows(n + 2, dtype=torch.float64)))
+    return vae, tiny_rows(n + 2, dtype=torch.float64).part(slice(n))
 
 
 def naive_weights_and_ratios(vae, x, observed, z):

@@ -44,7 +44,7 @@ def example(name, family):
     vae = tiny_vae(n_latents=1, n_components=n_components, family=family).double()
     with torch.no_grad():  # the bound depends on the latents
         vae.decoder.linear.weight[: len(vae.decoder.linear.weight) // 2] = 1.0
-    x, observed, _ = (part[2:3] for part in tiny_rows(4, dtype=torch.float64))
+    x, observed, *_ = tiny_rows(4, dtype=torch.float64).part(slice(2, 3))
     return vae, x, observed, torch.tensor([PARAMS[n_components]], dtype=torch.float64)
 
 

@@ -2,10 +2,11 @@
 
 import functools
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor, nn
 from typing_extensions import override
@@ -16,10 +17,43 @@ from ..functional import raw_above, softplus_above
 _N_NODES = 24  # of the quadrature over quantiles, for means without a formula
 
 
-_MIN_PROBABILITY = 1e-300  # with a finite quantile in double precision
+_MIN_PROBABILITY = 1e-300  # with a finite quantile and logarithm in double precision
 
 
 _N_BISECTIONS = 40  # 1e-12 of the width of the bracket
+
+
+class Limits(NamedTuple):
+    """Intervals in which missing cells are known to lie, infinite for all other cells."""
+
+    low: Tensor  # (*, D)   in double precision
+    high: Tensor  # (*, D)
+
+    @classmethod
+    def from_arrays(
+        cls, limits: tuple[NDArray[np.float64], NDArray[np.float64]] | None, device: torch.device
+    ) -> Self | None:
+        """Return the limits of rows on a device, given arrays (N, D) of lower and upper ones."""
+        if limits is None:
+            return None
+        return cls(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in limits))
+
+    @property
+    def exist(self) -> Tensor:
+        """Which cells have a limit, (*, D)."""
+        return self.low.isfinite() | self.high.isfinite()
+
+    def of(self, cells: Tensor) -> Self:
+        """Return the limits of some cells, given their mask (*, D)."""
+        low, high = (
+            torch.where(cells, self.low, -torch.inf),
+            torch.where(cells, self.high, torch.inf),
+        )
+        return self._replace(low=low, high=high)
+
+    def part(self, rows: Any) -> Self:
+        """Return the limits of the rows that an index selects."""
+        return self._replace(low=self.low[rows], high=self.high[rows])
 
 
 class ColumnDistribution(ABC):
@@ -59,6 +93,13 @@ class ColumnDistribution(ABC):
         lower = torch.where(low.isinf(), 0.0, self.cdf_left(finite(low).expand(shape)))
         upper = torch.where(high.isinf(), 1.0, self.cdf(finite(high).expand(shape)))
         return (upper - lower).clamp_min(0)
+
+    def log_interval(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return log P(low <= x_d <= high | z) with its gradients, (*, D).
+
+        Bounds are in double precision, (D,) or (*, D), and may be infinite.
+        """
+        return self.interval_probability(low, high).double().clamp_min(_MIN_PROBABILITY).log()
 
     def truncated_icdf(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Return the u-quantiles given low <= x_d <= high: (*, D)."""
@@ -122,6 +163,10 @@ class LocationScaleColumns(ColumnDistribution):
         """Return P(T <= t) for location 0 and scale 1, with full precision for t < 0."""
 
     @abstractmethod
+    def _standard_log_cdf(self, t: Tensor) -> Tensor:
+        """Return log P(T <= t) for location 0 and scale 1, in double precision."""
+
+    @abstractmethod
     def _standard_icdf(self, p: Tensor) -> Tensor:
         """Return the quantiles for location 0 and scale 1."""
 
@@ -146,6 +191,23 @@ class LocationScaleColumns(ColumnDistribution):
         probability = (self._standard_cdf(b) - self._standard_cdf(a)).clamp_min(0)
         unbounded = low.isinf() & high.isinf()  # one even if the location is NaN
         return torch.where(unbounded, 1.0, probability)
+
+    @override
+    def log_interval(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return log P(low <= x_d <= high | z), also of intervals far from the location."""
+        loc, scale = self.loc.double(), self.scale.double()
+        a, b = (finite(low) - loc) / scale, (finite(high) - loc) / scale
+        has_low, has_high = low.isfinite(), high.isfinite()
+        has_both = has_low & has_high
+        # mirrored into the lower tail, where logarithms of small probabilities are accurate
+        is_above = a + b > 0
+        upper = torch.where(has_both, torch.where(is_above, -a, b), torch.where(has_high, b, -a))
+        # any value below replaces a limit that does not exist, as gradients must be finite
+        lower = torch.where(has_both, torch.where(is_above, -b, a), upper - 1)
+        log_upper = self._standard_log_cdf(upper)
+        log_ratio = (self._standard_log_cdf(lower) - log_upper).clamp_max(-_MIN_PROBABILITY)
+        rest = torch.where(has_both, torch.log(-torch.expm1(log_ratio)), 0.0)
+        return torch.where(has_low | has_high, log_upper + rest, 0.0)
 
     @override
     def truncated_icdf(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from .base import DiscreteColumns, Likelihood, log_logistic_interval, quadrature
+from .base import DiscreteColumns, Likelihood, finite, log_logistic_interval, quadrature
 from .transformed import SinhArcsinh
 
 _MIN_PROBABILITY = 1e-6  # of quantiles, which are infinite at 0 and 1
@@ -48,6 +48,17 @@ class DiscretizedLogisticColumns(DiscreteColumns):
         lowest = x < self.low + half
         low, width = (low - self.loc) / self.scale, width / self.scale
         return log_logistic_interval(low, width, lowest, torch.zeros_like(lowest))
+
+    @override
+    def log_interval(self, low: Tensor, high: Tensor) -> Tensor:
+        half = 0.5 * self.step.double()
+        start, end = self.transform(finite(low) - half), self.transform(finite(high) + half)
+        lowest, highest = low.isinf() | (low < self.low + half), high.isinf()
+        # the width is not used, but must be positive, where a limit does not exist
+        width = torch.where(lowest | highest, 1.0, end - start)
+        start = torch.where(lowest, end - width, start)
+        loc, scale = self.loc.double(), self.scale.double()
+        return log_logistic_interval((start - loc) / scale, width / scale, lowest, highest)
 
     @override
     def mean(self) -> Tensor:

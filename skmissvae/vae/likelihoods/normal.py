@@ -10,6 +10,8 @@ from ..._utils.random import Noise
 from ..functional import normal_log_prob
 from .base import Likelihood, LinearInitialization, LinearModel, LocationScaleColumns
 
+_MIN_DEVIATE = -1e8  # the derivative of torch's log_ndtr is NaN at some of the lower ones
+
 
 class NormalColumns(LocationScaleColumns):
     """Normal columns with location and scale (*, D)."""
@@ -31,6 +33,9 @@ class NormalColumns(LocationScaleColumns):
 
     def _standard_cdf(self, t: Tensor) -> Tensor:
         return 0.5 * torch.special.erfc(-math.sqrt(0.5) * t)  # ndtr is inaccurate in the lower tail
+
+    def _standard_log_cdf(self, t: Tensor) -> Tensor:
+        return torch.special.log_ndtr(t.clamp_min(_MIN_DEVIATE))
 
     def _standard_icdf(self, p: Tensor) -> Tensor:
         return torch.special.ndtri(p)

@@ -68,6 +68,12 @@ class PointMassColumns(ColumnDistribution):
         return inside + (1 - p) * self.base.interval_probability(low, high)
 
     @override
+    def log_interval(self, low: Tensor, high: Tensor) -> Tensor:
+        log_p = nn.functional.logsigmoid(self.logits)
+        other = log_p - self.logits + self.base.log_interval(low, high)
+        return torch.where(self._is_within(low, high), torch.logaddexp(log_p, other), other)
+
+    @override
     def truncated_mean(self, low: Tensor, high: Tensor, probability: Tensor) -> Tensor | None:
         p, of_base = self.logits.sigmoid(), self.base.interval_probability(low, high)
         mean = self.base.truncated_mean(low, high, torch.where(of_base > 0, of_base, 1.0))

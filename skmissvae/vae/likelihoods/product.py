@@ -67,6 +67,12 @@ class ProductColumns(ColumnDistribution):
         return self.join([part.icdf(values) for part, values in self.split(u)])
 
     @override
+    def log_interval(self, low: Tensor, high: Tensor) -> Tensor:
+        pairs = zip(self.parts, self.columns, strict=True)
+        parts = [part.log_interval(low[..., c], high[..., c]) for part, c in pairs]
+        return self.join(parts)
+
+    @override
     def expected(self) -> Tensor:
         return torch.cat([part.expected() for part in self.parts], -1)
 

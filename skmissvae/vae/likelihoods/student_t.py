@@ -1,16 +1,49 @@
 """Student-t likelihood, for tables with outliers."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from scipy import special
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
 from ..._utils.random import Noise
 from ..functional import mixing_scale, softplus_above, student_t_log_prob
 from .base import Likelihood, LocationScaleColumns, finite
+
+_MIN_PROBABILITY = 1e-290  # that scipy computes accurately
+_STEP_OF_DF = 1e-4  # relative, of differences
+
+
+class _LogStudentTCdf(torch.autograd.Function):
+    """log P(T <= t) of Student-t distributions, by scipy, with gradients to t and df."""
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, df: Tensor) -> Tensor:
+        ctx.save_for_backward(t, df)
+        return _log_cdf(t, df)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        t, df = ctx.saved_tensors
+        zero, one = t.new_zeros(()), t.new_ones(())
+        slope = (student_t_log_prob(t, df, zero, one) - _log_cdf(t, df)).exp()
+        h = _STEP_OF_DF * df
+        df_slope = (_log_cdf(t, df + h) - _log_cdf(t, df - h)) / (2 * h)
+        return grad * slope, (grad * df_slope).sum_to_size(df.shape)
+
+
+def _log_cdf(t: Tensor, df: Tensor) -> Tensor:
+    p = special.stdtr(df.detach().cpu().numpy(), t.detach().cpu().numpy())
+    log_p = torch.as_tensor(p).to(t).clamp_min(_MIN_PROBABILITY).log()
+    # beyond the range of floats: the leading term of the tail, t f(t) / df
+    density = student_t_log_prob(t, df, t.new_zeros(()), t.new_ones(()))
+    tail = density + (t.abs().clamp_min(1) / df + 1 / t.abs().clamp_min(1)).log()
+    return torch.where((t < 0) & (log_p <= math.log(_MIN_PROBABILITY)), tail, log_p)
 
 
 class StudentTColumns(LocationScaleColumns):
@@ -52,6 +85,10 @@ class StudentTColumns(LocationScaleColumns):
 
     def _standard_cdf(self, t: Tensor) -> Tensor:
         return self._apply_scipy(special.stdtr, t)
+
+    def _standard_log_cdf(self, t: Tensor) -> Tensor:
+        result: Tensor = _LogStudentTCdf.apply(t, self.df.double())
+        return result
 
     def _standard_icdf(self, p: Tensor) -> Tensor:
         return self._apply_scipy(special.stdtrit, p)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel
+from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel, finite
 
 
 def clamped_asinh(x: Tensor) -> Tensor:
@@ -106,6 +106,11 @@ class TransformedColumns(ColumnDistribution):
     @override
     def cdf_left(self, x: Tensor) -> Tensor:
         return self.base.cdf_left(self.transform(x))
+
+    @override
+    def log_interval(self, low: Tensor, high: Tensor) -> Tensor:
+        ends = (torch.where(b.isinf(), b, self.transform(finite(b))) for b in (low, high))
+        return self.base.log_interval(*ends)
 
     @override
     def icdf(self, u: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .base import ColumnDistribution
-from .bernoulli import CrossEntropyColumns
+from .base import CodedColumns, ColumnDistribution
+from .bernoulli import BernoulliColumns, CrossEntropyColumns
 from .product import ProductColumns
 
 _MIN_PROBABILITY = 1e-290  # of the interval: smaller ones are rounding errors
@@ -24,7 +24,7 @@ class TruncatedColumns(ColumnDistribution):
     ----------
     base : ColumnDistribution
         The distributions, in double precision for accurate tails.
-    low, high : Tensor of shape (D,)
+    low, high : Tensor of shape (D,) or (B, D)
         Bounds, or infinity.
     """
 
@@ -83,16 +83,19 @@ class TruncatedColumns(ColumnDistribution):
 def truncated(
     columns: ColumnDistribution, low: Tensor, high: Tensor
 ) -> tuple[ColumnDistribution, Tensor]:
-    """Return columns truncated to bounds (D,), and the log-probabilities of the intervals.
+    """Return columns truncated to bounds, and the log-probabilities of the intervals.
 
-    Bounds of coded columns are infinite.
+    Bounds (D,) hold for all rows, bounds (B, D) for each row. Those of columns of categories are
+    infinite.
     """
     if isinstance(columns, ProductColumns):
         pairs = zip(columns.parts, columns.columns, strict=True)
-        parts = [truncated(part, low[places], high[places]) for part, places in pairs]
+        parts = [truncated(part, low[..., places], high[..., places]) for part, places in pairs]
         product = ProductColumns([part for part, _ in parts], columns.columns, columns.order)
         return product, product.join([log_p for _, log_p in parts])
-    if bool((low.isinf() & high.isinf()).all()):
+    is_category = isinstance(columns, CodedColumns) or type(columns) is BernoulliColumns
+    # bounds of other rows must not change the draws of a row
+    if is_category or (low.ndim == 1 and bool((low.isinf() & high.isinf()).all())):
         return columns, low.new_zeros(columns.shape)
     columns = TruncatedColumns(columns, low, high)
     return columns, columns.log_normalizer()

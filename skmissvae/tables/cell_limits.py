@@ -1,0 +1,252 @@
+"""Limits of single missing cells, such as detection limits: the parameters lower and upper."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._utils.quoting import quoted
+from .codecs import Codec, Dates, Numbers
+from .column_selection import column_index
+from .columns import Mask, as_frame, columns_of
+from .encoded_rows import EncodedRows
+from .input_table import InputTable, NumericTable
+from .schema import MODELLED_ROLES, TableSchema
+
+#: Supports of columns whose cells can have limits.
+_LIMITED_SUPPORTS = ("real", "whole", "atom")
+
+# Standard deviations of a column: an interval of this width says as much as its middle.
+_NARROW = 1.0
+
+
+class CellLimits(NamedTuple):
+    """Lower and upper limits of cells, in the units of the table, infinite where none is known."""
+
+    low: NDArray[np.float64]  # (N, n_features)
+    high: NDArray[np.float64]  # (N, n_features)
+
+    def part(self, rows: Any) -> Self:
+        """Return the limits of the rows that an index selects."""
+        return self._replace(low=self.low[rows], high=self.high[rows])
+
+    def within(
+        self, schema: TableSchema, bounds: tuple[NDArray[np.float64], NDArray[np.float64]]
+    ) -> Self:
+        """Return limits that are values of their column, within its bounds.
+
+        Parameters
+        ----------
+        schema : TableSchema
+            The schema.
+        bounds : tuple of ndarray of shape (n_features,)
+            Lower and upper bounds of imputed cells of each column, infinite where there is none.
+
+        Raises
+        ------
+        ValueError
+            If cells of a column cannot have limits.
+        """
+        low, high = self.low.copy(), self.high.copy()
+        exist = (low > -np.inf) | (high < np.inf)
+        supports = dict(zip(schema.modelled.tolist(), schema.supports, strict=True))
+        for j in np.flatnonzero(exist.any(0)).tolist():
+            if supports.get(schema.copies.get(j, j)) not in _LIMITED_SUPPORTS:
+                role, kind = schema.roles[j], schema.codecs[j].kind
+                parameter = "lower" if (low[:, j] > -np.inf).any() else "upper"
+                kind = kind if role in MODELLED_ROLES else role
+                raise _unlimited(parameter, quoted(schema.names[j]), kind)
+        for copy, original in schema.copies.items():  # one variable, with the limits of both
+            low[:, original] = low[:, copy] = np.maximum(low[:, original], low[:, copy])
+            high[:, original] = high[:, copy] = np.minimum(high[:, original], high[:, copy])
+            exist[:, original] = exist[:, copy] = exist[:, original] | exist[:, copy]
+        low = np.where(exist, np.maximum(low, bounds[0]), low)
+        high = np.where(exist, np.minimum(high, bounds[1]), high)
+        least, greatest = np.array([codec.limits for codec in schema.codecs]).T
+        high = np.where(low > greatest, greatest, high)
+        low = np.where(high < least, least, low)
+        # limits move inwards to the next value
+        step = _steps(schema)
+        discrete = step > 0
+        low[:, discrete] = np.ceil(low[:, discrete] / step[discrete]) * step[discrete]
+        high[:, discrete] = np.floor(high[:, discrete] / step[discrete]) * step[discrete]
+        return self._replace(low=low, high=high)
+
+    def with_middles(self, cells: NumericTable, codecs: Sequence[Codec]) -> NumericTable:
+        """Return a table in which missing cells with both limits are observed in their middle."""
+        both = cells.missing & np.isfinite(self.low) & np.isfinite(self.high)
+        low, high = (np.where(both, limit, 0.0) for limit in self)
+        middle = 0.5 * low + 0.5 * high
+        is_integer = np.array([codec.is_integer for codec in codecs])
+        middle = np.where(is_integer, np.rint(middle), middle)
+        values = np.where(both, middle.astype(cells.values.dtype), cells.values)
+        return cells._replace(values=values, observed=cells.observed | both)
+
+    def of_missing(self, missing: Mask, schema: TableSchema, first: int = 0) -> Self:
+        """Return the limits of missing cells; other cells have none.
+
+        Parameters
+        ----------
+        missing : ndarray of shape (N, n_features)
+            Which cells are missing.
+        schema : TableSchema
+            The schema.
+        first : int
+            Position of the first row in the table, for errors.
+
+        Raises
+        ------
+        ValueError
+            If no value is within the limits of a cell.
+        """
+        low, high = np.where(missing, self.low, -np.inf), np.where(missing, self.high, np.inf)
+        empty = (low > high) | ((low == high) & (_steps(schema) == 0))
+        if empty.any():
+            i, j = np.argwhere(empty)[0]
+            ends = [_shown(schema.codecs[j], limit[i, j]) for limit in (low, high)]
+            raise ValueError(
+                f"Parameters 'lower' and 'upper' leave no value for column "
+                f"{quoted(schema.names[j])}, row {first + i}: within min_value, max_value and its "
+                f"data type they are {ends[0]} and {ends[1]}. Give a lower limit below the upper "
+                "one, or the value itself as a cell of X."
+            )
+        return self._replace(low=low, high=high)
+
+    def encode(self, schema: TableSchema, rows: EncodedRows) -> EncodedRows:
+        """Return rows with the limits of their cells, in the model's units.
+
+        The middle of a narrow interval is an observed cell for the encoder.
+        """
+        low, high = (schema.in_model_units(limit[:, schema.modelled]) for limit in self)
+        low, high = np.where(rows.observed, -np.inf, low), np.where(rows.observed, np.inf, high)
+        both = np.isfinite(low) & np.isfinite(high)
+        start, end = np.where(both, low, 0.0), np.where(both, high, 0.0)
+        is_narrow = both & (end - start <= _NARROW)
+        step = np.array([column.step for column in schema.columns])
+        half = 0.5 * (end - start)
+        # a value of integer columns
+        half = np.where(step > 0, np.floor(half / np.where(step > 0, step, 1.0) + 0.1) * step, half)
+        x = np.where(is_narrow, start + half, rows.x)
+        return rows._replace(x=x, observed=rows.observed | is_narrow, limits=(low, high))
+
+
+class GivenLimits(NamedTuple):
+    """Limits that a user passed for a table."""
+
+    lower: Any
+    upper: Any
+    source: InputTable
+    rows: Any = slice(None)  # of the table that are used
+
+    def read(self, names: Sequence[Any], codecs: Sequence[Codec]) -> CellLimits | None:
+        """Return the limits of the rows that are used, or None.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they do not match the table, or limit cells that cannot have limits.
+        """
+        if self.lower is None and self.upper is None:
+            return None
+        limits = CellLimits(
+            _one_side("lower", self.lower, -math.inf, self.source, names, codecs),
+            _one_side("upper", self.upper, math.inf, self.source, names, codecs),
+        )
+        return limits.part(self.rows)
+
+
+def _one_side(
+    parameter: str,
+    limits: Any,
+    default: float,
+    source: InputTable,
+    names: Sequence[Any],
+    codecs: Sequence[Codec],
+) -> NDArray[np.float64]:
+    """Return one limit of each cell, (n_samples, n_features)."""
+    result = np.full((source.n_rows, len(names)), default)
+    for j, values in _columns(parameter, limits, source, names):
+        codec, name = codecs[j], quoted(names[j])
+        if isinstance(codec, (Numbers, Dates)):
+            numbers = _numbers(parameter, values, source.n_rows, codec, name)
+            result[:, j] = np.where(np.isnan(numbers), default, numbers)
+        elif not pd.isna(np.asarray(values, dtype=object)).all():
+            raise _unlimited(parameter, name, codec.kind)
+    return result
+
+
+def _unlimited(parameter: str, name: str, kind: str) -> ValueError:
+    """Return the error for a column whose cells cannot have limits."""
+    return ValueError(
+        f"Parameter {parameter!r} limits column {name}, which is {kind}: only cells of modelled "
+        "numbers, dates and durations have limits; remove it."
+    )
+
+
+def _columns(
+    parameter: str, limits: Any, source: InputTable, names: Sequence[Any]
+) -> Iterator[tuple[int, Any]]:
+    """Yield positions of columns and their limits."""
+    frame = None if limits is None else as_frame(limits)
+    if frame is not None:
+        native: Any = nw.to_native(frame)
+        table: Any = None if source.frame is None else nw.to_native(source.frame)
+        both_pandas = isinstance(native, pd.DataFrame) and isinstance(table, pd.DataFrame)
+        if both_pandas and source.dtype is None and not native.index.equals(table.index):
+            raise ValueError(
+                f"{parameter} and X have different indices, so that their rows cannot be matched; "
+                f"pass {parameter}.reindex(X.index)."
+            )
+        for name, column in zip(frame.columns, columns_of(frame), strict=True):
+            yield column_index(name, names, parameter), column.to_numpy()
+    elif isinstance(limits, Mapping):
+        for name, values in limits.items():
+            yield column_index(name, names, parameter), values
+    elif limits is not None:
+        shape = source.n_rows, len(names)
+        if np.shape(limits) != shape:
+            raise ValueError(
+                f"{parameter} must be a table of X's shape {shape}, NaN where there is no limit, "
+                f"or a mapping from columns to limits; got {quoted(limits)}."
+            )
+        yield from enumerate(np.asarray(limits).T)
+
+
+def _numbers(
+    parameter: str, values: Any, n_rows: int, codec: Numbers | Dates, name: str
+) -> NDArray[np.float64]:
+    """Return the limits of a column, one or one for each row, NaN where there is none."""
+    array = np.asarray(values)
+    if array.shape not in ((), (n_rows,)):
+        raise ValueError(
+            f"{parameter} of column {name} must be one limit, or one for each of the {n_rows} "
+            f"rows; got an array of shape {array.shape}."
+        )
+    if isinstance(codec, Numbers) and array.dtype.kind in "iuf":
+        return np.broadcast_to(array.astype(np.float64), (n_rows,))
+    cells = [values] if array.ndim == 0 else pd.Series(array).tolist()
+    numbers = np.full(len(cells), np.nan)
+    for i, cell in enumerate(cells):
+        if pd.isna(cell):
+            continue
+        try:
+            numbers[i] = codec.encode_limit(cell)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{parameter} of column {name} must be {error}; got {quoted(cell)}."
+            ) from error
+    return np.broadcast_to(numbers, (n_rows,))
+
+
+def _steps(schema: TableSchema) -> NDArray[np.float64]:
+    """Return the distance of neighbouring values of each column, 0 for continuous ones."""
+    codecs = schema.codecs
+    return np.array([getattr(c, "resolution", float(c.is_integer)) for c in codecs], dtype=float)
+
+
+def _shown(codec: Codec, limit: float) -> str:
+    return "no limit" if math.isinf(limit) else str(codec.decode(np.array([limit]))[0])
