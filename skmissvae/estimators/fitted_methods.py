@@ -175,7 +175,7 @@ class FittedMethods(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, with missing values. A row without an observed cell has the score 0.
+            Rows, with missing values. A row without an observed cell and limits has the score 0.
         lower, upper : data frame, array-like, mapping or None, default=None
             Limits of missing cells, as in ``fit``, which contribute the log-probability of their
             interval.

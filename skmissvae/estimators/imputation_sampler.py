@@ -79,7 +79,9 @@ class ImputationSampler:
         with self.progress.task(unit, self.task.n_incomplete, of_rows=True) as rows:
             for block in self.task.incomplete_blocks():
                 x, block_ess = self._draw_cells(i, block, rows)
-                x = self.column_shifts.apply(x, self.task.reader.schema)
+                shifted = self.column_shifts.apply(x, self.task.reader.schema)
+                # cells with limits are known to lie within them
+                x = np.where(block.rows.has_limit()[block.incomplete], x, shifted)
                 numbers.append(self.task.numbers(block, x))
                 ess.append(block_ess)
         if self.warn is not None:

@@ -146,7 +146,8 @@ class ImputationTask:
         if block.limits is not None:  # which are within the bounds
             of_cells = block.limits.part(incomplete)
             bounds = np.fmax(bounds[0], of_cells.low), np.fmin(bounds[1], of_cells.high)
-        low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in bounds)
+        with np.errstate(over="ignore"):  # of limits beyond the range of the type
+            low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in bounds)
         values, to_impute = np.fmin(np.fmax(values, low), high), block.to_impute[incomplete]
         return [values[to_impute[:, j], j] for j in schema.output_columns]
 

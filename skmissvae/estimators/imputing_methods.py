@@ -318,6 +318,7 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         return derive_seed(seed, SeedStream.DRAW)
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bounds of imputed cells of each column, in its units."""
         return limits(self.schema_, self.min_value, self.max_value)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

@@ -228,7 +228,8 @@ def learn_schema(
     shapes = False if is_image else estimator.learn_shapes
     has_transforms = shapes not in (False, "point_masses")
     schema = TableSchema(estimator.keep_empty_features, has_transforms, bool(shapes))
-    schema.fit(cells, codecs, names, table.columns, weight)
+    is_grouped = np.asarray(cells.observed.any(0) & ~numbers.observed.any(0))
+    schema.fit(cells, codecs, names, table.columns, weight, is_grouped)
     spec = make_spec(estimator, schema, method)
     vae = spec.build(seed)
     spec.check_networks(vae, estimator._device())

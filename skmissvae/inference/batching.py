@@ -135,6 +135,12 @@ class _Job:
     uses_posterior: bool
     task: Task
 
+    @property
+    def is_complete(self) -> Tensor:
+        """Whether the values of all cells of a row are known, (N,)."""
+        known = self.observed if self.limits is None else self.observed & ~self.limits.exist
+        return known.all(1)
+
     def one_by_one(self, function: RowFunction[Result], index: Positions) -> Result:
         """Return the results of rows, computed one at a time."""
         results, waiting = [], index.tolist()
@@ -201,7 +207,7 @@ class _Job:
                 alone |= low_ess
         if self.runs_chains and self.model.sampler is not None:
             has_low_ess = self.model.has_low_ess(torch.from_numpy(result.ess)).numpy()
-            alone |= has_low_ess & has_evidence & ~observed.all(1)
+            alone |= has_low_ess & has_evidence & ~self.is_complete.cpu().numpy()[index]
         if alone.any():
             self.task.extend(int((alone & has_evidence).sum()))
             _assign(result, alone, self.parts(one_by_one, index[alone], _ROWS_PER_THREAD))

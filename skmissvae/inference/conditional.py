@@ -379,12 +379,14 @@ class ConditionalModel(NamedTuple):
         return z, self._log_share(z, batch), torch.where(r_hat < _MAX_R_HAT, ess, 1.0)
 
     def _may_run_chains(self, batch: RowBatch) -> bool:
-        """Return whether there is a sampler, and the row is neither empty nor complete.
+        """Return whether there is a sampler, and the row has evidence and is not complete.
 
-        The draws of an empty row, which come from the prior, are exact.
+        The draws of a row without evidence, which come from the prior, are exact.
         """
-        observed = batch.observed
-        return self.sampler is not None and bool(observed.any()) and not bool(observed.all())
+        known, evidence = batch.observed, batch.observed
+        if batch.limits is not None:
+            known, evidence = known & ~batch.limits.exist, evidence | batch.limits.exist
+        return self.sampler is not None and bool(evidence.any()) and not bool(known.all())
 
     def _always_runs_chains(self, batch: RowBatch) -> bool:
         return not self.chains_for_low_ess and self._may_run_chains(batch)

@@ -23,6 +23,12 @@ _LIMITED_SUPPORTS = ("real", "whole", "atom")
 # Standard deviations of a column: an interval of this width says as much as its middle.
 _NARROW = 1.0
 
+# Standard deviations beyond which a limit says nothing.
+_FAR = 1e6
+
+# Times the median width of the intervals of a column, up to which their middles are typical values.
+_MAX_WIDTH_RATIO = 10.0
+
 
 class CellLimits(NamedTuple):
     """Lower and upper limits of cells, in the units of the table, infinite where none is known."""
@@ -58,7 +64,10 @@ class CellLimits(NamedTuple):
             if supports.get(schema.copies.get(j, j)) not in _LIMITED_SUPPORTS:
                 role, kind = schema.roles[j], schema.codecs[j].kind
                 parameter = "lower" if (low[:, j] > -np.inf).any() else "upper"
-                kind = kind if role in MODELLED_ROLES else role
+                support = supports.get(schema.copies.get(j, j))
+                kind = role if role not in MODELLED_ROLES else kind
+                if support == "unit":
+                    kind = "modelled as values from 0 to 1"
                 raise _unlimited(parameter, quoted(schema.names[j]), kind)
         for copy, original in schema.copies.items():  # one variable, with the limits of both
             low[:, original] = low[:, copy] = np.maximum(low[:, original], low[:, copy])
@@ -77,14 +86,24 @@ class CellLimits(NamedTuple):
         return self._replace(low=low, high=high)
 
     def with_middles(self, cells: NumericTable, codecs: Sequence[Codec]) -> NumericTable:
-        """Return a table in which missing cells with both limits are observed in their middle."""
-        both = cells.missing & np.isfinite(self.low) & np.isfinite(self.high)
-        low, high = (np.where(both, limit, 0.0) for limit in self)
-        middle = 0.5 * low + 0.5 * high
-        is_integer = np.array([codec.is_integer for codec in codecs])
-        middle = np.where(is_integer, np.rint(middle), middle)
-        values = np.where(both, middle.astype(cells.values.dtype), cells.values)
-        return cells._replace(values=values, observed=cells.observed | both)
+        """Return a table with values in columns without an observed cell: middles of intervals.
+
+        They are the middles of intervals with two ends, except of very wide ones, which would
+        determine the units of the column.
+        """
+        both = (
+            cells.missing & ~cells.observed.any(0) & np.isfinite(self.low) & np.isfinite(self.high)
+        )
+        values, observed = cells.values.copy(), cells.observed.copy()
+        for j in np.flatnonzero(both.any(0)).tolist():
+            at = np.flatnonzero(both[:, j])
+            with np.errstate(over="ignore"):
+                width = self.high[at, j] - self.low[at, j]
+            at = at[width <= _MAX_WIDTH_RATIO * np.median(width)]
+            middle = 0.5 * self.low[at, j] + 0.5 * self.high[at, j]
+            values[at, j] = np.rint(middle) if codecs[j].is_integer else middle
+            observed[at, j] = True
+        return cells._replace(values=values, observed=observed)
 
     def of_missing(self, missing: Mask, schema: TableSchema, first: int = 0) -> Self:
         """Return the limits of missing cells; other cells have none.
@@ -103,6 +122,9 @@ class CellLimits(NamedTuple):
         ValueError
             If no value is within the limits of a cell.
         """
+        missing = missing.copy()
+        for copy, original in schema.copies.items():  # known if one of them is observed
+            missing[:, copy] = missing[:, original] = missing[:, copy] & missing[:, original]
         low, high = np.where(missing, self.low, -np.inf), np.where(missing, self.high, np.inf)
         empty = (low > high) | ((low == high) & (_steps(schema) == 0))
         if empty.any():
@@ -121,15 +143,20 @@ class CellLimits(NamedTuple):
 
         The middle of a narrow interval is an observed cell for the encoder.
         """
-        low, high = (schema.in_model_units(limit[:, schema.modelled]) for limit in self)
-        low, high = np.where(rows.observed, -np.inf, low), np.where(rows.observed, np.inf, high)
+        low, high = (limit[:, schema.modelled].copy() for limit in self)
+        step = _steps(schema)[schema.modelled]
+        # of integers and dates with a continuous model: the values that are rounded to them
+        half_step = np.where(np.array(schema.supports) == "whole", 0.0, 0.5 * step)
+        low, high = (schema.in_model_units(b) for b in (low - half_step, high + half_step))
+        low = np.where(rows.observed | (low < -_FAR), -np.inf, low)
+        high = np.where(rows.observed | (high > _FAR), np.inf, high)
         both = np.isfinite(low) & np.isfinite(high)
         start, end = np.where(both, low, 0.0), np.where(both, high, 0.0)
         is_narrow = both & (end - start <= _NARROW)
-        step = np.array([column.step for column in schema.columns])
-        half = 0.5 * (end - start)
         # a value of integer columns
-        half = np.where(step > 0, np.floor(half / np.where(step > 0, step, 1.0) + 0.1) * step, half)
+        grid = np.array([column.step for column in schema.columns])
+        half = 0.5 * (end - start)
+        half = np.where(grid > 0, np.floor(half / np.where(grid > 0, grid, 1.0) + 0.1) * grid, half)
         x = np.where(is_narrow, start + half, rows.x)
         return rows._replace(x=x, observed=rows.observed | is_narrow, limits=(low, high))
 
@@ -193,18 +220,12 @@ def _columns(
     """Yield positions of columns and their limits."""
     frame = None if limits is None else as_frame(limits)
     if frame is not None:
-        native: Any = nw.to_native(frame)
-        table: Any = None if source.frame is None else nw.to_native(source.frame)
-        both_pandas = isinstance(native, pd.DataFrame) and isinstance(table, pd.DataFrame)
-        if both_pandas and source.dtype is None and not native.index.equals(table.index):
-            raise ValueError(
-                f"{parameter} and X have different indices, so that their rows cannot be matched; "
-                f"pass {parameter}.reindex(X.index)."
-            )
+        _check_index(parameter, nw.to_native(frame), source)
         for name, column in zip(frame.columns, columns_of(frame), strict=True):
             yield column_index(name, names, parameter), column.to_numpy()
     elif isinstance(limits, Mapping):
         for name, values in limits.items():
+            _check_index(parameter, values, source)
             yield column_index(name, names, parameter), values
     elif limits is not None:
         shape = source.n_rows, len(names)
@@ -214,6 +235,17 @@ def _columns(
                 f"or a mapping from columns to limits; got {quoted(limits)}."
             )
         yield from enumerate(np.asarray(limits).T)
+
+
+def _check_index(parameter: str, values: Any, source: InputTable) -> None:
+    """Raise if the rows of a pandas object are not those of the table."""
+    table: Any = None if source.frame is None else nw.to_native(source.frame)
+    is_pandas = isinstance(values, (pd.DataFrame, pd.Series)) and isinstance(table, pd.DataFrame)
+    if is_pandas and source.dtype is None and not values.index.equals(table.index):
+        raise ValueError(
+            f"{parameter} and X have different indices, so that their rows cannot be matched; "
+            f"pass {parameter}.reindex(X.index)."
+        )
 
 
 def _numbers(
@@ -226,6 +258,9 @@ def _numbers(
             f"{parameter} of column {name} must be one limit, or one for each of the {n_rows} "
             f"rows; got an array of shape {array.shape}."
         )
+    if array.dtype.kind == "M":  # a scalar, or not in nanoseconds
+        array = array.astype("datetime64[ns]")
+        values = array if array.ndim else pd.Series([array.item()]).astype("datetime64[ns]")[0]
     if isinstance(codec, Numbers) and array.dtype.kind in "iuf":
         return np.broadcast_to(array.astype(np.float64), (n_rows,))
     cells = [values] if array.ndim == 0 else pd.Series(array).tolist()
@@ -249,4 +284,4 @@ def _steps(schema: TableSchema) -> NDArray[np.float64]:
 
 
 def _shown(codec: Codec, limit: float) -> str:
-    return "no limit" if math.isinf(limit) else str(codec.decode(np.array([limit]))[0])
+    return str(limit if math.isinf(limit) else codec.decode(np.array([limit]))[0])

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .columns import Mask
 
+_MAX_WIDTH = 4.0  # standard deviations of an interval with a typical value
+
 
 class EncodedRows(NamedTuple):
     """Rows of a table as the model sees them."""
@@ -44,12 +46,14 @@ class EncodedRows(NamedTuple):
         return np.asarray(np.isfinite(low) | np.isfinite(high))
 
     def with_middles(self) -> Self:
-        """Return rows in which the middles of intervals with two ends are observed."""
+        """Return rows in which the middles of intervals with two near ends are observed."""
         if self.limits is None:
             return self
         low, high = self.limits
-        is_interval = np.isfinite(low) & np.isfinite(high) & ~self.observed
-        middle = 0.5 * (np.where(is_interval, low, 0.0) + np.where(is_interval, high, 0.0))
+        both = np.isfinite(low) & np.isfinite(high)
+        low, high = np.where(both, low, 0.0), np.where(both, high, 0.0)
+        is_interval = both & ~self.observed & (high - low <= _MAX_WIDTH)
+        middle = 0.5 * (low + high)
         x = np.where(is_interval, middle, self.x)
         return self._replace(x=x, observed=self.observed | is_interval)
 

@@ -120,6 +120,7 @@ class TableSchema:
         names: Sequence[Any],
         columns: Sequence[Column],
         weight: NDArray[np.float64] | None = None,
+        is_grouped: Mask | None = None,
     ) -> None:
         """Learn the schema of a table.
 
@@ -135,17 +136,21 @@ class TableSchema:
             Cells of each column in its own type.
         weight : ndarray of shape (N,), optional
             Weights of the rows, for units, point masses and marginal transforms.
+        is_grouped : ndarray of shape (n_features,), optional
+            Columns whose cells are middles of intervals: they have units, but no shape.
         """
         X, observed = cells.values, cells.observed
+        is_grouped = np.zeros(X.shape[1], dtype=bool) if is_grouped is None else is_grouped
         self.codecs, self.names = list(codecs), list(names)
         self.n_rows, self.n_missing = len(X), cells.missing.sum(0)
         self.n_values = [len(np.unique(X[observed[:, j], j])) for j in range(X.shape[1])]
         low = X.min(0, where=observed, initial=np.inf)
         high = X.max(0, where=observed, initial=-np.inf)
         varies: Mask = np.asarray((low < high) & ~equal_up_to_rounding(low, high, X.dtype))
-        self.copies = find_copies(X, observed, np.flatnonzero(varies), self.codecs, columns)
+        compared = np.flatnonzero(varies & ~is_grouped)
+        self.copies = find_copies(X, observed, compared, self.codecs, columns)
         self._assign_roles(X, observed, low, varies)
-        self.suspicions = find_suspicions(names, codecs, X, observed)
+        self.suspicions = find_suspicions(names, codecs, X, observed & ~is_grouped)
 
         self.low, self.high = low[self.modelled].astype(float), high[self.modelled].astype(float)
         self.location, self.scale = np.zeros(len(self.modelled)), np.ones(len(self.modelled))
@@ -157,7 +162,8 @@ class TableSchema:
             values, weight_at = X[at, j].astype(np.float64), None if weight is None else weight[at]
             if self.codecs[j].kind not in CODED:
                 self._learn_units(d, values, weight_at)
-            self.columns.append(self._column_schema(d, values, weight_at))
+            has_shape = not is_grouped[j]
+            self.columns.append(self._column_schema(d, values, weight_at, has_shape=has_shape))
         self.log_scale = np.log(self.scale)
 
     def _assign_roles(self, X: Floats, observed: Mask, low: Floats, varies: Mask) -> None:
@@ -207,7 +213,12 @@ class TableSchema:
             self.tail_share[d] = tail_share(unit - unit.mean())
 
     def _column_schema(
-        self, d: int, values: NDArray[np.float64], weight: NDArray[np.float64] | None
+        self,
+        d: int,
+        values: NDArray[np.float64],
+        weight: NDArray[np.float64] | None,
+        *,
+        has_shape: bool,
     ) -> ColumnSchema:
         """Return the schema of a modelled column from its observed cells."""
         codec = self.codecs[self.modelled[d]]
@@ -218,7 +229,7 @@ class TableSchema:
         x = (values * factor - self.location[d] * factor) / (self.scale[d] * factor)
         is_integer = codec.kind in ("count", "integer")
         point_mass = transform = None
-        if self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
+        if has_shape and self.n_values[self.modelled[d]] >= _MIN_DISTINCT:
             if self.has_point_masses and not is_integer:
                 point_mass = find_point_mass(x, weight)
             if self.has_transforms:

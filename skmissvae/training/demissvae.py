@@ -11,7 +11,6 @@ from typing_extensions import override
 from .._utils.random import Noise
 from ..inference.samplers import LAIR, Chain, Sampler, encodings
 from ..vae.distributions import LatentDistribution
-from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE
 from .objectives import Batch, Objective
 
@@ -122,8 +121,8 @@ class _ForwardPass(NamedTuple):
     q: LatentDistribution  # batch (K, B): the encodings
     z: Tensor  # (S, K, B, L)
     params: Tensor  # (S, K, B, P)   outputs of the decoder
-    columns: ColumnDistribution  # (S, K, B, D)   given these outputs
     log_p: Tensor  # (S, K, B, D)   of every cell, imputed or observed
+    log_interval: Tensor | None  # (S, K, B, D)   of cells with limits, if there are any
     log_prior: Tensor  # (S, K, B)
 
 
@@ -166,13 +165,13 @@ class DeMissObjective(Objective):
     def bound(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Return the decoder's objective of each row."""
         completed = self.imputations.read(batch.position).x
-        return self._decoder_objective(self._forward(vae, completed, noise), batch)
+        return self._decoder_objective(self._forward(vae, completed, batch, noise), batch)
 
     @override
     def backward(self, vae: VAE, batch: Batch, noise: Noise) -> Tensor:
         """Take the gradients of both objectives over one forward pass; update the imputations."""
         chain = self.imputations.read(batch.position)
-        forward = self._forward(vae, chain.x, noise)
+        forward = self._forward(vae, chain.x, batch, noise)
         with torch.set_grad_enabled(self.term is not None):
             loss = -self.weighted(self._decoder_objective(forward, batch), batch).mean()
         if self.term is not None:
@@ -203,20 +202,23 @@ class DeMissObjective(Objective):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.imputations.restore(state)
 
-    def _forward(self, vae: VAE, completed: Tensor, noise: Noise) -> _ForwardPass:
+    def _forward(self, vae: VAE, completed: Tensor, batch: Batch, noise: Noise) -> _ForwardPass:
         q = encodings(vae, completed)
         z, _ = q.ancestral(self.n_draws, noise)
         params = vae.decoder(z)
-        columns = vae.likelihood(params)
+        columns, log_interval = vae.likelihood(params), None
         log_p = columns.log_prob(completed)  # (S, K, B, D)
-        return _ForwardPass(q, z, params, columns, log_p, vae.prior().log_prob(z))
+        if batch.limits is not None:
+            log_interval = columns.log_interval(*batch.limits).to(log_p)
+            # the middle of a narrow interval is no observed value
+            log_p = torch.where(batch.observed & batch.limits.exist, log_interval, log_p)
+        return _ForwardPass(q, z, params, log_p, log_interval, vae.prior().log_prob(z))
 
     def _log_joint_observed(self, forward: _ForwardPass, batch: Batch) -> Tensor:
         """Return log p(x_obs, z), (S, K, B)."""
         log_p = torch.where(batch.observed, forward.log_p, 0.0)
-        if batch.limits is not None:
-            log_interval = forward.columns.log_interval(*batch.limits).to(log_p)
-            log_p = torch.where(batch.limits.exist, log_interval, log_p)
+        if batch.limits is not None and forward.log_interval is not None:
+            log_p = torch.where(batch.limits.exist, forward.log_interval, log_p)
         return log_p.sum(-1) + forward.log_prior
 
     def _decoder_objective(self, forward: _ForwardPass, batch: Batch) -> Tensor:

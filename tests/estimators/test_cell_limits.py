@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from estimator_cases import assert_same, every_estimator, every_imputer, outputs, quiet, table, tiny
 from sklearn import config_context
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -16,6 +17,7 @@ from skmissvae import (
     DeMissVAEImputer,
     MissSIWAEImputer,
     MissSVAEImputer,
+    MultipleImputationClassifier,
     MVAEImputer,
     VAEDensityEstimator,
 )
@@ -169,6 +171,108 @@ def test_a_column_may_be_known_in_groups_only(cls, width):
     assert np.isfinite(counts.score(X[:, :2], **limits))
 
 
+def test_groups_of_two_columns_make_no_copies_and_no_point_masses():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 30, size=(120, 2))
+    low = np.floor(values / 10) * 10
+    low[:60, 1] = low[:60, 0]
+    limits = {
+        "lower": {0: low[:, 0], 1: low[:, 0]},
+        "upper": {0: low[:, 0] + 10, 1: low[:, 0] + 10},
+    }
+    X = np.column_stack([np.full((120, 2), np.nan), values[:, 0] + rng.normal(size=120)])
+    imputer = tiny(MVAEImputer, learn_shapes=True, n_latents=2).fit(X, **limits)
+    assert not imputer.schema_.copies
+    assert all(column.point_mass is None for column in imputer.schema_.columns)
+    Z = imputer.impute(X, 1, random_state=0, **limits)[0]
+    assert (Z[:, 0] != Z[:, 1]).all()
+    assert len(np.unique(Z[:, 0])) == 120
+
+
+def test_wide_limits_change_little():
+    X = table(80)
+    wide = {"lower": {0: -1e5, 1: -1e300}, "upper": {0: 1e5, 1: 1e300, 2: 1e30}}
+    plain, limited = tiny(MVAEImputer).fit(X), tiny(MVAEImputer).fit(X, **wide)
+    np.testing.assert_array_equal(limited.schema_.scale, plain.schema_.scale)
+    np.testing.assert_allclose(
+        limited.transform(X, **wide),
+        plain.transform(X),
+        rtol=2e-3,
+        atol=2e-3 * X[~np.isnan(X)].std(),
+    )
+    single = X.astype(np.float32)
+    Z = tiny(MVAEImputer).fit(single, **wide).transform(single, **wide)
+    assert np.isfinite(Z).all()
+
+
+@pytest.mark.parametrize("kind", ["date", "integer"])
+def test_single_values_of_dates_and_integers_have_their_probability(kind):
+    rng = np.random.default_rng(0)
+    day = rng.integers(0, 60, size=80)
+    frame = pd.DataFrame({"x": 0.1 * day + rng.normal(size=80), "day": day})
+    options = {"feature_kinds": {"day": "continuous"}}
+    if kind == "date":
+        frame["day"] = pd.to_datetime("2000-01-01") + pd.to_timedelta(frame["day"], unit="D")
+        options = {}
+    row = frame[:1].copy()
+    row["day"] = pd.NaT if kind == "date" else pd.Series([pd.NA], dtype="Int64")
+
+    options |= {"learn_shapes": False, "n_importance_draws": 1000}
+    density = tiny(VAEDensityEstimator, **options).fit(pd.concat([frame, row]))
+
+    def score(low, high):
+        first = pd.Timestamp("2000-01-01")
+        ends = (first + pd.Timedelta(end, "D") if kind == "date" else end for end in (low, high))
+        return density.score_samples(
+            row, **dict(zip(("lower", "upper"), ({"day": e} for e in ends), strict=True))
+        )[0]
+
+    days = [score(i, i) for i in range(20, 30)]
+    assert np.isfinite(days).all()
+    assert np.logaddexp.reduce(days) == pytest.approx(score(20, 29), abs=0.02)
+    groups = [score(*ends) for ends in ((-900, 9), (10, 29), (30, 31), (32, 900))]
+    assert np.logaddexp.reduce(groups) == pytest.approx(density.score_samples(row)[0], abs=0.02)
+
+
+def test_rows_of_an_observed_copy_ignore_limits():
+    X = pd.DataFrame(table(60), columns=list("abcd")).assign(twin=lambda f: f["a"])
+    X.loc[0, ["a", "twin"]] = [np.nan, 2.5]
+    imputer = tiny(MVAEImputer).fit(X)
+    assert imputer.schema_.copies
+    Z = imputer.transform(X, upper={"a": 0.2, "twin": 0.2})
+    assert Z.loc[0, ["a", "twin"]].tolist() == [2.5, 2.5]
+
+
+def test_cells_with_limits_are_not_shifted():
+    X, cells = limited()
+    upper = np.full(X.shape, np.nan)
+    upper[::2, 0] = -1.0
+    imputer = fitted()
+    plain, shifted = (
+        imputer.impute(X, 1, random_state=0, upper=upper, shift=shift)[0]
+        for shift in (None, {0: 2.0})
+    )
+    missing = np.isnan(X[:, 0])
+    limit = missing & ~np.isnan(upper[:, 0])
+    np.testing.assert_array_equal(shifted[limit], plain[limit])
+    np.testing.assert_allclose(
+        shifted[missing & ~limit, 0], plain[missing & ~limit, 0] + 2, rtol=1e-5
+    )
+    assert cells.any()
+
+
+def test_chains_of_grey_values_beside_limits_are_zeros_and_ones():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.uniform(size=40), rng.normal(size=40)])
+    X[::3, 0] = np.nan
+    X[1::3, 1] = np.nan
+    imputer = tiny(DeMissVAEImputer, likelihood={0: "cross_entropy"}, warm_start=True)
+    imputer.fit(X, upper={1: 0.5})
+    stored = imputer.model_.imputations
+    drawn = stored["x"][..., 0][np.isnan(X[:, 0])]
+    assert np.isin(drawn, [0.0, 1.0]).any()
+
+
 def test_limits_are_within_those_of_the_column():
     X, _ = limited()
     imputer = tiny(MissSVAEImputer, min_value={0: -3.0}, strategy="draw").fit(X, upper=UPPER)
@@ -276,11 +380,17 @@ def test_columns_that_cannot_have_limits():
     imputer.fit(X, upper=pd.DataFrame({name: [None] * 60 for name in X}))
 
 
-def test_frames_with_another_index_are_refused():
+def test_other_indices_and_meta_estimators_are_refused():
     X = pd.DataFrame(table(), columns=list("abcd"))
     upper = pd.DataFrame({"a": np.ones(40)}, index=range(1, 41))
-    with pytest.raises(ValueError, match=r"upper.reindex\(X.index\)"):
-        tiny(MVAEImputer).fit(X, upper=upper)
+    for limits in (upper, {"a": upper["a"]}):
+        with pytest.raises(ValueError, match=r"upper.reindex\(X.index\)"):
+            tiny(MVAEImputer).fit(X, upper=limits)
+    with config_context(enable_metadata_routing=True):
+        imputer = tiny(MVAEImputer).set_fit_request(upper=True)
+        both = MultipleImputationClassifier(LogisticRegression(), imputer=imputer)
+        with pytest.raises(ValueError, match="passes no limits of cells"):
+            both.fit(X, np.arange(40) % 2, upper={"a": 0.0})
 
 
 def test_chunks_take_no_limits():

@@ -23,6 +23,9 @@ _MIN_PROBABILITY = 1e-300  # with a finite quantile and logarithm in double prec
 _N_BISECTIONS = 40  # 1e-12 of the width of the bracket
 
 
+_MIN_WIDTH = 1e-5  # of an interval, in scales, for a difference of the distribution function
+
+
 class Limits(NamedTuple):
     """Intervals in which missing cells are known to lie, infinite for all other cells."""
 
@@ -207,7 +210,12 @@ class LocationScaleColumns(ColumnDistribution):
         log_upper = self._standard_log_cdf(upper)
         log_ratio = (self._standard_log_cdf(lower) - log_upper).clamp_max(-_MIN_PROBABILITY)
         rest = torch.where(has_both, torch.log(-torch.expm1(log_ratio)), 0.0)
-        return torch.where(has_low | has_high, log_upper + rest, 0.0)
+        result = torch.where(has_low | has_high, log_upper + rest, 0.0)
+        # differences of the distribution function lose their digits
+        width = torch.where(has_both, finite(high) - finite(low), 1.0)
+        middle = finite(low) + torch.where(has_both, 0.5 * width, 0.0)
+        at_middle = self.log_prob(middle).double() + width.clamp_min(_MIN_PROBABILITY).log()
+        return torch.where(has_both & (width < _MIN_WIDTH * scale), at_middle, result)
 
     @override
     def truncated_icdf(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ..._utils.random import Noise
 from .base import CodedColumns, ColumnDistribution
 from .bernoulli import BernoulliColumns, CrossEntropyColumns
 from .product import ProductColumns
@@ -71,6 +72,12 @@ class TruncatedColumns(ColumnDistribution):
         at = self.base.truncated_icdf(u, self.low, self.high)
         at = torch.minimum(torch.maximum(at, self.low), self.high)
         return torch.where(self._probability > 0, at, self._nearest_bound)
+
+    @override
+    def completion(self, noise: Noise) -> Tensor:
+        if isinstance(self.base, CrossEntropyColumns):  # draws for chains differ from the means
+            return self.base.completion(noise)
+        return self.sample(noise)
 
     @functools.cached_property
     def _nearest_bound(self) -> Tensor:
