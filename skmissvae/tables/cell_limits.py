@@ -23,7 +23,7 @@ _LIMITED_SUPPORTS = ("real", "whole", "atom")
 # Standard deviations of a column: an interval of this width says as much as its middle.
 _NARROW = 1.0
 
-# Standard deviations beyond which a limit says nothing.
+# Standard deviations beyond which a limit excludes no value.
 _FAR = 1e6
 
 # Times the median width of the intervals of a column, up to which their middles are typical values.
