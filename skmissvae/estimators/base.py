@@ -78,10 +78,10 @@ class BaseVAE(FittedMethods, CallbackSupportMixin):
         uncertainty of the decoder and for calibration.
 
         With ``lower`` and ``upper`` the bound of a row is one on :math:`\log p(x_{obs}, x_d \in
-        [l_d, u_d])`. A cell with limits contributes :math:`\log P(l_d \le x_d \le u_d | z)`.
-        The encoder gets the middle of an interval of at most one standard deviation of the column,
-        other cells with limits as missing. Units and shapes of columns are learned from observed
-        cells and from middles of intervals.
+        [l_d, u_d])`. A cell with limits contributes :math:`\log P(l_d \le x_d \le u_d | z)`. The
+        encoder gets the middle of an interval of at most one standard deviation of the column,
+        other cells with limits as missing. Units and shapes of columns are those of observed cells;
+        a column without any needs intervals with two ends.
 
         Ctrl-C ends the training of the model: the estimator is fitted up to this epoch, and the
         bootstrap and calibration models of imputers are fitted with as many epochs. In a process
