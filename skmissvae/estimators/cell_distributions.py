@@ -208,6 +208,7 @@ class OutlierScores(NamedTuple):
 
 def outlier_scores(model: ConditionalModel, batch: RowBatch) -> OutlierScores:
     """Return minus the log-density of a row, and the contribution of each observed cell."""
+    model = model.ignoring_missingness()  # the cell that is left out is not missing
     x, observed = batch.x, batch.observed
     scores = torch.full((1, 1 + x.shape[1]), math.nan, dtype=torch.float64, device=x.device)
     scores[0, 0] = -model.evidence(batch).log_evidence if observed.any() else 0.0

@@ -53,6 +53,10 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
         "date", "other").
     fit_report_ : DataFrame
         A row per column: kind, role, missing cells, number of values, remarks.
+    missingness_ : DataFrame
+        A row per column with a model of ``missingness``: ``slope``, the change of the probit of the
+        probability that a cell is missing with each standard deviation of its value, and
+        ``intercept``.
     n_features_in_ : int
         Number of columns in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -127,6 +131,16 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
     def fit_report_(self) -> pd.DataFrame:
         """A row per column: kind, treatment, missing cells, number of values, remarks."""
         return column_report(self.schema_)
+
+    @property
+    def missingness_(self) -> pd.DataFrame:
+        """A row per column with a model of missingness: slope and intercept of its probit."""
+        model, names = self.vae_.missingness, pd.Index(self.schema_.modelled_names, dtype=object)
+        if model is None:
+            return pd.DataFrame({"slope": [], "intercept": []}, index=names[:0])
+        values = [value.detach().double().numpy() for value in model.coefficients()]
+        frame = pd.DataFrame(dict(zip(("slope", "intercept"), values, strict=True)), index=names)
+        return frame[model.has_model.numpy()]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

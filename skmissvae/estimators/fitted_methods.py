@@ -25,7 +25,7 @@ from ..tables.reader import TableReader
 from ..training.methods import METHODS, Method
 from .cell_distributions import describe_outliers
 from .fitted_attributes import FittedAttributes
-from .messages import resolve_device, warn_of_low_ess
+from .messages import check_importance_weights, resolve_device, warn_of_low_ess
 from .options import InferenceOptions, ModelOptions, TableOptions, TrainingOptions
 from .parameters import validate
 
@@ -110,6 +110,8 @@ class FittedMethods(
         """
         check_is_fitted(self)
         model = self.model_
+        if model.vae.missingness is not None:
+            check_importance_weights(self)
         return ConditionalModel(
             model.vae,
             self.n_importance_draws,
@@ -213,7 +215,8 @@ class FittedMethods(
         options = {"batched": True, "runs_chains": False, "task": task}
         result = self._map(rows, ConditionalModel.evidence, **options)
         # without evidence the density is exactly one
-        return np.where(rows.has_evidence(), result.log_evidence, 0.0), np.asarray(result.ess)
+        has_evidence = rows.has_evidence() | (self.model_.vae.missingness is not None)
+        return np.where(has_evidence, result.log_evidence, 0.0), np.asarray(result.ess)
 
     def score(
         self,

@@ -242,3 +242,38 @@ def resolve_device(device: Any, owner: str) -> torch.device:
             f"be 'auto'; got {quoted(device)} ({reason})."
         ) from error
     return resolved
+
+
+def check_importance_weights(estimator: Any) -> None:
+    """Raise if a model of missingness would meet chains, which do not use it."""
+    owner, method = type(estimator).__name__, estimator._method()
+    if method.stores_imputations or estimator._sampler() is not None:
+        what = method.name if method.stores_imputations else f"sampler={estimator.sampler!r}"
+        raise ValueError(
+            f"Parameter 'missingness' of {owner} must be 'ignorable' for {what}, whose chains "
+            "ignore why cells are missing. Use another method, or sampler='importance'."
+        )
+
+
+def check_missingness_options(
+    estimator: Any,
+    schema: TableSchema,
+    directions: Sequence[str],
+    likelihoods: Sequence[tuple[Any, list[int]]],
+) -> None:
+    """Raise if a model of missingness meets options that it does not work with."""
+    if getattr(estimator, "calibrate", False):
+        raise ValueError(
+            f"Parameter 'calibrate' of {type(estimator).__name__} must be False with a model of "
+            "missingness: calibration hides observed cells, which are not missing because of their "
+            "values. Use n_bootstrap for the uncertainty of the model."
+        )
+    for option, columns in likelihoods:
+        for d in columns if option == "cross_entropy" else []:
+            if directions[d] != "ignorable":
+                name = quoted(schema.modelled_names[d])
+                raise ValueError(
+                    f"Parameter 'missingness' cannot model column {name}, whose likelihood "
+                    "'cross_entropy' is no density. Use 'continuous_bernoulli', or leave the "
+                    "column out."
+                )

@@ -22,7 +22,7 @@ from .._utils.validation import (
 from ..inference.samplers import SAMPLERS, Sampler
 from ..training.methods import GradientOption
 from ..training.optim import AdamW, EarlyStopping
-from ..training.spec import LikelihoodOption, check_network
+from ..training.spec import LikelihoodOption, check_missingness, check_network
 from ..vae.posteriors import POSTERIORS, Family
 from ..vae.priors import PRIORS, Prior
 from .parameters import estimator
@@ -113,6 +113,15 @@ class ModelOptions:
         contain it as often as the data do. True adds marginal transforms: a sinh-arcsinh transform,
         fitted to each numeric column, reduces skewness and heavy tails; densities improve much,
         means seldom. False uses neither.
+    missingness : {"ignorable", "self_masking"} or mapping
+        Why cells are missing. "ignorable": for reasons that observed cells explain (missing at
+        random). "self_masking": because of their own value; the probability that a cell is missing
+        is a probit function of it, which is fitted with the model, for each column of numbers or
+        two values with missing cells. A mapping from columns (names or indices) has
+        "self_masking", "high" if higher values are missing more often, or "low"; other columns are
+        ignorable. Columns are those with missing cells in the first fit. ``score_samples`` then
+        includes the probability of the mask; ``outlier_scores`` ignores the missingness. Data
+        cannot test such an assumption. Not for DeMissVAE, Markov chains and ``calibrate``.
     network : ResidualNetwork, ConvNetwork, CustomNetwork or None
         Encoder and decoder. None is ``ResidualNetwork()``: residual perceptrons with a linear path.
         ``ConvNetwork((28, 28))`` is for images. ``CustomNetwork``, or an object with the attributes
@@ -135,6 +144,7 @@ class ModelOptions:
     likelihood: Annotated[ColumnLikelihoods, unchecked] = "normal"
     min_scale: Annotated[float, real(0, above=True)] = 0.05
     learn_shapes: Annotated[ShapesOption, one_of(True, False, "point_masses")] = False
+    missingness: Annotated[str | Mapping[Any, str], check_missingness] = "ignorable"
     network: Annotated[Any, check_network] = None
     n_hidden: Annotated[int, integer(1)] = 128
     n_blocks: Annotated[int, integer(0)] = 2

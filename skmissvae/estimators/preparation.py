@@ -29,9 +29,14 @@ from ..training.methods import Method
 from ..training.optim import TrainingSettings
 from ..training.processes import from_first_process, is_distributed
 from ..training.records import RunRecord
-from ..training.spec import ModelSpec, group_likelihoods
+from ..training.spec import ModelSpec, group_likelihoods, missingness_directions
 from ..vae.networks.options import ConvNetwork
-from .messages import warn_of_changed_constants, warn_of_schema
+from .messages import (
+    check_importance_weights,
+    check_missingness_options,
+    warn_of_changed_constants,
+    warn_of_schema,
+)
 from .parameters import validate
 
 if TYPE_CHECKING:
@@ -259,14 +264,20 @@ def _next_table(
 
 def make_spec(estimator: BaseVAE, schema: TableSchema, method: Method) -> ModelSpec:
     """Return the specification of the model for a schema."""
+    directions = missingness_directions(estimator.missingness, schema)
+    likelihood = group_likelihoods(
+        estimator.likelihood, schema.columns, schema.modelled.tolist(), schema.names
+    )
+    if directions:
+        check_importance_weights(estimator)
+        check_missingness_options(estimator, schema, directions, likelihood)
+        shares = schema.n_missing[schema.modelled] / schema.n_rows
     spec = ModelSpec(
         columns=tuple(schema.columns),
         positions=tuple(schema.modelled.tolist()),
         n_latents=estimator.n_latents or max(1, min(len(schema.modelled), _MAX_LATENTS)),
         K=getattr(estimator, "K", 1) if method.mixture else 1,
-        likelihood=group_likelihoods(
-            estimator.likelihood, schema.columns, schema.modelled.tolist(), schema.names
-        ),
+        likelihood=likelihood,
         min_scale=estimator.min_scale,
         n_hidden=estimator.n_hidden,
         n_blocks=estimator.n_blocks,
@@ -275,6 +286,8 @@ def make_spec(estimator: BaseVAE, schema: TableSchema, method: Method) -> ModelS
         prior=estimator.prior,
         posterior=estimator.posterior,
         factor_analysis="never" if estimator.init == "random" else "if possible",
+        missingness=directions,
+        missing_shares=tuple(shares.clip(0.01, 0.99).tolist()) if directions else (),
     )
     is_possible = method.factor_analysis and spec.linear_path and spec.custom_decoder is None
     if estimator.init == "factor_analysis":

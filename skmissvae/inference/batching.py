@@ -38,6 +38,7 @@ _VECTOR_WIDTH = 32  # numbers that a processor computes at a time, at most
 _MAX_LATENTS = 32  # with more latents, proposals are adapted faster one row at a time
 _BYTES_PER_ENTRY = 40  # of the matrices of a row's factor-analysis posterior
 _BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
+_SELECTION_FACTOR = 10  # of memory, for quantiles of missing cells under self-masking
 _BYTES_PER_OUTPUT = 160  # of an output of the decoder for a draw, with transforms
 
 
@@ -280,7 +281,8 @@ def _n_draws_in_memory(vae: VAE, factor: int) -> int:
 
 
 def _bytes_per_draw(vae: VAE) -> int:
-    return _BYTES_PER_OUTPUT * max(1, vae.likelihood.n_params)
+    factor = 1 if vae.missingness is None else _SELECTION_FACTOR
+    return factor * _BYTES_PER_OUTPUT * max(1, vae.likelihood.n_params)
 
 
 def _working_memory() -> int:

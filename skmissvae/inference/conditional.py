@@ -16,7 +16,7 @@ from ..vae.likelihoods.base import CodedColumns, ColumnDistribution, Limits
 from ..vae.likelihoods.product import ProductColumns
 from ..vae.likelihoods.tilted import tilted
 from ..vae.likelihoods.truncated import truncated
-from ..vae.vae import VAE, Draws, log_prob_of_cells
+from ..vae.vae import VAE, Draws
 from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .samplers import ChainRun, Sampler, run
@@ -107,6 +107,10 @@ class ConditionalModel(NamedTuple):
         vae = self.vae.row_invariant()
         return None if vae is None else self._replace(vae=vae, sampler=None, adapt="never")
 
+    def ignoring_missingness(self) -> Self:
+        """Return a model that ignores why cells are missing."""
+        return self._replace(vae=self.vae.ignoring_missingness())
+
     def encode(
         self,
         x: Tensor,
@@ -125,7 +129,10 @@ class ConditionalModel(NamedTuple):
 
     def decode(self, z: Tensor, limits: Limits | None = None) -> ColumnDistribution:
         """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""
-        columns = self.vae.decode(z) if self.bounds is None else self._truncated(z, limits)[0]
+        if self.bounds is None:
+            columns = self.vae.of_missing(self.vae.decode(z), limits)
+        else:
+            columns = self._truncated(z, limits)[0]
         return columns if self.log_odds is None else tilted(columns, self.log_odds)
 
     def evidence(self, batch: RowBatch) -> Evidence:
@@ -314,11 +321,13 @@ class ConditionalModel(NamedTuple):
 
         def log_p(outputs: Tensor) -> Tensor:
             columns = self.vae.likelihood(outputs)
-            cells = log_prob_of_cells(columns, batch.x, batch.observed, batch.limits)
+            cells = self.vae.log_prob_of_cells(columns, batch.x, batch.observed, batch.limits)
             if self.bounds is None:
                 return cells.sum(-1).double()  # (m, n, B)
-            columns, bounds = self.vae.likelihood(outputs.double()), self._bounds(batch.limits)
-            return (cells + _of_missing(truncated(columns, *bounds)[1], batch)).sum(-1)
+            columns = self.vae.likelihood(outputs.double())
+            columns = self.vae.of_missing(columns, batch.limits)
+            log_share = truncated(columns, *self._bounds(batch.limits))[1]
+            return (cells + _of_missing(log_share, batch)).sum(-1)
 
         n_decoders = math.ceil(u.shape[1] / len(shifts))  # that are evaluated at a time
         n_draws = max(1, self.n_decoded // (n_decoders * len(u)))
@@ -408,7 +417,7 @@ class ConditionalModel(NamedTuple):
         Tails need double precision.
         """
         columns = self.vae.likelihood(self.vae.decoder(z).double())
-        return truncated(columns, *self._bounds(limits))
+        return truncated(self.vae.of_missing(columns, limits), *self._bounds(limits))
 
     def _log_share(self, z: Tensor, batch: RowBatch) -> Tensor:
         """Return the effect of the bounds on log-weights of latents: (M, 1, L) -> (M,)."""

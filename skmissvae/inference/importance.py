@@ -147,7 +147,8 @@ class ImportanceSampler:
         parts = self._draw_block(sizes[0], proposal)
         first = self._score(*parts[0])
         # without evidence all weights are one
-        has_evidence = self.limits is not None or bool(self.observed.any())
+        is_evidence = self.limits is not None or self.vae.missingness is not None
+        has_evidence = is_evidence or bool(self.observed.any())
         if self.adapt != "never" and has_evidence:
             z, log_mass, _ = (torch.cat(values) for values in zip(*parts, strict=True))
             rest = [self._score(*part).log_ratio for part in parts[1:]]
@@ -167,7 +168,7 @@ class ImportanceSampler:
     def weighted_blocks(self) -> Iterator[tuple[WeightedDraws, ColumnDistribution]]:
         """Yield the draws with their weights and the columns to impute from, batch (M, B, D)."""
         for draws in self:
-            columns = draws.columns
+            columns = self.vae.of_missing(draws.columns, self.limits)
             log_w = log_proposal = weights.log_weights(draws)
             if self.imputed is not None:
                 columns, log_share = self.imputed(draws)

@@ -82,7 +82,7 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     with_draws = copy.copy(estimator).set_params(n_importance_draws=n_draws)
     rows = with_draws.encode_rows(X)
     result = with_draws.map_rows(X, ConditionalModel.evidence, batched=True)
-    is_empty = ~rows.observed.any(1)
+    is_empty = ~rows.has_evidence() & (with_draws.vae_.missingness is None)
     scores = np.where(is_empty, 0.0, result.log_evidence) - with_draws.schema_.log_units(rows)
     ess = np.where(is_empty, n_draws, result.ess)
     errors = np.sqrt(np.maximum(1 / ess - 1 / n_draws, 0.0))

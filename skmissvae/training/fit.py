@@ -247,7 +247,7 @@ def fit_model(
                 part.settings,
                 generator,
                 held_out=held_out,
-                frozen=[getattr(vae, name) for name in stage.frozen],
+                frozen=[part for name in stage.frozen if (part := getattr(vae, name)) is not None],
                 optimizer_state=model.optimizers.get(stage.name),
                 epoch_context=dropout.block,
                 begin_epoch=progress.begin_epoch,

@@ -77,7 +77,7 @@ class EncoderStage(WholeModelStage):
     """Training of the encoder of incomplete rows for a fixed decoder."""
 
     name = "encoder"
-    frozen = ("decoder", "prior", "likelihood")
+    frozen = ("decoder", "prior", "likelihood", "missingness")
     is_main = False
 
     @override

@@ -11,6 +11,9 @@ from .._utils.random import Noise
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
+_MIN_DEVIATE = -1e8  # the derivative of torch's log_ndtr is NaN at some of the lower ones
+
+
 _LINEAR_FROM = 20.0  # torch's softplus is the identity above
 
 
@@ -23,6 +26,11 @@ def standard_normal_log_prob(standard: Tensor, scale: Tensor) -> Tensor:
     """Return log N(x; loc, scale^2) elementwise at standard values (x - loc) / scale."""
     constant = scale.log().neg_().sub_(_HALF_LOG_TWO_PI)
     return torch.addcmul(constant, standard, standard, value=-0.5)
+
+
+def log_ndtr(t: Tensor) -> Tensor:
+    """Return log P(T <= t) of a standard Normal in double precision, with finite gradients."""
+    return torch.special.log_ndtr(t.double().clamp_min(_MIN_DEVIATE))
 
 
 def student_t_log_prob(x: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> Tensor:

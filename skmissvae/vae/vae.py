@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from .._utils.random import Noise
 from .distributions import LatentDistribution
 from .likelihoods.base import ColumnDistribution, Likelihood, Limits
+from .missingness import SelfMasking
 from .posteriors import FactorAnalysisPosterior, Family
 from .priors import Prior
 
@@ -68,6 +69,8 @@ class VAE(nn.Module):
         Maps the decoder's outputs to distributions of the columns.
     coordinates : FactorAnalysisPosterior, optional
         Coordinates of the posterior.
+    missingness : SelfMasking, optional
+        Model of missing cells; None ignores the reasons of missingness.
     """
 
     def __init__(
@@ -78,21 +81,27 @@ class VAE(nn.Module):
         family: Family,
         likelihood: Likelihood,
         coordinates: FactorAnalysisPosterior | None = None,
+        missingness: SelfMasking | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.prior, self.family, self.likelihood = prior, family, likelihood
-        self.coordinates = coordinates
+        self.coordinates, self.missingness = coordinates, missingness
 
     def with_posterior_of(self, other: VAE) -> VAE:
         """Return the same model with the posterior of another model."""
         modules = other.encoder, self.decoder, self.prior, other.family, self.likelihood
-        return VAE(*modules, other.coordinates)
+        return VAE(*modules, other.coordinates, self.missingness)
 
     def with_decoder(self, decoder: nn.Module) -> VAE:
         """Return the same model with another decoder."""
         modules = self.encoder, decoder, self.prior, self.family, self.likelihood
-        return VAE(*modules, self.coordinates)
+        return VAE(*modules, self.coordinates, self.missingness)
+
+    def ignoring_missingness(self) -> VAE:
+        """Return the same model of the cells, without that of the missingness."""
+        modules = self.encoder, self.decoder, self.prior, self.family, self.likelihood
+        return VAE(*modules, self.coordinates).eval()
 
     def row_invariant(self) -> VAE | None:
         """Return the same model for inference on many rows, with bits independent of other rows.
@@ -106,7 +115,7 @@ class VAE(nn.Module):
         if encoder is None or decoder is None:
             return None
         modules = encoder, decoder, self.prior, self.family, self.likelihood
-        return VAE(*modules, self.coordinates).eval()
+        return VAE(*modules, self.coordinates, self.missingness).eval()
 
     def posterior(self, x: Tensor, observed: Tensor) -> LatentDistribution:
         """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""
@@ -129,13 +138,39 @@ class VAE(nn.Module):
         columns: ColumnDistribution | None = None,
         limits: Limits | None = None,
     ) -> Tensor:
-        """Return log p(x_obs, z): (B, D), (B, D), (M, B, L) -> (M, B).
+        """Return log p(x_obs, z), with a model of missingness also of the mask, (M, B).
 
-        Cells with limits contribute the log-probability of their interval. ``columns`` may be
-        ``decode(z)``, to avoid computing it again.
+        Given are rows and mask, (B, D), and latents (M, B, L). Cells with limits contribute the
+        log-probability of their interval. ``columns`` may be ``decode(z)``, to avoid computing it
+        again.
         """
         columns = self.decode(z) if columns is None else columns
-        return log_prob_of_cells(columns, x, observed, limits).sum(-1) + self.prior().log_prob(z)
+        log_p = self.log_prob_of_cells(columns, x, observed, limits)
+        return log_p.sum(-1) + self.prior().log_prob(z)
+
+    def log_prob_of_cells(
+        self, columns: ColumnDistribution, x: Tensor, observed: Tensor, limits: Limits | None = None
+    ) -> Tensor:
+        """Return what each cell contributes to the log-density of rows given latents, (*, B, D).
+
+        It is zero for missing cells without limits, unless there is a model of missingness.
+        """
+        log_p = columns.log_prob(torch.where(observed, x, 0.0))
+        log_p, missing = torch.where(observed, log_p, 0.0), ~observed
+        if limits is not None:
+            log_p = torch.where(limits.exist, columns.log_interval(*limits).to(log_p), log_p)
+            observed, missing = observed & ~limits.exist, missing & ~limits.exist
+        if self.missingness is not None:
+            log_p = log_p + self.missingness.log_prob(columns, x, observed, missing).to(log_p)
+        return log_p
+
+    def of_missing(
+        self, columns: ColumnDistribution, limits: Limits | None = None
+    ) -> ColumnDistribution:
+        """Return the distribution of missing cells, given those of all cells."""
+        if self.missingness is None:
+            return columns
+        return self.missingness.of_missing(columns, None if limits is None else limits.exist)
 
     def draw(
         self,
@@ -197,17 +232,3 @@ class VAE(nn.Module):
         """Return new rows, (n, D)."""
         z, _ = self.prior().ancestral(n, noise)
         return self.decode(z).sample(noise)
-
-
-def log_prob_of_cells(
-    columns: ColumnDistribution, x: Tensor, observed: Tensor, limits: Limits | None = None
-) -> Tensor:
-    """Return the log-densities of observed cells, (*, B, D), zero for other ones.
-
-    Cells with limits, (B, D), have the log-probability of their interval.
-    """
-    log_p = columns.log_prob(torch.where(observed, x, 0.0))
-    log_p = torch.where(observed, log_p, 0.0)
-    if limits is None:
-        return log_p
-    return torch.where(limits.exist, columns.log_interval(*limits).to(log_p), log_p)

@@ -2,7 +2,7 @@
 
 import functools
 from abc import ABC, abstractmethod
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from ..functional import raw_above, softplus_above
+from ..functional import log_ndtr, raw_above, softplus_above
 
 _N_NODES = 24  # of the quadrature over quantiles, for means without a formula
 
@@ -62,6 +62,9 @@ class Limits(NamedTuple):
 class ColumnDistribution(ABC):
     """Distributions of D columns, independent given the latents; batch (*, D)."""
 
+    #: Quantiles by which expectations without a formula are computed.
+    n_quantiles: ClassVar[int] = 97
+
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x_d | z): (*, D) -> (*, D), not summed over columns."""
@@ -103,6 +106,26 @@ class ColumnDistribution(ABC):
         Bounds are in double precision, (D,) or (*, D), and may be infinite.
         """
         return self.interval_probability(low, high).double().clamp_min(_MIN_PROBABILITY).log()
+
+    def transformed(self, x: Tensor) -> Tensor:
+        """Return values after the marginal transform of their column: (*, D) -> (*, D)."""
+        return x
+
+    def smooth_icdf(self, u: Tensor) -> Tensor:
+        """Return quantiles as ``icdf``, with gradients also for discrete columns."""
+        return self.icdf(u)
+
+    def log_expected_probit(self, slope: Tensor, intercept: Tensor) -> Tensor:
+        r"""Return :math:`\log E[\Phi(a_d T(x_d) + b_d) | z]`, with gradients, (*, D).
+
+        Coefficients are (D,), and T is the marginal transform.
+        """
+        logits, log_weights = probability_grid(self.n_quantiles, slope.device)
+        terms = []
+        for u, log_weight in zip(logits.sigmoid().tolist(), log_weights.tolist(), strict=True):
+            x = self.smooth_icdf(slope.new_full(slope.shape, u))
+            terms.append(log_weight + log_ndtr(slope * self.transformed(x) + intercept))
+        return torch.stack(terms).logsumexp(0)
 
     def truncated_icdf(self, u: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Return the u-quantiles given low <= x_d <= high: (*, D)."""
@@ -243,6 +266,16 @@ def quadrature() -> tuple[tuple[float, float], ...]:
     """Return probabilities and weights of a Gauss-Legendre quadrature over quantiles."""
     nodes, weights = special.roots_legendre(_N_NODES)
     return tuple(zip((0.5 + 0.5 * nodes).tolist(), (0.5 * weights).tolist(), strict=True))
+
+
+def probability_grid(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return logits of n probabilities, and log-weights of expectations over quantiles, (n,).
+
+    It is a trapezoidal rule over the logits, which includes the tails.
+    """
+    logits = torch.linspace(-12, 12, n, dtype=torch.float64, device=device)
+    log_density = nn.functional.logsigmoid(logits) + nn.functional.logsigmoid(-logits)
+    return logits, log_density.log_softmax(0)
 
 
 def quantile(columns: ColumnDistribution, q: float, low: Tensor, high: Tensor) -> Tensor:

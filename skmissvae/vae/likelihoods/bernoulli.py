@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
+from ..functional import log_ndtr
 from .base import DiscreteColumns, Likelihood, LinearInitialization, LinearModel, Support
 
 #: Least noise variance of binary columns and categories, as a share of their variance. A linear
@@ -43,6 +44,11 @@ class BernoulliColumns(DiscreteColumns):
     @override
     def icdf(self, u: Tensor) -> Tensor:
         return (u > 1 - self.mean()).to(self.logits)
+
+    @override
+    def log_expected_probit(self, slope: Tensor, intercept: Tensor) -> Tensor:
+        log_p, log_q = (nn.functional.logsigmoid(sign * self.logits) for sign in (1, -1))
+        return torch.logaddexp(log_p + log_ndtr(slope + intercept), log_q + log_ndtr(intercept))
 
 
 class CrossEntropyColumns(BernoulliColumns):

@@ -103,6 +103,16 @@ class DiscretizedLogisticColumns(DiscreteColumns):
         return torch.maximum(self._on_grid(at), self.low)
 
     @override
+    def transformed(self, x: Tensor) -> Tensor:
+        return self.transform(x)
+
+    @override
+    def smooth_icdf(self, u: Tensor) -> Tensor:
+        """Return quantiles with the gradients of those of the continuous distribution."""
+        at = self.transform.inverse(self.loc + self.scale * u.logit(_MIN_PROBABILITY))
+        return at + (self.icdf(u) - at).detach()
+
+    @override
     def cdf(self, x: Tensor) -> Tensor:
         # the tolerance keeps rounding from taking a value of the grid for the one below
         cell = ((x - self.origin) / self.step + 1e-3).floor() * self.step + self.origin

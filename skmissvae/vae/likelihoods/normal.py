@@ -7,10 +7,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from ..functional import normal_log_prob
+from ..functional import log_ndtr, normal_log_prob
 from .base import Likelihood, LinearInitialization, LinearModel, LocationScaleColumns
-
-_MIN_DEVIATE = -1e8  # the derivative of torch's log_ndtr is NaN at some of the lower ones
 
 
 class NormalColumns(LocationScaleColumns):
@@ -25,6 +23,28 @@ class NormalColumns(LocationScaleColumns):
         return self.loc + self.scale * noise.normal(*self.shape)
 
     @override
+    def log_expected_probit(self, slope: Tensor, intercept: Tensor) -> Tensor:
+        """Return log Phi((a mu + b) / sqrt(1 + a^2 sigma^2))."""
+        spread = (1 + (slope * self.scale).square()).sqrt()
+        return log_ndtr((slope * self.loc + intercept) / spread)
+
+    def selected_moments(self, slope: Tensor, intercept: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return mean and standard deviation of densities prop. to p(x_d | z) Phi(a_d x_d + b_d).
+
+        With :math:`r^2 = 1 + a^2 \sigma^2`, :math:`h = (a \mu + b) / r` and :math:`\lambda =
+        \phi(h) / \Phi(h)` they are :math:`\mu + a \sigma^2 \lambda / r` and :math:`\sigma \sqrt{1 -
+        (a \sigma / r)^2 \lambda (\lambda + h)}`.
+        """
+        loc, scale = self.loc.double(), self.scale.double()
+        r = (1 + (slope * scale).square()).sqrt()
+        h = (slope * loc + intercept) / r
+        ratio = (-0.5 * h.square() - log_ndtr(h) - 0.5 * math.log(2 * math.pi)).exp()
+        share = slope * scale / r
+        variance = 1 - share.square() * ratio * (ratio + h)
+        mean = loc + share * scale * ratio
+        return mean.to(self.loc), (scale * variance.clamp_min(1e-6).sqrt()).to(self.loc)
+
+    @override
     def truncated_mean(self, low: Tensor, high: Tensor, probability: Tensor) -> Tensor:
         """Return mu + sigma (phi(a) - phi(b)) / probability, a and b the standardized bounds."""
         a, b = ((bound - self.loc) / self.scale for bound in (low, high))
@@ -35,7 +55,7 @@ class NormalColumns(LocationScaleColumns):
         return 0.5 * torch.special.erfc(-math.sqrt(0.5) * t)  # ndtr is inaccurate in the lower tail
 
     def _standard_log_cdf(self, t: Tensor) -> Tensor:
-        return torch.special.log_ndtr(t.clamp_min(_MIN_DEVIATE))
+        return log_ndtr(t)
 
     def _standard_icdf(self, p: Tensor) -> Tensor:
         return torch.special.ndtri(p)

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from ..._utils.numerics import is_point_mass
 from ..._utils.random import Noise
+from ..functional import log_ndtr
 from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel
 from .bernoulli import discriminant
 
@@ -72,6 +73,17 @@ class PointMassColumns(ColumnDistribution):
         log_p = nn.functional.logsigmoid(self.logits)
         other = log_p - self.logits + self.base.log_interval(low, high)
         return torch.where(self._is_within(low, high), torch.logaddexp(log_p, other), other)
+
+    @override
+    def transformed(self, x: Tensor) -> Tensor:
+        return self.base.transformed(x)
+
+    @override
+    def log_expected_probit(self, slope: Tensor, intercept: Tensor) -> Tensor:
+        log_p = nn.functional.logsigmoid(self.logits)
+        at_location = log_ndtr(slope * self.transformed(self.locations) + intercept)
+        other = self.base.log_expected_probit(slope, intercept)
+        return torch.logaddexp(log_p + at_location, log_p - self.logits + other)
 
     @override
     def truncated_mean(self, low: Tensor, high: Tensor, probability: Tensor) -> Tensor | None:

@@ -108,6 +108,18 @@ class TransformedColumns(ColumnDistribution):
         return self.base.cdf_left(self.transform(x))
 
     @override
+    def transformed(self, x: Tensor) -> Tensor:
+        return self.transform(x)
+
+    @override
+    def smooth_icdf(self, u: Tensor) -> Tensor:
+        return self.transform.inverse(self.base.smooth_icdf(u))
+
+    @override
+    def log_expected_probit(self, slope: Tensor, intercept: Tensor) -> Tensor:
+        return self.base.log_expected_probit(slope, intercept)
+
+    @override
     def log_interval(self, low: Tensor, high: Tensor) -> Tensor:
         ends = (torch.where(b.isinf(), b, self.transform(finite(b))) for b in (low, high))
         return self.base.log_interval(*ends)

@@ -1,0 +1,231 @@
+"""Values that are missing because of their own value: the parameter missingness."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from estimator_cases import assert_same, outputs, over, quiet, table, tiny
+from scipy import special
+
+from skmissvae import (
+    DeMissVAEImputer,
+    MissIWAEImputer,
+    MissSIWAEImputer,
+    MissSVAEImputer,
+    MissVAEImputer,
+    MIWAEImputer,
+    MVAEImputer,
+    VAEDensityEstimator,
+    load,
+)
+from skmissvae.inference.conditional import ConditionalModel
+
+pytestmark = quiet
+
+METHODS = (
+    MVAEImputer,
+    MissVAEImputer,
+    MissSVAEImputer,
+    MIWAEImputer,
+    MissIWAEImputer,
+    MissSIWAEImputer,
+    VAEDensityEstimator,
+)
+
+
+def masked(n=600, seed=0, slope=2.0):
+    """Return complete rows, and the same without some values of the first column, mostly high."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    truth = np.column_stack([x, 0.8 * x + 0.6 * rng.normal(size=n), rng.normal(size=n)])
+    X = truth.copy()
+    X[rng.random(n) < special.ndtr(slope * x - 0.5), 0] = np.nan
+    return truth, X
+
+
+def fit(X, cls=MIWAEImputer, **options):
+    options = {"max_iter": 60, "learning_rate": 0.005, "n_importance_draws": 100} | options
+    return tiny(cls, **options).fit(X)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missingness", ["self_masking", {0: "high"}])
+def test_means_of_self_masked_columns_are_recovered(missingness):
+    truth, X = masked()
+    ignorable, modelled = fit(X), fit(X, missingness=missingness)
+    means = [np.mean([Z[:, 0].mean() for Z in i.impute(X, 5)]) for i in (ignorable, modelled)]
+    # the standard error of the complete data is 0.04
+    assert means[0] < truth[:, 0].mean() - 0.15
+    assert abs(means[1] - truth[:, 0].mean()) < 0.1
+    frame = modelled.missingness_
+    assert list(frame.index) == ["x0"]
+    assert frame.loc["x0", "slope"] > 0.5
+    assert ignorable.missingness_.empty
+
+
+def test_the_sign_of_a_direction_is_kept():
+    _, X = masked(100)
+    for direction, sign in (("high", 1), ("low", -1)):
+        slope = fit(X, MVAEImputer, missingness={"x0": direction}, max_iter=5).missingness_["slope"]
+        assert sign * slope["x0"] > 0
+
+
+@over(METHODS)
+def test_every_bound_method_models_the_missingness(cls):
+    X = table()
+    with_model, without = (tiny(cls, missingness=m).fit(X) for m in ("self_masking", "ignorable"))
+    assert list(with_model.missingness_.index) == ["x0", "x1", "x2", "x3"]
+    scores = [estimator.score_samples(X) for estimator in (with_model, without)]
+    assert np.isfinite(scores).all()
+    # the density of cells and mask: with all cells, too
+    assert not np.allclose(*scores)
+    assert with_model.score_samples(np.full((1, 4), np.nan)) < 0
+    if cls is VAEDensityEstimator:
+        return
+    for Z in (with_model.transform(X), with_model.impute(X, 1, random_state=0)[0]):
+        assert np.isfinite(Z).all()
+        np.testing.assert_array_equal(Z[~np.isnan(X)], X[~np.isnan(X)])
+    parts = [with_model.impute(X[[i]], 1, random_state=0, row_ids=[i])[0] for i in (3, 11)]
+    np.testing.assert_array_equal(
+        np.concatenate(parts), with_model.impute(X, 1, random_state=0)[0][[3, 11]]
+    )
+
+
+def test_masks_of_a_row_have_the_density_of_the_row():
+    """Densities over all masks of a column, with its values integrated over, add up."""
+    X = table(60)
+    density = tiny(
+        VAEDensityEstimator,
+        missingness={0: "self_masking"},
+        n_importance_draws=400,
+        learn_shapes=False,
+    ).fit(X)
+    row = X[~np.isnan(X[:, 1:]).any(1)][:1].repeat(601, axis=0)
+    location, scale = density.schema_.location[0], density.schema_.scale[0]
+    grid = np.linspace(-12, 12, 601)
+    row[:, 0] = location + scale * grid
+    observed = np.exp(density.score_samples(row)).sum() * scale * (grid[1] - grid[0])
+    row[0, 0] = np.nan
+    missing = np.exp(density.score_samples(row[:1]))[0]
+    vae = density.vae_
+    model, vae.missingness = vae.missingness, None
+    total = np.exp(density.score_samples(row[:1]))[0]
+    vae.missingness = model
+    assert observed + missing == pytest.approx(total, rel=0.05)
+
+
+def test_mixed_columns_and_bounds():
+    rng = np.random.default_rng(0)
+    n = 40
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "n": rng.poisson(3, n),
+            "flag": rng.random(n) < 0.5,
+            "color": rng.choice(["red", "green", "blue"], n),
+        }
+    ).astype({"n": "Int64", "flag": "boolean"})
+    X = frame.mask(rng.random(frame.shape) < 0.3)
+    imputer = tiny(MissSVAEImputer, missingness="self_masking", min_value={"x": -0.5}).fit(X)
+    assert list(imputer.missingness_.index) == ["x", "n", "flag"]
+    for Z in (imputer.transform(X), *imputer.impute(X, 2, random_state=0)):
+        assert (Z["x"][X["x"].isna()] >= -0.5).all()
+        assert (Z["n"] >= 0).all()
+        assert not Z.isna().any(axis=None)
+    described = imputer.cell_distribution(X)
+    numeric = described[described["column"].isin(["x", "n"])]
+    assert (numeric["5%"] <= numeric["95%"]).all()
+    Z = imputer.transform(X, upper={"x": 0.1})
+    assert Z["x"][X["x"].isna()].between(-0.5, 0.1).all()
+    medians = imputer.set_params(strategy="median").transform(X)
+    assert not medians.isna().any(axis=None)
+
+
+def test_models_are_stored(tmp_path):
+    X = table()
+    imputer = tiny(MissSIWAEImputer, missingness={1: "low"}).fit(X)
+    imputer.save(tmp_path / "model")
+    other = load(tmp_path / "model")
+    assert_same(outputs(other, X), outputs(imputer, X))
+    pd.testing.assert_frame_equal(other.missingness_, imputer.missingness_)
+
+
+def test_another_encoder_keeps_the_missingness():
+    X = table()
+    imputer = tiny(MissSVAEImputer, missingness="self_masking").fit(X)
+    other = imputer.refit_encoder(X[:20])
+    pd.testing.assert_frame_equal(other.missingness_, imputer.missingness_)
+
+
+@pytest.mark.parametrize(
+    ("missingness", "message"),
+    [
+        ({"z": "high"}, "'z'"),
+        ({"color": "high"}, "names column 'color', which is categorical"),
+        ({"full": "high"}, "names column 'full', which has no missing cell at fit"),
+        ({"same": "high"}, "names column 'same', which is constant"),
+    ],
+)
+def test_columns_without_a_model_are_refused(missingness, message):
+    X = pd.DataFrame(table(), columns=list("abcd"))
+    X["color"] = np.tile(["red", "green", None, "blue"], 10)
+    X["full"], X["same"] = np.arange(40.0), np.tile([1.0, None], 20)
+    with pytest.raises(ValueError, match=message):
+        tiny(MVAEImputer, missingness=missingness).fit(X)
+
+
+def test_cells_with_limits_have_no_other_reason_to_be_missing():
+    X = table(60)
+    imputer = tiny(MVAEImputer, missingness={0: "high"}, max_iter=20).fit(X)
+    cells = {"upper": {0: 3.0, 1: 1000.0}}
+    draws = np.stack(imputer.impute(X, 40, random_state=0, **cells))
+    vae = imputer.vae_
+    model, vae.missingness = vae.missingness, None
+    without = np.stack(imputer.impute(X, 40, random_state=0, **cells))
+    vae.missingness = model
+    missing = np.isnan(X[:, 0])
+    difference = draws[:, missing, 0].mean() - without[:, missing, 0].mean()
+    assert abs(difference) < 0.1 * without[:, missing, 0].std()
+    plain = np.stack(imputer.impute(X, 40, random_state=0))
+    assert plain[:, missing, 0].mean() > draws[:, missing, 0].mean()
+
+
+def test_outlier_scores_ignore_the_missingness():
+    X = table()
+    imputer = tiny(MVAEImputer, missingness="self_masking").fit(X)
+    scores = imputer.outlier_scores(X)
+    imputer.vae_.missingness = None
+    pd.testing.assert_frame_equal(imputer.outlier_scores(X), scores)
+    assert (
+        scores["score"].to_numpy() == -imputer.map_rows(X, ConditionalModel.evidence).log_evidence
+    )[~np.isnan(X).all(1)].all()
+
+
+def test_columns_named_ignorable_are_ignorable():
+    X = table()
+    X[:, 1] = np.nan_to_num(X[:, 1], nan=100.0)
+    plain = tiny(MVAEImputer).fit(X)
+    named = tiny(MVAEImputer, missingness={0: "ignorable", 1: "ignorable"}).fit(X)
+    assert_same(outputs(named, X), outputs(plain, X))
+    assert tiny(DeMissVAEImputer, missingness={0: "ignorable"}).fit(X).missingness_.empty
+
+
+def test_calibration_and_grey_values_are_refused():
+    X = table()
+    with pytest.raises(ValueError, match="'calibrate' of MVAEImputer must be False"):
+        tiny(MVAEImputer, missingness="self_masking", calibrate=True).fit(X)
+    grey = np.where(np.isnan(X), np.nan, 0.5)
+    grey[::2] = np.where(np.isnan(X[::2]), np.nan, 0.2)
+    with pytest.raises(ValueError, match="cannot model column 'x0', whose likelihood"):
+        tiny(MVAEImputer, likelihood="cross_entropy", missingness="self_masking").fit(grey)
+
+
+def test_chains_are_refused():
+    X = table()
+    with pytest.raises(ValueError, match="'missingness' of DeMissVAEImputer must be 'ignorable'"):
+        tiny(DeMissVAEImputer, missingness="self_masking").fit(X)
+    imputer = tiny(MVAEImputer, missingness="self_masking")
+    with pytest.raises(ValueError, match="sampler='lair'"):
+        imputer.set_params(sampler="lair").fit(X)
+    imputer.set_params(sampler="importance").fit(X)
+    with pytest.raises(ValueError, match="sampler='lair'"):
+        imputer.set_params(sampler="lair").transform(X)
