@@ -4,6 +4,7 @@ from .checks import ImputedComparison, compare_imputed, posterior_predictive_che
 from .diagnose import Diagnosis, diagnose
 from .energy import EnergyIScorer, energy_distance
 from .imputed_density_display import ImputedDensityDisplay
+from .imputer_scores_display import ImputerScoresDisplay
 from .likelihood import LogLikelihood, log_likelihood
 from .missingness_display import MissingnessDisplay
 from .mixture_use_display import MixtureUseDisplay
@@ -20,6 +21,7 @@ __all__ = [
     "HiddenCellScorer",
     "ImputedComparison",
     "ImputedDensityDisplay",
+    "ImputerScoresDisplay",
     "LogLikelihood",
     "MissingnessDisplay",
     "MixtureUseDisplay",

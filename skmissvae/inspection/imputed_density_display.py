@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ _MAX_HORIZONTAL = 24  # characters of all labels of an axis, above which they ar
 _MAX_INTEGERS = 12  # distinct integers up to which a column is shown by bars
 _N_GRID = 256  # points of a curve
 _MICROSECONDS_PER_DAY = 86_400_000_000
+
+
+#: How numbers are drawn.
+Kind = Literal["density", "box", "strip"]
 
 
 class ImputedDensityDisplay:
@@ -90,6 +94,7 @@ class ImputedDensityDisplay:
         *,
         n_imputations: int = 5,
         random_state: Any = None,
+        kind: Kind = "density",
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -107,10 +112,12 @@ class ImputedDensityDisplay:
             Number of imputations.
         random_state : int, RandomState instance or None, default=None
             Seed of the draws; None uses the ``random_state`` of the imputer.
+        kind : {"density", "box", "strip"}, default="density"
+            How numbers are drawn, as in ``plot``.
         ax : matplotlib Axes, array-like of them or None, default=None
             One axes for each column; None creates a figure.
         **kwargs : dict
-            Keyword arguments of matplotlib's ``plot`` for the imputations.
+            Keyword arguments of matplotlib for the imputations, as in ``plot``.
 
         Returns
         -------
@@ -118,6 +125,7 @@ class ImputedDensityDisplay:
             The display, after it is drawn.
         """
         import_pyplot(cls)
+        _check_kind(kind)
         check_minimum(1, n_imputations=n_imputations)
         check_fitted(imputer, BaseImputer, "imputer").encode_rows(X)  # raises if X does not match
         schema = imputer.schema_
@@ -139,10 +147,10 @@ class ImputedDensityDisplay:
             if codec.is_integer:
                 integers = np.unique(np.append(observed[name], imputed[name]))
                 categories[name] = integers.tolist() if len(integers) <= _MAX_INTEGERS else []
-        return cls(observed, imputed, categories).plot(ax, **kwargs)
+        return cls(observed, imputed, categories).plot(ax, kind=kind, **kwargs)
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the columns: densities of numbers, or shares of categories.
+    def plot(self, ax: Any = None, *, kind: Kind = "density", **kwargs: Any) -> Self:
+        """Draw the columns: distributions of numbers, or shares of categories.
 
         All kernel densities of a column have the same bandwidth.
 
@@ -150,14 +158,18 @@ class ImputedDensityDisplay:
         ----------
         ax : matplotlib Axes, array-like of them or None, default=None
             One axes for each column; None creates a figure.
+        kind : {"density", "box", "strip"}, default="density"
+            How numbers are drawn: by kernel densities; by a box plot of the observed cells and one
+            of each imputation; or by a point for each cell, with random offsets.
         **kwargs : dict
-            Keyword arguments of matplotlib's ``plot`` for the imputations.
+            Keyword arguments of matplotlib's ``plot`` for the imputations, or of ``boxplot``.
 
         Returns
         -------
         ImputedDensityDisplay
             The display.
         """
+        _check_kind(kind)
         self.axes_ = get_grid_of_axes(type(self), ax, len(self.observed))
         self.figure_ = self.axes_[0].get_figure()
         for name, column_ax in zip(self.observed, self.axes_, strict=True):
@@ -165,11 +177,14 @@ class ImputedDensityDisplay:
             if categories := self.categories.get(name):
                 _draw_shares(column_ax, observed, imputed, categories, kwargs)
             else:
-                _draw_densities(column_ax, observed, imputed, kwargs)
+                _DRAW[kind](column_ax, observed, imputed, kwargs)
             column_ax.set_title(f"{name}, {imputed.shape[1]} imputed", fontsize="medium")
             despine(column_ax)
-        # one handle for all imputations
-        handle_of = dict(zip(*self.axes_[0].get_legend_handles_labels()[::-1], strict=True))
+        # one handle for all imputations; boxes and strips have labels at their axis
+        legends = [column_ax.get_legend_handles_labels()[::-1] for column_ax in self.axes_]
+        handle_of = {label: h for legend in legends for label, h in zip(*legend, strict=True)}
+        if not handle_of:
+            return self
         handles = [handle_of["observed"], handle_of["imputed"]]
         n_imputations = len(imputed)
         times = f", {n_imputations} times" if n_imputations > 1 else ""
@@ -244,6 +259,41 @@ def _draw_densities(
     ax.spines["left"].set_visible(False)
 
 
+def _draw_boxes(
+    ax: Any, observed: NDArray[Any], imputed: NDArray[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Draw box plots of observed cells and of each imputation."""
+    samples = [_to_numbers(observed), *_to_numbers(imputed)]
+    style = {"widths": 0.6, "patch_artist": True, "medianprops": {"color": "black"}}
+    style["flierprops"] = {"marker": ".", "markersize": 3.0}
+    boxes = ax.boxplot(samples, positions=range(len(samples)), **{**style, **kwargs})
+    for i, box in enumerate(boxes["boxes"]):
+        if hasattr(box, "set_facecolor"):  # unless patch_artist=False
+            box.set_facecolor(BLUE if i else PALE)
+    _label_samples(ax, observed, len(imputed))
+
+
+def _draw_strips(
+    ax: Any, observed: NDArray[Any], imputed: NDArray[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Draw a point for each observed cell, and for each cell of each imputation."""
+    offsets = np.random.default_rng(0)
+    style = line_style(kwargs, color=BLUE, marker=".", linestyle="none", markersize=3.0, alpha=0.6)
+    for i, values in enumerate([_to_numbers(observed), *_to_numbers(imputed)]):
+        color = {} if i else {"color": "0.6"}
+        ax.plot(i + offsets.uniform(-0.3, 0.3, len(values)), values, **{**style, **color})
+    _label_samples(ax, observed, len(imputed))
+
+
+def _label_samples(ax: Any, observed: NDArray[Any], n_imputations: int) -> None:
+    """Label the observed cells and the imputations on the x axis, and dates on the y axis."""
+    ax.set_xticks(range(n_imputations + 1), ["observed", *map(str, range(1, n_imputations + 1))])
+    if observed.dtype.kind == "M":
+        ax.yaxis_date()
+    elif observed.dtype.kind == "m":
+        ax.set_ylabel("days")
+
+
 def _density(
     values: NDArray[np.float64], grid: NDArray[np.float64], bandwidth: float
 ) -> NDArray[np.float64]:
@@ -287,3 +337,11 @@ def _shares(values: NDArray[Any], categories: Sequence[Any]) -> NDArray[np.float
     else:  # the nearest, as conversion between units may round
         codes = np.abs(np.subtract.outer(values, categories)).argmin(1)
     return np.bincount(codes, minlength=len(categories)) / max(len(values), 1)
+
+
+_DRAW = {"density": _draw_densities, "box": _draw_boxes, "strip": _draw_strips}
+
+
+def _check_kind(kind: object) -> None:
+    if kind not in _DRAW:
+        raise ValueError(f"kind must be 'density', 'box' or 'strip'; got {quoted(kind)}.")

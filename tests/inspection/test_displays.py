@@ -18,9 +18,16 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 import skmissvae.inspection
-from skmissvae import DeMissVAEImputer, MissSVAEImputer, MIWAEImputer, VAEDensityEstimator
+from skmissvae import (
+    DeMissVAEImputer,
+    EnergyIScorer,
+    MissSVAEImputer,
+    MIWAEImputer,
+    VAEDensityEstimator,
+)
 from skmissvae.inspection import (
     ImputedDensityDisplay,
+    ImputerScoresDisplay,
     MissingnessDisplay,
     MixtureUseDisplay,
     OverimputationDisplay,
@@ -83,6 +90,9 @@ MAKERS = {
         **kwargs
     ),
     MixtureUseDisplay: lambda e, **kwargs: MixtureUseDisplay.from_estimator(e, FRAME, **kwargs),
+    ImputerScoresDisplay: lambda e, **kwargs: ImputerScoresDisplay.from_estimators(
+        {"vae": e}, FRAME, EnergyIScorer(n_draws=3), **kwargs
+    ),
     ValueOfMeasuringDisplay: lambda e, **kwargs: ValueOfMeasuringDisplay.from_estimator(
         e, FRAME, n_draws=5, **kwargs
     ),

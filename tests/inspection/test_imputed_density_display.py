@@ -207,3 +207,37 @@ def test_there_must_be_an_axes_for_each_column(imputer):
 def test_n_imputations_must_be_positive(imputer):
     with pytest.raises(ValueError, match="n_imputations must be an integer of 1 or more; got 0"):
         ImputedDensityDisplay.from_estimator(imputer, FRAME, n_imputations=0)
+
+
+@pytest.mark.parametrize("kind", ["box", "strip"])
+def test_boxes_and_strips_show_every_cell_of_every_imputation(kind, mixed_imputer):
+    display = ImputedDensityDisplay.from_estimator(
+        mixed_imputer, mixed(), n_imputations=3, kind=kind, random_state=0
+    )
+    for name, ax in zip(display.observed, display.axes_, strict=True):
+        if display.categories[name]:
+            continue
+        labels = [label.get_text() for label in ax.get_xticklabels()]
+        assert labels == ["observed", "1", "2", "3"]
+        samples = [display.observed[name], *display.imputed[name]]
+        if kind == "strip":
+            drawn = [line.get_ydata() for line in ax.lines]
+            assert [len(values) for values in drawn] == [len(values) for values in samples]
+            for i, line in enumerate(ax.lines):
+                assert (np.abs(line.get_xdata() - i) <= 0.3).all()
+        else:
+            drawn = [line for line in ax.lines if len(line.get_ydata()) == 2]
+            medians = [line.get_ydata()[0] for line in drawn if np.ptp(line.get_xdata()) > 0.5]
+            if samples[0].dtype.kind == "f":
+                np.testing.assert_allclose(medians, [np.median(values) for values in samples])
+    again = display.plot(kind=kind)
+    assert again.figure_ is not None
+
+
+def test_kinds_and_arguments_of_boxes(imputer):
+    with pytest.raises(ValueError, match="kind must be 'density', 'box' or 'strip'; got 'violin'"):
+        ImputedDensityDisplay.from_estimator(imputer, FRAME, kind="violin")
+    display = ImputedDensityDisplay.from_estimator(
+        imputer, FRAME, ["a"], kind="box", patch_artist=False, widths=0.2
+    )
+    assert len(display.axes_) == 1
