@@ -322,7 +322,7 @@ class ConditionalModel(NamedTuple):
         def log_p(outputs: Tensor) -> Tensor:
             columns = self.vae.likelihood(outputs)
             cells = self.vae.log_prob_of_cells(columns, batch.x, batch.observed, batch.limits)
-            if self.bounds is None:
+            if not self._has_finite_bounds():
                 return cells.sum(-1).double()  # (m, n, B)
             columns = self.vae.likelihood(outputs.double())
             columns = self.vae.of_missing(columns, batch.limits)
@@ -404,6 +404,10 @@ class ConditionalModel(NamedTuple):
         """Return whether chains replace importance draws of the given effective sample size."""
         return self._may_run_chains(batch) and bool(self.has_low_ess(ess))
 
+    def _has_finite_bounds(self) -> bool:
+        """Return whether imputed cells of a column have a bound, besides limits of cells."""
+        return self.bounds is not None and any(bool(b.isfinite().any()) for b in self.bounds)
+
     def _bounds(self, limits: Limits | None) -> tuple[Tensor, Tensor]:
         """Return the bounds of imputed cells, (D,), or with limits (B, D)."""
         assert self.bounds is not None, "checked by the callers"
@@ -421,7 +425,7 @@ class ConditionalModel(NamedTuple):
 
     def _log_share(self, z: Tensor, batch: RowBatch) -> Tensor:
         """Return the effect of the bounds on log-weights of latents: (M, 1, L) -> (M,)."""
-        if self.bounds is None:
+        if not self._has_finite_bounds():
             return z.new_zeros(len(z))
         log_share = self._truncated(z, batch.limits)[1]
         return _of_missing(log_share, batch).sum(-1).squeeze(-1)

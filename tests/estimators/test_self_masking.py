@@ -32,7 +32,7 @@ METHODS = (
 )
 
 
-def masked(n=600, seed=0, slope=2.0):
+def masked(n=400, seed=0, slope=2.0):
     """Return complete rows, and the same without some values of the first column, mostly high."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=n)
@@ -43,19 +43,23 @@ def masked(n=600, seed=0, slope=2.0):
 
 
 def fit(X, cls=MIWAEImputer, **options):
-    options = {"max_iter": 60, "learning_rate": 0.005, "n_importance_draws": 100} | options
+    options = {
+        "init": "factor_analysis",
+        "max_iter": 50,
+        "learning_rate": 0.008,
+        "n_importance_draws": 100,
+    } | options
     return tiny(cls, **options).fit(X)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missingness", ["self_masking", {0: "high"}])
-def test_means_of_self_masked_columns_are_recovered(missingness):
+def test_means_of_self_masked_columns_are_recovered():
     truth, X = masked()
-    ignorable, modelled = fit(X), fit(X, missingness=missingness)
+    ignorable, modelled = fit(X), fit(X, missingness="self_masking")
     means = [np.mean([Z[:, 0].mean() for Z in i.impute(X, 5)]) for i in (ignorable, modelled)]
-    # the standard error of the complete data is 0.04
-    assert means[0] < truth[:, 0].mean() - 0.15
-    assert abs(means[1] - truth[:, 0].mean()) < 0.1
+    # the standard error of the complete data is 0.05
+    assert means[0] < truth[:, 0].mean() - 0.25
+    assert abs(means[1] - truth[:, 0].mean()) < 0.15
     frame = modelled.missingness_
     assert list(frame.index) == ["x0"]
     assert frame.loc["x0", "slope"] > 0.5
@@ -63,7 +67,7 @@ def test_means_of_self_masked_columns_are_recovered(missingness):
 
 
 def test_the_sign_of_a_direction_is_kept():
-    _, X = masked(100)
+    _, X = masked(60)
     for direction, sign in (("high", 1), ("low", -1)):
         slope = fit(X, MVAEImputer, missingness={"x0": direction}, max_iter=5).missingness_["slope"]
         assert sign * slope["x0"] > 0
@@ -115,7 +119,7 @@ def test_masks_of_a_row_have_the_density_of_the_row():
 
 def test_mixed_columns_and_bounds():
     rng = np.random.default_rng(0)
-    n = 40
+    n = 30
     frame = pd.DataFrame(
         {
             "x": rng.normal(size=n),
@@ -177,15 +181,15 @@ def test_cells_with_limits_have_no_other_reason_to_be_missing():
     X = table(60)
     imputer = tiny(MVAEImputer, missingness={0: "high"}, max_iter=20).fit(X)
     cells = {"upper": {0: 3.0, 1: 1000.0}}
-    draws = np.stack(imputer.impute(X, 40, random_state=0, **cells))
+    draws = np.stack(imputer.impute(X, 8, random_state=0, **cells))
     vae = imputer.vae_
     model, vae.missingness = vae.missingness, None
-    without = np.stack(imputer.impute(X, 40, random_state=0, **cells))
+    without = np.stack(imputer.impute(X, 8, random_state=0, **cells))
     vae.missingness = model
     missing = np.isnan(X[:, 0])
     difference = draws[:, missing, 0].mean() - without[:, missing, 0].mean()
     assert abs(difference) < 0.1 * without[:, missing, 0].std()
-    plain = np.stack(imputer.impute(X, 40, random_state=0))
+    plain = np.stack(imputer.impute(X, 8, random_state=0))
     assert plain[:, missing, 0].mean() > draws[:, missing, 0].mean()
 
 
