@@ -139,12 +139,14 @@ class SelectedColumns(ColumnDistribution):
     @override
     def icdf(self, u: Tensor) -> Tensor:
         logits, _, _, cumulative = self._grid
-        target = u.to(cumulative).expand(np.broadcast_shapes(u.shape, self.shape))
-        index = (cumulative <= target.unsqueeze(-1)).sum(-1).clamp(1, len(logits) - 1)
-        low, high = pick_category(cumulative, index - 1), pick_category(cumulative, index)
+        shape = np.broadcast_shapes(u.shape, self.shape)
+        # probabilities of a cell on the last axis
+        target = u.to(cumulative).expand(shape).reshape(-1, *self.shape).movedim(0, -1).contiguous()
+        index = torch.searchsorted(cumulative, target, right=True).clamp(1, len(logits) - 1)
+        low, high = cumulative.gather(-1, index - 1), cumulative.gather(-1, index)
         share = ((target - low) / (high - low).clamp_min(1e-300)).clamp(0, 1)
         logit = logits[index - 1] + share * (logits[index] - logits[index - 1])
-        return self._near.icdf(logit.sigmoid().to(u))
+        return self._near.icdf(logit.movedim(-1, 0).reshape(shape).sigmoid().to(u))
 
     def _interpolated(self, p: Tensor) -> Tensor:
         """Return the distribution function where that of the base is p, (*, D)."""
@@ -176,7 +178,8 @@ class SelectedColumns(ColumnDistribution):
             log_p = log_p + self.base.log_prob(values) - self._near.log_prob(values)
         mass = (log_p + log_weights.view(-1, *[1] * (log_p.ndim - 1))).softmax(0)
         below = mass.cumsum(0) - 0.5 * (mass + mass[:1])
-        return logits, values, mass.to(values), (below / below[-1:]).movedim(0, -1)
+        cumulative = (below / below[-1:]).movedim(0, -1).contiguous()
+        return logits, values, mass.to(values), cumulative
 
 
 def _log_expected(
