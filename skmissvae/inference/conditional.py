@@ -12,8 +12,8 @@ from .._utils.compat import take_along_dim
 from .._utils.random import Noise
 from .._utils.runtime import convert
 from ..vae.distributions import LatentDistribution
-from ..vae.likelihoods.base import CodedColumns, ColumnDistribution, Limits
-from ..vae.likelihoods.product import ProductColumns
+from ..vae.likelihoods.base import ColumnDistribution, Limits
+from ..vae.likelihoods.product import numeric_quantiles
 from ..vae.likelihoods.tilted import tilted
 from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
@@ -359,7 +359,7 @@ class ConditionalModel(NamedTuple):
         n = max(1, _N_VALUES // len(z))
         u = noise.uniform(*columns.shape)
         i = torch.arange(n, device=u.device).view(n, 1, 1, 1)
-        values = _numeric_quantiles(columns, (u + i) / n).transpose(0, 1)
+        values = numeric_quantiles(columns, (u + i) / n).transpose(0, 1)
         return values.flatten(0, 2).double(), (w / n).repeat_interleave(n), columns, ess
 
     def run_chains(self, batch: RowBatch, noise: Noise) -> ChainRun:
@@ -458,10 +458,3 @@ def _of_missing(log_share: Tensor, batch: RowBatch) -> Tensor:
     if batch.limits is not None:
         is_evidence = is_evidence | batch.limits.exist
     return torch.where(is_evidence, 0.0, log_share)
-
-
-def _numeric_quantiles(columns: ColumnDistribution, u: Tensor) -> Tensor:
-    """Return the u-quantiles, (n, *, D), NaN in columns of categories."""
-    if isinstance(columns, ProductColumns):
-        return columns.join([_numeric_quantiles(part, p) for part, p in columns.split(u)])
-    return torch.full_like(u, torch.nan) if isinstance(columns, CodedColumns) else columns.icdf(u)

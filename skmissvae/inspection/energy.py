@@ -135,8 +135,8 @@ class EnergyIScorer(DocumentationLink, BaseEstimator):
     >>> import numpy as np
     >>> from skmissvae import EnergyIScorer, MIWAEImputer
     >>> rng = np.random.default_rng(0)
-    >>> X = rng.normal(size=(100, 1)) + 0.5 * rng.normal(size=(100, 3))
-    >>> X[rng.random(100) < 0.3, 1] = np.nan
+    >>> X = rng.normal(size=(60, 1)) + 0.5 * rng.normal(size=(60, 3))
+    >>> X[rng.random(60) < 0.3, 1] = np.nan
     >>> imputer = MIWAEImputer(max_iter=20, random_state=0).fit(X)
     >>> -1 < EnergyIScorer()(imputer, X) < 0
     True

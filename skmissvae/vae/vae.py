@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,10 @@ class _DoublyReparameterized(torch.autograd.Function):
         total = ratio_grad.sum(0)
         weights = ratio_grad / torch.where(total == 0, 1.0, total)  # 0 for rows without a bound
         return weights.unsqueeze(-1) * grad
+
+
+# Models of ``VAE.row_invariant`` with the modules and versions of the weights they were made from.
+_ROW_INVARIANT: WeakKeyDictionary[VAE, tuple[Any, VAE | None]] = WeakKeyDictionary()
 
 
 class VAE(nn.Module):
@@ -106,8 +111,19 @@ class VAE(nn.Module):
     def row_invariant(self) -> VAE | None:
         """Return the same model for inference on many rows, with bits independent of other rows.
 
-        None if a network has no method ``row_invariant`` or returns None.
+        None if a network has no method ``row_invariant`` or returns None. The model is made once
+        for the same modules and weights.
         """
+        parts = tuple(map(id, self.children()))
+        networks = self.encoder, self.decoder
+        weights = (w for network in networks for w in (*network.parameters(), *network.buffers()))
+        state = parts, tuple((w.data_ptr(), w._version) for w in weights)
+        known = _ROW_INVARIANT.get(self)
+        if known is None or known[0] != state:
+            known = _ROW_INVARIANT[self] = state, self._make_row_invariant()
+        return known[1]
+
+    def _make_row_invariant(self) -> VAE | None:
         encoder, decoder = (
             getattr(network, "row_invariant", lambda: None)()
             for network in (self.encoder, self.decoder)

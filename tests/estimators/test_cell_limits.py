@@ -417,17 +417,17 @@ def test_chunks_take_no_limits():
 def test_means_and_slopes_of_a_censored_column():
     """40% of a column lies below its limit of detection; half of the limit would be biased."""
     rng = np.random.default_rng(0)
-    n, limit = 800, -0.25
+    n, limit = 500, -0.25
     x = rng.normal(size=n)
     y = 0.8 * x + 0.6 * rng.normal(size=n)
     X = np.column_stack([np.where(x < limit, np.nan, x), y])
-    options = {"max_iter": 50, "learning_rate": 0.005, "n_importance_draws": 200}
+    options = {"max_iter": 40, "learning_rate": 0.01, "n_importance_draws": 100}
     imputer = tiny(MissSIWAEImputer, **options)
     upper = {0: limit}
-    tables = imputer.fit(X, upper=upper).impute(X, 5, upper=upper)
+    tables = imputer.fit(X, upper=upper).impute(X, 3, upper=upper)
     means = np.mean([Z[:, 0].mean() for Z in tables])
     slopes = np.mean([np.polyfit(Z[:, 0], Z[:, 1], 1)[0] for Z in tables])
-    # standard errors of the complete data are 0.035 and 0.021
+    # standard errors of the complete data are 0.045 and 0.027
     assert abs(means - x.mean()) < 0.05
     assert abs(slopes - np.polyfit(x, y, 1)[0]) < 0.06
     without = imputer.fit(X).impute(X, 2)

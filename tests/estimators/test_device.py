@@ -5,10 +5,17 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from estimator_cases import every_estimator, every_imputer, quiet, tiny
+from estimator_cases import every_estimator, every_imputer, over, quiet, tiny
 from pretend import AT, Pretended, place
 
-from skmissvae import Chunks, ConvNetwork, MissSIWAEImputer, MIWAEImputer
+from skmissvae import (
+    Chunks,
+    ConvNetwork,
+    DeMissVAEImputer,
+    MissSIWAEImputer,
+    MIWAEImputer,
+    MVAEImputer,
+)
 from skmissvae.inference import LAIR, MetropolisWithinGibbs, PseudoGibbs
 from skmissvae.inspection import chain_diagnostics, latent_information, mixture_weights
 from skmissvae.vae.priors import PRIORS
@@ -48,7 +55,7 @@ def on_cpu(estimator):
     return all(place(part) != AT for part in parts)
 
 
-@every_imputer
+@over([MVAEImputer, MissSIWAEImputer, DeMissVAEImputer])
 def test_methods_of_imputers(gpu, cls):
     X, imputer = table(), tiny(cls, **AUTO)
     imputer.fit(X)

@@ -131,7 +131,7 @@ def test_mixed_columns_and_bounds():
     X = frame.mask(rng.random(frame.shape) < 0.3)
     imputer = tiny(MissSVAEImputer, missingness="self_masking", min_value={"x": -0.5}).fit(X)
     assert list(imputer.missingness_.index) == ["x", "n", "flag"]
-    for Z in (imputer.transform(X), *imputer.impute(X, 2, random_state=0)):
+    for Z in (imputer.transform(X), *imputer.impute(X, 1, random_state=0)):
         assert (Z["x"][X["x"].isna()] >= -0.5).all()
         assert (Z["n"] >= 0).all()
         assert not Z.isna().any(axis=None)
@@ -178,18 +178,18 @@ def test_columns_without_a_model_are_refused(missingness, message):
 
 
 def test_cells_with_limits_have_no_other_reason_to_be_missing():
-    X = table(60)
+    X = table(40)
     imputer = tiny(MVAEImputer, missingness={0: "high"}, max_iter=20).fit(X)
     cells = {"upper": {0: 3.0, 1: 1000.0}}
-    draws = np.stack(imputer.impute(X, 8, random_state=0, **cells))
+    draws = np.stack(imputer.impute(X, 4, random_state=0, **cells))
     vae = imputer.vae_
     model, vae.missingness = vae.missingness, None
-    without = np.stack(imputer.impute(X, 8, random_state=0, **cells))
+    without = np.stack(imputer.impute(X, 4, random_state=0, **cells))
     vae.missingness = model
     missing = np.isnan(X[:, 0])
     difference = draws[:, missing, 0].mean() - without[:, missing, 0].mean()
     assert abs(difference) < 0.1 * without[:, missing, 0].std()
-    plain = np.stack(imputer.impute(X, 8, random_state=0))
+    plain = np.stack(imputer.impute(X, 4, random_state=0))
     assert plain[:, missing, 0].mean() > draws[:, missing, 0].mean()
 
 

@@ -91,7 +91,7 @@ def test_only_missing_cells_of_the_column_change(options, shift):
 
 def test_categories_move_in_the_direction_of_the_shift():
     X = mixed(150)
-    imputer = tiny(MVAEImputer, max_iter=1).fit(X)
+    imputer = tiny(MVAEImputer, max_iter=1, init="factor_analysis").fit(X)
     missing = X.isna()
 
     without = imputer.impute(X, 3).to_frame()

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..._utils.random import Noise
-from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel, Support
+from .base import (
+    CodedColumns,
+    ColumnDistribution,
+    Likelihood,
+    LinearInitialization,
+    LinearModel,
+    Support,
+)
 
 
 class ProductColumns(ColumnDistribution):
@@ -166,3 +173,10 @@ class ProductLikelihood(Likelihood):
     def forward(self, params: Tensor) -> ProductColumns:
         pairs = zip(self.likelihoods, params.split(self.sizes, -1), strict=True)
         return ProductColumns([part(piece) for part, piece in pairs], self.columns, self.order)
+
+
+def numeric_quantiles(columns: ColumnDistribution, u: Tensor) -> Tensor:
+    """Return the u-quantiles, (n, *, D), NaN in columns of categories."""
+    if isinstance(columns, ProductColumns):
+        return columns.join([numeric_quantiles(part, p) for part, p in columns.split(u)])
+    return torch.full_like(u, torch.nan) if isinstance(columns, CodedColumns) else columns.icdf(u)
