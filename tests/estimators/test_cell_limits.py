@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from estimator_cases import (
     assert_same,
     every_estimator,
@@ -16,6 +17,7 @@ from estimator_cases import (
     table,
     tiny,
 )
+from helpers import generator, stream, tiny_rows, tiny_vae
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -30,6 +32,11 @@ from skmissvae import (
     MVAEImputer,
     VAEDensityEstimator,
 )
+from skmissvae.inference import PseudoGibbs
+from skmissvae.training import selection
+from skmissvae.training.demissvae import DeMissObjective, ImputationStore
+from skmissvae.vae import NormalLikelihood
+from skmissvae.vae.likelihoods.base import Limits
 
 pytestmark = quiet
 
@@ -432,3 +439,36 @@ def test_means_and_slopes_of_a_censored_column():
     assert abs(slopes - np.polyfit(x, y, 1)[0]) < 0.06
     without = imputer.fit(X).impute(X, 2)
     assert np.mean([Z[:, 0].mean() for Z in without]) > means + 0.3
+
+
+def test_the_objective_of_demissvae_contains_the_limits():
+    vae, rows = tiny_vae(likelihood=NormalLikelihood(4)), tiny_rows(30)
+    cells = ~rows.observed
+
+    def bound(low, high):
+        infinite = torch.full_like(rows.x, torch.inf).double()
+        limits = Limits(torch.where(cells, low, -infinite), torch.where(cells, high, infinite))
+        batch = rows._replace(limits=limits)
+        store = ImputationStore(batch, 2, 0, generator(), batch)
+        objective = DeMissObjective(store, PseudoGibbs())
+        return objective.bound(vae, batch, stream(1, torch.float32))[cells.any(1)]
+
+    everywhere, far = bound(-1e5, 1e5), bound(40.0, 50.0)
+    assert (far < everywhere - 20).all()
+
+
+def test_cells_with_limits_are_not_hidden_to_choose_an_initialization(monkeypatch):
+    hidden = []
+
+    def error(fitted, task, rows, is_coded):
+        hidden.append(rows.observed & ~task.rows.rows.observed)
+        return 1.0
+
+    monkeypatch.setattr(selection, "_hidden_error", error)
+    X = table(110)
+    narrow = np.isnan(X) & [True, False, False, False]
+    low = np.where(narrow, 0.0, np.nan)
+    tiny(MVAEImputer, max_iter=1).fit(X, lower=low, upper=low + 0.5)
+    assert len(hidden) == 2
+    assert hidden[0].any()
+    assert not (hidden[0] & narrow).any()

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from estimator_cases import every_estimator, every_imputer, over, quiet, tiny
+from estimator_cases import over, quiet, tiny
 from pretend import AT, Pretended, place
 
 from skmissvae import (
@@ -15,6 +15,7 @@ from skmissvae import (
     MissSIWAEImputer,
     MIWAEImputer,
     MVAEImputer,
+    VAEDensityEstimator,
 )
 from skmissvae.inference import LAIR, MetropolisWithinGibbs, PseudoGibbs
 from skmissvae.inspection import chain_diagnostics, latent_information, mixture_weights
@@ -72,7 +73,7 @@ def test_methods_of_imputers(gpu, cls):
     assert on_cpu(imputer.partial_fit(X))
 
 
-@every_estimator
+@over([MVAEImputer, MissSIWAEImputer, DeMissVAEImputer, VAEDensityEstimator])
 def test_scores_and_diagnostics(gpu, cls):
     X, estimator = table(), tiny(cls, **AUTO, early_stopping=True)
     estimator.fit(X)
@@ -123,7 +124,7 @@ def test_results_equal_those_of_the_cpu(monkeypatch):
     pd.testing.assert_frame_equal(completed, expected)
 
 
-@every_imputer
+@over([MVAEImputer, MissSIWAEImputer, DeMissVAEImputer])
 def test_no_step_waits_for_the_device(gpu, cls):
     X, waits = table(), []
     for batch_size in (12, 6):

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import functools
 import importlib
+import itertools
 import pickle
 import subprocess
 import sys
@@ -16,7 +17,16 @@ import pandas as pd
 import pytest
 import skops.io
 import torch
-from estimator_cases import IMPUTERS, TINY, assert_same, every_estimator, outputs, quiet, tiny
+from estimator_cases import (
+    ESTIMATORS,
+    IMPUTERS,
+    TINY,
+    assert_same,
+    every_estimator,
+    outputs,
+    quiet,
+    tiny,
+)
 from estimator_cases import table as incomplete
 from round_trips import by_joblib, by_model_file, by_pickle, by_skops
 
@@ -45,9 +55,14 @@ from skmissvae.vae import (
 pytestmark = quiet
 
 
-every_way = pytest.mark.parametrize(
-    "round_trip", [by_pickle, copy.deepcopy, by_joblib, by_skops, by_model_file]
-)
+WAYS = [by_pickle, copy.deepcopy, by_joblib, by_skops, by_model_file]
+every_way = pytest.mark.parametrize("round_trip", WAYS)
+# every way for one class, and one way for each of the others
+_PAIRS = [
+    *((MVAEImputer, way) for way in WAYS),
+    *zip(ESTIMATORS, itertools.cycle(WAYS), strict=False),
+]
+class_and_way = pytest.mark.parametrize(("cls", "round_trip"), dict.fromkeys(_PAIRS))
 
 
 @functools.cache
@@ -94,8 +109,7 @@ def fitted_to_both_chunks(cls):
     return copy.copy(fitted_to_a_chunk(cls)).partial_fit(incomplete(80)[40:])
 
 
-@every_way
-@every_estimator
+@class_and_way
 def test_round_trips_keep_every_bit(cls, round_trip):
     estimator = fitted(cls)
     restored = round_trip(estimator)
@@ -106,8 +120,7 @@ def test_round_trips_keep_every_bit(cls, round_trip):
     assert restored.history_ == estimator.history_
 
 
-@every_way
-@every_estimator
+@class_and_way
 def test_round_trips_of_unfitted_estimators(cls, round_trip):
     restored = round_trip(tiny(cls))
     assert type(restored) is cls
@@ -174,8 +187,7 @@ def test_set_params_does_not_change_the_fitted_model(cls):
     assert_same(outputs(by_pickle(estimator), X), results(cls))
 
 
-@every_way
-@every_estimator
+@class_and_way
 def test_partial_fit_continues_after_a_round_trip(cls, round_trip):
     X = incomplete(80)
     restored = round_trip(fitted_to_a_chunk(cls)).partial_fit(X[40:])

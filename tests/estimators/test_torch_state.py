@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import pickle
 import threading
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from estimator_cases import every_estimator, quiet, tiny
+from estimator_cases import ESTIMATORS, quiet, tiny
 from torch import nn
 
 from skmissvae import CustomNetwork, MVAEImputer
@@ -141,8 +142,16 @@ def test_results_do_not_depend_on_settings(setting, name):
     assert_equal(actual, reference)
 
 
-@every_estimator
-@pytest.mark.parametrize("setting", ["float64", "inference_mode", "set_default_device"])
+@pytest.mark.parametrize(
+    ("cls", "setting"),
+    list(
+        zip(
+            ESTIMATORS,
+            itertools.cycle(["float64", "inference_mode", "set_default_device"]),
+            strict=False,
+        )
+    ),
+)
 def test_every_method_trains_under_other_settings(setting, cls):
     reference = expected(cls, "refit_encoder")
     with SETTINGS[setting]():

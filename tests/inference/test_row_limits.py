@@ -106,3 +106,15 @@ def test_bounds_and_limits_hold_together():
     # the evidence is that of the limits alone
     log_evidence = model.evidence(batch(model, "upper")).log_evidence
     assert torch.equal(log_evidence, conditional().evidence(batch(model, "upper")).log_evidence)
+
+
+def test_lower_bounds_and_limits_hold_together():
+    x, observed, limits = row("upper")
+    lower = torch.full((5,), -torch.inf).double()
+    lower[1] = 0.5
+    model = conditional()._replace(bounds=(lower, torch.full_like(lower, torch.inf)))
+    means = model.means(model.encode(x, observed, lambda: stream(1), (0,), limits))
+    _, draws = truth("upper")
+    inside = draws[draws[:, 1] >= 0.5]
+    error = inside.std(0) * math.sqrt(1 / means.ess.item() + 1 / len(inside))
+    assert ((means.expected[0] - inside[:, :5].mean(0)).abs()[:4] < 4.5 * error[:4]).all()

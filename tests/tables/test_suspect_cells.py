@@ -69,8 +69,10 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("kind", TEXT)
-@pytest.mark.parametrize("marker", ["?", "-", "N/A", ""])
+@pytest.mark.parametrize(
+    ("kind", "marker"),
+    [*((kind, "?") for kind in TEXT), *(("object", marker) for marker in ("-", "N/A", ""))],
+)
 def test_strings_that_mark_missing_cells_are_reported(kind, marker):
     X, name = table_of(with_marker(WORDS, marker), kind)
     expected = f"{marker!r} in 30% of the cells may mark missing cells: set missing_values="

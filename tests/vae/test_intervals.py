@@ -126,3 +126,11 @@ def test_tails_of_student_t_columns_beyond_the_range_of_floats():
     assert result.isfinite().all()
     at = expected.isfinite()
     torch.testing.assert_close(result[at], expected[at], rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("name", ["normal", "student_t", "transformed"])
+def test_very_narrow_intervals_have_the_density_times_the_width(name):
+    columns, low = columns_of(name, 20), torch.tensor([0.3, -0.2, 1.1]).double()
+    width = 1e-7
+    expected = columns.log_prob((low + 0.5 * width).expand(20, 3)) + math.log(width)
+    torch.testing.assert_close(columns.log_interval(low, low + width), expected, atol=1e-4, rtol=0)
