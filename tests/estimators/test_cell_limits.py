@@ -449,7 +449,7 @@ def test_the_objective_of_demissvae_contains_the_limits():
         infinite = torch.full_like(rows.x, torch.inf).double()
         limits = Limits(torch.where(cells, low, -infinite), torch.where(cells, high, infinite))
         batch = rows._replace(limits=limits)
-        store = ImputationStore(batch, 2, 0, generator(), batch)
+        store = ImputationStore(rows, 2, 0, generator(), rows)  # the same for all limits
         objective = DeMissObjective(store, PseudoGibbs())
         return objective.bound(vae, batch, stream(1, torch.float32))[cells.any(1)]
 

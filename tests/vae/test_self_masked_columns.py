@@ -14,7 +14,7 @@ from skmissvae.vae import (
     ProductLikelihood,
     StudentTLikelihood,
 )
-from skmissvae.vae.likelihoods.base import ColumnDistribution
+from skmissvae.vae.likelihoods.base import ColumnDistribution, Limits
 from skmissvae.vae.likelihoods.counts import DiscretizedLogisticLikelihood
 from skmissvae.vae.likelihoods.normal import NormalColumns
 from skmissvae.vae.likelihoods.point_mass import PointMassLikelihood
@@ -215,3 +215,17 @@ def test_missingness_goes_with_every_form_of_the_model():
     vae.missingness = self_masking()
     for other in (vae.with_posterior_of(vae), vae.with_decoder(nn.Linear(1, 3))):
         assert other.missingness is vae.missingness
+
+
+def test_cells_with_limits_contribute_their_interval_only():
+    vae = LinearGaussian(3, 1).vae()
+    vae.missingness = self_masking()
+    x, observed = torch.zeros(2, 3).double(), torch.tensor([[True, False, False]] * 2)
+    low, high = torch.full((2, 3), -torch.inf).double(), torch.full((2, 3), torch.inf).double()
+    low[:, 1] = 0.3
+    columns = vae.decode(uniform(5, 2, 1))
+    with_limits, without = (
+        vae.log_prob_of_cells(columns, x, observed, limits) for limits in (Limits(low, high), None)
+    )
+    torch.testing.assert_close(with_limits[..., 1], columns.log_interval(low, high)[..., 1])
+    assert torch.equal(with_limits[..., [0, 2]], without[..., [0, 2]])
