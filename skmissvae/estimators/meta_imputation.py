@@ -50,13 +50,13 @@ def routed_params(router: Any, imputer: Any, params: dict[str, Any]) -> list[dic
     """
     if get_config()["enable_metadata_routing"]:
         routed = process_routing(router, "fit", **params)
-        given = [
+        limits = [
             name for name in ("lower", "upper") if routed["imputer"]["fit"].get(name) is not None
         ]
-        if given:
+        if limits:
             raise ValueError(
                 f"{type(router).__name__} passes no limits of cells to imputations; got "
-                f"{given[0]!r}. Fit the imputer and a model of each completed table yourself."
+                f"{limits[0]!r}. Fit the imputer and a model of each completed table yourself."
             )
         return [routed["imputer"]["fit"], routed["estimator"]["fit"]]
     is_accepted = has_fit_parameter(imputer, "sample_weight")

@@ -64,23 +64,23 @@ def prepare_fit(
         parts = OutOfCoreTable(X, seeds[1])
         X = parts.sample.table
     table = open_table(estimator, X, None if previous is None else estimator._template)
-    given, weight = GivenLimits(*limits, table), None
+    user_limits, weight = GivenLimits(*limits, table), None
     if sample_weight is not None:
         positions, weight = _positive_weights(sample_weight, table.n_rows)
-        table, given = table.part(positions), given._replace(rows=positions)
+        table, user_limits = table.part(positions), user_limits._replace(rows=positions)
     if previous is None:
-        numbers, spec = learn_schema(estimator, table, method, seeds[0], weight, given)
+        numbers, spec = learn_schema(estimator, table, method, seeds[0], weight, user_limits)
     else:
         # another sample may have categories that the first one did not have
         unknown = None if parts is None else "missing"
         numbers = _next_table(estimator, table, method, "set warm_start=False", unknown)
         spec = previous.spec
-    cell_limits = given.read(estimator.schema_.names, estimator.schema_.codecs)
+    cell_limits = user_limits.read(estimator.schema_.names, estimator.schema_.codecs)
     if cell_limits is not None:
         cell_limits = cell_limits.within(estimator.schema_, estimator._bounds())
         cell_limits = cell_limits.of_missing(numbers.missing, estimator.schema_)
     rows = estimator._reader().rows(numbers, limits=cell_limits)._replace(weight=weight)
-    del table, given, numbers, cell_limits  # copies of the table
+    del table, user_limits, numbers, cell_limits  # copies of the table
     n_rows = len(rows.x) if parts is None else parts.sample.n_rows
     early_stopping = training_settings(estimator, spec, n_rows).early_stopping
     held_out = held_out_mask(len(rows.x), seeds[1], early_stopping)

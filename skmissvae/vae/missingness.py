@@ -91,7 +91,7 @@ class SelfMasking(nn.Module):
         slope, intercept = self.coefficients()
         if explained is not None:
             slope, intercept = (torch.where(explained, 0.0, c) for c in (slope, intercept))
-        return _selected(columns, slope, intercept)
+        return _selected(columns, slope, intercept, self.has_model)
 
 
 class SelectedColumns(ColumnDistribution):
@@ -198,20 +198,28 @@ def _log_expected(
     )
 
 
-def _selected(columns: ColumnDistribution, slope: Tensor, intercept: Tensor) -> ColumnDistribution:
-    """Return columns given that their cells are missing; categories do not select."""
+def _selected(
+    columns: ColumnDistribution, slope: Tensor, intercept: Tensor, has_model: Tensor
+) -> ColumnDistribution:
+    """Return columns given that their cells are missing; (D,) are those with a model.
+
+    Coefficients may differ between rows, but not the class of the columns, on which draws depend.
+    """
     if isinstance(columns, ProductColumns):
         pairs = zip(columns.parts, columns.columns, strict=True)
-        parts = [_selected(part, slope[..., c], intercept[..., c]) for part, c in pairs]
+        parts = [
+            _selected(part, slope[..., c], intercept[..., c], has_model[c]) for part, c in pairs
+        ]
         return ProductColumns(parts, columns.columns, columns.order)
-    if isinstance(columns, CodedColumns) or not slope.any():
+    if isinstance(columns, CodedColumns) or not has_model.any():
         return columns
     if isinstance(columns, TransformedColumns):
-        return TransformedColumns(_selected(columns.base, slope, intercept), columns.transform)
+        base = _selected(columns.base, slope, intercept, has_model)
+        return TransformedColumns(base, columns.transform)
     if isinstance(columns, PointMassColumns):
         at_location = log_ndtr(slope * columns.transformed(columns.locations) + intercept)
         ratio = at_location - columns.base.log_expected_probit(slope, intercept)
-        base = SelectedColumns(columns.base, slope, intercept)
+        base = _selected(columns.base, slope, intercept, has_model)
         logits = columns.logits + ratio.to(columns.logits)
         return PointMassColumns(base, logits, columns.locations)
     if type(columns) is BernoulliColumns:

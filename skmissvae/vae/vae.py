@@ -114,14 +114,13 @@ class VAE(nn.Module):
         None if a network has no method ``row_invariant`` or returns None. The model is made once
         for the same modules and weights.
         """
-        parts = tuple(map(id, self.children()))
         networks = self.encoder, self.decoder
         weights = (w for network in networks for w in (*network.parameters(), *network.buffers()))
-        state = parts, tuple((w.data_ptr(), w._version) for w in weights)
-        known = _ROW_INVARIANT.get(self)
-        if known is None or known[0] != state:
-            known = _ROW_INVARIANT[self] = state, self._make_row_invariant()
-        return known[1]
+        state = tuple(self.children()), tuple((w.data_ptr(), w._version) for w in weights)
+        cached = _ROW_INVARIANT.get(self)
+        if cached is None or cached[0] != state:
+            cached = _ROW_INVARIANT[self] = state, self._make_row_invariant()
+        return cached[1]
 
     def _make_row_invariant(self) -> VAE | None:
         encoder, decoder = (

@@ -193,6 +193,21 @@ def test_cells_with_limits_have_no_other_reason_to_be_missing():
     assert plain[:, missing, 0].mean() > draws[:, missing, 0].mean()
 
 
+@pytest.mark.parametrize("likelihood", ["normal", "student_t"])
+def test_a_row_does_not_depend_on_the_limits_of_other_rows(likelihood):
+    X = table()
+    X[:20, 0] = np.nan
+    imputer = tiny(MVAEImputer, missingness={0: "high"}, likelihood=likelihood).fit(X)
+    upper = np.full(X.shape, np.nan)
+    upper[:10, 0] = 0.5
+    together = list(imputer.impute(X, 2, upper=upper, random_state=0))
+    means = imputer.transform(X, upper=upper)
+    for rows in (np.arange(10), np.arange(4, 14)):
+        alone = imputer.impute(X[rows], 2, upper=upper[rows], row_ids=rows, random_state=0)
+        np.testing.assert_array_equal(np.stack(alone), np.stack(together)[:, rows])
+        np.testing.assert_array_equal(imputer.transform(X[rows], upper=upper[rows]), means[rows])
+
+
 def test_outlier_scores_ignore_the_missingness():
     X = table()
     imputer = tiny(MVAEImputer, missingness="self_masking").fit(X)

@@ -84,11 +84,6 @@ class ProductColumns(ColumnDistribution):
         return self.join([part.transformed(values) for part, values in self.split(x)])
 
     @override
-    def log_expected_probit(self, slope: Tensor, intercept: Tensor) -> Tensor:
-        pairs = zip(self.parts, self.columns, strict=True)
-        return self.join([part.log_expected_probit(slope[c], intercept[c]) for part, c in pairs])
-
-    @override
     def expected(self) -> Tensor:
         return torch.cat([part.expected() for part in self.parts], -1)
 
