@@ -41,6 +41,7 @@ class SeedStream(IntEnum):
     OUTLIER_REFERENCE = 19  # rows with which VAEOutlierDetector compares densities
     DECODER_UNCERTAINTY = 20  # bootstrap samples of the uncertainty of the decoder
     IMPUTATION_DECODER = 21  # decoder of the i-th imputation of impute (seed, 21, i)
+    CONSTRAINED_DRAWS = 22  # draws in place of rejected ones (seed, 22, i, round)
 
 
 def derive_seed(*parts: int) -> int:

@@ -50,7 +50,7 @@ def describe_cells(
     task, schema = imputer._imputation_task(X, where, limits=limits), imputer.schema_
     device, calibration = imputer._device(), imputer._calibration
     block, D = task.whole(), len(schema.modelled)
-    fitted, has_limits = imputer.models_, task.limits is not None
+    fitted, has_limits = imputer.models_, task.has_limits
     models = [m.to(device) for m in imputer._conditional_models(fitted, has_limits)]
     n_categories = max((len(schema.categories(d)) for d in range(D)), default=0)
     if calibration is None:

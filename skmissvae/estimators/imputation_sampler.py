@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._utils.progress import SILENT, Progress, Task
@@ -14,9 +15,11 @@ from .._utils.random import SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
 from ..inference.conditional import ConditionalModel, RowBatch
 from ..inference.importance import RowLatents
+from ..tables.constraints import Constraint
 from ..vae.networks.mlp import RowInvariantLinear, fixed_linear
 from ..vae.networks.shifted import ShiftedDecoder
 from .imputation_task import ImputationTask, RowBlock
+from .rejection import accepted_draws, warn_of_unmet
 from .shifts import NO_SHIFTS, Shifts
 
 _MAX_OWN_DRAWS = 128  # of a row for one decoder, of which one is taken
@@ -25,9 +28,9 @@ _MAX_STORED = 50_000_000  # numbers of latents that are stored between imputatio
 
 
 class _Cells(NamedTuple):
-    """A draw of every cell of rows."""
+    """Draws of every cell of rows."""
 
-    x: Tensor  # (B, D)
+    x: Tensor  # (B, n, D)
 
 
 @dataclass
@@ -54,6 +57,8 @@ class ImputationSampler:
         Shows how many rows are imputed.
     column_shifts : Shifts
         What is added to imputed numbers.
+    constraints : sequence of Constraint
+        Conditions of completed rows.
     """
 
     task: ImputationTask
@@ -65,29 +70,82 @@ class ImputationSampler:
     warn: Callable[[np.ndarray], None] | None
     progress: Progress = SILENT
     column_shifts: Shifts = NO_SHIFTS
+    constraints: Sequence[Constraint] = ()
 
     def __post_init__(self) -> None:
         """Decide whether latents are stored."""
+        self._rejected: dict[int, dict[str, float]] = {}
         self._stored: dict[tuple[range, int], RowLatents] = {}
         n_latents = self.models[0].vae.prior.n_latents
         self._stores = self.task.n_incomplete * self.n * n_latents <= _MAX_STORED
 
     def __call__(self, i: int) -> Any:
         """Return the i-th completed table."""
-        numbers, ess = [], [np.empty(0)]
+        numbers, ess, constraints = [], [np.empty(0)], self.constraints
+        violated = [np.empty((0, len(constraints)), dtype=bool)]
+        unmet = [np.empty(0, dtype=np.intp)]
         unit = f"imputation {i + 1}, row"
         with self.progress.task(unit, self.task.n_incomplete, of_rows=True) as rows:
             for block in self.task.incomplete_blocks():
                 x, block_ess = self._draw_cells(i, block, rows)
-                shifted = self.column_shifts.apply(x, self.task.reader.schema)
-                # cells with limits are known to lie within them
-                x = np.where(block.rows.has_limit()[block.incomplete], x, shifted)
+                x = self._shifted(x, block)
+                if constraints:
+                    at = block.first + block.incomplete
+                    accepted = accepted_draws(
+                        x, self.task.part(at), constraints, partial(self.redraws, i)
+                    )
+                    x = accepted.x
+                    violated.append(accepted.violated)
+                    unmet.append(at[accepted.unmet])
                 numbers.append(self.task.numbers(block, x))
                 ess.append(block_ess)
         if self.warn is not None:
             self.warn(np.concatenate(ess))
+            warn_of_unmet(constraints, np.concatenate(unmet))
             self.warn = None
+        is_violated = np.concatenate(violated)
+        shares = is_violated.sum(0) / max(1, len(is_violated))
+        names = [constraint.name for constraint in constraints]
+        self._rejected[i] = dict(zip(names, shares.tolist(), strict=True))
         return self.task.table(numbers)
+
+    def rejected_shares(self, i: int) -> dict[str, float]:
+        """Return the share of the rows whose first draw violates each constraint."""
+        if i not in self._rejected:
+            self(i)
+        return self._rejected[i]
+
+    def redraws(self, i: int, task: ImputationTask, number: int, n: int) -> NDArray[np.float64]:
+        """Return n draws of rows, (N, n, D), by the model of the i-th imputation, in a round.
+
+        The latents of a row come from the same pools, or chains.
+        """
+        block, model = task.whole(), self._model(i)
+        stream = SeedStream.CONSTRAINED_DRAWS, i, number
+        choice = self._noise(block, *stream, 0)
+
+        def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
+            u = choice(batch.positions, batch.x.device).uniform(len(batch.x), n)
+            return model.shared_latents(batch, u)
+
+        def draw(model: ConditionalModel, batch: RowBatch) -> RowLatents:
+            return model.latents(batch, n)
+
+        arguments = model, self.device, self._noise(block, *stream, 1)
+        z = np.asarray(map_rows(block.rows, choose, *arguments, batched=True).z)  # (N, n, L)
+        rest = np.flatnonzero(np.isnan(z).any((1, 2)))
+        if len(rest):
+            z = z.copy()
+            z[rest] = map_rows(block.rows, draw, *arguments, rest).z
+        x = self._decoded(model, block, block.incomplete, z, self._noise(block, *stream, 2))
+        shifted = [self._shifted(draws, block) for draws in x.transpose(1, 0, 2)]
+        return np.stack(shifted, 1)
+
+    def _shifted(self, x: np.ndarray, block: RowBlock) -> np.ndarray:
+        """Return draws of the incomplete rows with shifts."""
+        shifted = self.column_shifts.apply(x, self.task.reader.schema)
+        # cells with limits are known to lie within them
+        return np.where(block.rows.has_limit()[block.incomplete], x, shifted)
 
     def _draw_cells(self, i: int, block: RowBlock, rows: Task) -> tuple[np.ndarray, np.ndarray]:
         """Return the i-th draw of the incomplete rows, and the effective sample sizes."""
@@ -95,26 +153,36 @@ class ImputationSampler:
         latents, pool_ess = self._latents(i, block, rows)
         x, ess = np.empty((len(incomplete), block.rows.x.shape[1])), pool_ess.copy()
         has_latents = ~np.isnan(latents).any(1)
-        order = np.zeros(len(block.rows.x), dtype=np.intp)
-        order[incomplete] = np.arange(len(incomplete))
-
-        def decode(model: ConditionalModel, batch: RowBatch) -> _Cells:
-            z = torch.from_numpy(latents[order[batch.positions]]).to(batch.x.device)[None]
-            columns = model.decode(z, batch.limits)
-            return _Cells(columns.sample(batch.new_noise())[0].double())
-
-        def draw(function: Any, positions: np.ndarray, **options: Any) -> Any:
-            noise = self._noise(block, SeedStream.IMPUTATION, i)
-            arguments = block.rows, function, model, self.device, noise, positions
-            return map_rows(*arguments, batched=True, **options)
-
+        noise = self._noise(block, SeedStream.IMPUTATION, i)
         if has_latents.any():
-            x[has_latents] = draw(decode, incomplete[has_latents], uses_posterior=False).x
+            at, z = incomplete[has_latents], latents[has_latents]
+            x[has_latents] = self._decoded(model, block, at, z[:, None], noise)[:, 0]
         if not has_latents.all():
             rows.extend(int((~has_latents).sum()))
-            draws = draw(ConditionalModel.draw, incomplete[~has_latents], task=rows)
+            arguments = block.rows, ConditionalModel.draw, model, self.device, noise
+            draws = map_rows(*arguments, incomplete[~has_latents], batched=True, task=rows)
             x[~has_latents], ess[~has_latents] = draws.x, draws.ess
         return x, ess
+
+    def _decoded(
+        self,
+        model: ConditionalModel,
+        block: RowBlock,
+        positions: NDArray[np.intp],
+        latents: NDArray[Any],
+        noise: RowNoise,
+    ) -> np.ndarray:
+        """Return draws of each row given its latents: (N, n, L) -> (N, n, D)."""
+        order = np.zeros(len(block.rows.x), dtype=np.intp)
+        order[positions] = np.arange(len(positions))
+
+        def decode(model: ConditionalModel, batch: RowBatch) -> _Cells:
+            z = torch.from_numpy(latents[order[batch.positions]]).to(batch.x.device)
+            columns = model.decode(z.transpose(0, 1), batch.limits)
+            return _Cells(columns.sample(batch.new_noise()).transpose(0, 1).double())
+
+        arguments = block.rows, decode, model, self.device, noise, positions
+        return np.asarray(map_rows(*arguments, batched=True, uses_posterior=False).x)
 
     def _latents(self, i: int, block: RowBlock, rows: Task) -> tuple[np.ndarray, np.ndarray]:
         """Return latents, (n_rows, L), from pools that all imputations share; NaN if not possible.

@@ -1,8 +1,8 @@
 """A table to complete: which cells, in which blocks of rows, with which noise."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from .._utils.quoting import quoted
 from .._utils.random import KeyedNoise
-from ..tables.cell_limits import CellLimits
+from ..tables.cell_limits import CellLimits, limits_of_pairs
 from ..tables.columns import Floats, Mask
 from ..tables.encoded_rows import EncodedRows
 from ..tables.input_table import InputTable, NumericTable
-from ..tables.output import complete_table
+from ..tables.output import aligned, complete_table
 from ..tables.reader import TableReader, row_slices
 from ..tables.schema import MODELLED_ROLES
 
@@ -70,6 +70,8 @@ class ImputationTask:
         Columns that are functions of a completed table.
     limits : CellLimits, optional
         Limits of cells.
+    pairs : sequence of tuple of int
+        Columns of which the first is at most the second, so that one limits the other.
     """
 
     reader: TableReader
@@ -81,6 +83,7 @@ class ImputationTask:
     indicators: Mapping[str, int]
     derived: Mapping[int, Derivation]
     limits: CellLimits | None = None
+    pairs: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self) -> None:
         """Read the table."""
@@ -109,25 +112,48 @@ class ImputationTask:
         return (block for block in self.blocks() if len(block.incomplete))
 
     @property
+    def has_limits(self) -> bool:
+        """Whether cells may have limits."""
+        return self.limits is not None or bool(self.pairs)
+
+    @property
     def n_incomplete(self) -> int:
         """Number of rows with a cell to impute."""
         return int(self.to_impute.any(1).sum())
+
+    @property
+    def can_be_completed(self) -> Mask:
+        """Which rows have a cell to impute, and no other missing cell, (n_samples,)."""
+        return self.to_impute.any(1) & ~self._stays_incomplete
+
+    def part(self, rows: NDArray[np.intp], keys: NDArray[np.uint64] | None = None) -> Self:
+        """Return the task of some rows, which keep their keys of noise or get other ones."""
+        where, limits = self.where, self.limits
+        return replace(
+            self,
+            source=self.source.part(rows),
+            where=where if where is None or where.ndim == 1 else where[rows],
+            keys=self.keys[rows] if keys is None else keys,
+            limits=None if limits is None else limits.part(rows),
+        )
 
     def whole(self) -> RowBlock:
         """Return the table as one block."""
         return self._only_block or self._read(slice(0, self.source.n_rows))
 
     def _read(self, rows: slice) -> RowBlock:
-        table, limits = self.reader.cells(self.source.part(rows), rows.start), None
+        table, schema = self.reader.cells(self.source.part(rows), rows.start), self.reader.schema
+        limits = None
         if self.limits is not None:
-            of_cells, schema = self.limits.part(rows), self.reader.schema
-            limits = of_cells.of_missing(table.missing, schema, rows.start)
+            limits = self.limits.part(rows).of_missing(table.missing, schema, rows.start)
         if self.where is None or self.where.ndim == 1:
             to_impute = table.missing & (True if self.where is None else self.where)
         else:
             to_impute = self.where[rows]
             table = table._replace(observed=table.observed & ~to_impute)
         to_impute = to_impute & self._fillable
+        if self.pairs:
+            limits = limits_of_pairs(self.pairs, table, schema, self.bounds, limits)
         encoded = self.reader.rows(table, rows.start, limits)
         return RowBlock(rows.start, table, encoded, to_impute, self.keys[rows], limits)
 
@@ -183,12 +209,8 @@ class ImputationTask:
         Given is what its function returned for the completed table.
         """
         name = quoted(self.reader.schema.names[j])
-        if isinstance(values, pd.Series) and isinstance(completed, pd.DataFrame):
-            is_other = not values.index.equals(completed.index)
-            if is_other and values.index.is_unique and completed.index.is_unique:
-                values = values.reindex(completed.index)
         try:
-            cells = np.array(values, dtype=np.float64)
+            cells = np.array(aligned(values, completed), dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"Parameter 'derived' returns {quoted(values)} for column {name}, which are "

@@ -1,6 +1,6 @@
 """The sequence of completed tables that ``impute`` returns."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar, overload
 
 import narwhals as nw
@@ -30,6 +30,8 @@ class Imputations(Sequence[TableT]):
         Names of the columns, if the tables are arrays.
     n_imputed : sequence of int
         Number of imputed cells of each column.
+    rejected : callable, optional
+        Returns the share of rows whose first draw in the i-th table violates each constraint.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class Imputations(Sequence[TableT]):
         indices: range,
         names: Sequence[Any],
         n_imputed: Sequence[int],
+        rejected: Callable[[int], Mapping[str, float]] | None = None,
     ) -> None:
         self._make, self._indices, self._names = make, indices, names
-        self._n_imputed = n_imputed
+        self._n_imputed, self._rejected = n_imputed, rejected
 
     def __len__(self) -> int:
         """Return the number of tables."""
@@ -54,7 +57,7 @@ class Imputations(Sequence[TableT]):
         """Return a table, which is the same in every call, or a shorter sequence."""
         chosen = self._indices[index]
         if isinstance(chosen, range):
-            return type(self)(self._make, chosen, self._names, self._n_imputed)
+            return type(self)(self._make, chosen, self._names, self._n_imputed, self._rejected)
         return self._make(chosen)
 
     def __iter__(self) -> Iterator[TableT]:
@@ -98,6 +101,31 @@ class Imputations(Sequence[TableT]):
         if isinstance(frames[0], pd.DataFrame):
             return pd.concat(frames, ignore_index=True)
         return nw.to_native(nw.concat(frames))
+
+    def rejected(self) -> pd.DataFrame:
+        """Return the shares of rows whose draws violate the constraints of the imputer.
+
+        These draws are rejected, and others take their place. A constraint that excludes many draws
+        contradicts the model, or the table. Tables that were not made yet are made.
+
+        Returns
+        -------
+        DataFrame
+            A row for each imputation and a column for each constraint: the share of the incomplete
+            rows whose first draw violates it.
+
+        Raises
+        ------
+        ValueError
+            If the imputer has no ``constraints``.
+        """
+        if self._rejected is None:
+            raise ValueError(
+                "No draws are rejected without constraints; set parameter 'constraints' of the "
+                "imputer."
+            )
+        shares = [self._rejected(i) for i in self._indices]
+        return pd.DataFrame(shares, index=pd.Index(self._indices, name="imputation"))
 
     def to_mids_frame(self, X: Any) -> pd.DataFrame:
         """Return the incomplete table and all imputations in the form that mice's as.mids reads.

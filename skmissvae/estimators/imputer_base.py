@@ -71,6 +71,7 @@ class BaseImputer(ImputingMethods, BaseVAE):
         self._calibration: Calibration | None = None
         self._bounds()
         derivations(self.schema_, self.derived)
+        self._constraints()
         schema = self.schema_
         if self.calibrate and not schema.numeric().any():
             raise ValueError(

@@ -21,17 +21,20 @@ from .._utils.validation import check_minimum
 from ..inference.batching import map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
 from ..tables.column_selection import derivations, limits, requested_cells
+from ..tables.columns import Mask
+from ..tables.constraints import Constraint, parse_constraints
 from ..tables.input_table import to_pandas
 from ..training.fit import FittedModel
 from .cell_distributions import describe_cells
 from .fitted_methods import FittedMethods
 from .imputation_sampler import ImputationSampler
-from .imputation_task import ImputationTask, row_keys
+from .imputation_task import ImputationTask, RowBlock, row_keys
 from .imputations import Imputations
 from .messages import warn_of_low_ess, warn_of_similar_imputations
 from .options import ImputationOptions
+from .rejection import accepted_draws, constrained_points, warn_of_unmet
 from .shifts import ShiftUnit, column_shifts
-from .strategies import STRATEGIES
+from .strategies import STRATEGIES, point_of_draws
 
 
 class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, FittedMethods):
@@ -75,19 +78,25 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
             match X.
         """
         task = self._imputation_task(X, where, limits=(lower, upper))
-        model = self._imputation_model(has_limits=task.limits is not None)
+        model = self._imputation_model(has_limits=task.has_limits)
+        constraints = self._constraints()
         function, point, batched, draws = STRATEGIES[self.strategy]
         device, seed = self._device(), self._draw_seed() if draws else 0
-        values, ess = [], [np.empty(0)]
+        values, ess, unmet = [], [np.empty(0)], [np.empty(0, dtype=np.intp)]
         with progress_of(self).task("row", task.n_incomplete, of_rows=True) as rows:
             for block in task.incomplete_blocks():
                 noise = partial(block.noise, seed) if draws else self._shared_noise
                 arguments = block.rows, function, model, device, noise, block.incomplete
                 result = map_rows(*arguments, batched=batched, task=rows)
-                values.append(task.numbers(block, point(result, self.vae_)))
+                x = point(result, self.vae_)
+                if constraints:
+                    x, is_unmet = self._constrained(x, task, block, model, seed, constraints)
+                    unmet.append((block.first + block.incomplete)[is_unmet])
+                values.append(task.numbers(block, x))
                 ess.append(np.asarray(result.ess))
         completed = task.table(values)
         warn_of_low_ess(self, np.concatenate(ess))
+        warn_of_unmet(constraints, np.concatenate(unmet))
         # scikit-learn would convert a frame of polars to one of pandas with object columns
         config = getattr(self, "_sklearn_output_config", {}).get("transform")
         is_pandas = (config or get_config()["transform_output"]) == "pandas"
@@ -206,23 +215,28 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         """
         check_minimum(1, n_imputations=n_imputations)
         # tables that are made later belong to this fit, these settings and this table
-        task = self._imputation_task(X, where, row_ids, (lower, upper), copies=True)
-        derived = derivations(self.schema_, self.derived)
+        is_shifted = shift is not None
+        task = self._imputation_task(
+            X, where, row_ids, (lower, upper), copies=True, shifts=is_shifted
+        )
+        derived, constraints = derivations(self.schema_, self.derived), self._constraints()
         shifts = column_shifts(shift, shift_unit, self.schema_, derived)
         n, seed = int(n_imputations), self._call_seed(random_state)
         models = [
             model._replace(log_odds=shifts.log_odds)
-            for model in self._conditional_models(self.models_, task.limits is not None)
+            for model in self._conditional_models(self.models_, task.has_limits)
         ]
         uncertainty = self._decoder_uncertainty
         decoders = [] if uncertainty is None else uncertainty.draws(seed, n)
         warn_of_similar_imputations(self, task.to_impute, n)
         warn = partial(warn_of_low_ess, copy.copy(self))
         device, progress = self._device(), progress_of(self)
-        make = ImputationSampler(task, models, decoders, device, seed, n, warn, progress, shifts)
+        arguments = task, models, decoders, device, seed, n, warn, progress, shifts, constraints
+        make = ImputationSampler(*arguments)
         n_imputed = task.to_impute.sum(0)[self.schema_.output_columns].tolist()
         n_imputed += [0] * len(task.indicators)
-        return Imputations(make, range(n), list(self.get_feature_names_out()), n_imputed)
+        names, rejected = list(self.get_feature_names_out()), make.rejected_shares
+        return Imputations(make, range(n), names, n_imputed, rejected if constraints else None)
 
     def cell_distribution(
         self,
@@ -273,6 +287,7 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         limits: tuple[Any, Any] = (None, None),
         *,
         copies: bool = False,
+        shifts: bool = False,
     ) -> ImputationTask:
         """Return a table to complete; a copy of what the user may change, if requested."""
         table, names = self._open(X), self.schema_.names
@@ -280,9 +295,45 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         if copies:
             table, cells = table.copy(), None if cells is None else cells.copy()
         keys, bounds = row_keys(row_ids, table.n_rows), self._bounds()
-        columns = self._indicated_columns(), derivations(self.schema_, self.derived)
-        options = *columns, self._cell_limits(*limits, table)
+        derived = derivations(self.schema_, self.derived)
+        # shifts move no cell with limits
+        constraints = [] if shifts else self._constraints()
+        pairs = [p for c in constraints for p in c.pairs if not {*p} & {*derived}]
+        options = self._indicated_columns(), derived, self._cell_limits(*limits, table), pairs
         return ImputationTask(self._reader(), table, cells, keys, bounds, self._template, *options)
+
+    def _constraints(self) -> list[Constraint]:
+        """Return the constraints of completed rows."""
+        constraints = parse_constraints(self.constraints, self.schema_)
+        if constraints and self.strategy == "mode":
+            raise ValueError(
+                "Parameter 'constraints' cannot be combined with strategy='mode'. Use 'median'."
+            )
+        return constraints
+
+    def _constrained(
+        self,
+        x: NDArray[np.float64],
+        task: ImputationTask,
+        block: RowBlock,
+        model: ConditionalModel,
+        seed: int,
+        constraints: Sequence[Constraint],
+    ) -> tuple[NDArray[np.float64], Mask]:
+        """Return what ``transform`` imputes if rows meet constraints, and which rows do not.
+
+        Given is what it imputes without constraints, (n_incomplete, D), with the seed of draws.
+        """
+        rows, draws = block.first + block.incomplete, self.strategy == "draw"
+        keys = None if draws else np.zeros(len(rows), dtype=np.uint64)  # any rows in any order
+        part, seed = task.part(rows, keys), seed if draws else self._seed
+        sampler = ImputationSampler(part, [model], [], self._device(), seed, 1, None)
+        redraws = partial(sampler.redraws, 0)
+        if draws:
+            accepted = accepted_draws(x, part, constraints, redraws)
+            return accepted.x, accepted.unmet
+        point = partial(point_of_draws, supports=self.schema_.supports, strategy=self.strategy)
+        return constrained_points(x, part, constraints, redraws, point)
 
     def _indicated_columns(self) -> dict[str, int]:
         """Return the column of each indicator of missingness, by the indicator's name."""

@@ -1,6 +1,6 @@
 """The parameters that all estimators share, in four groups."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Annotated, Any, Literal, get_args
 
@@ -53,6 +53,17 @@ is_adamw = instance_of(AdamW, "an AdamW")
 is_early_stopping = any_of(
     one_of("auto", True, False), instance_of(EarlyStopping, "an EarlyStopping")
 )
+
+
+def are_constraints(value: object) -> str | None:
+    """Check for a sequence of expressions, a mapping, or None."""
+    if value is None or isinstance(value, Mapping):
+        return None
+    is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    conditions: Any = value if is_list else [None]
+    if all(isinstance(condition, str) for condition in conditions):
+        return None
+    return "a list of expressions, a mapping from names to conditions, or None"
 
 
 def is_bound(value: object) -> str | None:
@@ -315,6 +326,15 @@ class ImputationOptions:
         its missing cells are replaced in every completed table, in the order of the mapping.
         Limits do not apply to them. Observed cells are evidence for the others, as those of any
         column. It is read when a method is called; ``cell_distribution`` does not use it.
+    constraints : sequence of str, mapping or None
+        Conditions of completed rows, such as ``["low <= high"]``: columns of X, x0, x1, ... of an
+        array, with constants, comparisons, arithmetic, ``and``, ``or``, ``not``. Or a mapping from
+        names to such expressions or to functions of some completed rows, which return a bool for
+        each. ``impute`` and ``strategy="draw"`` reject draws of the model that violate one. Other
+        strategies impute the mean or median of 100 accepted draws, and where it violates a
+        constraint the accepted draw that is closest to it. Rows without imputed cells in an
+        expression do not change. Fits, scores and ``cell_distribution`` do not use constraints.
+        It is read when a method is called.
     add_indicator : bool
         Whether the output has indicator columns of missingness, for each column with missing cells
         in ``fit``.
@@ -340,6 +360,9 @@ class ImputationOptions:
     min_value: Annotated[Any, is_bounds] = None
     max_value: Annotated[Any, is_bounds] = None
     derived: Annotated[Mapping[Any, Callable[[Any], Any]] | None, any_of(mapping, none)] = None
+    constraints: Annotated[
+        Sequence[str] | Mapping[str, str | Callable[[Any], Any]] | None, are_constraints
+    ] = None
     add_indicator: Annotated[bool, is_bool] = False
     n_bootstrap: Annotated[int, integer(0)] = 0
     n_jobs: Annotated[int | None, any_of(is_n_jobs, none)] = None

@@ -1,11 +1,12 @@
 """What ``transform`` imputes: means, medians, modes or draws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..inference.conditional import ConditionalModel, RowBatch
@@ -60,6 +61,25 @@ def _of_latents(
         return RowPoints(value.double(), latents.ess)
 
     return point
+
+
+def point_of_draws(
+    draws: NDArray[np.float64], supports: Sequence[str], strategy: str
+) -> NDArray[np.float64]:
+    """Return point estimates of rows, (N, D), from draws of all columns, (N, n, D).
+
+    Draws that are NaN do not count. Columns of categories get the most frequent one.
+    """
+    medians = np.nanmedian(draws, 1)
+    points: NDArray[np.float64] = medians if strategy == "median" else np.nanmean(draws, 1)
+    for d, support in enumerate(supports):
+        if support == "binary" and strategy != "mean":
+            points[:, d] = np.nanmean(draws[:, :, d], 1) > 0.5
+        elif support == "coded":
+            codes = np.arange(np.nanmax(draws[:, :, d]) + 1)
+            counts = (draws[:, :, d, None] == codes).sum(1)
+            points[:, d] = counts.argmax(1)
+    return points
 
 
 #: By the value of the parameter ``strategy``.

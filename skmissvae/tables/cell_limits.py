@@ -161,6 +161,58 @@ class CellLimits(NamedTuple):
         return rows._replace(x=x, observed=rows.observed | is_narrow, limits=(low, high))
 
 
+def limits_of_pairs(
+    pairs: Sequence[tuple[int, int]],
+    cells: NumericTable,
+    schema: TableSchema,
+    bounds: tuple[NDArray[np.float64], NDArray[np.float64]],
+    limits: CellLimits | None,
+) -> CellLimits | None:
+    """Return limits of missing cells with those of ordered columns, by the observed cell of a pair.
+
+    Parameters
+    ----------
+    pairs : sequence of tuple of int
+        Columns of which the first is at most the second.
+    cells : NumericTable
+        The table.
+    schema : TableSchema
+        The schema.
+    bounds : tuple of ndarray of shape (n_features,)
+        Lower and upper bounds of imputed cells of each column.
+    limits : CellLimits or None
+        Limits of cells that are known otherwise, which apply where both contradict each other.
+    """
+    shape = cells.observed.shape
+    if limits is None:
+        limits = CellLimits(np.full(shape, -np.inf), np.full(shape, np.inf))
+    low, high = limits.low.copy(), limits.high.copy()
+    for first, second in pairs:
+        if _may_be_compared(schema, first, second):
+            at = cells.observed[:, first] & cells.missing[:, second]
+            low[at, second] = np.maximum(low[at, second], cells.values[at, first])
+            at = cells.observed[:, second] & cells.missing[:, first]
+            high[at, first] = np.minimum(high[at, first], cells.values[at, second])
+    ordered = CellLimits(low, high).within(schema, bounds)
+    empty = ordered.low >= ordered.high
+    ordered = CellLimits(
+        np.where(empty, limits.low, ordered.low), np.where(empty, limits.high, ordered.high)
+    )
+    has_limit = (ordered.low > -np.inf) | (ordered.high < np.inf)
+    return ordered if has_limit.any() else None
+
+
+def _may_be_compared(schema: TableSchema, first: int, second: int) -> bool:
+    """Return whether cells of a column may be limits of another one."""
+    supports = dict(zip(schema.modelled.tolist(), schema.supports, strict=True))
+    a, b = (schema.codecs[j] for j in (first, second))
+    is_date = isinstance(a, Dates) and isinstance(b, Dates) and a.is_duration == b.is_duration
+    is_limited = [
+        supports.get(schema.copies.get(j, j)) in _LIMITED_SUPPORTS for j in (first, second)
+    ]
+    return all(is_limited) and (is_date or (isinstance(a, Numbers) and isinstance(b, Numbers)))
+
+
 class GivenLimits(NamedTuple):
     """Limits that a user passed for a table."""
 

@@ -104,6 +104,22 @@ def create_table(template: InputTable, schema: TableSchema, numbers: NDArray[np.
     return _join_columns(template, columns, {})
 
 
+def aligned(values: Any, table: Any) -> Any:
+    """Return what a function of a table returned, a series in the order of the table's rows."""
+    if isinstance(values, pd.Series) and isinstance(table, pd.DataFrame):
+        labels, others = table.index, values.index
+        if others.equals(labels):
+            return values
+        if others.is_unique and labels.is_unique:
+            return values.reindex(labels)
+        if len(others) == len(labels) and others.isin(labels).all():
+            raise ValueError(
+                "A function of a table returns a series in another order than that of its rows, "
+                "whose labels repeat. Return it in the order of the rows."
+            )
+    return values
+
+
 def _join_columns(
     source: InputTable, columns: list[Any], indicators: Mapping[str, np.ndarray]
 ) -> Any:

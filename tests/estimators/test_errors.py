@@ -129,6 +129,7 @@ SOME_PARAMETERS = {
         "a number or one for each column or a mapping from columns or None",
     ),
     "derived": ([["bmi"], "bmi", len], "a mapping from columns or None"),
+    "constraints": (["low <= high", len, [len]], "a list of expressions, a mapping from names"),
     "n_bootstrap": ([-1, 1.5], "(an integer of 0 or more|must be 0 for partial_fit)"),
     "n_jobs": ([0, 1.5], "an integer other than 0 or None"),
     "calibrate": (["yes"], "(one of True, False|must be False for partial_fit)"),
