@@ -37,6 +37,7 @@ from .pooling import (
     pool,
     pool_likelihood_ratio,
     pool_models,
+    pool_nested_models,
     pool_wald,
     sensitivity,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "pool",
     "pool_likelihood_ratio",
     "pool_models",
+    "pool_nested_models",
     "pool_wald",
     "posterior_predictive_check",
     "sensitivity",

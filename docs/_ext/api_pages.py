@@ -37,6 +37,7 @@ SECTIONS = [
             "pool_models",
             "pool_wald",
             "pool_likelihood_ratio",
+            "pool_nested_models",
             "PooledEstimates",
             "PooledTest",
             "sensitivity",

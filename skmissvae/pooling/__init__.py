@@ -1,7 +1,7 @@
 """Pooling of analyses of multiply imputed tables by Rubin's rules."""
 
 from .estimates import PooledEstimates, pool
-from .models import pool_models
+from .models import pool_models, pool_nested_models
 from .sensitivity import SensitivityAnalysis, sensitivity
 from .statistics import PooledTest, pool_likelihood_ratio, pool_wald
 
@@ -12,6 +12,7 @@ __all__ = [
     "pool",
     "pool_likelihood_ratio",
     "pool_models",
+    "pool_nested_models",
     "pool_wald",
     "sensitivity",
 ]

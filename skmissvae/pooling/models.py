@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from .estimates import PooledEstimates, pool
+from .inputs import Floats
+from .statistics import PooledTest, pool_likelihood_ratio
 
 
 def pool_models(
@@ -84,6 +86,155 @@ def pool_models(
         u.append(variance)
         df_resid.append(_degrees_of_freedom(model, estimate))
     return pool(q, u, dfcom=min(df_resid, default=math.inf) if dfcom is None else dfcom)
+
+
+def pool_nested_models(
+    models: Iterable[Any], null_models: Iterable[Any], *, dfcom: float | None = None
+) -> PooledTest:
+    r"""Test nested models of statsmodels by pooled likelihood ratios, D3.
+
+    The log-likelihoods of both models are evaluated in each completed table at their own estimates
+    and at the pooled values of all parameters [1]_, by the formula of ``pool_likelihood_ratio``. A
+    parameter of linear regressions is the residual variance, by maximum likelihood.
+
+    Parameters
+    ----------
+    models : iterable
+        The larger model fitted to each completed table, such as ``smf.logit(formula, t).fit()``,
+        with ``params``, ``llf`` and ``model.loglike(params)``. Models of lifelines and mixed models
+        have no such function, nor have generalized linear models whose scale is estimated.
+    null_models : iterable
+        The smaller model, a special case, fitted to the same tables in the same order.
+    dfcom : float or None, default=None
+        Degrees of freedom of the analysis of a complete table, as in ``pool_models``.
+
+    Returns
+    -------
+    PooledTest
+        The statistic, its degrees of freedom, p-value and average relative increase in variance.
+
+    Raises
+    ------
+    TypeError
+        If a model has no log-likelihood at given parameters, or one that is not ``llf`` at its own.
+    ValueError
+        If the numbers of models or parameters differ between tables, or if the smaller model has
+        not fewer parameters or a greater likelihood.
+
+    See Also
+    --------
+    pool_likelihood_ratio : The same test of statistics of any model.
+    PooledEstimates.test : Test of estimates with covariances, D1.
+
+    References
+    ----------
+    .. [1] Meng and Rubin (1992). Performing likelihood ratio tests with multiply-imputed data
+       sets. Biometrika 79.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from skmissvae import pool_nested_models
+    >>> def normal_model(x, params):  # of unit variance, as statsmodels has it
+    ...     model = SimpleNamespace(loglike=lambda p: -0.5 * np.sum((x - np.sum(p)) ** 2))
+    ...     llf = model.loglike(params)
+    ...     return SimpleNamespace(params=np.array(params), model=model, llf=llf, df_resid=99)
+    >>> tables = [np.random.default_rng(seed).normal(0.2, size=100) for seed in range(5)]
+    >>> means = [normal_model(x, [x.mean()]) for x in tables]
+    >>> pool_nested_models(means, [normal_model(x, []) for x in tables])
+    F(1, 23.07) = 2.035, p = 0.1671, riv = 0.5014
+    """
+    larger, smaller = list(models), list(null_models)
+    if len(larger) != len(smaller):
+        raise ValueError(
+            f"models and null_models must have one model for each table; got {len(larger)} and "
+            f"{len(smaller)}."
+        )
+    own, at_pooled, n_params = np.zeros(len(larger)), np.zeros(len(larger)), list[int]()
+    for name, sign, fitted in (("models", 1, larger), ("null_models", -1, smaller)):
+        parameters = [_parameters(model, name) for model in fitted]
+        sizes = sorted({len(values) for values, _ in parameters})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"{name} must have the same parameters in each table; got {sizes} parameters. Give "
+                "all tables the same categories."
+            )
+        n_params += sizes
+        pooled = [np.mean(part, axis=0) for part in zip(*parameters, strict=True)]
+        for i, model in enumerate(fitted):
+            own[i] += 2 * sign * _log_likelihood(model, *parameters[i])
+            at_pooled[i] += 2 * sign * _log_likelihood(model, *pooled)
+    df = n_params[0] - n_params[1] if n_params else 1
+    if df < 1 or (own < -1e-6).any():
+        raise ValueError(
+            f"null_models must be special cases of models; they have {n_params[1]} parameters "
+            f"where models have {n_params[0]}, and likelihood ratios from {own.min():.3g}."
+        )
+    if dfcom is None:
+        dfcom = min(_degrees_of_freedom(model, model.params) for model in larger)
+    return pool_likelihood_ratio(np.maximum(own, 0.0), at_pooled, df, dfcom=dfcom)
+
+
+def _parameters(model: Any, name: str) -> tuple[Floats, float]:
+    """Return the coefficients of a model and its scale, the residual variance of a regression.
+
+    Raises
+    ------
+    TypeError
+        If the likelihood at these parameters is not that of the model.
+    """
+    inner = getattr(model, "model", None)
+    if not all(hasattr(model, attribute) for attribute in ("params", "llf")) or not hasattr(
+        inner, "loglike"
+    ):
+        raise TypeError(
+            f"{name} must have params, llf and model.loglike(params), as those of statsmodels; got "
+            f"one of type {type(model).__name__} without. Pass the statistics of other models to "
+            "pool_likelihood_ratio."
+        )
+    params = np.asarray(model.params, dtype=np.float64).ravel(order="F")
+    scale = float(getattr(model, "scale", 1.0))
+    if _has_normal_errors(model):
+        residuals = _residuals(model, params)
+        scale = float(residuals @ residuals) / len(residuals)
+    elif scale != 1:
+        raise TypeError(
+            f"{name} have a scale that is no maximum-likelihood estimate ({scale:.6g}), so that "
+            "likelihood ratios are not defined. Test their estimates: pool_models(...).test()."
+        )
+    own = _log_likelihood(model, params, scale)
+    if not abs(own - model.llf) <= 1e-6 * (1 + abs(model.llf)):
+        raise TypeError(
+            f"{name} must have the log-likelihood llf at params; that of a "
+            f"{type(inner).__name__} is {model.llf:.6g}, but {own:.6g} there: params are not all "
+            "of its parameters. Pass the statistics of such models to pool_likelihood_ratio."
+        )
+    return params, scale
+
+
+def _has_normal_errors(model: Any) -> bool:
+    """Return whether a model is a regression whose residual variance is a parameter."""
+    is_normal = type(getattr(model.model, "family", None)).__name__ == "Gaussian"
+    return is_normal or hasattr(model.model, "wexog")
+
+
+def _residuals(model: Any, params: Floats) -> Floats:
+    """Return the residuals of a linear regression, whitened if it has weights."""
+    inner = model.model
+    if hasattr(inner, "wexog"):
+        return np.asarray(inner.wendog - inner.wexog @ params)
+    return np.asarray(inner.endog - inner.predict(params))
+
+
+def _log_likelihood(model: Any, params: Floats, scale: float) -> float:
+    """Return the log-likelihood of the table of a model at given parameters."""
+    if not _has_normal_errors(model):
+        return float(model.model.loglike(params))
+    residuals = _residuals(model, params)
+    weights = np.broadcast_to(getattr(model.model, "weights", 1.0), residuals.shape)
+    log_density = np.log(2 * np.pi * scale / weights) + residuals**2 / scale
+    return -0.5 * float(log_density.sum())
 
 
 def _estimates_of(model: Any) -> tuple[Any, Any]:

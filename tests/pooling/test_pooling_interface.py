@@ -7,7 +7,13 @@ from analyses import INF, NAMES, analyses, variances_of
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from skmissvae.pooling import pool, pool_likelihood_ratio, pool_models, pool_wald
+from skmissvae.pooling import (
+    pool,
+    pool_likelihood_ratio,
+    pool_models,
+    pool_nested_models,
+    pool_wald,
+)
 
 # ---- names and shapes
 
@@ -189,6 +195,84 @@ def test_models_are_pooled_by_functions():
     )
     expected = pool_models(fitted("bse")).to_frame().loc["a"]
     assert_allclose(pooled.to_frame().to_numpy()[0], expected)
+
+
+def regression(table, columns, weights=None):
+    """Return a linear regression with the attributes of statsmodels, and its parameters."""
+    w = np.ones(len(table)) if weights is None else weights
+    design, y = table[:, [0, *columns]] * np.sqrt(w)[:, None], table[:, -1] * np.sqrt(w)
+    beta = np.linalg.lstsq(design, y, rcond=None)[0]
+    variance = np.mean((y - design @ beta) ** 2)
+    inner = Fitted(wexog=design, wendog=y, weights=w, loglike=None)
+    llf = log_density(table, columns, beta, variance, w)
+    df_resid = float(len(table) - len(beta))
+    model = Fitted(params=beta, llf=llf, df_resid=df_resid, model=inner, scale=7.0)
+    return model, (beta, variance)
+
+
+def log_density(table, columns, beta, variance, w):
+    """Return the log-density of a table given coefficients and residual variance."""
+    mean = table[:, [0, *columns]] @ beta
+    return stats.norm.logpdf(table[:, -1], mean, np.sqrt(variance / w)).sum()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nested_regressions_are_compared_at_pooled_coefficients_and_variance(weighted):
+    rng = np.random.default_rng(0)
+    w = rng.uniform(1, 3, 40) if weighted else np.ones(40)
+    first = np.column_stack([np.ones(40), rng.normal(size=(40, 3))])
+    tables = [first + 0.4 * rng.normal(size=first.shape) * [0, 1, 1, 1] for _ in range(4)]
+    choices = [1, 2], [2]
+    fits = [[regression(t, c, w) for t in tables] for c in choices]
+    pooled = [
+        [np.mean(part, axis=0) for part in zip(*(own for _, own in f), strict=True)] for f in fits
+    ]
+    statistics, at_pooled = np.zeros(4), np.zeros(4)
+    for sign, columns, f, parameters in zip((2, -2), choices, fits, pooled, strict=True):
+        for i, (t, (_, own)) in enumerate(zip(tables, f, strict=True)):
+            statistics[i] += sign * log_density(t, columns, *own, w)
+            at_pooled[i] += sign * log_density(t, columns, *parameters, w)
+    expected = pool_likelihood_ratio(statistics, at_pooled, 1, dfcom=37)
+    larger, smaller = ([model for model, _ in f] for f in fits)
+    test = pool_nested_models(iter(larger), iter(smaller))
+    assert_allclose(test, expected, rtol=1e-10)
+    assert test.riv > 0
+    assert pool_nested_models(larger, smaller, dfcom=INF).df2 > test.df2
+
+
+def poisson(counts, params, **attributes):
+    """Return a Poisson model with the attributes of statsmodels; params is the log-rate."""
+
+    def loglike(p):
+        return stats.poisson.logpmf(counts, np.exp(np.sum(p))).sum()
+
+    defaults = {"params": np.array(params), "llf": loglike(params)}
+    return Fitted(**defaults | attributes, model=Fitted(loglike=loglike))
+
+
+def test_nested_models_are_compared_by_their_likelihoods():
+    tables = [np.random.default_rng(seed).poisson(1.2, 50) for seed in range(5)]
+    rates = [[np.log(t.mean())] for t in tables]
+    larger = [poisson(t, rate) for t, rate in zip(tables, rates, strict=True)]
+    smaller = [poisson(t, []) for t in tables]
+    ratios = [2 * (a.llf - b.llf) for a, b in zip(larger, smaller, strict=True)]
+    pooled = [2 * (poisson(t, [np.mean(rates)]).llf - poisson(t, []).llf) for t in tables]
+    expected = pool_likelihood_ratio(ratios, pooled, 1)
+    assert_allclose(pool_nested_models(larger, smaller), expected)
+    with pytest.raises(ValueError, match="special cases of models; they have 1 parameters"):
+        pool_nested_models(smaller, larger)
+    with pytest.raises(ValueError, match="likelihood ratios from -"):
+        pool_nested_models([poisson(t, [3.0]) for t in tables], smaller)
+    with pytest.raises(ValueError, match="one model for each table; got 5 and 4"):
+        pool_nested_models(larger, smaller[1:])
+    with pytest.raises(ValueError, match=r"null_models must have .* got \[0, 1\] parameters"):
+        pool_nested_models(larger, [larger[0], *smaller[1:]])
+    with pytest.raises(TypeError, match="type Fitted without"):
+        pool_nested_models(larger, [Fitted(params=[])] * 5)
+    with pytest.raises(TypeError, match=r"no maximum-likelihood estimate \(2\.5\)"):
+        pool_nested_models([poisson(t, [0.1], scale=2.5) for t in tables], smaller)
+    with pytest.raises(TypeError, match="params are not all of its parameters"):
+        pool_nested_models([poisson(t, [0.1], llf=3.0) for t in tables], smaller)
 
 
 # ---- errors
