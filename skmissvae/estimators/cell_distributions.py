@@ -17,7 +17,8 @@ from torch import Tensor
 from .._utils.progress import progress_of
 from ..inference.batching import map_rows
 from ..inference.calibration import checked_quantiles, quantiles_at, weighted_quantiles
-from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.conditional import ConditionalModel
+from ..inference.row_batch import RowBatch
 from ..inference.summaries import category_probabilities, summarize_cells
 from ..tables.codecs import Codec, Dates
 from ..tables.input_table import InputTable
@@ -62,8 +63,7 @@ def describe_cells(
     def describe(model: ConditionalModel, batch: RowBatch) -> _RowCells:
         parts = [other._replace(n_decoded=model.n_decoded) for other in models]
         cells = summarize_cells(parts, batch)
-        is_known = batch.observed if batch.limits is None else batch.observed & ~batch.limits.exist
-        missing = (~is_known[0]).nonzero().squeeze(1)
+        missing = (~batch.has_value[0]).nonzero().squeeze(1)
         shape = (1, D, 2 + len(levels))
         statistics = torch.full(shape, math.nan, dtype=cells.w.dtype, device=device)
         values, mean = cells.values[:, missing], cells.mean[missing]

@@ -55,8 +55,8 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
         A row per column: kind, role, missing cells, number of values, remarks.
     missingness_ : DataFrame
         A row per column with a model of ``missingness``: ``slope``, the change of the probit of the
-        probability that a cell is missing with each standard deviation of its value, and
-        ``intercept``.
+        probability that a cell is missing with each standard deviation of its value,
+        ``intercept``, and for "linear" columns the slopes of the others, ``"by age"``.
     n_features_in_ : int
         Number of columns in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -140,6 +140,10 @@ class FittedAttributes(DocumentationLink, Saveable, BaseEstimator):
             return pd.DataFrame({"slope": [], "intercept": []}, index=names[:0])
         values = [value.detach().double().numpy() for value in model.coefficients()]
         frame = pd.DataFrame(dict(zip(("slope", "intercept"), values, strict=True)), index=names)
+        if (weights := model.weights()) is not None:
+            columns = [f"by {name}" for name in names]
+            others = pd.DataFrame(weights.detach().double().numpy(), index=names, columns=columns)
+            frame = pd.concat([frame, others.loc[:, others.ne(0).any()]], axis=1)
         return frame[model.has_model.numpy()]
 
     def __sklearn_tags__(self) -> Tags:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from .._utils.progress import SILENT, Progress, Task
 from .._utils.random import SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
-from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.conditional import ConditionalModel
 from ..inference.importance import RowLatents
+from ..inference.row_batch import RowBatch
 from ..tables.constraints import Constraint
 from ..vae.networks.mlp import RowInvariantLinear, fixed_linear
 from ..vae.networks.shifted import ShiftedDecoder
@@ -178,7 +179,7 @@ class ImputationSampler:
 
         def decode(model: ConditionalModel, batch: RowBatch) -> _Cells:
             z = torch.from_numpy(latents[order[batch.positions]]).to(batch.x.device)
-            columns = model.decode(z.transpose(0, 1), batch.limits)
+            columns = model.decode(z.transpose(0, 1), batch)
             return _Cells(columns.sample(batch.new_noise()).transpose(0, 1).double())
 
         arguments = block.rows, decode, model, self.device, noise, positions

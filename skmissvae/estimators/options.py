@@ -21,8 +21,9 @@ from .._utils.validation import (
 )
 from ..inference.samplers import SAMPLERS, Sampler
 from ..training.methods import GradientOption
+from ..training.missingness import check_missingness
 from ..training.optim import AdamW, EarlyStopping
-from ..training.spec import LikelihoodOption, check_missingness, check_network
+from ..training.spec import LikelihoodOption, check_network
 from ..vae.posteriors import POSTERIORS, Family
 from ..vae.priors import PRIORS, Prior
 from .parameters import estimator
@@ -124,15 +125,17 @@ class ModelOptions:
         contain it as often as the data do. True adds marginal transforms: a sinh-arcsinh transform,
         fitted to each numeric column, reduces skewness and heavy tails; densities improve much,
         means seldom. False uses neither.
-    missingness : {"ignorable", "self_masking"} or mapping
+    missingness : {"ignorable", "self_masking", "linear"} or mapping
         Why cells are missing. "ignorable": for reasons that observed cells explain (missing at
         random). "self_masking": because of their own value; the probability that a cell is missing
         is a probit function of it, which is fitted with the model, for each column of numbers or
-        two values with missing cells. A mapping from columns (names or indices) has
-        "self_masking", "high" if higher values are missing more often, or "low"; other columns are
-        ignorable. Columns are those with missing cells in the first fit. ``score_samples`` then
-        includes the probability of the mask; ``outlier_scores`` ignores the missingness. Data
-        cannot test such an assumption. Not for DeMissVAE, Markov chains and ``calibrate``.
+        two values with missing cells. "linear": the probit is also linear in the other
+        columns given the latents, for cells that are missing for both reasons. A mapping from
+        columns (names or indices) has "self_masking", "linear", "high" if higher values are missing
+        more often, or "low"; other columns are ignorable. Columns are those with missing cells in
+        the first fit. ``score_samples`` then includes the probability of the mask;
+        ``outlier_scores`` ignores the missingness. Data cannot test such an assumption. Not for
+        DeMissVAE, Markov chains and ``calibrate``.
     network : ResidualNetwork, ConvNetwork, CustomNetwork or None
         Encoder and decoder. None is ``ResidualNetwork()``: residual perceptrons with a linear path.
         ``ConvNetwork((28, 28))`` is for images. ``CustomNetwork``, or an object with the attributes

@@ -26,10 +26,11 @@ from ..training.data import OutOfCoreTable, TrainingRows, held_out_mask
 from ..training.defaults import TableSize, epochs_from_random
 from ..training.fit import MIN_ROWS, FitTask, FittedModel, factor_analysis_error
 from ..training.methods import Method
+from ..training.missingness import missingness_directions
 from ..training.optim import TrainingSettings
 from ..training.processes import from_first_process, is_distributed
 from ..training.records import RunRecord
-from ..training.spec import ModelSpec, group_likelihoods, missingness_directions
+from ..training.spec import ModelSpec, group_likelihoods
 from ..vae.networks.options import ConvNetwork
 from .messages import (
     check_importance_weights,

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.conditional import ConditionalModel
 from ..inference.importance import RowMeans
+from ..inference.row_batch import RowBatch
 from ..inference.summaries import median, mode
 from ..vae.likelihoods.base import ColumnDistribution
 from ..vae.vae import VAE
@@ -52,7 +53,7 @@ def _of_latents(
     def point(model: ConditionalModel, batch: RowBatch) -> RowPoints:
         latents = model.latents(batch, _N_LATENTS)
         z = latents.z.transpose(0, 1)  # (n, 1, L)
-        columns, likelihood = model.decode(z, batch.limits), model.vae.likelihood
+        columns, likelihood = model.decode(z, batch), model.vae.likelihood
         value = statistic(columns, z)
         is_category = [support in ("binary", "coded") for support in likelihood.supports]
         if any(is_category):  # the most probable one

@@ -1,8 +1,9 @@
 """A fitted model given the observed cells of rows: importance sampling, chains, summaries."""
 
 from .batching import map_rows
-from .conditional import ConditionalModel, RowBatch
+from .conditional import ConditionalModel
 from .importance import ImportanceSampler
+from .row_batch import RowBatch
 from .samplers import (
     LAIR,
     SAMPLERS,

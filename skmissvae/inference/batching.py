@@ -27,8 +27,9 @@ from ..tables.encoded_rows import EncodedRows
 from ..vae.likelihoods.base import Limits
 from ..vae.vae import VAE
 from .adaptive import n_adaptation_draws
-from .conditional import ConditionalModel, RowBatch
+from .conditional import ConditionalModel
 from .importance import BLOCK
+from .row_batch import RowBatch
 from .weights import needs_adaptation
 
 _log = logging.getLogger("skmissvae")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from .._utils.compat import take_along_dim
 from .._utils.random import Noise
 from .._utils.runtime import convert
-from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import ColumnDistribution, Limits
 from ..vae.likelihoods.product import numeric_quantiles
 from ..vae.likelihoods.tilted import tilted
@@ -19,6 +18,7 @@ from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
 from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans
 from .mcmc_diagnostics import worst_cell_diagnostics
+from .row_batch import RowBatch
 from .samplers import ChainRun, Sampler, run
 from .weights import choose_by_weight, effective_sample_size_of, finite_log_weights, low_ess
 
@@ -31,17 +31,6 @@ _MAX_POOLS_OF_A_CELL = 8
 _SHARED_ESS, _MAX_SHARED_POOLS, _MIN_SHARED_ESS = 100.0, 3, 20.0
 _N_CANDIDATES = 128  # latents that imputations with their own decoders choose from
 _MAX_R_HAT = 1.5  # above it chains disagree, and count as a single draw
-
-
-class RowBatch(NamedTuple):
-    """Rows with their posterior and their noise."""
-
-    x: Tensor  # (B, D)   zero where missing
-    observed: Tensor  # (B, D) bool
-    posterior: LatentDistribution  # q(z | x_obs), batch (B,); the prior without an observed cell
-    new_noise: Callable[[], Noise]  # returns the noise of these rows, from its start
-    positions: Sequence[int]  # of the rows in the table
-    limits: Limits | None = None  # of missing cells
 
 
 class RowDraws(NamedTuple):
@@ -127,12 +116,12 @@ class ConditionalModel(NamedTuple):
         q = self.vae.posterior(x, observed) if has_evidence else self.vae.prior().expand(len(x))
         return RowBatch(x, observed, q, new_noise, positions, limits)
 
-    def decode(self, z: Tensor, limits: Limits | None = None) -> ColumnDistribution:
-        """Return the distribution of imputed cells given latents: (*, L) -> batch (*, D)."""
+    def decode(self, z: Tensor, batch: RowBatch) -> ColumnDistribution:
+        """Return the distribution of imputed cells given latents: (*, B, L) -> batch (*, B, D)."""
         if self.bounds is None:
-            columns = self.vae.of_missing(self.vae.decode(z), limits)
+            columns = self._of_missing(self.vae.decode(z), batch)
         else:
-            columns = self._truncated(z, limits)[0]
+            columns = self._truncated(z, batch)[0]
         return columns if self.log_odds is None else tilted(columns, self.log_odds)
 
     def evidence(self, batch: RowBatch) -> Evidence:
@@ -148,9 +137,7 @@ class ConditionalModel(NamedTuple):
                 return means
         z, log_share, ess = self._chain_latents(batch, noise)
         w = log_share.softmax(0)[:, None, None].double()
-        return RowMeans(
-            ess, (w * self.decode(z, batch.limits).expected()).sum(0), (w * z).sum(0), ess
-        )
+        return RowMeans(ess, (w * self.decode(z, batch).expected()).sum(0), (w * z).sum(0), ess)
 
     def latent_means(self, batch: RowBatch) -> RowMeans:
         """Return conditional means of the latents, without those of the cells."""
@@ -165,7 +152,7 @@ class ConditionalModel(NamedTuple):
         """Return a draw of every cell."""
         noise = batch.new_noise()
         z, ess, proposal_ess = self._latents(batch, noise, 1)
-        x = self.decode(z.transpose(0, 1), batch.limits).sample(noise)[0].double()
+        x = self.decode(z.transpose(0, 1), batch).sample(noise)[0].double()
         return RowDraws(x, ess, proposal_ess)
 
     def _latents(self, batch: RowBatch, noise: Noise, n: int) -> RowLatents:
@@ -207,9 +194,9 @@ class ConditionalModel(NamedTuple):
         """
         noise = batch.new_noise()
         z, w, _ = self.weighted_latents(batch, noise)
-        columns = self.decode(z, batch.limits)
+        columns = self.decode(z, batch)
         chosen = choose_by_weight(w, noise.uniform(n, 1, 1).flatten())  # (n,)
-        completed = self.decode(z[chosen], batch.limits).completion(noise)  # (n, 1, D)
+        completed = self.decode(z[chosen], batch).completion(noise)  # (n, 1, D)
         log_p = [columns.log_prob(row.expand(columns.shape)) for row in completed]  # (M, 1, D) each
         log_p_missing = torch.where(batch.observed, 0.0, torch.stack(log_p))
         log_p_missing = log_p_missing.sum((-1, -2)).double()  # (n, M)
@@ -230,10 +217,10 @@ class ConditionalModel(NamedTuple):
         noise = batch.new_noise()
         pools = [self.weighted_latents(batch, noise)[:2]]
         chosen = choose_by_weight(pools[0][1], noise.uniform(n, 1, 1).flatten())
-        completed = self.decode(pools[0][0][chosen], batch.limits).completion(noise)  # (n, 1, D)
+        completed = self.decode(pools[0][0][chosen], batch).completion(noise)  # (n, 1, D)
         while True:
             z, w = (torch.cat(parts) for parts in zip(*pools, strict=True))
-            columns = self.decode(z, batch.limits)
+            columns = self.decode(z, batch)
             log_w = (w / len(pools)).log().unsqueeze(1)
             information, ess = torch.zeros(2, *batch.x.shape, dtype=torch.float64)
             for i, row in zip(chosen, completed, strict=True):
@@ -325,9 +312,9 @@ class ConditionalModel(NamedTuple):
             if not self._has_finite_bounds():
                 return cells.sum(-1).double()  # (m, n, B)
             columns = self.vae.likelihood(outputs.double())
-            columns = self.vae.of_missing(columns, batch.limits)
+            columns = self._of_missing(columns, batch)
             log_share = truncated(columns, *self._bounds(batch.limits))[1]
-            return (cells + _of_missing(log_share, batch)).sum(-1)
+            return (cells + torch.where(batch.is_evidence, 0.0, log_share)).sum(-1)
 
         n_decoders = math.ceil(u.shape[1] / len(shifts))  # that are evaluated at a time
         n_draws = max(1, self.n_decoded // (n_decoders * len(u)))
@@ -355,7 +342,7 @@ class ConditionalModel(NamedTuple):
         """
         noise = batch.new_noise()
         z, w, ess = self.weighted_latents(batch, noise)
-        columns = self.decode(z, batch.limits)
+        columns = self.decode(z, batch)
         n = max(1, _N_VALUES // len(z))
         u = noise.uniform(*columns.shape)
         i = torch.arange(n, device=u.device).view(n, 1, 1, 1)
@@ -392,10 +379,8 @@ class ConditionalModel(NamedTuple):
 
         The draws of a row without evidence, which come from the prior, are exact.
         """
-        known, evidence = batch.observed, batch.observed
-        if batch.limits is not None:
-            known, evidence = known & ~batch.limits.exist, evidence | batch.limits.exist
-        return self.sampler is not None and bool(evidence.any()) and not bool(known.all())
+        has_evidence, is_complete = bool(batch.is_evidence.any()), bool(batch.has_value.all())
+        return self.sampler is not None and has_evidence and not is_complete
 
     def _always_runs_chains(self, batch: RowBatch) -> bool:
         return not self.chains_for_low_ess and self._may_run_chains(batch)
@@ -415,27 +400,30 @@ class ConditionalModel(NamedTuple):
             return self.bounds
         return torch.maximum(self.bounds[0], limits.low), torch.minimum(self.bounds[1], limits.high)
 
-    def _truncated(self, z: Tensor, limits: Limits | None) -> tuple[ColumnDistribution, Tensor]:
+    def _of_missing(self, columns: ColumnDistribution, batch: RowBatch) -> ColumnDistribution:
+        return self.vae.of_missing(columns, batch.x, batch.observed, batch.limits)
+
+    def _truncated(self, z: Tensor, batch: RowBatch) -> tuple[ColumnDistribution, Tensor]:
         """Return columns truncated to the bounds, and the log-probabilities of the bounds, (*, D).
 
         Tails need double precision.
         """
         columns = self.vae.likelihood(self.vae.decoder(z).double())
-        return truncated(self.vae.of_missing(columns, limits), *self._bounds(limits))
+        return truncated(self._of_missing(columns, batch), *self._bounds(batch.limits))
 
     def _log_share(self, z: Tensor, batch: RowBatch) -> Tensor:
         """Return the effect of the bounds on log-weights of latents: (M, 1, L) -> (M,)."""
         if not self._has_finite_bounds():
             return z.new_zeros(len(z))
-        log_share = self._truncated(z, batch.limits)[1]
-        return _of_missing(log_share, batch).sum(-1).squeeze(-1)
+        log_share = self._truncated(z, batch)[1]
+        return torch.where(batch.is_evidence, 0.0, log_share).sum(-1).squeeze(-1)
 
     def _importance(
         self, batch: RowBatch, noise: Noise, *, antithetic: bool = False
     ) -> ImportanceSampler:
         def imputed(draws: Draws) -> tuple[ColumnDistribution, Tensor]:
-            columns, log_share = self._truncated(draws.z, batch.limits)
-            return columns, _of_missing(log_share, batch).sum(-1)
+            columns, log_share = self._truncated(draws.z, batch)
+            return columns, torch.where(batch.is_evidence, 0.0, log_share).sum(-1)
 
         return ImportanceSampler(
             self.vae,
@@ -450,11 +438,3 @@ class ConditionalModel(NamedTuple):
             antithetic=antithetic,
             limits=batch.limits,
         )
-
-
-def _of_missing(log_share: Tensor, batch: RowBatch) -> Tensor:
-    """Return log-probabilities of bounds, zero in cells that are evidence, (*, B, D)."""
-    is_evidence = batch.observed
-    if batch.limits is not None:
-        is_evidence = is_evidence | batch.limits.exist
-    return torch.where(is_evidence, 0.0, log_share)

@@ -168,7 +168,7 @@ class ImportanceSampler:
     def weighted_blocks(self) -> Iterator[tuple[WeightedDraws, ColumnDistribution]]:
         """Yield the draws with their weights and the columns to impute from, batch (M, B, D)."""
         for draws in self:
-            columns = self.vae.of_missing(draws.columns, self.limits)
+            columns = self.vae.of_missing(draws.columns, self.x, self.observed, self.limits)
             log_w = log_proposal = weights.log_weights(draws)
             if self.imputed is not None:
                 columns, log_share = self.imputed(draws)

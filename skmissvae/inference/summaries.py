@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..vae.likelihoods.base import CodedColumns, ColumnDistribution, quantile
 from ..vae.likelihoods.product import ProductColumns
-from .conditional import ConditionalModel, RowBatch
+from .conditional import ConditionalModel
+from .row_batch import RowBatch
 
 _N_CANDIDATES = 64  # latents whose values are tried as modes
 

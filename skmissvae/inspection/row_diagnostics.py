@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..estimators.base import BaseVAE
 from ..inference import weights
-from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.conditional import ConditionalModel
 from ..inference.mcmc_diagnostics import worst_cell_diagnostics
+from ..inference.row_batch import RowBatch
 
 _N_COMPLETIONS = 64  # of a row, by which the information in its missing cells is estimated
 

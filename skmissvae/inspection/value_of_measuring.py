@@ -13,7 +13,8 @@ from torch import Tensor
 from .._utils.runtime import user_stacklevel
 from .._utils.validation import check_minimum
 from ..estimators.base import BaseVAE
-from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.conditional import ConditionalModel
+from ..inference.row_batch import RowBatch
 from ..tables.column_selection import modelled_index
 from .plotting import BLUE, GREY, check_fitted, despine, get_axes, import_pyplot
 

@@ -10,7 +10,8 @@ from .._utils.progress import SILENT, Progress
 from .._utils.random import KeyedNoise, SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
 from ..inference.calibration import Calibration, normal_score
-from ..inference.conditional import ConditionalModel, RowBatch
+from ..inference.conditional import ConditionalModel
+from ..inference.row_batch import RowBatch
 from ..inference.summaries import summarize_cells
 from ..tables.columns import Mask
 from ..tables.encoded_rows import EncodedRows

@@ -15,7 +15,7 @@ from .._utils.quoting import quoted
 from .._utils.runtime import SeededGenerators, torch_defaults
 from ..tables.codecs import CODED
 from ..tables.column_selection import column_index
-from ..tables.schema import ColumnSchema, TableSchema
+from ..tables.schema import ColumnSchema
 from ..vae.likelihoods import LIKELIHOODS
 from ..vae.likelihoods.base import Likelihood
 from ..vae.likelihoods.categorical import CategoricalLikelihood
@@ -118,7 +118,8 @@ class ModelSpec:
                     coordinates = FactorAnalysisPosterior(likelihood.n_linear, self.n_latents)
             missingness = None
             if self.missingness:
-                missingness = SelfMasking(self.missingness, self.missing_shares)
+                are_numbers = [support != "coded" for support in likelihood.supports]
+                missingness = SelfMasking(self.missingness, self.missing_shares, are_numbers)
             parts = encoder, decoder, prior, family, likelihood, coordinates, missingness
             vae = VAE(*parts).eval()
             if has_second:
@@ -262,20 +263,6 @@ class ModelSpec:
         return Image(channels, height, width, self.positions)
 
 
-def check_missingness(missingness: object) -> str | None:
-    """Return what the parameter ``missingness`` must be, or None if it is valid."""
-    values = missingness.values() if isinstance(missingness, Mapping) else [missingness]
-    names = ["ignorable", "self_masking"]
-    if isinstance(missingness, Mapping):
-        names = [*_DIRECTIONS, "ignorable"]
-    if all(isinstance(value, str) and value in names for value in values):
-        return None
-    return (
-        "'ignorable', 'self_masking', or a mapping from columns to 'self_masking', 'high', 'low' "
-        "or 'ignorable'"
-    )
-
-
 def check_network(network: object) -> str | None:
     """Return what the parameter ``network`` must be, or None if it is valid."""
     options = (ResidualNetwork, ConvNetwork)
@@ -349,16 +336,6 @@ def _make_likelihood(
     return PointMassLikelihood(base, *zip(*masses, strict=True)) if masses else base
 
 
-# Kinds of columns whose missing cells may depend on their own value.
-_SELF_MASKED = ("continuous", "count", "integer", "binary")
-
-#: What a column's entry in ``missingness`` says about the values that are missing more often.
-_DIRECTIONS: dict[str, Direction] = {
-    "self_masking": "any",
-    "high": "high",
-    "low": "low",
-}
-
 # Observation models that may have a point mass; they have real values.
 _WITH_POINT_MASS = ("normal", "student_t")
 
@@ -418,43 +395,3 @@ def group_likelihoods(
         key = likelihood, schema.marginal_transform is None, has_mass, n_bits
         groups.setdefault(key, (likelihood, []))[1].append(d)
     return list(groups.values())
-
-
-def missingness_directions(
-    option: str | Mapping[object, str], schema: TableSchema
-) -> tuple[Direction, ...]:
-    """Return the direction of the missingness of each modelled column; () if all are ignorable.
-
-    Parameters
-    ----------
-    option : str or mapping
-        The parameter ``missingness``.
-    schema : TableSchema
-        The schema of the table.
-    """
-    directions: dict[int, Direction] = {}
-    if isinstance(option, Mapping):
-        for column, direction in option.items():
-            j = column_index(column, schema.names, "missingness")
-            if direction == "ignorable":
-                continue
-            kind = schema.codecs[j].kind if schema.roles[j] == "modelled" else schema.roles[j]
-            if kind not in _SELF_MASKED:
-                raise ValueError(
-                    f"Parameter 'missingness' names column {quoted(column)}, which is {kind}: only "
-                    "modelled columns of numbers and binary ones can have missing cells that "
-                    "depend on their own value; remove it."
-                )
-            if not schema.n_missing[j]:
-                raise ValueError(
-                    f"Parameter 'missingness' names column {quoted(column)}, which has no missing "
-                    "cell at fit; remove it."
-                )
-            directions[j] = _DIRECTIONS[direction]
-    elif option != "ignorable":
-        modelled = schema.modelled.tolist()
-        numeric = [j for j in modelled if schema.codecs[j].kind in _SELF_MASKED]
-        directions = {j: "any" for j in numeric if schema.n_missing[j]}
-    if not directions:
-        return ()
-    return tuple(directions.get(j, "ignorable") for j in schema.modelled.tolist())

@@ -23,8 +23,9 @@ _SPEED = 10.0  # steps of the optimizer, relative to those of other weights
 _FIRST_SLOPE = 0.3  # if its sign is known
 
 
-#: Which values of a column are missing more often; "ignorable" cells have no model.
-Direction = Literal["ignorable", "any", "high", "low"]
+#: Which values of a column are missing more often; "ignorable" cells have no model, and those of a
+#: "linear" column also depend on the other columns.
+Direction = Literal["ignorable", "any", "high", "low", "linear"]
 
 
 class SelfMasking(nn.Module):
@@ -33,18 +34,27 @@ class SelfMasking(nn.Module):
     .. math:: P(x_d \text{ is missing} \mid x) = \Phi(a_d x_d + b_d)
 
     Values are in standard deviations, after marginal transforms. The probability is a Normal
-    distribution function since its expectation under a Normal column has a closed form.
+    distribution function since its expectation under a Normal column has a closed form. In "linear"
+    columns :math:`\sum_{e \ne d} w_{de}\, x_e` is added to the probit, with the mean given the
+    latents in place of a missing cell: missing cells stay independent given the latents.
 
     Parameters
     ----------
-    directions : sequence of {"ignorable", "any", "high", "low"}
+    directions : sequence of {"ignorable", "any", "high", "low", "linear"}
         For each column the values that are missing more often; the missing cells of an "ignorable"
         one have no model.
     shares : sequence of float
         Share of missing cells of each column.
+    are_numbers : sequence of bool
+        Which columns hold numbers, on which the missing cells of others may depend.
     """
 
-    def __init__(self, directions: Sequence[Direction], shares: Sequence[float]) -> None:
+    def __init__(
+        self,
+        directions: Sequence[Direction],
+        shares: Sequence[float],
+        are_numbers: Sequence[bool],
+    ) -> None:
         super().__init__()
         signs = {"high": 1.0, "low": -1.0}
         sign = torch.tensor([signs.get(direction, 0.0) for direction in directions])
@@ -55,6 +65,12 @@ class SelfMasking(nn.Module):
         self.raw_slope = nn.Parameter(torch.where(sign == 0, 0.0, first) / _SPEED)
         intercept = torch.tensor([float(special.ndtri(share)) for share in shares])
         self.raw_intercept = nn.Parameter(intercept / _SPEED)
+        self.raw_weight: nn.Parameter | None = None
+        is_linear = torch.tensor([direction == "linear" for direction in directions])
+        if is_linear.any():
+            self.raw_weight = nn.Parameter(torch.zeros(len(directions), len(directions)))
+        others = torch.tensor(are_numbers) & ~torch.eye(len(directions), dtype=torch.bool)
+        self.has_weight = nn.Buffer(is_linear[:, None] & others, persistent=False)
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """Return slopes and intercepts, (D,), zero in columns without a model."""
@@ -62,6 +78,26 @@ class SelfMasking(nn.Module):
         slope = torch.where(self.sign == 0, raw, self.sign * nn.functional.softplus(raw))
         slopes = torch.where(self.has_model, slope, 0.0)
         return slopes, torch.where(self.has_model, _SPEED * self.raw_intercept, 0.0)
+
+    def weights(self) -> Tensor | None:
+        """Return the weights of other columns, (D, D), or None."""
+        if self.raw_weight is None:
+            return None
+        return torch.where(self.has_weight, _SPEED * self.raw_weight, 0.0)
+
+    def _coefficients(
+        self, columns: ColumnDistribution, x: Tensor, observed: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return slopes, (D,), and intercepts given the other cells, (D,) or (*, B, D).
+
+        Values of missing cells, (B, D), are 0.
+        """
+        (slope, intercept), weights = self.coefficients(), self.weights()
+        if weights is not None:
+            values = torch.where(observed, columns.transformed(x), _means(columns)).to(weights)
+            # products of matrices would depend on the number of rows
+            intercept = intercept + (weights * values.unsqueeze(-2)).sum(-1)
+        return slope, intercept
 
     def log_prob(
         self, columns: ColumnDistribution, x: Tensor, observed: Tensor, missing: Tensor
@@ -71,8 +107,8 @@ class SelfMasking(nn.Module):
         Given are the columns, values of observed cells, and masks of observed and missing cells;
         cells in neither mask and columns without a model have zero.
         """
-        slope, intercept = self.coefficients()
         x = torch.where(observed, x, 0.0)
+        slope, intercept = self._coefficients(columns, x, observed)
         log_p_observed = log_ndtr(-(slope * columns.transformed(x) + intercept))
         log_p = torch.where(observed, log_p_observed, 0.0)
         missing = missing & self.has_model
@@ -82,13 +118,18 @@ class SelfMasking(nn.Module):
         return torch.where(self.has_model, log_p, 0.0)
 
     def of_missing(
-        self, columns: ColumnDistribution, explained: Tensor | None = None
+        self,
+        columns: ColumnDistribution,
+        x: Tensor,
+        observed: Tensor,
+        explained: Tensor | None = None,
     ) -> ColumnDistribution:
         """Return the distribution of missing cells, given that they are missing.
 
-        Cells of a mask (B, D), such as those with limits, are missing for other reasons.
+        Given are the columns, and values and mask of observed cells, (B, D). Cells of another mask,
+        such as those with limits, are missing for other reasons.
         """
-        slope, intercept = self.coefficients()
+        slope, intercept = self._coefficients(columns, torch.where(observed, x, 0.0), observed)
         if explained is not None:
             slope, intercept = (torch.where(explained, 0.0, c) for c in (slope, intercept))
         return _selected(columns, slope, intercept, self.has_model)
@@ -182,6 +223,17 @@ class SelectedColumns(ColumnDistribution):
         return logits, values, mass.to(values), cumulative
 
 
+def _means(columns: ColumnDistribution) -> Tensor:
+    """Return the means of columns, in standard deviations after transforms, zero of categories."""
+    if isinstance(columns, ProductColumns):
+        return columns.join([_means(part) for part in columns.parts])
+    if isinstance(columns, TransformedColumns):
+        return _means(columns.base)
+    if isinstance(columns, CodedColumns):
+        return torch.zeros_like(columns.expected()[..., : columns.shape[-1]])
+    return columns.transformed(columns.mean())
+
+
 def _log_expected(
     columns: ColumnDistribution, slope: Tensor, intercept: Tensor, has_model: Tensor
 ) -> Tensor:
@@ -190,7 +242,7 @@ def _log_expected(
         return columns.log_expected_probit(slope, intercept)
     return columns.join(
         [
-            _log_expected(part, slope[places], intercept[places], has_model[places])
+            _log_expected(part, slope[places], intercept[..., places], has_model[places])
             if has_model[places].any()
             else slope.new_zeros(part.shape, dtype=torch.float64)
             for part, places in zip(columns.parts, columns.columns, strict=True)

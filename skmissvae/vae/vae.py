@@ -180,12 +180,14 @@ class VAE(nn.Module):
         return log_p
 
     def of_missing(
-        self, columns: ColumnDistribution, limits: Limits | None = None
+        self, columns: ColumnDistribution, x: Tensor, observed: Tensor, limits: Limits | None = None
     ) -> ColumnDistribution:
-        """Return the distribution of missing cells, given those of all cells."""
+        """Return the distribution of missing cells of rows, given those of all cells."""
         if self.missingness is None:
             return columns
-        return self.missingness.of_missing(columns, None if limits is None else limits.exist)
+        explained = None if limits is None else limits.exist
+        observed = observed if explained is None else observed & ~explained
+        return self.missingness.of_missing(columns, x, observed, explained)
 
     def draw(
         self,

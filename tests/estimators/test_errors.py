@@ -102,7 +102,7 @@ PARAMETERS = {
     "verbose": ([-1], "an integer of 0 or more"),
     "prior": (["cauchy", 3], "'normal', 'student_t', 'mixture' or a callable"),
     "posterior": (["cauchy", 3], "'auto', 'normal', 'student_t' or a callable"),
-    "missingness": (["missing", 3, {0: "up"}], "'ignorable', 'self_masking', or a mapping"),
+    "missingness": (["missing", 3, {0: "up"}], "'ignorable', 'self_masking', 'linear', or"),
     "likelihood": (
         ["cauchy", 3, {"age": "cauchy"}],
         "'normal', 'student_t', 'bernoulli', 'continuous_bernoulli', 'cross_entropy', a callable",

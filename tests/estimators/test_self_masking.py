@@ -66,6 +66,28 @@ def test_means_of_self_masked_columns_are_recovered():
     assert ignorable.missingness_.empty
 
 
+@pytest.mark.slow
+def test_other_reasons_of_missing_cells_are_not_their_own_values():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=600)
+    truth = np.column_stack([x, 0.8 * x + 0.6 * rng.normal(size=600)])
+    missing = rng.random(600) < special.ndtr(truth.sum(1) - 0.5)
+    X = truth.copy()
+    X[missing, 0] = np.nan
+    bias = {}
+    for missingness in ("ignorable", "self_masking", "linear"):
+        imputer = fit(X, missingness=missingness)
+        means = [Z[missing, 0].mean() for Z in imputer.impute(X, 3, random_state=0)]
+        bias[missingness] = np.mean(means) - truth[missing, 0].mean()
+    # the standard error of the mean is 0.06
+    assert bias["ignorable"] < -0.2
+    assert bias["self_masking"] > 0.5
+    assert abs(bias["linear"]) < 0.2
+    slopes = imputer.missingness_.loc["x0"]
+    assert list(slopes.index) == ["slope", "intercept", "by x1"]
+    assert (slopes[["slope", "by x1"]] > 0.3).all()
+
+
 def test_the_sign_of_a_direction_is_kept():
     _, X = masked(60)
     for direction, sign in (("high", 1), ("low", -1)):
@@ -76,7 +98,8 @@ def test_the_sign_of_a_direction_is_kept():
 @over(METHODS)
 def test_every_bound_method_models_the_missingness(cls):
     X = table()
-    with_model, without = (tiny(cls, missingness=m).fit(X) for m in ("self_masking", "ignorable"))
+    option = "linear" if cls in (MissSVAEImputer, VAEDensityEstimator) else "self_masking"
+    with_model, without = (tiny(cls, missingness=m).fit(X) for m in (option, "ignorable"))
     assert list(with_model.missingness_.index) == ["x0", "x1", "x2", "x3"]
     scores = [estimator.score_samples(X) for estimator in (with_model, without)]
     assert np.isfinite(scores).all()
@@ -129,8 +152,11 @@ def test_mixed_columns_and_bounds():
         }
     ).astype({"n": "Int64", "flag": "boolean"})
     X = frame.mask(rng.random(frame.shape) < 0.3)
-    imputer = tiny(MissSVAEImputer, missingness="self_masking", min_value={"x": -0.5}).fit(X)
+    missingness = {"x": "linear", "n": "self_masking", "flag": "linear"}
+    imputer = tiny(MissSVAEImputer, missingness=missingness, min_value={"x": -0.5}).fit(X)
     assert list(imputer.missingness_.index) == ["x", "n", "flag"]
+    assert list(imputer.missingness_)[2:] == ["by x", "by n", "by flag"]
+    assert (imputer.missingness_.loc["n", "by x":] == 0).all()
     for Z in (imputer.transform(X), *imputer.impute(X, 1, random_state=0)):
         assert (Z["x"][X["x"].isna()] >= -0.5).all()
         assert (Z["n"] >= 0).all()
@@ -146,7 +172,7 @@ def test_mixed_columns_and_bounds():
 
 def test_models_are_stored(tmp_path):
     X = table()
-    imputer = tiny(MissSIWAEImputer, missingness={1: "low"}).fit(X)
+    imputer = tiny(MissSIWAEImputer, missingness={1: "low", 2: "linear"}).fit(X)
     imputer.save(tmp_path / "model")
     other = load(tmp_path / "model")
     assert_same(outputs(other, X), outputs(imputer, X))

@@ -82,9 +82,9 @@ def test_means_are_those_of_the_truncated_distribution(name):
 @pytest.mark.parametrize("name", ["both", "several"])
 def test_draws_are_those_of_the_truncated_distribution(name, sampler):
     model, (_, exact) = conditional(sampler=sampler), truth(name)
-    low, high = limits = row(name)[2]
+    low, high = row(name)[2]
     latents = model.latents(batch(model, name), 400)
-    cells = model.decode(latents.z.transpose(0, 1), limits).sample(stream(2))[:, 0]
+    cells = model.decode(latents.z.transpose(0, 1), batch(model, name)).sample(stream(2))[:, 0]
     assert ((cells >= low) & (cells <= high))[:, :4].all()
     draws = torch.cat([cells[:, :4], latents.z[0]], 1)
     exact = torch.cat([exact[:, :4], exact[:, 5:]], 1)

@@ -19,7 +19,7 @@ from skmissvae.vae.likelihoods.counts import DiscretizedLogisticLikelihood
 from skmissvae.vae.likelihoods.normal import NormalColumns
 from skmissvae.vae.likelihoods.point_mass import PointMassLikelihood
 from skmissvae.vae.likelihoods.transformed import TransformedLikelihood
-from skmissvae.vae.missingness import SelectedColumns, SelfMasking, _log_expected
+from skmissvae.vae.missingness import SelectedColumns, SelfMasking, _log_expected, _means
 
 SKEWED = [[0.1, -0.2, 0.5, -0.3], [0.0, 0.0, 0.0, 0.0], [-0.3, 0.2, -0.8, 0.2]]
 GRID = [1.0, 0.5, 2.0], [0.0, -math.inf, -2.0], [0.0, 0.25, 4.0]
@@ -53,11 +53,17 @@ def slope_of(name):
 
 def self_masking(slope=SLOPE):
     """Return a model with these coefficients and INTERCEPT."""
-    model = SelfMasking(["any"] * 3, [0.5] * 3).double()
+    model = SelfMasking(["any"] * 3, [0.5] * 3, [True] * 3).double()
     with torch.no_grad():
         model.raw_slope.copy_(slope / 10)
         model.raw_intercept.copy_(INTERCEPT / 10)
     return model.requires_grad_(False)
+
+
+def of_missing(model, columns):
+    """Return the distribution of cells of rows in which all cells are missing."""
+    x = torch.zeros(columns.shape[-2:]).double()
+    return model.of_missing(columns, x, torch.zeros_like(x, dtype=torch.bool))
 
 
 @every_likelihood
@@ -80,12 +86,12 @@ def test_missing_cells_have_the_distribution_of_selected_draws(name):
     x = likelihood(params.expand(n, 4, -1)).sample(stream(1))
     columns = likelihood(params)
     p = torch.special.ndtr(slope * columns.transformed(x) + INTERCEPT)
-    missing = model.of_missing(likelihood(params))
+    missing = of_missing(model, likelihood(params))
     w, tolerance = p / p.sum(0), 0.1 if name == "counts" else 5e-3
     spread = ((w * x.square()).sum(0) - (w * x).sum(0).square()).clamp_min(1e-6).sqrt()
     error = 4.5 * spread * (w.square().sum(0) + 1 / n).sqrt() + tolerance * spread
     assert ((missing.mean() - (w * x).sum(0)).abs() < error).all()
-    draws = model.of_missing(likelihood(params.expand(n // 4, 4, -1))).sample(stream(2))
+    draws = of_missing(model, likelihood(params.expand(n // 4, 4, -1))).sample(stream(2))
     error = 4.5 * spread * (w.square().sum(0) + 4 / n).sqrt() + tolerance * spread
     assert ((draws.mean(0) - (w * x).sum(0)).abs() < error).all()
     for at in (-0.4, 0.6):
@@ -96,7 +102,7 @@ def test_missing_cells_have_the_distribution_of_selected_draws(name):
 
 @pytest.mark.parametrize("name", ["normal", "student_t", "transformed", "point mass"])
 def test_quantiles_are_inverse_to_the_distribution_function(name):
-    missing = self_masking().of_missing(columns_of(name, 4))
+    missing = of_missing(self_masking(), columns_of(name, 4))
     u = uniform(6, 4, 3, low=0.02, high=0.98)
     at = missing.icdf(u)
     assert (missing.cdf(at) >= u - 1e-3).all()
@@ -133,7 +139,7 @@ def test_means_and_draws_agree_for_steep_slopes_and_improbable_cells(loc, scale,
 
 @pytest.mark.parametrize("name", ["normal", "transformed", "student_t"])
 def test_densities_of_missing_cells_integrate_to_one(name):
-    missing = self_masking().of_missing(columns_of(name, 4))
+    missing = of_missing(self_masking(), columns_of(name, 4))
     x = torch.linspace(-60, 60, 40_001, dtype=torch.float64)
     p = missing.log_prob(x.view(-1, 1, 1).expand(-1, 4, 3)).exp().sum(0) * (x[1] - x[0])
     torch.testing.assert_close(p, torch.ones(4, 3).double(), atol=5e-3, rtol=0)
@@ -161,7 +167,7 @@ def test_counts_move_as_their_continuous_distribution_does():
 
 
 def test_signs_and_ignorable_columns():
-    model = SelfMasking(["high", "low", "ignorable"], [0.3, 0.2, 0.4])
+    model = SelfMasking(["high", "low", "ignorable"], [0.3, 0.2, 0.4], [True] * 3)
     slope, intercept = (value.detach() for value in model.coefficients())
     assert slope[0] > 0 > slope[1]
     assert slope[2] == intercept[2] == 0
@@ -187,6 +193,39 @@ def test_probabilities_of_all_masks_sum_to_one():
     observed = (log_p_mask + one.log_prob(x)).exp().sum(0) * (x[1, 0, 0] - x[0, 0, 0])
     missing = model.log_prob(one, x[:1], ~yes, yes).exp()[0]
     torch.testing.assert_close(observed + missing, torch.ones(1, 3).double(), atol=1e-4, rtol=0)
+
+
+WEIGHTS = torch.tensor([[9.0, 0.5, -1.0], [0.3, 9.0, 0.0], [0.0, 0.7, 9.0]]).double()
+
+
+def linear():
+    """Return a model with the coefficients of self_masking, and WEIGHTS."""
+    model = SelfMasking(["linear"] * 3, [0.5] * 3, [True] * 3).double()
+    model.load_state_dict(self_masking().state_dict(), strict=False)
+    with torch.no_grad():
+        model.raw_weight.copy_(WEIGHTS / 10)
+    return model.requires_grad_(False)
+
+
+@every_likelihood
+def test_other_columns_move_the_intercept_of_linear_ones(name):
+    model, other = linear(), self_masking()
+    weights = WEIGHTS * (1 - torch.eye(3))
+    torch.testing.assert_close(model.weights(), weights)
+    columns = columns_of(name, 4)
+    x, observed = columns.sample(stream(1)), uniform(4, 3, seed=2) > 0.5
+    missing = ~observed
+    values = torch.where(observed, columns.transformed(x), _means(columns))
+    intercept = INTERCEPT + (weights @ values.unsqueeze(-1)).squeeze(-1)
+    log_p = model.log_prob(columns, x, observed, missing)
+    cells = model.of_missing(columns, x, observed)
+    for i in range(4):
+        with torch.no_grad():
+            other.raw_intercept.copy_(intercept[i] / 10)
+        of_row = other.log_prob(columns, x, observed, missing)[i]
+        torch.testing.assert_close(log_p[i], of_row, atol=1e-9, rtol=1e-9)
+        mean = of_missing(other, columns).mean()[i]
+        torch.testing.assert_close(cells.mean()[i], mean, atol=1e-6, rtol=1e-6)
 
 
 def test_evidence_of_a_linear_gaussian_model_with_self_masking():
