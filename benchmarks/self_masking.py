@@ -100,7 +100,7 @@ def main() -> None:
         "'high' is self-masking with known sign, and the last column the share of positive slopes "
         "without this knowledge.\n\n"
         + markdown(biases, "missing because of")
-        + "\nMean errors of hidden cells of the first of two columns (1,000 rows, correlation 0.8); "
+        + "\nMean errors of hidden cells of one of two columns, 1,000 rows with correlation 0.8; "
         "probits of missing cells have the slopes "
         + ", ".join(f"{own:g} and {other:g} ({name})" for name, (own, other) in REASONS.items())
         + ". "

@@ -20,7 +20,7 @@ from ..tables.constraints import Constraint
 from ..vae.networks.mlp import RowInvariantLinear, fixed_linear
 from ..vae.networks.shifted import ShiftedDecoder
 from .imputation_task import ImputationTask, RowBlock
-from .rejection import accepted_draws, warn_of_unmet
+from .rejection import accepted_draws, rejected_shares, warn_of_unmet
 from .shifts import NO_SHIFTS, Shifts
 
 _MAX_OWN_DRAWS = 128  # of a row for one decoder, of which one is taken
@@ -76,6 +76,7 @@ class ImputationSampler:
     def __post_init__(self) -> None:
         """Decide whether latents are stored."""
         self._rejected: dict[int, dict[str, float]] = {}
+        self._warned_of_unmet = False
         self._stored: dict[tuple[range, int], RowLatents] = {}
         n_latents = self.models[0].vae.prior.n_latents
         self._stores = self.task.n_incomplete * self.n * n_latents <= _MAX_STORED
@@ -102,12 +103,12 @@ class ImputationSampler:
                 ess.append(block_ess)
         if self.warn is not None:
             self.warn(np.concatenate(ess))
-            warn_of_unmet(constraints, np.concatenate(unmet))
             self.warn = None
-        is_violated = np.concatenate(violated)
-        shares = is_violated.sum(0) / max(1, len(is_violated))
-        names = [constraint.name for constraint in constraints]
-        self._rejected[i] = dict(zip(names, shares.tolist(), strict=True))
+        rows_unmet = np.concatenate(unmet)
+        if not self._warned_of_unmet:
+            warn_of_unmet(constraints, rows_unmet)
+            self._warned_of_unmet = len(rows_unmet) > 0
+        self._rejected[i] = rejected_shares(constraints, np.concatenate(violated))
         return self.task.table(numbers)
 
     def rejected_shares(self, i: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._utils.quoting import quoted
 from .._utils.random import KeyedNoise
 from ..tables.cell_limits import CellLimits, limits_of_pairs
+from ..tables.codecs import Dates
 from ..tables.columns import Floats, Mask
 from ..tables.encoded_rows import EncodedRows
 from ..tables.input_table import InputTable, NumericTable
@@ -41,6 +42,14 @@ class RowBlock(NamedTuple):
     def noise(self, seed: int, positions: Sequence[int], device: torch.device) -> KeyedNoise:
         """Return the noise of rows, independent of the other rows."""
         return KeyedNoise(seed, self.keys[positions].tolist(), device=device)
+
+
+class Trial(NamedTuple):
+    """Rows that are completed by draws, to compare them with constraints."""
+
+    cells: NDArray[np.float64]  # (N, n_features)   as numbers, NaN where they stay missing
+    table: Any  # the completed rows; None if it is not needed
+    is_valid: Mask  # (N,)   whether derived cells are numbers of their columns
 
 
 @dataclass
@@ -153,7 +162,13 @@ class ImputationTask:
             table = table._replace(observed=table.observed & ~to_impute)
         to_impute = to_impute & self._fillable
         if self.pairs:
-            limits = limits_of_pairs(self.pairs, table, schema, self.bounds, limits)
+            others, limits = limits, limits_of_pairs(self.pairs, table, schema, self.bounds, limits)
+            # cells of which a single value is possible
+            is_fixed = limits.low == limits.high
+            is_fixed &= True if others is None else others.low < others.high
+            values = np.where(is_fixed, limits.low, table.values).astype(table.values.dtype)
+            table = table._replace(values=values, observed=table.observed | is_fixed)
+            limits = limits.without(is_fixed)
         encoded = self.reader.rows(table, rows.start, limits)
         return RowBlock(rows.start, table, encoded, to_impute, self.keys[rows], limits)
 
@@ -163,6 +178,11 @@ class ImputationTask:
         Given are the modelled columns of the incomplete rows of a block, (n_incomplete, D), in the
         model's units.
         """
+        values, to_impute = self._complete(block, x), block.to_impute[block.incomplete]
+        return [values[to_impute[:, j], j] for j in self.reader.schema.output_columns]
+
+    def _complete(self, block: RowBlock, x: np.ndarray) -> Floats:
+        """Return the numbers of all cells of the incomplete rows, (n_incomplete, n_features)."""
         schema, incomplete = self.reader.schema, block.incomplete
         table = block.table
         values = schema.decode(x, table.values[incomplete], table.observed[incomplete])
@@ -174,19 +194,49 @@ class ImputationTask:
             bounds = np.fmax(bounds[0], of_cells.low), np.fmin(bounds[1], of_cells.high)
         with np.errstate(over="ignore"):  # of limits beyond the range of the type
             low, high = (np.where(is_modelled, b, np.nan).astype(values.dtype) for b in bounds)
-        values, to_impute = np.fmin(np.fmax(values, low), high), block.to_impute[incomplete]
-        return [values[to_impute[:, j], j] for j in schema.output_columns]
+        return np.fmin(np.fmax(values, low), high)
+
+    def trial(self, x: np.ndarray, *, needs_table: bool) -> Trial:
+        """Return the completed rows for draws of their modelled columns, (n_samples, D).
+
+        Each row has a cell to impute. Derived cells that are no numbers of their column are not
+        valid; in a table they raise an error.
+        """
+        block, schema = self.whole(), self.reader.schema
+        cells = self._complete(block, x).astype(np.float64)
+        is_valid = np.ones(len(x), dtype=bool)
+        for j, codec in enumerate(schema.codecs):
+            if isinstance(codec, Dates):
+                cells[:, j] = np.rint(cells[:, j] / codec.resolution) * codec.resolution
+        cells[~self.to_impute] = np.where(block.table.observed, block.table.values, np.nan)[
+            ~self.to_impute
+        ]
+        if not needs_table and not self.derived:
+            return Trial(cells, None, is_valid)
+        columns = [cells[self.to_impute[:, j], j] for j in schema.output_columns]
+        columns, table, is_valid = self._derive(columns)
+        for j, numbers in zip(schema.output_columns, columns, strict=True):
+            cells[self.to_impute[:, j], j] = numbers
+        return Trial(cells, table, is_valid)
 
     def table(self, numbers: Sequence[Sequence[Floats]]) -> Any:
         """Return the completed table, given the numbers of each block with incomplete rows."""
         schema = self.reader.schema
         none = [np.empty(0)] * len(schema.output_columns)
         columns = [np.concatenate(parts) for parts in zip(none, *numbers, strict=True)]
-        completed = self._completed(columns)
+        return self._derive(columns, raises=True)[1]
+
+    def _derive(
+        self, columns: list[Floats], *, raises: bool = False
+    ) -> tuple[list[Floats], Any, Mask]:
+        """Return the numbers of each column with derived ones, the table, and the valid rows."""
+        schema, completed = self.reader.schema, self._completed(columns)
+        is_valid = np.ones(self.source.n_rows, dtype=bool)
         for j, function in self.derived.items():
             if not self.to_impute[:, j].any():
                 continue
-            cells = self._derived_cells(j, function(completed), completed)
+            cells, is_valid_cell = self._derived_cells(j, function(completed), completed, raises)
+            is_valid &= is_valid_cell
             root = schema.copies.get(j, j)
             for k in (k for k in range(len(schema.names)) if schema.copies.get(k, k) == root):
                 place = int(np.searchsorted(schema.output_columns, k))
@@ -194,7 +244,7 @@ class ImputationTask:
                 at = both[self.to_impute[:, k]]
                 columns[place] = np.where(at, cells[self.to_impute[:, k]], columns[place])
             completed = self._completed(columns)
-        return completed
+        return columns, completed, is_valid
 
     def _completed(self, columns: Sequence[Floats]) -> Any:
         """Return the completed table, given the imputed numbers of each column of the output."""
@@ -203,10 +253,12 @@ class ImputationTask:
             self.source, schema, columns, self.to_impute, indicators, self.template
         )
 
-    def _derived_cells(self, j: int, values: Any, completed: Any) -> Floats:
-        """Return the cells of a derived column, NaN where they are not computed, (n_samples,).
+    def _derived_cells(
+        self, j: int, values: Any, completed: Any, raises: bool
+    ) -> tuple[Floats, Mask]:
+        """Return the cells of a derived column, NaN where they are not computed, and valid ones.
 
-        Given is what its function returned for the completed table.
+        Both are (n_samples,). Given is what its function returned for the completed table.
         """
         name = quoted(self.reader.schema.names[j])
         try:
@@ -223,7 +275,7 @@ class ImputationTask:
             )
         cells[self._stays_incomplete & ~np.isfinite(cells)] = np.nan  # of cells not requested
         rows = np.flatnonzero(self.to_impute[:, j] & ~np.isfinite(cells) & ~self._stays_incomplete)
-        if len(rows):
+        if len(rows) and raises:
             raise ValueError(
                 f"Parameter 'derived' returns {cells[rows[0]]} for column {name}, row {rows[0]}. "
                 "Return a finite number, or set limits of the columns from which it is computed "
@@ -232,13 +284,16 @@ class ImputationTask:
         codec = self.reader.schema.codecs[j]
         low, high = codec.limits
         beyond = np.flatnonzero(self.to_impute[:, j] & ((cells < low) | (cells > high)))
-        if len(beyond):
+        if len(beyond) and raises:
             raise ValueError(
                 f"Parameter 'derived' returns {cells[beyond[0]]:g} for column {name}, row "
                 f"{beyond[0]}, whose data type holds {low:g} to {high:g}. Convert the column to a "
                 "wider type."
             )
-        return np.rint(cells) if codec.is_integer else cells
+        is_valid = np.ones(len(cells), dtype=bool)
+        is_valid[rows] = is_valid[beyond] = False
+        cells[~is_valid] = np.nan
+        return np.rint(cells) if codec.is_integer else cells, is_valid
 
 
 def row_keys(row_ids: Any, n_rows: int) -> NDArray[np.uint64]:

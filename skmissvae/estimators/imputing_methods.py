@@ -2,7 +2,7 @@
 
 import copy
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, overload
 
@@ -96,7 +96,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
                 ess.append(np.asarray(result.ess))
         completed = task.table(values)
         warn_of_low_ess(self, np.concatenate(ess))
-        warn_of_unmet(constraints, np.concatenate(unmet))
+        kept = "first draw" if draws else "estimate without constraints"
+        warn_of_unmet(constraints, np.concatenate(unmet), kept)
         # scikit-learn would convert a frame of polars to one of pandas with object columns
         config = getattr(self, "_sklearn_output_config", {}).get("transform")
         is_pandas = (config or get_config()["transform_output"]) == "pandas"
@@ -214,13 +215,11 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
            doubly robust estimation for analyses with missing data. JRSS A 169.
         """
         check_minimum(1, n_imputations=n_imputations)
+        schema, constraints = self.schema_, self._constraints()
+        shifts = column_shifts(shift, shift_unit, schema, derivations(schema, self.derived))
+        shifted, limits = shifts.columns(schema), (lower, upper)
         # tables that are made later belong to this fit, these settings and this table
-        is_shifted = shift is not None
-        task = self._imputation_task(
-            X, where, row_ids, (lower, upper), copies=True, shifts=is_shifted
-        )
-        derived, constraints = derivations(self.schema_, self.derived), self._constraints()
-        shifts = column_shifts(shift, shift_unit, self.schema_, derived)
+        task = self._imputation_task(X, where, row_ids, limits, copies=True, shifted=shifted)
         n, seed = int(n_imputations), self._call_seed(random_state)
         models = [
             model._replace(log_odds=shifts.log_odds)
@@ -287,7 +286,7 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         limits: tuple[Any, Any] = (None, None),
         *,
         copies: bool = False,
-        shifts: bool = False,
+        shifted: Iterable[int] = (),
     ) -> ImputationTask:
         """Return a table to complete; a copy of what the user may change, if requested."""
         table, names = self._open(X), self.schema_.names
@@ -296,9 +295,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
             table, cells = table.copy(), None if cells is None else cells.copy()
         keys, bounds = row_keys(row_ids, table.n_rows), self._bounds()
         derived = derivations(self.schema_, self.derived)
-        # shifts move no cell with limits
-        constraints = [] if shifts else self._constraints()
-        pairs = [p for c in constraints for p in c.pairs if not {*p} & {*derived}]
+        free = {*derived, *shifted}  # no limits
+        pairs = [c.pair for c in self._constraints() if c.pair and not {*c.pair} & free]
         options = self._indicated_columns(), derived, self._cell_limits(*limits, table), pairs
         return ImputationTask(self._reader(), table, cells, keys, bounds, self._template, *options)
 

@@ -332,12 +332,13 @@ class ImputationOptions:
     constraints : sequence of str, mapping or None
         Conditions of completed rows, such as ``["low <= high"]``: columns of X, x0, x1, ... of an
         array, with constants, comparisons, arithmetic, ``and``, ``or``, ``not``. Or a mapping from
-        names to such expressions or to functions of some completed rows, which return a bool for
-        each. ``impute`` and ``strategy="draw"`` reject draws of the model that violate one. Other
-        strategies impute the mean or median of 100 accepted draws, and where it violates a
-        constraint the accepted draw that is closest to it. Rows without imputed cells in an
-        expression do not change. Fits, scores and ``cell_distribution`` do not use constraints.
-        It is read when a method is called.
+        names to such expressions or to functions, which get some completed rows and return a bool
+        for each. ``impute`` and ``strategy="draw"`` reject draws of the model that violate one.
+        Other strategies impute the mean or median of 100 accepted draws, and where it violates a
+        constraint the accepted draw that is closest to it. The observed cell of an ordered pair of
+        columns limits the other one. A row is checked if it has an imputed cell of the condition
+        and no cell of it stays missing, with functions no cell at all. Fits and scores do not use
+        constraints. It is read when a method is called.
     add_indicator : bool
         Whether the output has indicator columns of missingness, for each column with missing cells
         in ``fit``.

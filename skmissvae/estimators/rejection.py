@@ -13,9 +13,10 @@ from .imputation_task import ImputationTask
 from .messages import warn
 
 # Draws of each round for the rows without an accepted draw.
-_ROUNDS = (10, 100, 400)
-# Draws of which point estimates are means or medians, and further ones where few are accepted.
-_N_DRAWS, _N_MORE_DRAWS, _FEW_DRAWS = 100, 400, 20
+_ROUNDS = (10, 100, 100, 100, 100)
+# Draws of which point estimates are means or medians, and number of accepted draws below which
+# there are further rounds.
+_N_DRAWS, _FEW_DRAWS, _N_ROUNDS = 100, 20, 5
 _MAX_COMPLETED = 20_000  # rows that are completed at a time, a row for each draw
 
 #: Returns n draws of the modelled columns of the rows of a task, (N, n, D), in a round.
@@ -44,9 +45,15 @@ def violations(
     x : ndarray of shape (N, D)
         The modelled columns, in the model's units.
     """
-    table = task.table([task.numbers(task.whole(), x)])
-    violated = [~c.is_met(table) & c.concerns(task.to_impute) for c in constraints]
-    return np.stack(violated, 1) & task.can_be_completed[:, None]
+    needs_table = any(constraint.columns is None for constraint in constraints)
+    trial, violated = task.trial(x, needs_table=needs_table), []
+    for constraint in constraints:
+        is_violated = ~constraint.is_met(trial.cells, trial.table) | ~trial.is_valid
+        is_violated &= constraint.concerns(task.to_impute)
+        if constraint.columns is None:
+            is_violated &= task.can_be_completed
+        violated.append(is_violated)
+    return np.stack(violated, 1)
 
 
 def accepted_draws(
@@ -119,23 +126,27 @@ def constrained_points(
     """
     x, unmet = x.copy(), np.zeros(len(x), dtype=bool)
     concerned = np.any([c.concerns(task.to_impute) for c in constraints], axis=0)
-    concerned = np.flatnonzero(concerned & task.can_be_completed)
+    concerned = np.flatnonzero(concerned)
     for rows in _parts(concerned, _N_DRAWS):
         part = task.part(rows)
+        is_violated = violations(part, constraints, x[rows]).any(1)
         draws, is_met = _drawn(part, constraints, redraws, 0, _N_DRAWS)
-        is_concerned = violations(part, constraints, x[rows]).any(1) | ~is_met.all(1)
+        is_concerned = is_violated | ~is_met.all(1)
+        for number in range(1, _N_ROUNDS):
+            few = np.flatnonzero(is_met.sum(1) < _FEW_DRAWS)
+            if not len(few):
+                break
+            more, is_met_too = _drawn(part.part(few), constraints, redraws, number, _N_DRAWS)
+            # accepted draws first
+            order = np.argsort(~np.hstack([is_met[few], is_met_too]), 1, kind="stable")[
+                :, :_N_DRAWS
+            ]
+            both = np.concatenate([draws[few], more], 1)
+            draws[few] = np.take_along_axis(both, order[..., None], 1)
+            is_met[few] = np.take_along_axis(np.hstack([is_met[few], is_met_too]), order, 1)
         draws[~is_met] = np.nan
-        few = np.flatnonzero(is_met.sum(1) < _FEW_DRAWS)
-        for places in _parts(few, _N_MORE_DRAWS):
-            more, is_met_too = _drawn(part.part(places), constraints, redraws, 1, _N_MORE_DRAWS)
-            more[~is_met_too] = np.nan
-            # accepted draws first, in their order
-            order = np.argsort(~np.hstack([is_met[places], is_met_too]), 1, kind="stable")
-            both = np.concatenate([draws[places], more], 1)
-            chosen = np.take_along_axis(both, order[:, :_N_DRAWS, None], 1)
-            draws[places] = chosen
-        has_draw = ~np.isnan(draws).all((1, 2))
-        unmet[rows] = ~has_draw
+        has_draw = is_met.any(1)
+        unmet[rows] = is_violated & ~has_draw
         at = np.flatnonzero(is_concerned & has_draw)
         if len(at):
             x[rows[at]] = _points(part.part(at), constraints, draws[at], point)
@@ -149,10 +160,16 @@ def _points(
     point: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """Return point estimates from accepted draws, or the closest draw where they violate one."""
-    estimates = point(draws)
+    estimates, schema = point(draws), task.reader.schema
     is_violated: Mask = np.any(violations(task, constraints, estimates), axis=1)
-    distance = ((draws - estimates[:, None]) ** 2).sum(-1)
-    closest = draws[np.arange(len(draws)), np.nanargmin(distance, 1)]
+    difference = draws - estimates[:, None]
+    is_coded = np.array([support == "coded" for support in schema.supports])
+    difference[..., is_coded] = difference[..., is_coded] != 0
+    difference[np.isnan(draws)] = np.inf
+    is_imputed = task.to_impute[:, schema.modelled, None].transpose(0, 2, 1)
+    distance = np.where(is_imputed, difference, 0.0) ** 2
+    distance[np.isnan(draws).all(-1)] = np.inf
+    closest = draws[np.arange(len(draws)), distance.sum(-1).argmin(1)]
     return np.where(is_violated[:, None], closest, estimates)
 
 
@@ -172,13 +189,23 @@ def _drawn(
     return draws, ~violated.any(1).reshape(len(draws), n)
 
 
-def warn_of_unmet(constraints: Sequence[Constraint], rows: NDArray[np.intp]) -> None:
-    """Warn of rows, by position, whose draws met the constraints in no round."""
+def rejected_shares(constraints: Sequence[Constraint], violated: Mask) -> dict[str, float]:
+    """Return the share of rows, (N, n_constraints), that violate a constraint, by its name."""
+    shares = dict[str, float]()
+    for name in dict.fromkeys(constraint.name for constraint in constraints):
+        terms = [constraint.name == name for constraint in constraints]
+        shares[name] = float(violated[:, terms].any(1).sum()) / max(1, len(violated))
+    return shares
+
+
+def warn_of_unmet(
+    constraints: Sequence[Constraint], rows: NDArray[np.intp], kept: str = "first draw"
+) -> None:
+    """Warn of rows, by position, without an accepted draw, and of what they keep."""
     if len(rows):
-        names = " and ".join(quoted(constraint.name) for constraint in constraints)
+        names = " and ".join(dict.fromkeys(quoted(constraint.name) for constraint in constraints))
         plural = "rows do" if len(rows) > 1 else "row does"
         warn(
-            f"{len(rows)} {plural} not meet parameter 'constraints' ({names}) in {sum(_ROUNDS)} "
-            f"draws, such as row {rows[0]}: the first draw is kept. Check the observed cells of "
-            "these rows."
+            f"{len(rows)} {plural} not meet parameter 'constraints' ({names}) in any draw, such as "
+            f"row {rows[0]}: they keep the {kept}. Check the observed cells of these rows."
         )

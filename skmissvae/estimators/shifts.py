@@ -24,6 +24,11 @@ class Shifts(NamedTuple):
     numbers: NDArray[np.float64] | None = None  # (D,)   in the model's units
     log_odds: Tensor | None = None  # (D, C)   of categories
 
+    def columns(self, schema: TableSchema) -> list[int]:
+        """Return the columns of the table whose numbers move, and their copies."""
+        moved = [] if self.numbers is None else schema.modelled[self.numbers != 0].tolist()
+        return [j for j in range(len(schema.names)) if schema.copies.get(j, j) in moved]
+
     def apply(self, x: NDArray[np.float64], schema: TableSchema) -> NDArray[np.float64]:
         """Return modelled columns, (N, D), with shifted numbers, within the limits of columns."""
         if self.numbers is None:

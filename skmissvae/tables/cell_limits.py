@@ -40,6 +40,12 @@ class CellLimits(NamedTuple):
         """Return the limits of the rows that an index selects."""
         return self._replace(low=self.low[rows], high=self.high[rows])
 
+    def without(self, cells: Mask) -> Self:
+        """Return the limits of the other cells."""
+        return self._replace(
+            low=np.where(cells, -np.inf, self.low), high=np.where(cells, np.inf, self.high)
+        )
+
     def within(
         self, schema: TableSchema, bounds: tuple[NDArray[np.float64], NDArray[np.float64]]
     ) -> Self:
@@ -167,7 +173,7 @@ def limits_of_pairs(
     schema: TableSchema,
     bounds: tuple[NDArray[np.float64], NDArray[np.float64]],
     limits: CellLimits | None,
-) -> CellLimits | None:
+) -> CellLimits:
     """Return limits of missing cells with those of ordered columns, by the observed cell of a pair.
 
     Parameters
@@ -183,30 +189,37 @@ def limits_of_pairs(
     limits : CellLimits or None
         Limits of cells that are known otherwise, which apply where both contradict each other.
     """
-    shape = cells.observed.shape
+    values, observed, missing = cells.values.copy(), cells.observed.copy(), cells.missing.copy()
+    for copy, original in schema.copies.items():  # one variable, known if one is observed
+        only_copy = observed[:, copy] & ~observed[:, original]
+        values[only_copy, original] = values[only_copy, copy]
+        observed[:, original] |= observed[:, copy]
+        missing[:, original] |= missing[:, copy]
+    for copy, original in schema.copies.items():
+        values[:, copy] = values[:, original]
+        observed[:, copy], missing[:, copy] = observed[:, original], missing[:, original]
+    missing &= ~observed
     if limits is None:
-        limits = CellLimits(np.full(shape, -np.inf), np.full(shape, np.inf))
+        limits = CellLimits(np.full(values.shape, -np.inf), np.full(values.shape, np.inf))
     low, high = limits.low.copy(), limits.high.copy()
     for first, second in pairs:
         if _may_be_compared(schema, first, second):
-            at = cells.observed[:, first] & cells.missing[:, second]
-            low[at, second] = np.maximum(low[at, second], cells.values[at, first])
-            at = cells.observed[:, second] & cells.missing[:, first]
-            high[at, first] = np.minimum(high[at, first], cells.values[at, second])
+            at = observed[:, first] & missing[:, second]
+            low[at, second] = np.maximum(low[at, second], values[at, first])
+            at = observed[:, second] & missing[:, first]
+            high[at, first] = np.minimum(high[at, first], values[at, second])
     ordered = CellLimits(low, high).within(schema, bounds)
-    empty = ordered.low >= ordered.high
-    ordered = CellLimits(
+    empty = ordered.low > ordered.high
+    return CellLimits(
         np.where(empty, limits.low, ordered.low), np.where(empty, limits.high, ordered.high)
     )
-    has_limit = (ordered.low > -np.inf) | (ordered.high < np.inf)
-    return ordered if has_limit.any() else None
 
 
 def _may_be_compared(schema: TableSchema, first: int, second: int) -> bool:
     """Return whether cells of a column may be limits of another one."""
     supports = dict(zip(schema.modelled.tolist(), schema.supports, strict=True))
     a, b = (schema.codecs[j] for j in (first, second))
-    is_date = isinstance(a, Dates) and isinstance(b, Dates) and a.is_duration == b.is_duration
+    is_date = isinstance(a, Dates) and isinstance(b, Dates)
     is_limited = [
         supports.get(schema.copies.get(j, j)) in _LIMITED_SUPPORTS for j in (first, second)
     ]

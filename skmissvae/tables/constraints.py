@@ -2,68 +2,93 @@
 
 import ast
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .._utils.quoting import listed, quoted
-from .codecs import Numbers
+from .codecs import Codec, Dates, Numbers, Unsupported
 from .columns import Mask
-from .input_table import to_pandas
 from .schema import TableSchema
 
-# What expressions consist of: neither calls nor attributes, as files of models hold expressions.
-_PARTS = (
-    ast.Expression,
-    *(ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Name, ast.Constant, ast.Load),
-    *(ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.And, ast.Or, ast.Not),
-    *(ast.BitAnd, ast.BitOr, ast.Invert, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub),
-)
-_QUOTED_NAME = re.compile("`([^`]*)`")  # names that are not identifiers, as in pandas
+#: Returns a number or a bool for each row, given cells as floats, (N, n_features).
+RowFunction = Callable[[NDArray[np.float64]], NDArray[Any]]
+
+_OPERATORS: dict[type, Any] = {
+    ast.Lt: np.less,
+    ast.LtE: np.less_equal,
+    ast.Gt: np.greater,
+    ast.GtE: np.greater_equal,
+    ast.Eq: np.equal,
+    ast.NotEq: np.not_equal,
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.divide,
+    ast.And: np.logical_and,
+    ast.Or: np.logical_or,
+}
+# Names that are not identifiers, in backticks; strings are left as they are.
+_QUOTED_NAME = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`([^`]*)`")
 
 
 class Constraint(NamedTuple):
-    """A condition of rows of completed tables."""
+    """A condition of completed rows: an expression of columns, or a function of a table."""
 
     name: str
-    function: Callable[[Any], Any]  # of a completed table
-    columns: tuple[int, ...] | None = None  # that it reads; None if they are unknown
-    pairs: Sequence[tuple[int, int]] = ()  # columns of which the first is at most the second
+    function: Callable[[Any], Any]  # of cells as floats, (N, n_features), or of a table
+    columns: tuple[int, ...] | None = None  # of an expression
+    pair: tuple[int, int] | None = None  # columns of which the first is at most the second
 
-    def is_met(self, table: Any) -> Mask:
-        """Return which rows of a completed table meet the condition, (n_samples,).
+    def is_met(self, cells: NDArray[np.float64], table: Any) -> Mask:
+        """Return which completed rows meet the condition, (N,).
+
+        Expressions of cells that are NaN are met.
 
         Raises
         ------
         ValueError, TypeError
             If the function does not return a bool for each row.
         """
-        values = self.function(table)
+        if self.columns is not None:
+            with np.errstate(all="ignore"):
+                is_met: Mask = np.broadcast_to(_to_bool(self.function(cells)), len(cells))
+            return is_met | np.isnan(cells[:, self.columns]).any(1)
+        # other functions must not see changes of this one
+        copied = table.copy() if isinstance(table, (np.ndarray, pd.DataFrame)) else table
+        return self._checked(self.function(copied), table)
+
+    def _checked(self, values: Any, table: Any) -> Mask:
+        """Return what the function returned for a table as an array of bools."""
+        name, n = quoted(self.name), len(table)
         are_series = isinstance(values, pd.Series) and isinstance(table, pd.DataFrame)
-        if are_series and len(values) == len(table) and not values.index.equals(table.index):
+        if are_series and len(values) == n and not values.index.equals(table.index):
             raise ValueError(
                 f"Parameter 'constraints' returns a series with another index than that of the "
-                f"table for {quoted(self.name)}. Return it in the order of the rows."
+                f"table for {name}. Return it in the order of the rows."
             )
         try:
             is_met = pd.array(np.asarray(values).ravel(), dtype="boolean")
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"Parameter 'constraints' returns {quoted(values)} for {quoted(self.name)}, which "
-                "are not bools. Return True or False for each row."
+                f"Parameter 'constraints' returns {quoted(values)} for {name}, which are not "
+                "bools. Return True or False for each row."
             ) from error
-        if np.shape(values) != (len(table),):
+        if np.shape(values) != (n,):
             raise ValueError(
-                f"Parameter 'constraints' returns an array of shape {np.shape(values)} for "
-                f"{quoted(self.name)}. Return True or False for each of the {len(table)} rows."
+                f"Parameter 'constraints' returns an array of shape {np.shape(values)} for {name}. "
+                f"Return True or False for each of the {n} rows."
             )
         return np.asarray(is_met.to_numpy(dtype=bool, na_value=False))
 
     def concerns(self, imputed: Mask) -> Mask:
-        """Return in which rows imputed cells, (n_samples, n_features), may decide, (n_samples,)."""
-        cells = imputed if self.columns is None else imputed[:, list(self.columns)]
+        """Return in which rows imputed cells, (N, n_features), may decide, (N,)."""
+        cells = imputed if self.columns is None else imputed[:, self.columns]
         return np.any(cells, axis=1)
 
 
@@ -72,6 +97,8 @@ def parse_constraints(
     schema: TableSchema,
 ) -> list[Constraint]:
     """Return the conditions of the parameter ``constraints``.
+
+    Terms that are connected by ``and`` are conditions with the same name.
 
     Raises
     ------
@@ -82,109 +109,256 @@ def parse_constraints(
         return []
     if not isinstance(constraints, Mapping):
         constraints = {condition: condition for condition in constraints}
-    return [_parse(str(name), condition, schema) for name, condition in constraints.items()]
-
-
-def _parse(name: str, condition: Any, schema: TableSchema) -> Constraint:
-    if callable(condition):
-        return Constraint(name, condition)
-    if not isinstance(condition, str):
-        raise TypeError(
-            f"Parameter 'constraints' has {quoted(condition)} as {quoted(name)}. Pass an "
-            "expression such as 'low <= high', or a mapping from names to functions of a table."
-        )
-    tree = _tree(condition)
-    names = list(map(str, schema.names))
-    indices = {str(schema.names[j]): j for j in schema.output_columns.tolist()}
-    columns = list[int]()
-    for column in _columns(tree, condition):
-        if column not in indices:
-            what = "completed tables do not" if column in names else "X does not"
-            raise ValueError(
-                f"Parameter 'constraints' names column {quoted(column)} in {quoted(condition)}, "
-                f"which {what} have; it has {listed(indices)}. Write other names than those of "
-                "variables of Python in backticks, as in '`low limit` <= high'."
-            )
-        columns.append(indices[column])
-    if not columns:
-        raise ValueError(
-            f"Parameter 'constraints' has {quoted(condition)}, which names no column. Write a "
-            "comparison of columns such as 'low <= high'."
-        )
-    pairs = []
-    for term in _terms(tree):
-        for left, operator, right in _comparisons(term):
-            sides = [[indices[c] for c in _columns(side, condition)] for side in (left, right)]
-            if isinstance(operator, ast.Eq):
-                _refuse_equality(condition, schema, sides[0] + sides[1])
-            elif isinstance(left, ast.Name) and isinstance(right, ast.Name):
-                is_upwards = isinstance(operator, (ast.Lt, ast.LtE))
-                low, high = sides if is_upwards else sides[::-1]
-                pairs += [(low[0], high[0])] if not isinstance(operator, ast.NotEq) else []
-    outputs = list(indices)
-
-    def is_met(table: Any) -> Any:
-        frame = to_pandas(table)
-        if not isinstance(frame, pd.DataFrame):
-            frame = pd.DataFrame(frame[:, : len(outputs)], columns=outputs)
-        return frame.eval(condition, engine="python")
-
-    return Constraint(name, is_met, tuple(sorted(set(columns))), pairs)
-
-
-def _tree(expression: str) -> ast.Expression:
-    """Return the syntax tree of an expression; quoted names are numbered, ``_0``."""
-    counter = iter(range(len(expression)))
-    try:
-        text = _QUOTED_NAME.sub(lambda _: f"_{next(counter)}_", expression)
-        tree = ast.parse(text.strip(), mode="eval")
-    except SyntaxError as error:
-        raise ValueError(
-            f"Parameter 'constraints' has {quoted(expression)}, which is not an expression: "
-            f"{error.msg}. Write a comparison of columns such as 'low <= high'."
-        ) from error
-    for node in ast.walk(tree):
-        if not isinstance(node, _PARTS):
-            raise ValueError(
-                f"Parameter 'constraints' has {quoted(expression)} with a part that expressions "
-                f"cannot have ({type(node).__name__}): they have columns, constants, comparisons, "
-                "arithmetic, 'and', 'or' and 'not'. Pass {name: function} for other conditions."
-            )
-    return tree
-
-
-def _columns(tree: ast.AST, expression: str) -> list[str]:
-    """Return the names of columns in a part of an expression."""
-    quoted_names = _QUOTED_NAME.findall(expression)
-    places = {f"_{i}_": name for i, name in enumerate(quoted_names)}
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    return [places.get(node.id, node.id) for node in nodes]
-
-
-def _terms(tree: ast.Expression) -> Iterator[ast.expr]:
-    """Yield the parts that every accepted row meets: the whole, or the terms of ``and``."""
-    terms: list[ast.expr] = [tree.body]
-    while terms:
-        term = terms.pop()
-        if isinstance(term, ast.BoolOp) and isinstance(term.op, ast.And):
-            terms += term.values
+    result = []
+    for name, condition in constraints.items():
+        if callable(condition):
+            result.append(Constraint(str(name), condition))
+        elif isinstance(condition, str):
+            result += _Expression(condition, schema).constraints(str(name))
         else:
-            yield term
-
-
-def _comparisons(term: ast.expr) -> Iterator[tuple[ast.expr, ast.cmpop, ast.expr]]:
-    """Yield the sides and operators of comparisons, three in ``a < b <= c < d``."""
-    if isinstance(term, ast.Compare):
-        yield from zip([term.left, *term.comparators], term.ops, term.comparators, strict=False)
-
-
-def _refuse_equality(condition: str, schema: TableSchema, columns: Sequence[int]) -> None:
-    """Raise where a column of an equality has no probability of any single value."""
-    for j in columns:
-        codec = schema.codecs[j]
-        if isinstance(codec, Numbers) and not codec.is_integer:
-            raise ValueError(
-                f"Parameter 'constraints' has {quoted(condition)}, which draws of column "
-                f"{quoted(schema.names[j])} meet with probability zero. Compute the column from "
-                "the others ('derived'), or use two inequalities."
+            raise TypeError(
+                f"Parameter 'constraints' has {quoted(condition)} as {quoted(name)}. Pass an "
+                "expression such as 'low <= high', or a mapping from names to functions of a table."
             )
+    return result
+
+
+class _Expression:
+    """An expression of columns. It is computed by its syntax tree, and never executed as code.
+
+    Parameters
+    ----------
+    text : str
+        The expression.
+    schema : TableSchema
+        The schema.
+    """
+
+    def __init__(self, text: str, schema: TableSchema) -> None:
+        self._text, self._schema = text, schema
+        outputs = schema.output_columns.tolist()
+        self._index = {str(schema.names[j]): j for j in outputs}
+        self._placeholders = dict[str, str]()
+
+    def constraints(self, name: str) -> Iterator[Constraint]:
+        """Yield a constraint for each term that is connected by ``and``."""
+        for term in self._terms(self._tree().body):
+            function = self._values(term)
+            names = [node for node in ast.walk(term) if isinstance(node, ast.Name)]
+            columns = tuple(sorted({self._column(node) for node in names}))
+            if not columns:
+                raise self._error("a term that names no column", "Write 'low <= high'")
+            yield Constraint(name, function, columns, self._pair(term))
+
+    def _tree(self) -> ast.Expression:
+        """Return the syntax tree, with placeholders for names in backticks."""
+        prefix = "_"
+        while any(prefix in text for text in (self._text, *self._index)):
+            prefix += "_"
+
+        def placeholder(match: re.Match[str]) -> str:
+            if match[1] is None:
+                return match[0]
+            identifier = f"{prefix}{len(self._placeholders)}"
+            self._placeholders[identifier] = match[1]
+            return identifier
+
+        try:
+            return ast.parse(_QUOTED_NAME.sub(placeholder, self._text).strip(), mode="eval")
+        except (SyntaxError, ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", str(error))
+            raise self._error(
+                f"a fault ({reason})", "Write an expression such as 'low <= high'"
+            ) from error
+
+    def _terms(self, node: ast.expr) -> Iterator[ast.expr]:
+        """Yield the terms of ``and``, and the comparisons of ``a <= b <= c``."""
+        if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+            for term in node.values:
+                yield from self._terms(term)
+        elif isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            for left, operator, right in zip(sides[:-1], node.ops, sides[1:], strict=True):
+                yield ast.Compare(left, [operator], [right])
+        else:
+            yield node
+
+    def _column(self, node: ast.Name) -> int:
+        """Return the index of a column."""
+        name = self._placeholders.get(node.id, node.id)
+        if name not in self._index:  # Python normalizes identifiers
+            similar = [n for n in self._index if unicodedata.normalize("NFKC", n) == name]
+            if len(similar) != 1:
+                left_out = name in map(str, self._schema.names)
+                what = "completed tables do" if left_out else "X does"
+                raise ValueError(
+                    f"Parameter 'constraints' names column {quoted(name)} in {quoted(self._text)}, "
+                    f"which {what} not have; it has {listed(self._index)}. Write names that are "
+                    "not identifiers in backticks, as in '`low limit` <= high'."
+                )
+            name = similar[0]
+        return self._index[name]
+
+    def _codec(self, node: ast.expr) -> Codec | None:
+        return self._schema.codecs[self._column(node)] if isinstance(node, ast.Name) else None
+
+    def _values(self, node: ast.expr) -> RowFunction:
+        """Return a function of cells that computes a part of the expression."""
+        match node:
+            case ast.Constant(value=bool() | int() | float() as value):
+                return _constant(value)
+            case ast.Name():
+                return self._numbers(node)
+            case ast.UnaryOp(op=ast.Not()):
+                values = self._values(node.operand)
+                return lambda cells: ~_to_bool(values(cells))
+            case ast.UnaryOp(op=ast.USub()):
+                values = self._values(node.operand)
+                return lambda cells: -np.asarray(values(cells), dtype=np.float64)
+            case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div()):
+                operator = _OPERATORS[type(node.op)]
+                first, second = self._values(node.left), self._values(node.right)
+                return lambda cells: operator(first(cells) * 1.0, second(cells) * 1.0)
+            case ast.BoolOp():
+                operator = _OPERATORS[type(node.op)]
+                parts = [self._values(part) for part in node.values]
+                return lambda cells: operator.reduce(
+                    np.broadcast_arrays(*(_to_bool(part(cells)) for part in parts))
+                )
+            case ast.Compare() if all(type(operator) in _OPERATORS for operator in node.ops):
+                terms = [self._comparison(term) for term in self._terms(node)]
+                return lambda cells: np.logical_and.reduce([term(cells) for term in terms])
+        raise self._error(
+            f"a part that expressions cannot have ({type(node).__name__})",
+            "They have columns, constants, comparisons, arithmetic, 'and', 'or' and 'not'. Pass "
+            "{name: function} for other conditions",
+        )
+
+    def _numbers(self, node: ast.Name) -> RowFunction:
+        """Return a function that returns a column of numbers, or of bools as 0 and 1."""
+        j, codec = self._column(node), self._codec(node)
+        assert codec is not None, "of a column"
+        if isinstance(codec, Numbers):
+            return _column(j)
+        labels = codec.categories
+        if not labels or not all(isinstance(label, Real) for label in labels):
+            raise self._error(
+                f"arithmetic or a comparison with numbers of column {quoted(node.id)}, whose "
+                f"values are {codec.kind}",
+                "Compare it with a column or a constant of its type, or pass {name: function}",
+            )
+        return _recoded(j, labels)
+
+    def _comparison(self, term: ast.expr) -> RowFunction:
+        """Return a function that computes a comparison of two sides."""
+        assert isinstance(term, ast.Compare), "a comparison"
+        sides = [term.left, term.comparators[0]]
+        operator, codecs = _OPERATORS[type(term.ops[0])], [self._codec(side) for side in sides]
+        texts = [isinstance(s, ast.Constant) and isinstance(s.value, str) for s in sides]
+        if any(isinstance(codec, Dates) for codec in codecs):
+            first, second = self._dates(sides, codecs)
+        elif any(texts) or any(_has_labels(codec) for codec in codecs):
+            first, second = self._labels(sides, codecs, term.ops[0])
+        else:
+            first, second = map(self._values, sides)
+            if isinstance(term.ops[0], ast.Eq):
+                self._refuse_equality(term)
+        return lambda cells: operator(first(cells), second(cells))
+
+    def _dates(
+        self, sides: Sequence[ast.expr], codecs: Sequence[Codec | None]
+    ) -> Iterator[RowFunction]:
+        """Yield the sides of a comparison of dates, times or durations, in microseconds."""
+        dates = [codec for codec in codecs if isinstance(codec, Dates)]
+        kinds = {(codec.is_duration, codec.time_zone is None) for codec in dates}
+        for side, codec in zip(sides, codecs, strict=True):
+            if isinstance(codec, Dates) and isinstance(side, ast.Name) and len(kinds) == 1:
+                yield _column(self._column(side))
+                continue
+            try:
+                limit = dates[0].encode_limit(getattr(side, "value", None))
+            except (TypeError, ValueError) as error:
+                raise self._error(
+                    "a comparison of dates with other values, or of times with and without a zone",
+                    "Compare dates with dates, or with a constant such as '2024-01-31'",
+                ) from error
+            yield _constant(limit)
+
+    def _labels(
+        self, sides: Sequence[ast.expr], codecs: Sequence[Codec | None], operator: ast.cmpop
+    ) -> Iterator[RowFunction]:
+        """Yield the sides of a comparison of categories, as positions in a common list."""
+        lists = [list(codec.categories) for codec in codecs if codec and _has_labels(codec)]
+        constants = [side.value for side in sides if isinstance(side, ast.Constant)]
+        is_ordered = isinstance(operator, (ast.Eq, ast.NotEq)) or (
+            all(codec is None or codec.kind == "ordinal" for codec in codecs)
+            and all(labels == lists[0] for labels in lists)
+            and all(constant in lists[0] for constant in constants)
+        )
+        if len(lists) + len(constants) < 2 or not lists or not is_ordered:
+            raise self._error(
+                "a comparison of text that is not possible",
+                "Compare categories by == or != with text, and ordered categories with one of them",
+            )
+        joint = list(dict.fromkeys(label for labels in [*lists, constants] for label in labels))
+        for side, codec in zip(sides, codecs, strict=True):
+            if isinstance(side, ast.Constant):
+                yield _constant(joint.index(side.value))
+                continue
+            assert isinstance(side, ast.Name), "a column"
+            assert codec is not None, "of a column"
+            yield _recoded(self._column(side), list(map(joint.index, codec.categories)))
+
+    def _refuse_equality(self, term: ast.expr) -> None:
+        """Raise where a column of an equality has no probability of any single value."""
+        for node in ast.walk(term):
+            codec = self._codec(node) if isinstance(node, ast.Name) else None
+            if isinstance(codec, Numbers) and not codec.is_integer:
+                raise self._error(
+                    "an equality of numbers that are not integers, which draws meet with "
+                    "probability zero",
+                    "Compute one column from the others ('derived'), or use two inequalities",
+                )
+
+    def _pair(self, term: ast.expr) -> tuple[int, int] | None:
+        """Return the columns of a comparison of which the first is at most the second."""
+        if not isinstance(term, ast.Compare):
+            return None
+        left, right, operator = term.left, term.comparators[0], term.ops[0]
+        if not isinstance(left, ast.Name) or not isinstance(right, ast.Name):
+            return None
+        pair = self._column(left), self._column(right)
+        if isinstance(operator, (ast.Lt, ast.LtE)):
+            return pair
+        return pair[::-1] if isinstance(operator, (ast.Gt, ast.GtE)) else None
+
+    def _error(self, part: str, remedy: str) -> ValueError:
+        return ValueError(
+            f"Parameter 'constraints' has {quoted(self._text)} with {part}. {remedy}."
+        )
+
+
+def _has_labels(codec: Codec | None) -> bool:
+    """Return whether a column holds categories that are not numbers."""
+    if codec is None or isinstance(codec, (Numbers, Dates, Unsupported)):
+        return False
+    return not all(isinstance(label, Real) for label in codec.categories)
+
+
+def _constant(value: float) -> RowFunction:
+    return lambda cells: np.asarray(value)
+
+
+def _column(j: int) -> RowFunction:
+    return lambda cells: cells[:, j]
+
+
+def _recoded(j: int, values: Sequence[Any]) -> RowFunction:
+    """Return a function that returns a value for each category of a column, NaN where missing."""
+    table = np.array([*values, np.nan], dtype=np.float64)
+    return lambda cells: table[np.where(np.isnan(cells[:, j]), -1, cells[:, j]).astype(np.intp)]
+
+
+def _to_bool(values: NDArray[Any]) -> Mask:
+    """Return which values are true; NaN is false."""
+    return np.asarray((values != 0) & (values == values))
