@@ -42,6 +42,7 @@ class SeedStream(IntEnum):
     DECODER_UNCERTAINTY = 20  # bootstrap samples of the uncertainty of the decoder
     IMPUTATION_DECODER = 21  # decoder of the i-th imputation of impute (seed, 21, i)
     CONSTRAINED_DRAWS = 22  # draws in place of rejected ones (seed, 22, i, round)
+    LATENTS = 23  # draw_latents
 
 
 def derive_seed(*parts: int) -> int:

@@ -12,14 +12,14 @@ from ..training.fit import FitTask, FittedModel, fit_model
 from ..training.loop import joined
 from ..training.methods import encoder_epochs
 from ..training.processes import joint_errors
-from .fitted_methods import FittedMethods
+from .latent_methods import LatentMethods
 from .messages import explain_divergence, warn_of_training
 from .parameters import estimator
 from .preparation import prepare_fit, prepare_partial_fit, prepare_refit
 
 
 @estimator
-class BaseVAE(FittedMethods, CallbackSupportMixin):
+class BaseVAE(LatentMethods, CallbackSupportMixin):
     """Base class of the estimators: a VAE fitted to an incomplete table."""
 
     #: Default training.

@@ -1,6 +1,8 @@
-"""What a fitted estimator computes: statistics of rows, scores, latents and samples."""
+"""What a fitted estimator computes: statistics of rows and scores."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.progress import SILENT_TASK, Task, progress_of
-from .._utils.random import KeyedNoise, SeedStream, StreamNoise, derive_seed
-from .._utils.runtime import inference
-from .._utils.validation import check_minimum, checked_weights
-from ..inference.batching import Result, RowFunction, map_rows, n_decoded_draws
+from .._utils.random import KeyedNoise, Noise
+from .._utils.validation import checked_weights
+from ..inference.batching import Result, RowFunction, RowNoise, map_rows, n_decoded_draws
 from ..inference.conditional import ConditionalModel
 from ..inference.samplers import SAMPLERS, Sampler
 from ..tables.cell_limits import CellLimits, GivenLimits
 from ..tables.column_selection import missing_markers
 from ..tables.encoded_rows import EncodedRows
 from ..tables.input_table import InputTable, open_table
-from ..tables.output import Table, create_table
 from ..tables.reader import TableReader
 from ..training.methods import METHODS, Method
 from .cell_distributions import describe_outliers
@@ -28,8 +28,6 @@ from .fitted_attributes import FittedAttributes
 from .messages import check_importance_weights, resolve_device, warn_of_low_ess
 from .options import InferenceOptions, ModelOptions, TableOptions, TrainingOptions
 from .parameters import validate
-
-_ROWS_PER_SAMPLE = 10_000  # rows that are sampled at a time
 
 
 class FittedMethods(
@@ -122,17 +120,28 @@ class FittedMethods(
         )
 
     def _map_blocks(
-        self, table: InputTable, function: RowFunction[Result], **options: Any
+        self,
+        table: InputTable,
+        function: RowFunction[Result],
+        noise: RowNoise | None = None,
+        **options: Any,
     ) -> Result:
-        """Apply a function of the fitted model to each row, in the memory of a block of rows."""
+        """Apply a function of the fitted model to each row, in the memory of a block of rows.
+
+        All rows share their noise unless there is a source for each position.
+        """
+        results, first = list[Result](), 0
         with progress_of(self).task("row", table.n_rows, of_rows=True) as task:
-            blocks = self._reader().blocks(table)
-            results = [self._map(rows, function, task=task, **options) for rows in blocks]
+            for rows in self._reader().blocks(table):
+                source = self._shared_noise if noise is None else partial(_later, noise, first)
+                results.append(self._map(rows, function, source, task=task, **options))
+                first += len(rows.x)
         return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
 
-    def _map(self, rows: EncodedRows, function: RowFunction[Result], **options: Any) -> Result:
-        model = self.conditional_model()
-        return map_rows(rows, function, model, self._device(), self._shared_noise, **options)
+    def _map(
+        self, rows: EncodedRows, function: RowFunction[Result], noise: RowNoise, **options: Any
+    ) -> Result:
+        return map_rows(rows, function, self.conditional_model(), self._device(), noise, **options)
 
     def _shared_noise(self, positions: object, device: torch.device) -> KeyedNoise:
         """Return noise that all rows share, so that the result of a row is its own."""
@@ -212,8 +221,8 @@ class FittedMethods(
         self, rows: EncodedRows, task: Task = SILENT_TASK
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return log-density, in the model's units, and effective sample size of each row."""
-        options = {"batched": True, "runs_chains": False, "task": task}
-        result = self._map(rows, ConditionalModel.evidence, **options)
+        options: Any = {"batched": True, "runs_chains": False, "task": task}
+        result = self._map(rows, ConditionalModel.evidence, self._shared_noise, **options)
         # without evidence the density is exactly one
         has_evidence = rows.has_evidence() | (self.model_.vae.missingness is not None)
         return np.where(has_evidence, result.log_evidence, 0.0), np.asarray(result.ess)
@@ -299,55 +308,12 @@ class FittedMethods(
         """
         return describe_outliers(self, X)
 
-    def encode(self, X: Any) -> np.ndarray:
-        """Return the posterior means of the latents, E[z | x_obs].
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, with missing values.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_latents)
-            Means by importance weights, or over the chains of ``sampler``.
-        """
-        table = self._open(X)
-        means = self._map_blocks(table, ConditionalModel.latent_means, batched=True)
-        warn_of_low_ess(self, np.asarray(means.ess))
-        return np.asarray(means.z).astype(table.number_type)
-
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Table:
-        """Draw new rows from the model.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Source of the draws; None uses the ``random_state`` of the estimator.
-
-        Returns
-        -------
-        ndarray or data frame of shape (n_samples, n_features)
-            Complete rows in the units and the container of the training table. Columns that are
-            not modelled have the value that is imputed in them; those that ``transform`` leaves
-            out, since they had no observed cell, stay missing.
-        """
-        check_is_fitted(self)
-        check_minimum(1, n_samples=n_samples)
-        # a separate stream: the same integer may have seeded the initialization
-        seed = derive_seed(self._call_seed(random_state), SeedStream.SAMPLE)
-        noise = StreamNoise(torch.Generator().manual_seed(seed))
-        starts = range(0, n_samples, _ROWS_PER_SAMPLE)
-        sizes = [min(_ROWS_PER_SAMPLE, n_samples - start) for start in starts]
-        with inference(torch.device("cpu")):
-            x = np.concatenate([self.vae_.sample(n, noise).double().numpy() for n in sizes])
-        empty = np.full((n_samples, self.n_features_in_), np.nan, self._template.number_type)
-        values = self.schema_.decode(x, empty, np.zeros(empty.shape, dtype=bool))
-        return create_table(self._template, self.schema_, values)
-
     def _call_seed(self, random_state: Any) -> int:
         """Return the seed of a call with its own ``random_state``."""
         source = self.random_state if random_state is None else random_state
         return int(check_random_state(source).randint(2**31 - 1))
+
+
+def _later(noise: RowNoise, first: int, positions: Sequence[int], device: torch.device) -> Noise:
+    """Return the noise of rows of a block of which the first row is at a position."""
+    return noise([first + position for position in positions], device)

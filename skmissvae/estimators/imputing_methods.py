@@ -26,10 +26,10 @@ from ..tables.constraints import Constraint, parse_constraints
 from ..tables.input_table import to_pandas
 from ..training.fit import FittedModel
 from .cell_distributions import describe_cells
-from .fitted_methods import FittedMethods
 from .imputation_sampler import ImputationSampler
 from .imputation_task import ImputationTask, RowBlock, row_keys
 from .imputations import Imputations
+from .latent_methods import LatentMethods
 from .messages import warn_of_low_ess, warn_of_similar_imputations
 from .options import ImputationOptions
 from .rejection import accepted_draws, constrained_points, warn_of_unmet
@@ -37,7 +37,7 @@ from .shifts import ShiftUnit, column_shifts
 from .strategies import STRATEGIES, point_of_draws
 
 
-class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, FittedMethods):
+class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin, LatentMethods):
     """Methods of a fitted imputer."""
 
     @overload

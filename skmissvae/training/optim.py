@@ -39,6 +39,9 @@ class AdamW:
         Norm to which gradients are clipped; ``np.inf`` disables clipping. Gradients through
         ancestral draws from a mixture have heavy tails: if the bound of MissVAE or MissIWAE falls
         and does not recover, use 1.
+    amsgrad : bool, default=False
+        Whether steps are divided by the greatest mean square of the gradients so far (Reddi, Kale
+        and Kumar 2018), instead of the current one.
 
     Examples
     --------
@@ -49,6 +52,7 @@ class AdamW:
     schedule: Schedule = "cosine"
     weight_decay: float = 0.0
     max_grad_norm: float = 10.0
+    amsgrad: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -57,6 +61,7 @@ class AdamW:
             schedule=one_of("cosine", "constant"),
             weight_decay=real(0),
             max_grad_norm=any_of(real(0, above=True), infinity),
+            amsgrad=one_of(True, False),
         )
 
 
@@ -197,6 +202,8 @@ class Optimizer:
             "means": [torch.zeros_like(weight) for weight in flat.weights],
             "squares": [torch.zeros_like(weight) for weight in flat.weights],
         }
+        if settings.optimizer.amsgrad:
+            self.state["greatest_squares"] = [torch.zeros_like(weight) for weight in flat.weights]
         self._n_steps = n_batches * settings.max_iter
         self.counters = _Counters()
         self.learning_rate = settings.learning_rate
@@ -234,11 +241,11 @@ class Optimizer:
             gradients,
             self.state["means"],
             self.state["squares"],
-            [],
+            self.state.get("greatest_squares", []),
             self.state["n_steps"],
             fused=True,
             found_inf=skipped.float(),
-            amsgrad=False,
+            amsgrad=options.amsgrad,
             beta1=_BETAS[0],
             beta2=_BETAS[1],
             lr=self.learning_rate,

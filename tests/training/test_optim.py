@@ -47,14 +47,15 @@ def step(optimizer, weights, gradients, loss=1.0):
     optimizer.step(torch.tensor(loss))
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_steps_equal_those_of_torch_and_invalid_ones_are_skipped(weight_decay):
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"amsgrad": True}])
+def test_steps_equal_those_of_torch_and_invalid_ones_are_skipped(options):
     initial = [uniform(5, low=-1), uniform(3, seed=1, low=-1).float()]
     weights, expected = ([nn.Parameter(w.clone()) for w in initial] for _ in range(2))
-    optimizer = optimizer_of(weights, weight_decay=weight_decay)
-    reference = torch.optim.AdamW(expected, lr=0.1, weight_decay=weight_decay)
+    optimizer = optimizer_of(weights, **options)
+    reference = torch.optim.AdamW(expected, lr=0.1, **{"weight_decay": 0.0} | options)
     for i in range(20):
-        gradients = [uniform(*w.shape, seed=10 + i, low=-1).to(w) for w in initial]
+        size = 2.0 if i < 5 else 0.5  # so that the greatest squares are not the last ones
+        gradients = [size * uniform(*w.shape, seed=10 + i, low=-1).to(w) for w in initial]
         for weight, gradient in zip(expected, gradients, strict=True):
             weight.grad = gradient.clone()
         reference.step()
@@ -65,7 +66,7 @@ def test_steps_equal_those_of_torch_and_invalid_ones_are_skipped(weight_decay):
         for weight, value in zip(weights, before, strict=True):
             assert torch.equal(weight, value)
         if i == 10:  # the state is all that is needed to continue
-            optimizer = optimizer_of(weights, state=optimizer.state, weight_decay=weight_decay)
+            optimizer = optimizer_of(weights, state=optimizer.state, **options)
     for weight, value, start in zip(weights, expected, initial, strict=True):
         torch.testing.assert_close(weight.detach(), value.detach())
         assert not torch.equal(weight, start)
