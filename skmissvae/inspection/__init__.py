@@ -10,7 +10,13 @@ from .missingness_display import MissingnessDisplay
 from .mixture_use_display import MixtureUseDisplay
 from .overimputation import OverimputationReport, overimputation_report
 from .overimputation_display import OverimputationDisplay
-from .row_diagnostics import chain_diagnostics, latent_information, mixture_weights, pareto_k
+from .row_diagnostics import (
+    chain_diagnostics,
+    component_divergence,
+    latent_information,
+    mixture_weights,
+    pareto_k,
+)
 from .scoring import HiddenCellScorer
 from .training_display import TrainingDisplay
 from .value_of_measuring import ValueOfMeasuringDisplay, value_of_measuring
@@ -31,6 +37,7 @@ __all__ = [
     "ValueOfMeasuringDisplay",
     "chain_diagnostics",
     "compare_imputed",
+    "component_divergence",
     "diagnose",
     "energy_distance",
     "latent_information",

@@ -22,7 +22,13 @@ from ..tables.chunks import Chunks, is_table, take_rows
 from ..tables.column_statistics import HIGH_TAIL_SHARE
 from ..tables.schema import MODELLED_ROLES
 from ..training.optim import EarlyStopping
-from .row_diagnostics import chain_diagnostics, latent_information, mixture_weights, pareto_k
+from .row_diagnostics import (
+    chain_diagnostics,
+    component_divergence,
+    latent_information,
+    mixture_weights,
+    pareto_k,
+)
 
 # columns
 _ERROR_SHARE = 0.9  # of a variance due to 1% of the cells: more likely errors than a heavy tail
@@ -44,6 +50,7 @@ _FEW_ROWS = 0.01  # share of rows that is tolerated as outliers
 
 # mixture
 _UNUSED_WEIGHT = 0.01  # mean weight of a component that is unused
+_FEW_COMPONENTS = 1.1  # effective number of components of a mixture that has collapsed
 _LITTLE_INFORMATION = 0.1  # nats, below which one component is enough
 _MUCH_INFORMATION = 1.0  # nats, above which a mixture may improve the fit
 
@@ -324,8 +331,17 @@ def _check_mixture(estimator: BaseVAE, rows: Any) -> Iterator[Finding]:
         remedy = f"Set K={K - len(unused)}, or try another random_state."
         yield Finding("mixture", "note", finding, remedy)
     elif K > 1:
-        finding = f"all {K} components are used, with mean weights of {weights.min():.0%} to "
-        yield Finding("mixture", "ok", f"{finding}{weights.max():.0%}.")
+        divergence = float(component_divergence(estimator, rows).mean())
+        n_effective, remedy = math.exp(divergence), ""
+        finding = (
+            f"all {K} components are used, with mean weights of {weights.min():.0%} to "
+            f"{weights.max():.0%}, and as far apart as {n_effective:.2g} separate ones "
+            f"({divergence:.2g} nats)."
+        )
+        has_collapsed = n_effective < _FEW_COMPONENTS
+        if has_collapsed:
+            remedy = "The components are nearly equal: use K=1, or try another random_state."
+        yield Finding("mixture", "note" if has_collapsed else "ok", finding, remedy)
     information = float(np.median(latent_information(estimator, rows)))
     level, remedy = "ok", ""
     if K == 1 and information > _MUCH_INFORMATION:

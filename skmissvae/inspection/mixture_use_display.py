@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..estimators.base import BaseVAE
 from .plotting import BLUE, GREY, check_fitted, despine, get_axes, import_pyplot
-from .row_diagnostics import mixture_weights
+from .row_diagnostics import component_divergence, mixture_weights
 
 
 class MixtureUseDisplay:
@@ -23,6 +23,8 @@ class MixtureUseDisplay:
     ----------
     weights : array-like of shape (n_samples, K)
         Weights of the components for each row; they sum to 1.
+    divergence : array-like of shape (n_samples,) or None, default=None
+        How far apart the components are for each row, in nats.
 
     Attributes
     ----------
@@ -30,6 +32,8 @@ class MixtureUseDisplay:
         As passed.
     mean, low, high : ndarray of shape (K,)
         Mean weights, and their 5th and 95th percentiles over rows.
+    n_effective : float or None
+        Effective number of components, the exponential of the mean divergence.
     bars_ : matplotlib BarContainer
         The bars.
     ax_ : matplotlib Axes
@@ -40,6 +44,7 @@ class MixtureUseDisplay:
     See Also
     --------
     mixture_weights : The weights as an array.
+    component_divergence : How far apart the components are.
 
     References
     ----------
@@ -59,10 +64,15 @@ class MixtureUseDisplay:
     (50, 4)
     """
 
-    def __init__(self, weights: ArrayLike) -> None:
+    def __init__(self, weights: ArrayLike, divergence: ArrayLike | None = None) -> None:
         self.weights = np.asarray(weights, dtype=float)
         self.mean = self.weights.mean(0)
         self.low, self.high = np.quantile(self.weights, (0.05, 0.95), axis=0)
+        self.n_effective = (
+            None
+            if divergence is None
+            else float(np.exp(np.asarray(divergence, dtype=float).mean()))
+        )
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None, **kwargs: Any) -> Self:
@@ -85,7 +95,9 @@ class MixtureUseDisplay:
             The display, after it is drawn.
         """
         import_pyplot(cls)
-        return cls(mixture_weights(check_fitted(estimator, BaseVAE), X)).plot(ax, **kwargs)
+        check_fitted(estimator, BaseVAE)
+        values = mixture_weights(estimator, X), component_divergence(estimator, X)
+        return cls(*values).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the bars.
@@ -112,5 +124,9 @@ class MixtureUseDisplay:
         ax.text(1.01, 1 / K, f"1/{K}", transform=ax.get_yaxis_transform(), va="center")
         ax.set(xticks=components, ylim=(0, None), xlabel="component of the posterior")
         ax.set_ylabel("weight: mean, 5th to 95th percentile")
+        if self.n_effective is not None:
+            ax.set_title(
+                f"as far apart as {self.n_effective:.2g} separate components", size="medium"
+            )
         despine(ax)
         return self

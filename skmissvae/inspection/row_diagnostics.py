@@ -15,7 +15,8 @@ from ..inference.conditional import ConditionalModel
 from ..inference.mcmc_diagnostics import worst_cell_diagnostics
 from ..inference.row_batch import RowBatch
 
-_N_COMPLETIONS = 64  # of a row, by which the information in its missing cells is estimated
+# Completions of a row, or draws of each component, by which its divergences are estimated.
+_N_COMPLETIONS = 64
 
 
 class _Value(NamedTuple):
@@ -101,6 +102,48 @@ def mixture_weights(estimator: BaseVAE, X: Any) -> np.ndarray:
         return _Value(model.vae.posterior(batch.x, batch.observed).log_pi.exp())
 
     return np.asarray(estimator.map_rows(X, component_weights).value)
+
+
+def component_divergence(estimator: BaseVAE, X: Any) -> np.ndarray:
+    r"""Return how far apart the components of each row's posterior approximation are, in nats.
+
+    It is the generalized Jensen-Shannon divergence
+
+    .. math:: \sum_k \pi_k\, \mathrm{KL}(q_k \| q), \qquad q = \sum_k \pi_k q_k,
+
+    from 0, if all components are equal, to :math:`\log K`. Its exponential is the effective number
+    of components. If it is near 1 the mixture has collapsed, although all components may have
+    positive weights.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted imputer or density estimator.
+    X : array-like of shape (n_samples, n_features)
+        Rows, with missing values.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Divergences, by 64 draws of each component; zeros if there is a single one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmissvae import MissSIWAEImputer
+    >>> from skmissvae.inspection import component_divergence
+    >>> X = np.random.default_rng(0).normal(size=(50, 3))
+    >>> imputer = MissSIWAEImputer(K=3, max_iter=5, random_state=0).fit(X)
+    >>> component_divergence(imputer, X).shape
+    (50,)
+    """
+
+    def divergence(model: ConditionalModel, batch: RowBatch) -> _Value:
+        # of the encoder, also without an observed cell
+        q = model.vae.posterior(batch.x, batch.observed)
+        return _Value(q.component_divergence(_N_COMPLETIONS, batch.new_noise()).double())
+
+    return np.asarray(estimator.map_rows(X, divergence).value).clip(0)
 
 
 def latent_information(estimator: BaseVAE, X: Any) -> np.ndarray:

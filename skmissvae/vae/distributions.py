@@ -167,6 +167,15 @@ class LatentDistribution(_Detachable, ABC):
         """
 
     @abstractmethod
+    def component_divergence(self, n: int, noise: Noise) -> Tensor:
+        r"""Return how far apart the components are, in nats, (*batch,).
+
+        It is their generalized Jensen-Shannon divergence, the mutual information of component and
+        latents, :math:`\sum_k \pi_k \mathrm{KL}(q_k \| q)`: from 0, if all components are equal,
+        to the entropy of the weights, if they do not overlap. It is estimated by n draws of each.
+        """
+
+    @abstractmethod
     def stratified(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
         """Draw n points from each component.
 
@@ -265,6 +274,15 @@ class Mixture(LatentDistribution):
         log_mass = (log_pi - math.log(n)).expand(n, *log_pi.shape)
         return z.flatten(0, 1), log_mass.flatten(0, 1)
 
+    @override
+    def component_divergence(self, n: int, noise: Noise) -> Tensor:
+        z, log_mass = self.stratified(n, noise)  # (n * K, *batch, L), K draws after each other
+        log_q = self.component.log_prob(z.unsqueeze(-2))  # (n * K, *batch, K)
+        k = torch.arange(self.n_components, device=z.device).repeat(n)
+        own = log_q[torch.arange(len(k), device=z.device), ..., k]
+        ratio = own - torch.logsumexp(self.log_pi + log_q, -1)
+        return (log_mass.exp() * ratio).sum(0)
+
     def _choose(self, n: int, noise: Noise, systematic: bool) -> Tensor:
         """Return indices of components, (n, *batch)."""
         batch = self.log_pi.shape[:-1]
@@ -309,6 +327,10 @@ class AffineMixture(LatentDistribution):
     @override
     def mean(self) -> Tensor:
         return self.loc + (self.factor @ self.base.mean().unsqueeze(-1)).squeeze(-1)
+
+    @override
+    def component_divergence(self, n: int, noise: Noise) -> Tensor:
+        return self.base.component_divergence(n, noise)
 
     @override
     def centres(self) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,12 @@ from helpers import LinearGaussian, stream
 from scipy import stats
 
 from skmissvae.inference import ConditionalModel, weights
-from skmissvae.inspection import latent_information, mixture_weights, pareto_k
+from skmissvae.inspection import (
+    component_divergence,
+    latent_information,
+    mixture_weights,
+    pareto_k,
+)
 from skmissvae.vae import Draws
 
 pytestmark = quiet
@@ -53,12 +58,16 @@ def test_of_log_weights_that_float32_cannot_separate_the_best_is_kept():
 def test_statistics_of_rows_are_independent_of_the_other_rows(cls):
     X = table(20)
     estimator = tiny(cls).fit(X)
-    shape = {pareto_k: (), mixture_weights: (getattr(estimator, "K", 1),), latent_information: ()}
+    K = getattr(estimator, "K", 1)
+    shape = {pareto_k: (), mixture_weights: (K,), latent_information: ()}
+    shape[component_divergence] = ()
     values = {function: function(estimator, X) for function in shape}
     for function, row_shape in shape.items():
         assert values[function].shape == (len(X), *row_shape)
         np.testing.assert_array_equal(function(estimator, X[5:6]), values[function][5:6])
     np.testing.assert_allclose(values[mixture_weights].sum(1), 1, rtol=1e-6)
+    divergence = values[component_divergence]
+    assert ((divergence >= 0) & (divergence < np.log(K) + 0.05)).all()
     information, is_complete = values[latent_information], ~np.isnan(X).any(1)
     assert is_complete.any()
     assert (information[is_complete] == 0).all()

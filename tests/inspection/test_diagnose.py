@@ -112,6 +112,16 @@ def test_unused_components_are_named(monkeypatch):
     assert "K=2" in finding.remedy
 
 
+@pytest.mark.parametrize(("nats", "level"), [(0.01, "note"), (0.8, "ok")])
+def test_components_that_coincide_have_collapsed(nats, level, monkeypatch):
+    replace(monkeypatch, "component_divergence", lambda estimator, X: np.full(40, nats))
+    replace(monkeypatch, "mixture_weights", lambda estimator, X: np.full((40, 4), 0.25))
+    finding = finding_of("mixture", fitted(), table())
+    assert finding.level == level
+    assert f"as far apart as {np.exp(nats):.2g} separate ones ({nats:.2g} nats)" in finding.finding
+    assert ("use K=1" in finding.remedy) == (level == "note")
+
+
 @pytest.mark.parametrize(
     ("cls", "nats", "level"),
     [

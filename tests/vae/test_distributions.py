@@ -158,6 +158,26 @@ def test_affine_normal_is_the_normal_with_full_covariance():
     torch.testing.assert_close(scale.squeeze(-2), full.stddev)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_components_are_as_far_apart_as_their_divergence(kind):
+    q, base = affine(kind, 3, 1, 4)
+    n = 20_000
+    divergence = base.component_divergence(n, stream(1))
+    z = torch.linspace(-200, 200, 200_001, dtype=torch.float64).view(-1, 1, 1).expand(-1, 4, 1)
+    log_q = base.component.log_prob(z.unsqueeze(-2))  # (n_nodes, 4, 3)
+    ratio = log_q - base.log_prob(z).unsqueeze(-1)
+    exact = (base.log_pi.exp() * (log_q.exp() * ratio).sum(0) * 0.002).sum(-1)
+    torch.testing.assert_close(divergence, exact, atol=0.02, rtol=0)
+    assert torch.equal(q.component_divergence(n, stream(1)), divergence)
+    same, _ = mixture(kind, 3, 1, 4)
+    same.component.loc = same.component.loc[:, :1].expand(4, 3, 1)
+    same.component.scale = same.component.scale[:, :1].expand(4, 3, 1)
+    assert same.component_divergence(10, stream(1)).abs().max() < 1e-12
+    same.component.loc = same.component.loc + 1e4 * torch.arange(3).view(1, 3, 1)
+    entropy = -(same.log_pi.exp() * same.log_pi).sum(-1)
+    torch.testing.assert_close(same.component_divergence(10, stream(1)), entropy)
+
+
 @pytest.mark.parametrize("way", ["stratified", "ancestral"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_affine_draws_are_transformed_draws_of_the_base(kind, way):
