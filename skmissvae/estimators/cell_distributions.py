@@ -18,6 +18,7 @@ from .._utils.progress import progress_of
 from ..inference.batching import map_rows
 from ..inference.calibration import checked_quantiles, quantiles_at, weighted_quantiles
 from ..inference.conditional import ConditionalModel
+from ..inference.leave_one_out import leave_one_out
 from ..inference.row_batch import RowBatch
 from ..inference.summaries import category_probabilities, summarize_cells
 from ..tables.codecs import Codec, Dates
@@ -211,11 +212,19 @@ def outlier_scores(model: ConditionalModel, batch: RowBatch) -> OutlierScores:
     model = model.ignoring_missingness()  # the cell that is left out is not missing
     x, observed = batch.x, batch.observed
     scores = torch.full((1, 1 + x.shape[1]), math.nan, dtype=torch.float64, device=x.device)
-    scores[0, 0] = -model.evidence(batch).log_evidence if observed.any() else 0.0
-    for d in observed[0].nonzero().flatten().tolist():
+    cells = observed[0].nonzero().flatten()
+    if not len(cells):
+        scores[0, 0] = 0.0
+        return OutlierScores(scores, observed.sum(1))
+    log_evidence, log_rest, is_reliable = leave_one_out(model, batch)
+    scores[0, 0] = -log_evidence
+    scores[0, 1 + cells] = log_rest[cells] - log_evidence
+    for d in cells[~is_reliable[cells]].tolist() if len(cells) > 1 else []:
         without = observed.clone()
         without[0, d] = False
         row = x, without, batch.new_noise, batch.positions, batch.limits
         rest = model.evidence(model.encode(*row)).log_evidence
-        scores[0, 1 + d] = (rest if without.any() else 0.0) + scores[0, 0]
+        scores[0, 1 + d] = rest - log_evidence
+    if len(cells) == 1:  # the rest has no cell
+        scores[0, 1 + cells] = -log_evidence
     return OutlierScores(scores, observed.sum(1))

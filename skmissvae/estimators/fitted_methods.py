@@ -286,8 +286,9 @@ class FittedMethods(
 
         large if the cell does not fit the rest of its row, even if its value is usual by itself.
         Densities are those of standardized columns, so that columns with different units are
-        comparable; categories contribute probabilities. The time is that of ``score_samples`` for
-        each observed cell.
+        comparable; categories contribute probabilities. Without a cell the importance draws of its
+        row are weighted anew; if these weights are unreliable (Pareto k above 0.7), the row gets
+        new draws without this cell, which takes the time of ``score_samples``.
 
         Parameters
         ----------

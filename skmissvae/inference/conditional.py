@@ -16,7 +16,15 @@ from ..vae.likelihoods.product import numeric_quantiles
 from ..vae.likelihoods.tilted import tilted
 from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
-from .importance import BLOCK, Adapt, Evidence, ImportanceSampler, RowLatents, RowMeans
+from .importance import (
+    BLOCK,
+    Adapt,
+    Evidence,
+    ImportanceSampler,
+    RowLatents,
+    RowMeans,
+    WeightedDraws,
+)
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .row_batch import RowBatch
 from .samplers import ChainRun, Sampler, run
@@ -127,6 +135,10 @@ class ConditionalModel(NamedTuple):
     def evidence(self, batch: RowBatch) -> Evidence:
         """Return the evidence by importance weights, without the effect of bounds."""
         return self._importance(batch, batch.new_noise()).evidence()
+
+    def weighted_draws(self, batch: RowBatch) -> WeightedDraws:
+        """Return all importance draws of rows, with their weights."""
+        return self._importance(batch, batch.new_noise()).weighted_draws()
 
     def means(self, batch: RowBatch) -> RowMeans:
         """Return conditional means."""
