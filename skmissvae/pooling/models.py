@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._utils.quoting import listed
 from .estimates import PooledEstimates, pool
 from .inputs import Floats
 from .statistics import PooledTest, pool_likelihood_ratio
@@ -118,8 +119,8 @@ def pool_nested_models(
     TypeError
         If a model has no log-likelihood at given parameters, or one that is not ``llf`` at its own.
     ValueError
-        If the numbers of models or parameters differ between tables, or if the smaller model has
-        not fewer parameters or a greater likelihood.
+        If the numbers of models differ, or their parameters between tables; or if the smaller model
+        is not a special case of the larger one with the same outcomes.
 
     See Also
     --------
@@ -146,26 +147,29 @@ def pool_nested_models(
     F(1, 23.07) = 2.035, p = 0.1671, riv = 0.5014
     """
     larger, smaller = list(models), list(null_models)
-    if len(larger) != len(smaller):
+    if len(larger) != len(smaller) or len(larger) < 2:
         raise ValueError(
-            f"models and null_models must have one model for each table; got {len(larger)} and "
-            f"{len(smaller)}."
+            f"models and null_models must have one model for each of two or more tables; got "
+            f"{len(larger)} and {len(smaller)}."
         )
     own, at_pooled, n_params = np.zeros(len(larger)), np.zeros(len(larger)), list[int]()
     for name, sign, fitted in (("models", 1, larger), ("null_models", -1, smaller)):
         parameters = [_parameters(model, name) for model in fitted]
-        sizes = sorted({len(values) for values, _ in parameters})
-        if len(sizes) > 1:
+        names = [_parameter_names(model) for model in fitted]
+        others = [other for other in names if other != names[0]]
+        if others:
             raise ValueError(
-                f"{name} must have the same parameters in each table; got {sizes} parameters. Give "
-                "all tables the same categories."
+                f"{name} must have the same parameters in each table; got {listed(names[0])} and "
+                f"{listed(others[0])}. Give all tables the same categories."
             )
-        n_params += sizes
+        n_params.append(len(names[0]))
         pooled = [np.mean(part, axis=0) for part in zip(*parameters, strict=True)]
         for i, model in enumerate(fitted):
             own[i] += 2 * sign * _log_likelihood(model, *parameters[i])
             at_pooled[i] += 2 * sign * _log_likelihood(model, *pooled)
-    df = n_params[0] - n_params[1] if n_params else 1
+    for model, null_model in zip(larger, smaller, strict=True):
+        _check_nested(model.model, null_model.model)
+    df = n_params[0] - n_params[1]
     if df < 1 or (own < -1e-6).any():
         raise ValueError(
             f"null_models must be special cases of models; they have {n_params[1]} parameters "
@@ -184,17 +188,17 @@ def _parameters(model: Any, name: str) -> tuple[Floats, float]:
     TypeError
         If the likelihood at these parameters is not that of the model.
     """
-    inner = getattr(model, "model", None)
-    if not all(hasattr(model, attribute) for attribute in ("params", "llf")) or not hasattr(
-        inner, "loglike"
-    ):
+    inner: Any = getattr(model, "model", None)
+    try:
+        llf, _ = float(model.llf), inner.loglike
+        params = np.asarray(model.params, dtype=np.float64).ravel(order="F")
+        scale = float(getattr(model, "scale", 1.0))
+    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise TypeError(
             f"{name} must have params, llf and model.loglike(params), as those of statsmodels; got "
             f"one of type {type(model).__name__} without. Pass the statistics of other models to "
             "pool_likelihood_ratio."
-        )
-    params = np.asarray(model.params, dtype=np.float64).ravel(order="F")
-    scale = float(getattr(model, "scale", 1.0))
+        ) from error
     if _has_normal_errors(model):
         residuals = _residuals(model, params)
         scale = float(residuals @ residuals) / len(residuals)
@@ -204,13 +208,48 @@ def _parameters(model: Any, name: str) -> tuple[Floats, float]:
             "likelihood ratios are not defined. Test their estimates: pool_models(...).test()."
         )
     own = _log_likelihood(model, params, scale)
-    if not abs(own - model.llf) <= 1e-6 * (1 + abs(model.llf)):
+    if not abs(own - llf) <= 1e-6 * (1 + abs(llf)):
         raise TypeError(
-            f"{name} must have the log-likelihood llf at params; that of a "
-            f"{type(inner).__name__} is {model.llf:.6g}, but {own:.6g} there: params are not all "
-            "of its parameters. Pass the statistics of such models to pool_likelihood_ratio."
+            f"{name} must have the log-likelihood llf at params; that of a {type(inner).__name__} "
+            f"is {llf:.6g}, but {own:.6g} there: it has further parameters, weights or links. Pass "
+            "the statistics of such models to pool_likelihood_ratio."
         )
     return params, scale
+
+
+def _parameter_names(model: Any) -> list[Any]:
+    """Return the names of the parameters of a model, or their positions."""
+    params = model.params
+    if isinstance(params, pd.DataFrame):
+        return [(column, name) for column in params for name in params.index]
+    return list(params.index) if isinstance(params, pd.Series) else list(range(np.size(params)))
+
+
+def _check_nested(model: Any, null_model: Any) -> None:
+    """Raise if a model of statsmodels has other rows or no columns for those of another one."""
+    outcome, other = (np.asarray(getattr(m, "endog", ())) for m in (model, null_model))
+    if not np.array_equal(outcome, other):
+        raise ValueError(
+            f"models and null_models must have the same outcome in the same rows; got "
+            f"{len(outcome)} and {len(other)} rows. A formula leaves out rows with "
+            "missing values: fit both models to completed tables."
+        )
+    columns = [getattr(m, "exog", None) for m in (model, null_model)]
+    if columns[0] is None or columns[1] is None:
+        return
+    larger, smaller = (np.asarray(part, dtype=np.float64) for part in columns)
+    coefficients, _, rank, _ = np.linalg.lstsq(larger, smaller, rcond=None)
+    size = np.abs(smaller).max(initial=0.0)
+    if np.abs(smaller - larger @ coefficients).max(initial=0.0) > 1e-6 * size:
+        raise ValueError(
+            "null_models must be special cases of models; a column of theirs is not a linear "
+            "function of those of models. Pass nested models."
+        )
+    if rank < larger.shape[1]:
+        raise ValueError(
+            f"models must have linearly independent columns; the {larger.shape[1]} columns have "
+            f"rank {rank}. Leave out redundant columns."
+        )
 
 
 def _has_normal_errors(model: Any) -> bool:
