@@ -295,7 +295,7 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
             table, cells = table.copy(), None if cells is None else cells.copy()
         keys, bounds = row_keys(row_ids, table.n_rows), self._bounds()
         derived = derivations(self.schema_, self.derived)
-        free = {*derived, *shifted}  # no limits
+        free = {*derived, *shifted, *self._columns_with_missingness()}  # no limits
         pairs = [c.pair for c in self._constraints() if c.pair and not {*c.pair} & free]
         options = self._indicated_columns(), derived, self._cell_limits(*limits, table), pairs
         return ImputationTask(self._reader(), table, cells, keys, bounds, self._template, *options)
@@ -332,6 +332,12 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
             return accepted.x, accepted.unmet
         point = partial(point_of_draws, supports=self.schema_.supports, strategy=self.strategy)
         return constrained_points(x, part, constraints, redraws, point)
+
+    def _columns_with_missingness(self) -> list[int]:
+        """Return the columns with a model of missingness, whose cells with limits it ignores."""
+        model, schema = self.vae_.missingness, self.schema_
+        modelled = [] if model is None else schema.modelled[model.has_model.numpy()].tolist()
+        return [j for j in range(len(schema.names)) if schema.copies.get(j, j) in modelled]
 
     def _indicated_columns(self) -> dict[str, int]:
         """Return the column of each indicator of missingness, by the indicator's name."""

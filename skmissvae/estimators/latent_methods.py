@@ -40,6 +40,8 @@ class _Probabilities(NamedTuple):
 
 class _Expected(NamedTuple):
     expected: Tensor  # (B, n_expected)
+    expected_of_missing: Tensor  # (B, n_expected)
+    observed: Tensor  # (B, D)
     ess: Tensor  # (B,)
 
 
@@ -217,7 +219,11 @@ class LatentMethods(FittedMethods):
         """
         means: Any = self._map_blocks(self._open(X), _expected_cells)
         warn_of_low_ess(self, np.asarray(means.ess))
-        x = self.vae_.likelihood.point(torch.from_numpy(np.asarray(means.expected)))
+        observed, missing = (
+            self.vae_.likelihood.point(torch.from_numpy(np.asarray(expected)))
+            for expected in (means.expected, means.expected_of_missing)
+        )
+        x = torch.where(torch.from_numpy(np.asarray(means.observed)), observed, missing)
         table = self._decoded(len(x), lambda rows: x[rows])
         if isinstance(X, pd.DataFrame) and isinstance(table, pd.DataFrame):
             table.index = X.index
@@ -283,8 +289,10 @@ def _posterior_draws(model: ConditionalModel, batch: RowBatch, n: int) -> _Laten
 
 def _expected_cells(model: ConditionalModel, batch: RowBatch) -> _Expected:
     z, w, ess = model.weighted_latents(batch)  # (M, 1, L), (M,)
-    expected = model.vae.decode(z).expected()
-    return _Expected((w[:, None, None] * expected).sum(0), ess)
+    # of the same distribution unless there is a model of missingness
+    both = model.vae.decode(z).expected(), model.decode(z, batch).expected()
+    seen, missing = ((w[:, None, None] * expected).sum(0) for expected in both)
+    return _Expected(seen, missing, batch.observed, ess)
 
 
 def _component_probabilities(model: ConditionalModel, batch: RowBatch) -> _Probabilities:

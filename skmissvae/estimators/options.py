@@ -129,13 +129,13 @@ class ModelOptions:
         Why cells are missing. "ignorable": for reasons that observed cells explain (missing at
         random). "self_masking": because of their own value; the probability that a cell is missing
         is a probit function of it, which is fitted with the model, for each column of numbers or
-        two values with missing cells. "linear": the probit is also linear in the other
-        columns given the latents, for cells that are missing for both reasons. A mapping from
-        columns (names or indices) has "self_masking", "linear", "high" if higher values are missing
-        more often, or "low"; other columns are ignorable. Columns are those with missing cells in
-        the first fit. ``score_samples`` then includes the probability of the mask;
-        ``outlier_scores`` ignores the missingness. Data cannot test such an assumption. Not for
-        DeMissVAE, Markov chains and ``calibrate``.
+        two values with missing cells. "linear": the probit is also linear in the other columns of
+        numbers, for cells that are missing for both reasons. A mapping from columns (names or
+        indices) has "self_masking", "linear", "high" if higher values are missing more often, or
+        "low"; other columns are ignorable. Columns are those with missing cells in the first fit.
+        ``score_samples`` then includes the probability of the mask; ``outlier_scores`` ignores the
+        missingness. Data cannot test such an assumption. Not for DeMissVAE, Markov chains and
+        ``calibrate``.
     network : ResidualNetwork, ConvNetwork, CustomNetwork or None
         Encoder and decoder. None is ``ResidualNetwork()``: residual perceptrons with a linear path.
         ``ConvNetwork((28, 28))`` is for images. ``CustomNetwork``, or an object with the attributes

@@ -202,7 +202,7 @@ def limits_of_pairs(
     if limits is None:
         limits = CellLimits(np.full(values.shape, -np.inf), np.full(values.shape, np.inf))
     low, high = limits.low.copy(), limits.high.copy()
-    for first, second in pairs:
+    for first, second in _closure(pairs):
         if _may_be_compared(schema, first, second):
             at = observed[:, first] & missing[:, second]
             low[at, second] = np.maximum(low[at, second], values[at, first])
@@ -213,6 +213,15 @@ def limits_of_pairs(
     return CellLimits(
         np.where(empty, limits.low, ordered.low), np.where(empty, limits.high, ordered.high)
     )
+
+
+def _closure(pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Return the pairs with those that follow from them: of a <= b and b <= c also a <= c."""
+    closure, size = set(pairs), 0
+    while len(closure) > size:
+        size = len(closure)
+        closure |= {(a, d) for a, b in closure for c, d in closure if b == c}
+    return closure
 
 
 def _may_be_compared(schema: TableSchema, first: int, second: int) -> bool:

@@ -37,6 +37,10 @@ _OPERATORS: dict[type, Any] = {
 _QUOTED_NAME = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`([^`]*)`")
 
 
+_MAX_LENGTH, _MAX_DEPTH = 1000, 50  # of an expression, which may come from a file
+_INFINITY = 1e300  # beyond which numbers are no constants
+
+
 class Constraint(NamedTuple):
     """A condition of completed rows: an expression of columns, or a function of a table."""
 
@@ -143,7 +147,7 @@ class _Expression:
     def constraints(self, name: str) -> Iterator[Constraint]:
         """Yield a constraint for each term that is connected by ``and``."""
         for term in self._terms(self._tree().body):
-            function = self._values(term)
+            function = self._condition(term)
             names = [node for node in ast.walk(term) if isinstance(node, ast.Name)]
             columns = tuple(sorted({self._column(node) for node in names}))
             if not columns:
@@ -152,9 +156,8 @@ class _Expression:
 
     def _tree(self) -> ast.Expression:
         """Return the syntax tree, with placeholders for names in backticks."""
-        prefix = "_"
-        while any(prefix in text for text in (self._text, *self._index)):
-            prefix += "_"
+        runs = re.findall("_+", " ".join((self._text, *self._index)))
+        prefix = "_" * (1 + max(map(len, runs), default=0))
 
         def placeholder(match: re.Match[str]) -> str:
             if match[1] is None:
@@ -163,13 +166,23 @@ class _Expression:
             self._placeholders[identifier] = match[1]
             return identifier
 
+        if len(self._text) > _MAX_LENGTH:
+            raise self._error(
+                f"{len(self._text)} characters", f"Write at most {_MAX_LENGTH}, or several ones"
+            )
         try:
-            return ast.parse(_QUOTED_NAME.sub(placeholder, self._text).strip(), mode="eval")
-        except (SyntaxError, ValueError, RecursionError) as error:
+            tree = ast.parse(_QUOTED_NAME.sub(placeholder, self._text).strip(), mode="eval")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = getattr(error, "msg", str(error))
             raise self._error(
                 f"a fault ({reason})", "Write an expression such as 'low <= high'"
             ) from error
+        depth, nodes = 0, [*ast.iter_child_nodes(tree)]
+        while nodes:
+            depth, nodes = depth + 1, [c for node in nodes for c in ast.iter_child_nodes(node)]
+        if depth > _MAX_DEPTH:
+            raise self._error("too many parts within parts", "Pass {name: function}")
+        return tree
 
     def _terms(self, node: ast.expr) -> Iterator[ast.expr]:
         """Yield the terms of ``and``, and the comparisons of ``a <= b <= c``."""
@@ -185,33 +198,57 @@ class _Expression:
 
     def _column(self, node: ast.Name) -> int:
         """Return the index of a column."""
-        name = self._placeholders.get(node.id, node.id)
-        if name not in self._index:  # Python normalizes identifiers
-            similar = [n for n in self._index if unicodedata.normalize("NFKC", n) == name]
-            if len(similar) != 1:
-                left_out = name in map(str, self._schema.names)
-                what = "completed tables do" if left_out else "X does"
-                raise ValueError(
-                    f"Parameter 'constraints' names column {quoted(name)} in {quoted(self._text)}, "
-                    f"which {what} not have; it has {listed(self._index)}. Write names that are "
-                    "not identifiers in backticks, as in '`low limit` <= high'."
-                )
-            name = similar[0]
-        return self._index[name]
+        name = self._name(node)
+        # Python normalizes identifiers
+        is_exact = node.id in self._placeholders
+        same = [n for n in self._index if n == name or (not is_exact and _normal(n) == name)]
+        if len(same) != 1:
+            left_out = name in map(str, self._schema.names)
+            what = "completed tables do not have" if left_out else "X does not have"
+            raise ValueError(
+                f"Parameter 'constraints' names column {quoted(name)} in {quoted(self._text)}, "
+                f"which {what if not same else 'is not unique'}; it has {listed(self._index)}. "
+                "Write names that are not identifiers in backticks, as in '`low limit` <= high'."
+            )
+        return self._index[same[0]]
+
+    def _name(self, node: ast.Name) -> str:
+        return self._placeholders.get(node.id, node.id)
 
     def _codec(self, node: ast.expr) -> Codec | None:
         return self._schema.codecs[self._column(node)] if isinstance(node, ast.Name) else None
 
-    def _values(self, node: ast.expr) -> RowFunction:
-        """Return a function of cells that computes a part of the expression."""
+    def _condition(self, node: ast.expr) -> RowFunction:
+        """Return a function of cells that computes a condition."""
         match node:
-            case ast.Constant(value=bool() | int() | float() as value):
+            case ast.Name() if self._holds_bools(node):
+                values = self._numbers(node)
+                return lambda cells: _to_bool(values(cells))
+            case ast.UnaryOp(op=ast.Not()):
+                values = self._condition(node.operand)
+                return lambda cells: ~values(cells)
+            case ast.BoolOp():
+                operator = _OPERATORS[type(node.op)]
+                parts = [self._condition(part) for part in node.values]
+                return lambda cells: operator.reduce([part(cells) for part in parts])
+            case ast.Compare() if all(type(operator) in _OPERATORS for operator in node.ops):
+                terms = [self._comparison(term) for term in self._terms(node)]
+                return lambda cells: np.logical_and.reduce([term(cells) for term in terms])
+            case ast.Name() | ast.Constant() | ast.BinOp(op=ast.Add() | ast.Sub()):
+                raise self._error("a number in place of a condition", "Compare it with another one")
+        raise self._refused(node)
+
+    def _holds_bools(self, node: ast.Name) -> bool:
+        codec = self._codec(node)
+        return codec is not None and {*codec.categories} in ({0, 1}, {0}, {1})
+
+    def _values(self, node: ast.expr) -> RowFunction:
+        """Return a function of cells that computes a number."""
+        match node:
+            case ast.Constant(value=bool() | int() | float() as value) if abs(value) < _INFINITY:
                 return _constant(value)
             case ast.Name():
                 return self._numbers(node)
-            case ast.UnaryOp(op=ast.Not()):
-                values = self._values(node.operand)
-                return lambda cells: ~_to_bool(values(cells))
             case ast.UnaryOp(op=ast.USub()):
                 values = self._values(node.operand)
                 return lambda cells: -np.asarray(values(cells), dtype=np.float64)
@@ -219,17 +256,11 @@ class _Expression:
                 operator = _OPERATORS[type(node.op)]
                 first, second = self._values(node.left), self._values(node.right)
                 return lambda cells: operator(first(cells) * 1.0, second(cells) * 1.0)
-            case ast.BoolOp():
-                operator = _OPERATORS[type(node.op)]
-                parts = [self._values(part) for part in node.values]
-                return lambda cells: operator.reduce(
-                    np.broadcast_arrays(*(_to_bool(part(cells)) for part in parts))
-                )
-            case ast.Compare() if all(type(operator) in _OPERATORS for operator in node.ops):
-                terms = [self._comparison(term) for term in self._terms(node)]
-                return lambda cells: np.logical_and.reduce([term(cells) for term in terms])
-        raise self._error(
-            f"a part that expressions cannot have ({type(node).__name__})",
+        raise self._refused(node)
+
+    def _refused(self, node: ast.expr) -> ValueError:
+        return self._error(
+            f"a part that expressions cannot have there ({type(node).__name__})",
             "They have columns, constants, comparisons, arithmetic, 'and', 'or' and 'not'. Pass "
             "{name: function} for other conditions",
         )
@@ -243,8 +274,8 @@ class _Expression:
         labels = codec.categories
         if not labels or not all(isinstance(label, Real) for label in labels):
             raise self._error(
-                f"arithmetic or a comparison with numbers of column {quoted(node.id)}, whose "
-                f"values are {codec.kind}",
+                f"arithmetic or a comparison with numbers of column {quoted(self._name(node))}, "
+                f"whose values are {'dates' if isinstance(codec, Dates) else codec.kind}",
                 "Compare it with a column or a constant of its type, or pass {name: function}",
             )
         return _recoded(j, labels)
@@ -290,15 +321,24 @@ class _Expression:
         """Yield the sides of a comparison of categories, as positions in a common list."""
         lists = [list(codec.categories) for codec in codecs if codec and _has_labels(codec)]
         constants = [side.value for side in sides if isinstance(side, ast.Constant)]
+        if not lists or len(lists) + len(constants) < 2:
+            raise self._error(
+                "a comparison of text with other values", "Compare categories with text or others"
+            )
+        unknown = [c for c in constants if c not in lists[0]]
+        if unknown:
+            raise self._error(
+                f"the category {quoted(unknown[0])}, which no row had at fit",
+                f"Name one of {listed(lists[0])}",
+            )
         is_ordered = isinstance(operator, (ast.Eq, ast.NotEq)) or (
             all(codec is None or codec.kind == "ordinal" for codec in codecs)
             and all(labels == lists[0] for labels in lists)
-            and all(constant in lists[0] for constant in constants)
         )
-        if len(lists) + len(constants) < 2 or not lists or not is_ordered:
+        if not is_ordered:
             raise self._error(
-                "a comparison of text that is not possible",
-                "Compare categories by == or != with text, and ordered categories with one of them",
+                "an order of categories that have none",
+                "Compare them by == or !=, or give the column an ordered type",
             )
         joint = list(dict.fromkeys(label for labels in [*lists, constants] for label in labels))
         for side, codec in zip(sides, codecs, strict=True):
@@ -342,7 +382,14 @@ def _has_labels(codec: Codec | None) -> bool:
     """Return whether a column holds categories that are not numbers."""
     if codec is None or isinstance(codec, (Numbers, Dates, Unsupported)):
         return False
-    return not all(isinstance(label, Real) for label in codec.categories)
+    labels = list(codec.categories)
+    if not all(isinstance(label, Real) for label in labels):
+        return True
+    return codec.kind == "ordinal" and labels != sorted(labels)  # an order other than of numbers
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFKC", name)
 
 
 def _constant(value: float) -> RowFunction:

@@ -218,6 +218,10 @@ class Optimizer:
             "The state of the optimizer is that of another model. Call fit with warm_start=False "
             "to fit a new model."
         )
+        state = dict(state)
+        greatest = state.pop("greatest_squares", state.get("squares", []))
+        if "greatest_squares" in self.state:  # also if amsgrad was not set before
+            state["greatest_squares"] = greatest
         check_form(state, self.state, message)
         for name, moments in self.state.items():
             for moment, previous in zip(moments, state[name], strict=True):
@@ -245,7 +249,7 @@ class Optimizer:
             self.state["n_steps"],
             fused=True,
             found_inf=skipped.float(),
-            amsgrad=options.amsgrad,
+            amsgrad=bool(options.amsgrad),
             beta1=_BETAS[0],
             beta2=_BETAS[1],
             lr=self.learning_rate,

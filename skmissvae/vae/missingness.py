@@ -95,8 +95,7 @@ class SelfMasking(nn.Module):
         (slope, intercept), weights = self.coefficients(), self.weights()
         if weights is not None:
             values = torch.where(observed, columns.transformed(x), _means(columns)).to(weights)
-            # products of matrices would depend on the number of rows
-            intercept = intercept + (weights * values.unsqueeze(-2)).sum(-1)
+            intercept = intercept + _products(values, weights)
         return slope, intercept
 
     def log_prob(
@@ -221,6 +220,17 @@ class SelectedColumns(ColumnDistribution):
         below = mass.cumsum(0) - 0.5 * (mass + mass[:1])
         cumulative = (below / below[-1:]).movedim(0, -1).contiguous()
         return logits, values, mass.to(values), cumulative
+
+
+def _products(values: Tensor, weights: Tensor) -> Tensor:
+    """Return products of a matrix with the values of each row: (*, B, D), (D, D) -> (*, B, D).
+
+    The bits of a row do not depend on other rows in inference, nor on the number of draws.
+    """
+    if torch.is_grad_enabled():
+        return values @ weights.T
+    parts = [(row * values).sum(-1) if row.any() else values.new_zeros(()) for row in weights]
+    return torch.stack([part.expand(values.shape[:-1]) for part in parts], -1)
 
 
 def _means(columns: ColumnDistribution) -> Tensor:

@@ -285,6 +285,44 @@ def test_copies_of_columns_are_one_variable():
     assert imputer.transform(new)["high"][0] >= 5.0
 
 
+def test_limits_follow_from_chains_of_pairs():
+    X = intervals(40)
+    X["highest"] = (X["high"] + 1).where(np.arange(40) % 2 == 0)
+    imputer = tiny(MVAEImputer, constraints=["low <= high", "high <= highest"]).fit(X)
+    new = pd.DataFrame(
+        {"centre": [0.0, 0.0], "low": [5.0, np.nan], "high": np.nan, "highest": [np.nan, 0.5]}
+    )
+    for completed in (imputer.transform(new), imputer.impute(new, 1)[0]):
+        rows = completed[["low", "high", "highest"]].to_numpy()
+        assert (np.diff(rows, axis=1) >= 0).all()
+
+
+def test_models_of_missingness_are_not_replaced_by_limits():
+    X = intervals(40)
+    X["low"] -= 100.0  # no draw violates the constraint
+    imputer = tiny(MVAEImputer, missingness={"high": "high"}, **ORDER).fit(X)
+    plain = clone(imputer).set_params(**FREE).fit(X)
+    rows = X[X["low"].notna()]
+    pd.testing.assert_frame_equal(imputer.impute(rows, 1)[0], plain.impute(rows, 1)[0])
+
+
+def test_ordered_numbers_are_compared_in_their_order():
+    rng = np.random.default_rng(0)
+    grade = pd.Categorical(rng.choice([1, 2, 3], 60), [3, 2, 1], ordered=True)
+    X = pd.DataFrame({"grade": grade, "x": rng.normal(size=60)})
+    X["grade"] = X["grade"].where(np.arange(60) % 3 > 0)
+    completed = tiny(MVAEImputer, constraints=["grade <= 2"]).fit_transform(X)
+    assert (completed["grade"][X["grade"].isna()] <= 2).all()
+
+
+def test_names_that_python_does_not_distinguish_are_refused():
+    X = pd.DataFrame(intervals(30).to_numpy(), columns=["\ufb01", "fi", "b"])
+    with pytest.raises(ValueError, match="which is not unique"):
+        tiny(MVAEImputer, constraints=["\ufb01 <= 9"]).fit(X)
+    completed = tiny(MVAEImputer, constraints=["`\ufb01` <= 0.5"]).fit_transform(X)
+    assert (completed["\ufb01"][X["\ufb01"].isna()] <= 0.5).all()
+
+
 def test_names_and_containers_of_expressions():
     X = intervals(30).to_numpy()
     imputer = tiny(MVAEImputer, constraints=["(x1\n <= x2)"]).fit(X)
@@ -344,10 +382,21 @@ INVALID = {
     "column": (["low <= hight"], ValueError, "'hight' in 'low <= hight', which X does not have"),
     "empty": (["low <= empty"], ValueError, "which completed tables do not have"),
     "syntax": (["low <= "], ValueError, "with a fault .invalid syntax"),
-    "or": (["low <= high | n > 3"], ValueError, "cannot have .BinOp"),
+    "or": (["low <= high | n > 3"], ValueError, "cannot have there .BinOp"),
     "text": (["low < 'a'"], ValueError, "a comparison of text"),
-    "attribute": (["low.size > 1"], ValueError, "cannot have .Attribute"),
-    "call": (["abs(low) > 1"], ValueError, "cannot have .Call"),
+    "number as condition": (["low"], ValueError, "a number in place of a condition"),
+    "difference": (["low - high"], ValueError, "a number in place of a condition"),
+    "nested": (["low < (high < n)"], ValueError, "cannot have there .Compare"),
+    "deep": (["-" * 60 + "low < 1"], ValueError, "too many parts within parts"),
+    "long": (["+".join(["low"] * 400) + " < 1"], ValueError, "with 1603 characters"),
+    "huge": (["low < " + "9" * 400], ValueError, "cannot have there .Constant"),
+    "category": (["word != 'bule'"], ValueError, "category 'bule', which no row had at fit"),
+    "order": (["word < 'blue'"], ValueError, "an order of categories that have none"),
+    "words and numbers": (["word == 1"], ValueError, "the category 1, which no row had"),
+    "dates": (["day - day <= '5 days'"], ValueError, "a comparison of text with other values"),
+    "arithmetic of dates": (["day - day <= 5"], ValueError, "'day', whose values are dates"),
+    "attribute": (["low.size > 1"], ValueError, "cannot have there .Attribute"),
+    "call": (["abs(low) > 1"], ValueError, "cannot have there .Call"),
     "variable": (["low > @limit"], ValueError, "with a fault"),
     "constant": (["1 < 2"], ValueError, "names no column"),
     "equality": (["n > 0 and low + centre == high"], ValueError, "with probability zero"),
@@ -359,7 +408,8 @@ INVALID = {
 @pytest.mark.parametrize("kind", INVALID)
 def test_invalid_constraints_are_refused_by_fit(kind):
     constraints, error, message = INVALID[kind]
-    X = intervals().assign(empty=np.nan, n=np.arange(60) % 7)
+    X = intervals().assign(empty=np.nan, n=np.arange(60) % 7, word=["red", "blue"] * 30)
+    X["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(60), "D")
     strategy = "mode" if kind == "mode" else "auto"
     imputer = tiny(MVAEImputer, constraints=constraints, strategy=strategy)
     before = dict(vars(imputer))

@@ -72,6 +72,14 @@ def test_steps_equal_those_of_torch_and_invalid_ones_are_skipped(options):
         assert not torch.equal(weight, start)
 
 
+@pytest.mark.parametrize("amsgrad", [True, False])
+def test_amsgrad_may_change_between_two_fits(amsgrad):
+    X = incomplete()
+    imputer = tiny(MVAEImputer, optimizer=AdamW(amsgrad=np.bool_(amsgrad))).partial_fit(X)
+    imputer.set_params(optimizer=AdamW(amsgrad=not amsgrad)).partial_fit(X)
+    assert np.isfinite(imputer.score(X))
+
+
 def test_the_state_of_another_model_is_refused():
     state = optimizer_of([nn.Parameter(torch.zeros(3))]).state
     with pytest.raises(ValueError, match=r"another model\. Call fit with warm_start=False"):
