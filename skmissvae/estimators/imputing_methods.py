@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 
 from .._utils.progress import progress_of
 from .._utils.random import SeedStream, derive_seed
@@ -214,6 +215,7 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
         .. [2] Carpenter, Kenward and Vansteelandt (2006). A comparison of multiple imputation and
            doubly robust estimation for analyses with missing data. JRSS A 169.
         """
+        check_is_fitted(self)
         check_minimum(1, n_imputations=n_imputations)
         schema, constraints = self.schema_, self._constraints()
         shifts = column_shifts(shift, shift_unit, schema, derivations(schema, self.derived))

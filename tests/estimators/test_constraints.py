@@ -124,7 +124,7 @@ CONDITIONS = [
 
 @pytest.mark.parametrize("strategy", ["auto", "median", "draw"])
 def test_columns_of_every_kind(strategy):
-    X = mixed()
+    X = mixed(30)
     imputer = tiny(MVAEImputer, strategy=strategy, constraints=CONDITIONS).fit(X)
     _, (drawn,) = imputer.impute(X, 1)[0], imputer.impute(X, 1)
     for completed in (imputer.transform(X), drawn):

@@ -226,6 +226,8 @@ def test_methods_require_a_fit(cls):
     estimator, X = tiny(cls), frame()
     calls = [estimator.score_samples, estimator.score, estimator.encode, estimator.outlier_scores]
     calls += [estimator.effective_sample_size, lambda _: estimator.sample()]
+    calls += [estimator.draw_latents, estimator.reconstruct, estimator.component_probabilities]
+    calls += [lambda _: estimator.decode([[0.0]])]
     if cls in IMPUTERS:
         calls += [estimator.transform, estimator.impute, estimator.cell_distribution]
         calls += [lambda _: estimator.get_feature_names_out()]

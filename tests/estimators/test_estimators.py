@@ -189,7 +189,7 @@ def test_samples(cls, prior):
 
 def test_blocks_of_a_large_sample_are_different(monkeypatch):
     estimator = tiny(MVAEImputer).fit(incomplete())
-    monkeypatch.setattr("skmissvae.estimators.fitted_methods._ROWS_PER_SAMPLE", 7)
+    monkeypatch.setattr("skmissvae.estimators.latent_methods._ROWS_AT_A_TIME", 7)
     sample = estimator.sample(20, random_state=1)
     assert sample.shape == (20, 4)
     assert len(np.unique(sample[:, 0])) == 20

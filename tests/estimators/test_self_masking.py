@@ -75,12 +75,11 @@ def test_other_reasons_of_missing_cells_are_not_their_own_values():
     X = truth.copy()
     X[missing, 0] = np.nan
     bias = {}
-    for missingness in ("ignorable", "self_masking", "linear"):
+    for missingness in ("self_masking", "linear"):
         imputer = fit(X, missingness=missingness)
         means = [Z[missing, 0].mean() for Z in imputer.impute(X, 3, random_state=0)]
         bias[missingness] = np.mean(means) - truth[missing, 0].mean()
     # the standard error of the mean is 0.06
-    assert bias["ignorable"] < -0.2
     assert bias["self_masking"] > 0.5
     assert abs(bias["linear"]) < 0.2
     slopes = imputer.missingness_.loc["x0"]
@@ -221,14 +220,14 @@ def test_cells_with_limits_have_no_other_reason_to_be_missing():
 
 @pytest.mark.parametrize("likelihood", ["normal", "student_t"])
 def test_a_row_does_not_depend_on_the_limits_of_other_rows(likelihood):
-    X = table()
-    X[:20, 0] = np.nan
+    X = table(16)
+    X[:8, 0] = np.nan
     imputer = tiny(MVAEImputer, missingness={0: "high"}, likelihood=likelihood).fit(X)
     upper = np.full(X.shape, np.nan)
-    upper[:10, 0] = 0.5
+    upper[:4, 0] = 0.5
     together = list(imputer.impute(X, 2, upper=upper, random_state=0))
     means = imputer.transform(X, upper=upper)
-    for rows in (np.arange(10), np.arange(4, 14)):
+    for rows in (np.arange(4), np.arange(2, 6)):
         alone = imputer.impute(X[rows], 2, upper=upper[rows], row_ids=rows, random_state=0)
         np.testing.assert_array_equal(np.stack(alone), np.stack(together)[:, rows])
         np.testing.assert_array_equal(imputer.transform(X[rows], upper=upper[rows]), means[rows])
