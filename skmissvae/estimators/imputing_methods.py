@@ -97,8 +97,8 @@ class ImputingMethods(ImputationOptions, OneToOneFeatureMixin, TransformerMixin,
                 ess.append(np.asarray(result.ess))
         completed = task.table(values)
         warn_of_low_ess(self, np.concatenate(ess))
-        kept = "first draw" if draws else "estimate without constraints"
-        warn_of_unmet(constraints, np.concatenate(unmet), kept)
+        fallback = "first draw" if draws else "estimate without constraints"
+        warn_of_unmet(constraints, np.concatenate(unmet), fallback)
         # scikit-learn would convert a frame of polars to one of pandas with object columns
         config = getattr(self, "_sklearn_output_config", {}).get("transform")
         is_pandas = (config or get_config()["transform_output"]) == "pandas"

@@ -199,13 +199,13 @@ def rejected_shares(constraints: Sequence[Constraint], violated: Mask) -> dict[s
 
 
 def warn_of_unmet(
-    constraints: Sequence[Constraint], rows: NDArray[np.intp], kept: str = "first draw"
+    constraints: Sequence[Constraint], rows: NDArray[np.intp], fallback: str = "first draw"
 ) -> None:
-    """Warn of rows, by position, without an accepted draw, and of what they keep."""
+    """Warn of rows, by position, without an accepted draw, and of what is imputed instead."""
     if len(rows):
         names = " and ".join(dict.fromkeys(quoted(constraint.name) for constraint in constraints))
         plural = "rows do" if len(rows) > 1 else "row does"
         warn(
             f"{len(rows)} {plural} not meet parameter 'constraints' ({names}) in any draw, such as "
-            f"row {rows[0]}: they keep the {kept}. Check the observed cells of these rows."
+            f"row {rows[0]}: they keep the {fallback}. Check the observed cells of these rows."
         )

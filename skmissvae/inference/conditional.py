@@ -326,7 +326,7 @@ class ConditionalModel(NamedTuple):
             columns = self.vae.likelihood(outputs.double())
             columns = self._of_missing(columns, batch)
             log_share = truncated(columns, *self._bounds(batch.limits))[1]
-            return (cells + torch.where(batch.is_evidence, 0.0, log_share)).sum(-1)
+            return (cells + batch.of_missing(log_share)).sum(-1)
 
         n_decoders = math.ceil(u.shape[1] / len(shifts))  # that are evaluated at a time
         n_draws = max(1, self.n_decoded // (n_decoders * len(u)))
@@ -428,14 +428,14 @@ class ConditionalModel(NamedTuple):
         if not self._has_finite_bounds():
             return z.new_zeros(len(z))
         log_share = self._truncated(z, batch)[1]
-        return torch.where(batch.is_evidence, 0.0, log_share).sum(-1).squeeze(-1)
+        return batch.of_missing(log_share).sum(-1).squeeze(-1)
 
     def _importance(
         self, batch: RowBatch, noise: Noise, *, antithetic: bool = False
     ) -> ImportanceSampler:
         def imputed(draws: Draws) -> tuple[ColumnDistribution, Tensor]:
             columns, log_share = self._truncated(draws.z, batch)
-            return columns, torch.where(batch.is_evidence, 0.0, log_share).sum(-1)
+            return columns, batch.of_missing(log_share).sum(-1)
 
         return ImportanceSampler(
             self.vae,

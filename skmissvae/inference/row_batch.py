@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from .._utils.random import Noise
@@ -29,3 +30,7 @@ class RowBatch(NamedTuple):
     def is_evidence(self) -> Tensor:
         """Which cells are observed or have limits, (B, D)."""
         return self.observed if self.limits is None else self.observed | self.limits.exist
+
+    def of_missing(self, values: Tensor) -> Tensor:
+        """Return values of cells, (*, B, D), zero in cells that are evidence."""
+        return torch.where(self.is_evidence, 0.0, values)

@@ -36,7 +36,6 @@ _OPERATORS: dict[type, Any] = {
 # Names that are not identifiers, in backticks; strings are left as they are.
 _QUOTED_NAME = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`([^`]*)`")
 
-
 _MAX_LENGTH, _MAX_DEPTH = 1000, 50  # of an expression, which may come from a file
 _INFINITY = 1e300  # beyond which numbers are no constants
 
@@ -270,7 +269,7 @@ class _Expression:
         j, codec = self._column(node), self._codec(node)
         assert codec is not None, "of a column"
         if isinstance(codec, Numbers):
-            return _column(j)
+            return _cells_of(j)
         labels = codec.categories
         if not labels or not all(isinstance(label, Real) for label in labels):
             raise self._error(
@@ -304,7 +303,7 @@ class _Expression:
         kinds = {(codec.is_duration, codec.time_zone is None) for codec in dates}
         for side, codec in zip(sides, codecs, strict=True):
             if isinstance(codec, Dates) and isinstance(side, ast.Name) and len(kinds) == 1:
-                yield _column(self._column(side))
+                yield _cells_of(self._column(side))
                 continue
             try:
                 limit = dates[0].encode_limit(getattr(side, "value", None))
@@ -396,7 +395,7 @@ def _constant(value: float) -> RowFunction:
     return lambda cells: np.asarray(value)
 
 
-def _column(j: int) -> RowFunction:
+def _cells_of(j: int) -> RowFunction:
     return lambda cells: cells[:, j]
 
 
