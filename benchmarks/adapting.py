@@ -1,9 +1,9 @@
-"""Error, score and time with and without adapted proposals for rows with a low ESS.
+"""Error, score and time with and without better proposals for rows with a low ESS.
 
 ``python benchmarks/adapting.py`` hides half of the cells of tables, fits imputers to half of the
 rows, and imputes and scores the other half: by draws from the encoder only, and, which is the
-default, with proposals that are adapted to rows with a low effective sample size (ESS). Each run
-appends a line to ``adapting.csv``; existing runs are not repeated.
+default, with better proposals for rows with a low effective sample size (ESS), and as many draws
+as a row needs. Each run appends a line to ``adapting.csv``; existing runs are not repeated.
 """
 
 import functools
@@ -24,7 +24,7 @@ from skmissvae.inference import weights
 
 TABLES = ("digits", "breast_cancer", "ionosphere", "wine_white", "concrete")
 IMPUTERS = {"MissSIWAE": MissSIWAEImputer, "DeMissVAE": DeMissVAEImputer}
-ENCODER, ADAPTED = "encoder", "adapted if ESS is low"
+ENCODER, BETTER = "encoder", "better if ESS is low"
 MAX_ROWS = 800
 
 
@@ -53,10 +53,10 @@ def run(table: str, method: str, seed: int, epochs: int | None) -> dict[str, flo
     fitted.set_params(sampler="importance")
     limit = weights.low_ess(fitted.n_importance_draws)
     outcome: dict[str, float] = {}
-    # with fewer draws than this constant proposals are never adapted
-    min_draws = {ENCODER: math.inf, ADAPTED: weights._LEAST_ADAPTED}
-    for way in (ENCODER, ADAPTED):
-        with mock.patch.object(weights, "_LEAST_ADAPTED", min_draws[way]):
+    # with fewer draws than this constant there is only the encoder's proposal
+    min_draws = {ENCODER: math.inf, BETTER: weights._MIN_ADAPTED_DRAWS}
+    for way in (ENCODER, BETTER):
+        with mock.patch.object(weights, "_MIN_ADAPTED_DRAWS", min_draws[way]):
             fitted.transform(new[:5])  # the first call is slower
             start = time.perf_counter()
             completed = fitted.transform(new)
@@ -90,7 +90,7 @@ def main() -> None:
     means = results.groupby(["table", "method"], sort=False).mean()
     lines = {}
     for (table, method), values in means.iterrows():
-        for way in (ENCODER, ADAPTED):
+        for way in (ENCODER, BETTER):
             part = values.filter(like=f"{way}: ").rename(lambda name: name.split(": ")[1])
             lines[f"{table}, {method}, {way}"] = {
                 "MSE": f"{part['error']:.3f}",
@@ -100,7 +100,7 @@ def main() -> None:
             }
             if "ms per row" in part and np.isfinite(part["ms per row"]):
                 lines[f"{table}, {method}, {way}"]["ms per row"] = f"{part['ms per row']:.1f}"
-    ratio = results[f"{ADAPTED}: error"] / results[f"{ENCODER}: error"]
+    ratio = results[f"{BETTER}: error"] / results[f"{ENCODER}: error"]
     spread = ratio.groupby([results["table"], results["method"]], sort=False).agg(["mean", "std"])
     ratios = "; ".join(
         f"{table}, {method} {line['mean']:.3f}"
@@ -109,9 +109,10 @@ def main() -> None:
     )
     text = markdown(pd.DataFrame(lines).T.fillna(""), "table, method, proposal") + (
         f"\nHalf of at most {MAX_ROWS} rows are imputed, with half of the cells missing completely "
-        "at random, by 1,000 draws. Mean squared error of hidden cells of standardized columns, "
-        "log-density of the observed cells of a row in nats, share of rows with an ESS below 10; "
-        f"means over {results['seed'].nunique()} seeds. MSE with adapted proposals relative to the "
+        "at random, by at most 1,000 draws. Mean squared error of hidden cells of standardized "
+        "columns, log-density of the observed cells of a row in nats, share of rows with an ESS "
+        "below 10; "
+        f"means over {results['seed'].nunique()} seeds. MSE with better proposals relative to the "
         f"encoder, mean (standard deviation): {ratios}. {versions()}"
     )
     write_page(path, text)

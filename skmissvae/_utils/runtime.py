@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .compat import default_device
+from .matmul import separate_rows
 
 _OURS = {"skmissvae", "sklearn", "joblib"}
 
@@ -159,8 +160,8 @@ def torch_defaults() -> Iterator[None]:
 
 @contextmanager
 def inference(device: torch.device) -> Iterator[None]:
-    """Compute without gradients and without the user's autocast and defaults."""
-    with torch_defaults(), torch.inference_mode(), full_precision(device):
+    """Compute without gradients and the user's autocast and defaults, with each row separately."""
+    with torch_defaults(), torch.inference_mode(), full_precision(device), separate_rows():
         yield
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import narwhals as nw
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from .._utils.progress import progress_of
+from .._utils.progress import Task, progress_of
 from ..inference.batching import map_rows
 from ..inference.calibration import checked_quantiles, quantiles_at, weighted_quantiles
 from ..inference.conditional import ConditionalModel
@@ -22,6 +23,7 @@ from ..inference.leave_one_out import leave_one_out
 from ..inference.row_batch import RowBatch
 from ..inference.summaries import category_probabilities, summarize_cells
 from ..tables.codecs import Codec, Dates
+from ..tables.encoded_rows import EncodedRows
 from ..tables.input_table import InputTable
 from ..tables.schema import TableSchema
 from .imputation_task import ImputationTask, RowBlock
@@ -192,39 +194,47 @@ def describe_outliers(estimator: BaseVAE, X: Any) -> pd.DataFrame:
             raise ValueError(
                 f"X has a column named {name!r}, which outlier_scores adds; rename it."
             )
-    result = estimator.map_rows(X, outlier_scores)
-    scores, n_observed = np.asarray(result.scores), np.asarray(result.n_observed)
-    index = X.index if isinstance(X, pd.DataFrame) else None
-    frame = pd.DataFrame(scores, columns=["score", *names], index=index)
-    frame.insert(1, "per_cell", scores[:, 0] / np.maximum(n_observed, 1))
+    table = estimator._open(X)
+    # the cell that is left out is not missing
+    model = estimator.conditional_model().ignoring_missingness()
+    with progress_of(estimator).task("row", table.n_rows, of_rows=True) as task:
+        apply = partial(
+            map_rows,
+            model=model,
+            device=estimator._device(),
+            noise=estimator._shared_noise,
+            task=task,
+        )
+        parts = [_outlier_scores(rows, apply, task) for rows in estimator._reader().blocks(table)]
+    frame = pd.DataFrame(np.concatenate(parts), columns=["score", *names])
+    if isinstance(X, pd.DataFrame):
+        frame.index = X.index
+    n_observed = frame[names].notna().sum(axis=1)
+    frame.insert(1, "per_cell", frame["score"] / n_observed.clip(lower=1))
     return frame
 
 
-class OutlierScores(NamedTuple):
-    """Outlier scores of rows."""
+def _outlier_scores(
+    rows: EncodedRows, apply: Callable[..., Any], task: Task
+) -> NDArray[np.float64]:
+    """Return minus the log-densities of rows, and the contributions of their cells, (N, 1 + D).
 
-    scores: Tensor  # (B, 1 + D)   of the row, and of each cell
-    n_observed: Tensor  # (B,)
-
-
-def outlier_scores(model: ConditionalModel, batch: RowBatch) -> OutlierScores:
-    """Return minus the log-density of a row, and the contribution of each observed cell."""
-    model = model.ignoring_missingness()  # the cell that is left out is not missing
-    x, observed = batch.x, batch.observed
-    scores = torch.full((1, 1 + x.shape[1]), math.nan, dtype=torch.float64, device=x.device)
-    cells = observed[0].nonzero().flatten()
-    if not len(cells):
-        scores[0, 0] = 0.0
-        return OutlierScores(scores, observed.sum(1))
-    log_evidence, log_rest, is_reliable = leave_one_out(model, batch)
-    scores[0, 0] = -log_evidence
-    scores[0, 1 + cells] = log_rest[cells] - log_evidence
-    for d in cells[~is_reliable[cells]].tolist() if len(cells) > 1 else []:
-        without = observed.clone()
-        without[0, d] = False
-        row = x, without, batch.new_noise, batch.positions, batch.limits
-        rest = model.evidence(model.encode(*row)).log_evidence
-        scores[0, 1 + d] = rest - log_evidence
-    if len(cells) == 1:  # the rest has no cell
-        scores[0, 1 + cells] = -log_evidence
-    return OutlierScores(scores, observed.sum(1))
+    Contributions come from the draws of the whole row where these are reliable, otherwise from the
+    density of the row without the cell. ``apply`` is ``map_rows`` of a model.
+    """
+    log_evidence = apply(rows, ConditionalModel.evidence, batched=True).log_evidence
+    contribution = np.full(rows.x.shape, math.nan)
+    several = np.flatnonzero(rows.observed.sum(1) > 1)
+    if len(several):
+        task.extend(len(several))
+        cells = apply(rows, leave_one_out, positions=several)
+        contribution[several] = np.where(cells.is_reliable, cells.contribution, math.nan)
+    row, cell = np.nonzero(rows.observed & np.isnan(contribution))
+    if len(row):
+        task.extend(len(row))
+        without = rows.part(row)
+        without.observed[np.arange(len(row)), cell] = False
+        log_rest = apply(without, ConditionalModel.evidence, batched=True).log_evidence
+        contribution[row, cell] = log_rest - log_evidence[row]
+    contribution[~rows.observed] = math.nan
+    return np.column_stack([-log_evidence, contribution])

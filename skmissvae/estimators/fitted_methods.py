@@ -71,9 +71,9 @@ class FittedMethods(
             ``(model, batch) -> result``: a ``ConditionalModel`` and a ``RowBatch`` of a single row,
             and a named tuple of tensors with the row on the first axis.
         batched : bool, default=False
-            Whether the function takes many rows at a time, which is faster if a row has few draws.
-            Its result then has the fields ``ess`` and ``proposal_ess``: rows with a low effective
-            sample size are computed again with adapted proposals.
+            Whether the function takes many rows at a time, which is faster. Its result then has
+            the fields ``ess`` and ``proposal_ess``: rows with a low effective sample size are
+            computed again with better proposals and more draws.
 
         Returns
         -------
@@ -173,11 +173,12 @@ class FittedMethods(
     def score_samples(self, X: Any, *, lower: Any = None, upper: Any = None) -> np.ndarray:
         r"""Return the log-density of the observed cells of each row.
 
-        It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over
+        It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over up to
         ``n_importance_draws`` draws, a lower bound in expectation that tightens with their number
-        [1]_. If less than a twentieth of a row's first 1,024 draws is effective, or fewer than ten
-        draws, all come from a proposal that is adapted to the posterior of the row [2]_; this
-        requires 100 draws. Rows at this limit have a small bias.
+        [1]_. A row gets as many as it needs for an effective sample size of a tenth of
+        ``n_importance_draws``, if that is 100 or more: first from the encoder, then from a Normal
+        that approximates the posterior of the row or is adapted to it [2]_. Rows at this limit
+        have a small bias.
 
         Densities are in the units of ``X``; binary and categorical columns contribute
         probabilities, columns with a single value in ``fit`` 0. To find outliers use
@@ -270,8 +271,8 @@ class FittedMethods(
         Returns
         -------
         ndarray of shape (n_samples,)
-            Kish's effective sample size, from 1 to ``n_importance_draws``, of the draws that are
-            used: of the encoder, or of the proposal adapted to the row. If it is low, means and
+            Kish's effective sample size of the draws that are used. With ``n_importance_draws``
+            of 100 or more, a tenth of it is sought, and often exceeded. If it is low, means and
             scores of the row are uncertain and its imputations too similar.
         """
         return np.asarray(self.map_rows(X, ConditionalModel.evidence, batched=True).ess)

@@ -15,7 +15,7 @@ from .._utils.random import SeedStream, derive_seed
 from ..inference.batching import RowNoise, map_rows
 from ..inference.conditional import ConditionalModel
 from ..inference.importance import RowLatents
-from ..inference.row_batch import RowBatch
+from ..inference.row_batch import RowBatch, of_draws
 from ..tables.constraints import Constraint
 from ..vae.networks.mlp import RowInvariantLinear, fixed_linear
 from ..vae.networks.shifted import ShiftedDecoder
@@ -126,6 +126,7 @@ class ImputationSampler:
         stream = SeedStream.CONSTRAINED_DRAWS, i, number
         choice = self._noise(block, *stream, 0)
 
+        @of_draws
         def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
             u = choice(batch.positions, batch.x.device).uniform(len(batch.x), n)
             return model.shared_latents(batch, u)
@@ -162,7 +163,8 @@ class ImputationSampler:
         if not has_latents.all():
             rows.extend(int((~has_latents).sum()))
             arguments = block.rows, ConditionalModel.draw, model, self.device, noise
-            draws = map_rows(*arguments, incomplete[~has_latents], batched=True, task=rows)
+            rest = incomplete[~has_latents]
+            draws = map_rows(*arguments, rest, batched=True, task=rows)
             x[~has_latents], ess[~has_latents] = draws.x, draws.ess
         return x, ess
 
@@ -210,6 +212,7 @@ class ImputationSampler:
             part = [self.shifts[i] for i in slots[start : start + _MAX_DECODERS]]
             shifts.append(RowInvariantLinear(_joined(part)).to(self.device))
 
+        @of_draws
         def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
             n, device = len(batch.x), batch.x.device
             u = [choice(batch.positions, device).uniform(n, 1) for choice in choices]

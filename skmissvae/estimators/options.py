@@ -250,11 +250,12 @@ class InferenceOptions:
     Parameters
     ----------
     n_importance_draws : int
-        Importance draws per row for means, scores and imputations, in bounded memory. With 100 or
-        more, rows with a low effective sample size (below a twentieth of the first 1,024 draws, or
-        below ten) get as many draws from a proposal that is adapted to the row. With at most 128,
-        many rows are computed at a time, which is several times as fast. It is read when a method
-        is called.
+        Largest number of importance draws per row for means, scores and imputations, in bounded
+        memory. From 100 on, rows get as many as they need: an effective sample size of a tenth of
+        this number, for which a quarter of the draws can suffice, and which better proposals are
+        sought for if the encoder's is not sufficient. With 1,000, the error of a mean by the draws
+        is about a tenth of the standard deviation that the latents have given the row. It is read
+        when a method is called.
     sampler : {"importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler
         How to condition on the observed cells of a row: importance weights, or Markov chains by
         pseudo-Gibbs, Metropolis-within-Gibbs or latent-adaptive importance resampling (LAIR). An

@@ -5,16 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .._utils.matmul import must_separate_rows, pad_to_cache_line
+from .._utils.matmul import products
 from .._utils.random import Noise
-from ..vae.distributions import (
-    AffineMixture,
-    DefensiveMixture,
-    DiagonalNormal,
-    LatentDistribution,
-    Mixture,
-    Proposal,
-)
+from ..vae.distributions import AffineMixture, DefensiveMixture, Proposal
+from .normal_proposal import normal
 from .weights import effective_sample_size_of, finite_log_weights
 
 _ROUNDS = 8
@@ -22,7 +16,7 @@ _LEAST_PILOT, _MOST_PILOT = 64, 256  # limits of the draws of an iteration; more
 _PER_LATENT = 5  # effective draws per latent to which a Gaussian is fitted
 _INFLATION = 1.3  # of the covariance: weights have a finite variance if the proposal is wider
 _SHRINKAGE = 0.2  # weight of a diagonal covariance, in effective draws per latent
-_DEFENSE = 0.2  # share of draws from the encoder's posterior, which keeps weights bounded
+_DEFENSE = 0.2  # share of draws from the first proposal, which keeps weights bounded
 _POWERS = tuple(2 ** (-0.5 * i) for i in range(24))  # exponents that flatten weights
 
 
@@ -34,7 +28,7 @@ def n_adaptation_draws(n: int, n_latents: int) -> int:
 
 def adapt_proposal(
     log_joint: Callable[[Tensor], Tensor],
-    q: LatentDistribution,
+    q: Proposal,
     z: Tensor,
     log_ratio: Tensor,
     n: int,
@@ -54,8 +48,8 @@ def adapt_proposal(
     ----------
     log_joint : callable
         Returns log p(x_obs, z) of the rows: (M, B, L) -> (M, B).
-    q : LatentDistribution
-        The encoder's posteriors.
+    q : Proposal
+        The first proposals.
     z, log_ratio : Tensor of shape (M, B, L) and (M, B)
         Draws from them, and log p(x_obs, z) - log q(z | x_obs).
     n : int
@@ -67,7 +61,7 @@ def adapt_proposal(
     Returns
     -------
     Proposal
-        The last Gaussians and, for a fifth of the draws, the encoder's posteriors.
+        The last Gaussians and, for a fifth of the draws, the first proposals.
 
     References
     ----------
@@ -76,7 +70,7 @@ def adapt_proposal(
     .. [2] Koblents and Míguez (2015). A population Monte Carlo scheme with transformed weights and
        its application to stochastic kinetic models. Statistics and Computing 25.
     """
-    sources: list[LatentDistribution] = [q]
+    sources: list[Proposal] = [q]
     n_draws_of = [len(z)]
     log_q = q.log_prob(z).T.unsqueeze(1)  # (B, S, M): each source at all draws
     log_p = log_ratio.T + log_q[:, 0]  # (B, M)
@@ -121,26 +115,16 @@ def _gaussian(z: Tensor, w: Tensor) -> AffineMixture:
     """Return Gaussians with the mean and inflated covariance of draws: (M, B, L), (B, M)."""
     n_latents, n_effective = z.shape[-1], effective_sample_size_of(w)
     points = z.transpose(0, 1).double().nan_to_num(0.0, 0.0, 0.0)  # (B, M, L)
-    if must_separate_rows(len(w)):
-        # the padding has no weight
-        points, w = pad_to_cache_line(points, 2), pad_to_cache_line(w)
-    mean = (w.unsqueeze(1) @ points).squeeze(1)
-    deviation = points - mean.unsqueeze(1)
-    covariance = _INFLATION * (w.unsqueeze(-1) * deviation).mT @ deviation  # (B, L, L)
+    mean = products(w.unsqueeze(1), points)  # (B, 1, L)
+    deviation = points - mean
+    covariance = _INFLATION * products((w.unsqueeze(-1) * deviation).mT, deviation)  # (B, L, L)
     # covariances are shrunk to diagonal ones if few draws are effective
     factor = (n_effective / (n_effective + _SHRINKAGE * n_latents)).view(-1, 1, 1)
     variance = covariance.diagonal(dim1=-2, dim2=-1)
     covariance = covariance.mul(factor)
     # a nearly singular covariance would have no Cholesky factor
     covariance.diagonal(dim1=-2, dim2=-1).copy_(variance * (1 + 1e-6) + 1e-10)
-    root, _ = torch.linalg.cholesky_ex(covariance)  # succeeds: positive definite
-    identity = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device)
-    inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
-    mean = mean[..., :n_latents]
-    root, inverse = (part[..., :n_latents, :n_latents] for part in (root, inverse))
-    zeros = z.new_zeros(len(w), 1, n_latents)
-    standard = Mixture(z.new_zeros(len(w), 1), DiagonalNormal(zeros, torch.ones_like(zeros)))
-    return AffineMixture(standard, *(part.to(z) for part in (mean, root, inverse)))
+    return normal(mean.squeeze(1), covariance, z)
 
 
 def _where(condition: Tensor, first: AffineMixture, second: AffineMixture) -> AffineMixture:

@@ -3,8 +3,7 @@
 The guarantee: a row gets the same bits whatever the other rows are, in any order, with any number
 of threads. Matrix libraries choose kernels, with other last bits, by a row's position in a product,
 by its alignment in memory and by the number of threads. So rows are computed one at a time in one
-thread each, or, if the draws of one row are too few to occupy a processor, in batches of constant
-size whose products are separate for each row.
+thread each, or in batches whose products are separate for each row.
 """
 
 import functools
@@ -19,23 +18,26 @@ from numpy.typing import NDArray
 from sklearn import get_config
 from torch import Tensor
 
+from .._utils.matmul import VECTOR_WIDTH
 from .._utils.progress import SILENT_TASK, Task
 from .._utils.random import Noise
 from .._utils.runtime import inference as inference_mode
+from .._utils.runtime import torch_defaults
 from .._utils.threads import thread_map
 from ..tables.encoded_rows import EncodedRows
-from ..vae.likelihoods.base import Limits
+from ..vae.likelihoods.base import Likelihood, Limits
 from ..vae.vae import VAE
 from .adaptive import n_adaptation_draws
 from .conditional import ConditionalModel
-from .importance import BLOCK
+from .importance import BLOCK, ProposalKind
+from .normal_proposal import n_points
 from .row_batch import RowBatch
-from .weights import needs_adaptation
+from .weights import sufficient_ess
 
 _log = logging.getLogger("skmissvae")
 
 _ROWS_PER_THREAD = 64  # rows that a thread computes at a time, one by one
-_VECTOR_WIDTH = 32  # numbers that a processor computes at a time, at most
+_MIN_FIRST_DRAWS = 256  # of a trial
 _MAX_LATENTS = 32  # with more latents, proposals are adapted faster one row at a time
 _BYTES_PER_ENTRY = 40  # of the matrices of a row's factor-analysis posterior
 _BYTES_PER_POINT = 100  # of a latent of a draw to which a proposal is adapted
@@ -43,10 +45,8 @@ _SELECTION_FACTOR = 10  # of memory, for quantiles of missing cells under self-m
 _BYTES_PER_OUTPUT = 160  # of an output of the decoder for a draw, with transforms
 
 
-# Draws in total and rows of the largest batch. With more than 128 draws a single row occupies a
-# processor, and a batch for a single row takes no longer than a row of 1,000 draws. A GPU needs
-# more work at a time.
-_CPU_LIMITS, _GPU_LIMITS = (2**12, 2**7), (2**16, 2**12)
+# Draws in total and rows of the largest batch. A GPU needs more work at a time.
+_CPU_LIMITS, _GPU_LIMITS = (2**13, 2**7), (2**16, 2**12)
 
 #: Positions of rows in the table.
 Positions = NDArray[np.intp]
@@ -90,8 +90,8 @@ def map_rows(
         Which rows; None takes all.
     batched : bool
         Whether the function takes many rows at a time. Its result then has the fields ``ess`` and
-        ``proposal_ess``: rows with a low effective sample size are computed again with adapted
-        proposals, or with chains.
+        ``proposal_ess``: rows with a low effective sample size are computed again with better
+        proposals and more draws, or with chains.
     runs_chains : bool
         Whether the function runs chains if the model has a sampler, which takes one row at a time.
     uses_posterior : bool
@@ -107,19 +107,24 @@ def map_rows(
     """
     x, observed = rows.tensors(device)
     limits = Limits.from_arrays(rows.limits, device)
-    options = noise, device, runs_chains, uses_posterior, task
+    of_draws = uses_posterior and getattr(function, "is_of_draws", False)
+    options = noise, device, runs_chains, uses_posterior, of_draws, task
     job = _Job(model.to(device), x, observed, limits, *options)
     index = np.arange(len(rows.x)) if positions is None else np.array(list(positions), np.intp)
     if not len(index):  # the fields of an empty result are those of a row
-        return _apply(lambda values: values[:0], job.one_by_one(function, np.array([0])))
-    size = _batch_size(model, device, runs_chains) if uses_posterior else 2 * _VECTOR_WIDTH
-    invariant = job.model.row_invariant() if batched and size else None
-    if invariant is not None:
+        one_by_one = functools.partial(job.one_by_one, function)
+        return _apply(lambda values: values[:0], job.parts(one_by_one, np.array([0]), 1))
+    always_runs_chains = model.sampler is not None and not model.chains_for_low_ess
+    if batched and not (runs_chains and always_runs_chains):
+        with torch_defaults():
+            invariant = job.model.row_invariant()
+        if invariant is not None and uses_posterior:
+            return job.in_trials(function, invariant, index)
         try:
-            in_batches = job.adaptive_batches if uses_posterior else job.batches
-            return in_batches(function, invariant, index, size)
+            if invariant is not None:
+                return job.batches(function, invariant, index, 2 * VECTOR_WIDTH)
         except torch.OutOfMemoryError:  # of a GPU, which other processes may use
-            _log.info("not enough memory for %d rows at a time: they are computed singly", size)
+            _log.info("not enough memory for many rows at a time: they are computed singly")
     return job.parts(functools.partial(job.one_by_one, function), index, _ROWS_PER_THREAD)
 
 
@@ -135,6 +140,7 @@ class _Job:
     device: torch.device
     runs_chains: bool
     uses_posterior: bool
+    of_draws: bool  # whether the tensors of the function have an axis of draws
     task: Task
 
     @property
@@ -164,55 +170,63 @@ class _Job:
         self, function: RowFunction[Result], model: ConditionalModel, index: Positions, size: int
     ) -> Result:
         """Return the results of rows, computed ``size`` at a time."""
+        multiple = 1 if self._takes_any_number(model) else min(size, VECTOR_WIDTH)
+        if self.device.type != "cpu":
+            multiple = size
 
         def evaluate(part: Positions) -> Result:
-            padded = np.pad(part, (0, size - len(part)), mode="edge")
+            padded = np.pad(part, (0, -len(part) % multiple), mode="edge")
             with inference_mode(self.device):
-                result = function(model, self._encode(model, padded.tolist()))
+                result = function(model, self._encode_many(model, padded))
                 return _apply(lambda values: values[: len(part)].cpu().numpy(), result)
 
         return self.parts(evaluate, index, size)
 
-    def adaptive_batches(
-        self,
-        function: RowFunction[Result],
-        invariant: ConditionalModel,
-        index: Positions,
-        size: int,
+    def in_trials(
+        self, function: RowFunction[Result], model: ConditionalModel, index: Positions
     ) -> Result:
-        """Return the results of rows, computed ``size`` at a time if they have an observed cell.
+        """Return the results of rows by the first model with a sufficient effective sample size.
 
-        Rows with a low effective sample size are computed again: with adapted proposals, and then
-        with chains if the model has a sampler. Which way a row takes depends on that row alone.
+        Rows without an observed cell are computed by chains or draws from the prior, and chains
+        replace draws with a low effective sample size if the model has a sampler. Which way a row
+        takes depends on that row alone.
         """
         observed = self.observed.cpu().numpy()[index]
-        has_evidence: NDArray[np.bool_] = np.any(observed, axis=1)
-        one_by_one = functools.partial(self.one_by_one, function)
-        if not has_evidence.any():
-            return self.parts(one_by_one, index, _ROWS_PER_THREAD)
-        first: Any = self.batches(function, invariant, index[has_evidence], size)
-        n = len(index)
-        result = _apply(lambda values: np.empty((n, *values.shape[1:]), values.dtype), first)
-        _assign(result, has_evidence, first)
-        low_ess, alone = has_evidence.copy(), ~has_evidence
-        proposal_ess = torch.from_numpy(first.proposal_ess)
-        low_ess[has_evidence] = needs_adaptation(proposal_ess, invariant.n_draws).numpy()
-        if not _adapts_in_batches(invariant):
-            alone |= low_ess
-        elif low_ess.any():
-            adaptive = invariant._replace(adapt="always")
-            self.task.extend(int(low_ess.sum()))
+        alone = ~np.any(observed, axis=1)
+        waiting = np.flatnonzero(~alone)
+        result: Any = None
+        share = np.zeros(len(index))  # of effective draws from the last kind of proposal
+        kind: str | None = None
+        for trial in _trials(model):
+            is_promising = share[waiting] * trial.n_draws >= trial.required_ess
+            at = waiting if trial.proposal != kind else waiting[is_promising]
+            if not len(at):
+                continue
+            if kind is not None:
+                self.task.extend(len(at))
+            kind = trial.proposal
             try:
-                adapted = self.batches(function, adaptive, index[low_ess], _VECTOR_WIDTH)
-                _assign(result, low_ess, adapted)
-            except torch.OutOfMemoryError:  # of a GPU; the other results are kept
-                alone |= low_ess
-        if self.runs_chains and self.model.sampler is not None:
+                part: Any = self.batches(function, trial, index[at], self._size(trial))
+            except torch.OutOfMemoryError:  # of a GPU, which other processes may use
+                _log.info("not enough memory for many rows at a time: they are computed singly")
+                alone[waiting] = True
+                break
+            if result is None:
+                result = _apply(functools.partial(_empty, len(index)), part)
+            _assign(result, at, part)
+            share[at] = part.proposal_ess / trial.n_draws
+            waiting = np.setdiff1d(waiting, at[part.proposal_ess >= trial.required_ess])
+        if self.runs_chains and self.model.sampler is not None and result is not None:
             has_low_ess = self.model.has_low_ess(torch.from_numpy(result.ess)).numpy()
-            alone |= has_low_ess & has_evidence & ~self.is_complete.cpu().numpy()[index]
-        if alone.any():
-            self.task.extend(int((alone & has_evidence).sum()))
-            _assign(result, alone, self.parts(one_by_one, index[alone], _ROWS_PER_THREAD))
+            alone |= has_low_ess & ~self.is_complete.cpu().numpy()[index]
+        if not alone.any():
+            return result
+        self.task.extend(int((alone & np.any(observed, axis=1)).sum()))
+        one_by_one = functools.partial(self.one_by_one, function)
+        rest = self.parts(one_by_one, index[alone], _ROWS_PER_THREAD)
+        if result is None:
+            return rest
+        _assign(result, alone, rest)
         return result
 
     def parts(self, function: Callable[[Positions], Result], index: Positions, size: int) -> Result:
@@ -224,6 +238,42 @@ class _Job:
                 results.append(result)
                 self.task.advance(len(part))
         return results[0]._make(map(np.concatenate, zip(*results, strict=True)))
+
+    def _size(self, model: ConditionalModel) -> int:
+        """Return how many rows are computed at a time."""
+        on_cpu, n_draws = self.device.type == "cpu", model.n_draws
+        max_draws, max_rows = _CPU_LIMITS if on_cpu else _GPU_LIMITS
+        max_draws = min(_n_draws_in_memory(model.vae, 1 if model.bounds is None else 2), max_draws)
+        # each row has matrices of its factor-analysis posterior
+        n_matrices = _working_memory() // (_BYTES_PER_ENTRY * (model.vae.prior.n_latents + 8) ** 2)
+        if model.proposal != "encoder":
+            n_draws = max(n_draws, n_points(model.vae.prior.n_latents))
+        n_rows = min(max_draws // n_draws, n_matrices, max_rows)
+        if model.proposal == "adapted":
+            n_rows = VECTOR_WIDTH if n_rows >= VECTOR_WIDTH and _adapts_in_batches(model) else 1
+        if not self._takes_any_number(model):
+            n_rows = n_rows // VECTOR_WIDTH * VECTOR_WIDTH
+        return max(n_rows, 1)
+
+    def _takes_any_number(self, model: ConditionalModel) -> bool:
+        """Return whether the bits of rows do not depend on how many are computed at a time.
+
+        They do not if all tensors have an axis of draws, whose number is a multiple of the vector
+        width. Models of missingness and custom likelihoods have tensors without it.
+        """
+        is_ours = model.vae.missingness is None and _is_ours(model.vae.likelihood)
+        is_multiple = model.n_draws % VECTOR_WIDTH == 0 and model.proposal != "adapted"
+        return self.of_draws and self.device.type == "cpu" and is_ours and is_multiple
+
+    def _encode_many(self, model: ConditionalModel, positions: Positions) -> RowBatch:
+        """Return rows with their posterior, which is computed for a multiple of 32 rows."""
+        n = len(positions)
+        if not self.uses_posterior:
+            return self._encode(model, positions.tolist())
+        padded = np.pad(positions, (0, -n % VECTOR_WIDTH), mode="edge")
+        batch = self._encode(model, padded.tolist()).first(n)
+        new_noise = functools.partial(self.noise, positions.tolist(), self.device)
+        return batch._replace(new_noise=new_noise)
 
     def _encode(self, model: ConditionalModel, positions: Sequence[int]) -> RowBatch:
         index = torch.as_tensor(positions, device=self.device)
@@ -240,24 +290,46 @@ def _apply(function: Callable[[Any], Any], result: Result) -> Result:
     return result._make(map(function, result))
 
 
-def _assign(result: NamedTuple, rows: NDArray[np.bool_], part: NamedTuple) -> None:
+def _empty(n: int, like: NDArray[Any]) -> NDArray[Any]:
+    return np.empty((n, *like.shape[1:]), like.dtype)
+
+
+def _assign(result: NamedTuple, rows: NDArray[Any], part: NamedTuple) -> None:
     """Write the results of some rows into those of all, in place."""
     for values, part_values in zip(result, part, strict=True):
         values[rows] = part_values
 
 
-def _batch_size(model: ConditionalModel, device: torch.device, runs_chains: bool) -> int:
-    """Return how many rows are computed at a time; 0 for one by one."""
-    always_runs_chains = model.sampler is not None and not model.chains_for_low_ess
-    if model.n_draws > BLOCK or (runs_chains and always_runs_chains):
-        return 0
-    max_draws, max_rows = _CPU_LIMITS if device.type == "cpu" else _GPU_LIMITS
-    n_draws = min(_n_draws_in_memory(model.vae, 1 if model.bounds is None else 2), max_draws)
-    # each row has matrices of its factor-analysis posterior
-    n_matrices = _working_memory() // (_BYTES_PER_ENTRY * (model.vae.prior.n_latents + 8) ** 2)
-    n_rows = min(n_draws // model.n_draws, n_matrices, max_rows)
-    # the rest of a tensor beyond the vector width is computed by other code with other last bits
-    return n_rows // _VECTOR_WIDTH * _VECTOR_WIDTH
+def _trials(model: ConditionalModel) -> list[ConditionalModel]:
+    """Return models of which the first one with a sufficient effective sample size counts.
+
+    Proposals become better, and draws more. A quarter of the draws is sufficient if their effective
+    sample size is a tenth of all draws.
+    """
+    n, required_ess = model.n_draws, sufficient_ess(model.n_draws)
+    if not required_ess:
+        return [model._replace(proposal="encoder")]
+    if n >= _MIN_FIRST_DRAWS:  # any number of rows is computed at a time
+        n = n // VECTOR_WIDTH * VECTOR_WIDTH
+    first = min(n, max(_MIN_FIRST_DRAWS, n // (4 * VECTOR_WIDTH) * VECTOR_WIDTH))
+    second = min(2 * first, n)
+    numbers: dict[ProposalKind, tuple[int, int]] = {
+        "encoder": (first, second),
+        "normal": (first, second),
+        "refined": (second, n),
+    }
+    trials = [
+        model._replace(n_draws=number, proposal=kind, required_ess=required_ess)
+        for kind, pair in numbers.items()
+        for number in dict.fromkeys(pair)
+    ]
+    return [*trials, model._replace(n_draws=n, proposal="adapted")]
+
+
+def _is_ours(likelihood: Likelihood) -> bool:
+    """Return whether no part of a likelihood is custom."""
+    parts = (part for part in likelihood.modules() if isinstance(part, Likelihood))
+    return all(type(part).__module__.startswith(__name__.partition(".")[0]) for part in parts)
 
 
 def _adapts_in_batches(model: ConditionalModel) -> bool:
@@ -268,7 +340,7 @@ def _adapts_in_batches(model: ConditionalModel) -> bool:
     n_latents = model.vae.prior.n_latents
     n_draws = model.n_draws + n_adaptation_draws(model.n_draws, n_latents)
     per_draw = max(_BYTES_PER_POINT * n_latents, _bytes_per_draw(model.vae))
-    return n_latents <= _MAX_LATENTS and _VECTOR_WIDTH * n_draws * per_draw <= _working_memory()
+    return n_latents <= _MAX_LATENTS and VECTOR_WIDTH * n_draws * per_draw <= _working_memory()
 
 
 def n_decoded_draws(vae: VAE, factor: int = 1) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._utils.compat import take_along_dim
+from .._utils.matmul import VECTOR_WIDTH
 from .._utils.random import Noise
 from .._utils.runtime import convert
 from ..vae.likelihoods.base import ColumnDistribution, Limits
@@ -18,15 +19,15 @@ from ..vae.likelihoods.truncated import truncated
 from ..vae.vae import VAE, Draws
 from .importance import (
     BLOCK,
-    Adapt,
     Evidence,
     ImportanceSampler,
+    ProposalKind,
     RowLatents,
     RowMeans,
     WeightedDraws,
 )
 from .mcmc_diagnostics import worst_cell_diagnostics
-from .row_batch import RowBatch
+from .row_batch import RowBatch, of_draws
 from .samplers import ChainRun, Sampler, run
 from .weights import choose_by_weight, effective_sample_size_of, finite_log_weights, low_ess
 
@@ -71,10 +72,12 @@ class ConditionalModel(NamedTuple):
         Importance draws of a row that are decoded at a time.
     bounds : tuple of Tensor of shape (D,), optional
         Lower and upper bounds of imputed columns, infinite ones if only cells have limits.
-    adapt : {"never", "if needed", "always"}
-        Which proposals are adapted.
+    proposal : {"encoder", "normal", "refined", "adapted", "sufficient"}
+        Which proposals importance draws come from.
     log_odds : Tensor of shape (D, C), optional
         What is added to the log-odds of the categories of imputed columns.
+    required_ess : float
+        No pools are added for rows with a lower one, whose results are not used.
     """
 
     vae: VAE
@@ -84,8 +87,9 @@ class ConditionalModel(NamedTuple):
     chains_for_low_ess: bool = False
     n_decoded: int = BLOCK
     bounds: tuple[Tensor, Tensor] | None = None
-    adapt: Adapt = "if needed"
+    proposal: ProposalKind = "sufficient"
     log_odds: Tensor | None = None
+    required_ess: float = 0.0
 
     def to(self, device: torch.device) -> Self:
         """Return a copy on a device."""
@@ -97,12 +101,12 @@ class ConditionalModel(NamedTuple):
         return self._replace(vae=vae, completed_vae=completed_vae, bounds=bounds, log_odds=log_odds)
 
     def row_invariant(self) -> Self | None:
-        """Return a model for many rows at a time, by importance weights without adaptation.
+        """Return a model for many rows at a time, by importance weights without chains.
 
         None if a network has no form in which the bits of a row do not depend on other rows.
         """
         vae = self.vae.row_invariant()
-        return None if vae is None else self._replace(vae=vae, sampler=None, adapt="never")
+        return None if vae is None else self._replace(vae=vae, sampler=None, proposal="encoder")
 
     def ignoring_missingness(self) -> Self:
         """Return a model that ignores why cells are missing."""
@@ -132,6 +136,7 @@ class ConditionalModel(NamedTuple):
             columns = self._truncated(z, batch)[0]
         return columns if self.log_odds is None else tilted(columns, self.log_odds)
 
+    @of_draws
     def evidence(self, batch: RowBatch) -> Evidence:
         """Return the evidence by importance weights, without the effect of bounds."""
         return self._importance(batch, batch.new_noise()).evidence()
@@ -140,6 +145,7 @@ class ConditionalModel(NamedTuple):
         """Return all importance draws of rows, with their weights."""
         return self._importance(batch, batch.new_noise()).weighted_draws()
 
+    @of_draws
     def means(self, batch: RowBatch) -> RowMeans:
         """Return conditional means."""
         noise = batch.new_noise()
@@ -151,6 +157,7 @@ class ConditionalModel(NamedTuple):
         w = log_share.softmax(0)[:, None, None].double()
         return RowMeans(ess, (w * self.decode(z, batch).expected()).sum(0), (w * z).sum(0), ess)
 
+    @of_draws
     def latent_means(self, batch: RowBatch) -> RowMeans:
         """Return conditional means of the latents, without those of the cells."""
         means = self.means(batch)
@@ -284,15 +291,15 @@ class ConditionalModel(NamedTuple):
             return RowLatents(z, no_ess, no_ess), no_ess
         pools = [self._importance(batch, noise).weighted_draws()]
         # all pools of a row have the same kind of proposal
-        later = self._replace(adapt="always" if pools[0].adapted else "never")
+        later = self._replace(proposal=pools[0].proposal)
         ess, proposal_ess = pools[0].ess, pools[0].proposal_ess
-        waiting = torch.ones_like(ess, dtype=torch.bool)
+        waiting = proposal_ess >= self.required_ess
         if self._needs_chains(batch, ess):
             return RowLatents(z, ess, proposal_ess), ess
         pool_ess = ess
         while True:
             w = torch.cat([pool.log_w for pool in pools], 1).softmax(-1)  # (B, M)
-            is_last = len(pools) == _MAX_SHARED_POOLS
+            is_last = len(pools) == _MAX_SHARED_POOLS or not waiting.any()
             min_ess = _MIN_SHARED_ESS if is_last else _SHARED_ESS
             pool_ess = torch.where(waiting, effective_sample_size_of(w), pool_ess)
             is_enough = pool_ess >= min_ess
@@ -329,7 +336,8 @@ class ConditionalModel(NamedTuple):
             return (cells + batch.of_missing(log_share)).sum(-1)
 
         n_decoders = math.ceil(u.shape[1] / len(shifts))  # that are evaluated at a time
-        n_draws = max(1, self.n_decoded // (n_decoders * len(u)))
+        # multiples of the width of vectors, so that bits do not depend on the number of rows
+        n_draws = max(1, self.n_decoded // (VECTOR_WIDTH * n_decoders * len(u))) * VECTOR_WIDTH
         parts = []
         for draws in z.transpose(0, 1).split(n_draws):
             outputs = self.vae.decoder(draws).unsqueeze(1)  # (m, 1, B, P)
@@ -445,7 +453,7 @@ class ConditionalModel(NamedTuple):
             noise,
             posterior=batch.posterior,
             imputed=None if self.bounds is None else imputed,
-            adapt=self.adapt,
+            proposal=self.proposal,
             n_decoded=self.n_decoded,
             antithetic=antithetic,
             limits=batch.limits,

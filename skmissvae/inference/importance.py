@@ -3,7 +3,8 @@
 Draws from q(z | x_obs) have the weights w = m r, with mass m and ratio r = p(x_obs, z) / q(z).
 They are taken in blocks of constant size, so that any number of draws needs the memory of one
 block; sums over them are accumulated in float64 in a fixed order. If the first block of a row has a
-low effective sample size, all draws come from a proposal that is adapted to the row's posterior.
+low effective sample size, all draws come from a better proposal: a Normal approximation of the
+row's posterior, by few or more steps, or in the end one that is adapted to weighted draws.
 """
 
 import itertools
@@ -21,12 +22,16 @@ from ..vae.likelihoods.base import ColumnDistribution, Limits
 from ..vae.vae import VAE, Draws
 from . import weights
 from .adaptive import adapt_proposal
+from .normal_proposal import normal_proposal
 
 #: Draws of a block. It determines the order of summation, and thereby the last bits.
 BLOCK = 1024
 
-#: Which proposals are adapted: none, those of rows with a low effective sample size, or all.
-Adapt = Literal["never", "if needed", "always"]
+#: Proposals: the encoder's posteriors, Normal approximations of the posteriors, the same with more
+#: iterations, and Normals adapted to weighted draws; or the first of these that is sufficient.
+ProposalKind = Literal["encoder", "normal", "refined", "adapted", "sufficient"]
+#: In the order in which a sufficient one is sought.
+PROPOSAL_KINDS: tuple[ProposalKind, ...] = ("encoder", "normal", "refined", "adapted")
 #: Returns the columns to impute from and the effect of their bounds on log-weights, (M, B).
 Imputed = Callable[[Draws], tuple[ColumnDistribution, Tensor]]
 
@@ -58,7 +63,7 @@ class WeightedDraws(NamedTuple):
     z: Tensor  # (M, B, L)
     log_w: Tensor  # (B, M)   in float64
     log_proposal: Tensor  # (B, M)   without the effect of bounds
-    adapted: bool  # whether the draws come from adapted proposals
+    proposal: ProposalKind  # which the draws come from
 
     @property
     def ess(self) -> Tensor:
@@ -82,19 +87,18 @@ class RowLatents(NamedTuple):
 class ImportanceSampler:
     """Importance draws of rows, in blocks.
 
-    There are n draws per row, whose masses sum to one over all blocks. Draws come from the
-    posterior of the encoder, or from a proposal that is adapted to p(z | x_obs): if less than a
-    twentieth of a row's first block is effective, or fewer than ten draws, provided that 100 draws
-    are requested. Bounds of imputations do not affect this decision. Draws do not depend on how
-    many are decoded at a time, if the consumer of the blocks uses the same noise only between
-    blocks of ``BLOCK`` draws.
+    There are n draws per row, whose masses sum to one over all blocks. The proposal of a single
+    row can be the first sufficient one, or else the last: an effective sample size of a tenth of
+    the row's first block, and at least ten draws, provided that 100 draws are requested. Bounds of
+    imputations do not affect this decision. Draws do not depend on how many are decoded at a time,
+    if the consumer of the blocks uses the same noise only between blocks of ``BLOCK`` draws.
 
     Parameters
     ----------
     vae : VAE
         The model.
     x, observed : Tensor of shape (B, D)
-        Rows and mask of observed cells. With adapt="if needed" a single row.
+        Rows and mask of observed cells. With proposal="sufficient" a single row.
     n : int
         Draws per row.
     noise : Noise
@@ -103,8 +107,8 @@ class ImportanceSampler:
         Posterior q(z | x_obs), batch (B,); None computes it.
     imputed : callable, optional
         Returns the columns to impute from, if they are not those that the model decodes.
-    adapt : {"never", "if needed", "always"}
-        Which proposals are adapted.
+    proposal : {"encoder", "normal", "refined", "adapted", "sufficient"}
+        Which proposals draws come from; without evidence from the encoder's.
     n_decoded : int
         Draws of a row that are decoded at a time, at most ``BLOCK``.
     antithetic : bool
@@ -125,40 +129,27 @@ class ImportanceSampler:
         *,
         posterior: LatentDistribution | None = None,
         imputed: Imputed | None = None,
-        adapt: Adapt = "never",
+        proposal: ProposalKind = "encoder",
         n_decoded: int = BLOCK,
         antithetic: bool = False,
         limits: Limits | None = None,
     ) -> None:
-        assert adapt != "if needed" or len(x) == 1, "the decision is made for a single row"
+        assert proposal != "sufficient" or len(x) == 1, "the decision is made for a single row"
         self.vae, self.x, self.observed, self.n, self.noise = vae, x, observed, n, noise
-        self.imputed, self.adapt, self.n_decoded, self.limits = imputed, adapt, n_decoded, limits
+        self.imputed, self.n_decoded, self.limits = imputed, n_decoded, limits
         self.noise_of_draws = AntitheticNoise(noise) if antithetic else noise
         if posterior is None:
             posterior = vae.posterior(x, observed) if observed.any() else vae.prior().expand(len(x))
         self.posterior = posterior
-        #: Whether proposals were adapted; known with the first block.
-        self.adapted = False
+        # without evidence all weights are one
+        has_evidence = limits is not None or vae.missingness is not None or bool(observed.any())
+        #: Which proposals draws come from; "sufficient" until the first block.
+        self.proposal: ProposalKind = proposal if has_evidence else "encoder"
 
     def __iter__(self) -> Iterator[Draws]:
         """Yield the draws, at most ``n_decoded`` of a row at a time."""
         sizes = [min(BLOCK, self.n - start) for start in range(0, self.n, BLOCK)]
-        proposal: Proposal = self.posterior
-        parts = self._draw_block(sizes[0], proposal)
-        first = self._score(*parts[0])
-        # without evidence all weights are one
-        is_evidence = self.limits is not None or self.vae.missingness is not None
-        has_evidence = is_evidence or bool(self.observed.any())
-        if self.adapt != "never" and has_evidence:
-            z, log_mass, _ = (torch.cat(values) for values in zip(*parts, strict=True))
-            rest = [self._score(*part).log_ratio for part in parts[1:]]
-            log_ratio = torch.cat([first.log_ratio, *rest])
-            self.adapted = self.adapt == "always" or _needs_adaptation(log_mass + log_ratio)
-            if self.adapted:
-                target = self._log_joint, self.posterior
-                proposal = adapt_proposal(*target, z, log_ratio, self.n, self.noise)
-                parts = self._draw_block(sizes[0], proposal)
-                first = self._score(*parts[0])
+        proposal, first, parts = self._first_block(sizes[0])
         yield first
         del first
         yield from itertools.starmap(self._score, parts[1:])
@@ -173,7 +164,7 @@ class ImportanceSampler:
             if self.imputed is not None:
                 columns, log_share = self.imputed(draws)
                 log_w = weights.log_weights(draws, log_share)
-            yield WeightedDraws(draws.z, log_w, log_proposal, self.adapted), columns
+            yield WeightedDraws(draws.z, log_w, log_proposal, self.proposal), columns
 
     def whole_blocks(self) -> Iterator[WeightedDraws]:
         """Yield the weighted draws of whole blocks, without their columns."""
@@ -237,6 +228,56 @@ class ImportanceSampler:
         sums = weights.WeightSums(self.x)
         return sums, sums if self.imputed is None else weights.WeightSums(self.x)
 
+    def _first_block(self, size: int) -> tuple[Proposal, Draws, list[tuple[Tensor, ...]]]:
+        """Return the proposal, the first draws scored, and all parts of its first block."""
+        kinds = PROPOSAL_KINDS if self.proposal == "sufficient" else (self.proposal,)
+        for self.proposal in kinds:
+            proposal = self._new_proposal(size)
+            parts = self._draw_block(size, proposal)
+            first = self._score(*parts[0])
+            if self.proposal == kinds[-1] or self._is_sufficient(first, parts):
+                break
+        return proposal, first, parts
+
+    def _new_proposal(self, size: int) -> Proposal:
+        if self.proposal == "encoder":
+            return self.posterior
+        if self.proposal == "normal":
+            return self._normal_proposal(refined=False)
+        proposal = self._normal_proposal(refined=True)
+        if self.proposal == "refined":
+            return proposal
+        z, _ = proposal.ancestral(size, self.noise_of_draws, systematic=True)
+        log_ratio = self._log_joint(z) - proposal.log_prob(z)
+        return adapt_proposal(self._log_joint, proposal, z, log_ratio, self.n, self.noise)
+
+    def _normal_proposal(self, refined: bool) -> Proposal:
+        """Return the Normal approximations, for which gradients are computed."""
+        with torch.inference_mode(False), torch.no_grad():
+            # copies are not tensors of the inference mode, which have no gradients
+            row = self.x.clone(), self.observed.clone()
+            limits = self.limits and Limits(*(part.clone() for part in self.limits))
+
+            def gradient(z: Tensor) -> Tensor:
+                parts = []
+                for part in z.split(self.n_decoded):
+                    with torch.enable_grad():
+                        leaf = part.detach().requires_grad_()
+                        # a copy, as a decoder may change its input in place
+                        log_p = self.vae.log_joint(*row, leaf.clone(), limits=limits)
+                        (slope,) = torch.autograd.grad(log_p.sum(), leaf)
+                    parts.append(slope)
+                return torch.cat(parts)
+
+            return normal_proposal(gradient, self.posterior, refined)
+
+    def _is_sufficient(self, first: Draws, parts: list[tuple[Tensor, ...]]) -> bool:
+        """Return whether the effective sample size of the first block of a row is sufficient."""
+        scored = [first, *(self._score(*part) for part in parts[1:])]
+        log_w = torch.cat([weights.log_weights(draws) for draws in scored], 1)
+        ess = weights.effective_sample_size_of(log_w.softmax(-1))
+        return bool(ess >= weights.sufficient_ess(log_w.shape[1]))
+
     def _draw_block(self, size: int, proposal: Proposal) -> list[tuple[Tensor, ...]]:
         z, log_mass = proposal.ancestral(size, self.noise_of_draws, systematic=True)
         values = z, log_mass + math.log(size / self.n), proposal.log_prob(z)
@@ -254,12 +295,6 @@ class ImportanceSampler:
         return Draws(z, log_mass, log_joint - log_q, columns)
 
 
-def _needs_adaptation(log_w: Tensor) -> bool:
-    """Return whether the effective sample size of a single row is low: (M, 1)."""
-    w = weights.finite_log_weights(log_w.double().T.contiguous()).softmax(-1)
-    return bool(weights.needs_adaptation(weights.effective_sample_size_of(w), len(log_w)))
-
-
 def _concatenate(parts: Sequence[WeightedDraws]) -> WeightedDraws:
-    z, log_w, log_proposal, adapted = zip(*parts, strict=True)
-    return WeightedDraws(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1), adapted[0])
+    z, log_w, log_proposal, (kind, *_) = zip(*parts, strict=True)
+    return WeightedDraws(torch.cat(z), torch.cat(log_w, 1), torch.cat(log_proposal, 1), kind)

@@ -1,4 +1,6 @@
-"""Densities of a row without each of its cells, by the draws of the whole row."""
+"""Contributions of cells to the density of a row, by the draws of the whole row."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,26 +12,17 @@ from .weights import effective_sample_size_of, finite_log_weights, pareto_k
 _MIN_ESS, _MAX_PARETO_K = 20.0, 0.7  # of the weights without a cell, if they are reliable
 
 
-def leave_one_out(model: ConditionalModel, batch: RowBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the log-density of a single row, and those without each observed cell.
+class CellContributions(NamedTuple):
+    """Contributions of the cells of a row to minus its log-density."""
+
+    contribution: Tensor  # (1, D)   log p(other cells) - log p(all cells), in float64
+    is_reliable: Tensor  # (1, D)   whether the weights without the cell are reliable
+
+
+def leave_one_out(model: ConditionalModel, batch: RowBatch) -> CellContributions:
+    """Return what each observed cell contributes to minus the log-density of a single row.
 
     The draws of the row are weighted anew [1]_.
-
-    Parameters
-    ----------
-    model : ConditionalModel
-        The fitted model.
-    batch : RowBatch
-        A row, (1, D), with an observed cell.
-
-    Returns
-    -------
-    log_evidence : Tensor of shape ()
-        The log-density of its observed cells, in float64.
-    log_rest : Tensor of shape (D,)
-        Those without each cell.
-    is_reliable : Tensor of shape (D,)
-        Whether the weights without each cell are reliable.
 
     References
     ----------
@@ -44,6 +37,10 @@ def leave_one_out(model: ConditionalModel, batch: RowBatch) -> tuple[Tensor, Ten
     ]
     without = log_w - torch.cat(log_p).squeeze(1).double()  # (M, D)
     ess = effective_sample_size_of(finite_log_weights(without.T.contiguous()).softmax(-1))
-    k = torch.tensor([pareto_k(values) for values in without.T], device=ess.device)
-    is_reliable = (ess >= _MIN_ESS) & (k <= _MAX_PARETO_K)
-    return log_w.logsumexp(0).squeeze(0), without.logsumexp(0), is_reliable
+    k = [
+        pareto_k(values) if is_observed else 0.0
+        for values, is_observed in zip(without.T, batch.observed[0].tolist(), strict=True)
+    ]
+    is_reliable = (ess >= _MIN_ESS) & (torch.tensor(k, device=ess.device) <= _MAX_PARETO_K)
+    contribution = without.logsumexp(0) - log_w.logsumexp(0)
+    return CellContributions(contribution.unsqueeze(0), is_reliable.unsqueeze(0))

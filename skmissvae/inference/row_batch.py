@@ -1,7 +1,7 @@
 """Rows with their posterior and their noise, which methods of a conditional model take."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,6 +9,17 @@ from torch import Tensor
 from .._utils.random import Noise
 from ..vae.distributions import LatentDistribution
 from ..vae.likelihoods.base import Limits
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def of_draws(function: F) -> F:
+    """Mark a function of rows whose tensors of all cells have an axis of draws.
+
+    The bits of a row then do not depend on how many rows are computed at a time.
+    """
+    vars(function)["is_of_draws"] = True
+    return function
 
 
 class RowBatch(NamedTuple):
@@ -30,6 +41,17 @@ class RowBatch(NamedTuple):
     def is_evidence(self) -> Tensor:
         """Which cells are observed or have limits, (B, D)."""
         return self.observed if self.limits is None else self.observed | self.limits.exist
+
+    def first(self, n: int) -> Self:
+        """Return the first n rows, with the noise of all."""
+        limits = None if self.limits is None else self.limits.part(slice(n))
+        return self._replace(
+            x=self.x[:n],
+            observed=self.observed[:n],
+            posterior=self.posterior.first(n),
+            positions=self.positions[:n],
+            limits=limits,
+        )
 
     def of_missing(self, values: Tensor) -> Tensor:
         """Return values of cells, (*, B, D), zero in cells that are evidence."""

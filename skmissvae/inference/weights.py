@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._utils.matmul import must_separate_rows, pad_to_cache_line
+from .._utils.matmul import apply_to_rows, must_separate_rows, pad_to_cache_line
 from ..vae.vae import Draws
 
 _NO_WEIGHT = -1e30  # finite, so that rows without a finite log-weight get equal weights, not NaN
 # the spacing of float32 exceeds a sixteenth of a nat beyond this log-weight
 _MAX_RESOLVED = 2.0**20
 _LOW_ESS = 10.0  # effective draws
-_LOW_ESS_SHARE = 0.05  # share of effective draws below which the proposal is adapted
-# an adaptation takes hundreds of draws, more than a smaller request is worth
+_SUFFICIENT_SHARE = 0.1  # share of effective draws below which a better proposal is sought
+# a better proposal takes hundreds of draws, more than a smaller request is worth
 _MIN_ADAPTED_DRAWS = 100
 
 
@@ -28,9 +28,11 @@ def effective_sample_size_of(w: Tensor) -> Tensor:
     return 1 / w.square().sum(-1)
 
 
-def needs_adaptation(ess: Tensor, n_draws: int) -> Tensor:
-    """Return whether each row's proposal is adapted, by the ESS of its first draws: (B,)."""
-    return (ess < max(_LOW_ESS_SHARE * n_draws, _LOW_ESS)) & (n_draws >= _MIN_ADAPTED_DRAWS)
+def sufficient_ess(n_draws: int) -> float:
+    """Return the effective sample size of n draws below which a better proposal is sought."""
+    if n_draws < _MIN_ADAPTED_DRAWS:
+        return 0.0
+    return max(_SUFFICIENT_SHARE * n_draws, _LOW_ESS)
 
 
 def log_weights(draws: Draws, extra: Tensor | float = 0.0) -> Tensor:
@@ -78,7 +80,7 @@ class WeightSums:
 
     def log_evidence(self) -> Tensor:
         """Return log sum w, (B,)."""
-        return self.top + self.total.log()
+        return self.top + apply_to_rows(torch.log, self.total.unsqueeze(-1)).squeeze(-1)
 
 
 def weighted_sum(w: Tensor, values: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ def weighted_sum(w: Tensor, values: Tensor) -> Tensor:
     # one product of the same shape for every row, so that its bits do not depend on other rows;
     # values that are not finite become 0, the mean of a standardized column
     per_row, w = values.nan_to_num(0.0, 0.0, 0.0).transpose(0, 1), w.to(values)
-    if must_separate_rows(len(w)):
+    if must_separate_rows():
         per_row, w = pad_to_cache_line(per_row, 2), pad_to_cache_line(w)
     return (w.unsqueeze(1) @ per_row)[:, 0, : values.shape[-1]].double()
 

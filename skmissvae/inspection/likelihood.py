@@ -40,7 +40,7 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     The score of a row is the importance-weighted bound
     :math:`\log \frac1n \sum_m p(x_{obs}, z_m) / q(z_m | x_{obs})`. To first order its Monte Carlo
     variance is :math:`1 / ESS - 1 / n`, with Kish's effective sample size, and its bias is minus
-    half of the variance. Rows with a low effective sample size get an adapted proposal instead of
+    half of the variance. Rows with a low effective sample size get a better proposal instead of
     q, as in ``score_samples``. Draws are processed in blocks, so that memory does not grow with
     their number. The rows share their random numbers, so their Monte Carlo errors are correlated:
     that of the mean, which ``standard_error`` does not include, can be as large as the mean of

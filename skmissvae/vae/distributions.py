@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .._utils.compat import take_along_dim
-from .._utils.matmul import matrix_times_draws
+from .._utils.matmul import matrix_times_draws, products
 from .._utils.random import Noise
 from .functional import mixing_scale, normal_log_prob, student_t_log_prob
 from .reparameterization import reparameterize_mixture
@@ -59,6 +59,12 @@ class Component(_Detachable, ABC):
         expanded, shape = copy.copy(self), (*batch, *self.loc.shape[-2:])
         expanded.loc, expanded.scale = self.loc.expand(shape), self.scale.expand(shape)
         return expanded
+
+    def first(self, n: int) -> Self:
+        """Return the distributions of the first n rows of the batch."""
+        part = copy.copy(self)
+        part.loc, part.scale = self.loc[:n], self.scale[:n]
+        return part
 
 
 class DiagonalNormal(Component):
@@ -137,8 +143,19 @@ class LatentDistribution(_Detachable, ABC):
         """Return E[z], (*batch, L)."""
 
     @abstractmethod
+    def covariance(self) -> Tensor:
+        """Return Cov[z], (*batch, L, L), with squared scales as the variances of components.
+
+        It is in double precision, as it can be almost singular.
+        """
+
+    @abstractmethod
     def centres(self) -> tuple[Tensor, Tensor]:
         """Return locations and marginal scales of the components, (*batch, K, L) each."""
+
+    @abstractmethod
+    def first(self, n: int) -> Self:
+        """Return the distributions of the first n rows of the batch."""
 
     @abstractmethod
     def expand(self, *batch: int) -> Self:
@@ -245,6 +262,18 @@ class Mixture(LatentDistribution):
         return (self.log_pi.exp().unsqueeze(-1) * self.component.loc).sum(-2)
 
     @override
+    def covariance(self) -> Tensor:
+        pi = self.log_pi.double().exp().unsqueeze(-1)
+        within = (pi * self.component.scale.double().square()).sum(-2)
+        loc = self.component.loc.double()  # (*batch, K, L)
+        deviation = loc - (pi * loc).sum(-2, keepdim=True)
+        return torch.diag_embed(within) + products((pi * deviation).mT, deviation)
+
+    @override
+    def first(self, n: int) -> Mixture:
+        return Mixture(self.log_pi[:n], self.component.first(n))
+
+    @override
     def expand(self, *batch: int) -> Mixture:
         return Mixture(self.log_pi.expand(*batch, self.n_components), self.component.expand(*batch))
 
@@ -326,7 +355,17 @@ class AffineMixture(LatentDistribution):
 
     @override
     def mean(self) -> Tensor:
-        return self.loc + (self.factor @ self.base.mean().unsqueeze(-1)).squeeze(-1)
+        return self.loc + products(self.factor, self.base.mean().unsqueeze(-1)).squeeze(-1)
+
+    @override
+    def covariance(self) -> Tensor:
+        factor = self.factor.double()
+        return products(products(factor, self.base.covariance()), factor.mT)
+
+    @override
+    def first(self, n: int) -> AffineMixture:
+        parts = (part[:n] for part in (self.loc, self.factor, self.inverse))
+        return AffineMixture(self.base.first(n), *parts)
 
     @override
     def component_divergence(self, n: int, noise: Noise) -> Tensor:
@@ -364,7 +403,7 @@ class DefensiveMixture:
 
     Parameters
     ----------
-    proposal, defensive : LatentDistribution
+    proposal, defensive : LatentDistribution or DefensiveMixture
         The proposals :math:`q_1` and :math:`q_0`, with batch (B,).
     share : float
         Weight s of the defensive proposal.
@@ -375,9 +414,7 @@ class DefensiveMixture:
        distributions. Technometrics 37.
     """
 
-    def __init__(
-        self, proposal: LatentDistribution, defensive: LatentDistribution, share: float
-    ) -> None:
+    def __init__(self, proposal: Proposal, defensive: Proposal, share: float) -> None:
         self.proposal, self.defensive, self.share = proposal, defensive, share
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -392,7 +429,7 @@ class DefensiveMixture:
         # the proposal of the last draw is random if share * n is not an integer
         last_is_defensive = noise.uniform(1, 1, 1).double() + rest >= 1
 
-        def draw(q: LatentDistribution, k: int) -> Tensor:
+        def draw(q: Proposal, k: int) -> Tensor:
             return q.ancestral(k, noise, systematic=systematic)[0]
 
         n_last = int(rest > 0)

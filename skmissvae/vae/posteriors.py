@@ -157,7 +157,7 @@ class FactorAnalysisPosterior(nn.Module):
         """Return the distribution of z, batch (*batch,); x and observed are (*batch, S)."""
         # in double precision, as many columns determine few latents almost exactly
         loadings, n_latents = self.loadings.double(), self.loadings.shape[-1]
-        if x.dim() == 2 and must_separate_rows(len(x)):
+        if x.dim() == 2 and must_separate_rows():
             loadings = pad_to_cache_line(loadings)  # with additional latents without loadings
         scaled = loadings * self.precision.unsqueeze(-1)
         outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(-2)  # (S, L * L)

@@ -239,7 +239,7 @@ def test_outlier_scores_ignore_the_missingness():
     scores = imputer.outlier_scores(X)
     imputer.vae_.missingness = None
     pd.testing.assert_frame_equal(imputer.outlier_scores(X), scores)
-    log_evidence = imputer.map_rows(X, ConditionalModel.evidence).log_evidence
+    log_evidence = imputer.map_rows(X, ConditionalModel.evidence, batched=True).log_evidence
     some = ~np.isnan(X).all(1)
     np.testing.assert_allclose(scores["score"][some], -log_evidence[some], rtol=1e-9, atol=1e-9)
 

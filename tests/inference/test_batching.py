@@ -28,7 +28,15 @@ from skmissvae import (
     ResidualNetwork,
     VAEDensityEstimator,
 )
-from skmissvae.inference import LAIR, ConditionalModel, PseudoGibbs, batching, importance, map_rows
+from skmissvae.inference import (
+    LAIR,
+    ConditionalModel,
+    PseudoGibbs,
+    batching,
+    importance,
+    map_rows,
+    weights,
+)
 from skmissvae.vae import ResidualMLP
 from skmissvae.vae.networks.mlp import RowInvariantMLP
 
@@ -87,7 +95,8 @@ SINGLE_ROWS = [[7], range(9, -1, -1)], (results, cell_statistics)
 CASES = {
     "few draws": Case({"n_importance_draws": 30}, *BATCHES),
     "adapted proposals": Case({"n_importance_draws": 110}, *BATCHES),
-    "bounds": Case({"n_importance_draws": 40, "min_value": -0.5}, *BATCHES),
+    "many draws": Case({"n_importance_draws": 1000}, *BATCHES),
+    "bounds": Case({"n_importance_draws": 256, "min_value": -0.5}, *BATCHES),
     "1,000 draws": Case({"n_importance_draws": 1000}, *SINGLE_ROWS),
     "chains": Case({"sampler": LAIR(n_chains=4, n_steps=4)}, *SINGLE_ROWS),
 }
@@ -137,6 +146,16 @@ def test_draws_of_transform_do_not_depend_on_later_rows(cls):
         np.testing.assert_array_equal(imputer.transform(X[:n]), expected[:n])
 
 
+def test_rows_with_a_low_effective_sample_size_get_better_proposals_and_more_draws(batch_sizes):
+    estimator = copy.copy(fitted(MissSIWAEImputer)).set_params(n_importance_draws=1000)
+    ess = estimator.effective_sample_size(curved())
+    n_batches = len(batch_sizes)
+    assert n_batches > 2  # trials
+    assert (ess < 100).mean() < 0.1
+    estimator.set_params(n_importance_draws=99).effective_sample_size(curved())
+    assert len(batch_sizes) == n_batches + 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["normal", "student_t"])
 def test_every_strategy_is_independent_of_the_other_rows(likelihood):
@@ -156,6 +175,7 @@ MODELS = {
     "marginal transforms": {"n_importance_draws": 128, "learn_shapes": True, "n_latents": 11},
     "heavy tails": {"n_importance_draws": 50, "likelihood": "student_t", "prior": "student_t"},
     "bounds": {"n_importance_draws": 119, "prior": "mixture", "K": 5, "min_value": -0.5},
+    "many latents": {"n_importance_draws": 256, "n_latents": 24},
     "custom widths": {"n_importance_draws": 7, "n_hidden": 50, "n_latents": 2},
 }
 every_model = pytest.mark.parametrize("model", MODELS)
@@ -190,13 +210,21 @@ def test_rows_in_batches_are_independent_of_other_rows(model, batch_sizes):
         assert_same(results(imputer, rows), {k: v[rows] for k, v in expected.items()})
 
 
+@every_model
+def test_draws_in_batches_are_independent_of_later_rows(model):
+    imputer = copy.copy(fitted_model(model)).set_params(strategy="draw", n_importance_draws=256)
+    expected = imputer.transform(curved()[:33])
+    for n in (1, 2, 13):
+        np.testing.assert_array_equal(imputer.transform(curved()[:n]), expected[:n])
+
+
 def assert_mostly_close(actual, expected):
-    # rounding can move a draw to another component, or a row across the threshold of adaptation
+    # rounding can move a draw to another component, or a row across the threshold of a proposal
     for name, values in expected.items():
         is_number = ~np.isnan(values)
         error = np.abs(actual[name] - values)[is_number]
         is_far = error > 1e-3 * (1 + np.abs(values[is_number]))
-        assert is_far.mean() < 0.02, name
+        assert is_far.mean() < 0.05, name
 
 
 @pytest.mark.slow
@@ -205,7 +233,6 @@ def test_batches_agree_with_single_rows(model, batch_sizes, monkeypatch):
     imputer, expected = fitted_model(model), results(fitted_model(model), range(65))
     n_batches = len(batch_sizes)
     assert n_batches
-    monkeypatch.setattr(batching, "_batch_size", lambda *args: 0)
     monkeypatch.setattr(ConditionalModel, "row_invariant", lambda self: None)
     assert_mostly_close(results(imputer, range(65)), expected)
     assert len(batch_sizes) == n_batches
@@ -215,10 +242,11 @@ def test_large_batches_of_a_gpu_agree_with_single_rows(batch_sizes, monkeypatch)
     X = curved()
     imputer = copy.copy(fitted(MissSIWAEImputer)).set_params(n_importance_draws=300)
     expected = outputs(imputer, X)
-    assert not batch_sizes
+    assert 224 not in batch_sizes
     monkeypatch.setattr(batching, "_CPU_LIMITS", batching._GPU_LIMITS)
+    monkeypatch.setattr(batching._Job, "_takes_any_number", lambda self, model: False)
     assert_mostly_close(outputs(imputer, X), expected)
-    assert 192 in batch_sizes
+    assert 224 in batch_sizes
 
 
 def test_proposals_are_adapted_in_batches_of_constant_size(monkeypatch):
@@ -226,6 +254,7 @@ def test_proposals_are_adapted_in_batches_of_constant_size(monkeypatch):
     monkeypatch.setattr(
         importance, "adapt_proposal", lambda *args: sizes.append(args[2].shape[1]) or adapt(*args)
     )
+    monkeypatch.setattr(weights, "_SUFFICIENT_SHARE", 0.95)
     imputer = copy.copy(fitted(MissSIWAEImputer)).set_params(n_importance_draws=110)
     imputer.score_samples(curved())
     assert set(sizes) == {32}
@@ -257,7 +286,7 @@ def test_rows_are_computed_singly_if_memory_is_short(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("n_latents", "sizes"), [(100, [128, 32]), (None, [128, 128, 32])], ids=["many", "few"]
+    ("n_latents", "sizes"), [(100, [128, 32, 1]), (None, [128, 128, 32])], ids=["many", "few"]
 )
 def test_batches_respect_the_working_memory(n_latents, sizes, batch_sizes):
     X = curved(40, 13)

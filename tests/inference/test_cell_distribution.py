@@ -200,7 +200,7 @@ def test_a_cell_whose_copy_is_observed_has_no_variance():
 
 @pytest.mark.parametrize("n_draws", [1, 40, 5000])
 def test_quantiles_of_a_row_are_computed_once_and_only_of_numbers(n_draws, imputer, mixed):
-    model = imputer.conditional_model()._replace(n_draws=n_draws, adapt="never")
+    model = imputer.conditional_model()._replace(n_draws=n_draws, proposal="encoder")
     rows, shapes = imputer.encode_rows(mixed[:1]), []
     x, observed = rows.tensors()
     batch = model.encode(x, observed, lambda: stream(7, torch.float32))

@@ -109,7 +109,7 @@ def test_shared_latents_are_reweighted_for_each_decoder():
     joined = nn.Linear(2, 10).double()
     joined.weight.data = torch.cat([shift.weight for shift in shifts])
     joined.bias.data = torch.cat([shift.bias for shift in shifts])
-    conditional = ConditionalModel(model.vae(widen=1.2), 500, adapt="never")
+    conditional = ConditionalModel(model.vae(widen=1.2), 500, proposal="encoder")
     n = 3000
     z = []
     for repeat in range(30):  # each with its own pool

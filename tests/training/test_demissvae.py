@@ -256,7 +256,7 @@ def test_chains_complete_rows_with_a_low_effective_sample_size():
     X = incomplete(60, share=0.4)
     X[::2] *= 4.0  # outliers
     imputer = tiny(DeMissVAEImputer, n_importance_draws=100).fit(incomplete(60))
-    has_low_ess = imputer.effective_sample_size(X) < 10
+    has_low_ess = imputer.map_rows(X, conditional.ConditionalModel.means, batched=True).ess < 10
     is_incomplete = np.isnan(X).any(1)
     assert (has_low_ess & is_incomplete).any()
     assert (~has_low_ess & is_incomplete).any()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from ..._utils.matmul import apply_to_rows
 from ..._utils.random import Noise
 from .base import ColumnDistribution, Likelihood, LinearInitialization, LinearModel, finite
 
@@ -48,8 +49,9 @@ class SinhArcsinh(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return T(x): (*, D) -> (*, D)."""
-        if self.identity:
-            return x
+        return x if self.identity else apply_to_rows(self._forward, x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         shift, unit, skew, log_tail = self._unpack()
         return torch.sinh(log_tail.exp() * clamped_asinh((x - shift) / unit) - skew)
 
@@ -64,8 +66,9 @@ class SinhArcsinh(nn.Module):
 
     def log_slope(self, x: Tensor) -> Tensor:
         """Return log T'(x): (*, D) -> (*, D)."""
-        if self.identity:
-            return torch.zeros_like(x)
+        return torch.zeros_like(x) if self.identity else apply_to_rows(self._log_slope, x)
+
+    def _log_slope(self, x: Tensor) -> Tensor:
         shift, unit, skew, log_tail = self._unpack()
         u = (x - shift) / unit
         inner = (log_tail.exp() * clamped_asinh(u) - skew).abs()
