@@ -32,11 +32,10 @@ from .samplers import ChainRun, Sampler, run
 from .weights import choose_by_weight, effective_sample_size_of, finite_log_weights, low_ess
 
 _N_VALUES = 4096  # values that represent the distribution of a cell, unless there are more latents
-# Pools of draws are added until their effective sample size is enough for all imputations of a row;
-# at the last pool less is enough, since a pool for each imputation would take long.
 # Effective number of latents given the value of a cell that is sufficient for its information.
 _ENOUGH_OF_A_CELL = 50
 _MAX_POOLS_OF_A_CELL = 8
+# Pools are added until their effective sample size is enough for all imputations; last, less is.
 _SHARED_ESS, _MAX_SHARED_POOLS, _MIN_SHARED_ESS = 100.0, 3, 20.0
 _N_CANDIDATES = 128  # latents that imputations with their own decoders choose from
 _MAX_R_HAT = 1.5  # above it chains disagree, and count as a single draw
@@ -279,8 +278,9 @@ class ConditionalModel(NamedTuple):
             steps = torch.arange(_N_CANDIDATES, device=u.device)
             candidates = (noise.uniform(1, len(u), 1)[0] + steps) / _N_CANDIDATES
             latents, pool_ess = self._pooled(batch, candidates.expand(len(u), -1), noise)
-            z = self._reweighted(batch, latents.z, pool_ess, u, shifts)
-            return latents._replace(z=z)
+            if latents.z.isnan().all():  # none of the rows is used
+                return latents._replace(z=latents.z[:, :1].expand(-1, u.shape[1], -1))
+            return latents._replace(z=self._reweighted(batch, latents.z, pool_ess, u, shifts))
         return self._pooled(batch, u, noise)[0]
 
     def _pooled(self, batch: RowBatch, u: Tensor, noise: Noise) -> tuple[RowLatents, Tensor]:
