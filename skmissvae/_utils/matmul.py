@@ -21,10 +21,11 @@ _STATE = threading.local()
 
 
 @contextmanager
-def separate_rows() -> Iterator[None]:
-    """Make the bits of rows independent of other rows within the block, in this thread."""
-    before, _STATE.separates = must_separate_rows(), True
-    try:
+def separate_rows(separates: bool) -> Iterator[None]:
+    """Make the bits of rows independent of other rows within the block, in this thread, or not."""
+    before = must_separate_rows()
+    try:  # Ctrl-C may come before the block begins
+        _STATE.separates = separates
         yield
     finally:
         _STATE.separates = before

@@ -151,17 +151,22 @@ def full_precision(device: torch.device) -> torch.autocast:
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Use torch's own defaults: float32, the CPU, gradients, and no inference mode."""
+    """Use torch's own defaults, and one product for all rows.
+
+    They are float32, the CPU, gradients, and no inference mode.
+    """
     # a device context slows all functions of torch
     on_cpu = nullcontext() if default_device() == _CPU else _CPU
-    with _SINGLE_PRECISION.block(), on_cpu, torch.inference_mode(False), torch.enable_grad():
+    precision, gradients = _SINGLE_PRECISION.block(), torch.enable_grad()
+    # rows may still be separate after an interrupt
+    with precision, on_cpu, torch.inference_mode(False), gradients, separate_rows(False):
         yield
 
 
 @contextmanager
 def inference(device: torch.device) -> Iterator[None]:
     """Compute without gradients and the user's autocast and defaults, with each row separately."""
-    with torch_defaults(), torch.inference_mode(), full_precision(device), separate_rows():
+    with torch_defaults(), torch.inference_mode(), full_precision(device), separate_rows(True):
         yield
 
 

@@ -8,6 +8,7 @@ from estimator_cases import every_imputer, quiet, tiny
 from estimator_cases import table as incomplete
 
 from skmissvae import MissSIWAEImputer, MissSVAEImputer, MIWAEImputer, MVAEImputer
+from skmissvae._utils import matmul
 from skmissvae.estimators.preparation import prepare_fit
 from skmissvae.training import fit
 from skmissvae.training.fit import bootstrap_task, fit_bootstrap_models, fit_model
@@ -66,6 +67,16 @@ def test_models_are_those_of_fit_model_for_the_samples():
     for weights, expected_weights in zip(weights_of(models), weights_of(expected), strict=True):
         assert torch.equal(weights, expected_weights)
     assert fit_bootstrap_models(task, [], None) == []
+
+
+def test_models_do_not_depend_on_an_interrupt_before(monkeypatch):
+    def weights():
+        return weights_of(tiny(MVAEImputer, n_bootstrap=1, dropout=0.3).fit(incomplete()).models_)
+
+    expected = list(weights())
+    monkeypatch.setattr(matmul._STATE, "separates", True, raising=False)  # as an interrupt may do
+    for values, others in zip(weights(), expected, strict=True):
+        assert torch.equal(values, others)
 
 
 @pytest.mark.slow
