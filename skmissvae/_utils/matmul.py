@@ -51,7 +51,10 @@ def pad_to_cache_line(matrix: Tensor, n_axes: int = 1) -> Tensor:
 
 
 def apply_to_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Apply a function of numbers to rows: (B, D), likewise."""
+    """Apply a function of numbers to rows, whose bits do not depend on how many there are.
+
+    (B, D), likewise.
+    """
     if rows.dim() != 2 or not must_separate_rows():
         return function(rows)
     padded = pad_ends(rows, [0, -len(rows) % VECTOR_WIDTH])

@@ -175,8 +175,8 @@ class FittedMethods(
 
         It is :math:`\log \sum_m m_m p(x_{obs}, z_m) / q(z_m | x_{obs})` over up to
         ``n_importance_draws`` draws, a lower bound in expectation that tightens with their number
-        [1]_. A row gets as many as it needs for an effective sample size of a tenth of
-        ``n_importance_draws``, if that is 100 or more: first from the encoder, then from a Normal
+        [1]_. With ``n_importance_draws`` of 100 or more, a row gets as many as it needs for an
+        effective sample size of a tenth of this number: first from the encoder, then from a Normal
         that approximates the posterior of the row or is adapted to it [2]_. Rows at this limit
         have a small bias.
 

@@ -253,9 +253,9 @@ class InferenceOptions:
         Largest number of importance draws per row for means, scores and imputations, in bounded
         memory. From 100 on, rows get as many as they need: an effective sample size of a tenth of
         this number, for which a quarter of the draws can suffice, and which better proposals are
-        sought for if the encoder's is not sufficient. With 1,000, the error of a mean by the draws
-        is about a tenth of the standard deviation that the latents have given the row. It is read
-        when a method is called.
+        sought for if the encoder's is not sufficient. With 1,000, the Monte Carlo error of a mean
+        is at most about a tenth of its standard deviation due to the latents. It is read when a
+        method is called.
     sampler : {"importance", "pseudo_gibbs", "metropolis", "lair"} or Sampler
         How to condition on the observed cells of a row: importance weights, or Markov chains by
         pseudo-Gibbs, Metropolis-within-Gibbs or latent-adaptive importance resampling (LAIR). An

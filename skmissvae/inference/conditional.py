@@ -35,7 +35,7 @@ _N_VALUES = 4096  # values that represent the distribution of a cell, unless the
 # Effective number of latents given the value of a cell that is sufficient for its information.
 _ENOUGH_OF_A_CELL = 50
 _MAX_POOLS_OF_A_CELL = 8
-# Pools are added until their effective sample size is enough for all imputations; last, less is.
+# Effective sample sizes that suffice for all imputations: of up to three pools, and at the last.
 _SHARED_ESS, _MAX_SHARED_POOLS, _MIN_SHARED_ESS = 100.0, 3, 20.0
 _N_CANDIDATES = 128  # latents that imputations with their own decoders choose from
 _MAX_R_HAT = 1.5  # above it chains disagree, and count as a single draw

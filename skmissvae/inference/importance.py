@@ -30,8 +30,8 @@ BLOCK = 1024
 #: Proposals: the encoder's posteriors, Normal approximations of the posteriors, the same with more
 #: iterations, and Normals adapted to weighted draws; or the first of these that is sufficient.
 ProposalKind = Literal["encoder", "normal", "refined", "adapted", "sufficient"]
-#: In the order in which a sufficient one is sought.
-PROPOSAL_KINDS: tuple[ProposalKind, ...] = ("encoder", "normal", "refined", "adapted")
+# in the order in which a sufficient one is sought
+_PROPOSAL_KINDS: tuple[ProposalKind, ...] = ("encoder", "normal", "refined", "adapted")
 #: Returns the columns to impute from and the effect of their bounds on log-weights, (M, B).
 Imputed = Callable[[Draws], tuple[ColumnDistribution, Tensor]]
 
@@ -230,7 +230,7 @@ class ImportanceSampler:
 
     def _first_block(self, size: int) -> tuple[Proposal, Draws, list[tuple[Tensor, ...]]]:
         """Return the proposal, the first draws scored, and all parts of its first block."""
-        kinds = PROPOSAL_KINDS if self.proposal == "sufficient" else (self.proposal,)
+        kinds = _PROPOSAL_KINDS if self.proposal == "sufficient" else (self.proposal,)
         for self.proposal in kinds:
             proposal = self._new_proposal(size)
             parts = self._draw_block(size, proposal)

@@ -20,9 +20,10 @@ class CellContributions(NamedTuple):
 
 
 def leave_one_out(model: ConditionalModel, batch: RowBatch) -> CellContributions:
-    """Return what each observed cell contributes to minus the log-density of a single row.
+    """Return what each cell contributes to minus the log-density of a single row.
 
-    The draws of the row are weighted anew [1]_.
+    It is of use for observed cells of rows with several of them. The draws of the row are weighted
+    anew [1]_.
 
     References
     ----------

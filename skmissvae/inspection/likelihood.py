@@ -53,7 +53,8 @@ def log_likelihood(estimator: BaseVAE, X: Any, *, n_draws: int = 5000) -> LogLik
     X : array-like of shape (n_samples, n_features)
         Rows, with missing cells.
     n_draws : int, default=5000
-        Importance draws per row.
+        Largest number of importance draws per row. The errors of rows that need fewer are a little
+        too large.
 
     Returns
     -------
