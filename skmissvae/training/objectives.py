@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from .._utils.random import Noise
+from .._utils.threads import thread_limit
 from ..tables.encoded_rows import EncodedRows
 from ..vae.likelihoods.base import Limits
+from ..vae.posteriors import Coordinates
 from ..vae.vae import VAE, Draws, Gradient
+
+_MAX_NUMBERS = 10_000_000  # of the coordinates of all rows
 
 
 class Batch(NamedTuple):
@@ -24,6 +28,7 @@ class Batch(NamedTuple):
     observed: Tensor  # (B, D) bool
     position: Tensor  # (B,)   of the rows in the training table
     limits: Limits | None = None  # of missing cells
+    coordinates: Coordinates | None = None  # of the posteriors
 
     @classmethod
     def of(cls, rows: EncodedRows, device: torch.device) -> Batch:
@@ -34,7 +39,22 @@ class Batch(NamedTuple):
     def part(self, rows: Tensor | slice) -> Batch:
         """Return the rows that an index selects."""
         limits = None if self.limits is None else self.limits.part(rows)
-        return Batch(self.x[rows], self.observed[rows], self.position[rows], limits)
+        coordinates = self.coordinates
+        if coordinates is not None:
+            coordinates = Coordinates(*(values[rows] for values in coordinates))
+        parts = self.x[rows], self.observed[rows], self.position[rows]
+        return Batch(*parts, limits, coordinates)
+
+    def with_coordinates(self, vae: VAE) -> Batch:
+        """Return the rows with the coordinates of their posteriors, which training does not change.
+
+        Without them if they need much memory, or if they change.
+        """
+        n_numbers = len(self.x) * vae.prior.n_latents**2
+        if n_numbers > _MAX_NUMBERS or any(True for _ in vae.likelihood.parameters()):
+            return self
+        with thread_limit(1):  # bits can depend on the number of threads
+            return self._replace(coordinates=vae.row_coordinates(self.x, self.observed))
 
     def split(self, size: int) -> Iterator[Batch]:
         """Yield the rows in their order, ``size`` at a time."""
@@ -114,6 +134,7 @@ class BoundObjective(Objective):
             stratified=self.stratified,
             gradient=self.gradient,
             limits=batch.limits,
+            coordinates=batch.coordinates,
         )
         return self.function(draws)
 

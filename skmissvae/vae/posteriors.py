@@ -6,6 +6,7 @@ And the factor-analysis posterior, which gives the coordinates of these mixtures
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,9 @@ from typing_extensions import override
 
 from .._utils.matmul import must_separate_rows, pad_to_cache_line, rows_times_matrix
 from .distributions import (
-    AffineMixture,
     Component,
     DiagonalNormal,
     DiagonalStudentT,
-    LatentDistribution,
     Mixture,
 )
 from .functional import raw_above, softplus_above
@@ -125,6 +124,14 @@ class StudentTFamily(Family):
         return DiagonalStudentT(softplus_above(self.raw_df, 2), loc, scale)
 
 
+class Coordinates(NamedTuple):
+    """The map u -> m + C u of rows, for ``AffineMixture``."""
+
+    loc: Tensor  # (*batch, L)   m
+    factor: Tensor  # (*batch, L, L)   C
+    inverse: Tensor  # (*batch, L, L)   of C
+
+
 class FactorAnalysisPosterior(nn.Module):
     r"""The exact posterior of factor analysis, as coordinates of other posteriors.
 
@@ -153,8 +160,8 @@ class FactorAnalysisPosterior(nn.Module):
         self.precision = nn.Buffer(torch.zeros(n_linear))
 
     @torch.no_grad()
-    def forward(self, u: LatentDistribution, x: Tensor, observed: Tensor) -> AffineMixture:
-        """Return the distribution of z, batch (*batch,); x and observed are (*batch, S)."""
+    def forward(self, x: Tensor, observed: Tensor) -> Coordinates:
+        """Return the coordinates of rows; x and observed are (*batch, S)."""
         # in double precision, as many columns determine few latents almost exactly
         loadings, n_latents = self.loadings.double(), self.loadings.shape[-1]
         if x.dim() == 2 and must_separate_rows():
@@ -171,7 +178,7 @@ class FactorAnalysisPosterior(nn.Module):
         pull = rows_times_matrix(torch.where(observed, residual, 0.0).double(), scaled)
         loc = (inverse.mT @ (inverse @ pull.unsqueeze(-1))).squeeze(-1)
         parts = (part[..., :n_latents, :n_latents].mT.to(x.dtype) for part in (inverse, root))
-        return AffineMixture(u, loc[..., :n_latents].to(x.dtype), *parts)
+        return Coordinates(loc[..., :n_latents].to(x.dtype), *parts)
 
 
 #: Variational families by name, called with the numbers of latents and components.

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .._utils.random import Noise
-from .distributions import LatentDistribution
+from .distributions import AffineMixture, LatentDistribution
 from .likelihoods.base import ColumnDistribution, Likelihood, Limits
 from .missingness import SelfMasking
-from .posteriors import FactorAnalysisPosterior, Family
+from .posteriors import Coordinates, FactorAnalysisPosterior, Family
 from .priors import Prior
 
 Gradient = Literal["stl", "dreg", "plain"]
@@ -132,14 +132,24 @@ class VAE(nn.Module):
         modules = encoder, decoder, self.prior, self.family, self.likelihood
         return VAE(*modules, self.coordinates, self.missingness).eval()
 
-    def posterior(self, x: Tensor, observed: Tensor) -> LatentDistribution:
-        """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,)."""
+    def posterior(
+        self, x: Tensor, observed: Tensor, coordinates: Coordinates | None = None
+    ) -> LatentDistribution:
+        """Return q(z | x_obs): (*, D), (*, D) bool -> batch (*, K), event (L,).
+
+        ``coordinates`` may be ``row_coordinates`` of the rows, to avoid computing them again.
+        """
         cells = self.likelihood.embed(x, observed).clamp(-_ENCODER_LIMIT, _ENCODER_LIMIT)
         inputs = torch.cat([cells, observed.to(cells)], -1)
         q: LatentDistribution = self.family(self.encoder(inputs))
-        if self.coordinates is not None:
-            q = self.coordinates(q, *self.likelihood.linearize(x, observed))
-        return q
+        coordinates = self.row_coordinates(x, observed) if coordinates is None else coordinates
+        return q if coordinates is None else AffineMixture(q, *coordinates)
+
+    def row_coordinates(self, x: Tensor, observed: Tensor) -> Coordinates | None:
+        """Return the coordinates of the posteriors of rows, None without factor analysis."""
+        if self.coordinates is None:
+            return None
+        return self.coordinates(*self.likelihood.linearize(x, observed))
 
     def decode(self, z: Tensor) -> ColumnDistribution:
         """Return p(x | z): (*, L) -> batch (*, D)."""
@@ -200,6 +210,7 @@ class VAE(nn.Module):
         systematic: bool = False,
         gradient: Gradient = "plain",
         limits: Limits | None = None,
+        coordinates: Coordinates | None = None,
     ) -> Draws:
         """Draw from the posterior and compute the masses and log-ratios of the draws.
 
@@ -225,13 +236,15 @@ class VAE(nn.Module):
             the normalized weights, only for ancestral draws under ``iwelbo``.
         limits : Limits, optional
             Intervals of missing cells.
+        coordinates : Coordinates, optional
+            ``row_coordinates`` of the rows.
 
         Returns
         -------
         Draws
             M = n draws per row, or n * K if stratified.
         """
-        q = self.posterior(x, observed)
+        q = self.posterior(x, observed, coordinates)
         if stratified:
             z, log_mass = q.stratified(n, noise)
         else:

@@ -15,7 +15,7 @@ from skmissvae.training.loop import evaluate, joined, train
 from skmissvae.training.methods import BoundMethod
 from skmissvae.training.objectives import BoundObjective, Objective
 from skmissvae.training.optim import AdamW, DivergenceError, EarlyStopping, TrainingSettings
-from skmissvae.vae import elbo
+from skmissvae.vae import StudentTLikelihood, elbo
 from skmissvae.vae.posteriors import POSTERIORS
 from skmissvae.vae.priors import PRIORS
 
@@ -308,3 +308,35 @@ def test_joined_histories_have_an_entry_for_every_epoch():
     assert history["validation_bound"][2:] == [4.0]
     assert all(map(math.isnan, history["validation_bound"][:2]))
     assert joined({}, second) == second
+
+
+def guided_vae(name, **options):
+    """Return a VAE with coordinates of the posterior that differ between rows."""
+    vae = vae_of(name, guided=True, **options)
+    vae.coordinates.loadings.copy_(torch.linspace(-1, 1, 8).view(4, 2))
+    vae.coordinates.intercept.fill_(0.3)
+    vae.coordinates.precision.fill_(4.0)
+    return vae
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_coordinates_that_are_computed_once_are_those_of_each_step(name):
+    vae, rows = guided_vae(name), tiny_rows()
+    part = torch.tensor([70, 3, 40])
+    bounds = [
+        objective_of(name).bound(vae, batch.part(part), stream(dtype=torch.float32)).detach()
+        for batch in (rows, rows.with_coordinates(vae))
+    ]
+    torch.testing.assert_close(*bounds, rtol=1e-5, atol=1e-5)
+    without = objective_of(name).bound(vae_of(name), rows.part(part), stream(dtype=torch.float32))
+    assert (without - bounds[0]).abs().max() > 0.01
+
+
+def test_coordinates_that_may_change_or_need_much_memory_are_not_stored(monkeypatch):
+    rows = tiny_rows()
+    assert rows.with_coordinates(guided_vae("MissVAE")).coordinates is not None
+    assert rows.with_coordinates(vae_of("MissVAE")).coordinates is None
+    trained = guided_vae("MissVAE", likelihood=StudentTLikelihood(4))
+    assert rows.with_coordinates(trained).coordinates is None
+    monkeypatch.setattr("skmissvae.training.objectives._MAX_NUMBERS", len(rows.x) * 4 - 1)
+    assert rows.with_coordinates(guided_vae("MissVAE")).coordinates is None
