@@ -17,14 +17,12 @@ from ..inference.conditional import ConditionalModel
 from ..inference.importance import RowLatents
 from ..inference.row_batch import RowBatch, of_draws
 from ..tables.constraints import Constraint
-from ..vae.networks.mlp import RowInvariantLinear, fixed_linear
-from ..vae.networks.shifted import ShiftedDecoder
+from ..vae.networks.shifted import DecoderShifts, ShiftedDecoder
 from .imputation_task import ImputationTask, RowBlock
 from .rejection import accepted_draws, rejected_shares, warn_of_unmet
 from .shifts import NO_SHIFTS, Shifts
 
 _MAX_OWN_DRAWS = 128  # of a row for one decoder, of which one is taken
-_MAX_DECODERS = 32  # of imputations that are evaluated at a time
 _MAX_STORED = 50_000_000  # numbers of latents that are stored between imputations
 
 
@@ -207,10 +205,9 @@ class ImputationSampler:
 
     def _shared_latents(self, block: RowBlock, slots: range, task: Task) -> RowLatents:
         choices = [self._noise(block, SeedStream.IMPUTATION_CHOICE, i) for i in slots]
-        shifts = []
-        for start in range(0, len(slots) if self.shifts else 0, _MAX_DECODERS):
-            part = [self.shifts[i] for i in slots[start : start + _MAX_DECODERS]]
-            shifts.append(RowInvariantLinear(_joined(part)).to(self.device))
+        shifts = None
+        if self.shifts:
+            shifts = DecoderShifts([self.shifts[i] for i in slots]).to(self.device)
 
         @of_draws
         def choose(model: ConditionalModel, batch: RowBatch) -> RowLatents:
@@ -238,9 +235,3 @@ class ImputationSampler:
     def _noise(self, block: RowBlock, *stream: int) -> RowNoise:
         """Return the noise of rows by their identifiers."""
         return partial(block.noise, derive_seed(self.seed, *stream))
-
-
-def _joined(layers: Sequence[nn.Linear]) -> nn.Linear:
-    """Return a layer with the outputs of all layers."""
-    weights, biases = zip(*((layer.weight, layer.bias) for layer in layers), strict=True)
-    return fixed_linear(torch.cat(weights), torch.cat(biases))

@@ -1,21 +1,20 @@
 """A fitted model conditioned on the observed cells of rows: evidence, means, draws, chains."""
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._utils.compat import take_along_dim
-from .._utils.matmul import VECTOR_WIDTH
 from .._utils.random import Noise
 from .._utils.runtime import convert
 from ..vae.likelihoods.base import ColumnDistribution, Limits
 from ..vae.likelihoods.product import numeric_quantiles
 from ..vae.likelihoods.tilted import tilted
 from ..vae.likelihoods.truncated import truncated
+from ..vae.networks.shifted import DecoderShifts
 from ..vae.vae import VAE, Draws
 from .importance import (
     BLOCK,
@@ -27,9 +26,10 @@ from .importance import (
     WeightedDraws,
 )
 from .mcmc_diagnostics import worst_cell_diagnostics
+from .own_decoders import CommonLatents
 from .row_batch import RowBatch, of_draws
 from .samplers import ChainRun, Sampler, run
-from .weights import choose_by_weight, effective_sample_size_of, finite_log_weights, low_ess
+from .weights import choose_by_weight, effective_sample_size_of, low_ess
 
 _N_VALUES = 4096  # values that represent the distribution of a cell, unless there are more latents
 # Effective number of latents given the value of a cell that is sufficient for its information.
@@ -264,23 +264,23 @@ class ConditionalModel(NamedTuple):
             ]
 
     def shared_latents(
-        self, batch: RowBatch, u: Tensor, shifts: Sequence[nn.Module] = ()
+        self, batch: RowBatch, u: Tensor, shifts: DecoderShifts | None = None
     ) -> RowLatents:
         """Return latents of n imputations, chosen by uniform numbers, (B, n), from shared pools.
 
         Draws from shared pools vary less than independent ones by the share 1 / ess. Latents are
-        NaN for rows in which this matters or for which chains run. If imputations have their own
-        decoders, ``shifts`` return what is added to the P outputs of the decoder, each for some of
-        the imputations: (M, B, L) -> (M, B, n_decoders * P).
+        NaN for rows in which this matters or for which chains run. ``shifts`` are those of n
+        decoders, if imputations have their own.
         """
         noise = batch.new_noise()
-        if shifts:
+        if shifts is not None:
             steps = torch.arange(_N_CANDIDATES, device=u.device)
             candidates = (noise.uniform(1, len(u), 1)[0] + steps) / _N_CANDIDATES
             latents, pool_ess = self._pooled(batch, candidates.expand(len(u), -1), noise)
             if latents.z.isnan().all():  # none of the rows is used
                 return latents._replace(z=latents.z[:, :1].expand(-1, u.shape[1], -1))
-            return latents._replace(z=self._reweighted(batch, latents.z, pool_ess, u, shifts))
+            common = self._common_latents(batch, latents.z, pool_ess)
+            return latents._replace(z=common.choose(u, shifts, low_ess(_N_CANDIDATES)))
         return self._pooled(batch, u, noise)[0]
 
     def _pooled(self, batch: RowBatch, u: Tensor, noise: Noise) -> tuple[RowLatents, Tensor]:
@@ -311,47 +311,22 @@ class ConditionalModel(NamedTuple):
                 return RowLatents(z, ess, proposal_ess), pool_ess
             pools.append(later._importance(batch, noise).weighted_draws())
 
-    def _reweighted(
-        self,
-        batch: RowBatch,
-        z: Tensor,
-        pool_ess: Tensor,
-        u: Tensor,
-        shifts: Sequence[nn.Module],
-    ) -> Tensor:
-        """Return latents for decoders with shifted outputs, chosen from those of this decoder.
+    def _common_latents(self, batch: RowBatch, z: Tensor, pool_ess: Tensor) -> CommonLatents:
+        """Return latents, (B, M, L), of pools, (B,), for decoders with shifted outputs."""
 
-        (B, M, L), (B,), (B, n) -> (B, n, L); NaN where the effective sample size is low, given that
-        of the pools from which the M latents were chosen.
-        """
-
-        def log_p(outputs: Tensor) -> Tensor:
+        def log_p(outputs: Tensor, rows: Tensor) -> Tensor:
+            part = batch.cells(rows)
             columns = self.vae.likelihood(outputs)
-            cells = self.vae.log_prob_of_cells(columns, batch.x, batch.observed, batch.limits)
+            log_p = self.vae.log_prob_of_cells(columns, part.x, part.observed, part.limits)
             if not self._has_finite_bounds():
-                return cells.sum(-1).double()  # (m, n, B)
-            columns = self.vae.likelihood(outputs.double())
-            columns = self._of_missing(columns, batch)
-            log_share = truncated(columns, *self._bounds(batch.limits))[1]
-            return (cells + batch.of_missing(log_share)).sum(-1)
+                return log_p.sum(-1).double()
+            columns = self._of_missing(self.vae.likelihood(outputs.double()), part)
+            log_share = truncated(columns, *self._bounds(part.limits))[1]
+            return (log_p + part.of_missing(log_share)).sum(-1)
 
-        n_decoders = math.ceil(u.shape[1] / len(shifts))  # that are evaluated at a time
-        # multiples of the width of vectors, so that bits do not depend on the number of rows
-        n_draws = max(1, self.n_decoded // (VECTOR_WIDTH * n_decoders * len(u))) * VECTOR_WIDTH
-        parts = []
-        for draws in z.transpose(0, 1).split(n_draws):
-            outputs = self.vae.decoder(draws).unsqueeze(1)  # (m, 1, B, P)
-            shifted = (shift(draws).unflatten(-1, (-1, outputs.shape[-1])) for shift in shifts)
-            log_p_shifted = [log_p(outputs + part.transpose(1, 2)) for part in shifted]
-            parts.append(torch.cat(log_p_shifted, 1) - log_p(outputs))
-        log_w = torch.cat(parts).permute(1, 2, 0)  # (n, B, M)
-        # contiguous rows, as in ``log_weights``
-        w = finite_log_weights(log_w.contiguous()).softmax(-1)
-        index = choose_by_weight(w, u.T.unsqueeze(-1).contiguous()).transpose(0, 1)  # (B, n, 1)
         share = (pool_ess / z.shape[1]).clamp_max(1)  # of distinct latents
-        ess = share.unsqueeze(-1) * effective_sample_size_of(w).T  # (B, n)
-        is_enough = (ess >= low_ess(_N_CANDIDATES)).unsqueeze(-1)
-        return torch.where(is_enough, take_along_dim(z, index, 1), torch.nan)
+        vae = self.vae
+        return CommonLatents(z, share, vae.decoder, vae.prior().log_prob, log_p, self.n_decoded)
 
     def cell_values(self, batch: RowBatch) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
         """Return weighted values that represent p(x | x_obs) of a single row.

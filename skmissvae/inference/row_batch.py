@@ -53,6 +53,11 @@ class RowBatch(NamedTuple):
             limits=limits,
         )
 
+    def cells(self, rows: Tensor) -> Self:
+        """Return the cells of some rows, with the posterior and the noise of all."""
+        limits = None if self.limits is None else self.limits.part(rows)
+        return self._replace(x=self.x[rows], observed=self.observed[rows], limits=limits)
+
     def of_missing(self, values: Tensor) -> Tensor:
         """Return values of cells, (*, B, D), zero in cells that are evidence."""
         return torch.where(self.is_evidence, 0.0, values)
