@@ -25,13 +25,13 @@ from .._utils.runtime import inference as inference_mode
 from .._utils.runtime import torch_defaults
 from .._utils.threads import thread_map
 from ..tables.encoded_rows import EncodedRows
-from ..vae.likelihoods.base import Likelihood, Limits
+from ..vae.likelihoods.base import Limits
 from ..vae.vae import VAE
 from .adaptive import n_adaptation_draws
 from .conditional import ConditionalModel
 from .importance import BLOCK, ProposalKind
 from .normal_proposal import n_points
-from .row_batch import RowBatch
+from .row_batch import RowBatch, is_separable
 from .weights import sufficient_ess
 
 _log = logging.getLogger("skmissvae")
@@ -259,11 +259,10 @@ class _Job:
         """Return whether the bits of rows do not depend on how many are computed at a time.
 
         They do not if all tensors have an axis of draws, whose number is a multiple of the vector
-        width. Models of missingness and custom likelihoods have tensors without it.
+        width.
         """
-        is_ours = model.vae.missingness is None and _is_ours(model.vae.likelihood)
         is_multiple = model.n_draws % VECTOR_WIDTH == 0 and model.proposal != "adapted"
-        return self.of_draws and self.device.type == "cpu" and is_ours and is_multiple
+        return self.of_draws and is_multiple and is_separable(model.vae, self.device)
 
     def _encode_many(self, model: ConditionalModel, positions: Positions) -> RowBatch:
         """Return rows with their posterior, which is computed for a multiple of 32 rows."""
@@ -324,12 +323,6 @@ def _trials(model: ConditionalModel) -> list[ConditionalModel]:
         for number in dict.fromkeys(pair)
     ]
     return [*trials, model._replace(n_draws=n, proposal="adapted")]
-
-
-def _is_ours(likelihood: Likelihood) -> bool:
-    """Return whether no part of a likelihood is custom."""
-    parts = (part for part in likelihood.modules() if isinstance(part, Likelihood))
-    return all(type(part).__module__.startswith(__name__.partition(".")[0]) for part in parts)
 
 
 def _adapts_in_batches(model: ConditionalModel) -> bool:

@@ -27,7 +27,7 @@ from .importance import (
 )
 from .mcmc_diagnostics import worst_cell_diagnostics
 from .own_decoders import CommonLatents
-from .row_batch import RowBatch, of_draws
+from .row_batch import RowBatch, is_separable, of_draws
 from .samplers import ChainRun, Sampler, run
 from .weights import choose_by_weight, effective_sample_size_of, low_ess
 
@@ -313,20 +313,27 @@ class ConditionalModel(NamedTuple):
 
     def _common_latents(self, batch: RowBatch, z: Tensor, pool_ess: Tensor) -> CommonLatents:
         """Return latents, (B, M, L), of pools, (B,), for decoders with shifted outputs."""
+        vae = self.vae
 
         def log_p(outputs: Tensor, rows: Tensor) -> Tensor:
-            part = batch.cells(rows)
-            columns = self.vae.likelihood(outputs)
-            log_p = self.vae.log_prob_of_cells(columns, part.x, part.observed, part.limits)
+            limits = None if batch.limits is None else batch.limits.part(rows)
+            cells = batch.x[rows], batch.observed[rows], limits
+            log_p = vae.log_prob_of_cells(vae.likelihood(outputs), *cells)
             if not self._has_finite_bounds():
                 return log_p.sum(-1).double()
-            columns = self._of_missing(self.vae.likelihood(outputs.double()), part)
-            log_share = truncated(columns, *self._bounds(part.limits))[1]
-            return (log_p + part.of_missing(log_share)).sum(-1)
+            columns = vae.of_missing(vae.likelihood(outputs.double()), *cells)
+            log_share = truncated(columns, *self._bounds(limits))[1]
+            return (log_p + torch.where(batch.is_evidence[rows], 0.0, log_share)).sum(-1)
 
-        share = (pool_ess / z.shape[1]).clamp_max(1)  # of distinct latents
-        vae = self.vae
-        return CommonLatents(z, share, vae.decoder, vae.prior().log_prob, log_p, self.n_decoded)
+        return CommonLatents(
+            z,
+            (pool_ess / z.shape[1]).clamp_max(1),
+            vae.decoder,
+            vae.prior().log_prob,
+            log_p,
+            self.n_decoded,
+            is_separable(vae, z.device),
+        )
 
     def cell_values(self, batch: RowBatch) -> tuple[Tensor, Tensor, ColumnDistribution, Tensor]:
         """Return weighted values that represent p(x | x_obs) of a single row.

@@ -26,16 +26,19 @@ class CommonLatents:
     z : Tensor of shape (B, M, L)
         Latents of each row with equal weights.
     share : Tensor of shape (B,)
-        Share of effective latents.
+        Share of the latents that are distinct.
     decoder : nn.Module
         The decoder, (*, L) -> (*, P).
     log_prior : callable
         Returns the log-density of the prior: (*, L) -> (*,).
     log_p : callable
-        Returns the log-density of the observed cells of rows given outputs of a decoder, and the
-        indices of the rows, (R,): (m, n, R, P) -> (m, n, R).
+        Returns the log-probability of what is known of the cells of rows (values, limits, bounds,
+        the mask under a model of missingness), given outputs of a decoder and the indices of the
+        rows, (R,): (m, n, R, P) -> (m, n, R).
     n_decoded : int
         Latents that are decoded at a time.
+    is_separable : bool
+        Whether ``log_p`` may take any number of rows; otherwise it takes as many as there are.
     """
 
     z: Tensor
@@ -44,6 +47,7 @@ class CommonLatents:
     log_prior: Callable[[Tensor], Tensor]
     log_p: Callable[[Tensor, Tensor], Tensor]
     n_decoded: int
+    is_separable: bool
 
     def choose(self, u: Tensor, shifts: DecoderShifts, required_ess: float) -> Tensor:
         r"""Return a latent for each decoder with shifted outputs: (B, n) -> (B, n, L).
@@ -56,31 +60,43 @@ class CommonLatents:
         log-weights, which is exact for Normal posteriors with equal covariances. With few effective
         latents imputations would be too similar.
         """
-        log_w, log_joint = self._log_weights(shifts)
+        all_log_w, log_joint = self._log_weights(shifts)
         chosen = self.z.new_full((*u.shape, self.z.shape[-1]), torch.nan)
-        for i, log_w_of_all in enumerate(log_w):
-            rows = (~self.z.isnan().flatten(1).any(-1)).nonzero().squeeze(-1)
-            z, w = self.z[rows], log_w_of_all[rows]  # (R, M, L), (R, M)
-            best = w.new_full((len(u),), required_ess)
+        has_latents = (~self.z.isnan().flatten(1).any(-1)).nonzero().squeeze(-1)
+        for i, log_w in enumerate(all_log_w):
+            rows, z = has_latents, self.z[has_latents]  # (R,), (R, M, L)
+            log_w, best = log_w[rows], log_w.new_full((len(u),), required_ess)
             for n_moves in range(_N_MOVES + 1):
-                p = finite_log_weights(w).softmax(-1)
-                ess = self.share[rows] * effective_sample_size_of(p)
-                is_better = ess >= best[rows]
-                latents = _at(z, choose_by_weight(p, u[rows, i, None].contiguous()))
-                chosen[rows, i] = torch.where(is_better.unsqueeze(-1), latents, chosen[rows, i])
-                best[rows] = torch.maximum(best[rows], ess)
+                is_finite = log_w.isfinite().any(-1)
+                log_w = finite_log_weights(log_w)
+                w = log_w.softmax(-1)
+                ess = torch.where(is_finite, effective_sample_size_of(w), 0.0)
+                n_distinct = self.share[rows] * ess
+                is_better = (n_distinct >= best[rows]).unsqueeze(-1)
+                index = choose_by_weight(w, u[rows, i, None].contiguous())  # (R, 1)
+                latents = take_along_dim(z, index.unsqueeze(-1), 1).squeeze(1)
+                chosen[rows, i] = torch.where(is_better, latents, chosen[rows, i])
+                best[rows] = torch.maximum(best[rows], n_distinct)
                 waits = ess < _ENOUGH_ESS
-                rows, z, w = rows[waits], z[waits], w[waits]
+                rows, z, log_w = rows[waits], z[waits], log_w[waits]
                 if not len(rows) or n_moves == _N_MOVES:
                     break
-                z = z + _translation(z, w)
-                log_p = [
-                    self.log_p((self.decoder(part) + shifts.each[i](part)).unsqueeze(1), rows)
-                    + self.log_prior(part).unsqueeze(1)
-                    for part in self._split(z, 1)
-                ]
-                w = torch.cat(log_p).squeeze(1).double().T.contiguous() - log_joint[rows]
+                z = z + _translation(z, log_w)
+                log_w = self._log_joint(z, rows, shifts.each[i]) - log_joint[rows]
         return chosen
+
+    def _log_joint(self, z: Tensor, rows: Tensor, shift: nn.Module) -> Tensor:
+        """Return log p_i(x_obs, z) of latents of some rows, (R, M, L) -> (R, M)."""
+        n_rows = len(rows)
+        if not self.is_separable:  # equal rows fill the batch
+            n_more = len(self.z) - n_rows
+            z, rows = (torch.cat([t, t[:1].expand(n_more, *t.shape[1:])]) for t in (z, rows))
+        parts = []
+        for draws in self._split(z, 1):
+            outputs = self.decoder(draws) + shift(draws)
+            log_p = self.log_p(outputs.unsqueeze(1), rows).squeeze(1)
+            parts.append(log_p + self.log_prior(draws))
+        return torch.cat(parts).double().T.contiguous()[:n_rows]
 
     def _log_weights(self, shifts: DecoderShifts) -> tuple[Tensor, Tensor]:
         """Return log-weights of the latents for each decoder, (n, B, M), and log p(x_obs, z)."""
@@ -101,11 +117,6 @@ class CommonLatents:
         # multiples of the width of vectors, so that bits do not depend on the number of rows
         n = max(1, self.n_decoded // (VECTOR_WIDTH * n_decoders * len(z))) * VECTOR_WIDTH
         return z.transpose(0, 1).split(n)
-
-
-def _at(z: Tensor, index: Tensor) -> Tensor:
-    """Return the latent at the index of each row: (R, M, L), (R, 1) -> (R, L)."""
-    return take_along_dim(z, index.unsqueeze(-1), 1).squeeze(1)
 
 
 def _translation(z: Tensor, log_w: Tensor) -> Tensor:

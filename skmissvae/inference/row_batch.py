@@ -8,7 +8,8 @@ from torch import Tensor
 
 from .._utils.random import Noise
 from ..vae.distributions import LatentDistribution
-from ..vae.likelihoods.base import Limits
+from ..vae.likelihoods.base import Likelihood, Limits
+from ..vae.vae import VAE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,6 +21,18 @@ def of_draws(function: F) -> F:
     """
     vars(function)["is_of_draws"] = True
     return function
+
+
+def is_separable(vae: VAE, device: torch.device) -> bool:
+    """Return whether functions of draws may take any number of rows on a device.
+
+    They may not with models of missingness and custom likelihoods, which have tensors without an
+    axis of draws.
+    """
+    parts = (part for part in vae.likelihood.modules() if isinstance(part, Likelihood))
+    package = __name__.partition(".")[0]
+    is_ours = all(type(part).__module__.partition(".")[0] == package for part in parts)
+    return device.type == "cpu" and vae.missingness is None and is_ours
 
 
 class RowBatch(NamedTuple):
@@ -52,11 +65,6 @@ class RowBatch(NamedTuple):
             positions=self.positions[:n],
             limits=limits,
         )
-
-    def cells(self, rows: Tensor) -> Self:
-        """Return the cells of some rows, with the posterior and the noise of all."""
-        limits = None if self.limits is None else self.limits.part(rows)
-        return self._replace(x=self.x[rows], observed=self.observed[rows], limits=limits)
 
     def of_missing(self, values: Tensor) -> Tensor:
         """Return values of cells, (*, B, D), zero in cells that are evidence."""

@@ -229,7 +229,6 @@ def fit_model(
         rows, held_out = Batch.of(part.rows.rows, task.device), None
         with full_precision(task.device):
             objective = stage.objective(vae, rows, model, part)
-            rows = rows.with_coordinates(vae)
         if part.rows.held_out is not None:
             is_held_out = part.rows.held_out.to(task.device)
             rows, held_out = rows.part(~is_held_out), rows.part(is_held_out)

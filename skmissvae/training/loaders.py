@@ -19,6 +19,7 @@ from typing_extensions import override
 from .._utils.random import SeedStream, derive_seed
 from ..tables.chunks import Chunks, shuffled_chunks
 from ..tables.encoded_rows import EncodedRows
+from ..vae.vae import VAE
 from .objectives import Batch
 from .optim import FlatParameters
 from .processes import exchange, from_first_process, gather
@@ -46,6 +47,9 @@ class BatchLoader(ABC):
     def n_batches(self, batch_size: int) -> int:
         """Return the number of batches of an epoch."""
         return math.ceil(self.n_rows / batch_size)
+
+    def store_coordinates(self, vae: VAE) -> None:  # noqa: B027
+        """Compute the coordinates of the posteriors once for all steps, if rows are in memory."""
 
     def broadcast(self, weights: Sequence[Tensor]) -> None:  # noqa: B027
         """Copy the weights of the first process to all, in place."""
@@ -88,6 +92,10 @@ class InMemoryLoader(BatchLoader):
     def __init__(self, rows: Batch) -> None:
         self._rows, self.n_rows = rows, rows.x.shape[0]
         self.device, self.dtype = rows.x.device, rows.x.dtype
+
+    @override
+    def store_coordinates(self, vae: VAE) -> None:
+        self._rows = self._rows.with_coordinates(vae)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield the rows without leaving the device."""

@@ -110,6 +110,8 @@ def train(
     try:
         loader.broadcast([*flat.weights, *vae.buffers()])
         restore(state)
+        loader.store_coordinates(vae)
+        held_out = held_out and held_out.with_coordinates(vae)
         start = time.perf_counter() - max(history["seconds"], default=0.0)
         for _ in range(state.n_epochs, settings.max_iter):
             begin_epoch()

@@ -19,6 +19,7 @@ from ..vae.posteriors import Coordinates
 from ..vae.vae import VAE, Draws, Gradient
 
 _MAX_NUMBERS = 10_000_000  # of the coordinates of all rows
+_ROWS = 1024  # whose coordinates are computed at a time
 
 
 class Batch(NamedTuple):
@@ -50,11 +51,14 @@ class Batch(NamedTuple):
 
         Without them if they need much memory, or if they change.
         """
-        n_numbers = len(self.x) * vae.prior.n_latents**2
+        n_numbers = 2 * len(self.x) * vae.prior.n_latents**2
         if n_numbers > _MAX_NUMBERS or any(True for _ in vae.likelihood.parameters()):
             return self
         with thread_limit(1):  # bits can depend on the number of threads
-            return self._replace(coordinates=vae.row_coordinates(self.x, self.observed))
+            parts = [vae.row_coordinates(part.x, part.observed) for part in self.split(_ROWS)]
+        if not parts or parts[0] is None:
+            return self
+        return self._replace(coordinates=Coordinates(*map(torch.cat, zip(*parts, strict=True))))
 
     def split(self, size: int) -> Iterator[Batch]:
         """Yield the rows in their order, ``size`` at a time."""
